@@ -1,0 +1,84 @@
+"""Fixtures for every test, and the rule that a skip nobody expected is a failure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from Testing.phantoms import PhantomFactory
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+NO_GPU = "no CUDA device on this machine"
+NO_DATA = "the folder of real data is absent"
+
+# Time limits per example flake on loaded machines; pytest's own timeout stays.
+hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def real_data_folder() -> Path:
+    return Path(os.environ.get("MAESEGMENT_DATA") or REPOSITORY.parent / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder with `hippocampus_mr`, `headneck_ct`, `cardiac_mr` and `geometry`; never written to."""
+    folder = real_data_folder()
+    if not folder.is_dir():
+        pytest.skip(f"{NO_DATA}: {folder} (set MAESEGMENT_DATA to where it is)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantom() -> PhantomFactory:
+    """Makes small labelled volumes: `phantom()`, `phantom.las()`, `phantom.oblique()`, `phantom.anisotropic()`."""
+    return PhantomFactory()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not _has_gpu():
+        pytest.skip(NO_GPU)
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def unexpected_skip(reason: str) -> bool:
+    """Only two things excuse a test from running: no GPU, and no real data (but not when the data is there)."""
+    if NO_GPU in reason:
+        return _has_gpu()
+    if NO_DATA in reason:
+        return real_data_folder().is_dir()
+    return True
+
+
+def _fail_if_unexpected(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if report.outcome != "skipped" or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if unexpected_skip(reason):
+        report.outcome = "failed"
+        report.longrepr = f"This skip is not one of those that are expected (see Testing/conftest.py): {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _fail_if_unexpected(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _fail_if_unexpected(report)
+    return report
