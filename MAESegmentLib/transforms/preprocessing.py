@@ -1,0 +1,105 @@
+"""The one preprocessing object that training and inference share, so that they cannot drift apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..errors import ConfigurationError, GeometryError
+from ..images.volume import LabelMap, Volume
+from .grid import NetworkGrid, check_orientation, resize
+from .intensity import IntensityRecipe
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Network input: `image` is float32 (C, D, H, W) on `grid`."""
+
+    image: torch.Tensor
+    grid: NetworkGrid
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a network was trained with: spacing in mm and patch in voxels follow the axes of `orientation`."""
+
+    orientation: str
+    spacing: tuple[float, float, float]
+    patch_size: tuple[int, int, int]
+    intensity: IntensityRecipe
+
+    def __post_init__(self) -> None:
+        check_orientation(self.orientation)
+        if len(self.spacing) != 3 or not all(math.isfinite(s) and s > 0 for s in self.spacing):
+            raise ConfigurationError(f"Spacing {self.spacing} is not three positive lengths in mm.")
+        if len(self.patch_size) != 3 or min(self.patch_size) < 1:
+            raise ConfigurationError(f"Patch size {self.patch_size} is not three positive numbers of voxels.")
+
+    def grid_for(self, volume: Volume | LabelMap) -> NetworkGrid:
+        return NetworkGrid.fit(volume.grid, self.orientation, self.spacing)
+
+    def prepare(self, volume: Volume) -> Prepared:
+        """Canonical order, normalised intensities, target spacing; one channel at a time to keep memory low."""
+        grid = self.grid_for(volume)
+        canonical = grid.to_canonical(volume.array)
+        if len(canonical) == 1:
+            return Prepared(self._prepare_channel(canonical, grid)[None], grid)
+        image = torch.empty((len(canonical), *grid.shape))
+        for index in range(len(canonical)):
+            image[index] = self._prepare_channel(canonical[index : index + 1], grid)
+        return Prepared(image, grid)
+
+    def prepare_labels(self, label_map: LabelMap, grid: NetworkGrid) -> torch.Tensor:
+        """Label values on the network's grid, (D, H, W), uint8 or int64: each label interpolated, the largest wins."""
+        if not label_map.grid.matches(grid.input_grid):
+            raise GeometryError(
+                f"The label map ({_size(label_map.grid.shape)} voxels) does not lie on its image's grid "
+                f"({_size(grid.input_grid.shape)} voxels).",
+                "Resample the label map to the image, or pair it with the image it was drawn on.",
+            )
+        canonical = grid.to_canonical(label_map.array)
+        dtype = torch.uint8 if canonical.max(initial=0) < 256 else torch.int64
+        if not grid.resamples:
+            return torch.from_numpy(canonical.astype(np.int64)).to(dtype)
+        best = torch.full(grid.shape, -1.0)
+        labels = torch.zeros(grid.shape, dtype=dtype)
+        for value in np.unique(canonical):
+            share = grid.resample(torch.from_numpy((canonical == value).astype(np.float32)))
+            labels[share > best] = int(value)
+            best = torch.maximum(best, share)
+        return labels
+
+    def _prepare_channel(self, channel: np.ndarray, grid: NetworkGrid) -> torch.Tensor:  # (1, D, H, W) -> (D, H, W)
+        return resize(torch.from_numpy(self.intensity.apply(channel)[0]), grid.shape)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Preprocessing:
+        first, second, third = (float(s) for s in data["spacing"])
+        d, h, w = (int(n) for n in data["patch_size"])
+        return cls(
+            str(data["orientation"]), (first, second, third), (d, h, w), IntensityRecipe.from_dict(data["intensity"])
+        )
+
+
+def pad_to(image: torch.Tensor, size: Sequence[int]) -> tuple[torch.Tensor, tuple[int, int, int]]:
+    """Pad (..., D, H, W) evenly on both sides with 0 (the mean) up to `size`; also the index where the image starts."""
+    missing = [max(0, target - n) for target, n in zip(size, image.shape[-3:], strict=True)]
+    d, h, w = (m // 2 for m in missing)
+    if not any(missing):
+        return image, (0, 0, 0)
+    before_after = [(w, missing[2] - w), (h, missing[1] - h), (d, missing[0] - d)]
+    return F.pad(image, [n for pair in before_after for n in pair]), (d, h, w)
+
+
+def _size(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
