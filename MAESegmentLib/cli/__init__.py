@@ -1,0 +1,1 @@
+"""The `maesegment` command. Each command is one module with `add_arguments(parser)` and `run(arguments) -> int`."""

@@ -1,0 +1,135 @@
+"""Entry point of `maesegment`: finds the command, imports only that one, turns failures into one clear message."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+from .. import __version__
+from ..errors import Cancelled, ConfigurationError, MAESegmentError
+
+#: Exit codes: 1 is a command's own "done, but something failed", 2 a failure told in one message, 130 Ctrl-C as in a shell.
+FAILED = 2
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Command:
+    """`module` is imported only when the command is asked for, so that `--help` needs neither numpy nor torch."""
+
+    name: str
+    module: str
+    summary: str
+
+    def load(self) -> ModuleType:
+        return importlib.import_module(self.module, package=__package__)
+
+
+COMMANDS = (
+    Command("segment", ".segment", "label the structures in a scan (NIfTI, NRRD, MHA, DICOM folder)"),
+    Command("demo", ".demo", "segment both hippocampi of a sample head that comes with the installation"),
+    Command("finetune", ".finetune", "adapt a model to your own labelled cases"),
+    Command("pretrain", ".pretrain", "learn anatomy from scans without labels (masked autoencoder)"),
+    Command("evaluate", ".evaluate", "measure a model, or finished label maps, against reference labels"),
+    Command("models", ".models", "list, show, verify, compare, import and export models"),
+    Command("doctor", ".doctor", "check this machine and say what to do about each problem"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the process's exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    try:
+        parser = build_parser(_requested_command(words))
+        arguments = parser.parse_args(words)
+        if arguments.command is None:
+            parser.print_help(sys.stderr)
+            return FAILED
+        return int(arguments.run(arguments) or 0)
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; without this Python complains once more while it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exc()
+        return _report(error)
+
+
+def build_parser(wanted: str | None) -> argparse.ArgumentParser:
+    """A parser that knows every command's name and the arguments of `wanted` alone."""
+    parser = argparse.ArgumentParser(
+        prog="maesegment",
+        description="3D medical image segmentation with MAE-pretrained nnFormer models. For research, not for diagnosis.",
+        epilog="maesegment COMMAND --help describes one command.",
+    )
+    parser.add_argument("--version", action="version", version=f"maesegment {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for command in COMMANDS:
+        subparser = subparsers.add_parser(command.name, help=command.summary, description=_sentence(command.summary))
+        subparser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        if command.name == wanted:
+            module = command.load()
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    return parser
+
+
+def _requested_command(words: Sequence[str]) -> str | None:
+    """The first word that is not an option (no option before it takes a value); an unknown one is an error here."""
+    wanted = next((word for word in words if not word.startswith("-")), None)
+    names = [command.name for command in COMMANDS]
+    if wanted is None or wanted in names:
+        return wanted
+    close = difflib.get_close_matches(wanted, names, n=1)
+    guess = f"Did you mean `maesegment {close[0]}`? " if close else ""
+    raise ConfigurationError(f"There is no command {wanted!r}.", f"{guess}The commands are: {', '.join(names)}.")
+
+
+def _report(error: BaseException) -> int:
+    """Print what went wrong and what to do about it, without a traceback; returns the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        return _say("Stopped by Ctrl-C.", "", INTERRUPTED)
+    if isinstance(error, MAESegmentError):
+        return _say(error.message, error.hint, INTERRUPTED if isinstance(error, Cancelled) else FAILED)
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("MAESegmentLib"):
+        package = (error.name or "a package").split(".")[0]
+        return _say(
+            f"The Python package {package!r} is not installed.",
+            "Install everything with: pip install 'maesegment[train,demo]'",
+            FAILED,
+        )
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return _say(
+            f"{where}{error.strerror}.", "Check the path, your permissions and the free space on the disk.", FAILED
+        )
+    return _say(
+        f"{type(error).__name__}: {error}",
+        "This is a defect of MAESegment. Run the same command with --debug and report what it prints.",
+        FAILED,
+    )
+
+
+def _say(message: str, hint: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    for line in hint.splitlines():
+        print(f"  {line}", file=sys.stderr)
+    return code
+
+
+def _sentence(summary: str) -> str:
+    return f"{summary[:1].upper()}{summary[1:]}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())
