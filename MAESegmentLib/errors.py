@@ -1,0 +1,86 @@
+"""The exceptions a person may meet. Each says what happened and why (`message`) and what to do next (`hint`)."""
+
+from __future__ import annotations
+
+
+class MAESegmentError(Exception):
+    """Base of every expected failure. `code` is the stable machine-readable name used in logs and protocols."""
+
+    code = "error"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class VolumeReadError(MAESegmentError):
+    """A file or DICOM folder cannot be read as one complete scalar volume."""
+
+    code = "volume_read"
+
+
+class GeometryError(MAESegmentError):
+    """The grid of a volume is not usable (sheared, singular, 2D, ...) or two grids do not match."""
+
+    code = "geometry"
+
+
+class DatasetError(MAESegmentError):
+    """A dataset or one of its cases is incomplete or inconsistent; the message names the case."""
+
+    code = "dataset"
+
+
+class BundleError(MAESegmentError):
+    """A model bundle is missing, damaged, unsafe or of an unknown format."""
+
+    code = "bundle"
+
+
+class WeightsError(MAESegmentError):
+    """Weights do not fit the network they are loaded into."""
+
+    code = "weights"
+
+
+class ConfigurationError(MAESegmentError):
+    """A setting has a value that cannot work."""
+
+    code = "configuration"
+
+
+class TrainingError(MAESegmentError):
+    """Training cannot start or go on (non-finite loss, empty labels, ...)."""
+
+    code = "training"
+
+
+class DeviceError(MAESegmentError):
+    """The requested device does not exist or does not work."""
+
+    code = "device"
+
+
+class DeviceMemoryError(DeviceError):
+    """The device has too little memory even after every fallback that was allowed."""
+
+    code = "device_memory"
+
+
+class OutputError(MAESegmentError):
+    """A result cannot be written (unknown format, no permission, full disk)."""
+
+    code = "output"
+
+
+class Cancelled(MAESegmentError):
+    """The work was cancelled by the caller; nothing was written."""
+
+    code = "cancelled"
+
+    def __init__(self, message: str = "Cancelled.", hint: str = "") -> None:
+        super().__init__(message, hint)

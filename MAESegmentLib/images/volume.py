@@ -1,0 +1,108 @@
+"""The two kinds of image everything else passes around: a volume and a label map, each with its IJK-to-RAS matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from ..errors import GeometryError
+
+#: Largest |cosine| between two axes that is still taken for rounding in a file header rather than shear.
+SHEAR_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Voxel grid in space. `shape` is (I, J, K); `ijk_to_ras` is (4, 4), mm, column vectors, voxel centres."""
+
+    shape: tuple[int, int, int]
+    ijk_to_ras: np.ndarray
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """Voxel size along I, J, K in mm, shape (3,)."""
+        return np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
+
+    @property
+    def axis_codes(self) -> str:
+        """Nearest anatomical direction of each axis, e.g. "RAS" or "LPS"."""
+        return "".join(nib.orientations.aff2axcodes(self.ijk_to_ras))
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether the matrix leaves voxel positions undefined: not finite, a zero axis, or axes that do not span space."""
+        matrix = np.asarray(self.ijk_to_ras, dtype=float)
+        if matrix.shape != (4, 4) or not np.all(np.isfinite(matrix)):
+            return True
+        spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+        return bool(np.any(spacing < 1e-6)) or abs(float(np.linalg.det(matrix[:3, :3] / spacing))) < 1e-3
+
+    def check(self) -> None:
+        """Raise `GeometryError` unless this is a regular 3D grid: at least 2 voxels an axis, finite, invertible, unsheared."""
+        size = " x ".join(map(str, self.shape))
+        if min(self.shape) < 1:
+            raise GeometryError(
+                f"The image is empty: its header says {size} voxels.", "Export the scan again from its source."
+            )
+        if len(self.shape) != 3 or min(self.shape) < 2:
+            raise GeometryError(
+                f"The image is a single slice ({size} voxels); a 3D volume is needed.",
+                "Load the whole series, not one slice.",
+            )
+        if self.is_singular:
+            raise GeometryError(
+                "The image's direction matrix is singular: voxel positions in space are not defined.",
+                "Export the scan again from its source, or repair the header (sform/qform).",
+            )
+        directions = self.ijk_to_ras[:3, :3] / self.spacing
+        gram = np.abs(directions.T @ directions - np.eye(3))
+        if gram.max() > SHEAR_TOLERANCE:
+            raise GeometryError(
+                f"The image grid is sheared by {np.degrees(np.arcsin(min(gram.max(), 1.0))):.1f} degrees "
+                "(its axes are not at right angles), as from a tilted CT gantry.",
+                "Resample it to a regular grid first (in Slicer: harden the acquisition transform, or Resample Scalar Volume).",
+            )
+
+    def matches(self, other: Grid, tolerance_mm: float = 1e-2) -> bool:
+        """Whether both grids put every voxel at the same place: same shape, corners within `tolerance_mm`."""
+        if tuple(self.shape) != tuple(other.shape):
+            return False
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(3, -1)
+        homogeneous = np.vstack([corners, np.ones(corners.shape[1])])
+        difference = (self.ijk_to_ras - other.ijk_to_ras) @ homogeneous
+        return bool(np.linalg.norm(difference[:3], axis=0).max() <= tolerance_mm)
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A scalar image: `array` is (C, I, J, K), any real dtype; `ijk_to_ras` as in `Grid`.
+
+    `source` is what the reader wants the writer to know (for DICOM: the instances), opaque to everything between.
+    `notes` are sentences for the person about what was put right while reading.
+    """
+
+    array: np.ndarray
+    ijk_to_ras: np.ndarray
+    source: Any = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def grid(self) -> Grid:
+        i, j, k = self.array.shape[1:]
+        return Grid((i, j, k), self.ijk_to_ras)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """A label image: `array` is (I, J, K), unsigned integers, 0 = background; `ijk_to_ras` as in `Grid`."""
+
+    array: np.ndarray
+    ijk_to_ras: np.ndarray
+
+    @property
+    def grid(self) -> Grid:
+        i, j, k = self.array.shape
+        return Grid((i, j, k), self.ijk_to_ras)

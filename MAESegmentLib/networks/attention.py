@@ -1,0 +1,131 @@
+"""Window attention with relative position bias, and the transformer blocks of nnFormer."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .windows import Triple, WindowLayout
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: drops the residual branch of whole samples while training (arXiv 1603.09382)."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.rate == 0.0 or not self.training:
+            return x
+        keep = 1.0 - self.rate
+        kept = torch.rand((x.shape[0],) + (1,) * (x.ndim - 1), device=x.device) < keep
+        return x * (kept.to(x.dtype) / keep)
+
+
+class RelativePositionBias(nn.Module):
+    """One learned value per head and 3D offset inside a window; other window sizes use the same table."""
+
+    def __init__(self, window: Triple, heads: int) -> None:
+        super().__init__()
+        self.window = window
+        self.heads = heads
+        self.table = nn.Parameter(torch.empty(int(np.prod([2 * w - 1 for w in window])), heads))
+        nn.init.trunc_normal_(self.table, std=0.02)
+
+    def forward(self, window: Triple) -> Tensor:
+        """Bias (1, heads, L, L) for `window`; the table is interpolated where `window` is larger than its own."""
+        table, size = self.table, self.window
+        if any(w > s for w, s in zip(window, size, strict=True)):
+            table, size = self._enlarged(window)
+        index = _offset_index(window, size)
+        length = index.shape[0]
+        gathered = table[torch.as_tensor(index.reshape(-1), device=table.device)]
+        return gathered.view(length, length, self.heads).permute(2, 0, 1).unsqueeze(0)
+
+    def _enlarged(self, window: Triple) -> tuple[Tensor, Triple]:
+        size: Triple = tuple(max(w, s) for w, s in zip(window, self.window, strict=True))  # type: ignore[assignment]
+        volume = self.table.T.reshape(1, self.heads, *[2 * s - 1 for s in self.window])
+        volume = F.interpolate(volume, size=[2 * s - 1 for s in size], mode="trilinear", align_corners=True)
+        return volume.reshape(self.heads, -1).T, size
+
+
+@lru_cache(maxsize=64)
+def _offset_index(window: Triple, table_window: Triple) -> np.ndarray:
+    """(L, L) row of the table of `table_window` for each pair of tokens in `window`."""
+    positions = np.stack(np.meshgrid(*[np.arange(w) for w in window], indexing="ij")).reshape(3, -1)
+    offsets = positions[:, :, None] - positions[:, None, :] + (np.array(table_window) - 1)[:, None, None]
+    return np.ravel_multi_index(tuple(offsets), tuple(2 * w - 1 for w in table_window)).astype(np.int64)
+
+
+class WindowAttention(nn.Module):
+    """Multi-head attention inside windows, on tokens (B, D, H, W, C).
+
+    Self-attention projects queries, keys and values from one stream. With `cross=True` (nnFormer's skip attention)
+    keys and values come from the skip connection and the up-sampled stream itself is the query.
+    """
+
+    def __init__(
+        self, dim: int, heads: int, window: Triple, *, shifted: bool, covers_grid: bool, cross: bool, mask_padding: bool, mask_shift: bool
+    ) -> None:
+        super().__init__()
+        self.heads, self.window = heads, window
+        self.shifted, self.covers_grid, self.cross = shifted, covers_grid, cross
+        self.mask_padding, self.mask_shift = mask_padding, mask_shift
+        self.projection_in = nn.Linear(dim, 2 * dim if cross else 3 * dim)
+        self.bias = RelativePositionBias(window, heads)
+        self.projection_out = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor, query: Tensor | None = None) -> Tensor:
+        """tokens (B, D, H, W, C) -> (B, D, H, W, C); `query`, of the same shape, only with `cross=True`."""
+        batch, *grid_sizes, channels = tokens.shape
+        grid: Triple = (grid_sizes[0], grid_sizes[1], grid_sizes[2])
+        layout = WindowLayout(grid, grid if self.covers_grid else self.window, self.shifted)
+        windows = layout.partition(tokens)
+        count, length, _ = windows.shape
+        projected = self.projection_in(windows).view(count, length, -1, self.heads, channels // self.heads)
+        parts = [part.transpose(1, 2) for part in projected.unbind(2)]  # each (B * windows, heads, L, head dim)
+        if self.cross:
+            assert query is not None
+            parts.insert(0, layout.partition(query).view(count, length, self.heads, -1).transpose(1, 2))
+        attended = F.scaled_dot_product_attention(*parts, attn_mask=self._additive(layout, batch, parts[0]))
+        return layout.merge(self.projection_out(attended.transpose(1, 2).reshape(count, length, channels)))
+
+    def _additive(self, layout: WindowLayout, batch: int, like: Tensor) -> Tensor:
+        bias = self.bias(layout.window)
+        mask = layout.mask(like.device, padding=self.mask_padding, shift=self.mask_shift)
+        if mask is not None:
+            bias = (bias + mask).repeat(batch, 1, 1, 1)
+        return bias.to(like.dtype)
+
+
+class Mlp(nn.Sequential):
+    def __init__(self, dim: int, ratio: float) -> None:
+        hidden = int(dim * ratio)
+        super().__init__(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block on tokens (B, D, H, W, C)."""
+
+    def __init__(self, attention: WindowAttention, dim: int, mlp_ratio: float, drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention = attention
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, mlp_ratio)
+
+    def forward(self, stream: Tensor, skip: Tensor | None = None, up: Tensor | None = None) -> Tensor:
+        """Self-attention on `stream`; with `skip` and `up`, skip attention added to `stream`."""
+        if skip is None:
+            attended = self.attention(self.norm1(stream))
+        else:
+            assert up is not None
+            attended = self.attention(self.norm1(skip), self.norm1(up))
+        stream = stream + self.drop_path(attended)
+        return stream + self.drop_path(self.mlp(self.norm2(stream)))

@@ -1,0 +1,218 @@
+"""nnFormer (arXiv 2109.03201): an encoder and decoder of 3D window attention with a convolutional stem.
+
+Tokens are kept channels-last, (B, D, H, W, C): linear layers and layer norms read them as they are, and the permuted
+view that convolutions take is the channels_last_3d memory format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .attention import Block, WindowAttention
+from .config import NnFormerConfig, Triple
+
+
+def _to_conv(tokens: Tensor) -> Tensor:  # (B, D, H, W, C) -> (B, C, D, H, W)
+    return tokens.permute(0, 4, 1, 2, 3)
+
+
+def _to_tokens(volume: Tensor) -> Tensor:  # (B, C, D, H, W) -> (B, D, H, W, C)
+    return volume.permute(0, 2, 3, 4, 1).contiguous()
+
+
+class ConvPair(nn.Module):
+    """Strided conv, GELU, LN, conv (and GELU, LN unless `last`): half of the embedding."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: Triple, *, last: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv3d(channels_in, channels_out, 3, stride, padding=1)
+        self.norm1 = nn.LayerNorm(channels_out)
+        self.conv2 = nn.Conv3d(channels_out, channels_out, 3, padding=1)
+        self.norm2 = None if last else nn.LayerNorm(channels_out)
+
+    def forward(self, volume: Tensor) -> Tensor:  # (B, C, D, H, W) -> (B, C', D', H', W')
+        volume = _to_conv(self.norm1(_to_tokens(F.gelu(self.conv1(volume)))))
+        volume = self.conv2(volume)
+        if self.norm2 is not None:
+            volume = _to_conv(self.norm2(_to_tokens(F.gelu(volume))))
+        return volume
+
+
+class Embedding(nn.Module):
+    """Voxels to tokens by overlapping convolutions, (B, C, D, H, W) -> (B, D', H', W', embed_dim)."""
+
+    def __init__(self, config: NnFormerConfig) -> None:
+        super().__init__()
+        self.token_size = config.token_size
+        first, second = config.embed_strides
+        half = config.embed_dim // 2
+        self.pair1 = ConvPair(config.in_channels, half, first, last=False)
+        self.pair2 = ConvPair(half, config.embed_dim, second, last=True)
+        self.norm = nn.LayerNorm(config.embed_dim)
+
+    def forward(self, image: Tensor) -> Tensor:
+        d, h, w = (-size % token for size, token in zip(image.shape[2:], self.token_size, strict=True))
+        if d or h or w:
+            image = F.pad(image, (0, w, 0, h, 0, d))
+        return self.norm(_to_tokens(self.pair2(self.pair1(image))))
+
+
+class Down(nn.Module):
+    """GELU, LN and a strided convolution that doubles the channels."""
+
+    def __init__(self, dim: int, stride: Triple, padding: Triple) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        kernel: Triple = tuple(3 if s > 1 else 1 for s in stride)  # type: ignore[assignment]
+        self.conv = nn.Conv3d(dim, 2 * dim, kernel, stride, padding)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return _to_tokens(self.conv(_to_conv(self.norm(F.gelu(tokens)))))
+
+
+class Up(nn.Module):
+    """LN and a transposed convolution that halves the channels and lands on the grid of the skip connection."""
+
+    def __init__(self, dim: int, stride: Triple) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(2 * dim)
+        self.stride = stride
+        self.conv = nn.ConvTranspose3d(2 * dim, dim, stride, stride)
+
+    def forward(self, tokens: Tensor, grid: Sequence[int]) -> Tensor:
+        extra = [max(0, g - n * s) for g, n, s in zip(grid, tokens.shape[1:4], self.stride, strict=True)]
+        volume = F.conv_transpose3d(
+            _to_conv(self.norm(tokens)), self.conv.weight, self.conv.bias, self.stride, output_padding=extra
+        )
+        return _to_tokens(volume[:, :, : grid[0], : grid[1], : grid[2]])
+
+
+class Encoder(nn.Module):
+    """Embedding and stages; what pretraining trains and fine-tuning starts from."""
+
+    def __init__(self, config: NnFormerConfig) -> None:
+        super().__init__()
+        self.embedding = Embedding(config)
+        rates = _ramp(config.drop_path, sum(config.depths))
+        self.stages = nn.ModuleList()
+        self.downs = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        for stage, (depth, dim) in enumerate(zip(config.depths, config.dims, strict=True)):
+            first = sum(config.depths[:stage])
+            self.stages.append(
+                nn.ModuleList(
+                    _block(config, stage, config.heads[stage], rates[first + b], shifted=b % 2 == 1) for b in range(depth)
+                )
+            )
+            self.norms.append(nn.LayerNorm(dim))
+            if stage < len(config.depths) - 1:
+                self.downs.append(Down(dim, config.down_strides[stage], config.down_paddings_[stage]))
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """(B, C, D, H, W) -> normalised tokens of every stage, finest first."""
+        return self.encode_tokens(self.embedding(image))
+
+    def encode_tokens(self, tokens: Tensor) -> list[Tensor]:
+        """The stages after the embedding, which masked pretraining enters with mask tokens in place."""
+        outputs = []
+        for stage, blocks in enumerate(self.stages):
+            for block in blocks:  # type: ignore[attr-defined]
+                tokens = block(tokens)
+            outputs.append(self.norms[stage](tokens))
+            if stage < len(self.downs):
+                tokens = self.downs[stage](tokens)
+        return outputs
+
+
+class DecoderStage(nn.Module):
+    """Up-sampling, one skip-attention block, then self-attention blocks (shifted on odd positions)."""
+
+    def __init__(self, config: NnFormerConfig, stage: int, rates: Sequence[float]) -> None:
+        super().__init__()
+        heads = config.decoder_heads_[stage]
+        self.up = Up(config.dims[stage], config.down_strides[stage])
+        self.skip_block = _block(config, stage, heads, rates[0], shifted=False, cross=True)
+        self.blocks = nn.ModuleList(
+            _block(config, stage, heads, rate, shifted=b % 2 == 1) for b, rate in enumerate(rates[1:], start=1)
+        )
+
+    def forward(self, tokens: Tensor, skip: Tensor) -> Tensor:
+        up = self.up(tokens, skip.shape[1:4])
+        stream = self.skip_block(up + skip, skip=skip, up=up)
+        for block in self.blocks:
+            stream = block(stream)
+        return stream
+
+
+def _block(
+    config: NnFormerConfig, stage: int, heads: int, drop_path: float, *, shifted: bool, cross: bool = False
+) -> Block:
+    attention = WindowAttention(
+        config.dims[stage],
+        heads,
+        config.windows[stage],
+        shifted=shifted and not config.global_stages[stage],
+        covers_grid=config.global_stages[stage],
+        cross=cross,
+        mask_padding=config.mask_padding,
+        mask_shift=config.mask_shift,
+    )
+    return Block(attention, config.dims[stage], config.mlp_ratio, drop_path)
+
+
+class NnFormer(nn.Module):
+    """The segmentation network. Input (B, C, D, H, W) of any size from one token up; output logits of the same size.
+
+    While training with `deep_supervision`, `forward` returns a list: logits at full size, then at the coarser
+    decoder levels, each a factor `down_strides` smaller.
+    """
+
+    def __init__(self, config: NnFormerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        depths = config.decoder_depths_
+        rates = _ramp(config.drop_path, sum(depths))
+        self.decoder = nn.ModuleList()  # coarsest first
+        used = 0
+        for stage in reversed(range(len(depths))):
+            self.decoder.append(DecoderStage(config, stage, rates[used : used + depths[stage]]))
+            used += depths[stage]
+        token = config.token_size
+        levels = len(depths) if config.deep_supervision else 1
+        self.heads = nn.ModuleList(  # finest first
+            nn.ConvTranspose3d(config.dims[stage], config.out_channels, token, token) for stage in range(levels)
+        )
+        self.apply(_initialise)
+
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        *skips, tokens = self.encoder(image)
+        levels = []
+        for stage, skip in zip(self.decoder, reversed(skips), strict=True):
+            tokens = stage(tokens, skip)
+            levels.append(tokens)
+        levels.reverse()
+        d, h, w = image.shape[2:]
+        full = self.heads[0](_to_conv(levels[0]))[:, :, :d, :h, :w]
+        if not (self.training and self.config.deep_supervision):
+            return full
+        return [full, *(head(_to_conv(level)) for head, level in zip(self.heads[1:], levels[1:], strict=False))]
+
+
+def _ramp(highest: float, count: int) -> list[float]:
+    return [highest * i / max(1, count - 1) for i in range(count)]
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv3d):
+        # Layer norms follow, so the scale only has to keep early gradients alive.
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,91 @@
+"""Cutting a token grid into (shifted) windows and back, and the masks that keep the pieces apart."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Triple = tuple[int, int, int]
+
+
+class WindowLayout:
+    """How one attention layer cuts a grid: window clipped to the grid, no shift along axes that one window covers."""
+
+    def __init__(self, grid: Triple, window: Triple, shifted: bool) -> None:
+        self.grid = grid
+        self.window: Triple = tuple(min(w, g) for w, g in zip(window, grid, strict=True))  # type: ignore[assignment]
+        self.shift: Triple = tuple(  # type: ignore[assignment]
+            w // 2 if shifted and g > w else 0 for w, g in zip(self.window, grid, strict=True)
+        )
+        self.padded: Triple = tuple(-(-g // w) * w for w, g in zip(self.window, grid, strict=True))  # type: ignore[assignment]
+
+    def partition(self, tokens: Tensor) -> Tensor:
+        """(B, D, H, W, C) -> (B * windows, L, C); the grid is padded with zeros on the far side."""
+        batch, channels = tokens.shape[0], tokens.shape[-1]
+        if self.padded != self.grid:
+            d, h, w = (p - g for p, g in zip(self.padded, self.grid, strict=True))
+            tokens = F.pad(tokens, (0, 0, 0, w, 0, h, 0, d))
+        if any(self.shift):
+            tokens = torch.roll(tokens, shifts=[-s for s in self.shift], dims=(1, 2, 3))
+        (pd, ph, pw), (d, h, w) = self.padded, self.window
+        tokens = tokens.view(batch, pd // d, d, ph // h, h, pw // w, w, channels)
+        return tokens.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(-1, d * h * w, channels)
+
+    def merge(self, windows: Tensor) -> Tensor:
+        """(B * windows, L, C) -> (B, D, H, W, C): the inverse of `partition`."""
+        (pd, ph, pw), (d, h, w) = self.padded, self.window
+        channels = windows.shape[-1]
+        tokens = windows.view(-1, pd // d, ph // h, pw // w, d, h, w, channels)
+        tokens = tokens.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(-1, pd, ph, pw, channels)
+        if any(self.shift):
+            tokens = torch.roll(tokens, shifts=self.shift, dims=(1, 2, 3))
+        if self.padded != self.grid:
+            tokens = tokens[:, : self.grid[0], : self.grid[1], : self.grid[2]]
+        return tokens
+
+    def mask(self, device: torch.device, *, padding: bool, shift: bool) -> Tensor | None:
+        """Additive mask (windows, 1, L, L), 0 or -inf-like, or None where every pair may attend."""
+        if not (padding and self.padded != self.grid) and not (shift and any(self.shift)):
+            return None
+        key = (self.grid, self.window, self.shift, padding, shift)
+        if torch.compiler.is_compiling():  # a cached tensor would be a tracer's fake one
+            return torch.as_tensor(_mask_array(*key), device=device)
+        return _mask_on_device(*key, device)
+
+
+#: Large enough to silence a pair, small enough to stay finite in fp16.
+_FORBIDDEN = -1e4
+
+
+@lru_cache(maxsize=64)
+def _mask_on_device(
+    grid: Triple, window: Triple, shift: Triple, padding: bool, separate_shift: bool, device: torch.device
+) -> Tensor:
+    return torch.as_tensor(_mask_array(grid, window, shift, padding, separate_shift), device=device)
+
+
+@lru_cache(maxsize=64)
+def _mask_array(grid: Triple, window: Triple, shift: Triple, padding: bool, separate_shift: bool) -> np.ndarray:
+    """Tokens may attend to each other when they were neighbours before the roll and none of them is padding."""
+    regions = []
+    for g, w, s in zip(grid, window, shift, strict=True):
+        padded = -(-g // w) * w
+        position = (np.arange(padded) + s) % padded  # where each rolled token came from
+        region = np.zeros(padded, dtype=np.int64)
+        if separate_shift and s:
+            region[position < s] = 1  # wrapped around from the near side
+        if padding:
+            region[position >= g] = 2
+        regions.append(region)
+    label = regions[0][:, None, None] * 9 + regions[1][None, :, None] * 3 + regions[2][None, None, :]
+    is_padding = (regions[0] == 2)[:, None, None] | (regions[1] == 2)[None, :, None] | (regions[2] == 2)[None, None, :]
+    label = np.where(is_padding, -1, label)
+    (pd, ph, pw), (d, h, w) = label.shape, window
+    label = label.reshape(pd // d, d, ph // h, h, pw // w, w).transpose(0, 2, 4, 1, 3, 5).reshape(-1, d * h * w)
+    # A padded query attends to padding, so that its softmax stays defined; its result is cut off.
+    same = label[:, :, None] == label[:, None, :]
+    return np.where(same, 0.0, _FORBIDDEN).astype(np.float32)[:, None]
