@@ -1,0 +1,164 @@
+"""A bundle as one zip file, for exchange. What comes in is refused unless it is certainly only a model."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import unicodedata
+import uuid
+import zipfile
+from pathlib import Path
+
+from ..errors import BundleError, MAESegmentError, OutputError
+from ..images.atomic import replacing
+from .folder import DROPPINGS, METADATA, Bundle, open_bundle, publish, verify_bundle
+from .schema import ALLOWED_FILES
+from .store import ModelStore
+
+_MAX_FILES = 256
+_MAX_TOTAL_BYTES = 2 * 2**30
+#: Weights hardly compress and JSON by a factor of ten or so; a bomb by a thousand.
+_MAX_RATIO = 100
+_CHUNK = 2**20
+#: A zip's earliest date: equal bundles give equal archives.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_DISTRUST = "Do not use this file; ask for a model exported by `maesegment models export`."
+
+
+def export_bundle(bundle: Bundle, zip_path: str | os.PathLike[str]) -> Path:
+    """Write the verified `bundle` as a zip with its name as the one top folder; equal bundles give equal bytes."""
+    verify_bundle(bundle)
+    target = Path(zip_path).expanduser()
+    if target.suffix.lower() != ".zip":
+        raise OutputError(f"{target.name} is no zip file name.", f"Write e.g. -o {bundle.name}-{bundle.version}.zip.")
+    with replacing(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name in sorted([METADATA, *bundle.metadata["maesegment"]["files"]]):
+            _add(archive, f"{bundle.name}/{name}", (bundle.path / name).read_bytes())
+    return target
+
+
+def import_bundle(zip_path: str | os.PathLike[str], store: ModelStore) -> Bundle:
+    """Add the model in `zip_path` to the user's models, verified to the last weight, or change nothing.
+
+    A model that is there already is returned as it is.
+    """
+    source = Path(zip_path).expanduser()
+    staging = store.user_folder / f".import-{uuid.uuid4().hex[:8]}.part"
+    try:
+        with zipfile.ZipFile(source) as archive:
+            entries = _checked_entries(archive, source)
+            staging.mkdir(parents=True)
+            for name, entry in entries.items():
+                _extract(archive, entry, staging / "model" / name)
+        bundle = open_bundle(staging / "model")
+        _check_usable(bundle)
+        return _place(bundle, store)
+    except zipfile.BadZipFile as error:
+        raise BundleError(f"{source.name} is no intact zip file ({error}).", "Copy or download it again.") from None
+    except FileNotFoundError:
+        raise BundleError(f"{source} does not exist.", "Give the path of a zip file.") from None
+    except OSError as error:
+        raise OutputError(
+            f"The model in {source} could not be imported: {error.strerror or error}.",
+            f"Check that {source.name} can be read and that there is free disk space in {store.user_folder}.",
+        ) from error
+    except BundleError as error:
+        inner = error.message.replace(str(staging.resolve() / "model"), source.name)
+        raise BundleError(inner.replace(str(staging / "model"), source.name), error.hint) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _checked_entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInfo]:
+    """The files of the one model in `archive`, by path inside its folder; `BundleError` for anything suspicious."""
+    infos = archive.infolist()
+    total = sum(info.file_size for info in infos)
+    if len(infos) > _MAX_FILES:
+        raise BundleError(f"{source.name} holds {len(infos)} files; a model has at most {_MAX_FILES}.", _DISTRUST)
+    if total > _MAX_TOTAL_BYTES or total > _MAX_RATIO * max(source.stat().st_size, 1):
+        raise BundleError(f"{source.name} would unpack to {total / 2**20:.0f} MB, far more than a model.", _DISTRUST)
+    tops: set[str] = set()
+    entries: dict[str, zipfile.ZipInfo] = {}
+    for info in infos:
+        parts = _checked_parts(info, source)
+        if info.is_dir() or parts[0] == "__MACOSX" or parts[-1] in DROPPINGS:
+            continue
+        tops.add(parts[0])
+        name = "/".join(parts[1:])
+        if not ALLOWED_FILES.fullmatch(name):
+            raise BundleError(f"{source.name} holds {info.filename!r}, which is not part of a model.", _DISTRUST)
+        if name.lower() in (known.lower() for known in entries):
+            raise BundleError(f"{source.name} holds {info.filename!r} twice.", _DISTRUST)
+        entries[name] = info
+    if len(tops) != 1 or METADATA not in entries:
+        raise BundleError(
+            f"{source.name} is no exported model: it needs one folder at its top with {METADATA} in it.",
+            "Make the zip with `maesegment models export`.",
+        )
+    return entries
+
+
+def _checked_parts(info: zipfile.ZipInfo, source: Path) -> list[str]:
+    """Path components of one entry, none of which can lead out of the folder it is unpacked into."""
+    # zipfile cuts `filename` at a NUL byte and rewrites separators; the original is what an attacker wrote.
+    name = info.orig_filename
+    parts = name.rstrip("/").split("/")
+    printable = not any(unicodedata.category(character).startswith("C") for character in name)
+    if not printable or re.search(r'[\\:<>"|?*]', name) or any(part in ("", ".", "..") for part in parts):
+        raise BundleError(f"{source.name} holds a file with the unsafe path {name!r}.", _DISTRUST)
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise BundleError(f"{source.name} holds a link or special file: {name!r}.", _DISTRUST)
+    if info.flag_bits & 0x1:
+        raise BundleError(f"{source.name} is encrypted.", "Ask for it without a password.")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise BundleError(f"{source.name} uses an unusual compression for {name!r}.", _DISTRUST)
+    return parts
+
+
+def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
+    """Unpack one entry; zipfile checks its CRC and gives no more bytes than the size that was checked."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(entry) as source, target.open("xb") as stream:
+        shutil.copyfileobj(source, stream, _CHUNK)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _check_usable(bundle: Bundle) -> None:
+    """Networks that build and weights that fit, so that a broken model is found now and not at the first scan."""
+    try:
+        if bundle.kind == "segmentation":
+            bundle.load_network()
+        bundle.load_autoencoder()
+    except BundleError:
+        raise
+    except MAESegmentError as error:
+        raise BundleError(error.message, error.hint) from error
+
+
+def _place(bundle: Bundle, store: ModelStore) -> Bundle:
+    for known in store.list():
+        if (known.name, known.version) != (bundle.name, bundle.version):
+            continue
+        if known.content_hash == bundle.content_hash:
+            return open_bundle(known.path)
+        raise BundleError(
+            f"You have another model {bundle.name} {bundle.version} ({known.path}).",
+            "Ask for the model under another version or name; a version never changes.",
+        )
+    target = store.folder_for(bundle.name, bundle.version)
+    target.parent.mkdir(exist_ok=True)
+    publish(bundle.path, target)
+    return open_bundle(target, verify=False)
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    info = zipfile.ZipInfo(name, _EPOCH)
+    info.create_system = 3
+    info.external_attr = (stat.S_IFREG | 0o644) << 16
+    # fp16 weights gain about a tenth from deflate, not worth the time.
+    info.compress_type = zipfile.ZIP_STORED if name.endswith((".pt", ".png")) else zipfile.ZIP_DEFLATED
+    archive.writestr(info, data)

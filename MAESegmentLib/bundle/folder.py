@@ -1,0 +1,309 @@
+"""A bundle as a folder: saved by one rename, opened only when every byte is the one that was saved."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BundleError, MAESegmentError, OutputError
+from ..labels import Label
+from .metadata import build_metadata, parse_metadata, serialise, spec_from_metadata
+from .schema import ALLOWED_FILES
+from .spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ..networks import MaskedAutoencoder, NnFormer
+
+METADATA = "configs/metadata.json"
+INFERENCE = "configs/inference.json"
+WEIGHTS = "models/model.pt"
+AUTOENCODER_WEIGHTS = "models/autoencoder.pt"
+CARD = "docs/README.md"
+LICENCE = "LICENSE"
+#: Left behind by file browsers; never read.
+DROPPINGS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+_MAX_METADATA_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened model. Everything but `spec` and the networks is available without torch."""
+
+    path: Path
+    metadata: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return str(self.metadata["name"])
+
+    @property
+    def version(self) -> str:
+        return str(self.metadata["version"])
+
+    @property
+    def kind(self) -> str:
+        """`"segmentation"` or `"autoencoder"`."""
+        return str(self.metadata["maesegment"]["kind"])
+
+    @property
+    def content_hash(self) -> str:
+        """sha256 that changes with any byte of the bundle."""
+        return str(self.metadata["maesegment"]["content_hash"])
+
+    @property
+    def reference(self) -> dict[str, str]:
+        """What a child writes as its `parent`."""
+        return {"name": self.name, "version": self.version, "hash": self.content_hash}
+
+    @property
+    def parent(self) -> Mapping[str, str] | None:
+        parent: Mapping[str, str] | None = self.metadata["maesegment"]["parent"]
+        return parent
+
+    @property
+    def size_bytes(self) -> int:
+        return sum((self.path / name).stat().st_size for name in [METADATA, *self.metadata["maesegment"]["files"]])
+
+    @property
+    def card(self) -> str:
+        """The model card, Markdown."""
+        return self._read(CARD).decode("utf-8", errors="replace")
+
+    @cached_property
+    def labels(self) -> tuple[Label, ...]:
+        return tuple(Label.from_dict(label) for label in self.metadata["maesegment"]["labels"])
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """Everything that describes the model. Imports torch."""
+        return spec_from_metadata(self.metadata)
+
+    def load_network(self, device: str | torch.device = "cpu") -> NnFormer:
+        """The segmentation network, float32, in eval mode."""
+        from ..networks import NnFormer
+        from .weights import load_into, read_state
+
+        config = self.spec.network
+        if config is None:
+            raise BundleError(
+                f"Model {self.name!r} is a pretrained autoencoder: it does not segment.",
+                "Fine-tune it on labelled cases first: `maesegment finetune`.",
+            )
+        state = read_state(self._read(WEIGHTS), f"{self.name}/{WEIGHTS}")
+        network = NnFormer(config)
+        load_into(network, state, f"{self.name}/{WEIGHTS}")
+        return network.to(device).eval()
+
+    def load_autoencoder(self, device: str | torch.device = "cpu") -> MaskedAutoencoder | None:
+        """The masked autoencoder the encoder was pretrained with, float32, in eval mode; None if there is none."""
+        from ..networks import MaskedAutoencoder
+        from .weights import load_into, read_state
+
+        config = self.spec.autoencoder
+        file = WEIGHTS if self.kind == "autoencoder" else AUTOENCODER_WEIGHTS
+        if config is None or file not in self.metadata["maesegment"]["files"]:
+            return None
+        state = read_state(self._read(file), f"{self.name}/{file}")
+        autoencoder = MaskedAutoencoder(config)
+        load_into(autoencoder, state, f"{self.name}/{file}")
+        return autoencoder.to(device).eval()
+
+    def _read(self, name: str) -> bytes:
+        """Bytes of one file, checked against its hash: what is used is what was verified."""
+        try:
+            data = (self.path / name).read_bytes()
+        except OSError as error:
+            raise BundleError(f"{self.path / name} cannot be read: {error.strerror}.", "Get the model again.") from None
+        if hashlib.sha256(data).hexdigest() != self.metadata["maesegment"]["files"].get(name):
+            raise BundleError(
+                f"{self.path / name} is not the file that was saved.", "The model is damaged: get it again."
+            )
+        return data
+
+
+def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
+    """Open the bundle in folder `path`. With `verify`, every file is hashed and any file too many refused."""
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        hint = "A zip is added to your models by `maesegment models import`." if folder.suffix == ".zip" else ""
+        raise BundleError(
+            f"{folder} is no model folder.", hint or "See `maesegment models list` for what is available."
+        )
+    file = folder / METADATA
+    try:
+        if file.is_symlink() or file.stat().st_size > _MAX_METADATA_BYTES:
+            raise BundleError(f"{file} is a link or far too large.", "Get the model again from a source you trust.")
+        data = file.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{folder} is no MAESegment model: {METADATA} cannot be read ({error.strerror}).",
+            "A model folder holds configs/metadata.json and models/model.pt.",
+        ) from None
+    try:
+        bundle = Bundle(folder.resolve(), parse_metadata(data))
+    except BundleError as error:
+        raise BundleError(f"{folder}: {error.message}", error.hint) from None
+    if verify:
+        verify_bundle(bundle)
+    return bundle
+
+
+def verify_bundle(bundle: Bundle | str | os.PathLike[str]) -> Bundle:
+    """Raise `BundleError` unless the folder holds exactly the files its metadata names, byte for byte."""
+    if not isinstance(bundle, Bundle):
+        return open_bundle(bundle, verify=True)
+    found = set(_list_files(bundle.path))
+    expected = {METADATA, *bundle.metadata["maesegment"]["files"]}
+    for problem, names in (("lacks", expected - found), ("holds a file that is not part of it:", found - expected)):
+        if names:
+            raise BundleError(
+                f"Model {bundle.name!r} ({bundle.path}) {problem} {', '.join(sorted(names))}.",
+                "The model is damaged: get it again.",
+            )
+    for name in sorted(expected - {METADATA}):
+        bundle._read(name)
+    return bundle
+
+
+def save_bundle(
+    destination: str | os.PathLike[str],
+    spec: ModelSpec,
+    state_dict: Mapping[str, Tensor] | None,
+    *,
+    autoencoder_state: Mapping[str, Tensor] | None = None,
+    card: str,
+    licence_text: str,
+    documents: Mapping[str, bytes] | None = None,
+    inference_config: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+) -> Bundle:
+    """Write the folder `destination`, complete or not at all, and open it again; an existing version is never replaced.
+
+    `documents` are further files for docs/ ({"curves.png": bytes}). `dtype` (float16 if None) is how floating
+    weights are stored. An autoencoder's weights may be given either way.
+    """
+    target = Path(destination).expanduser().absolute()
+    if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
+        raise BundleError(f"{target} exists already.", "A model version never changes: choose another folder.")
+    contents = _contents(spec, state_dict, autoencoder_state, card, licence_text, inference_config, dtype)
+    contents |= {f"docs/{name}": data for name, data in (documents or {}).items()}
+    refused = sorted(name for name in contents if not ALLOWED_FILES.fullmatch(name))
+    if refused:
+        raise BundleError(f"A model may not hold {', '.join(refused)}.", "docs/ takes .md, .png, .csv and .json files.")
+    files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    contents[METADATA] = serialise(build_metadata(spec, files))
+    temporary = target.parent / f".{target.name}-{uuid.uuid4().hex[:8]}.part"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _write_files(temporary, contents)
+        _check_loads(open_bundle(temporary))
+        publish(temporary, target)
+    except OSError as error:
+        raise OutputError(
+            f"The model could not be saved to {target}: {error.strerror or error}.",
+            "Check that there is free disk space and that you may write there.",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return open_bundle(target, verify=False)
+
+
+def publish(temporary: Path, target: Path) -> None:
+    """Rename the finished folder `temporary` to `target`, which must not hold anything yet."""
+    if target.is_dir() and not any(target.iterdir()):
+        target.rmdir()
+    if target.exists():
+        raise BundleError(f"{target} exists already.", "A model version never changes: choose another folder.")
+    temporary.rename(target)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut (a no-op on Windows, which cannot open folders)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _contents(
+    spec: ModelSpec,
+    state_dict: Mapping[str, Tensor] | None,
+    autoencoder_state: Mapping[str, Tensor] | None,
+    card: str,
+    licence_text: str,
+    inference_config: Mapping[str, Any] | None,
+    dtype: torch.dtype | None,
+) -> dict[str, bytes]:
+    import torch
+
+    from .weights import pack_state
+
+    dtype = dtype or torch.float16
+    contents = {CARD: card.encode("utf-8"), LICENCE: licence_text.encode("utf-8")}
+    if spec.kind == "autoencoder":
+        state_dict, autoencoder_state = state_dict or autoencoder_state, None
+    else:
+        if inference_config is None:
+            from ..inference.monai_adapter import inference_config as configure
+
+            inference_config = configure(spec)
+        text = json.dumps(inference_config, indent=2, allow_nan=False)
+        contents[INFERENCE] = (text + "\n").encode("utf-8")
+    if state_dict is None:
+        raise BundleError(f"Model {spec.name!r} cannot be saved without weights.")
+    contents[WEIGHTS] = pack_state(state_dict, dtype)
+    if autoencoder_state is not None:
+        if spec.autoencoder is None:
+            raise BundleError(f"Model {spec.name!r} has weights of an autoencoder that its description lacks.")
+        contents[AUTOENCODER_WEIGHTS] = pack_state(autoencoder_state, dtype)
+    return contents
+
+
+def _write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
+    for name, data in contents.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+    for inner in {(folder / name).parent for name in contents} | {folder}:
+        sync_folder(inner)
+
+
+def _check_loads(bundle: Bundle) -> None:
+    """What was just written must be a model that works, before anyone can see it."""
+    try:
+        if bundle.kind == "segmentation":
+            bundle.load_network()
+        bundle.load_autoencoder()
+    except MAESegmentError as error:
+        message = re.sub(re.escape(str(bundle.path)), bundle.name, error.message)
+        raise type(error)(f"The model was not saved: {message}", error.hint) from error
+
+
+def _list_files(folder: Path) -> list[str]:
+    names = []
+    for entry in folder.rglob("*"):
+        name = entry.relative_to(folder).as_posix()
+        if entry.is_symlink():
+            raise BundleError(f"{folder} holds a link: {name}.", "Get the model again from a source you trust.")
+        if not entry.is_dir() and entry.name not in DROPPINGS:
+            names.append(name)
+    return names

@@ -1,0 +1,162 @@
+"""`configs/metadata.json`: MONAI's metadata plus the `maesegment` key, written from a `ModelSpec` and read back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from ..errors import BundleError, ConfigurationError
+from ..labels import Label
+from .schema import FORMAT_VERSION, check_metadata
+from .spec import ModelSpec
+
+SCHEMA_URL = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+_PLAIN_FIELDS = ("name", "version", "description", "intended_use", "copyright", "data_source", "authors")
+_OWN_FIELDS = ("modality", "licence", "metrics", "training", "reconstruction_error", "parent", "inference")
+
+
+def serialise(metadata: Mapping[str, Any]) -> bytes:
+    """The only byte form a metadata.json may have, so that no byte of it can change unnoticed."""
+    text = json.dumps(_plain(metadata), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode("utf-8")
+
+
+def content_hash(metadata: Mapping[str, Any]) -> str:
+    """sha256 over the metadata without its own hash; the metadata in turn holds the hash of every other file."""
+    own = {key: value for key, value in metadata["maesegment"].items() if key != "content_hash"}
+    canonical = json.dumps(
+        _plain({**metadata, "maesegment": own}), sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def build_metadata(spec: ModelSpec, files: Mapping[str, str]) -> dict[str, Any]:
+    """Metadata of `spec` with `files` ({relative path: sha256}) and the content hash filled in."""
+    own: dict[str, Any] = {key: getattr(spec, key) for key in _OWN_FIELDS}
+    own |= {
+        "format_version": FORMAT_VERSION,
+        "kind": spec.kind,
+        "channels": list(spec.channels),
+        "labels": [label.to_dict() for label in spec.labels],
+        "preprocessing": spec.preprocessing.to_dict(),
+        "network": spec.network.to_dict() if spec.network else None,
+        "autoencoder": spec.autoencoder.to_dict() if spec.autoencoder else None,
+        "files": dict(files),
+    }
+    metadata = {key: getattr(spec, key) for key in _PLAIN_FIELDS} | {
+        "schema": SCHEMA_URL,
+        "changelog": {spec.version: spec.changelog},
+        "monai_version": _installed("monai"),
+        "pytorch_version": _installed("torch"),
+        "numpy_version": _installed("numpy"),
+        "required_packages_version": {name: _installed(name) for name in ("maesegment", "nibabel", "einops")},
+        "supported_apps": {},
+        "task": "3D segmentation" if spec.kind == "segmentation" else "Self-supervised pretraining",
+        "data_type": "nibabel",
+        "network_data_format": _network_data_format(spec),
+        "maesegment": own,
+    }
+    metadata = _plain(metadata)
+    metadata["maesegment"]["content_hash"] = content_hash(metadata)
+    return metadata
+
+
+def parse_metadata(data: bytes) -> dict[str, Any]:
+    """Decode and check a metadata.json; `BundleError` names the key at fault."""
+    try:
+        metadata = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            f"configs/metadata.json is not valid JSON ({error}).", "The model is damaged: get it again."
+        ) from None
+    check_metadata(metadata)
+    if content_hash(metadata) != metadata["maesegment"]["content_hash"] or serialise(metadata) != data:
+        raise BundleError(
+            "configs/metadata.json was changed after the model was saved.",
+            "Get the model again; a change to a model is a new version of it.",
+        )
+    return metadata
+
+
+def spec_from_metadata(metadata: Mapping[str, Any]) -> ModelSpec:
+    """The `ModelSpec` that `metadata` (already checked) was written from. Imports torch."""
+    from ..networks import MaeConfig, NnFormerConfig
+    from ..transforms.preprocessing import Preprocessing
+
+    own = metadata["maesegment"]
+    try:
+        return ModelSpec(
+            kind=own["kind"],
+            channels=tuple(own["channels"]),
+            labels=tuple(Label.from_dict(label) for label in own["labels"]),
+            preprocessing=Preprocessing.from_dict(own["preprocessing"]),
+            network=NnFormerConfig.from_dict(own["network"]) if own["network"] else None,
+            autoencoder=MaeConfig.from_dict(own["autoencoder"]) if own["autoencoder"] else None,
+            changelog=metadata["changelog"].get(metadata["version"], ""),
+            **{key: metadata[key] for key in _PLAIN_FIELDS},
+            **{key: own[key] for key in _OWN_FIELDS},
+        )
+    except (ConfigurationError, ValueError, TypeError, KeyError) as error:
+        reason = error.message if isinstance(error, ConfigurationError) else f"{type(error).__name__}: {error}"
+        raise BundleError(
+            f"configs/metadata.json of model {metadata['name']!r} describes no usable model: {reason}",
+            "The model may come from another version of MAESegment: update MAESegment, or get the model again.",
+        ) from error
+
+
+def _network_data_format(spec: ModelSpec) -> dict[str, Any]:
+    patch = list(spec.preprocessing.patch_size)
+    ct = spec.modality.upper() == "CT"
+    image = {
+        "type": "image",
+        "format": "hounsfield" if ct else "magnitude",
+        "modality": spec.modality,
+        "num_channels": len(spec.channels),
+        "spatial_shape": patch,
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": True,
+        "channel_def": {str(index): name for index, name in enumerate(spec.channels)},
+    }
+    if spec.kind == "autoencoder":
+        return {"inputs": {"image": image}, "outputs": {"pred": dict(image)}}
+    names = ["background", *(label.name for label in spec.labels)]
+    prediction = {
+        "type": "image",
+        "format": "segmentation",
+        "num_channels": len(names),
+        "spatial_shape": patch,
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": True,
+        "channel_def": {str(index): name for index, name in enumerate(names)},
+    }
+    return {"inputs": {"image": image}, "outputs": {"pred": prediction}}
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON types. NaN and infinity become null: JSON has neither, and a metric without a value has none."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    raise ConfigurationError(f"A model's metadata cannot hold a {type(value).__name__}: {value!r}.")
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package).split("+")[0]
+    except PackageNotFoundError:
+        from .. import __version__
+
+        return __version__ if package == "maesegment" else "0"

@@ -1,0 +1,83 @@
+"""A small bundle that is complete in every respect but was never trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from MAESegmentLib.bundle import Bundle, ModelSpec, save_bundle
+from MAESegmentLib.labels import ANATOMICAL_STRUCTURE, Code, Label, Terminology
+from MAESegmentLib.networks import MaeConfig, MaskedAutoencoder, NnFormer, NnFormerConfig
+from MAESegmentLib.transforms.intensity import IntensityRecipe
+from MAESegmentLib.transforms.preprocessing import Preprocessing
+
+HIPPOCAMPUS = Terminology(ANATOMICAL_STRUCTURE, Code("SCT", "5366008", "Hippocampus"), Code("SCT", "7771000", "Left"))
+LABELS = (Label(1, "anterior", (220, 20, 60), HIPPOCAMPUS), Label(2, "posterior", (65, 105, 225), HIPPOCAMPUS))
+
+
+def tiny_network_config(in_channels: int = 1, out_channels: int = 3) -> NnFormerConfig:
+    return NnFormerConfig(
+        in_channels=in_channels,
+        out_channels=out_channels,
+        crop_size=(16, 16, 16),
+        embed_dim=8,
+        depths=(1, 1),
+        heads=(1, 2),
+        embed_strides=((2, 2, 2), (2, 2, 2)),
+        windows=((2, 2, 2), (2, 2, 2)),
+        down_strides=((2, 2, 2),),
+        global_stages=(False, True),
+    )
+
+
+def tiny_spec(**changes: Any) -> ModelSpec:
+    """A segmentation model that carries its autoencoder, or what `changes` make of it."""
+    network = tiny_network_config()
+    spec = ModelSpec(
+        name="tiny-mr",
+        version="1.0.0",
+        kind="segmentation",
+        description="A network that was never trained",
+        intended_use="Tests",
+        modality="MR",
+        channels=("T1",),
+        labels=LABELS,
+        network=network,
+        autoencoder=MaeConfig(encoder=network, unit=(8, 8, 8), decoder_dim=16),
+        preprocessing=Preprocessing("RAS", (1.0, 1.0, 1.5), (16, 16, 16), IntensityRecipe("zscore")),
+        licence="Apache-2.0",
+        copyright="The MAESegment authors",
+        data_source="None",
+        inference={"overlap": 0.5, "mirroring": False},
+        metrics={"dice": {"anterior": {"mean": 0.5, "n": 4}}},
+        training={"cases": ["0" * 64], "steps": 1},
+        reconstruction_error={"p50": 0.1, "p95": 0.4},
+    )
+    return replace(spec, **changes)
+
+
+def autoencoder_spec(**changes: Any) -> ModelSpec:
+    return tiny_spec(**{"name": "tiny-mae", "kind": "autoencoder", "labels": (), "network": None, **changes})
+
+
+def save_tiny(
+    folder: Path, spec: ModelSpec | None = None, *, seed: int = 0, documents: Mapping[str, bytes] | None = None
+) -> Bundle:
+    """Save `spec` with random weights that depend only on `seed`."""
+    spec = spec or tiny_spec()
+    torch.manual_seed(seed)
+    network = NnFormer(spec.network).state_dict() if spec.network else None
+    autoencoder = MaskedAutoencoder(spec.autoencoder).state_dict() if spec.autoencoder else None
+    return save_bundle(
+        folder,
+        spec,
+        network,
+        autoencoder_state=autoencoder,
+        card=f"# {spec.name}\n\nFor tests.\n",
+        licence_text="Apache License 2.0\n",
+        documents=documents,
+    )
