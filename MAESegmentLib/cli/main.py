@@ -15,7 +15,7 @@ from types import ModuleType
 from .. import __version__
 from ..errors import Cancelled, ConfigurationError, MAESegmentError
 
-#: Exit codes: 1 is a command's own "done, but something failed", 2 a failure told in one message, 130 Ctrl-C as in a shell.
+#: Exit codes: 1 is a command's own "done, but not all of it", 2 a failure told in one message, 130 Ctrl-C.
 FAILED = 2
 INTERRUPTED = 130
 
@@ -68,7 +68,7 @@ def build_parser(wanted: str | None) -> argparse.ArgumentParser:
     """A parser that knows every command's name and the arguments of `wanted` alone."""
     parser = argparse.ArgumentParser(
         prog="maesegment",
-        description="3D medical image segmentation with MAE-pretrained nnFormer models. For research, not for diagnosis.",
+        description="3D medical image segmentation with MAE-pretrained nnFormer models. Research use only.",
         epilog="maesegment COMMAND --help describes one command.",
     )
     parser.add_argument("--version", action="version", version=f"maesegment {__version__}")

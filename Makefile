@@ -1,0 +1,65 @@
+# make run    segment both hippocampi of a sample head with the shipped model (results in output/)
+# make test   every test            ARGS="-k geometry" chooses
+# make lint   ruff and mypy
+# Each makes .venv on first use; it is made again only when pyproject.toml or constraints.txt change.
+# PYTHON=/path/to/python3 chooses the interpreter (3.10 or newer).
+
+VENV := .venv
+READY := $(VENV)/.ready
+BIN := $(VENV)/bin
+ARGS ?=
+PYTHON ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+run: $(READY)
+	$(BIN)/maesegment demo $(ARGS)
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+# An interpreter in pyenv's style may be on PATH and still not run, so each candidate is tried.
+define FIND_PYTHON
+for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.10; do \
+  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; then python="$$candidate"; break; fi; \
+done; \
+if [ -z "$$python" ]; then \
+  echo "No Python 3.10 or newer was found. Install one (Debian: apt-get install python3 python3-venv) or set PYTHON=/path/to/python3." >&2; exit 1; \
+fi
+endef
+
+# Debian ships Python without ensurepip; root can have it installed, anyone else is told how.
+define ENSURE_VENV
+if ! "$$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+  package="python$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"; \
+  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -q && apt-get install -y -q "$$package"; \
+  else echo "$$python cannot make virtual environments. Run: sudo apt-get install $$package" >&2; exit 1; fi; \
+fi
+endef
+
+$(READY): pyproject.toml constraints.txt
+	@set -e; $(FIND_PYTHON); \
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	  $(ENSURE_VENV); \
+	  echo "Making $(VENV) with $$("$$python" --version); the first time takes some minutes."; \
+	  "$$python" -m venv --clear $(VENV); \
+	fi
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[train,demo,dev]"
+	@touch $@
