@@ -33,7 +33,7 @@ class Grid:
 
     @property
     def is_singular(self) -> bool:
-        """Whether the matrix leaves voxel positions undefined: not finite, a zero axis, or axes that do not span space."""
+        """Whether voxel positions are undefined: not finite, a zero axis, or axes that do not span space."""
         matrix = np.asarray(self.ijk_to_ras, dtype=float)
         if matrix.shape != (4, 4) or not np.all(np.isfinite(matrix)):
             return True
@@ -41,7 +41,7 @@ class Grid:
         return bool(np.any(spacing < 1e-6)) or abs(float(np.linalg.det(matrix[:3, :3] / spacing))) < 1e-3
 
     def check(self) -> None:
-        """Raise `GeometryError` unless this is a regular 3D grid: at least 2 voxels an axis, finite, invertible, unsheared."""
+        """Raise `GeometryError` unless this is a 3D grid: 2 or more voxels an axis, finite, invertible, unsheared."""
         size = " x ".join(map(str, self.shape))
         if min(self.shape) < 1:
             raise GeometryError(
@@ -63,7 +63,8 @@ class Grid:
             raise GeometryError(
                 f"The image grid is sheared by {np.degrees(np.arcsin(min(gram.max(), 1.0))):.1f} degrees "
                 "(its axes are not at right angles), as from a tilted CT gantry.",
-                "Resample it to a regular grid first (in Slicer: harden the acquisition transform, or Resample Scalar Volume).",
+                "Resample it to a regular grid first (in Slicer: harden the acquisition transform, or "
+                "Resample Scalar Volume).",
             )
 
     def matches(self, other: Grid, tolerance_mm: float = 1e-2) -> bool:

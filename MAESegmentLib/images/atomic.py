@@ -1,0 +1,54 @@
+"""A file that appears complete or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import OutputError
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` to write to; on success it takes `path`'s place, on failure it is removed.
+
+    The temporary name ends like `path`, because writers choose the format by the extension.
+    """
+    if not path.parent.is_dir():
+        raise OutputError(
+            f"{path.name} cannot be written: the folder {path.parent} does not exist.", "Create the folder first."
+        )
+    if path.is_dir():
+        raise OutputError(f"{path.name} cannot be written: it is a folder.", "Give the name of a file.")
+    temporary = path.parent / f".tmp-{uuid.uuid4().hex[:12]}{''.join(path.suffixes[-2:])}"
+    try:
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise _output_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    if error.errno in _NO_SPACE:
+        return OutputError(
+            f"{path.name} cannot be written: the disk (or your quota) is full.", "Free some space, then try again."
+        )
+    if error.errno in _NO_PERMISSION:
+        return OutputError(
+            f"{path.name} cannot be written: no permission to write in {path.parent}.",
+            "Choose a folder of your own, or ask for write permission.",
+        )
+    return OutputError(
+        f"{path.name} cannot be written: {error.strerror or error}.", "Choose another place, then try again."
+    )

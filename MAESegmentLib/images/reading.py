@@ -1,0 +1,160 @@
+"""The door for images: one complete, regular, oriented 3D volume comes in, or a clear error goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import GeometryError, VolumeReadError
+from .decoded import DecodedImage, check_grid, unreadable
+from .volume import LabelMap, Volume
+
+_EXTENSIONS = ".nii, .nii.gz, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM folder"
+
+
+def read_volume(path: str | Path, *, series_uid: str | None = None) -> Volume:
+    """One scan as (1, I, J, K) on its own grid; `series_uid` picks a series where a DICOM folder has several."""
+    path = _existing(Path(path))
+    if path.name.lower().endswith(".seg.nrrd"):
+        raise VolumeReadError(f"{path.name} is a segmentation, not a scan.", "Give the scan it was drawn on.")
+    decode = _decoder(path)
+    if decode is None:
+        from .dicom import read_dicom
+
+        return _with_finite_voxels(path, read_dicom(path, series_uid=series_uid))
+    image = decode(path)
+    check_grid(path, image.array.shape, image.ijk_to_ras)
+    return _with_finite_voxels(path, Volume(image.array[None], image.ijk_to_ras, notes=image.notes))
+
+
+def read_volumes(paths: Sequence[str | Path]) -> Volume:
+    """Channels of one case, one scan each, stacked to (C, I, J, K); their grids must be the same."""
+    volumes = [read_volume(path) for path in paths]
+    if not volumes:
+        raise VolumeReadError("No image was given.", "Give one file per channel.")
+    first = volumes[0]
+    for path, volume in zip(paths[1:], volumes[1:], strict=True):
+        if not first.grid.matches(volume.grid):
+            raise GeometryError(
+                f"{Path(path).name} ({_size(volume)}) does not lie on the same voxel grid as "
+                f"{Path(paths[0]).name} ({_size(first)}).",
+                "Resample all channels to the first one (in Slicer: Resample Scalar/Vector/DWI Volume).",
+            )
+    if len(volumes) == 1:
+        return first
+    notes = tuple(dict.fromkeys(note for volume in volumes for note in volume.notes))
+    return replace(first, array=np.concatenate([volume.array for volume in volumes]), notes=notes)
+
+
+def read_label_map(path: str | Path) -> LabelMap:
+    """Whole numbers from 0 to 65535 as the smallest unsigned type; `.seg.nrrd` and DICOM SEG too."""
+    path = _existing(Path(path))
+    if path.name.lower().endswith(".seg.nrrd"):
+        from .segmentation_nrrd import read_seg_nrrd
+
+        label_map = read_seg_nrrd(path)[0]
+        return LabelMap(_labels(path, label_map.array), label_map.ijk_to_ras)
+    decode = _decoder(path)
+    if decode is None:
+        from .dicom_seg import read_dicom_seg
+
+        label_map = read_dicom_seg(path)[0]
+        return LabelMap(_labels(path, label_map.array), label_map.ijk_to_ras)
+    image = decode(path)
+    check_grid(path, image.array.shape, image.ijk_to_ras)
+    return LabelMap(_labels(path, image.array), image.ijk_to_ras)
+
+
+def _existing(path: Path) -> Path:
+    try:
+        path.stat()
+        if path.is_dir():
+            next(path.iterdir(), None)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return path
+
+
+def _decoder(path: Path) -> Callable[[Path], DecodedImage] | None:
+    """The reader for a file's extension; None means DICOM. Imports wait until a format is met."""
+    name = path.name.lower()
+    if path.is_dir():
+        return None
+    if name.endswith((".nii", ".nii.gz")):
+        from .nifti import read_nifti
+
+        return read_nifti
+    if name.endswith((".mgz", ".mgh")):
+        from .nifti import read_mgh
+
+        return read_mgh
+    if name.endswith((".nrrd", ".nhdr")):
+        from .nrrd_files import read_nrrd
+
+        return read_nrrd
+    if name.endswith((".mha", ".mhd")):
+        from .metaimage import read_metaimage
+
+        return read_metaimage
+    if name.endswith((".dcm", ".ima")) or _has_dicom_magic(path):
+        return None
+    raise VolumeReadError(f"{path.name} is of an unknown kind.", f"Give {_EXTENSIONS}.")
+
+
+def _has_dicom_magic(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _with_finite_voxels(path: Path, volume: Volume) -> Volume:
+    """NaN marks "no data" in resampled images and becomes the lowest value; infinity is a computation gone wrong."""
+    array = volume.array
+    if array.dtype.kind == "f":
+        if np.any(np.isinf(array)):
+            raise VolumeReadError(
+                f"{path.name} has infinite voxel values: a computation that made it went wrong.",
+                "Repair or export the scan again.",
+            )
+        missing = np.isnan(array)
+        count = int(np.count_nonzero(missing))
+        if count == array.size:
+            raise VolumeReadError(f"{path.name} holds no image: every voxel is NaN (not a number).", "Export it again.")
+        if count:
+            array = np.where(missing, np.nanmin(array), array)
+            share = 100 * count / array.size
+            note = (
+                f"{path.name}: {count:,} voxels without a value (NaN, {share:.2g} %) were set to the image's minimum."
+            )
+            volume = replace(volume, array=array, notes=(*volume.notes, note))
+    if array.min() == array.max():
+        raise VolumeReadError(f"{path.name} is blank: every voxel has the value {array.flat[0]}.", "Export it again.")
+    return volume
+
+
+def _labels(path: Path, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind == "f":
+        rounded = np.rint(array)
+        if not np.all(np.abs(array - rounded) < 1e-3):  # also false for NaN
+            raise VolumeReadError(
+                f"{path.name} is not a label map: it has values that are not whole numbers.",
+                "Give the segmentation, not the scan or a probability map.",
+            )
+        array = rounded
+    lowest, highest = array.min(), array.max()
+    if lowest < 0 or highest > np.iinfo(np.uint16).max:
+        raise VolumeReadError(
+            f"{path.name} is not a label map: its values run from {lowest} to {highest}; labels run from 0 to 65535.",
+            "Give the segmentation, not the scan.",
+        )
+    return array.astype(np.uint8 if highest <= np.iinfo(np.uint8).max else np.uint16, copy=False)
+
+
+def _size(volume: Volume) -> str:
+    voxels = " x ".join(map(str, volume.array.shape[1:]))
+    return f"{voxels} voxels of {' x '.join(f'{mm:.4g}' for mm in volume.grid.spacing)} mm"

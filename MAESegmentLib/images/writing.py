@@ -1,0 +1,93 @@
+"""Results to disk: each file is complete or absent, and lies on exactly the grid it was computed for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import OutputError
+from ..labels import Label
+from .atomic import replacing
+from .volume import LabelMap, Volume
+
+_DICOM_NAME = "segmentation.dcm"
+
+
+def write_label_map(
+    path: str | Path,
+    label_map: LabelMap,
+    labels: Sequence[Label],
+    *,
+    source: Volume | None = None,
+    volume_name: str = "",
+) -> Path:
+    """Write by extension: `.nii`, `.nii.gz`, `.seg.nrrd`; `.dcm` or an existing folder for DICOM SEG (needs `source`).
+
+    Every label becomes a segment, also one without voxels. Returns the file written.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    _check_values(path, label_map, labels)
+    compact = LabelMap(_smallest(label_map.array), label_map.ijk_to_ras)
+    if path.is_dir() or name.endswith(".dcm"):
+        from .dicom_seg import write_dicom_seg
+
+        target = path / _DICOM_NAME if path.is_dir() else path
+        with replacing(target) as temporary:
+            write_dicom_seg(temporary, compact, labels, source, volume_name)
+        return target
+    if name.endswith((".nii", ".nii.gz")):
+        from .nifti import write_nifti
+
+        with replacing(path) as temporary:
+            write_nifti(temporary, compact.array, compact.ijk_to_ras)
+        return path
+    if name.endswith(".seg.nrrd"):
+        from .segmentation_nrrd import write_seg_nrrd
+
+        with replacing(path) as temporary:
+            write_seg_nrrd(temporary, compact, labels)
+        return path
+    raise OutputError(
+        f"{path.name}: a segmentation is not written in this format.",
+        "Name the file .seg.nrrd (3D Slicer), .nii.gz, or .dcm (DICOM SEG, for DICOM input).",
+    )
+
+
+def write_volume(path: str | Path, volume: Volume) -> Path:
+    """Write maps (probability, entropy): NIfTI with the channels last, or NRRD with a vector per voxel."""
+    path = Path(path)
+    name = path.name.lower()
+    array = volume.array[0] if volume.array.shape[0] == 1 else np.moveaxis(volume.array, 0, -1)
+    if array.dtype == np.float16:
+        array = array.astype(np.float32)
+    if name.endswith((".nii", ".nii.gz")):
+        from .nifti import write_nifti
+
+        with replacing(path) as temporary:
+            write_nifti(temporary, array, volume.ijk_to_ras)
+        return path
+    if name.endswith(".nrrd") and not name.endswith(".seg.nrrd"):
+        from .nrrd_files import write_nrrd
+
+        with replacing(path) as temporary:
+            write_nrrd(temporary, array, volume.ijk_to_ras)
+        return path
+    raise OutputError(f"{path.name}: an image is not written in this format.", "Name the file .nii.gz or .nrrd.")
+
+
+def _check_values(path: Path, label_map: LabelMap, labels: Sequence[Label]) -> None:
+    values = [label.value for label in labels]
+    if len(set(values)) != len(values):
+        raise OutputError(f"{path.name}: two labels have the same value ({sorted(values)}).", "Give each its own.")
+    unknown = sorted(set(np.unique(label_map.array).tolist()) - {0, *values})
+    if unknown:
+        raise OutputError(
+            f"{path.name}: the label map has values without a label: {unknown}.", "Give a label for each value."
+        )
+
+
+def _smallest(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.uint8 if array.max(initial=0) <= np.iinfo(np.uint8).max else np.uint16, copy=False)
