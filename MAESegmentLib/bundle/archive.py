@@ -9,6 +9,7 @@ import stat
 import unicodedata
 import uuid
 import zipfile
+import zlib
 from pathlib import Path
 
 from ..errors import BundleError, MAESegmentError, OutputError
@@ -24,6 +25,7 @@ _MAX_RATIO = 100
 _CHUNK = 2**20
 #: A zip's earliest date: equal bundles give equal archives.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
 _DISTRUST = "Do not use this file; ask for a model exported by `maesegment models export`."
 
 
@@ -55,7 +57,7 @@ def import_bundle(zip_path: str | os.PathLike[str], store: ModelStore) -> Bundle
         bundle = open_bundle(staging / "model")
         _check_usable(bundle)
         return _place(bundle, store)
-    except zipfile.BadZipFile as error:
+    except _DAMAGED as error:
         raise BundleError(f"{source.name} is no intact zip file ({error}).", "Copy or download it again.") from None
     except FileNotFoundError:
         raise BundleError(f"{source} does not exist.", "Give the path of a zip file.") from None
@@ -129,14 +131,23 @@ def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> 
 
 def _check_usable(bundle: Bundle) -> None:
     """Networks that build and weights that fit, so that a broken model is found now and not at the first scan."""
+    import torch
+
     try:
-        if bundle.kind == "segmentation":
-            bundle.load_network()
-        bundle.load_autoencoder()
+        # First without memory: arguments made up by an attacker could ask for terabytes.
+        with torch.device("meta"):
+            _load_all(bundle, "meta")
+        _load_all(bundle, "cpu")
     except BundleError:
         raise
     except MAESegmentError as error:
         raise BundleError(error.message, error.hint) from error
+
+
+def _load_all(bundle: Bundle, device: str) -> None:
+    if bundle.kind == "segmentation":
+        bundle.load_network(device)
+    bundle.load_autoencoder(device)
 
 
 def _place(bundle: Bundle, store: ModelStore) -> Bundle:

@@ -82,7 +82,7 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], name: str) -> Non
             f"The weights in {name} do not fit the network that the model describes: {shown}.",
             "The model may come from another version of MAESegment: update MAESegment, or get the model again.",
         )
-    network.load_state_dict(dict(state), strict=True)
+    network.load_state_dict(dict(state), strict=True, assign=True)
 
 
 def _check_container(data: bytes, unsafe: BundleError) -> None:

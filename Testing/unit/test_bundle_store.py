@@ -1,0 +1,163 @@
+"""Models are found by name, prefix, version or folder, and know their ancestors."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from MAESegmentLib.bundle import Bundle, ModelStore, open_bundle
+from MAESegmentLib.bundle.store import default_shipped_folder
+from MAESegmentLib.errors import BundleError
+from Testing.bundles import autoencoder_spec, save_tiny, tiny_spec
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shipped `tiny-mr` 1.0.0 with children 1.1.0 and 1.10.0 and grandchild 1.2.0 (of 1.1.0), and two other models."""
+    root = tmp_path_factory.mktemp("family")
+    store = ModelStore(root / "user", shipped_folder=root / "shipped")
+
+    def child(version: str, parent: Bundle) -> Bundle:
+        spec = tiny_spec(version=version, parent=parent.reference)
+        return save_tiny(store.folder_for("tiny-mr", version), spec)
+
+    shipped = save_tiny(root / "shipped" / "tiny-mr")
+    grandparent = child("1.1.0", shipped)
+    child("1.10.0", shipped)
+    child("1.2.0", grandparent)
+    save_tiny(root / "shipped" / "tiny-ct", tiny_spec(name="tiny-ct", modality="CT"))
+    save_tiny(store.folder_for("tiny-mr-mae", "1.0.0"), autoencoder_spec(name="tiny-mr-mae"))
+    return root
+
+
+@pytest.fixture
+def store(family: Path) -> ModelStore:
+    return ModelStore(family / "user", shipped_folder=family / "shipped")
+
+
+def test_the_list_is_sorted_by_name_and_number(store: ModelStore) -> None:
+    assert [f"{b.name}@{b.version}" for b in store.list()] == [
+        "tiny-ct@1.0.0",
+        "tiny-mr@1.0.0",
+        "tiny-mr@1.1.0",
+        "tiny-mr@1.2.0",
+        "tiny-mr@1.10.0",
+        "tiny-mr-mae@1.0.0",
+    ]
+
+
+def test_a_name_means_its_highest_version(store: ModelStore) -> None:
+    assert store.find("tiny-mr").version == "1.10.0"
+
+
+def test_a_version_is_found_by_name_at_version(store: ModelStore) -> None:
+    assert store.find("tiny-mr@1.1.0").version == "1.1.0"
+
+
+def test_a_unique_prefix_is_enough(store: ModelStore) -> None:
+    assert store.find("tiny-c").name == "tiny-ct"
+
+
+def test_a_prefix_need_only_be_unique_among_models_of_the_wanted_kind(store: ModelStore) -> None:
+    assert store.find("tiny-m", kind="segmentation").name == "tiny-mr"
+
+
+def test_an_ambiguous_prefix_lists_the_candidates(store: ModelStore) -> None:
+    with pytest.raises(BundleError, match="tiny-ct, tiny-mr, tiny-mr-mae"):
+        store.find("tiny")
+
+
+@pytest.mark.parametrize("name", ["liver", "", "tiny-mr-mae-x", "@1.0.0"])
+def test_an_unknown_name_lists_what_exists(store: ModelStore, name: str) -> None:
+    with pytest.raises(BundleError) as caught:
+        store.find(name)
+    assert "tiny-ct, tiny-mr, tiny-mr-mae" in caught.value.hint
+
+
+def test_an_unknown_version_lists_the_versions(store: ModelStore) -> None:
+    with pytest.raises(BundleError, match=r"no version 3\.0\.0") as caught:
+        store.find("tiny-mr@3.0.0")
+    assert "1.0.0, 1.1.0, 1.2.0, 1.10.0" in caught.value.hint
+
+
+def test_a_folder_is_found_by_path(store: ModelStore, family: Path) -> None:
+    folder = family / "shipped" / "tiny-ct"
+    assert store.find(folder).name == store.find(str(folder)).name == "tiny-ct"
+
+
+def test_versions_form_a_tree(store: ModelStore) -> None:
+    root, grandchild = store.find("tiny-mr@1.0.0"), store.find("tiny-mr@1.2.0")
+    assert [b.version for b in store.children(root)] == ["1.1.0", "1.10.0"]
+    assert [b.version for b in store.ancestors(grandchild)] == ["1.1.0", "1.0.0"]
+    assert store.ancestors(root) == []
+
+
+def test_the_next_version_is_above_all_that_exist(store: ModelStore) -> None:
+    assert store.next_version("tiny-mr") == "1.11.0"
+    assert store.next_version("new") == "1.0.0"
+
+
+def test_one_damaged_model_hides_no_other(family: Path, tmp_path: Path) -> None:
+    user = tmp_path / "user"
+    shutil.copytree(family / "user", user)
+    (user / "tiny-mr" / "1.10.0" / "configs" / "metadata.json").write_text("{}")
+    (user / ".left-over.part").mkdir()
+    (user / "notes.txt").write_text("mine")
+    store = ModelStore(user, shipped_folder=family / "shipped")
+    bundles, problems = store.scan()
+    assert len(bundles) == 5
+    assert [folder.name for folder, _ in problems] == ["1.10.0"]
+    assert store.next_version("tiny-mr") == "1.11.0"
+
+
+def test_a_damaged_model_is_not_found_as_if_it_were_whole(family: Path, tmp_path: Path) -> None:
+    shutil.copytree(family / "shipped" / "tiny-ct", tmp_path / "tiny-ct")
+    (tmp_path / "tiny-ct" / "LICENSE").write_text("changed")
+    store = ModelStore(tmp_path / "none", shipped_folder=tmp_path)
+    with pytest.raises(BundleError, match="LICENSE"):
+        store.find("tiny-ct")
+    (tmp_path / "tiny-ct" / "configs" / "metadata.json").write_text("{}")
+    with pytest.raises(BundleError, match="missing"):
+        store.find("tiny-ct")
+
+
+def test_an_empty_store_says_how_to_get_a_model(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "a", shipped_folder=tmp_path / "b")
+    assert store.list() == []
+    with pytest.raises(BundleError) as caught:
+        store.find("hippocampus")
+    assert "models import" in caught.value.hint
+
+
+def test_the_environment_chooses_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAESEGMENT_MODELS", str(tmp_path))
+    assert ModelStore().user_folder == tmp_path
+
+
+def test_shipped_models_are_found_in_a_source_tree() -> None:
+    assert (default_shipped_folder() / "README.md").is_file()
+
+
+def test_shipped_models_are_found_inside_an_installed_package(family: Path, tmp_path: Path) -> None:
+    import MAESegmentLib
+
+    package = Path(MAESegmentLib.__file__).parent
+    shutil.copytree(package, tmp_path / "MAESegmentLib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(family / "shipped", tmp_path / "MAESegmentLib" / "Resources" / "Models")
+    code = "from MAESegmentLib.bundle import ModelStore; print(*(b.path for b in ModelStore('none').list()), sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert [Path(line).name for line in done.stdout.split()] == ["tiny-ct", "tiny-mr"]
+    assert all(line.startswith(str(tmp_path.resolve())) for line in done.stdout.split())
+
+
+def test_every_shipped_model_is_intact_and_small() -> None:
+    for folder in (folder for folder in default_shipped_folder().iterdir() if folder.is_dir()):
+        bundle = open_bundle(folder)
+        assert bundle.name == folder.name
+        assert bundle.size_bytes <= 12 * 2**20
+        assert bundle.load_autoencoder() is not None
+        bundle.load_network()
