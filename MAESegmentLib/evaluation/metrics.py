@@ -1,0 +1,134 @@
+"""Agreement of two label maps, structure by structure, with MONAI's metrics.
+
+A structure that is missing on one side has no distance, and is never counted as perfect:
+
+| reference | prediction | dice  | hd95_mm, surface_dice | volume_error_ml | status                    |
+|-----------|------------|-------|-----------------------|-----------------|---------------------------|
+| present   | present    | value | value                 | value           | ok                        |
+| present   | absent     | 0     | none                  | - reference     | missing in prediction     |
+| absent    | any        | none  | none                  | none            | not in reference          |
+| any       | unknown    | none  | none                  | none            | not known to the model    |
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from ..errors import GeometryError
+from ..images.volume import LabelMap
+from ..labels import Label
+
+#: Surface distance that still counts as agreement, mm.
+SURFACE_TOLERANCE_MM = 1.0
+
+
+class Status(str, Enum):
+    """Whether a structure could be compared."""
+
+    OK = "ok"
+    MISSING_IN_PREDICTION = "missing in prediction"
+    NOT_IN_REFERENCE = "not in reference"
+    NOT_KNOWN = "not known to the model"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One structure of one case. `None` means the figure does not exist, see the table above.
+
+    `volume_error_ml` is predicted minus reference; `predicted_ml` and `reference_ml` are the two volumes.
+    """
+
+    case: str
+    label: str
+    status: Status
+    dice: float | None = None
+    hd95_mm: float | None = None
+    surface_dice: float | None = None
+    volume_error_ml: float | None = None
+    reference_ml: float = 0.0
+    predicted_ml: float = 0.0
+
+
+def evaluate_label_maps(
+    reference: LabelMap,
+    prediction: LabelMap,
+    labels: Sequence[Label],
+    *,
+    case: str = "",
+    tolerance_mm: float = SURFACE_TOLERANCE_MM,
+    unknown: Iterable[str] = (),
+) -> list[Score]:
+    """One score per label, on the grid that both maps share; `unknown` names labels the model cannot predict."""
+    if not reference.grid.matches(prediction.grid):
+        raise GeometryError(
+            f"The predicted and the reference labels{f' of case {case}' if case else ''} lie on different grids "
+            f"({_describe(prediction)} and {_describe(reference)}).",
+            "Compare label maps of the same image, saved without resampling.",
+        )
+    not_known = set(unknown)
+    return [
+        _not_comparable(reference, label, case, Status.NOT_KNOWN)
+        if label.name in not_known
+        else _score(reference, prediction, label, case, tolerance_mm)
+        for label in labels
+    ]
+
+
+def _score(reference: LabelMap, prediction: LabelMap, label: Label, case: str, tolerance_mm: float) -> Score:
+    in_reference, in_prediction = reference.array == label.value, prediction.array == label.value
+    ml = float(np.prod(reference.grid.spacing)) / 1000.0
+    reference_ml, predicted_ml = float(in_reference.sum()) * ml, float(in_prediction.sum()) * ml
+    if reference_ml == 0.0:
+        return Score(case, label.name, Status.NOT_IN_REFERENCE, predicted_ml=predicted_ml)
+    difference = predicted_ml - reference_ml
+    if predicted_ml == 0.0:
+        status = Status.MISSING_IN_PREDICTION
+        return Score(case, label.name, status, 0.0, None, None, difference, reference_ml, predicted_ml)
+    dice, hd95, surface = _overlap_and_distances(in_reference, in_prediction, reference.grid.spacing, tolerance_mm)
+    return Score(case, label.name, Status.OK, dice, hd95, surface, difference, reference_ml, predicted_ml)
+
+
+def _overlap_and_distances(
+    reference: np.ndarray, prediction: np.ndarray, spacing: np.ndarray, tolerance_mm: float
+) -> tuple[float, float, float]:
+    """(I, J, K) bool masks, neither empty, spacing in mm -> Dice, HD95 in mm, surface Dice."""
+    import torch
+    from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
+
+    box = _bounding_box(reference | prediction)
+    # One voxel of background all round: a surface is where a structure meets background.
+    masks = [torch.from_numpy(np.pad(mask[box], 1))[None, None] for mask in (prediction, reference)]
+    steps = [float(step) for step in spacing]
+    with warnings.catch_warnings():
+        # MONAI warns of a deprecated argument that its own functions pass to each other.
+        warnings.simplefilter("ignore", FutureWarning)
+        dice = compute_dice(masks[0].float(), masks[1].float())
+        hd95 = compute_hausdorff_distance(*masks, include_background=True, percentile=95, spacing=steps)
+        surface = compute_surface_dice(*masks, class_thresholds=[tolerance_mm], include_background=True, spacing=steps)
+    return float(dice), float(hd95), float(surface)
+
+
+def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
+    """Distances cost by the voxel, and structures are small beside a scan."""
+    extents = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        occupied = np.flatnonzero(mask.any(axis=others))
+        extents.append(slice(int(occupied[0]), int(occupied[-1]) + 1))
+    return tuple(extents)
+
+
+def _not_comparable(reference: LabelMap, label: Label, case: str, status: Status) -> Score:
+    ml = float(np.prod(reference.grid.spacing)) / 1000.0
+    return Score(case, label.name, status, reference_ml=float((reference.array == label.value).sum()) * ml)
+
+
+def _describe(label_map: LabelMap) -> str:
+    grid = label_map.grid
+    spacing = " x ".join(f"{step:.3g}" for step in grid.spacing)
+    return f"{' x '.join(map(str, grid.shape))} voxels of {spacing} mm, {grid.axis_codes}"
