@@ -1,0 +1,33 @@
+"""A volume in, a label map on exactly its grid out: with progress, cancel and bounded memory.
+
+Names are imported when first used, so that settings can be read without loading torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .device import resolve_device
+    from .predictor import Predictor
+    from .roi import Roi
+    from .segmenter import Segmenter
+    from .settings import InferenceSettings, Prediction
+
+_HOME = {
+    "InferenceSettings": "settings",
+    "Prediction": "settings",
+    "Predictor": "predictor",
+    "Roi": "roi",
+    "Segmenter": "segmenter",
+    "resolve_device": "device",
+}
+
+__all__ = ["InferenceSettings", "Prediction", "Predictor", "Roi", "Segmenter", "resolve_device"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)

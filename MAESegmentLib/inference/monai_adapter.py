@@ -1,0 +1,70 @@
+"""`configs/inference.json` of a bundle: how plain `monai.bundle run` does what `maesegment segment` does.
+
+Imports nothing heavy; the parts that the config names are in `monai_workflow`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..bundle.spec import ModelSpec
+
+_PARTS = "MAESegmentLib.inference.monai_workflow"
+
+
+def inference_config(spec: ModelSpec) -> dict[str, Any]:
+    """The config, JSON-ready. Run it in the bundle's folder, or pass `--bundle_root`:
+
+    python -m monai.bundle run --config_file configs/inference.json --input scan.nii.gz --output out.seg.nrrd
+
+    `input` may be a list of paths, one per channel. The default output is named after the input.
+    """
+    return {
+        "imports": ["$import MAESegmentLib"],
+        "bundle_root": ".",
+        "input": None,
+        "output": None,
+        "device": "auto",
+        "precision": "auto",
+        "overlap": float(spec.inference.get("overlap", 0.5)),
+        "bundle": {"_target_": "MAESegmentLib.bundle.open_bundle", "path": "@bundle_root"},
+        "network_def": "$@bundle.load_network()",
+        "network": "@network_def",
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [{"_target_": f"{_PARTS}.ReadScan", "channels": list(spec.channels)}],
+        },
+        "dataset": {
+            "_target_": "Dataset",
+            "data": [{"image": "@input"}],
+            "transform": "@preprocessing",
+        },
+        "dataloader": {
+            "_target_": "DataLoader",
+            "dataset": "@dataset",
+            "batch_size": 1,
+            "shuffle": False,
+            "num_workers": 0,
+            "collate_fn": "$list",
+        },
+        "inferer": {
+            "_target_": f"{_PARTS}.VolumeInferer",
+            "bundle": "@bundle",
+            "device": "@device",
+            "precision": "@precision",
+            "overlap": "@overlap",
+        },
+        "postprocessing": {
+            "_target_": "Compose",
+            "transforms": [{"_target_": f"{_PARTS}.SaveSegmentation", "bundle": "@bundle", "output": "@output"}],
+        },
+        "evaluator": {
+            "_target_": f"{_PARTS}.VolumeEvaluator",
+            "dataloader": "@dataloader",
+            "network": "@network",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+        },
+        "run": ["$@evaluator.run()"],
+    }

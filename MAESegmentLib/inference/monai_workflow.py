@@ -1,0 +1,88 @@
+"""The parts of a bundle's `configs/inference.json`: MONAI's interfaces around the same `Predictor` as everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.inferers import Inferer
+from monai.transforms import Transform
+from torch import nn
+
+from ..bundle import Bundle
+from ..errors import ConfigurationError
+from ..images.reading import read_volume, read_volumes
+from ..images.volume import LabelMap, Volume
+from ..images.writing import write_label_map
+from .naming import default_output
+from .predictor import Predictor
+from .segmenter import check_channels
+from .settings import InferenceSettings
+
+
+class ReadScan(Transform):
+    """{"image": path, or one path per channel} -> adds "volume"."""
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        self.channels = tuple(channels)
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        image = data["image"]
+        if not image:
+            raise ConfigurationError("No scan was given.", "Add --input PATH (a list of paths for several channels).")
+        volume = read_volume(image) if isinstance(image, (str, Path)) else read_volumes(image)
+        check_channels(volume, self.channels)
+        return {**data, "volume": volume}
+
+
+class VolumeInferer(Inferer):
+    """(volume, network) -> label map on the volume's grid."""
+
+    def __init__(self, bundle: Bundle, **settings: Any) -> None:
+        Inferer.__init__(self)
+        self.bundle = bundle
+        self.settings = InferenceSettings.of_model(bundle.spec.inference, **settings)
+
+    def __call__(self, inputs: Volume, network: nn.Module, *_args: Any, **_kwargs: Any) -> LabelMap:
+        return Predictor(self.bundle, self.settings, network=network).predict(inputs).label_map
+
+
+class SaveSegmentation(Transform):
+    """Writes "label_map" and adds "written", the file's path."""
+
+    def __init__(self, bundle: Bundle, output: str | None = None) -> None:
+        self.labels = bundle.labels
+        self.output = output
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        image = data["image"]
+        first = Path(image if isinstance(image, (str, Path)) else image[0])
+        output = Path(self.output) if self.output else default_output(first)
+        written = write_label_map(output, data["label_map"], self.labels, source=data["volume"], volume_name=first.name)
+        return {**data, "written": written}
+
+
+class VolumeEvaluator:
+    """Takes every item of `dataloader` through inferer and postprocessing; MONAI's evaluators need pytorch-ignite."""
+
+    def __init__(
+        self,
+        dataloader: Iterable[Sequence[Mapping[str, Any]]],
+        network: nn.Module,
+        inferer: Inferer,
+        postprocessing: Any,
+    ) -> None:
+        self.dataloader = dataloader
+        self.network = network
+        self.inferer = inferer
+        self.postprocessing = postprocessing
+
+    def run(self) -> list[Path]:
+        """The files written."""
+        written = []
+        for batch in self.dataloader:
+            for item in batch:
+                label_map = self.inferer(item["volume"], self.network)
+                written.append(self.postprocessing({**item, "label_map": label_map})["written"])
+        return written

@@ -1,0 +1,74 @@
+"""A model bundle in, predictions out."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import nn
+
+from ..images.volume import Volume
+from ..transforms.preprocessing import Prepared
+from .fallback import is_out_of_memory
+from .familiarity import HasAutoencoder, familiarity
+from .roi import Roi
+from .segmenter import Segmenter, check_channels
+from .settings import InferenceSettings, Prediction, Progress, ShouldCancel
+
+
+class SegmentationBundle(HasAutoencoder, Protocol):
+    """The part of a bundle used here."""
+
+    def load_network(self, device: str = "cpu") -> nn.Module: ...
+
+
+class Predictor:
+    """Segments volumes with one model; the network is loaded once. Without `settings`, those stored with the model."""
+
+    def __init__(
+        self, bundle: SegmentationBundle, settings: InferenceSettings | None = None, *, network: nn.Module | None = None
+    ) -> None:
+        """`network` is the bundle's own if it has been loaded already."""
+        self.settings = settings or InferenceSettings.of_model(bundle.spec.inference)
+        self._bundle = bundle
+        self._segmenter = _segmenter(bundle.spec, network or bundle.load_network(), self.settings)
+        self.device = self._segmenter.device
+
+    def predict(
+        self,
+        volume: Volume,
+        *,
+        roi: Roi | None = None,
+        progress: Progress | None = None,
+        should_cancel: ShouldCancel | None = None,
+        want_probabilities: bool = False,
+        want_entropy: bool = False,
+    ) -> Prediction:
+        """Label `volume` on its own grid. `progress(stage, fraction)` counts each stage from 0 to 1.
+
+        Raises `Cancelled` soon after `should_cancel()` returns True (it is asked before every batch of windows).
+        """
+        check_channels(volume, self._bundle.spec.channels)
+        return self._segmenter.segment(
+            volume,
+            roi=roi,
+            progress=progress,
+            should_cancel=should_cancel,
+            want_probabilities=want_probabilities,
+            want_entropy=want_entropy,
+            examine=self._examine if self.settings.check_familiarity else None,
+        )
+
+    def _examine(self, prepared: Prepared) -> list[str]:
+        try:
+            result = familiarity(self._bundle, prepared.image, device=self.device)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            result = familiarity(self._bundle, prepared.image)
+        return [result.message] if result and result.message else []
+
+
+def _segmenter(spec: Any, network: nn.Module, settings: InferenceSettings) -> Segmenter:
+    mirror_axes = tuple(int(axis) for axis in spec.inference.get("mirror_axes", (0, 1, 2)))
+    values = [0, *(label.value for label in spec.labels)]
+    return Segmenter(network, spec.preprocessing, values, settings, mirror_axes=mirror_axes)

@@ -1,0 +1,201 @@
+"""Network and preprocessing in, label map out: everything of inference that needs no model bundle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+import torch
+from torch import nn
+
+from ..errors import Cancelled, ConfigurationError, DeviceMemoryError, WeightsError
+from ..images.volume import LabelMap, Volume
+from ..transforms.preprocessing import Prepared, Preprocessing, pad_to
+from .device import autocast, resolve_device
+from .fallback import Step, run_first_that_fits, steps_for
+from .restore import RowRestorer
+from .roi import Roi, crop
+from .settings import InferenceSettings, Prediction, Progress, ShouldCancel
+from .windows import Network, WindowPlan, mirrored, sliding_rows
+
+#: Windows per batch on a GPU; on a CPU one window fills the cores already.
+GPU_BATCH = 4
+
+
+@dataclass(frozen=True, eq=False)
+class _Maps:
+    """What is filled while segmenting, on the whole input grid."""
+
+    labels: np.ndarray  # (I, J, K)
+    probabilities: np.ndarray | None  # (K, I, J, K)
+    entropy: np.ndarray | None  # (I, J, K)
+
+
+class Segmenter:
+    """Runs `network` (B, C, D, H, W) -> (B, K, D, H, W) over volumes; class k becomes label value `values[k]`.
+
+    Memory is bounded: class scores exist for one slab of windows only; labels are written straight to the input grid.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        preprocessing: Preprocessing,
+        values: Sequence[int],
+        settings: InferenceSettings | None = None,
+        *,
+        mirror_axes: tuple[int, ...] = (0, 1, 2),
+    ) -> None:
+        """`mirror_axes` are those the network was trained to be flipped along, used if `settings.mirroring` is True."""
+        self.settings = settings or InferenceSettings()
+        self.device = resolve_device(self.settings.device)
+        self._network = network
+        self._preprocessing = preprocessing
+        self._values = tuple(values)
+        self._mirror_axes = self.settings.mirror_axes(mirror_axes)
+
+    def segment(
+        self,
+        volume: Volume,
+        *,
+        roi: Roi | None = None,
+        progress: Progress | None = None,
+        should_cancel: ShouldCancel | None = None,
+        want_probabilities: bool = False,
+        want_entropy: bool = False,
+        examine: Callable[[Prepared], Sequence[str]] | None = None,
+    ) -> Prediction:
+        """Label `volume`, or what lies within `roi`; `examine` may look at the network's input and return warnings."""
+        started = time.perf_counter()
+        report = progress or (lambda _stage, _fraction: None)
+        volume.grid.check()
+        block = roi.voxels(volume.grid) if roi else (slice(0, n) for n in volume.grid.shape)
+        region = tuple(block)
+        maps = self._allocate(volume, want_probabilities, want_entropy)
+        warnings = [str(note) for note in getattr(volume, "notes", ())]
+
+        _stop_if(should_cancel)
+        report("prepare", 0.0)
+        prepared = self._preprocessing.prepare(crop(volume, region))
+        warnings.extend(examine(prepared) if examine else ())
+        report("prepare", 1.0)
+
+        def run(step: Step) -> None:
+            self._run(step, prepared, region, maps, report, should_cancel)
+
+        steps = steps_for(self.device, self._batch_size(), allow_cpu=self.settings.allow_cpu)
+        _, step = run_first_that_fits(steps, run, warnings.append)
+        report("restore", 1.0)
+        return Prediction(
+            label_map=LabelMap(maps.labels, volume.ijk_to_ras),
+            seconds=time.perf_counter() - started,
+            device=str(step.device),
+            warnings=tuple(warnings),
+            probabilities=None if maps.probabilities is None else Volume(maps.probabilities, volume.ijk_to_ras),
+            entropy=None if maps.entropy is None else Volume(maps.entropy[None], volume.ijk_to_ras),
+        )
+
+    def _batch_size(self) -> int:
+        return self.settings.batch_size or (GPU_BATCH if self.device.type == "cuda" else 1)
+
+    def _run(
+        self,
+        step: Step,
+        prepared: Prepared,
+        region: tuple[slice, ...],
+        maps: _Maps,
+        report: Progress,
+        should_cancel: ShouldCancel | None,
+    ) -> None:
+        """One attempt with the means of `step`; fills `maps` within `region`."""
+        image, offset = pad_to(prepared.image, self._preprocessing.patch_size)
+        depth, height, width = prepared.grid.shape
+        d, h, w = (int(n) for n in image.shape[1:])
+        restorer = RowRestorer(
+            prepared.grid,
+            self._values,
+            maps.labels[region],
+            probabilities=None if maps.probabilities is None else maps.probabilities[(slice(None), *region)],
+            entropy=None if maps.entropy is None else maps.entropy[region],
+        )
+
+        def on_batch(fraction: float) -> None:
+            _stop_if(should_cancel)
+            report("segment", fraction)
+
+        rows = sliding_rows(
+            image,
+            self._scores_on(step.device),
+            WindowPlan((d, h, w), self._preprocessing.patch_size, self.settings.overlap),
+            batch_size=step.batch_size,
+            device=step.device,
+            accumulate_on=step.accumulate_on,
+            on_batch=on_batch,
+        )
+        with torch.inference_mode():
+            for row, scores in rows:
+                if 0 <= row - offset[0] < depth:
+                    inner = scores[:, offset[1] : offset[1] + height, offset[2] : offset[2] + width]
+                    restorer.push(row - offset[0], inner)
+
+    def _scores_on(self, device: torch.device) -> Network:
+        network = self._network.to(device).eval()
+
+        def scores(patches: torch.Tensor) -> torch.Tensor:
+            with autocast(device, self.settings.precision):
+                result = network(patches)
+            if not torch.isfinite(result).all():  # half precision overflowed: this batch again in full
+                result = network(patches)
+                if not torch.isfinite(result).all():
+                    raise WeightsError(
+                        "The network gives scores that are not finite.",
+                        "Its weights are damaged, or the training diverged.",
+                    )
+            if result.shape[1] != len(self._values):
+                raise WeightsError(
+                    f"The network has {result.shape[1]} output classes, the model names {len(self._values)}."
+                )
+            return result
+
+        return mirrored(scores, self._mirror_axes)
+
+    def _allocate(self, volume: Volume, want_probabilities: bool, want_entropy: bool) -> _Maps:
+        shape = volume.grid.shape
+        classes = len(self._values) * want_probabilities + want_entropy
+        _check_host_memory(classes * 4 * int(np.prod(shape, dtype=np.int64)))
+        probabilities = np.zeros((len(self._values), *shape), np.float32) if want_probabilities else None
+        if probabilities is not None:
+            probabilities[0] = 1.0  # outside a ROI everything is background
+        return _Maps(
+            labels=np.zeros(shape, np.uint8 if max(self._values) < 256 else np.uint16),
+            probabilities=probabilities,
+            entropy=np.zeros(shape, np.float32) if want_entropy else None,
+        )
+
+
+def check_channels(volume: Volume, channels: Sequence[str]) -> None:
+    """Raise `ConfigurationError` unless `volume` has as many channels as the model names."""
+    if len(volume.array) != len(channels):
+        raise ConfigurationError(
+            f"The model needs {len(channels)} channel(s) ({', '.join(channels)}); the image has {len(volume.array)}.",
+            "Give one file per channel, in this order.",
+        )
+
+
+def _stop_if(should_cancel: ShouldCancel | None) -> None:
+    if should_cancel is not None and should_cancel():
+        raise Cancelled()
+
+
+def _check_host_memory(needed: int) -> None:
+    """Maps of every class are large: refuse before the system starts to swap."""
+    available = psutil.virtual_memory().available
+    if needed > 0.8 * available:
+        raise DeviceMemoryError(
+            f"Probability or entropy maps of this volume need {needed / 2**30:.1f} GiB; "
+            f"{available / 2**30:.1f} GiB of memory are free.",
+            "Leave them out, or restrict the segmentation and crop the volume first.",
+        )

@@ -1,0 +1,70 @@
+"""What a caller may choose about inference, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from ..errors import ConfigurationError
+from ..images.volume import LabelMap, Volume
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+#: Called with a stage ("prepare", "segment", "restore") and how far that stage is, 0..1.
+Progress = Callable[[str, float], None]
+ShouldCancel = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class InferenceSettings:
+    """`overlap` is the share of a window that its neighbour covers; by default a GPU takes 4 windows at once, a CPU 1.
+
+    `mirroring` averages over flips: True for the axes the model was trained to be flipped along, or those axes (0 = D).
+    """
+
+    overlap: float = 0.5
+    mirroring: bool | tuple[int, ...] = False
+    batch_size: int | None = None
+    device: str = "auto"
+    precision: Precision = "auto"
+    allow_cpu: bool = True
+    check_familiarity: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap < 1:
+            raise ConfigurationError(f"Overlap {self.overlap} is not within 0 (none) and below 1.", "Use 0.25 to 0.5.")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ConfigurationError(f"Batch size {self.batch_size} is not a positive number of windows.")
+        if self.precision not in get_args(Precision):
+            raise ConfigurationError(f"Precision {self.precision!r} is none of {', '.join(get_args(Precision))}.")
+        if not isinstance(self.mirroring, bool):
+            object.__setattr__(self, "mirroring", tuple(int(axis) for axis in self.mirroring))
+            if not set(self.mirroring) <= {0, 1, 2}:
+                raise ConfigurationError(f"Mirroring axes {self.mirroring} are not among 0, 1 and 2.")
+
+    @classmethod
+    def of_model(cls, stored: Mapping[str, Any] | None, **chosen: Any) -> InferenceSettings:
+        """The settings stored with a model; what the caller has `chosen` (not None) wins."""
+        known = {f.name for f in fields(cls)}
+        merged = {key: value for key, value in (stored or {}).items() if key in known}
+        merged.update({key: value for key, value in chosen.items() if value is not None})
+        return cls(**merged)
+
+    def mirror_axes(self, trained: tuple[int, ...] = (0, 1, 2)) -> tuple[int, ...]:
+        """Axes to flip, given those the model was `trained` to be flipped along."""
+        if isinstance(self.mirroring, bool):
+            return trained if self.mirroring else ()
+        return self.mirroring
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """All on exactly the input grid: labels, and on request `probabilities` (background first) and `entropy` (0..1)."""
+
+    label_map: LabelMap
+    seconds: float
+    device: str
+    warnings: tuple[str, ...] = ()
+    probabilities: Volume | None = field(default=None, repr=False)
+    entropy: Volume | None = field(default=None, repr=False)

@@ -1,0 +1,112 @@
+"""Sliding windows whose overlap is blended in a buffer one window deep, never in a full volume of class scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from monai.data.utils import compute_importance_map, dense_patch_slices
+
+Block = tuple[slice, slice, slice]
+#: (B, C, d, h, w) -> (B, K, d, h, w)
+Network = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """Windows of `patch_size` over an image of `image_size` (both D, H, W); sorted by their start along D."""
+
+    image_size: tuple[int, int, int]
+    patch_size: tuple[int, int, int]
+    overlap: float = 0.5
+
+    def blocks(self) -> list[Block]:
+        interval = [
+            patch if patch >= size else max(1, int(patch * (1 - self.overlap)))
+            for patch, size in zip(self.patch_size, self.image_size, strict=True)
+        ]
+        return sorted(dense_patch_slices(self.image_size, self.patch_size, interval), key=lambda block: block[0].start)
+
+
+def sliding_rows(
+    image: torch.Tensor,
+    network: Network,
+    plan: WindowPlan,
+    *,
+    batch_size: int,
+    device: torch.device,
+    accumulate_on: torch.device,
+    on_batch: Callable[[float], None] = lambda _: None,
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield (d, class scores (K, H, W)) for every row d of `image` (C, D, H, W), in order; needs image >= patch.
+
+    A row is yielded as soon as no later window reaches it, so memory is that of one slab, patch depth x H x W x K.
+    `on_batch` is called before each batch with the share of windows done; it may raise to stop.
+    """
+    blocks = plan.blocks()
+    weight = compute_importance_map(plan.patch_size, mode="gaussian", sigma_scale=0.125, device=accumulate_on)
+    slab = _Slab(plan, accumulate_on)
+    done = 0
+    for start, group in groupby(blocks, key=lambda block: block[0].start):
+        yield from slab.advance_to(start)
+        row_of_windows = list(group)
+        for first in range(0, len(row_of_windows), batch_size):
+            on_batch(done / len(blocks))
+            batch = row_of_windows[first : first + batch_size]
+            scores = network(torch.stack([image[(slice(None), *block)] for block in batch]).to(device))
+            for block, window in zip(batch, scores, strict=True):
+                slab.add(block, window.to(accumulate_on, torch.float32), weight)
+            done += len(batch)
+    yield from slab.advance_to(plan.image_size[0])
+    on_batch(1.0)
+
+
+class _Slab:
+    """Weighted sums over rows [start, start + patch depth); rows come first, so moving on copies contiguous memory."""
+
+    def __init__(self, plan: WindowPlan, device: torch.device) -> None:
+        self._depth = plan.patch_size[0]
+        self._plane = plan.image_size[1:]
+        self._device = device
+        self._start = 0
+        self._sums: torch.Tensor | None = None  # (d, K, H, W), made once K is known
+        self._weights = torch.zeros((self._depth, *self._plane), device=device)
+
+    def add(self, block: Block, scores: torch.Tensor, weight: torch.Tensor) -> None:  # scores (K, d, h, w)
+        if self._sums is None:
+            self._sums = torch.zeros((self._depth, len(scores), *self._plane), device=self._device)
+        _, rows, columns = block
+        self._sums[:, :, rows, columns].addcmul_(scores.transpose(0, 1), weight[:, None])
+        self._weights[:, rows, columns] += weight
+
+    def advance_to(self, start: int) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield the rows before `start`, then make room for as many new ones."""
+        finished = start - self._start
+        if self._sums is None or finished == 0:
+            return
+        for row in range(min(finished, self._depth)):
+            yield self._start + row, self._sums[row] / self._weights[row]
+        for buffer in (self._sums, self._weights):
+            for row in range(self._depth):  # row by row: the two ranges overlap
+                if row + finished < self._depth:
+                    buffer[row] = buffer[row + finished]
+                else:
+                    buffer[row] = 0
+        self._start = start
+
+
+def mirrored(network: Network, axes: tuple[int, ...]) -> Network:
+    """The mean of `network` over every combination of flips along spatial `axes` (0 = D); `network` itself for none."""
+    if not axes:
+        return network
+    flips = [tuple(axis + 2 for n, axis in enumerate(axes) if bits >> n & 1) for bits in range(2 ** len(axes))]
+
+    def averaged(patches: torch.Tensor) -> torch.Tensor:
+        total = network(patches).float()
+        for dims in flips[1:]:
+            total += network(patches.flip(dims)).float().flip(dims)
+        return total / len(flips)
+
+    return averaged
