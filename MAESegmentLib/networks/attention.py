@@ -39,10 +39,11 @@ class RelativePositionBias(nn.Module):
 
     def forward(self, window: Triple) -> Tensor:
         """Bias (1, heads, L, L) for `window`; the table is interpolated where `window` is larger than its own."""
-        table, size = self.table, self.window
+        table: Tensor = self.table
+        size = self.window
         if any(w > s for w, s in zip(window, size, strict=True)):
             table, size = self._enlarged(window)
-        index = _offset_index(window, size)
+        index = offset_index(window, size)
         length = index.shape[0]
         gathered = table[torch.as_tensor(index.reshape(-1), device=table.device)]
         return gathered.view(length, length, self.heads).permute(2, 0, 1).unsqueeze(0)
@@ -55,7 +56,7 @@ class RelativePositionBias(nn.Module):
 
 
 @lru_cache(maxsize=64)
-def _offset_index(window: Triple, table_window: Triple) -> np.ndarray:
+def offset_index(window: Triple, table_window: Triple) -> np.ndarray:
     """(L, L) row of the table of `table_window` for each pair of tokens in `window`."""
     positions = np.stack(np.meshgrid(*[np.arange(w) for w in window], indexing="ij")).reshape(3, -1)
     offsets = positions[:, :, None] - positions[:, None, :] + (np.array(table_window) - 1)[:, None, None]
@@ -70,7 +71,16 @@ class WindowAttention(nn.Module):
     """
 
     def __init__(
-        self, dim: int, heads: int, window: Triple, *, shifted: bool, covers_grid: bool, cross: bool, mask_padding: bool, mask_shift: bool
+        self,
+        dim: int,
+        heads: int,
+        window: Triple,
+        *,
+        shifted: bool,
+        covers_grid: bool,
+        cross: bool,
+        mask_padding: bool,
+        mask_shift: bool,
     ) -> None:
         super().__init__()
         self.heads, self.window = heads, window
@@ -92,7 +102,8 @@ class WindowAttention(nn.Module):
         if self.cross:
             assert query is not None
             parts.insert(0, layout.partition(query).view(count, length, self.heads, -1).transpose(1, 2))
-        attended = F.scaled_dot_product_attention(*parts, attn_mask=self._additive(layout, batch, parts[0]))
+        q, k, v = parts
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=self._additive(layout, batch, q))
         return layout.merge(self.projection_out(attended.transpose(1, 2).reshape(count, length, channels)))
 
     def _additive(self, layout: WindowLayout, batch: int, like: Tensor) -> Tensor:

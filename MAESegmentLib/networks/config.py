@@ -79,7 +79,9 @@ class NnFormerConfig:
             ("decoder_heads", stages - 1),
         ):
             if len(getattr(self, name)) != expected:
-                raise ConfigurationError(f"{name} has {len(getattr(self, name))} entries; {expected} are needed for {stages} stages.")
+                raise ConfigurationError(
+                    f"{name} has {len(getattr(self, name))} entries; {expected} are needed for {stages} stages."
+                )
         if len(self.embed_strides) != 2:
             raise ConfigurationError("embed_strides needs two entries, one per convolution pair.")
         if min(self.in_channels, self.out_channels, self.embed_dim, *self.depths, *self.decoder_depths_) < 1:
@@ -94,6 +96,9 @@ class NnFormerConfig:
             raise ConfigurationError(f"drop_path is {self.drop_path}; it must be in [0, 1).")
         if any(s > 2 for stride in self.down_strides for s in stride):
             raise ConfigurationError("down_strides may be 1 or 2 along each axis.")
+        for stride, padding in zip(self.down_strides, self.down_paddings_, strict=True):
+            if any(p > int(s > 1) for s, p in zip(stride, padding, strict=True)):
+                raise ConfigurationError("down_paddings may be 1 along strided axes; elsewhere they are 0.")
 
     @property
     def decoder_depths_(self) -> tuple[int, ...]:
@@ -133,7 +138,9 @@ class NnFormerConfig:
         return cls(**data)
 
     @classmethod
-    def preset(cls, name: str, *, in_channels: int | None = None, out_channels: int | None = None, **changes: Any) -> NnFormerConfig:
+    def preset(
+        cls, name: str, *, in_channels: int | None = None, out_channels: int | None = None, **changes: Any
+    ) -> NnFormerConfig:
         """A published configuration (`synapse`, `acdc`, `brats`) or `small`, which trains on two CPU cores."""
         if name not in _PRESETS:
             raise ConfigurationError(f"No network preset {name!r}.", f"Presets: {', '.join(_PRESETS)}.")
@@ -146,59 +153,59 @@ class NnFormerConfig:
 
 
 _PRESETS: dict[str, dict[str, Any]] = {
-    "synapse": dict(
-        in_channels=1,
-        out_channels=14,
-        crop_size=(64, 128, 128),
-        embed_dim=192,
-        depths=(2, 2, 2, 2),
-        heads=(6, 12, 24, 48),
-        embed_strides=((2, 2, 2), (1, 2, 2)),
-        windows=(4, 4, 8, 4),
-        down_strides=(2, 2, 2),
-        global_stages=(False, False, True, True),
-        deep_supervision=True,
-    ),
-    "acdc": dict(
-        in_channels=1,
-        out_channels=4,
-        crop_size=(14, 160, 160),
-        embed_dim=96,
-        depths=(2, 2, 2, 2),
-        heads=(3, 6, 12, 24),
-        embed_strides=((1, 2, 2), (1, 2, 2)),
-        windows=((3, 5, 5), (3, 5, 5), (7, 10, 10), (3, 5, 5)),
-        down_strides=((1, 2, 2), 2, 2),
-        down_paddings=((0, 1, 1), 1, (0, 1, 1)),
-        global_stages=(False, False, True, True),
-    ),
-    "brats": dict(
-        in_channels=4,
-        out_channels=4,
-        crop_size=(128, 128, 128),
-        embed_dim=96,
-        depths=(2, 2, 2, 2),
-        heads=(3, 6, 12, 24),
-        decoder_heads=(6, 12, 24),
-        embed_strides=(2, 2),
-        windows=(4, 4, 8, 4),
-        down_strides=(2, 2, 2),
-        global_stages=(False, False, True, True),
-    ),
-    "small": dict(
-        in_channels=1,
-        out_channels=2,
-        crop_size=(40, 56, 40),
-        embed_dim=32,
-        depths=(2, 2, 2),
-        heads=(1, 2, 4),
-        embed_strides=(2, 1),
-        windows=(4, 4, (5, 7, 5)),
-        down_strides=(2, 2),
-        global_stages=(False, False, True),
-        deep_supervision=True,
-        drop_path=0.1,
-    ),
+    "synapse": {
+        "in_channels": 1,
+        "out_channels": 14,
+        "crop_size": (64, 128, 128),
+        "embed_dim": 192,
+        "depths": (2, 2, 2, 2),
+        "heads": (6, 12, 24, 48),
+        "embed_strides": ((2, 2, 2), (1, 2, 2)),
+        "windows": (4, 4, 8, 4),
+        "down_strides": (2, 2, 2),
+        "global_stages": (False, False, True, True),
+        "deep_supervision": True,
+    },
+    "acdc": {
+        "in_channels": 1,
+        "out_channels": 4,
+        "crop_size": (14, 160, 160),
+        "embed_dim": 96,
+        "depths": (2, 2, 2, 2),
+        "heads": (3, 6, 12, 24),
+        "embed_strides": ((1, 2, 2), (1, 2, 2)),
+        "windows": ((3, 5, 5), (3, 5, 5), (7, 10, 10), (3, 5, 5)),
+        "down_strides": ((1, 2, 2), 2, 2),
+        "down_paddings": ((0, 1, 1), 1, (0, 1, 1)),
+        "global_stages": (False, False, True, True),
+    },
+    "brats": {
+        "in_channels": 4,
+        "out_channels": 4,
+        "crop_size": (128, 128, 128),
+        "embed_dim": 96,
+        "depths": (2, 2, 2, 2),
+        "heads": (3, 6, 12, 24),
+        "decoder_heads": (6, 12, 24),
+        "embed_strides": (2, 2),
+        "windows": (4, 4, 8, 4),
+        "down_strides": (2, 2, 2),
+        "global_stages": (False, False, True, True),
+    },
+    "small": {
+        "in_channels": 1,
+        "out_channels": 2,
+        "crop_size": (40, 56, 40),
+        "embed_dim": 32,
+        "depths": (2, 2, 2),
+        "heads": (1, 2, 4),
+        "embed_strides": (2, 1),
+        "windows": (4, 4, (5, 7, 5)),
+        "down_strides": (2, 2),
+        "global_stages": (False, False, True),
+        "deep_supervision": True,
+        "drop_path": 0.1,
+    },
 }
 for _preset in _PRESETS.values():
     for _name in ("embed_strides", "windows", "down_strides", "down_paddings"):
@@ -231,7 +238,9 @@ class MaeConfig:
         if not 0 < low <= high < 1:
             raise ConfigurationError(f"mask_ratio is {self.mask_ratio}; it must lie between 0 and 1, exclusive.")
         if any(u % t for u, t in zip(self.unit, self.encoder.token_size, strict=True)):
-            raise ConfigurationError(f"The mask unit {self.unit} is not a multiple of the token size {self.encoder.token_size}.")
+            raise ConfigurationError(
+                f"The mask unit {self.unit} is not a multiple of the token size {self.encoder.token_size}."
+            )
         if self.decoder_dim % self.decoder_heads:
             raise ConfigurationError(f"decoder_dim {self.decoder_dim} is not divisible by {self.decoder_heads} heads.")
 

@@ -54,7 +54,8 @@ class LightDecoder(nn.Module):
         encoder, dim = config.encoder, config.decoder_dim
         self.projections = nn.ModuleList(nn.Linear(width, dim) for width in encoder.dims)
         self.blocks = nn.ModuleList(
-            Block(self._attention(config, shifted=b % 2 == 1), dim, mlp_ratio=2.0, drop_path=0.0) for b in range(config.decoder_depth)
+            Block(self._attention(config, shifted=b % 2 == 1), dim, mlp_ratio=2.0, drop_path=0.0)
+            for b in range(config.decoder_depth)
         )
         self.norm = nn.LayerNorm(dim)
         self.head = nn.ConvTranspose3d(dim, encoder.in_channels, encoder.token_size, encoder.token_size)
@@ -95,7 +96,9 @@ class MaskedAutoencoder(nn.Module):
         self.apply(_initialise)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
-    def forward(self, image: Tensor, mask: Tensor | None = None, *, generator: torch.Generator | None = None) -> MaeOutput:
+    def forward(
+        self, image: Tensor, mask: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> MaeOutput:
         """image (B, C, D, H, W), z-scored intensities; `mask` (B, 1, units) or None to draw one with `generator`."""
         size: Triple = (image.shape[2], image.shape[3], image.shape[4])
         unit = self.config.unit
@@ -141,7 +144,9 @@ class MaskedAutoencoder(nn.Module):
         return units.mean(-1, keepdim=True), (units.var(-1, keepdim=True) + _VARIANCE_FLOOR).sqrt()
 
     @torch.no_grad()
-    def reconstruct(self, image: Tensor, mask: Tensor | None = None, *, generator: torch.Generator | None = None) -> Reconstruction:
+    def reconstruct(
+        self, image: Tensor, mask: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> Reconstruction:
         """image (B, C, D, H, W) -> original, masked and reconstructed image, in the input's intensities."""
         output = self(image, mask, generator=generator)
         prediction = output.prediction

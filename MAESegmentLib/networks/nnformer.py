@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -62,16 +61,28 @@ class Embedding(nn.Module):
 
 
 class Down(nn.Module):
-    """GELU, LN and a strided convolution that doubles the channels."""
+    """GELU, LN and a strided convolution that doubles the channels.
+
+    Without padding an odd axis (7 -> 3) is covered exactly; an even one gets one token of padding on the far side, so
+    that the last tokens count and `Up` can return to the same grid.
+    """
 
     def __init__(self, dim: int, stride: Triple, padding: Triple) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         kernel: Triple = tuple(3 if s > 1 else 1 for s in stride)  # type: ignore[assignment]
         self.conv = nn.Conv3d(dim, 2 * dim, kernel, stride, padding)
+        self.unpadded = tuple(s > 1 and p == 0 for s, p in zip(stride, padding, strict=True))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return _to_tokens(self.conv(_to_conv(self.norm(F.gelu(tokens)))))
+        volume = _to_conv(self.norm(F.gelu(tokens)))
+        d, h, w = (
+            max(1 - size % 2, 3 - size) if unpadded else 0
+            for size, unpadded in zip(volume.shape[2:], self.unpadded, strict=True)
+        )
+        if d or h or w:
+            volume = F.pad(volume, (0, w, 0, h, 0, d))
+        return _to_tokens(self.conv(volume))
 
 
 class Up(nn.Module):
@@ -105,7 +116,8 @@ class Encoder(nn.Module):
             first = sum(config.depths[:stage])
             self.stages.append(
                 nn.ModuleList(
-                    _block(config, stage, config.heads[stage], rates[first + b], shifted=b % 2 == 1) for b in range(depth)
+                    _block(config, stage, config.heads[stage], rates[first + b], shifted=b % 2 == 1)
+                    for b in range(depth)
                 )
             )
             self.norms.append(nn.LayerNorm(dim))

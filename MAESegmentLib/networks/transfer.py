@@ -41,7 +41,9 @@ def transfer_matching(
     """
     own = network.state_dict()
     chosen = {k: v for k, v in source.items() if k in own and k.startswith(only) and not k.startswith(fresh)}
-    wrong = [f"{k} {tuple(v.shape)} instead of {tuple(own[k].shape)}" for k, v in chosen.items() if v.shape != own[k].shape]
+    wrong = [
+        f"{k} {tuple(v.shape)} instead of {tuple(own[k].shape)}" for k, v in chosen.items() if v.shape != own[k].shape
+    ]
     missing = [k for k in own if k.startswith(required) and k not in chosen and not k.startswith(fresh)]
     if wrong or missing or not chosen:
         problems = [*(f"missing {k}" for k in missing), *(f"shape of {w}" for w in wrong)] or ["no key in common"]
