@@ -11,6 +11,7 @@ import uuid
 import zipfile
 import zlib
 from pathlib import Path
+from typing import IO
 
 from ..errors import BundleError, MAESegmentError, OutputError
 from ..images.atomic import replacing
@@ -41,20 +42,19 @@ def export_bundle(bundle: Bundle, zip_path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def import_bundle(zip_path: str | os.PathLike[str], store: ModelStore) -> Bundle:
-    """Add the model in `zip_path` to the user's models, verified to the last weight, or change nothing.
+def import_bundle(path: str | os.PathLike[str], store: ModelStore) -> Bundle:
+    """Add the model in a zip (or a bundle's folder) to the user's models, verified to the last weight, or do nothing.
 
     A model that is there already is returned as it is.
     """
-    source = Path(zip_path).expanduser()
+    source = Path(path).expanduser()
     staging = store.user_folder / f".import-{uuid.uuid4().hex[:8]}.part"
     try:
-        with zipfile.ZipFile(source) as archive:
-            entries = _checked_entries(archive, source)
-            staging.mkdir(parents=True)
-            for name, entry in entries.items():
-                _extract(archive, entry, staging / "model" / name)
-        bundle = open_bundle(staging / "model")
+        if source.is_dir():
+            _copy_folder(open_bundle(source), staging)
+        else:
+            _unpack(source, staging)
+        bundle = open_bundle(staging)
         _check_usable(bundle)
         return _place(bundle, store)
     except _DAMAGED as error:
@@ -67,10 +67,26 @@ def import_bundle(zip_path: str | os.PathLike[str], store: ModelStore) -> Bundle
             f"Check that {source.name} can be read and that there is free disk space in {store.user_folder}.",
         ) from error
     except BundleError as error:
-        inner = error.message.replace(str(staging.resolve() / "model"), source.name)
-        raise BundleError(inner.replace(str(staging / "model"), source.name), error.hint) from error
+        message = error.message.replace(str(staging.resolve()), source.name).replace(str(staging), source.name)
+        raise BundleError(message, error.hint) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _unpack(source: Path, staging: Path) -> None:
+    with zipfile.ZipFile(source) as archive:
+        entries = _checked_entries(archive, source)
+        staging.mkdir(parents=True)
+        for name, entry in entries.items():
+            # zipfile checks the CRC and gives no more bytes than the size that was checked.
+            with archive.open(entry) as content:
+                _write(content, staging / name)
+
+
+def _copy_folder(bundle: Bundle, staging: Path) -> None:
+    for name in [METADATA, *bundle.metadata["maesegment"]["files"]]:
+        with (bundle.path / name).open("rb") as content:
+            _write(content, staging / name)
 
 
 def _checked_entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInfo]:
@@ -120,11 +136,10 @@ def _checked_parts(info: zipfile.ZipInfo, source: Path) -> list[str]:
     return parts
 
 
-def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
-    """Unpack one entry; zipfile checks its CRC and gives no more bytes than the size that was checked."""
+def _write(content: IO[bytes], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(entry) as source, target.open("xb") as stream:
-        shutil.copyfileobj(source, stream, _CHUNK)
+    with target.open("xb") as stream:
+        shutil.copyfileobj(content, stream, _CHUNK)
         stream.flush()
         os.fsync(stream.fileno())
 

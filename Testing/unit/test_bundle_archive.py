@@ -301,11 +301,16 @@ def test_a_network_too_large_for_any_memory_is_refused_before_it_is_built(
     assert_refused(write_zip(tmp_path / "bad.zip", huge), store, "do not fit")
 
 
-def test_a_missing_zip_and_a_folder_are_clear_errors(store: ModelStore, tmp_path: Path) -> None:
+def test_a_missing_zip_and_an_empty_folder_are_clear_errors(store: ModelStore, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="does not exist"):
         import_bundle(tmp_path / "missing.zip", store)
-    with pytest.raises(OutputError):
+    with pytest.raises(BundleError, match="no MAESegment model"):
         import_bundle(tmp_path, store)
+
+
+def test_a_model_folder_is_imported_like_its_zip(bundle: Bundle, store: ModelStore) -> None:
+    assert import_bundle(bundle.path, store).path.is_relative_to(store.user_folder.resolve())
+    assert store.find("tiny-mr").content_hash == bundle.content_hash
 
 
 def test_what_a_mac_adds_to_a_zip_is_not_imported(entries: Entries, store: ModelStore, tmp_path: Path) -> None:
