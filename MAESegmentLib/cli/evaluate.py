@@ -159,7 +159,8 @@ def _report(
     json_file = write_summary_json(arguments.out / "summary.json", summaries, evaluation.failures, details)
 
     if summaries:
-        title = f"{arguments.model or arguments.predictions} on {len(evaluation.seconds)} cases"
+        n = len(evaluation.seconds)
+        title = f"{arguments.model or arguments.predictions} on {n} case{'' if n == 1 else 's'}"
         console.print(summary_table(summaries, title=title, tolerance_mm=arguments.tolerance))
         for remark in remarks(summaries):
             console.print(remark, highlight=False, markup=False)

@@ -47,7 +47,7 @@ def summary_table(summaries: Sequence[LabelSummary], *, title: str, tolerance_mm
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0))
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("structure", overflow="fold")
     surface = f"surface\nDice ({tolerance_mm:g} mm)"
     for heading in ("Dice", "HD95\n(mm)", surface, "volume\nerror (ml)", "n", "missing"):

@@ -1,0 +1,209 @@
+"""Checks of the processor and the GPUs: not what they claim to be, but whether and how fast they compute."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import DeviceError
+from .findings import Finding, Level, gib
+
+if TYPE_CHECKING:
+    import torch
+
+#: A typical layer of the networks here: channels, then edge length of the cube in voxels.
+_CHANNELS, _EDGE = 16, 48
+#: For comparing precisions: without hardware for it, bf16 is tens of times slower than float32.
+_SMALL_EDGE = 20
+#: Largest relative error of a half-precision convolution that is still rounding.
+_ROUNDING = {"float16": 5e-3, "bfloat16": 4e-2}
+#: Least free GPU memory with which the shipped models run with room to spare.
+_GPU_MEMORY = 2 * 2**30
+_HALF_IS_FASTER = 1.2
+_HALF_INSTRUCTIONS = ("amx_bf16", "amx_fp16", "avx512_bf16")
+
+
+def usable_cores() -> int:
+    """Cores this process may use: the affinity mask and a container's quota count, not what is built in."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(affinity, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        return affinity
+
+
+def check_processor() -> Iterator[Finding]:
+    """Cores, vector instructions, and the measured time of a 3D convolution in single and half precision."""
+    import torch
+
+    cores, threads = usable_cores(), torch.get_num_threads()
+    instructions = str(torch.backends.cpu.get_cpu_capability())
+    extra = sorted(name for name in _HALF_INSTRUCTIONS if _capabilities().get(name))
+    cpu = torch.device("cpu")
+    seconds = convolution_seconds(cpu, torch.float32)
+    single, half = (convolution_seconds(cpu, t, edge=_SMALL_EDGE) for t in (torch.float32, torch.bfloat16))
+    gain = single / half
+    fast = f"{gain:.1f}x as fast" if gain >= 1 else f"{1 / gain:.0f}x slower"
+    fact = (
+        f"{cores} usable cores, {', '.join([instructions, *extra])}; a 3D convolution takes {seconds * 1000:.0f} ms; "
+        f"bf16 is {fast}, so {'bf16' if gain >= _HALF_IS_FASTER else 'float32'} suits this processor"
+    )
+    figures = {
+        "cores": cores,
+        "threads": threads,
+        "instructions": [instructions, *extra],
+        "conv3d_s": seconds,
+        "bf16_gain": gain,
+    }
+    yield Finding("processor", Level.OK, fact, figures=figures)
+    if threads < cores:
+        yield Finding(
+            "processor",
+            Level.NOTE,
+            f"PyTorch uses {threads} of {cores} cores",
+            "Unset OMP_NUM_THREADS if you did not mean to limit it.",
+        )
+
+
+def _capabilities() -> dict[str, object]:
+    import torch
+
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # absent from older PyTorch
+    return capabilities
+
+
+def check_gpus() -> Iterator[Finding]:
+    """Every GPU runs real kernels in each precision; where there is none, says why and what it means."""
+    import torch
+
+    if not torch.cuda.is_available():
+        yield no_gpu(built_for_cuda=torch.version.cuda is not None, nvidia_driver=_has_nvidia_driver())
+        return
+    for index in range(torch.cuda.device_count()):
+        yield from _check_gpu(torch.device("cuda", index))
+
+
+def no_gpu(*, built_for_cuda: bool, nvidia_driver: bool) -> Finding:
+    """Why PyTorch sees no GPU, from whether it could use one and whether the machine has a driver for one."""
+    if nvidia_driver and not built_for_cuda:
+        return Finding(
+            "GPU",
+            Level.WARNING,
+            "this machine has an NVIDIA GPU, but the installed PyTorch cannot use it (CPU build)",
+            "Install a CUDA build of PyTorch: README, section 'GPU'. Until then everything runs on the processor.",
+        )
+    if nvidia_driver:
+        return Finding(
+            "GPU",
+            Level.WARNING,
+            "there is an NVIDIA driver, but PyTorch finds no usable GPU",
+            "Run `nvidia-smi`. If it lists your GPU, update the driver, or install a PyTorch built for an older CUDA "
+            "(README, section 'GPU'); if it lists none, restart the machine. A container needs `--gpus all`.",
+        )
+    return Finding(
+        "GPU",
+        Level.NOTE,
+        "none; everything runs on the processor",
+        "Segmenting works, it only takes longer. For pretraining, or for much fine-tuning, use a machine with an"
+        " NVIDIA GPU (README, section 'GPU').",
+    )
+
+
+def _check_gpu(device: torch.device) -> Iterator[Finding]:
+    import torch
+
+    topic = str(device)
+    try:
+        from ..inference.device import run_kernel
+
+        run_kernel(device)
+        free, total = torch.cuda.mem_get_info(device)
+        name, capability = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
+        results = {str(t).removeprefix("torch."): _try_convolution(device, t) for t in (torch.float16, torch.bfloat16)}
+        seconds = convolution_seconds(device, torch.float32)
+    except (DeviceError, RuntimeError) as error:
+        advice = error.hint if isinstance(error, DeviceError) else ""
+        yield Finding(
+            topic,
+            Level.WARNING,
+            f"does not work: {str(error).splitlines()[0]}",
+            advice or "Update the GPU's driver or PyTorch (README, section 'GPU'), or use --device cpu.",
+        )
+        return
+    figures = {"name": name, "free": free, "total": total, "conv3d_s": seconds, "half_precision_error": results}
+    speed = f"a 3D convolution takes {seconds * 1000:.2f} ms"
+    fact = f"{name} (compute capability {capability[0]}.{capability[1]}), {gib(free)} of {gib(total)} free; {speed}"
+    yield Finding(topic, Level.OK, fact, figures=figures)
+    yield from half_precision_findings(topic, results)
+    if free < _GPU_MEMORY:
+        yield Finding(
+            topic,
+            Level.WARNING,
+            f"only {gib(free)} of GPU memory are free",
+            "Close other programs that use the GPU (`nvidia-smi` lists them), or use --device cpu.",
+        )
+
+
+def half_precision_findings(topic: str, errors: Mapping[str, float | None]) -> Iterator[Finding]:
+    """`errors` holds the relative error of a convolution per precision, None where it cannot run."""
+    for precision, error in errors.items():
+        if error is None or not error <= _ROUNDING[precision]:
+            what = "cannot run" if error is None else f"is wrong (relative error {error:.2g})"
+            yield Finding(
+                topic,
+                Level.WARNING,
+                f"a convolution in {precision} {what}",
+                "Use --precision fp32 on this GPU, and update its driver and PyTorch.",
+            )
+
+
+def convolution_seconds(device: torch.device, dtype: torch.dtype, *, edge: int = _EDGE, repeats: int = 3) -> float:
+    """Fastest of `repeats` runs of one 3 x 3 x 3 convolution of 16 channels over `edge`^3 voxels."""
+    import torch
+    import torch.nn.functional as F
+
+    image, weight = _sample(device, edge)
+    image, weight = image.to(dtype), weight.to(dtype)
+    times = []
+    with torch.inference_mode():
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            F.conv3d(image, weight, padding=1)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def _try_convolution(device: torch.device, dtype: torch.dtype) -> float | None:
+    """Relative error of a convolution in `dtype` on `device`, against float32 on the processor; None if it cannot run."""
+    import torch
+    import torch.nn.functional as F
+
+    image, weight = _sample(torch.device("cpu"))
+    with torch.inference_mode():
+        expected = F.conv3d(image, weight, padding=1)
+        try:
+            result = F.conv3d(image.to(device, dtype), weight.to(device, dtype), padding=1)
+        except RuntimeError:
+            return None
+        difference = (result.float().cpu() - expected).abs().max() / expected.abs().max()
+    return float(difference)
+
+
+def _sample(device: torch.device, edge: int = _EDGE) -> tuple[torch.Tensor, torch.Tensor]:
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn((1, _CHANNELS, edge, edge, edge), generator=generator)
+    weight = torch.randn((_CHANNELS, _CHANNELS, 3, 3, 3), generator=generator)
+    return image.to(device), weight.to(device)
+
+
+def _has_nvidia_driver() -> bool:
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
