@@ -1,0 +1,141 @@
+"""`maesegment pretrain`: scans without labels in, a masked autoencoder to fine-tune from out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigurationError
+from .training_progress import TrainingDisplay, add_setting_arguments, chosen_settings, interruptible
+
+if TYPE_CHECKING:
+    from ..cases.dataset import Case
+    from ..networks import MaeConfig
+    from ..training.recipe import Recipe
+    from ..transforms.preprocessing import Preprocessing
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", type=Path, nargs="+", metavar="DIR", help="folders of scans, or datasets (labels are not read)"
+    )
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="DIR", help="run folder; the model is DIR/model"
+    )
+    parser.add_argument("--split", help="only these cases of each dataset, e.g. pool (default: all)")
+    parser.add_argument("--exclude", help="all but these cases of each dataset, e.g. validation")
+    parser.add_argument("--network", metavar="PRESET", help="small (default), synapse, acdc or brats")
+    parser.add_argument("--orientation", metavar="RAS", help="axis order the network sees (default: RAS)")
+    parser.add_argument("--spacing", metavar="D,H,W", help="mm, in that order (default: median of the scans)")
+    parser.add_argument("--patch", metavar="D,H,W", help="voxels, in that order (default: the preset's)")
+    parser.add_argument("--intensity", choices=("zscore", "ct"), help="zscore for MR (default), ct for CT in HU")
+    parser.add_argument("--mask-ratio", type=float, help="fraction of the voxels hidden (default: 0.7)")
+    parser.add_argument("--unit-mm", type=float, help="edge of one masked unit (default: 8 voxels)")
+    parser.add_argument("--name", help="name of the model (default: that of the run folder)")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML or JSON file that sets all of this and more")
+    add_setting_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from ..training.pretrain import pretrain
+    from ..training.recipe import read_recipe
+    from ..training.settings import PretrainSettings
+
+    recipe = read_recipe(arguments.recipe)
+    settings = PretrainSettings.from_dict(chosen_settings(arguments, recipe.settings))
+    description = replace(recipe.description, name=arguments.name) if arguments.name else recipe.description
+    cases = _cases(arguments, recipe)
+    preprocessing = _preprocessing(arguments, recipe, cases)
+    autoencoder = _autoencoder(arguments, recipe, preprocessing)
+    with interruptible() as should_cancel, TrainingDisplay() as display:
+        bundle = pretrain(
+            cases,
+            arguments.out,
+            settings,
+            autoencoder=autoencoder,
+            preprocessing=preprocessing,
+            description=description,
+            progress=display,
+            should_cancel=should_cancel,
+        )
+    print(f"{bundle.name} {bundle.version}: {bundle.path}")
+    print(f"Reconstructions: {arguments.out / 'reconstruction.png'}")
+    print(f"Next: maesegment finetune --cases DIR --model {bundle.path} --out DIR")
+    return 0
+
+
+def _cases(arguments: argparse.Namespace, recipe: Recipe) -> list[Case]:
+    from ..cases.dataset import load_dataset
+
+    folders = arguments.data or [arguments.recipe.parent / folder for folder in recipe.cases.get("data", [])]
+    if not folders:
+        raise ConfigurationError("No scans were given.", "Name folders of scans with --data.")
+    split = arguments.split or recipe.cases.get("split")
+    exclude = arguments.exclude or recipe.cases.get("exclude")
+    cases: list[Case] = []
+    for folder in folders:
+        dataset = load_dataset(folder)
+        chosen = dataset.select(split) if split else dataset.cases
+        left_out = {case.id for case in dataset.select(exclude)} if exclude else set()
+        prefix = f"{dataset.name}/" if len(folders) > 1 else ""
+        cases += [
+            replace(case, id=prefix + case.id, group=prefix + case.group) for case in chosen if case.id not in left_out
+        ]
+    return cases
+
+
+def _preprocessing(arguments: argparse.Namespace, recipe: Recipe, cases: Sequence[Case]) -> Preprocessing:
+    from ..training.pretrain import median_spacing
+    from ..transforms.preprocessing import Preprocessing
+
+    table: dict[str, Any] = {"orientation": "RAS", **recipe.preprocessing}
+    table["intensity"] = {"kind": "zscore", **table.get("intensity", {})}
+    if arguments.intensity:
+        table["intensity"]["kind"] = arguments.intensity
+    if arguments.orientation:
+        table["orientation"] = arguments.orientation
+    if arguments.spacing:
+        table["spacing"] = _three(arguments.spacing, float, "--spacing")
+    if arguments.patch:
+        table["patch_size"] = _three(arguments.patch, int, "--patch")
+    if "patch_size" not in table:
+        table["patch_size"] = _network(arguments, recipe.network).crop_size
+    if "spacing" not in table:
+        table["spacing"] = median_spacing(cases, table["orientation"])
+    return Preprocessing.from_dict(table)
+
+
+def _network(arguments: argparse.Namespace, table: Mapping[str, Any]) -> Any:
+    from ..networks import NnFormerConfig
+
+    changes = dict(table)
+    preset = arguments.network or changes.pop("preset", "small")
+    changes.pop("preset", None)
+    return NnFormerConfig.preset(preset, **changes)
+
+
+def _autoencoder(arguments: argparse.Namespace, recipe: Recipe, preprocessing: Preprocessing) -> MaeConfig:
+    from ..networks import MaeConfig
+
+    table = dict(recipe.autoencoder)
+    encoder = replace(_network(arguments, recipe.network), crop_size=preprocessing.patch_size)
+    if arguments.mask_ratio is not None:
+        table["mask_ratio"] = arguments.mask_ratio
+    unit_mm = arguments.unit_mm or table.pop("unit_mm", None)
+    if unit_mm:
+        table["unit"] = MaeConfig.unit_from_mm(unit_mm, preprocessing.spacing, encoder.token_size)
+    try:
+        return MaeConfig(encoder=encoder, **table)
+    except TypeError as error:
+        raise ConfigurationError(f"The recipe's autoencoder settings do not fit: {error}") from error
+
+
+def _three(text: str, kind: type, option: str) -> tuple[Any, Any, Any]:
+    try:
+        first, second, third = (kind(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigurationError(f"{option} is {text!r}; write three numbers, e.g. 1,1,1.") from error
+    return first, second, third

@@ -1,0 +1,222 @@
+"""The one training loop. What is trained comes in as a `Task`; what differs between runs is values."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import Cancelled, TrainingError
+from ..inference.device import autocast, resolve_device
+from .checkpoint import load_checkpoint, save_checkpoint
+from .optimiser import MovingAverage, learning_rate_at
+from .patches import Batch
+from .runlog import RunLog
+from .settings import LoopSettings
+
+
+class Task(Protocol):
+    """What the loop needs to know about what it trains."""
+
+    model: nn.Module
+    #: Equal for two runs on the same cases from the same start; part of the checkpoint's identity.
+    identity: str
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """For AdamW; each with its `lr_scale`."""
+
+    def batches(self, first_step: int, device: torch.device) -> Iterator[Batch]:
+        """The batch of each step from `first_step` on; must depend on the step alone."""
+
+    def loss(self, model: nn.Module, batch: Batch, step: int) -> Tensor:
+        """Scalar."""
+
+    def validate(self, model: nn.Module, device: torch.device) -> Mapping[str, float]:
+        """Named results on held-out cases, `score` the one to maximise; empty where nothing is held out."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the work stands. `stage` is "prepare", "train", "validate", "save" or "log" (a `message` only)."""
+
+    stage: str
+    fraction: float = 0.0
+    eta_s: float | None = None
+    step: int = 0
+    message: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+Report = Callable[[Progress], None]
+ShouldCancel = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """`weights` are float32 on the CPU: the moving average's where there is one. `score` is of the best validation."""
+
+    weights: dict[str, Tensor]
+    step: int
+    best_step: int | None
+    score: float | None
+    seconds: float
+
+
+def train(
+    task: Task,
+    settings: LoopSettings,
+    folder: Path,
+    *,
+    keep_best: bool = False,
+    report: Report = lambda progress: None,
+    should_cancel: ShouldCancel = lambda: False,
+) -> Trained:
+    """Train `task` up to `settings.steps`, going on from the checkpoint in `folder` if there is one.
+
+    A run that was killed ends with the same weights as one that was not: patches, masks and dropout depend on the
+    seed and the step alone, and everything else is in the checkpoint.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    device = resolve_device(settings.device)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    run = _Run(task, settings, folder, device, keep_best)
+    run.resume()
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(RunLog(folder, resume_step=run.step))
+        clock = _Clock(run.step, settings.steps)
+        batches = stack.enter_context(contextlib.closing(task.batches(run.step, device)))  # type: ignore[type-var]
+        while run.step < settings.steps:
+            if should_cancel():
+                run.save()
+                raise Cancelled("Training was stopped.", "Start it again with the same output folder to go on.")
+            values = run.update(next(batches))
+            last = run.step == settings.steps
+            report(Progress("train", run.step / settings.steps, clock.eta(run.step), run.step, metrics=values))
+            if run.step % settings.log_every == 0 or last:
+                log.training(run.step, {**values, "seconds": run.seconds})
+            if run.step % settings.validate_every == 0 or last:
+                report(Progress("validate", run.step / settings.steps, clock.eta(run.step), run.step))
+                results = run.validate()
+                if results:
+                    log.validation(run.step, results)
+                    report(
+                        Progress("validate", run.step / settings.steps, clock.eta(run.step), run.step, metrics=results)
+                    )
+            if run.step % settings.checkpoint_every == 0 or last:
+                run.save()
+    return run.result()
+
+
+class _Run:
+    """Everything a checkpoint holds, and the step that changes it."""
+
+    def __init__(self, task: Task, settings: LoopSettings, folder: Path, device: torch.device, keep_best: bool) -> None:
+        self.task, self.settings, self.folder, self.device, self.keep_best = task, settings, folder, device, keep_best
+        self.model = task.model.to(device)
+        self.average = MovingAverage(self.model, settings.ema_decay)
+        self.optimiser = torch.optim.AdamW(
+            task.parameter_groups(), lr=settings.learning_rate, betas=settings.betas, fused=True
+        )
+        # fp16 has too little range for small gradients; bf16 and fp32 need no scaling.
+        precision = autocast(device, settings.precision)
+        scaled = isinstance(precision, torch.autocast) and precision.fast_dtype is torch.float16
+        self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
+        self.fingerprint = f"{settings.fingerprint()}-{task.identity}"
+        self.step = 0
+        self.seconds = 0.0
+        self.best: dict[str, Any] = {"step": None, "score": None, "weights": None}
+        if settings.compile:
+            self.model.compile()
+
+    def resume(self) -> None:
+        state = load_checkpoint(self.folder, self.fingerprint)
+        if state is None:
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average.decay:
+            self.average.model.load_state_dict(state["average"])
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+
+    def save(self) -> None:
+        state = {
+            "fingerprint": self.fingerprint,
+            "step": self.step,
+            "seconds": self.seconds,
+            "model": self.model.state_dict(),
+            "average": self.average.model.state_dict() if self.average.decay else None,
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "best": self.best,
+        }
+        save_checkpoint(self.folder, state)
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step; a loss or gradient that is not finite stops the run before it can spoil the weights."""
+        started = time.perf_counter()
+        # Dropout of step n is the same whether or not the run was interrupted before it.
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.step)
+        rate = learning_rate_at(self.step, self.settings)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["lr_scale"]
+        self.model.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        with autocast(self.device, self.settings.precision):
+            loss = self.task.loss(self.model, batch, self.step)
+        self._check(loss.detach(), "loss", batch)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimiser)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        if not self.scaler.is_enabled():
+            self._check(norm, "gradient", batch)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.step += 1
+        self.average.update(self.model, self.step)
+        self.seconds += time.perf_counter() - started
+        return {"loss": float(loss.detach()), "learning_rate": rate, "gradient_norm": float(norm)}
+
+    def validate(self) -> Mapping[str, float]:
+        with torch.no_grad(), autocast(self.device, self.settings.precision):
+            results = self.task.validate(self.average.model.eval(), self.device)
+        score = results.get("score")
+        if score is not None and (self.best["score"] is None or score > self.best["score"]):
+            weights = _on_cpu(self.average.model.state_dict()) if self.keep_best else None
+            self.best = {"step": self.step, "score": float(score), "weights": weights}
+        return results
+
+    def result(self) -> Trained:
+        weights = self.best["weights"] if self.keep_best else None
+        if weights is None:
+            weights = _on_cpu(self.average.model.state_dict())
+        return Trained(weights, self.step, self.best["step"], self.best["score"], self.seconds)
+
+    def _check(self, value: Tensor, what: str, batch: Batch) -> None:
+        if not bool(torch.isfinite(value)):
+            raise TrainingError(
+                f"The {what} of step {self.step + 1} is {float(value)}, with patches of case {', '.join(batch.case_ids)}.",
+                "Check the grey values of these cases, or lower the learning rate. The last checkpoint is kept.",
+            )
+
+
+class _Clock:
+    """Time left, from the steps of this session."""
+
+    def __init__(self, first_step: int, steps: int) -> None:
+        self.first, self.steps, self.started = first_step, steps, time.perf_counter()
+
+    def eta(self, step: int) -> float | None:
+        done = step - self.first
+        return (time.perf_counter() - self.started) / done * (self.steps - step) if done else None
+
+
+def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().to("cpu", copy=True) for name, value in state.items()}

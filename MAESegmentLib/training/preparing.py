@@ -1,0 +1,102 @@
+"""From cases on disk to prepared cases in the cache, with every unusable case found before training starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..cases.checks import read_image, read_labels, voxel_hash
+from ..cases.dataset import Case
+from ..errors import Cancelled, DatasetError
+from ..transforms.preprocessing import Preprocessing
+from .labelling import LabelPlan
+from .loop import Progress, Report, ShouldCancel
+from .prepared import CaseCache, PreparedCase, as_array, places_of
+
+#: So many unusable cases are named in one message.
+MAX_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The cases, the hashes of their voxels by case id ({"image": ..., "label": ...}), and what readers remarked."""
+
+    cases: CaseCache
+    hashes: dict[str, dict[str, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def prepare_labelled(
+    cases: Sequence[Case],
+    labels: Mapping[str, int],
+    plan: LabelPlan,
+    preprocessing: Preprocessing,
+    cache: CaseCache,
+    report: Report,
+    should_cancel: ShouldCancel,
+) -> Prepared:
+    """Read, check and prepare images with label maps; raises one `DatasetError` that names every bad case."""
+    prepared = Prepared(cache)
+    names = {value: name for name, value in labels.items()}
+    wanted = [names[value] for value in plan.values]
+    channels: list[int] = []
+
+    def prepare(case: Case) -> None:
+        volume = read_image(case, channels[0] if channels else None)
+        label_map = read_labels(case, volume, labels, wanted)
+        channels.append(len(volume.array))
+        image = preprocessing.prepare(volume)
+        classes = preprocessing.prepare_labels(plan.to_classes(label_map), image.grid).numpy().astype("uint8")
+        spacing = tuple(float(s) for s in image.grid.spacing)
+        cache.add(PreparedCase(case.id, as_array(image.image), spacing, classes, places_of(classes)))  # type: ignore[arg-type]
+        prepared.hashes[case.id] = {"image": voxel_hash(volume.array), "label": voxel_hash(label_map.array)}
+        prepared.notes.extend(f"Case {case.id}: {note}" for note in volume.notes)
+
+    _each(cases, prepare, report, should_cancel)
+    learnt = {value for case in cache for value, _ in case.places}
+    absent = [label.name for channel, label in enumerate(plan.labels, start=1) if channel not in learnt]
+    if absent:
+        raise DatasetError(
+            f"No case has a voxel of {', '.join(absent)} at the model's resolution.", "Leave this label out: --labels."
+        )
+    return prepared
+
+
+def prepare_images(
+    cases: Iterable[Case],
+    preprocessing: Preprocessing,
+    cache: CaseCache,
+    report: Report,
+    should_cancel: ShouldCancel,
+) -> Prepared:
+    """Read, check and prepare images alone."""
+    prepared = Prepared(cache)
+    channels: list[int] = []
+
+    def prepare(case: Case) -> None:
+        volume = read_image(case, channels[0] if channels else None)
+        channels.append(len(volume.array))
+        image = preprocessing.prepare(volume)
+        spacing = tuple(float(s) for s in image.grid.spacing)
+        cache.add(PreparedCase(case.id, as_array(image.image), spacing))  # type: ignore[arg-type]
+        prepared.hashes[case.id] = {"image": voxel_hash(volume.array)}
+        prepared.notes.extend(f"Case {case.id}: {note}" for note in volume.notes)
+
+    _each(list(cases), prepare, report, should_cancel)
+    return prepared
+
+
+def _each(cases: Sequence[Case], prepare: Callable[[Case], None], report: Report, should_cancel: ShouldCancel) -> None:
+    problems: list[DatasetError] = []
+    for number, case in enumerate(cases):
+        if should_cancel():
+            raise Cancelled()
+        report(Progress("prepare", number / len(cases), message=case.id))
+        try:
+            prepare(case)
+        except DatasetError as error:
+            problems.append(error)
+    if problems:
+        rest = len(problems) - MAX_NAMED
+        messages = [error.message for error in problems[:MAX_NAMED]] + ([f"... and {rest} more."] if rest > 0 else [])
+        raise DatasetError("\n".join(messages), problems[0].hint)

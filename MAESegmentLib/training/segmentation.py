@@ -1,0 +1,126 @@
+"""Supervised segmentation as a task of the loop, and its Dice on held-out cases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.inferers import sliding_window_inference
+from torch import Tensor, nn
+
+from .losses import SegmentationLoss
+from .optimiser import parameter_groups, stage_scale
+from .patches import Batch, PatchSamples, batches
+from .prepared import IGNORED, PreparedCase
+from .settings import FineTuneSettings
+
+#: Dice per case and label; NaN where neither the reference nor the prediction has the label.
+DiceTable = dict[str, dict[str, float]]
+
+
+class SegmentationTask:
+    """Train `model` (patches in, one or several logits out) on `training`, watch Dice on `held_out`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        training: Sequence[PreparedCase],
+        held_out: Sequence[PreparedCase],
+        label_names: Sequence[str],
+        patch_size: Sequence[int],
+        settings: FineTuneSettings,
+        identity: str = "",
+        encoder_stages: int | None = None,
+    ) -> None:
+        """`encoder_stages` turns layer-wise learning-rate decay on, for an NnFormer of that many stages."""
+        self.model = model
+        self.held_out = held_out
+        self.label_names = tuple(label_names)
+        self.patch_size = tuple(patch_size)
+        self.settings = settings
+        self.identity = identity
+        self.encoder_stages = encoder_stages
+        self._samples = PatchSamples(training, patch_size, settings, settings.foreground_fraction)
+        self._loss = SegmentationLoss(settings.deep_supervision_weights)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        if self.encoder_stages is None:
+            return parameter_groups(self.model, self.settings)
+        return parameter_groups(self.model, self.settings, stage_scale(self.encoder_stages, self.settings.layer_decay))
+
+    def batches(self, first_step: int, device: torch.device) -> Iterator[Batch]:
+        return batches(self._samples, first_step, device)
+
+    def loss(self, model: nn.Module, batch: Batch, step: int) -> Tensor:
+        assert batch.classes is not None
+        loss: Tensor = self._loss(model(batch.image), batch.classes)
+        return loss
+
+    def validate(self, model: nn.Module, device: torch.device) -> Mapping[str, float]:
+        if not self.held_out:
+            return {}
+        table = dice_table(
+            model, self.held_out, self.label_names, self.patch_size, device, self.settings.validation_overlap
+        )
+        per_label = mean_by_label(table)
+        mean = mean_dice(table)
+        results = {**{f"dice {name}": value for name, value in per_label.items()}, "dice": mean}
+        return results if math.isnan(mean) else {**results, "score": mean}
+
+
+def dice_table(
+    model: nn.Module,
+    cases: Sequence[PreparedCase],
+    label_names: Sequence[str],
+    patch_size: Sequence[int],
+    device: torch.device,
+    overlap: float = 0.25,
+) -> DiceTable:
+    """Dice of whole prepared cases, segmented in sliding windows, on the network's grid."""
+    return {
+        case.id: dict(zip(label_names, _dice(_segment(model, case, patch_size, device, overlap), case), strict=True))
+        for case in cases
+    }
+
+
+def _segment(
+    model: nn.Module, case: PreparedCase, patch_size: Sequence[int], device: torch.device, overlap: float
+) -> tuple[np.ndarray, int]:
+    """Output channel of every voxel, and the number of channels."""
+    image = torch.from_numpy(np.ascontiguousarray(case.image))[None].to(device)
+    scores = sliding_window_inference(
+        image, tuple(patch_size), 2 if device.type == "cpu" else 8, model, overlap=overlap, mode="gaussian"
+    )
+    assert isinstance(scores, Tensor)
+    return scores[0].argmax(0).to(torch.uint8).cpu().numpy(), scores.shape[1]
+
+
+def _dice(segmented: tuple[np.ndarray, int], case: PreparedCase) -> list[float]:
+    found, channels = segmented
+    assert case.classes is not None
+    known = case.classes != IGNORED
+    result = []
+    for channel in range(1, channels):
+        truth, guess = (case.classes == channel) & known, (found == channel) & known
+        total = int(truth.sum()) + int(guess.sum())
+        result.append(2 * int((truth & guess).sum()) / total if total else math.nan)
+    return result
+
+
+def mean_by_label(table: DiceTable) -> dict[str, float]:
+    """Mean over the cases that have the label."""
+    names = next(iter(table.values()), {})
+    return {name: _mean([row[name] for row in table.values()]) for name in names}
+
+
+def mean_dice(table: DiceTable) -> float:
+    """Mean over labels of their means over cases."""
+    return _mean(list(mean_by_label(table).values()))
+
+
+def _mean(values: Sequence[float]) -> float:
+    present = [value for value in values if not math.isnan(value)]
+    return sum(present) / len(present) if present else math.nan
