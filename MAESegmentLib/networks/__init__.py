@@ -3,6 +3,7 @@
 from .config import MaeConfig, NnFormerConfig
 from .mae import MaeOutput, MaskedAutoencoder, Reconstruction
 from .nnformer import NnFormer
+from .official import import_official
 from .transfer import KeyReport, transfer_encoder, transfer_matching
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "NnFormer",
     "NnFormerConfig",
     "Reconstruction",
+    "import_official",
     "transfer_encoder",
     "transfer_matching",
 ]

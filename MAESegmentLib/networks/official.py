@@ -106,18 +106,19 @@ def _tensor(source: Mapping[str, Tensor], key: str) -> Tensor:
 
 
 def _window(source: Mapping[str, Tensor], attention: str, published: Triple) -> Triple:
-    """The window whose offsets the index buffer is a function of; the published one where several are."""
+    """The window of whose offsets the index buffer is a function; the published one where several fit."""
     tokens = _tensor(source, f"{attention}.{_INDEX}").shape[0]
     rows = _tensor(source, f"{attention}.{_TABLE}").shape[0]
-    candidates = sorted(_boxes(tokens, rows), key=lambda window: window != published)
-    for window in candidates:
-        if _rows_by_offset(source, attention, window) is not None:
-            return window
-    raise WeightsError(
-        f"{attention}.{_INDEX} is not a function of the offset between two tokens of any window of {tokens} tokens "
-        f"with a table of {rows} rows, so its biases have no equivalent here.",
-        _SOURCE_HINT,
-    )
+    fitting = [window for window in _boxes(tokens, rows) if _rows_by_offset(source, attention, window) is not None]
+    if published in fitting:
+        return published
+    if len(fitting) != 1:
+        raise WeightsError(
+            f"{attention}.{_INDEX} is a function of the offset between two tokens in {len(fitting) or 'no'} windows "
+            f"of {tokens} tokens with {rows} biases, so its biases have no clear equivalent here.",
+            _SOURCE_HINT,
+        )
+    return fitting[0]
 
 
 def _boxes(tokens: int, rows: int) -> Iterator[Triple]:

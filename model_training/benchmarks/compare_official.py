@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import sys
 import time
 from collections.abc import Sequence
@@ -94,21 +93,24 @@ STAND_INS: dict[str, dict[str, Any]] = {
 
 def provide_missing_modules() -> list[str]:
     """Register a stand-in for each module of `STAND_INS` that cannot be imported; returns their names."""
-    provided = []
-    for name, contents in STAND_INS.items():
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            parts = name.split(".")
-            for depth in range(1, len(parts) + 1):
-                path = ".".join(parts[:depth])
-                if path not in sys.modules:
-                    module = ModuleType(path)
-                    module.__path__ = []
-                    sys.modules[path] = module
-            vars(sys.modules[name]).update(contents)
-            provided.append(name)
-    return provided
+    missing = [name for name in STAND_INS if not _importable(name)]
+    for name in missing:
+        parts = name.split(".")
+        for path in (".".join(parts[: depth + 1]) for depth in range(len(parts))):
+            if path not in sys.modules:
+                module = ModuleType(path)
+                module.__path__ = []
+                sys.modules[path] = module
+        vars(sys.modules[name]).update(STAND_INS[name])
+    return missing
+
+
+def _importable(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        return False
+    return True
 
 
 def official_network(preset: str) -> nn.Module:
