@@ -21,13 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The temporary name ends like `path`, because writers choose the format by the extension.
     """
-    if not path.parent.is_dir():
-        raise OutputError(
-            f"{path.name} cannot be written: the folder {path.parent} does not exist.", "Create the folder first."
-        )
-    if path.is_dir():
-        raise OutputError(f"{path.name} cannot be written: it is a folder.", "Give the name of a file.")
-    temporary = path.parent / f".tmp-{uuid.uuid4().hex[:12]}{''.join(path.suffixes[-2:])}"
+    temporary = _temporary_beside(path)
     try:
         yield temporary
         with temporary.open("rb+") as stream:
@@ -37,6 +31,27 @@ def replacing(path: Path) -> Iterator[Path]:
         raise _output_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise now what `replacing` would raise about the place."""
+    temporary = _temporary_beside(path)
+    try:
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        raise _output_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _temporary_beside(path: Path) -> Path:
+    if not path.parent.is_dir():
+        raise OutputError(
+            f"{path.name} cannot be written: the folder {path.parent} does not exist.", "Create the folder first."
+        )
+    if path.is_dir():
+        raise OutputError(f"{path.name} cannot be written: it is a folder.", "Give the name of a file.")
+    return path.parent / f".tmp-{uuid.uuid4().hex[:12]}{''.join(path.suffixes[-2:])}"
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:

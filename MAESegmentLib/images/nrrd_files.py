@@ -1,7 +1,8 @@
-"""NRRD with attached or detached data: read through pynrrd (strict about lengths), written through ITK (UTF-8 keys)."""
+"""NRRD with attached or detached data: pynrrd reads it, and is strict about lengths."""
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 import nrrd
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
 
 from ..errors import VolumeReadError
 from .decoded import (
@@ -32,6 +32,16 @@ _SPACES_TO_RAS = {
     "lps": LPS_TO_RAS,
     "left-anterior-superior": np.diag([-1.0, 1.0, 1.0, 1.0]),
     "las": np.diag([-1.0, 1.0, 1.0, 1.0]),
+}
+_TYPE_NAMES = {
+    "u1": "uint8",
+    "i1": "int8",
+    "u2": "uint16",
+    "i2": "int16",
+    "u4": "uint32",
+    "i4": "int32",
+    "f4": "float",
+    "f8": "double",
 }
 _COLOUR_KINDS = ("rgb", "hsv", "xyz")
 #: Everything pynrrd lets through when header or data are not what they should be.
@@ -74,27 +84,54 @@ def read_layers(path: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
 def write_nrrd(
     path: Path, array: np.ndarray, ijk_to_ras: np.ndarray, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """`array` is (I, J, K), or (I, J, K, C) for a vector image; gzip; space is left-posterior-superior."""
-    image = sitk_image(array, ijk_to_ras)
-    for key, value in (metadata or {}).items():
-        image.SetMetaData(key, value)
-    writer = sitk.ImageFileWriter()
-    writer.SetFileName(str(path))
-    writer.SetImageIO("NrrdImageIO")
-    writer.UseCompressionOn()
-    writer.SetCompressionLevel(4)
-    writer.Execute(image)
+    """`array` is (I, J, K), or (I, J, K, C) for a vector image; gzip; space is left-posterior-superior.
 
-
-def sitk_image(array: np.ndarray, ijk_to_ras: np.ndarray) -> sitk.Image:
-    """`array` is (I, J, K) or (I, J, K, C)."""
+    Written here because ITK does not notice a disk that fills up with the last block, and pynrrd writes ASCII only.
+    """
     ijk_to_lps = LPS_TO_RAS @ ijk_to_ras
-    spacing = np.linalg.norm(ijk_to_lps[:3, :3], axis=0)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(np.moveaxis(array, (0, 1, 2), (2, 1, 0))), array.ndim == 4)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((ijk_to_lps[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin(ijk_to_lps[:3, 3].tolist())
-    return image
+    directions = [_vector(column) for column in ijk_to_lps[:3, :3].T]
+    kinds = ["domain"] * 3
+    if array.ndim == 4:
+        array, directions, kinds = np.moveaxis(array, -1, 0), ["none", *directions], ["vector", *kinds]
+    fields = {
+        "type": _TYPE_NAMES[array.dtype.str[1:]],
+        "dimension": str(array.ndim),
+        "space": "left-posterior-superior",
+        "sizes": " ".join(map(str, array.shape)),
+        "space directions": " ".join(directions),
+        "kinds": " ".join(kinds),
+        "endian": "little",
+        "encoding": "gzip",
+        "space origin": _vector(ijk_to_lps[:3, 3]),
+    }
+    header = ["NRRD0004", *(f"{key}: {value}" for key, value in fields.items())]
+    header += [f"{key}:={_escaped(value)}" for key, value in (metadata or {}).items()]
+    with path.open("wb") as stream:
+        stream.write(("\n".join(header) + "\n\n").encode("utf-8"))
+        with gzip.GzipFile(filename="", mode="wb", fileobj=stream, compresslevel=4, mtime=0) as packed:
+            packed.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes(order="F"))
+
+
+def key_values(path: Path) -> dict[str, str]:
+    """The `key:=value` pairs of the header; pynrrd drops from them everything outside ASCII."""
+    pairs = {}
+    with path.open("rb") as stream:
+        for line in stream:
+            text = line.decode("utf-8", "replace").rstrip("\r\n")
+            if not text:
+                break
+            key, separator, value = text.partition(":=")
+            if separator:
+                pairs[key] = value.replace("\\n", "\n").replace("\\\\", "\\")
+    return pairs
+
+
+def _vector(values: np.ndarray) -> str:
+    return "(" + ",".join(f"{value:.17g}" for value in values) + ")"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("\r", " ").replace("\n", "\\n")
 
 
 def _spatial_axes(header: Mapping[str, Any]) -> np.ndarray:

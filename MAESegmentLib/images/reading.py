@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import GeometryError, VolumeReadError
 from .decoded import DecodedImage, check_grid, unreadable
 from .volume import LabelMap, Volume
+
+if TYPE_CHECKING:
+    from .dicom import SeriesInfo
 
 _EXTENSIONS = ".nii, .nii.gz, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM folder"
 
@@ -158,3 +162,10 @@ def _labels(path: Path, array: np.ndarray) -> np.ndarray:
 def _size(volume: Volume) -> str:
     voxels = " x ".join(map(str, volume.array.shape[1:]))
     return f"{voxels} voxels of {' x '.join(f'{mm:.4g}' for mm in volume.grid.spacing)} mm"
+
+
+def list_series(folder: str | Path) -> list[SeriesInfo]:
+    """The scans in a DICOM folder, largest first, each with the reason why it cannot be used, if any."""
+    from .dicom import list_dicom_series
+
+    return list_dicom_series(_existing(Path(folder)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import VolumeReadError
 from ..labels import UNCODED, Code, Label, Terminology
-from .nrrd_files import header_ijk_to_ras, read_layers, write_nrrd
+from .nrrd_files import header_ijk_to_ras, key_values, read_layers, write_nrrd
 from .volume import LabelMap
 
 _CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
@@ -90,7 +90,7 @@ def _one_line(text: str) -> str:
 
 def _segments(path: Path) -> list[tuple[Label, int, int]]:
     """(label, layer, value in that layer) of each segment, in file order."""
-    fields = _utf8_fields(path)
+    fields = key_values(path)
     segments = []
     index = 0
     while f"Segment{index}_ID" in fields:
@@ -105,20 +105,6 @@ def _segments(path: Path) -> list[tuple[Label, int, int]]:
         segments.append((label, int(fields.get(f"Segment{index}_Layer", 0)), value))
         index += 1
     return segments
-
-
-def _utf8_fields(path: Path) -> dict[str, str]:
-    """The `key:=value` pairs; pynrrd drops everything outside ASCII."""
-    fields = {}
-    with path.open("rb") as stream:
-        for line in stream:
-            text = line.decode("utf-8", "replace").rstrip("\r\n")
-            if not text:
-                break
-            key, separator, value = text.partition(":=")
-            if separator:
-                fields[key] = value
-    return fields
 
 
 def _read_terminology(tags: str) -> Terminology:

@@ -107,3 +107,31 @@ class LabelMap:
     def grid(self) -> Grid:
         i, j, k = self.array.shape
         return Grid((i, j, k), self.ijk_to_ras)
+
+    def on_grid(self, grid: Grid) -> LabelMap:
+        """The same labels on `grid`, padded with background or cropped; its voxels must coincide with this one's.
+
+        Segmentation files often hold only the part around the segments (DICOM SEG, cropped `.seg.nrrd`).
+        """
+        mapping = np.linalg.inv(grid.ijk_to_ras) @ self.ijk_to_ras
+        orientation = nib.orientations.io_orientation(mapping)
+        array = nib.orientations.apply_orientation(self.array, orientation)
+        mapping = mapping @ nib.orientations.inv_ornt_aff(orientation, self.array.shape)
+        offset = np.rint(mapping[:3, 3]).astype(int)
+        whole = np.eye(4)
+        whole[:3, 3] = offset
+        if not Grid(array.shape, grid.ijk_to_ras @ mapping).matches(Grid(array.shape, grid.ijk_to_ras @ whole), 0.05):
+            raise GeometryError(
+                "The segmentation's voxels do not coincide with the scan's.",
+                "Resample it to the scan (in Slicer: set the scan as source geometry), then save it again.",
+            )
+        target = np.zeros(grid.shape, dtype=array.dtype)
+        start, stop = np.maximum(offset, 0), np.minimum(offset + array.shape, grid.shape)
+        if np.all(stop > start):
+            inside = tuple(slice(a, b) for a, b in zip(start - offset, stop - offset, strict=True))
+            target[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = array[inside]
+        if np.count_nonzero(target) < np.count_nonzero(array):
+            raise GeometryError(
+                "Parts of the segmentation lie outside the scan.", "Check that the two belong together."
+            )
+        return LabelMap(target, grid.ijk_to_ras)

@@ -9,10 +9,21 @@ import numpy as np
 
 from ..errors import OutputError
 from ..labels import Label
-from .atomic import replacing
+from .atomic import check_writable, replacing
 from .volume import LabelMap, Volume
 
 _DICOM_NAME = "segmentation.dcm"
+
+
+def check_label_map_destination(path: str | Path, *, source: Volume | None = None) -> None:
+    """Raise now what `write_label_map` would raise about `path` after minutes of work. Writes nothing that stays."""
+    path = Path(path)
+    target = _label_map_target(path)
+    if target.name.lower().endswith(".dcm"):
+        from .dicom_seg import check_seg_source
+
+        check_seg_source(source)
+    check_writable(target)
 
 
 def write_label_map(
@@ -27,33 +38,34 @@ def write_label_map(
 
     Every label becomes a segment, also one without voxels. Returns the file written.
     """
-    path = Path(path)
-    name = path.name.lower()
-    _check_values(path, label_map, labels)
+    target = _label_map_target(Path(path))
+    _check_values(target, label_map, labels)
     compact = LabelMap(_smallest(label_map.array), label_map.ijk_to_ras)
-    if path.is_dir() or name.endswith(".dcm"):
-        from .dicom_seg import write_dicom_seg
+    with replacing(target) as temporary:
+        if target.name.lower().endswith(".dcm"):
+            from .dicom_seg import write_dicom_seg
 
-        target = path / _DICOM_NAME if path.is_dir() else path
-        with replacing(target) as temporary:
             write_dicom_seg(temporary, compact, labels, source, volume_name)
-        return target
-    if name.endswith((".nii", ".nii.gz")):
-        from .nifti import write_nifti
+        elif target.name.lower().endswith(".seg.nrrd"):
+            from .segmentation_nrrd import write_seg_nrrd
 
-        with replacing(path) as temporary:
-            write_nifti(temporary, compact.array, compact.ijk_to_ras)
-        return path
-    if name.endswith(".seg.nrrd"):
-        from .segmentation_nrrd import write_seg_nrrd
-
-        with replacing(path) as temporary:
             write_seg_nrrd(temporary, compact, labels)
-        return path
-    raise OutputError(
-        f"{path.name}: a segmentation is not written in this format.",
-        "Name the file .seg.nrrd (3D Slicer), .nii.gz, or .dcm (DICOM SEG, for DICOM input).",
-    )
+        else:
+            from .nifti import write_nifti
+
+            write_nifti(temporary, compact.array, compact.ijk_to_ras)
+    return target
+
+
+def _label_map_target(path: Path) -> Path:
+    if path.is_dir():
+        return path / _DICOM_NAME
+    if not path.name.lower().endswith((".nii", ".nii.gz", ".seg.nrrd", ".dcm")):
+        raise OutputError(
+            f"{path.name}: a segmentation is not written in this format.",
+            "Name the file .seg.nrrd (3D Slicer), .nii.gz, or .dcm (DICOM SEG, for DICOM input).",
+        )
+    return path
 
 
 def write_volume(path: str | Path, volume: Volume) -> Path:
