@@ -47,14 +47,14 @@ def read_labels(case: Case, volume: Volume, labels: Mapping[str, int], wanted: C
         raise DatasetError(f"Case {case.id}: {error.message}", error.hint) from error
     if not volume.grid.matches(label_map.grid):
         raise DatasetError(
-            f"Case {case.id}: the label map does not lie on its image's grid ({_grid(label_map)} against {_grid(volume)}).",
+            f"Case {case.id}: the label map ({_grid(label_map)}) does not lie on its image's grid ({_grid(volume)}).",
             "Resample the label map to the image, or pair it with the image it was drawn on.",
         )
     found = {int(value) for value in np.unique(label_map.array)}
     unknown = sorted(found - {0, *labels.values()})
     if unknown:
         raise DatasetError(
-            f"Case {case.id}: the label map has values {', '.join(map(str, unknown))}, which the dataset does not name.",
+            f"Case {case.id}: the label map has values that the dataset does not name: {', '.join(map(str, unknown))}.",
             f'Name them in "labels" of dataset.json, or remove them. Named: {dict(labels)}.',
         )
     if not found & {labels[name] for name in wanted}:

@@ -47,8 +47,9 @@ class CaseDataset:
         return tuple(case for case in self.cases if case.label is not None)
 
     def select(self, what: str) -> tuple[Case, ...]:
-        """Cases of a split ("pool"), of a part of it ("pool:8" the first 8 entries, "pool:8:12" the 9th to 12th, "pool:8:"
-        from the 9th on), or of comma-separated case or group ids.
+        """Cases of a split ("pool"), of a part of it, or of comma-separated case or group ids.
+
+        Parts are "pool:8" (the first 8 entries), "pool:8:12" (the 9th to 12th) and "pool:8:" (from the 9th on).
 
         Entries keep their order, so that "pool:4" is a prefix of "pool:8".
         """

@@ -75,7 +75,7 @@ def interruptible() -> Iterator[Any]:
     """
     requested = False
 
-    def request(number: int, frame: Any) -> None:
+    def request(*_: object) -> None:
         nonlocal requested
         if requested:
             raise KeyboardInterrupt

@@ -98,12 +98,13 @@ def _sampling_grid(shape: Sequence[int], start: Sequence[int], patch: Sequence[i
 def _crop(volume: Tensor, start: Sequence[int], patch: Sequence[int]) -> Tensor:
     """(..., D, H, W) -> (..., *patch), zero outside; a copy."""
     out = volume.new_zeros((*volume.shape[:-3], *patch))
-    source, target = [], []
-    for first, length, size in zip(start, patch, volume.shape[-3:], strict=True):
-        low, high = max(first, 0), min(first + length, size)
-        source.append(slice(low, high))
-        target.append(slice(low - first, high - first))
-    out[(..., *target)] = volume[(..., *source)]
+    spans = list(zip(start, patch, volume.shape[-3:], strict=True))
+    d, h, w = (slice(max(first, 0), min(first + length, size)) for first, length, size in spans)
+    piece = volume[..., d, h, w]
+    d, h, w = (
+        slice(max(-first, 0), max(-first, 0) + n) for (first, _, _), n in zip(spans, piece.shape[-3:], strict=True)
+    )
+    out[..., d, h, w] = piece
     return out
 
 

@@ -24,7 +24,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
                 torch.save(state, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(name, folder / CHECKPOINT)
+            Path(name).replace(folder / CHECKPOINT)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise

@@ -20,7 +20,7 @@ from .description import Description
 from .holdout import Holdout, plan_holdout
 from .initial import initial_network
 from .labelling import LabelPlan, plan_labels
-from .loop import Progress, Report, ShouldCancel, Trained, train
+from .loop import Progress, Report, ShouldCancel, Trained, ignore, train
 from .prepared import CaseCache, PreparedCase
 from .preparing import Prepared, prepare_labelled
 from .results import dice_markdown, draw_curves, finite, write_atomically, write_report
@@ -40,7 +40,7 @@ def finetune(
     validation: str = "auto",
     labels: Sequence[str] | None = None,
     description: Description | None = None,
-    progress: Report = lambda progress: None,
+    progress: Report = ignore,
     should_cancel: ShouldCancel = lambda: False,
 ) -> Bundle:
     """Train on the `split` of `dataset` (None: every case with a label map) and save the model as `out`/model.
@@ -158,9 +158,9 @@ class _FineTuning:
         cases = self._cases(holdout.held_out)
         network, _ = self._network()
         before = None
-        if self.base.kind == "segmentation" and all(origin is not None for origin in self.plan.origins):
-            if self.settings.initial_weights == "pretrained":
-                before = self._dice(network, cases)
+        knows_labels = self.base.kind == "segmentation" and None not in self.plan.origins
+        if knows_labels and self.settings.initial_weights == "pretrained":
+            before = self._dice(network, cases)
         network.load_state_dict(trained.weights)
         indicative = self.settings.keep == "best"
         return Measured(before, self._dice(network, cases), holdout.how, indicative_only=indicative)
@@ -233,7 +233,7 @@ def _save(
         network=run.network_config,
         autoencoder=spec.autoencoder if autoencoder is not None else None,
         preprocessing=spec.preprocessing,
-        inference=spec.inference,
+        inference={**spec.inference, "mirror_axes": list(run.settings.augmentation.flip_axes)},
         licence=text.licence,
         copyright=text.copyright,
         data_source=text.data_source,

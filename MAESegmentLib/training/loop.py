@@ -57,6 +57,10 @@ Report = Callable[[Progress], None]
 ShouldCancel = Callable[[], bool]
 
 
+def ignore(_: Progress) -> None:
+    """For who wants no progress."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """`weights` are float32 on the CPU: the moving average's where there is one. `score` is of the best validation."""
@@ -74,7 +78,7 @@ def train(
     folder: Path,
     *,
     keep_best: bool = False,
-    report: Report = lambda progress: None,
+    report: Report = ignore,
     should_cancel: ShouldCancel = lambda: False,
 ) -> Trained:
     """Train `task` up to `settings.steps`, going on from the checkpoint in `folder` if there is one.
@@ -201,8 +205,9 @@ class _Run:
 
     def _check(self, value: Tensor, what: str, batch: Batch) -> None:
         if not bool(torch.isfinite(value)):
+            cases = ", ".join(dict.fromkeys(batch.case_ids))
             raise TrainingError(
-                f"The {what} of step {self.step + 1} is {float(value)}, with patches of case {', '.join(batch.case_ids)}.",
+                f"The {what} of step {self.step + 1} is {float(value)}; its patches are of case {cases}.",
                 "Check the grey values of these cases, or lower the learning rate. The last checkpoint is kept.",
             )
 

@@ -14,7 +14,7 @@ from .settings import LoopSettings
 
 
 def parameter_groups(
-    model: nn.Module, settings: LoopSettings, scale_of: Callable[[str], float] = lambda name: 1.0
+    model: nn.Module, settings: LoopSettings, scale_of: Callable[[str], float] = lambda _: 1.0
 ) -> list[dict[str, Any]]:
     """Groups of equal weight decay and learning-rate scale. Norms, biases, bias tables and tokens do not decay."""
     groups: dict[tuple[float, float], dict[str, Any]] = {}
@@ -29,7 +29,7 @@ def parameter_groups(
 
 
 def stage_scale(stages: int, decay: float) -> Callable[[str], float]:
-    """Layer-wise decay for NnFormer: 1 for decoder and heads, then a factor `decay` for each stage down to the embedding."""
+    """Layer-wise decay for NnFormer: 1 for decoder and heads, a factor `decay` for each stage down to the embedding."""
 
     def scale(name: str) -> float:
         part, _, rest = name.removeprefix("encoder.").partition(".")

@@ -111,9 +111,10 @@ def ahead(items: Iterator, depth: int = 2) -> Generator:
     def put(item: object) -> None:
         while not stop.is_set():
             try:
-                return ready.put(item, timeout=0.1)
+                ready.put(item, timeout=0.1)
             except queue.Full:
                 continue
+            return
 
     def fill() -> None:
         try:

@@ -22,7 +22,7 @@ from ..transforms.grid import NetworkGrid
 from ..transforms.preprocessing import Preprocessing
 from .description import Description
 from .finetune import MODEL_FOLDER, make_folder
-from .loop import Progress, Report, ShouldCancel, Trained, train
+from .loop import Progress, Report, ShouldCancel, Trained, ignore, train
 from .masked import MaskedTask, error_statistics, reconstruction_errors, reconstruction_figure
 from .prepared import CaseCache, PreparedCase
 from .preparing import Prepared, prepare_images
@@ -42,7 +42,7 @@ def pretrain(
     autoencoder: MaeConfig,
     preprocessing: Preprocessing,
     description: Description | None = None,
-    progress: Report = lambda progress: None,
+    progress: Report = ignore,
     should_cancel: ShouldCancel = lambda: False,
 ) -> Bundle:
     """Train a masked autoencoder on the images of `cases` and save it as `out`/model (kind "autoencoder").

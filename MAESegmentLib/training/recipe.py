@@ -19,7 +19,7 @@ _TABLES = ("model", "labels", "cases", "network", "autoencoder", "preprocessing"
 
 @dataclass(frozen=True)
 class Recipe:
-    """The tables of a recipe, unread: `cases` says which (data, split, exclude, validation, labels), the others what they are named after."""
+    """The tables of a recipe as written. `cases` may hold data, split, exclude, validation and labels."""
 
     description: Description = field(default_factory=Description)
     cases: Mapping[str, Any] = field(default_factory=dict)

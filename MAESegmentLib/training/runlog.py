@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +12,7 @@ VALIDATION_LOG = "validation.csv"
 
 
 class RunLog:
-    """Rows of `log.csv` (loss, learning rate, ...) and `validation.csv`, each by step, and the same as TensorBoard scalars."""
+    """Rows of `log.csv` (loss, ...) and `validation.csv`, each by step, and the same as TensorBoard scalars."""
 
     def __init__(self, folder: Path, *, resume_step: int) -> None:
         self.folder = folder
@@ -69,7 +68,7 @@ def _truncate(path: Path, last_step: int) -> None:
     with temporary.open("w", newline="", encoding="utf-8") as file:
         if rows:
             csv.writer(file).writerows([rows[0], *kept])
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _tensorboard(folder: Path, resume_step: int):  # type: ignore[no-untyped-def]

@@ -54,7 +54,7 @@ class SegmentationTask:
     def batches(self, first_step: int, device: torch.device) -> Iterator[Batch]:
         return batches(self._samples, first_step, device)
 
-    def loss(self, model: nn.Module, batch: Batch, step: int) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch, step: int) -> Tensor:  # noqa: ARG002
         assert batch.classes is not None
         loss: Tensor = self._loss(model(batch.image), batch.classes)
         return loss
