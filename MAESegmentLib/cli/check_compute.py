@@ -181,7 +181,7 @@ def convolution_seconds(device: torch.device, dtype: torch.dtype, *, edge: int =
 
 
 def _try_convolution(device: torch.device, dtype: torch.dtype) -> float | None:
-    """Relative error of a convolution in `dtype` on `device`, against float32 on the processor; None if it cannot run."""
+    """Relative error of a convolution in `dtype` on `device`, against float32 on the CPU; None if it cannot run."""
     import torch
     import torch.nn.functional as F
 

@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exc()
-        return _report(error)
+        return report_failure(error)
 
 
 def build_parser(wanted: str | None) -> argparse.ArgumentParser:
@@ -95,7 +95,7 @@ def _requested_command(words: Sequence[str]) -> str | None:
     raise ConfigurationError(f"There is no command {wanted!r}.", f"{guess}The commands are: {', '.join(names)}.")
 
 
-def _report(error: BaseException) -> int:
+def report_failure(error: BaseException) -> int:
     """Print what went wrong and what to do about it, without a traceback; returns the exit code."""
     if isinstance(error, KeyboardInterrupt):
         return _say("Stopped by Ctrl-C.", "", INTERRUPTED)

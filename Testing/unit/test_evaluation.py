@@ -1,0 +1,267 @@
+"""Evaluation says how far two label maps agree, and never takes a missing structure for a bad or a perfect one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from MAESegmentLib.cases.dataset import Case
+from MAESegmentLib.cli.main import main
+from MAESegmentLib.errors import Cancelled, DatasetError, GeometryError, VolumeReadError
+from MAESegmentLib.evaluation.cases import evaluate_cases, match_labels, translated
+from MAESegmentLib.evaluation.metrics import Status, evaluate_label_maps
+from MAESegmentLib.evaluation.report import COLUMNS, remarks, write_metrics_csv
+from MAESegmentLib.evaluation.summary import Figure, mean_dice, summarise
+from MAESegmentLib.images import LabelMap, write_label_map
+from MAESegmentLib.labels import Label
+from Testing.phantoms import affine
+
+FRONT, BACK = Label(1, "front"), Label(2, "back")
+
+
+def cube(start: tuple[int, int, int], size: int = 6, *, spacing=(1.0, 1.0, 1.0), value: int = 1) -> LabelMap:
+    """A cube of `size` voxels in a grid of 24^3."""
+    array = np.zeros((24, 24, 24), np.uint8)
+    array[tuple(slice(s, s + size) for s in start)] = value
+    return LabelMap(array, affine("LAS", array.shape, spacing))
+
+
+def empty() -> LabelMap:
+    return cube((0, 0, 0), 0)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**32 - 1), st.tuples(*[st.floats(0.4, 5.0)] * 3))
+def test_a_map_agrees_perfectly_with_itself(seed, spacing):
+    array = (np.random.default_rng(seed).random((9, 8, 7)) > 0.7).astype(np.uint8)
+    array[4, 4, 4] = 1
+    label_map = LabelMap(array, affine("RAS", array.shape, spacing))
+    (score,) = evaluate_label_maps(label_map, label_map, [FRONT])
+    assert (score.dice, score.hd95_mm, score.surface_dice, score.volume_error_ml) == (1.0, 0.0, 1.0, 0.0)
+    assert score.status is Status.OK
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2), st.integers(6, 10), st.tuples(*[st.floats(0.5, 4.0)] * 3))
+def test_a_disjoint_cube_is_as_far_in_mm_as_it_was_moved(axis, moved, spacing):
+    start = [4, 4, 4]
+    reference = cube(tuple(start), spacing=spacing)
+    start[axis] += moved
+    (score,) = evaluate_label_maps(reference, cube(tuple(start), spacing=spacing), [FRONT])
+    # The far face is 5 % or more of the surface, so the 95th percentile is the whole shift.
+    assert score.hd95_mm == pytest.approx(moved * spacing[axis], rel=1e-4)
+    assert score.dice == 0.0
+    assert score.volume_error_ml == pytest.approx(0.0)
+
+
+def test_a_shift_by_two_of_six_voxels_overlaps_by_two_thirds():
+    (score,) = evaluate_label_maps(cube((4, 4, 4)), cube((6, 4, 4)), [FRONT])
+    assert score.dice == pytest.approx(2 / 3)
+
+
+def test_surface_dice_counts_what_lies_within_the_tolerance():
+    reference, moved = cube((4, 4, 4), spacing=(1.5, 1, 1)), cube((5, 4, 4), spacing=(1.5, 1, 1))
+    strict, loose = (
+        evaluate_label_maps(reference, moved, [FRONT], tolerance_mm=tolerance)[0].surface_dice
+        for tolerance in (1.0, 2.0)
+    )
+    assert strict < 1.0
+    assert loose == 1.0
+
+
+def test_volume_error_is_predicted_minus_reference_in_ml():
+    spacing = (2.0, 2.5, 4.0)  # 0.02 ml a voxel
+    smaller = cube((4, 4, 4), 5, spacing=spacing)
+    (score,) = evaluate_label_maps(cube((4, 4, 4), spacing=spacing), smaller, [FRONT])
+    assert score.volume_error_ml == pytest.approx((125 - 216) * 0.02)
+
+
+def test_a_structure_at_the_image_border_has_a_surface_there():
+    (score,) = evaluate_label_maps(cube((0, 0, 0)), cube((0, 0, 18)), [FRONT])
+    assert score.hd95_mm == pytest.approx(18.0)
+
+
+def test_distances_do_not_depend_on_where_the_structure_lies():
+    near = evaluate_label_maps(cube((0, 0, 0)), cube((2, 1, 0)), [FRONT])[0]
+    middle = evaluate_label_maps(cube((8, 8, 8)), cube((10, 9, 8)), [FRONT])[0]
+    assert (near.dice, near.hd95_mm, near.surface_dice) == (middle.dice, middle.hd95_mm, middle.surface_dice)
+
+
+def test_a_structure_the_model_missed_has_no_distance():
+    (score,) = evaluate_label_maps(cube((4, 4, 4)), empty(), [FRONT])
+    assert score.status is Status.MISSING_IN_PREDICTION
+    assert (score.dice, score.hd95_mm, score.surface_dice) == (0.0, None, None)
+    assert score.volume_error_ml == pytest.approx(-0.216)
+
+
+@pytest.mark.parametrize("prediction", [empty(), cube((4, 4, 4))], ids=["absent", "predicted"])
+def test_a_structure_absent_from_the_reference_is_neither_zero_nor_perfect(prediction):
+    (score,) = evaluate_label_maps(empty(), prediction, [FRONT])
+    assert score.status is Status.NOT_IN_REFERENCE
+    assert (score.dice, score.hd95_mm, score.surface_dice, score.volume_error_ml) == (None, None, None, None)
+    summary = summarise([score])[0]
+    assert summary.dice.n == 0
+    assert mean_dice([summary]) is None
+
+
+def test_maps_on_different_grids_are_refused():
+    with pytest.raises(GeometryError, match=r"case k .* different grids"):
+        evaluate_label_maps(cube((4, 4, 4)), cube((4, 4, 4), spacing=(1, 1, 2)), [FRONT], case="k")
+
+
+def test_summary_counts_a_missed_structure_as_dice_zero_and_names_the_case():
+    scores = [
+        *evaluate_label_maps(cube((4, 4, 4)), cube((4, 4, 4)), [FRONT, BACK], case="good"),
+        *evaluate_label_maps(cube((4, 4, 4)), empty(), [FRONT, BACK], case="bad"),
+    ]
+    front, back = summarise(scores)
+    assert (front.dice.n, front.dice.mean, front.hd95_mm.n) == (2, 0.5, 1)
+    assert front.missing_in_prediction == ("bad",)
+    assert back.not_in_reference == ("good", "bad")
+    assert mean_dice([front, back]) == 0.5
+    assert any("missing in the prediction of bad" in remark for remark in remarks([front, back]))
+
+
+def test_figures_ignore_what_does_not_exist():
+    figure = Figure.of([None, 1.0, 3.0, math.nan])
+    assert (figure.n, figure.mean, figure.median, figure.lowest, figure.highest) == (2, 2.0, 2.0, 1.0, 3.0)
+    assert figure.std == pytest.approx(math.sqrt(2))
+    assert Figure.of([None]) == Figure(0)
+
+
+def test_csv_has_the_agreed_columns_and_empty_cells_for_missing_figures(tmp_path):
+    scores = evaluate_label_maps(cube((4, 4, 4)), empty(), [FRONT, BACK], case="a,b")
+    with write_metrics_csv(tmp_path / "metrics.csv", scores).open(newline="") as stream:
+        rows = list(csv.reader(stream))
+    assert tuple(rows[0]) == COLUMNS == ("case", "label", "dice", "hd95_mm", "surface_dice", "volume_error_ml")
+    assert rows[1:] == [["a,b", "front", "0", "", "", "-0.216"], ["a,b", "back", "", "", "", ""]]
+
+
+def test_model_labels_are_matched_by_name_not_by_value():
+    model = [Label(7, "Left_Parotid"), Label(9, "extra")]
+    values, unknown = match_labels(model, [Label(1, "left parotid"), Label(2, "mandible")])
+    assert values == {7: 1}
+    assert unknown == ("mandible",)
+    result = translated(LabelMap(np.array([[[0, 7, 9]]], np.uint8), np.eye(4)), values)
+    assert result.array.tolist() == [[[0, 1, 0]]]
+
+
+def test_a_model_of_another_anatomy_is_refused_with_both_lists():
+    with pytest.raises(DatasetError, match=r"'liver'.*'front'"):
+        match_labels([Label(1, "liver")], [FRONT])
+
+
+def test_a_label_the_model_does_not_know_is_not_evaluated():
+    (score,) = evaluate_label_maps(cube((4, 4, 4)), empty(), [FRONT], unknown=["front"])
+    assert score.status is Status.NOT_KNOWN
+    assert score.dice is None
+
+
+class EchoesReference:
+    """Predicts the reference; `ends` maps case ids to what is raised instead."""
+
+    unknown = ()
+
+    def __init__(self, reference: LabelMap, ends: dict[str, Exception]) -> None:
+        self._reference, self._ends = reference, ends
+
+    def label_map(self, case: Case) -> LabelMap:
+        if case.id in self._ends:
+            raise self._ends[case.id]
+        return self._reference
+
+
+def labelled_cases(folder: Path, names: str) -> list[Case]:
+    reference = folder / "reference.nii.gz"
+    write_label_map(reference, cube((4, 4, 4)), [FRONT])
+    return [Case(name, (folder / f"{name}.nii.gz",), reference) for name in names]
+
+
+def test_a_damaged_case_is_set_aside_and_the_others_are_evaluated(tmp_path):
+    predictions = EchoesReference(cube((4, 4, 4)), {"b": VolumeReadError("the file is truncated")})
+    seen: list[tuple[int, int, str]] = []
+    cases = [*labelled_cases(tmp_path, "abc"), Case("d", (tmp_path / "d.nii.gz",))]
+    result = evaluate_cases(cases, predictions, [FRONT], on_case=lambda *step: seen.append(step))
+    assert [score.case for score in result.scores] == ["a", "c"]
+    assert result.failures == {"b": "the file is truncated", "d": "The case has no reference labels."}
+    assert seen[0] == (0, 4, "a")
+    assert seen[-1] == (4, 4, "")
+
+
+def test_cancelling_ends_the_whole_evaluation(tmp_path):
+    with pytest.raises(Cancelled):
+        evaluate_cases(labelled_cases(tmp_path, "ab"), EchoesReference(empty(), {"a": Cancelled()}), [FRONT])
+
+
+@pytest.fixture
+def dataset(tmp_path, phantom) -> Path:
+    """Three labelled cases; `predictions` holds a perfect map, an empty one, and a damaged file."""
+    for name in ("images", "labels", "predictions"):
+        (tmp_path / name).mkdir()
+    body = phantom.oblique()
+    for case in ("one", "two", "three"):
+        nib.save(nib.Nifti1Image(body.volume.array[0], body.volume.ijk_to_ras), tmp_path / f"images/{case}.nii.gz")
+        write_label_map(tmp_path / f"labels/{case}.nii.gz", body.label_map, body.labels)
+    write_label_map(tmp_path / "predictions/one.nii.gz", body.label_map, body.labels)
+    nothing = LabelMap(np.zeros_like(body.label_map.array), body.label_map.ijk_to_ras)
+    write_label_map(tmp_path / "predictions/two.nii.gz", nothing, body.labels)
+    (tmp_path / "predictions/three.nii.gz").write_bytes(b"not an image")
+    description = {"labels": {"background": 0, "front": 1, "back": 2}, "splits": {"test": ["one", "two"]}}
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    return tmp_path
+
+
+def evaluate(dataset: Path, *words: str) -> int:
+    out = dataset / "out"
+    return main(
+        ["evaluate", "--data", str(dataset), "--predictions", str(dataset / "predictions"), "--out", str(out), *words]
+    )
+
+
+def test_evaluate_writes_csv_and_summary_and_prints_a_table(dataset, capsys):
+    assert evaluate(dataset, "--split", "test") == 0
+    rows = list(csv.DictReader((dataset / "out/metrics.csv").open()))
+    assert [(row["case"], row["label"], row["dice"]) for row in rows] == [
+        ("one", "front", "1"),
+        ("one", "back", "1"),
+        ("two", "front", "0"),
+        ("two", "back", "0"),
+    ]
+    summary = json.loads((dataset / "out/summary.json").read_text())
+    assert summary["mean_dice"] == 0.5
+    assert summary["labels"][0]["missing_in_prediction"] == ["two"]
+    printed = capsys.readouterr().out
+    assert "front" in printed
+    assert "missing in the prediction of two" in printed
+
+
+def test_evaluate_lists_a_damaged_case_and_ends_with_an_error_code(dataset, capsys):
+    assert evaluate(dataset) == 1
+    assert set(json.loads((dataset / "out/summary.json").read_text())["failed_cases"]) == {"three"}
+    printed = capsys.readouterr().out
+    assert "1 of 3 cases could not be evaluated" in printed
+    assert "three: " in printed
+
+
+def test_evaluate_refuses_an_unknown_model_before_any_work(dataset, capsys):
+    words = ["evaluate", "--data", str(dataset), "-m", "no-such-model", "--out", str(dataset / "out")]
+    assert main(words) == 2
+    assert "no-such-model" in capsys.readouterr().err
+    assert not (dataset / "out/metrics.csv").exists()
+
+
+def test_reference_labels_agree_with_themselves_on_real_cases(real_data, tmp_path):
+    data = real_data / "headneck_ct"
+    words = ["--split", "validation:1", "--predictions", str(data / "labels"), "--out", str(tmp_path)]
+    assert main(["evaluate", "--data", str(data), *words]) == 0
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
+    assert rows
+    assert {row["dice"] for row in rows} <= {"1", ""}

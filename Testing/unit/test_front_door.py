@@ -1,0 +1,122 @@
+"""The `maesegment` command as a stranger meets it: quick to start, clear when something is wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from MAESegmentLib.cli.main import COMMANDS, main, report_failure
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+HEAVY = ("numpy", "torch", "monai", "matplotlib", "SimpleITK", "nibabel", "rich")
+
+
+def maesegment(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "MAESegmentLib.cli", *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, cwd=REPOSITORY, env=os.environ | environment
+    )
+
+
+def modules_loaded_by(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*sorted(sys.modules), file=sys.stderr)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=REPOSITORY)
+    return set(result.stderr.split())
+
+
+def test_help_names_every_command_and_loads_no_heavy_package():
+    loaded = modules_loaded_by(
+        "from MAESegmentLib.cli.main import build_parser\nprint(build_parser(None).format_help())"
+    )
+    assert "MAESegmentLib.cli.main" in loaded
+    assert loaded.isdisjoint(HEAVY)
+    printed = maesegment("--help").stdout
+    assert all(command.name in printed for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
+def test_help_of_a_command_works_without_torch(command):
+    loaded = modules_loaded_by(
+        "from MAESegmentLib.cli.main import main\n"
+        f"try:\n    main([{command!r}, '--help'])\n"
+        "except SystemExit as end:\n    assert end.code == 0"
+    )
+    assert f"MAESegmentLib.cli.{command}" in loaded
+    assert loaded.isdisjoint({"torch", "monai", "matplotlib", "SimpleITK"})
+
+
+def test_version_is_that_of_the_package():
+    from MAESegmentLib import __version__
+
+    assert maesegment("--version").stdout.split() == ["maesegment", __version__]
+
+
+def test_unknown_command_suggests_the_nearest_one(capsys):
+    assert main(["segmnt", "scan.nii"]) == 2
+    printed = capsys.readouterr()
+    assert "There is no command 'segmnt'" in printed.err
+    assert "`maesegment segment`" in printed.err
+    assert printed.out == ""
+
+
+def test_no_command_shows_the_help_and_is_no_success(capsys):
+    assert main([]) == 2
+    assert "doctor" in capsys.readouterr().err
+
+
+def test_expected_error_is_one_message_with_a_hint_and_no_traceback(tmp_path):
+    result = maesegment(
+        "evaluate", "--predictions", str(tmp_path), "--data", str(tmp_path / "no"), "--out", str(tmp_path)
+    )
+    assert result.returncode == 2
+    first, *rest = result.stderr.splitlines()
+    assert first.startswith("error: There is no dataset at ")
+    assert rest, "the hint is missing"
+    assert "Traceback" not in result.stderr
+
+
+def test_debug_shows_the_traceback_wherever_the_flag_stands(tmp_path):
+    words = ("evaluate", "--predictions", str(tmp_path), "--data", str(tmp_path / "no"), "--out", str(tmp_path))
+    for result in (maesegment("--debug", *words), maesegment(*words, "--debug")):
+        assert result.returncode == 2
+        assert "Traceback" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "Ctrl-C"),
+        (PermissionError(13, "Permission denied", "/root/x"), 2, "/root/x: Permission denied"),
+        (
+            ModuleNotFoundError("No module named 'tensorboard'", name="tensorboard.compat"),
+            2,
+            "'tensorboard' is not installed",
+        ),
+        (ZeroDivisionError("division by zero"), 2, "defect"),
+    ],
+)
+def test_each_kind_of_failure_is_told_in_words(capsys, error, code, said):
+    assert report_failure(error) == code
+    assert said in capsys.readouterr().err
+
+
+def test_every_pin_satisfies_its_floor_and_every_dependency_is_pinned():
+    floors = [line.partition(";")[0].strip() for line in metadata.requires("maesegment") or [] if "trame" not in line]
+    pins = {}
+    for line in (REPOSITORY / "constraints.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, version = line.partition(";")[0].strip().split("==")
+            pins.setdefault(name, []).append(version)
+    for requirement in floors:
+        name, floor = requirement.split(">=")
+        assert name.lower() in pins, f"{name} is not in constraints.txt"
+        assert all(_numbers(pin) >= _numbers(floor) for pin in pins[name.lower()]), requirement
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
