@@ -1,0 +1,86 @@
+"""Slab-wise blending of overlapping windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from monai.inferers import sliding_window_inference
+
+from MAESegmentLib.inference.windows import WindowPlan, mirrored, sliding_rows
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def network() -> Callable[[torch.Tensor], torch.Tensor]:
+    """Its output depends on where a voxel lies in its window, so that blending matters."""
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Conv3d(2, 4, 3, padding=1), torch.nn.GELU(), torch.nn.Conv3d(4, 3, 3, padding=1)
+    )
+
+
+def blend(image: torch.Tensor, network: Callable, plan: WindowPlan, **options) -> torch.Tensor:  # -> (K, D, H, W)
+    options = {"batch_size": 2, "device": CPU, "accumulate_on": CPU, **options}
+    with torch.inference_mode():
+        rows = list(sliding_rows(image, network, plan, **options))
+    assert [row for row, _ in rows] == list(range(image.shape[1]))
+    return torch.stack([scores for _, scores in rows], dim=1)
+
+
+@pytest.mark.parametrize("size", [(8, 8, 8), (17, 9, 12), (25, 13, 8), (9, 20, 11)])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.75])
+def test_rows_equal_monais_sliding_window_inference(network, size, overlap) -> None:
+    image = torch.randn(2, *size, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = sliding_window_inference(
+            image[None], (8, 6, 7), 2, network, overlap=overlap, mode="gaussian", sigma_scale=0.125
+        )[0]
+    found = blend(image, network, WindowPlan(size, (8, 6, 7), overlap))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_batch_size_does_not_change_the_result(network) -> None:
+    image = torch.randn(2, 14, 10, 11)
+    plan = WindowPlan((14, 10, 11), (8, 8, 8), 0.5)
+    torch.testing.assert_close(
+        blend(image, network, plan, batch_size=1), blend(image, network, plan, batch_size=5), atol=1e-6, rtol=1e-5
+    )
+
+
+def test_progress_rises_from_zero_to_one(network) -> None:
+    fractions: list[float] = []
+    plan = WindowPlan((16, 8, 8), (8, 8, 8), 0.5)
+    blend(torch.randn(2, 16, 8, 8), network, plan, batch_size=1, on_batch=fractions.append)
+    assert fractions[0] == 0.0
+    assert fractions[-1] == 1.0
+    assert fractions == sorted(fractions)
+
+
+def test_rows_come_before_later_windows_are_computed(network) -> None:
+    """The point of it all: early rows are handed on while the rest of the volume has not been touched."""
+    calls = 0
+
+    def counting(patches: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return network(patches)
+
+    plan = WindowPlan((80, 8, 8), (8, 8, 8), 0.5)
+    rows = sliding_rows(torch.randn(2, 80, 8, 8), counting, plan, batch_size=1, device=CPU, accumulate_on=CPU)
+    next(rows)
+    assert calls == 1
+
+
+def test_mirroring_is_the_mean_over_all_flips(network) -> None:
+    patches = torch.randn(1, 2, 6, 6, 6)
+    by_hand = (network(patches) + network(patches.flip(2)).flip(2)) / 2
+    torch.testing.assert_close(mirrored(network, (0,))(patches), by_hand)
+
+
+def test_mirroring_along_every_axis_makes_the_result_symmetric(network) -> None:
+    symmetric = mirrored(network, (0, 1, 2))
+    patches = torch.randn(1, 2, 6, 6, 6)
+    torch.testing.assert_close(symmetric(patches.flip((2, 4))), symmetric(patches).flip((2, 4)), atol=1e-6, rtol=1e-5)
