@@ -1,0 +1,125 @@
+"""`maesegment demo`: both hippocampi of a real head, from the volume that the nilearn package carries."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import VolumeReadError
+
+if TYPE_CHECKING:
+    from ..images.volume import LabelMap
+    from ..inference import Prediction
+    from ..labels import Label
+
+#: Boxes (RAS mm) around each hippocampus in MNI152 space, with the margin that the training crops have.
+ROI_LEFT = "-44,-9,-46,3,-31,7"
+ROI_RIGHT = "9,44,-46,3,-31,7"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", "--out", type=Path, default=Path("output"), help="folder for the results (default: output)"
+    )
+    parser.add_argument("-m", "--model", default="hippocampus-mr", help="model to use (default: hippocampus-mr)")
+    parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N or cpu (default: auto)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from ..bundle import ModelStore
+    from ..images.reading import read_volume
+    from ..images.writing import write_label_map
+    from ..inference import InferenceSettings, Predictor, Roi
+    from ..inference.preview import write_preview
+
+    head = head_path()
+    bundle = ModelStore().find(arguments.model)
+    volume = read_volume(head)
+    settings = InferenceSettings.of_model(bundle.spec.inference, device=arguments.device)
+    predictor = Predictor(bundle, settings)
+    sides = {}
+    for side, box in (("Left", ROI_LEFT), ("Right", ROI_RIGHT)):
+        print(f"Segmenting the {side.lower()} hippocampus ...")
+        sides[side] = predictor.predict(volume, roi=Roi.parse(box))
+    label_map, labels = combine(sides, bundle.spec.labels)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    name = "MNI152_T1_hippocampi"
+    written = write_label_map(arguments.out / f"{name}.seg.nrrd", label_map, labels, volume_name="MNI152 T1")
+    preview = arguments.out / f"{name}.png"
+    write_preview(preview, volume, label_map, labels)
+    _print_table(sides, label_map, labels, f"{bundle.spec.name} {bundle.spec.version}")
+    print(f"\nSegmentation: {written}  (drag it into 3D Slicer with the volume below)")
+    print(f"Preview:      {preview}\nVolume:       {head}")
+    return 0
+
+
+def head_path() -> Path:
+    """The MNI152 T1 head (1 mm) inside the installed nilearn package, found without importing it."""
+    spec = find_spec("nilearn")
+    folder = Path(spec.origin).parent if spec and spec.origin else None
+    path = folder / "datasets" / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz" if folder else None
+    if path is None or not path.exists():
+        raise VolumeReadError(
+            "The demo volume is not installed: it comes with the nilearn package.",
+            "Run `make run`, or `pip install nilearn`; or segment a scan of your own with `maesegment segment`.",
+        )
+    return path
+
+
+def combine(sides: dict[str, Prediction], labels: tuple[Label, ...]) -> tuple[LabelMap, list[Label]]:
+    """One label map in which each side has labels of its own, with the side in name and terminology."""
+    import numpy as np
+
+    from ..images.volume import LabelMap
+    from ..labels import Code
+
+    modifiers = {"Left": Code("SCT", "7771000", "Left"), "Right": Code("SCT", "24028007", "Right")}
+    combined: list[Label] = []
+    first = next(iter(sides.values())).label_map
+    array = np.zeros_like(first.array)
+    for side, prediction in sides.items():
+        for label in labels:
+            value = len(combined) + 1
+            array[prediction.label_map.array == label.value] = value
+            # The right side is drawn darker, so that the sides can be told apart in 3D.
+            colour = label.colour if side == "Left" else tuple(round(0.7 * c) for c in label.colour)
+            combined.append(
+                replace(
+                    label,
+                    value=value,
+                    name=f"{side} {label.name[0].lower()}{label.name[1:]}",
+                    colour=colour,
+                    terminology=replace(label.terminology, modifier=modifiers[side]),
+                )
+            )
+    return LabelMap(array, first.ijk_to_ras), combined
+
+
+def _print_table(sides: dict[str, Prediction], label_map: LabelMap, labels: list[Label], model: str) -> None:
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
+    voxel_ml = float(np.prod(label_map.grid.spacing)) / 1000
+    counts = np.bincount(label_map.array.ravel(), minlength=len(labels) + 1)
+    table = Table(title=f"Hippocampi of the MNI152 head, {model}")
+    for column in ("Segment", "Volume (ml)", "Seconds", "Device"):
+        table.add_column(column, justify="left" if column in ("Segment", "Device") else "right")
+    per_side = len(labels) // len(sides)
+    for index, label in enumerate(labels):
+        prediction = list(sides.values())[index // per_side]
+        first = index % per_side == 0
+        table.add_row(
+            label.name,
+            f"{counts[label.value] * voxel_ml:.2f}",
+            f"{prediction.seconds:.1f}" if first else "",
+            prediction.device if first else "",
+        )
+    console = Console()
+    console.print(table)
+    for side, prediction in sides.items():
+        for warning in prediction.warnings:
+            console.print(f"[yellow]{side}:[/yellow] {warning}", highlight=False)

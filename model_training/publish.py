@@ -1,0 +1,200 @@
+"""Turn a fine-tuned run into a model that ships: figures of the evaluation, pictures of its worst cases, a full card.
+
+    maesegment evaluate -m runs/NAME/finetune/model --data DATA --split validation --out runs/NAME/evaluation
+    python -m model_training.publish runs/NAME/finetune/model --evaluation runs/NAME/evaluation --data DATA \
+        --card model_training/recipes/NAME/card.md --out Resources/Models/NAME
+
+Weights, labels and preprocessing stay as they are; the parent of the published model is the run's parent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from MAESegmentLib.bundle import Bundle, open_bundle, save_bundle
+from MAESegmentLib.cases.dataset import Case, load_dataset
+from MAESegmentLib.evaluation.cases import match_labels, translated
+from MAESegmentLib.images import LabelMap, read_label_map, read_volumes
+from MAESegmentLib.inference.predictor import Predictor
+from MAESegmentLib.labels import Label
+from MAESegmentLib.training.results import png
+from MAESegmentLib.transforms.grid import NetworkGrid
+
+PICTURED_WORST = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--evaluation", type=Path, required=True, help="folder that `maesegment evaluate` wrote")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--card", type=Path, required=True, help="Markdown that the figures are appended to")
+    parser.add_argument("--document", type=Path, action="append", default=[], help="further file for docs/")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+
+    bundle = open_bundle(arguments.model)
+    summary = json.loads((arguments.evaluation / "summary.json").read_text())
+    scores = dice_per_case(arguments.evaluation / "metrics.csv")
+    ranked = sorted(scores, key=lambda case: float(np.mean(list(scores[case].values()))))
+    shown = [*ranked[:PICTURED_WORST], ranked[len(ranked) // 2]]
+    documents = {path.name: path.read_bytes() for path in arguments.document}
+    documents["curves.png"] = (bundle.path / "docs" / "curves.png").read_bytes()
+    documents["evaluation.csv"] = (arguments.evaluation / "metrics.csv").read_bytes()
+    documents["cases.png"] = draw_cases(bundle, load_dataset(arguments.data), shown, scores)
+
+    spec = replace(bundle.spec, metrics={**bundle.spec.metrics, "validation": shipped_metrics(summary)})
+    autoencoder = bundle.load_autoencoder()
+    published = save_bundle(
+        arguments.out,
+        spec,
+        bundle.load_network().state_dict(),
+        autoencoder_state=None if autoencoder is None else autoencoder.state_dict(),
+        card=card_text(arguments.card.read_text(encoding="utf-8"), bundle, summary, shown, scores),
+        licence_text=(bundle.path / "LICENSE").read_text(encoding="utf-8"),
+        documents=documents,
+    )
+    print(f"{published.name} {published.version}: {published.path}, {published.size_bytes / 1e6:.1f} MB")
+
+
+def dice_per_case(path: Path) -> dict[str, dict[str, float]]:
+    """Case id -> label -> Dice, where there is one."""
+    scores: dict[str, dict[str, float]] = defaultdict(dict)
+    with path.open(newline="", encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            if row["dice"]:
+                scores[row["case"]][row["label"]] = float(row["dice"])
+    return dict(scores)
+
+
+def shipped_metrics(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """In the form that `finetune` writes, but measured on the scans' own grid by `maesegment evaluate`."""
+    dice = {label["label"]: label["dice"]["mean"] for label in summary["labels"]}
+    return {
+        "held_out": f"{summary['split']} split of {summary['data']}",
+        "cases": max(label["dice"]["n"] for label in summary["labels"]),
+        "grid": "scan",
+        "indicative_only": False,
+        "dice_before": None,
+        "dice_after": dice,
+        "mean_dice_before": None,
+        "mean_dice_after": summary["mean_dice"],
+        "hd95_mm": {label["label"]: label["hd95_mm"]["mean"] for label in summary["labels"]},
+        "surface_dice": {label["label"]: label["surface_dice"]["mean"] for label in summary["labels"]},
+        "surface_tolerance_mm": summary["surface_tolerance_mm"],
+        "absolute_volume_error_ml": {
+            label["label"]: label["absolute_volume_error_ml"]["mean"] for label in summary["labels"]
+        },
+    }
+
+
+def card_text(
+    introduction: str, bundle: Bundle, summary: Mapping[str, Any], shown: Sequence[str], scores: Mapping[str, Any]
+) -> str:
+    training = bundle.spec.training
+    rows = [
+        f"| {label['label']} | {_spread(label['dice'], 3)} | {_number(label['dice']['lowest'], 3)} "
+        f"| {_spread(label['hd95_mm'], 2)} | {_spread(label['surface_dice'], 3)} "
+        f"| {_number(label['absolute_volume_error_ml']['mean'], 2)} | {label['dice']['n']} "
+        f"| {len(label['missing_in_prediction'])} |"
+        for label in summary["labels"]
+    ]
+    worst = ", ".join(f"{case} ({np.mean(list(scores[case].values())):.3f})" for case in shown[:-1])
+    return "\n".join(
+        [
+            introduction.rstrip(),
+            "",
+            "## Figures",
+            f"Measured by `maesegment evaluate` on the {summary['split']} split, which no step of the training saw.",
+            f"Mean Dice over the labels: **{summary['mean_dice']:.3f}**.",
+            "",
+            f"| structure | Dice | lowest | HD95 (mm) | surface Dice ({summary['surface_tolerance_mm']:g} mm) "
+            "| absolute volume error (ml) | n | missed |",
+            "|---|---|---|---|---|---|---|---|",
+            *rows,
+            "",
+            "Mean ± standard deviation over the cases; every case is in `evaluation.csv`.",
+            "",
+            "## Where it fails",
+            f"The cases with the lowest mean Dice: {worst}.",
+            "Below, these and, last, the median case, on the slices that show most of the reference: the reference in",
+            "white, the model in colour.",
+            "",
+            "![Worst cases](cases.png)",
+            "",
+            "## Training",
+            f"{training['steps']} steps of {training['settings']['batch_size']} patches on {len(training['cases'])} cases,",
+            f"{training['seconds'] / 60:.0f} minutes on {training['device']}. {' '.join(training['notes'])}",
+            "",
+            "![Curves](curves.png)",
+            "",
+        ]
+    )
+
+
+def draw_cases(bundle: Bundle, dataset: Any, shown: Sequence[str], scores: Mapping[str, Mapping[str, float]]) -> bytes:
+    """PNG: a row per case, three planes, contours of reference (white) and prediction (colour)."""
+    from matplotlib.figure import Figure
+
+    predictor = Predictor(bundle)
+    labels = [Label(value, name) for name, value in dataset.labels.items()]
+    values, _ = match_labels(bundle.labels, labels)
+    colours = {values[label.value]: np.array(label.colour) / 255 for label in bundle.labels if label.value in values}
+    by_id = {case.id: case for case in dataset.cases}
+    figure = Figure(figsize=(10, 3.1 * len(shown)), facecolor="black", layout="constrained")
+    axes = figure.subplots(len(shown), 3, squeeze=False)
+    for row, name in zip(axes, shown, strict=True):
+        volume = read_volumes(by_id[name].image)
+        found = translated(predictor.predict(volume).label_map, values)
+        _draw_row(row, volume, _reference(by_id[name]), found, colours)
+        mean = float(np.mean(list(scores[name].values())))
+        row[0].set_ylabel(f"{name}\nmean Dice {mean:.3f}", color="white", fontsize=9)
+    return png(figure)
+
+
+def _reference(case: Case) -> LabelMap:
+    assert case.label is not None
+    return read_label_map(case.label)
+
+
+def _draw_row(row: Any, volume: Any, reference: LabelMap, found: LabelMap, colours: Mapping[int, np.ndarray]) -> None:
+    grid = NetworkGrid.fit(volume.grid, "RAS", (1, 1, 1))
+    image = grid.to_canonical(volume.array)[0].astype(float)
+    truth, guess = grid.to_canonical(reference.array), grid.to_canonical(found.array)
+    low, high = np.percentile(image, [1, 99.5])
+    if low < -500:  # HU: a soft-tissue window
+        low, high = -160.0, 240.0
+    spacing = grid.canonical_spacing
+    for ax, axis in zip(row, (2, 1, 0), strict=True):
+        index = int((truth > 0).sum(axis=tuple(a for a in range(3) if a != axis)).argmax())
+        plane, wanted, got = (array.take(index, axis=axis).T for array in (image, truth, guess))
+        across, up = (a for a in range(3) if a != axis)
+        ax.imshow(plane, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=spacing[up] / spacing[across])
+        for value, colour in colours.items():
+            for mask, shade, width in ((wanted == value, "white", 0.8), (got == value, colour, 1.2)):
+                if mask.any() and min(mask.shape) > 1:
+                    ax.contour(mask.astype(float), levels=[0.5], colors=[shade], linewidths=width)
+        if axis != 0:
+            ax.invert_xaxis()  # the patient's right on the left, as radiologists look at it
+        ax.set(xticks=[], yticks=[])
+
+
+def _spread(figure: Mapping[str, Any], digits: int) -> str:
+    return "-" if figure["mean"] is None else f"{figure['mean']:.{digits}f} ± {figure['std']:.{digits}f}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+if __name__ == "__main__":
+    main()

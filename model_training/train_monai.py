@@ -1,0 +1,147 @@
+"""Train a MONAI network on the cases, patches, augmentation, loss and time of an nnFormer run, and evaluate both alike.
+
+    python -m model_training.train_monai --recipe model_training/recipes/headneck-ct/finetune.toml \
+        --data DATA/headneck_ct --model headneck-ct --network segresnet --seconds 2600 --out runs/headneck-ct/segresnet
+
+The loop, the losses (deep supervision apart), the sampling and the moving average are those of `maesegment finetune`;
+the number of steps is what fits into `--seconds` on this machine, measured before. Writes `metrics.csv` and
+`summary.json` like `maesegment evaluate`, and `run.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from monai.networks.nets import DynUNet, SegResNet
+from torch import nn
+
+from MAESegmentLib.bundle import Bundle, ModelStore
+from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
+from MAESegmentLib.evaluation.cases import ModelPredictions, evaluate_cases
+from MAESegmentLib.evaluation.report import summary_table, write_metrics_csv, write_summary_json
+from MAESegmentLib.evaluation.summary import summarise
+from MAESegmentLib.inference.predictor import Predictor
+from MAESegmentLib.inference.settings import InferenceSettings
+from MAESegmentLib.labels import Label
+from MAESegmentLib.training.holdout import Holdout, plan_holdout
+from MAESegmentLib.training.labelling import plan_labels
+from MAESegmentLib.training.loop import Progress, train
+from MAESegmentLib.training.prepared import CaseCache
+from MAESegmentLib.training.preparing import prepare_labelled
+from MAESegmentLib.training.recipe import read_recipe
+from MAESegmentLib.training.segmentation import SegmentationTask
+from MAESegmentLib.training.settings import FineTuneSettings
+
+TIMED_STEPS = 12
+
+
+def build_network(name: str, channels: int, classes: int) -> nn.Module:
+    """Each at its documented default size; both halve a patch three times at least."""
+    if name == "segresnet":
+        return SegResNet(spatial_dims=3, in_channels=channels, out_channels=classes, init_filters=16, dropout_prob=None)
+    if name == "dynunet":
+        strides = [1, 2, 2, 2]
+        return DynUNet(3, channels, classes, [3] * 4, strides, strides[1:], filters=[32, 64, 128, 256])
+    raise SystemExit(f"No network {name!r}: segresnet or dynunet.")
+
+
+def make_task(
+    network: nn.Module, base: Bundle, dataset: CaseDataset, holdout: Holdout, settings: FineTuneSettings, out: Path
+) -> SegmentationTask:
+    plan = plan_labels(dataset.labels, base.labels)
+    cache = CaseCache(settings.cache_gb, out / "prepared")
+    preprocessing = base.spec.preprocessing
+    prepared = prepare_labelled(holdout.cases, dataset.labels, plan, preprocessing, cache, _say, lambda: False)
+    return SegmentationTask(
+        network,
+        prepared.cases.subset([case.id for case in holdout.training]),
+        prepared.cases.subset([case.id for case in holdout.held_out]),
+        plan.names,
+        preprocessing.patch_size,
+        settings,
+        identity=type(network).__name__,
+    )
+
+
+def seconds_per_step(task: SegmentationTask) -> float:
+    """Measured on the network itself without changing its weights."""
+    made = task.batches(0, torch.device("cpu"))
+    task.model.train()
+    for step in range(TIMED_STEPS):
+        if step == 2:
+            started = time.perf_counter()
+        task.loss(task.model, next(made), step).backward()
+        task.model.zero_grad(set_to_none=True)
+    return (time.perf_counter() - started) / (TIMED_STEPS - 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--recipe", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", required=True, help="bundle whose labels and preprocessing are used")
+    parser.add_argument("--network", choices=("segresnet", "dynunet"), default="segresnet")
+    parser.add_argument("--seconds", type=float, required=True, help="training time to fill")
+    parser.add_argument("--learning-rate", type=float, help="default: the recipe's")
+    parser.add_argument("--split", default="validation", help="cases to evaluate on")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+
+    recipe = read_recipe(arguments.recipe)
+    settings = FineTuneSettings.from_dict(recipe.settings)
+    if arguments.learning_rate:
+        settings = replace(settings, learning_rate=arguments.learning_rate)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    base, dataset = ModelStore().find(arguments.model), load_dataset(arguments.data)
+    holdout = plan_holdout(
+        dataset, recipe.cases.get("split"), str(recipe.cases.get("validation", "auto")), settings.seed
+    )
+    torch.manual_seed(settings.seed)
+    network = build_network(arguments.network, len(base.spec.channels), len(base.labels) + 1)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    record = arguments.out / "run.json"
+    if record.exists():  # a resumed run keeps the number of steps it began with
+        steps = json.loads(record.read_text())["steps"]
+    else:
+        per_step = seconds_per_step(make_task(network, base, dataset, holdout, settings, arguments.out))
+        steps = int(arguments.seconds / per_step)
+    settings = replace(settings, steps=steps)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    run = {"network": arguments.network, "parameters": parameters, "steps": steps, "settings": settings.to_dict()}
+    record.write_text(json.dumps(run, indent=2) + "\n")
+    print(f"{arguments.network}: {parameters / 1e6:.2f} M parameters, {steps} steps", flush=True)
+
+    task = make_task(network, base, dataset, holdout, settings, arguments.out)
+    trained = train(task, settings, arguments.out, report=_say)
+    network.load_state_dict(trained.weights)
+    record.write_text(json.dumps({**run, "seconds": round(trained.seconds, 1)}, indent=2) + "\n")
+    _evaluate(network.eval(), base, dataset, arguments.split, arguments.out)
+
+
+def _say(progress: Progress) -> None:
+    if progress.stage == "validate" and progress.metrics:
+        print(progress.step, {name: round(value, 4) for name, value in progress.metrics.items()}, flush=True)
+
+
+def _evaluate(network: nn.Module, base: Bundle, dataset: CaseDataset, split: str, out: Path) -> None:
+    settings = InferenceSettings.of_model(base.spec.inference, check_familiarity=False)
+    predictor = Predictor(base, settings, network=network)
+    labels = tuple(Label(value, name) for name, value in dataset.labels.items())
+    predictions = ModelPredictions(predictor, base.labels, labels)
+    evaluation = evaluate_cases(dataset.select(split), predictions, labels)
+    summaries = summarise(evaluation.scores)
+    write_metrics_csv(out / "metrics.csv", evaluation.scores)
+    write_summary_json(out / "summary.json", summaries, evaluation.failures, {"split": split})
+    from rich.console import Console
+
+    Console().print(summary_table(summaries, title=type(network).__name__, tolerance_mm=1.0))
+
+
+if __name__ == "__main__":
+    main()
