@@ -43,10 +43,9 @@ class RelativePositionBias(nn.Module):
         size = self.window
         if any(w > s for w, s in zip(window, size, strict=True)):
             table, size = self._enlarged(window)
-        index = offset_index(window, size)
+        index = offset_index(window, size, table.device)
         length = index.shape[0]
-        gathered = table[torch.as_tensor(index.reshape(-1), device=table.device)]
-        return gathered.view(length, length, self.heads).permute(2, 0, 1).unsqueeze(0)
+        return table[index.reshape(-1)].view(length, length, self.heads).permute(2, 0, 1).unsqueeze(0)
 
     def _enlarged(self, window: Triple) -> tuple[Tensor, Triple]:
         size: Triple = tuple(max(w, s) for w, s in zip(window, self.window, strict=True))  # type: ignore[assignment]
@@ -55,12 +54,28 @@ class RelativePositionBias(nn.Module):
         return volume.reshape(self.heads, -1).T, size
 
 
-@lru_cache(maxsize=64)
-def offset_index(window: Triple, table_window: Triple) -> np.ndarray:
+def offset_index(window: Triple, table_window: Triple, device: torch.device) -> Tensor:
     """(L, L) row of the table of `table_window` for each pair of tokens in `window`."""
-    positions = np.stack(np.meshgrid(*[np.arange(w) for w in window], indexing="ij")).reshape(3, -1)
-    offsets = positions[:, :, None] - positions[:, None, :] + (np.array(table_window) - 1)[:, None, None]
-    return np.ravel_multi_index(tuple(offsets), tuple(2 * w - 1 for w in table_window)).astype(np.int64)
+    if torch.compiler.is_compiling():  # a cached tensor would be a tracer's fake one
+        return _build_offset_index(window, table_window, device)
+    return _cached_offset_index(window, table_window, device)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # the index is saved for backward by whoever trains after an inference
+def _cached_offset_index(window: Triple, table_window: Triple, device: torch.device) -> Tensor:
+    return _build_offset_index(window, table_window, device)
+
+
+def _build_offset_index(window: Triple, table_window: Triple, device: torch.device) -> Tensor:
+    rows = torch.zeros((), dtype=torch.long, device=device)
+    for axis, (size, table_size) in enumerate(zip(window, table_window, strict=True)):
+        position = torch.arange(size, device=device)
+        shape = [size if a == axis else 1 for a in range(3)]
+        query, key = position.view(*shape, 1, 1, 1), position.view(1, 1, 1, *shape)
+        rows = rows * (2 * table_size - 1) + (query - key + table_size - 1)
+    length = window[0] * window[1] * window[2]
+    return rows.reshape(length, length)
 
 
 class WindowAttention(nn.Module):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -51,10 +50,10 @@ class WindowLayout:
         """Additive mask (windows, 1, L, L), 0 or -inf-like, or None where every pair may attend."""
         if not (padding and self.padded != self.grid) and not (shift and any(self.shift)):
             return None
-        key = (self.grid, self.window, self.shift, padding, shift)
+        key = (self.grid, self.window, self.shift, padding, shift, device)
         if torch.compiler.is_compiling():  # a cached tensor would be a tracer's fake one
-            return torch.as_tensor(_mask_array(*key), device=device)
-        return _mask_on_device(*key, device)
+            return _build_mask(*key)
+        return _cached_mask(*key)
 
 
 #: Large enough to silence a pair, small enough to stay finite in fp16.
@@ -62,30 +61,31 @@ _FORBIDDEN = -1e4
 
 
 @lru_cache(maxsize=64)
-def _mask_on_device(
+@torch.inference_mode(False)
+def _cached_mask(
     grid: Triple, window: Triple, shift: Triple, padding: bool, separate_shift: bool, device: torch.device
 ) -> Tensor:
-    return torch.as_tensor(_mask_array(grid, window, shift, padding, separate_shift), device=device)
+    return _build_mask(grid, window, shift, padding, separate_shift, device)
 
 
-@lru_cache(maxsize=64)
-def _mask_array(grid: Triple, window: Triple, shift: Triple, padding: bool, separate_shift: bool) -> np.ndarray:
+def _build_mask(
+    grid: Triple, window: Triple, shift: Triple, padding: bool, separate_shift: bool, device: torch.device
+) -> Tensor:
     """Tokens may attend to each other when they were neighbours before the roll and none of them is padding."""
-    regions = []
-    for g, w, s in zip(grid, window, shift, strict=True):
+    label = torch.zeros((), dtype=torch.long, device=device)
+    is_padding = torch.zeros((), dtype=torch.bool, device=device)
+    for axis, (g, w, s) in enumerate(zip(grid, window, shift, strict=True)):
         padded = -(-g // w) * w
-        position = (np.arange(padded) + s) % padded  # where each rolled token came from
-        region = np.zeros(padded, dtype=np.int64)
-        if separate_shift and s:
-            region[position < s] = 1  # wrapped around from the near side
+        position = (torch.arange(padded, device=device) + s) % padded  # where each rolled token came from
+        position = position.view([padded if a == axis else 1 for a in range(3)])
+        wrapped = (position < s) if separate_shift else torch.zeros_like(position, dtype=torch.bool)
+        label = 2 * label + wrapped
         if padding:
-            region[position >= g] = 2
-        regions.append(region)
-    label = regions[0][:, None, None] * 9 + regions[1][None, :, None] * 3 + regions[2][None, None, :]
-    is_padding = (regions[0] == 2)[:, None, None] | (regions[1] == 2)[None, :, None] | (regions[2] == 2)[None, None, :]
-    label = np.where(is_padding, -1, label)
-    (pd, ph, pw), (d, h, w) = label.shape, window
-    label = label.reshape(pd // d, d, ph // h, h, pw // w, w).transpose(0, 2, 4, 1, 3, 5).reshape(-1, d * h * w)
+            is_padding = is_padding | (position >= g)
     # A padded query attends to padding, so that its softmax stays defined; its result is cut off.
-    same = label[:, :, None] == label[:, None, :]
-    return np.where(same, 0.0, _FORBIDDEN).astype(np.float32)[:, None]
+    label = torch.where(is_padding, -1, label)
+    counts = [-(-g // w) for g, w in zip(grid, window, strict=True)]
+    label = label.view(counts[0], window[0], counts[1], window[1], counts[2], window[2])
+    label = label.permute(0, 2, 4, 1, 3, 5).reshape(-1, 1, window[0] * window[1] * window[2])
+    same = label.unsqueeze(-1) == label.unsqueeze(-2)
+    return torch.zeros_like(same, dtype=torch.float32).masked_fill(~same, _FORBIDDEN)
