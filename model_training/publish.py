@@ -100,7 +100,6 @@ def shipped_metrics(summary: Mapping[str, Any]) -> dict[str, Any]:
 def card_text(
     introduction: str, bundle: Bundle, summary: Mapping[str, Any], shown: Sequence[str], scores: Mapping[str, Any]
 ) -> str:
-    training = bundle.spec.training
     rows = [
         f"| {label['label']} | {_spread(label['dice'], 3)} | {_number(label['dice']['lowest'], 3)} "
         f"| {_spread(label['hd95_mm'], 2)} | {_spread(label['surface_dice'], 3)} "
@@ -132,12 +131,19 @@ def card_text(
             "![Worst cases](cases.png)",
             "",
             "## Training",
-            f"{training['steps']} steps of {training['settings']['batch_size']} patches on {len(training['cases'])} cases,",
-            f"{training['seconds'] / 60:.0f} minutes on {training['device']}. {' '.join(training['notes'])}",
+            how_trained(bundle.spec.training),
             "",
             "![Curves](curves.png)",
             "",
         ]
+    )
+
+
+def how_trained(training: Mapping[str, Any]) -> str:
+    minutes, batch = training["seconds"] / 60, training["settings"]["batch_size"]
+    return (
+        f"{training['steps']} steps of {batch} patches on {len(training['cases'])} cases, {minutes:.0f} minutes "
+        f"on {training['device']}. {' '.join(training['notes'])}"
     )
 
 
