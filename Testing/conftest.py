@@ -10,20 +10,12 @@ import hypothesis
 import pytest
 
 from Testing.phantoms import PhantomFactory
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-
-NO_GPU = "no CUDA device on this machine"
-NO_DATA = "the folder of real data is absent"
+from Testing.skips import NO_DATA, NO_GPU, has_gpu, is_expected, real_data_folder
 
 # Time limits per example flake on loaded machines; pytest's own timeout stays.
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
-
-
-def real_data_folder() -> Path:
-    return Path(os.environ.get("MAESEGMENT_DATA") or REPOSITORY.parent / "shared" / "data")
 
 
 @pytest.fixture(scope="session")
@@ -42,32 +34,18 @@ def phantom() -> PhantomFactory:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("gpu") and not _has_gpu():
+    if item.get_closest_marker("gpu") and not has_gpu():
         pytest.skip(NO_GPU)
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def unexpected_skip(reason: str) -> bool:
-    """Only two things excuse a test from running: no GPU, and no real data (but not when the data is there)."""
-    if NO_GPU in reason:
-        return _has_gpu()
-    if NO_DATA in reason:
-        return real_data_folder().is_dir()
-    return True
 
 
 def _fail_if_unexpected(report: pytest.TestReport | pytest.CollectReport) -> None:
     if report.outcome != "skipped" or hasattr(report, "wasxfail"):
         return
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    if unexpected_skip(reason):
+    # Importing torch to ask for a GPU takes seconds: only where the answer matters.
+    if not is_expected(reason, gpu=NO_GPU in reason and has_gpu(), data=real_data_folder().is_dir()):
         report.outcome = "failed"
-        report.longrepr = f"This skip is not one of those that are expected (see Testing/conftest.py): {reason}"
+        report.longrepr = f"This skip is not one of those that are expected (see Testing/skips.py): {reason}"
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,10 +12,14 @@ import tempfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import MAESegmentError
 from .findings import Finding, Level, gib
+
+if TYPE_CHECKING:
+    from ..bundle import ModelStore
 
 _REINSTALL = "pip install --upgrade maesegment"
 #: Whole-head and abdominal scans need about this much; see the README for measured figures.
@@ -122,11 +126,11 @@ def folder_finding(topic: str, folder: Path, remedy: str) -> Finding:
     return Finding(topic, Level.OK, fact, figures={"free": free})
 
 
-def check_models() -> Iterator[Finding]:
+def check_models(store: ModelStore | None = None) -> Iterator[Finding]:
     """Every model in the store, its files compared with their hashes."""
     from ..bundle import ModelStore, verify_bundle
 
-    store = ModelStore()
+    store = store or ModelStore()
     bundles, unreadable = store.scan()
     problems = [damaged_model(str(folder), error) for folder, error in unreadable]
     sound = []
