@@ -42,7 +42,7 @@ _PLANES = (
 
 
 def write_preview(path: str | Path, volume: Volume, label_map: LabelMap, labels: Sequence[Label]) -> Path:
-    """Write a PNG: axial, coronal and sagittal slice where the labels are largest, and zoomed in if they are small."""
+    """Write a PNG: the axial, coronal and sagittal slices that show most of the labels; zoomed in too if small."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -53,7 +53,7 @@ def write_preview(path: str | Path, volume: Volume, label_map: LabelMap, labels:
     image, mask = grid.to_canonical(volume.array[0]), grid.to_canonical(label_map.array)
     spacing = grid.canonical_spacing
     box = _bounding_box(mask)
-    where = _largest_slices(mask, box)
+    where = _most_telling_slices(mask, box)
     zoom = _zoom_box(box, mask.shape, spacing)
     views = [[(0, n) for n in mask.shape]] + ([zoom] if zoom else [])
 
@@ -83,6 +83,8 @@ def _draw(
     spacing: np.ndarray,
     window: tuple[float, float],
 ) -> None:
+    from matplotlib.patheffects import withStroke
+
     (column, flip), (row, _) = plane.columns, plane.rows
     grey, segments = (_slice(array, plane, where, view).T for array in (image, mask))  # (row, column)
     # Voxel edges in mm: the picture keeps the body's proportions, whatever the spacing.
@@ -100,7 +102,8 @@ def _draw(
     axis.set_title(f"{plane.name} {where[plane.axis] + 1}/{mask.shape[plane.axis]}", color="white", fontsize=10)
     places = ((0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center"), (0.5, 0.98, "center", "top"))
     for letter, (px, py, ha, va) in zip(plane.letters, (*places, (0.5, 0.02, "center", "bottom")), strict=True):
-        axis.text(px, py, letter, transform=axis.transAxes, color="#ffd54a", ha=ha, va=va, fontweight="bold")
+        text = axis.text(px, py, letter, transform=axis.transAxes, color="#ffd54a", ha=ha, va=va, fontweight="bold")
+        text.set_path_effects([withStroke(linewidth=2, foreground="black")])
 
 
 def _slice(
@@ -120,13 +123,16 @@ def _bounding_box(mask: np.ndarray) -> list[tuple[int, int]]:
     return box
 
 
-def _largest_slices(mask: np.ndarray, box: Sequence[tuple[int, int]]) -> list[int]:
-    """Along each axis, the slice with the most labelled voxels; the middle one if there are none."""
+def _most_telling_slices(mask: np.ndarray, box: Sequence[tuple[int, int]]) -> list[int]:
+    """Along each axis, the slice that shows the most of all structures, small ones counting as much as large ones."""
     inner = mask[tuple(slice(*bounds) for bounds in box)]
+    length = int(inner.max(initial=0)) + 1
     where = []
     for axis, (start, stop) in enumerate(box):
-        counts = np.count_nonzero(inner, axis=tuple(other for other in range(3) if other != axis))
-        where.append(start + int(counts.argmax()) if counts.any() else (start + stop) // 2)
+        slices = np.moveaxis(inner, axis, 0)
+        areas = np.array([np.bincount(part.ravel(), minlength=length)[1:] for part in slices], dtype=float)
+        shown = (areas / np.maximum(areas.max(axis=0, initial=0), 1)).sum(axis=1)
+        where.append(start + int(shown.argmax()) if shown.any() else (start + stop) // 2)
     return where
 
 
