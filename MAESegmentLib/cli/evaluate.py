@@ -31,12 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split", help="a split of the dataset, or case ids with commas (default: every labelled case)"
     )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="where metrics.csv and summary.json are written"
+        "-o", "--out", type=Path, required=True, metavar="DIR", help="where metrics.csv and summary.json are written"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N or cpu (default: auto)")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     parser.add_argument(
-        "--mirroring", action="store_true", help="average over mirrored inputs: slower, a little better"
+        "--mirror", action="store_true", default=None, help="average over mirror images: slower, often better"
     )
     parser.add_argument(
         "--tolerance",
@@ -108,16 +108,17 @@ def _predictions(arguments: argparse.Namespace, labels: tuple[Label, ...]) -> tu
     from ..inference.predictor import Predictor
     from ..inference.settings import InferenceSettings
 
-    bundle = ModelStore().find(arguments.model)
+    bundle = ModelStore().find(arguments.model, kind="segmentation")
     settings = InferenceSettings.of_model(
         bundle.spec.inference,
         device=arguments.device,
         precision=arguments.precision,
-        mirroring=arguments.mirroring or None,
+        mirroring=arguments.mirror,
     )
     predictor = Predictor(bundle, settings)
     details: dict[str, Any] = {"model": bundle.reference, "device": str(predictor.device)}
-    return ModelPredictions(predictor, bundle.labels, labels), details
+    trained_on = [str(case.get("image")) for case in bundle.spec.training.get("cases", ())]
+    return ModelPredictions(predictor, bundle.labels, labels, trained_on=trained_on), details
 
 
 class _Progress:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ..cases.checks import read_image, voxel_hash
 from ..cases.dataset import Case, case_id
 from ..errors import Cancelled, DatasetError, MAESegmentError
-from ..images import LabelMap, read_label_map, read_volumes
+from ..images import LabelMap, read_label_map
 from ..labels import Label
 from .metrics import SURFACE_TOLERANCE_MM, Score, evaluate_label_maps
 
 if TYPE_CHECKING:
     from ..inference.settings import Prediction
+
+TRAINED_ON_THIS = "the model was trained on this case, so its figures say nothing about new ones"
 
 #: Called before each case with (number of cases done, number of all, id) and at the end with an empty id.
 OnCase = Callable[[int, int, str], None]
@@ -113,17 +116,31 @@ class SegmentsVolumes(Protocol):
 
 
 class ModelPredictions:
-    """Label maps that a model makes; its label values are translated to the dataset's by name."""
+    """Label maps that a model makes; its label values are translated to the dataset's by name.
 
-    def __init__(self, predictor: SegmentsVolumes, model_labels: Sequence[Label], labels: Sequence[Label]) -> None:
+    `trained_on` holds the voxel hashes of images the model has learnt from: a case among them proves little, so it is
+    reported in `warnings`, beside what the predictor warns of.
+    """
+
+    def __init__(
+        self,
+        predictor: SegmentsVolumes,
+        model_labels: Sequence[Label],
+        labels: Sequence[Label],
+        *,
+        trained_on: Collection[str] = (),
+    ) -> None:
         self._predictor = predictor
         self._values, self.unknown = match_labels(model_labels, labels)
+        self._trained_on = frozenset(trained_on)
         self.warnings: dict[str, tuple[str, ...]] = {}
 
     def label_map(self, case: Case) -> LabelMap:
-        prediction = self._predictor.predict(read_volumes(case.image))
-        if prediction.warnings:
-            self.warnings[case.id] = tuple(prediction.warnings)
+        volume = read_image(case)
+        prediction = self._predictor.predict(volume)
+        seen = (TRAINED_ON_THIS,) if self._trained_on and voxel_hash(volume.array) in self._trained_on else ()
+        if remarks := (*seen, *prediction.warnings):
+            self.warnings[case.id] = remarks
         return translated(prediction.label_map, self._values)
 
 

@@ -13,14 +13,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from MAESegmentLib.cases.checks import voxel_hash
 from MAESegmentLib.cases.dataset import Case
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import Cancelled, DatasetError, GeometryError, VolumeReadError
-from MAESegmentLib.evaluation.cases import evaluate_cases, match_labels, translated
+from MAESegmentLib.evaluation.cases import (
+    TRAINED_ON_THIS,
+    ModelPredictions,
+    evaluate_cases,
+    match_labels,
+    translated,
+)
 from MAESegmentLib.evaluation.metrics import Status, evaluate_label_maps
 from MAESegmentLib.evaluation.report import COLUMNS, remarks, write_metrics_csv
 from MAESegmentLib.evaluation.summary import Figure, mean_dice, summarise
-from MAESegmentLib.images import LabelMap, write_label_map
+from MAESegmentLib.images import LabelMap, Volume, read_volume, write_label_map
+from MAESegmentLib.inference.settings import Prediction
 from MAESegmentLib.labels import Label
 from Testing.phantoms import affine
 
@@ -199,6 +207,30 @@ def test_a_damaged_case_is_set_aside_and_the_others_are_evaluated(tmp_path):
 def test_cancelling_ends_the_whole_evaluation(tmp_path):
     with pytest.raises(Cancelled):
         evaluate_cases(labelled_cases(tmp_path, "ab"), EchoesReference(empty(), {"a": Cancelled()}), [FRONT])
+
+
+class Predicts:
+    """A predictor whose answer is known, with one warning."""
+
+    def __init__(self, label_map: LabelMap) -> None:
+        self._label_map = label_map
+
+    def predict(self, volume: Volume) -> Prediction:
+        assert volume.grid.matches(self._label_map.grid)
+        return Prediction(self._label_map, 0.0, "cpu", warnings=("short of memory",))
+
+
+def test_a_case_the_model_was_trained_on_is_pointed_out(tmp_path):
+    body = cube((4, 4, 4), value=5)
+    for name in ("seen", "new"):
+        image = np.random.default_rng(len(name)).random((24, 24, 24), np.float32)
+        nib.save(nib.Nifti1Image(image, body.ijk_to_ras), tmp_path / f"{name}.nii.gz")
+    cases = [Case(name, (tmp_path / f"{name}.nii.gz",)) for name in ("seen", "new")]
+    trained_on = {voxel_hash(read_volume(tmp_path / "seen.nii.gz").array)}
+    predictions = ModelPredictions(Predicts(body), [Label(5, "Front")], [FRONT], trained_on=trained_on)
+    for case in cases:
+        assert np.array_equal(predictions.label_map(case).array, cube((4, 4, 4)).array)
+    assert predictions.warnings == {"seen": (TRAINED_ON_THIS, "short of memory"), "new": ("short of memory",)}
 
 
 @pytest.fixture
