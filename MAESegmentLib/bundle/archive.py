@@ -92,6 +92,9 @@ def _copy_folder(bundle: Bundle, staging: Path) -> None:
 def _checked_entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInfo]:
     """The files of the one model in `archive`, by path inside its folder; `BundleError` for anything suspicious."""
     infos = archive.infolist()
+    # A truncated archive can end with a weight file, which is a zip too: with bytes before its first entry.
+    if infos and min(info.header_offset for info in infos) != 0:
+        raise zipfile.BadZipFile("its directory is missing")
     total = sum(info.file_size for info in infos)
     if len(infos) > _MAX_FILES:
         raise BundleError(f"{source.name} holds {len(infos)} files; a model has at most {_MAX_FILES}.", _DISTRUST)

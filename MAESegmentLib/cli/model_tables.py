@@ -1,0 +1,165 @@
+"""A model's key facts for the terminal and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from ..bundle import Bundle, ModelStore
+from ..labels import UNCODED, Label
+
+
+def summary(bundle: Bundle, store: ModelStore) -> dict[str, Any]:
+    """What `models list --json` says of one model."""
+    own = bundle.metadata["maesegment"]
+    return {
+        "name": bundle.name,
+        "version": bundle.version,
+        "kind": bundle.kind,
+        "modality": own["modality"],
+        "channels": own["channels"],
+        "labels": [label.to_dict() for label in bundle.labels],
+        "description": bundle.metadata["description"],
+        "licence": own["licence"],
+        "shipped": is_shipped(bundle, store),
+        "parent": bundle.parent,
+        "hash": bundle.content_hash,
+        "size_bytes": bundle.size_bytes,
+        "path": str(bundle.path),
+    }
+
+
+def is_shipped(bundle: Bundle, store: ModelStore) -> bool:
+    return bundle.path.is_relative_to(store.shipped_folder.resolve())
+
+
+def list_table(bundles: Sequence[Bundle], store: ModelStore) -> Table:
+    table = _plain_table()
+    for heading in ("model", "version", "for", "structures", "MB", "from"):
+        table.add_column(heading, justify="right" if heading == "MB" else "left", overflow="fold")
+    for bundle in bundles:
+        names = Text(", ").join(_swatch(label) for label in bundle.labels)
+        table.add_row(
+            bundle.name,
+            bundle.version,
+            escape(bundle.metadata["maesegment"]["modality"]),
+            names if bundle.labels else Text("pretrained encoder, to fine-tune", style="italic"),
+            f"{bundle.size_bytes / 2**20:.1f}",
+            "MAESegment" if is_shipped(bundle, store) else _origin(bundle),
+        )
+    return table
+
+
+def print_facts(console: Console, bundle: Bundle, store: ModelStore) -> None:
+    """Everything a person needs to decide whether to use the model."""
+    metadata, own = bundle.metadata, bundle.metadata["maesegment"]
+    preprocessing = own["preprocessing"]
+    spacing = " x ".join(f"{step:g}" for step in preprocessing["spacing"])
+    children = store.children(bundle)
+    facts = {
+        "description": metadata["description"],
+        "intended use": metadata["intended_use"],
+        "input": f"{own['modality']}: {', '.join(own['channels'])}",
+        "resolution": f"{spacing} mm ({preprocessing['orientation']})",
+        "data": metadata["data_source"],
+        "licence": own["licence"],
+        "copyright": metadata["copyright"],
+        "parent": _origin(bundle) if bundle.parent else "none",
+        "children": ", ".join(f"{child.name}@{child.version}" for child in children) or "none",
+        "training": _training(own["training"]),
+        "autoencoder": _autoencoder(bundle),
+        "size": f"{bundle.size_bytes / 2**20:.1f} MB",
+        "hash": bundle.content_hash,
+        "folder": str(bundle.path),
+    }
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if value:
+            table.add_row(name, escape(value))
+    console.print(f"[bold]{bundle.name} {bundle.version}[/bold]", highlight=False)
+    console.print(table)
+    if bundle.labels:
+        console.print(_label_table(bundle.labels, _dice(own["metrics"])))
+        console.print(_how_measured(own["metrics"]), highlight=False, markup=False)
+    console.print(f"Model card: maesegment models show {bundle.name}@{bundle.version} --card", highlight=False)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _label_table(labels: Sequence[Label], dice: Mapping[str, tuple[float | None, float | None]]) -> Table:
+    table = _plain_table()
+    headings = ["value", "structure", "code"]
+    if any(before is not None for before, _ in dice.values()):
+        headings.append("Dice before")
+    if dice:
+        headings.append("Dice")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading == "value" or "Dice" in heading else "left")
+    for label in labels:
+        before, after = dice.get(label.name, (None, None))
+        figures = {"Dice before": before, "Dice": after}
+        row = [str(label.value), _swatch(label), escape(_code(label))]
+        table.add_row(*row, *("-" if figures[h] is None else f"{figures[h]:.3f}" for h in headings[3:]))
+    return table
+
+
+def _dice(metrics: Mapping[str, Any]) -> dict[str, tuple[float | None, float | None]]:
+    """Label -> mean Dice before and after training, of the cases held out from it."""
+    validation = metrics.get("validation")
+    if not isinstance(validation, Mapping):
+        return {}
+    before, after = validation.get("dice_before") or {}, validation.get("dice_after") or {}
+    return {name: (before.get(name), value) for name, value in after.items()}
+
+
+def _how_measured(metrics: Mapping[str, Any]) -> str:
+    validation = metrics.get("validation")
+    if not isinstance(validation, Mapping):
+        return "No held-out cases: how well this model does is not known."
+    text = f"Dice: mean of n = {validation.get('cases', '?')} cases kept out of training"
+    text += f" ({validation['held_out']})." if validation.get("held_out") else "."
+    return f"{text} Too few to be more than an indication." if validation.get("indicative_only") else text
+
+
+def _swatch(label: Label) -> Text:
+    red, green, blue = label.colour
+    return Text.assemble(("■ ", f"rgb({red},{green},{blue})"), label.name)
+
+
+def _code(label: Label) -> str:
+    if label.terminology == UNCODED:
+        return ""
+    kind, modifier = label.terminology.type, label.terminology.modifier
+    return f"{kind.scheme} {kind.value} {kind.meaning}" + (f", {modifier.meaning}" if modifier else "")
+
+
+def _origin(bundle: Bundle) -> str:
+    return f"{bundle.parent['name']}@{bundle.parent['version']}" if bundle.parent else "you"
+
+
+def _training(training: Mapping[str, Any]) -> str:
+    cases, steps = training.get("cases"), training.get("steps")
+    parts = [f"{len(cases)} cases"] if isinstance(cases, Sequence) and not isinstance(cases, str) else []
+    parts += [f"{steps} steps"] if steps else []
+    return ", ".join(parts)
+
+
+def _autoencoder(bundle: Bundle) -> str:
+    if bundle.kind == "autoencoder":
+        return "this is one"
+    return "included" if "models/autoencoder.pt" in bundle.metadata["maesegment"]["files"] else "not included"
+
+
+def _plain_table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False)

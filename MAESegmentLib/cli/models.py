@@ -1,0 +1,155 @@
+"""`maesegment models`: what models there are, what they can do, and moving them in and out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import compare_models, official_models
+
+if TYPE_CHECKING:
+    from ..bundle import ModelStore
+
+#: Exit code when a model is damaged.
+DAMAGED = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _add_list(actions, "list", "the models that are installed", _list)
+    show = _add(actions, "show", "what one model segments, how well, and where it comes from", _show)
+    show.add_argument("model", metavar="MODEL", help="name (or the start of it), NAME@VERSION or a folder")
+    show.add_argument("--json", action="store_true", help="print the metadata as JSON")
+    show.add_argument("--card", action="store_true", help="print the whole model card")
+
+    verify = _add(actions, "verify", "check every file of a model against its hash", _verify)
+    verify.add_argument("models", nargs="*", metavar="MODEL", help="names, NAME@VERSION or folders (default: all)")
+
+    import_ = _add(actions, "import", "add a model from a zip or a folder", _import)
+    import_.add_argument("source", type=Path, metavar="ZIP", help="made by `models export`, or a model's folder")
+
+    export = _add(actions, "export", "write a model to one zip file", _export)
+    export.add_argument("model", metavar="MODEL", help="name, NAME@VERSION or a folder")
+    export.add_argument("-o", "--output", type=Path, metavar="ZIP", help="(default: NAME-VERSION.zip here)")
+
+    compare = _add(actions, "compare", "Dice of two models on the same cases", compare_models.run)
+    compare_models.add_arguments(compare)
+    official = _add(actions, "import-official", "make a model of an official nnFormer checkpoint", official_models.run)
+    official_models.add_arguments(official)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    action: Callable[[argparse.Namespace], int] = arguments.action_run
+    return action(arguments)
+
+
+def _add(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    function: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    parser = actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.set_defaults(action_run=function)
+    return parser
+
+
+def _add_list(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    function: Callable[[argparse.Namespace], int],
+) -> None:
+    parser = _add(actions, name, summary, function)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from .model_tables import list_table, print_json, summary
+
+    store = _store()
+    bundles, problems = store.scan()
+    if arguments.json:
+        print_json([summary(bundle, store) for bundle in bundles])
+    elif bundles:
+        Console().print(list_table(bundles, store))
+    else:
+        print("No model is installed. Import one with `maesegment models import ZIP`.")
+    stderr = Console(stderr=True)
+    for folder, error in problems:
+        stderr.print(f"not usable: {folder}\n  {error.message}", highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from .model_tables import print_facts, print_json
+
+    store = _store()
+    bundle = store.find(arguments.model)
+    if arguments.json:
+        print_json(dict(bundle.metadata))
+    elif arguments.card:
+        Console().print(Markdown(bundle.card))
+    else:
+        print_facts(Console(), bundle, store)
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from ..bundle import verify_bundle
+    from ..errors import BundleError
+
+    store = _store()
+    checks: dict[str, Callable[[], object]]
+    damaged: dict[str, str] = {}
+    if arguments.models:
+        checks = {text: partial(store.find, text) for text in arguments.models}
+    else:
+        bundles, problems = store.scan()
+        checks = {f"{bundle.name} {bundle.version}": partial(verify_bundle, bundle) for bundle in bundles}
+        damaged = {str(folder): error.message for folder, error in problems}
+    for name, check in checks.items():
+        try:
+            check()
+        except BundleError as error:
+            damaged[name] = error.message
+        else:
+            print(f"intact   {name}")
+    for name, message in damaged.items():
+        print(f"DAMAGED  {name}\n         {message}")
+    if not checks and not damaged:
+        print("No model is installed.")
+    return DAMAGED if damaged else 0
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from ..bundle import import_bundle
+
+    bundle = import_bundle(arguments.source, _store())
+    print(f"Imported {bundle.name} {bundle.version}: {bundle.path}")
+    print(f"  maesegment models show {bundle.name}@{bundle.version}")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from ..bundle import export_bundle
+
+    bundle = _store().find(arguments.model)
+    written = export_bundle(bundle, arguments.output or Path(f"{bundle.name}-{bundle.version}.zip"))
+    print(f"Exported {bundle.name} {bundle.version}: {written} ({written.stat().st_size / 2**20:.1f} MB)")
+    return 0
+
+
+def _store() -> ModelStore:
+    from ..bundle import ModelStore
+
+    return ModelStore()
