@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..bundle import Bundle
+from ..bundle.spec import check_name, version_key
 from ..errors import ConfigurationError
 from ..labels import Label
 
@@ -36,6 +37,13 @@ class Description:
     #: Colours and terminology codes of labels, found by name.
     labels: tuple[Label, ...] = ()
 
+    def __post_init__(self) -> None:
+        # Here, because a name that cannot be used must not come to light after hours of training.
+        if self.name:
+            check_name(self.name)
+        if self.version:
+            version_key(self.version)
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Description:
         unknown = set(data) - {f.name for f in fields(cls)}
@@ -46,6 +54,10 @@ class Description:
         values["channels"] = tuple(values.get("channels", ()))
         return cls(**values)
 
+    def heading(self) -> str:
+        """How the model card begins."""
+        return self.card or f"# {self.name} {self.version}\n\n{self.description}\n\n{self.intended_use}"
+
     def completed(self, base: Bundle | None, *, same_labels: bool, name: str, channels: int) -> Description:
         """With every field filled in; a child with the labels of its base is the base's next minor version."""
         spec = base.spec if base is not None else None
@@ -53,6 +65,8 @@ class Description:
         version = self.version
         if not version:
             version = next_version(base.version) if base is not None and chosen == base.name else "1.0.0"
+        if self.channels and len(self.channels) != channels:
+            raise ConfigurationError(f"{len(self.channels)} channels are named, but the images have {channels}.")
         names = self.channels or (spec.channels if spec and len(spec.channels) == channels else ())
         return replace(
             self,

@@ -60,13 +60,16 @@ def finetune(
     prepared = prepare_labelled(
         holdout.cases, dataset.labels, plan, base.spec.preprocessing, cache, progress, should_cancel
     )
+    same_labels = {label.name for label in base.labels} == set(plan.names)
+    channels = len(cache[0].image)
+    text = description.completed(base, same_labels=same_labels, name=dataset.name, channels=channels)
     run = _FineTuning(base, plan, settings, prepared, out, progress, should_cancel)
     run.say(*prepared.notes, cache.describe(), f"Held out: {holdout.how}.", *run.notes)
     measured = run.leave_one_out(holdout) if holdout.folds else None
     trained = run.train(holdout.training, holdout.held_out, out)
     if measured is None:
         measured = run.before_and_after(trained, holdout)
-    return _save(run, trained, measured, holdout, description, dataset.name)
+    return _save(run, trained, measured, holdout, text)
 
 
 @dataclass(frozen=True)
@@ -192,58 +195,24 @@ class _FineTuning:
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def _save(
-    run: _FineTuning,
-    trained: Trained,
-    measured: Measured | None,
-    holdout: Holdout,
-    description: Description,
-    dataset_name: str,
-) -> Bundle:
+def _save(run: _FineTuning, trained: Trained, measured: Measured | None, holdout: Holdout, text: Description) -> Bundle:
     """Curves, report and, last, the bundle: where the model folder is, everything is."""
-    base, spec = run.base, run.base.spec
-    same_labels = {label.name for label in base.labels} == set(run.plan.names)
-    text = description.completed(base, same_labels=same_labels, name=dataset_name, channels=run.channels)
     curves = draw_curves(run.out)
     write_atomically(run.out / "curves.png", curves)
     metrics = {"validation": measured.to_dict()} if measured else {}
     training = _training_record(run, trained, holdout)
-    write_report(
-        run.out,
-        {
-            "model": {"name": text.name, "version": text.version},
-            **training,
-            **metrics,
-            "per_case": None if measured is None else {"before": measured.before, "after": measured.after},
-            "trained_on": [case.id for case in holdout.training],
-            "cache": run.prepared.cases.describe(),
-        },
-    )
+    report = {
+        "model": {"name": text.name, "version": text.version},
+        **training,
+        **metrics,
+        "per_case": None if measured is None else {"before": measured.before, "after": measured.after},
+        "trained_on": [case.id for case in holdout.training],
+        "cache": run.prepared.cases.describe(),
+    }
+    write_report(run.out, report)
     # An autoencoder for another number of channels cannot reconstruct these images.
-    autoencoder = base.load_autoencoder() if run.channels == len(spec.channels) else None
-    child = ModelSpec(
-        name=text.name,
-        version=text.version,
-        kind="segmentation",
-        description=text.description,
-        intended_use=text.intended_use,
-        modality=text.modality,
-        channels=text.channels,
-        labels=run.plan.labels,
-        network=run.network_config,
-        autoencoder=spec.autoencoder if autoencoder is not None else None,
-        preprocessing=spec.preprocessing,
-        inference={**spec.inference, "mirror_axes": list(run.settings.augmentation.flip_axes)},
-        licence=text.licence,
-        copyright=text.copyright,
-        data_source=text.data_source,
-        metrics=finite(metrics),
-        training=finite(training),
-        reconstruction_error=spec.reconstruction_error if autoencoder is not None else None,
-        parent=base.reference,
-        authors=text.authors,
-        changelog=text.changelog,
-    )
+    autoencoder = run.base.load_autoencoder() if run.channels == len(run.base.spec.channels) else None
+    child = _child(run, text, finite(metrics), finite(training))
     bundle = save_bundle(
         run.out / MODEL_FOLDER,
         child,
@@ -255,6 +224,34 @@ def _save(
     )
     run.progress(Progress("save", 1.0, step=trained.step, message=f"Model saved: {bundle.path}"))
     return bundle
+
+
+def _child(run: _FineTuning, text: Description, metrics: dict[str, Any], training: dict[str, Any]) -> ModelSpec:
+    spec = run.base.spec
+    same_channels = run.channels == len(spec.channels)
+    return ModelSpec(
+        name=text.name,
+        version=text.version,
+        kind="segmentation",
+        description=text.description,
+        intended_use=text.intended_use,
+        modality=text.modality,
+        channels=text.channels,
+        labels=run.plan.labels,
+        network=run.network_config,
+        autoencoder=spec.autoencoder if same_channels else None,
+        preprocessing=spec.preprocessing,
+        inference={**spec.inference, "mirror_axes": list(run.settings.augmentation.flip_axes)},
+        licence=text.licence,
+        copyright=text.copyright,
+        data_source=text.data_source,
+        metrics=metrics,
+        training=training,
+        reconstruction_error=spec.reconstruction_error if same_channels else None,
+        parent=run.base.reference,
+        authors=text.authors,
+        changelog=text.changelog,
+    )
 
 
 def _training_record(run: _FineTuning, trained: Trained, holdout: Holdout) -> dict[str, Any]:
@@ -272,7 +269,7 @@ def _training_record(run: _FineTuning, trained: Trained, holdout: Holdout) -> di
 
 
 def _card(text: Description, run: _FineTuning, trained: Trained, measured: Measured | None) -> str:
-    parts = [text.card or f"# {text.name} {text.version}\n\n{text.description}\n\n{text.intended_use}"]
+    parts = [text.heading()]
     parts.append(
         f"## Training\nFine-tuned from `{run.base.name}` {run.base.version} on {len(run.prepared.hashes)} cases "
         f"(including those held out), {trained.step} steps of {run.settings.batch_size} patches, "

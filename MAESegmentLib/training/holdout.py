@@ -57,7 +57,9 @@ def plan_holdout(dataset: CaseDataset, split: str | None, validation: str, seed:
         how = f"{len(held)} of {len(groups)}, drawn at random"
     else:
         held_out = dataset.select(validation)
-        how = validation
+        # Ids may be names of patients; `how` goes into the bundle.
+        named = validation.partition(":")[0] in dataset.splits
+        how = validation if named else f"{len(held_out)} chosen cases"
     missing = [case.id for case in held_out if case.label is None]
     if missing:
         raise DatasetError(f"Case {missing[0]} is to be held out for validation but has no label map.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,23 +58,118 @@ def pretrain(
     make_folder(out)
     cache = CaseCache(settings.cache_gb, out / "prepared")
     prepared = prepare_images(cases, preprocessing, cache, progress, should_cancel)
-    _check_channels(prepared, autoencoder)
+    channels = _check_channels(prepared, autoencoder)
+    text = (description or Description()).completed(None, same_labels=False, name=out.name, channels=channels)
     training, held_out = _hold_out(cases, prepared, settings)
-    notes = [*prepared.notes, cache.describe(), f"{len(training)} images to learn from, {len(held_out)} held out."]
-    for note in notes:
+    run = _Pretraining(settings, autoencoder, preprocessing, prepared, training, held_out, text, out)
+    for note in (*prepared.notes, cache.describe(), f"{len(training)} images to learn from, {len(held_out)} held out."):
         progress(Progress("log", message=note))
-
-    torch.manual_seed(settings.seed)
-    # Stochastic depth harms masked autoencoding; the stored configuration keeps the rate for fine-tuning.
-    encoder = replace(autoencoder.encoder, drop_path=0.0)
-    model = MaskedAutoencoder(replace(autoencoder, encoder=encoder))
-    identity = _identity(prepared, training, autoencoder, preprocessing)
-    task = MaskedTask(model, training, held_out, preprocessing.patch_size, settings, identity)
+    model = run.new_model()
+    task = MaskedTask(model, training, held_out, preprocessing.patch_size, settings, run.identity())
     trained = train(task, settings, out, report=progress, should_cancel=should_cancel)
     model.load_state_dict(trained.weights)
-    return _save(
-        model, trained, settings, prepared, training, held_out, autoencoder, preprocessing, out, description, progress
-    )
+    progress(Progress("save", 1.0, step=trained.step, message="Measuring reconstruction errors."))
+    bundle = run.save(model, trained)
+    progress(Progress("save", 1.0, step=trained.step, message=f"Model saved: {bundle.path}"))
+    return bundle
+
+
+@dataclass(frozen=True)
+class _Pretraining:
+    """What is trained on what, and how it ends up in a bundle."""
+
+    settings: PretrainSettings
+    autoencoder: MaeConfig
+    preprocessing: Preprocessing
+    prepared: Prepared
+    training: list[PreparedCase]
+    held_out: list[PreparedCase]
+    text: Description
+    out: Path
+
+    def new_model(self) -> MaskedAutoencoder:
+        torch.manual_seed(self.settings.seed)
+        # Stochastic depth harms masked autoencoding; the stored configuration keeps the rate for fine-tuning.
+        encoder = replace(self.autoencoder.encoder, drop_path=0.0)
+        return MaskedAutoencoder(replace(self.autoencoder, encoder=encoder))
+
+    def identity(self) -> str:
+        hashes = [self.prepared.hashes[case.id] for case in self.training]
+        content: list[Any] = [self.autoencoder.to_dict(), self.preprocessing.to_dict(), hashes]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+    def save(self, model: MaskedAutoencoder, trained: Trained) -> Bundle:
+        """Pictures, report and, last, the bundle: where the model folder is, everything is."""
+        device = resolve_device(self.settings.device)
+        model = model.to(device)
+        statistics = self._statistics(model, device)
+        pictures = {
+            "reconstruction.png": reconstruction_figure(
+                model, (self.held_out or self.training)[:PICTURED], self.preprocessing.patch_size, device
+            ),
+            "curves.png": draw_curves(self.out),
+        }
+        for name, picture in pictures.items():
+            write_atomically(self.out / name, picture)
+        record = {
+            "settings": self.settings.to_dict(),
+            "steps": trained.step,
+            "seconds": round(trained.seconds, 1),
+            "device": str(device),
+            "cases": [self.prepared.hashes[case.id] for case in self.training],
+            "held_out_cases": [self.prepared.hashes[case.id] for case in self.held_out],
+        }
+        report = {
+            "model": {"name": self.text.name, "version": self.text.version},
+            **record,
+            "trained_on": [case.id for case in self.training],
+            "reconstruction_error": statistics,
+            "cache": self.prepared.cases.describe(),
+        }
+        write_report(self.out, report)
+        return save_bundle(
+            self.out / MODEL_FOLDER,
+            self._spec(finite(record), finite(statistics)),
+            trained.weights,
+            card=self._card(trained, statistics),
+            licence_text=self.text.licence_text,
+            documents=pictures,
+        )
+
+    def _statistics(self, model: MaskedAutoencoder, device: torch.device) -> dict[str, Any]:
+        enough = len(self.held_out) >= ENOUGH_HELD_OUT
+        measured = self.held_out if enough else [*self.training, *self.held_out]
+        errors = reconstruction_errors(model, measured, self.preprocessing.patch_size, device)
+        return error_statistics(errors, "held-out images" if enough else "all images, most of them trained on")
+
+    def _spec(self, record: dict[str, Any], statistics: dict[str, Any]) -> ModelSpec:
+        text = self.text
+        return ModelSpec(
+            name=text.name,
+            version=text.version,
+            kind="autoencoder",
+            description=text.description,
+            intended_use=text.intended_use,
+            modality=text.modality,
+            channels=text.channels,
+            autoencoder=self.autoencoder,
+            preprocessing=self.preprocessing,
+            licence=text.licence,
+            copyright=text.copyright,
+            data_source=text.data_source,
+            training=record,
+            reconstruction_error=statistics,
+            authors=text.authors,
+            changelog=text.changelog,
+        )
+
+    def _card(self, trained: Trained, statistics: dict[str, Any]) -> str:
+        return (
+            f"{self.text.heading()}\n\n## Pretraining\nMasked autoencoder, {len(self.training)} images without labels, "
+            f"{trained.step} steps of {self.settings.batch_size} patches, {trained.seconds / 60:.0f} minutes. Median "
+            f"reconstruction error {statistics['percentiles']['50']:.3f} ({statistics['of']}, "
+            f"n = {statistics['images']}).\n\n![Reconstructions](reconstruction.png)\n\n![Curves](curves.png)\n"
+        )
 
 
 def median_spacing(cases: Sequence[Case], orientation: str) -> tuple[float, float, float]:
@@ -84,13 +179,14 @@ def median_spacing(cases: Sequence[Case], orientation: str) -> tuple[float, floa
     return d, h, w
 
 
-def _check_channels(prepared: Prepared, autoencoder: MaeConfig) -> None:
+def _check_channels(prepared: Prepared, autoencoder: MaeConfig) -> int:
     found = len(prepared.cases[0].image)
     if found != autoencoder.encoder.in_channels:
         raise ConfigurationError(
             f"The images have {found} channels, the network takes {autoencoder.encoder.in_channels}.",
             f"Set in_channels to {found}.",
         )
+    return found
 
 
 def _hold_out(
@@ -103,94 +199,3 @@ def _hold_out(
     held = {groups[int(i)] for i in order[:count]} if count < len(groups) else set()
     training = prepared.cases.subset([case.id for case in cases if case.group not in held])
     return training, prepared.cases.subset([case.id for case in cases if case.group in held])
-
-
-def _identity(
-    prepared: Prepared, training: Sequence[PreparedCase], autoencoder: MaeConfig, preprocessing: Preprocessing
-) -> str:
-    content: list[Any] = [
-        autoencoder.to_dict(),
-        preprocessing.to_dict(),
-        [prepared.hashes[case.id] for case in training],
-    ]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-
-
-def _save(
-    model: MaskedAutoencoder,
-    trained: Trained,
-    settings: PretrainSettings,
-    prepared: Prepared,
-    training: Sequence[PreparedCase],
-    held_out: Sequence[PreparedCase],
-    autoencoder: MaeConfig,
-    preprocessing: Preprocessing,
-    out: Path,
-    description: Description | None,
-    progress: Report,
-) -> Bundle:
-    device = resolve_device(settings.device)
-    model = model.to(device)
-    progress(Progress("save", 1.0, step=trained.step, message="Measuring reconstruction errors."))
-    enough = len(held_out) >= ENOUGH_HELD_OUT
-    measured = held_out if enough else [*training, *held_out]
-    errors = reconstruction_errors(model, measured, preprocessing.patch_size, device)
-    statistics = error_statistics(errors, "held-out images" if enough else "all images, most of them trained on")
-    figure = reconstruction_figure(model, (held_out or training)[:PICTURED], preprocessing.patch_size, device)
-    curves = draw_curves(out)
-    write_atomically(out / "curves.png", curves)
-    write_atomically(out / "reconstruction.png", figure)
-    record = {
-        "settings": settings.to_dict(),
-        "steps": trained.step,
-        "seconds": round(trained.seconds, 1),
-        "device": str(device),
-        "cases": [prepared.hashes[case.id] for case in training],
-        "held_out_cases": [prepared.hashes[case.id] for case in held_out],
-    }
-    text = (description or Description()).completed(
-        None, same_labels=False, name=out.name, channels=autoencoder.encoder.in_channels
-    )
-    report = {
-        "model": {"name": text.name, "version": text.version},
-        **record,
-        "trained_on": [case.id for case in training],
-        "reconstruction_error": statistics,
-        "cache": prepared.cases.describe(),
-    }
-    write_report(out, report)
-    card = text.card or f"# {text.name} {text.version}\n\n{text.description}\n\n{text.intended_use}"
-    card += (
-        f"\n\n## Pretraining\nMasked autoencoder, {len(training)} images without labels, {trained.step} steps of "
-        f"{settings.batch_size} patches, {trained.seconds / 60:.0f} minutes. Median reconstruction error "
-        f"{statistics['percentiles']['50']:.3f} ({statistics['of']}, n = {statistics['images']}).\n\n"
-        "![Reconstructions](reconstruction.png)\n\n![Curves](curves.png)\n"
-    )
-    spec = ModelSpec(
-        name=text.name,
-        version=text.version,
-        kind="autoencoder",
-        description=text.description,
-        intended_use=text.intended_use,
-        modality=text.modality,
-        channels=text.channels,
-        autoencoder=autoencoder,
-        preprocessing=preprocessing,
-        licence=text.licence,
-        copyright=text.copyright,
-        data_source=text.data_source,
-        training=finite(record),
-        reconstruction_error=finite(statistics),
-        authors=text.authors,
-        changelog=text.changelog,
-    )
-    bundle = save_bundle(
-        out / MODEL_FOLDER,
-        spec,
-        trained.weights,
-        card=card,
-        licence_text=text.licence_text,
-        documents={"curves.png": curves, "reconstruction.png": figure},
-    )
-    progress(Progress("save", 1.0, step=trained.step, message=f"Model saved: {bundle.path}"))
-    return bundle

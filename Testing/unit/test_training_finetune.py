@@ -1,0 +1,236 @@
+"""From a bundle and cases to a child bundle: heads and stems re-made, bad cases named, proof kept apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from MAESegmentLib.bundle import Bundle, open_bundle
+from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
+from MAESegmentLib.errors import Cancelled, ConfigurationError, DatasetError
+from MAESegmentLib.labels import Label
+from MAESegmentLib.networks import MaeConfig
+from MAESegmentLib.training.description import Description, next_version, slug
+from MAESegmentLib.training.finetune import finetune
+from MAESegmentLib.training.holdout import plan_holdout
+from MAESegmentLib.training.initial import initial_network
+from MAESegmentLib.training.labelling import plan_labels
+from MAESegmentLib.training.loop import Progress
+from MAESegmentLib.training.pretrain import pretrain
+from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
+from Testing.bundles import autoencoder_spec, save_tiny, tiny_network_config, tiny_spec
+from Testing.datasets import change, write_dataset
+from Testing.phantoms import LABELS
+
+QUICK = FineTuneSettings(steps=2, validate_every=2, device="cpu", threads=1)
+PIXEL = torch.arange(16**3, dtype=torch.float32).reshape(1, 1, 16, 16, 16) / 1000 - 2
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Knows the phantom's labels."""
+    return save_tiny(tmp_path_factory.mktemp("base") / "tiny", tiny_spec(labels=LABELS))
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return save_tiny(tmp_path_factory.mktemp("mae") / "tiny-mae", autoencoder_spec())
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> CaseDataset:
+    return load_dataset(write_dataset(tmp_path / "data", 3))
+
+
+def network_for(base: Bundle, labels: dict[str, int], wanted: Sequence[str] | None = None, channels: int = 1):
+    plan = plan_labels(labels, base.labels, wanted)
+    return initial_network(base, plan, channels, QUICK), plan
+
+
+def test_same_labels_start_as_the_base_model_whatever_their_order(base: Bundle) -> None:
+    (network, notes), plan = network_for(base, {"Back": 7, "front": 3})
+    assert plan.names == ("front", "back")
+    assert plan.values == (3, 7)
+    torch.testing.assert_close(network.eval()(PIXEL), base.load_network()(PIXEL))
+    assert "Same labels" in notes[0]
+
+
+def test_subset_keeps_the_outputs_of_its_labels(base: Bundle) -> None:
+    (network, notes), plan = network_for(base, {"front": 1, "back": 2}, ["back"])
+    torch.testing.assert_close(network.eval()(PIXEL), base.load_network()(PIXEL)[:, [0, 2]])
+    assert plan.labels == (LABELS[1],)
+    assert "re-made; kept: back; dropped: front" in notes[0]
+
+
+def test_new_label_gets_a_new_output_beside_the_known_ones(base: Bundle) -> None:
+    (network, notes), plan = network_for(base, {"front": 1, "tumour": 5})
+    torch.testing.assert_close(network.eval()(PIXEL)[:, :2], base.load_network()(PIXEL)[:, :2])
+    assert [label.value for label in plan.labels] == [1, 5]
+    assert "new: tumour" in notes[0]
+
+
+def test_two_channels_of_the_same_image_look_like_one(base: Bundle) -> None:
+    (network, notes), _ = network_for(base, {"front": 1, "back": 2}, channels=2)
+    twice = PIXEL.expand(1, 2, 16, 16, 16)
+    torch.testing.assert_close(network.eval()(twice), base.load_network()(PIXEL), atol=1e-4, rtol=1e-4)
+    assert any("2 input channels instead of 1" in note for note in notes)
+
+
+def test_autoencoder_gives_its_encoder_to_a_new_network(pretrained: Bundle) -> None:
+    (network, notes), _ = network_for(pretrained, {"front": 1})
+    source = pretrained.load_autoencoder()
+    assert source is not None
+    for name, value in source.encoder.state_dict().items():
+        torch.testing.assert_close(network.encoder.state_dict()[name], value)
+    assert any("Encoder of the masked autoencoder" in note for note in notes)
+
+
+def test_from_scratch_takes_nothing_over(base: Bundle) -> None:
+    plan = plan_labels({"front": 1, "back": 2}, base.labels)
+    network, notes = initial_network(base, plan, 1, replace(QUICK, initial_weights="random"))
+    assert not torch.equal(network.state_dict()["heads.0.weight"], base.load_network().state_dict()["heads.0.weight"])
+    assert "From scratch" in notes[0]
+
+
+def test_wanted_label_that_the_dataset_lacks_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no label liver"):
+        plan_labels({"front": 1}, (), ["liver"])
+
+
+def test_described_labels_keep_their_colour() -> None:
+    plan = plan_labels({"spleen": 4}, (), None, [Label(1, "Spleen", (1, 2, 3))])
+    assert plan.labels[0].colour == (1, 2, 3)
+
+
+def test_finetuned_bundle_is_a_child_with_proof_and_without_names(
+    base: Bundle, dataset: CaseDataset, tmp_path: Path
+) -> None:
+    said: list[Progress] = []
+    child = finetune(dataset, base, tmp_path / "run", QUICK, validation="case_2", progress=said.append)
+    assert child.parent == base.reference
+    assert (child.name, child.version) == (base.name, "1.1.0")
+    assert child.labels == base.labels
+    validation = child.spec.metrics["validation"]
+    assert validation["cases"] == 1
+    assert set(validation["dice_before"]) == set(validation["dice_after"]) == {"front", "back"}
+    assert not validation["indicative_only"]
+    assert len(child.spec.training["cases"]) == 2
+    assert child.load_autoencoder() is not None
+    text = json.dumps(dict(child.metadata)) + child.card
+    assert "case_" not in text
+    assert str(tmp_path) not in text
+    for name in ("log.csv", "validation.csv", "report.json", "curves.png", "model"):
+        assert (tmp_path / "run" / name).exists()
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["trained_on"] == ["case_0", "case_1"]
+    assert set(report["per_case"]["after"]) == {"case_2"}
+    assert {progress.stage for progress in said} >= {"prepare", "train", "validate", "save", "log"}
+
+
+def test_finished_run_is_not_trained_again(base: Bundle, dataset: CaseDataset, tmp_path: Path) -> None:
+    first = finetune(dataset, base, tmp_path / "run", QUICK, validation="none")
+    said: list[Progress] = []
+    again = finetune(dataset, base, tmp_path / "run", QUICK, validation="none", progress=said.append)
+    assert again.content_hash == first.content_hash
+    assert [progress.stage for progress in said] == ["log"]
+
+
+def test_few_cases_are_estimated_by_leave_one_out_and_called_indicative(
+    pretrained: Bundle, dataset: CaseDataset, tmp_path: Path
+) -> None:
+    child = finetune(dataset, pretrained, tmp_path / "run", QUICK)
+    validation = child.spec.metrics["validation"]
+    assert validation["held_out"] == "leave-one-out"
+    assert validation["indicative_only"]
+    assert validation["cases"] == 3
+    assert validation["dice_before"] is None
+    assert len(child.spec.training["cases"]) == 3
+    assert child.name == "data"
+    assert child.spec.autoencoder is not None
+
+
+def test_cancelled_run_leaves_no_model(base: Bundle, dataset: CaseDataset, tmp_path: Path) -> None:
+    steps = [0]
+
+    def report(progress: Progress) -> None:
+        steps[0] = progress.step
+
+    with pytest.raises(Cancelled):
+        finetune(
+            dataset, base, tmp_path, QUICK, validation="none", progress=report, should_cancel=lambda: steps[0] >= 1
+        )
+    assert not (tmp_path / "model").exists()
+    assert finetune(dataset, base, tmp_path, QUICK, validation="none").name == base.name
+
+
+def test_every_bad_case_is_named_before_training_starts(base: Bundle, dataset: CaseDataset, tmp_path: Path) -> None:
+    change(tmp_path / "data" / "labels" / "case_0.nii.gz", lambda array, matrix: (array * 0, matrix))
+    change(tmp_path / "data" / "labels" / "case_2.nii.gz", lambda array, matrix: (array + 7, matrix))
+    with pytest.raises(DatasetError) as raised:
+        finetune(dataset, base, tmp_path / "run", QUICK, validation="none")
+    assert "case_0" in raised.value.message
+    assert "case_2" in raised.value.message
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_other_number_of_channels_drops_the_autoencoder_and_says_so(base: Bundle, tmp_path: Path) -> None:
+    dataset = load_dataset(write_dataset(tmp_path / "data", 2, channels=2))
+    child = finetune(dataset, base, tmp_path / "run", QUICK, validation="none")
+    assert child.spec.channels == ("channel 0", "channel 1")
+    assert child.load_autoencoder() is None
+    assert "2 input channels instead of 1" in child.card
+
+
+def test_held_out_patients_are_never_trained_on(tmp_path: Path) -> None:
+    dataset = load_dataset(write_dataset(tmp_path, 6, splits={"pool": [f"case_{n}" for n in range(5)]}))
+    for validation in ("0.4", "case_1,case_3", "pool:2"):
+        plan = plan_holdout(dataset, "pool", validation, seed=0)
+        assert len(plan.held_out) == 2
+        assert len(plan.training) == 3
+        assert not {case.id for case in plan.training} & {case.id for case in plan.held_out}
+    assert plan_holdout(dataset, None, "auto", 0).how == "1 of 6, drawn at random"
+
+
+def test_holding_out_every_case_is_refused(dataset: CaseDataset) -> None:
+    with pytest.raises(DatasetError, match="none is left"):
+        plan_holdout(dataset, None, "case_0,case_1,case_2", 0)
+
+
+def test_pretrained_bundle_knows_its_reconstruction_errors_and_can_be_finetuned(
+    dataset: CaseDataset, tmp_path: Path
+) -> None:
+    config = MaeConfig(encoder=tiny_network_config(), decoder_dim=16)
+    settings = PretrainSettings(steps=3, held_out=0.34, device="cpu", threads=1)
+    description = Description(name="mae", labels=())
+    bundle = pretrain(
+        dataset.cases,
+        tmp_path / "pre",
+        settings,
+        autoencoder=config,
+        preprocessing=tiny_spec().preprocessing,
+        description=description,
+    )
+    assert bundle.kind == "autoencoder"
+    percentiles = open_bundle(bundle.path).spec.reconstruction_error["percentiles"]
+    assert 0 < percentiles["5"] <= percentiles["99"]
+    assert bundle.spec.autoencoder.encoder.drop_path == tiny_network_config().drop_path
+    assert (tmp_path / "pre" / "reconstruction.png").stat().st_size > 1000
+    assert len(bundle.spec.training["cases"]) == 2
+    child = finetune(dataset, bundle, tmp_path / "fine", QUICK, validation="none")
+    assert child.parent == bundle.reference
+    np.testing.assert_allclose(child.spec.reconstruction_error["percentiles"]["99"], percentiles["99"])
+
+
+@pytest.mark.parametrize(("text", "name"), [("MSD Task04 (200)", "msd-task04-200"), ("", "model"), ("ÄÖ", "model")])
+def test_any_text_becomes_a_model_name(text: str, name: str) -> None:
+    assert slug(text) == name
+
+
+def test_child_version_is_the_next_minor() -> None:
+    assert next_version("1.2.3") == "1.3.0"

@@ -1,0 +1,271 @@
+"""The loop goes on exactly where it was, stops before it does harm, and refuses what it cannot continue."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from MAESegmentLib.errors import Cancelled, ConfigurationError, TrainingError
+from MAESegmentLib.networks import MaeConfig, MaskedAutoencoder, NnFormer
+from MAESegmentLib.training.checkpoint import CHECKPOINT
+from MAESegmentLib.training.loop import Progress, train
+from MAESegmentLib.training.losses import SegmentationLoss
+from MAESegmentLib.training.masked import MaskedTask
+from MAESegmentLib.training.optimiser import MovingAverage, learning_rate_at, parameter_groups, stage_scale
+from MAESegmentLib.training.prepared import IGNORED, PreparedCase
+from MAESegmentLib.training.runlog import read_log
+from MAESegmentLib.training.segmentation import SegmentationTask
+from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
+from Testing.bundles import tiny_network_config
+from Testing.datasets import prepared_case
+
+PATCH = (16, 16, 16)
+SETTINGS = FineTuneSettings(
+    steps=12,
+    checkpoint_every=4,
+    validate_every=6,
+    log_every=1,
+    device="cpu",
+    precision="fp32",
+    threads=1,
+    ema_decay=0.9,
+)
+
+
+def segmentation(settings: FineTuneSettings = SETTINGS, cases: list[PreparedCase] | None = None) -> SegmentationTask:
+    torch.manual_seed(settings.seed)
+    network = NnFormer(replace(tiny_network_config(), drop_path=0.3, deep_supervision=True))
+    cases = cases or [prepared_case(f"case{n}", seed=n) for n in range(3)]
+    return SegmentationTask(
+        network, cases[:-1] or cases, cases[-1:], ("one", "two"), PATCH, settings, encoder_stages=2, identity="test"
+    )
+
+
+def masked(settings: PretrainSettings) -> MaskedTask:
+    torch.manual_seed(settings.seed)
+    model = MaskedAutoencoder(MaeConfig(encoder=tiny_network_config(), decoder_dim=16))
+    return MaskedTask(model, [prepared_case("a"), prepared_case("b", seed=1)], [prepared_case("c")], PATCH, settings)
+
+
+def stop_after(steps: int) -> tuple[Callable[[Progress], None], Callable[[], bool]]:
+    """Progress and cancel callbacks that cancel once `steps` steps are done."""
+    seen = [0]
+
+    def report(progress: Progress) -> None:
+        seen[0] = max(seen[0], progress.step)
+
+    return report, lambda: seen[0] >= steps
+
+
+def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        torch.testing.assert_close(value, right[name], atol=1e-6, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize("step", [1, 5, 11])
+def test_stopped_run_ends_with_the_weights_of_one_that_was_not(tmp_path: Path, step: int) -> None:
+    whole = train(segmentation(), SETTINGS, tmp_path / "whole")
+    report, should_cancel = stop_after(step)
+    with pytest.raises(Cancelled):
+        train(segmentation(), SETTINGS, tmp_path / "parts", report=report, should_cancel=should_cancel)
+    assert_same(whole.weights, train(segmentation(), SETTINGS, tmp_path / "parts").weights)
+
+
+def test_pretraining_goes_on_with_the_same_masks(tmp_path: Path) -> None:
+    settings = PretrainSettings(steps=6, log_every=1, device="cpu", precision="fp32", threads=1)
+    whole = train(masked(settings), settings, tmp_path / "whole")
+    report, should_cancel = stop_after(3)
+    with pytest.raises(Cancelled):
+        train(masked(settings), settings, tmp_path / "parts", report=report, should_cancel=should_cancel)
+    assert_same(whole.weights, train(masked(settings), settings, tmp_path / "parts").weights)
+
+
+_WORKER = """
+import sys
+from pathlib import Path
+from Testing.unit.test_training_loop import SETTINGS, segmentation
+from MAESegmentLib.training.loop import train
+from dataclasses import replace
+settings = replace(SETTINGS, steps=400, checkpoint_every=3)
+train(segmentation(settings), settings, Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.slow
+def test_killed_process_leaves_a_run_that_ends_with_the_same_weights(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=400, checkpoint_every=3)
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen([sys.executable, "-c", _WORKER, str(killed)], cwd=Path(__file__).parents[2])
+    wanted = random.randint(4, 25)
+    deadline = time.monotonic() + 120
+    while len(_rows(killed / "log.csv")) < wanted and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, f"the worker ended by itself before row {wanted}"
+    for folder in (killed, whole):
+        report, should_cancel = stop_after(40)
+        with pytest.raises(Cancelled):
+            train(segmentation(settings), settings, folder, report=report, should_cancel=should_cancel)
+    states = [torch.load(folder / CHECKPOINT, weights_only=True) for folder in (killed, whole)]
+    assert states[0]["step"] == states[1]["step"] == 40
+    for part in ("model", "average"):
+        assert_same(states[0][part], states[1][part])
+    assert [row["step"] for row in read_log(killed / "log.csv")] == list(range(1, 41))
+
+
+def _rows(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_non_finite_loss_names_the_case_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    bad = prepared_case("bad")
+    bad.image[...] = np.inf
+    cases = [prepared_case("good"), bad, prepared_case("held out")]
+    settings = replace(SETTINGS, batch_size=1, checkpoint_every=1)
+    trials = [replace(settings, seed=seed) for seed in range(10)]
+    settings = next(s for s in trials if _first_case(segmentation(s, cases)) == "good")
+    with pytest.raises(TrainingError, match=r"step 2 is nan.* case bad"):
+        train(segmentation(settings, cases), settings, tmp_path)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert state["step"] == 1
+    assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+def _first_case(task: SegmentationTask) -> str:
+    return next(iter(task.batches(0, torch.device("cpu")))).case_ids[0]
+
+
+def test_run_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
+    short = replace(SETTINGS, steps=2)
+    train(segmentation(short), short, tmp_path)
+    with pytest.raises(ConfigurationError, match="other settings"):
+        train(segmentation(), replace(short, learning_rate=1.0), tmp_path)
+
+
+def test_logging_more_often_is_not_another_run(tmp_path: Path) -> None:
+    short = replace(SETTINGS, steps=2)
+    train(segmentation(short), short, tmp_path)
+    assert train(segmentation(short), replace(short, log_every=2, cache_gb=1.0), tmp_path).step == 2
+
+
+def test_damaged_checkpoint_is_reported_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(b"not a checkpoint")
+    with pytest.raises(TrainingError) as raised:
+        train(segmentation(), SETTINGS, tmp_path)
+    assert "Delete it" in raised.value.hint
+
+
+def test_training_lowers_the_loss_and_logs_it(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=40, learning_rate=3e-3, validate_every=20)
+    train(segmentation(settings), settings, tmp_path)
+    losses = [row["loss"] for row in read_log(tmp_path / "log.csv")]
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+    validation = read_log(tmp_path / "validation.csv")
+    assert [row["step"] for row in validation] == [20, 40]
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_best_weights_are_kept_only_when_asked_for(tmp_path: Path) -> None:
+    trained = train(segmentation(), SETTINGS, tmp_path / "best", keep_best=True)
+    scores = {row["step"]: row["dice"] for row in read_log(tmp_path / "best" / "validation.csv")}
+    assert trained.score == pytest.approx(max(scores.values()), abs=1e-5)
+    assert trained.best_step == max(scores, key=scores.__getitem__)
+    last = train(segmentation(), SETTINGS, tmp_path / "last")
+    assert torch.load(tmp_path / "last" / CHECKPOINT, weights_only=True)["best"]["weights"] is None
+    assert last.step == SETTINGS.steps
+
+
+def test_learning_rate_warms_up_then_falls_along_a_cosine() -> None:
+    settings = FineTuneSettings(steps=100, warmup=0.1, learning_rate=1.0, final_learning_rate=0.1)
+    rates = [learning_rate_at(step, settings) for step in range(100)]
+    assert rates[0] < rates[5] < rates[10] == 1.0
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[55] == pytest.approx(0.55)
+    assert 0.1 < rates[99] < 0.11
+
+
+def test_layers_further_from_the_head_learn_more_slowly() -> None:
+    network = NnFormer(tiny_network_config())
+    scale = stage_scale(2, 0.5)
+    groups = parameter_groups(network, FineTuneSettings(), scale)
+    assert {group["lr_scale"] for group in groups} == {1.0, 0.5, 0.25, 0.125}
+    assert sum(p.numel() for g in groups for p in g["params"]) == sum(p.numel() for p in network.parameters())
+    assert scale("encoder.stages.0.0.norm1.weight") < scale("encoder.stages.1.0.norm1.weight") < scale("heads.0.weight")
+
+
+def test_norms_biases_and_bias_tables_do_not_decay() -> None:
+    network = NnFormer(tiny_network_config())
+    groups = parameter_groups(network, FineTuneSettings(weight_decay=0.1))
+    decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+    for name, parameter in network.named_parameters():
+        assert (id(parameter) in decayed) == (parameter.ndim > 1 and "table" not in name), name
+
+
+def test_moving_average_follows_the_weights() -> None:
+    model = torch.nn.Linear(2, 2)
+    average = MovingAverage(model, 0.5)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+        for step in range(1, 40):
+            average.update(model, step)
+    torch.testing.assert_close(average.model.weight, model.weight)
+    assert not average.model.weight.requires_grad
+
+
+def test_ignored_voxels_do_not_change_the_loss() -> None:
+    logits = torch.randn(2, 3, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    classes = torch.zeros(2, 1, 8, 8, 8, dtype=torch.long)
+    classes[:, :, 2:5] = 1
+    classes[:, :, 6:] = IGNORED
+    changed = logits.clone()
+    changed[:, :, 6:] += 5 * torch.randn(2, 3, 2, 8, 8, generator=torch.Generator().manual_seed(1))
+    loss = SegmentationLoss()
+    torch.testing.assert_close(loss(logits, classes), loss(changed, classes))
+
+
+def test_perfect_outputs_at_every_level_cost_nearly_nothing() -> None:
+    classes = torch.zeros(1, 1, 8, 8, 8, dtype=torch.long)
+    classes[:, :, 4:] = 1
+    classes[:, :, :, 4:] = 2
+    outputs = [
+        50.0 * torch.nn.functional.one_hot(classes[:, 0, ::f, ::f, ::f], 3).movedim(-1, 1).float() for f in (1, 2, 4)
+    ]
+    loss = SegmentationLoss()
+    assert float(loss(outputs, classes)) < 1e-3
+    assert float(loss([outputs[0], -outputs[1], outputs[2]], classes)) > 1.0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 0},
+        {"learning_rate": float("nan")},
+        {"ema_decay": 1.0},
+        {"precision": "fp8"},
+        {"layer_decay": 0.0},
+        {"augmentation": {"affine": 2.0}},
+        {"augmentation": {"elastic": 1.0}},
+        {"setps": 5},
+    ],
+)
+def test_setting_that_cannot_work_is_refused_by_name(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        FineTuneSettings.from_dict(wrong)
+    name = next(iter(wrong))
+    assert name in raised.value.message or "augmentation" in raised.value.message
+
+
+def test_settings_survive_json() -> None:
+    settings = PretrainSettings(steps=7, betas=(0.8, 0.9))
+    assert PretrainSettings.from_dict(settings.to_dict()) == settings
