@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -166,12 +166,11 @@ def verify_bundle(bundle: Bundle | str | os.PathLike[str]) -> Bundle:
         return open_bundle(bundle, verify=True)
     found = set(_list_files(bundle.path))
     expected = {METADATA, *bundle.metadata["maesegment"]["files"]}
-    for problem, names in (("lacks", expected - found), ("holds a file that is not part of it:", found - expected)):
-        if names:
-            raise BundleError(
-                f"Model {bundle.name!r} ({bundle.path}) {problem} {', '.join(sorted(names))}.",
-                "The model is damaged: get it again.",
-            )
+    where = f"Model {bundle.name!r} ({bundle.path})"
+    if expected - found:
+        raise BundleError(f"{where} lacks {_names(expected - found)}.", "The model is damaged: get it again.")
+    if found - expected:
+        raise BundleError(f"{where} holds files that are not part of it: {_names(found - expected)}.", "Remove them.")
     for name in sorted(expected - {METADATA}):
         bundle._read(name)
     return bundle
@@ -296,6 +295,10 @@ def _check_loads(bundle: Bundle) -> None:
     except MAESegmentError as error:
         message = re.sub(re.escape(str(bundle.path)), bundle.name, error.message)
         raise type(error)(f"The model was not saved: {message}", error.hint) from error
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 def _list_files(folder: Path) -> list[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import colorsys
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..bundle import ModelSpec
+    from ..errors import WeightsError
     from ..labels import Label
     from ..networks import NnFormer, NnFormerConfig
     from ..transforms.intensity import IntensityRecipe
@@ -97,16 +99,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from None
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path.name} holds more than tensors and numbers, and was not opened: {_first_line(error)}",
-            "If you trust it, extract the weights where it was trained: "
-            "torch.save(torch.load(FILE, weights_only=False)['state_dict'], 'weights.pt').",
-        ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise WeightsError(
-            f"{path.name} is no PyTorch checkpoint: {_first_line(error)}", "Copy or download it again."
-        ) from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise _unreadable(path, str(error)) from None
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
     if not isinstance(state, Mapping) or not state:
         raise WeightsError(
@@ -205,5 +199,15 @@ def _numpy_scalars() -> list[Any]:
     return [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), np.dtype, *dtypes]
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _unreadable(path: Path, reason: str) -> WeightsError:
+    """torch's own text recommends to switch the protection off; this one does not."""
+    from ..errors import WeightsError
+
+    foreign = re.search(r"GLOBAL (\S+)", reason)
+    if foreign is None:
+        return WeightsError(f"{path.name} is no PyTorch checkpoint, or is damaged.", "Copy or download it again.")
+    return WeightsError(
+        f"{path.name} holds more than tensors and numbers ({foreign[1]}), so it was not opened.",
+        "If you trust it, extract the weights where it was trained: "
+        "torch.save(torch.load(FILE, weights_only=False)['state_dict'], 'weights.pt').",
+    )
