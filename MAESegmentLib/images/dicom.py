@@ -10,7 +10,7 @@ import highdicom
 import numpy as np
 import pydicom
 import SimpleITK as sitk  # noqa: N813
-from pydicom.pixels import apply_rescale
+from pydicom.pixels import apply_rescale, get_decoder
 
 from ..errors import MAESegmentError, VolumeReadError
 from .decoded import LPS_TO_RAS, check_grid
@@ -153,11 +153,12 @@ def _read_slices(stack: SliceStack) -> np.ndarray:
 
 
 def _rescaled_pixels(path: Path) -> np.ndarray:
-    """(J, I). Compressed files are decoded by ITK's GDCM, which knows every JPEG kind and needs no plugin."""
+    """(J, I). What pydicom has no decoder for (lossless JPEG), ITK's GDCM decodes, and rescales."""
     try:
         with quiet_pydicom():
             dataset = pydicom.dcmread(path)
-            if dataset.file_meta.TransferSyntaxUID.is_compressed:
+            syntax = dataset.file_meta.TransferSyntaxUID
+            if syntax.is_compressed and not get_decoder(syntax).is_available:
                 return sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))[0]
             return apply_rescale(dataset.pixel_array, dataset)
     except Exception as error:  # decoders raise many kinds

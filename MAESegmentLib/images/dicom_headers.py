@@ -98,8 +98,11 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 def read_instance(path: Path) -> Instance | None:
     """The header of one file; None for a DICOM object that is not a scan."""
-    with quiet_pydicom():
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+    with quiet_pydicom():  # values are parsed, and remarked upon, when they are asked for
+        return _instance(path, pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS)))
+
+
+def _instance(path: Path, header: Dataset) -> Instance | None:
     if "Rows" not in header or str(header.get("Modality", "")) in _NOT_SCANS:
         return None
     return Instance(

@@ -19,8 +19,8 @@ _COMPLETE_EXPORT = "Export the complete series again from the archive (PACS)."
 _ONE_FRAME = "Export or pick one phase (in 3D Slicer: load with the MultiVolume importer, choose one frame, save it)."
 _PIXEL_SPACING_TOLERANCE = 1e-3  # relative
 _DIRECTION_TOLERANCE = 1e-3
-#: How far a slice may lie off the regular grid: 1 % of the spacing, but not less than rounding in the header.
-_RELATIVE_OFFSET, _ROUNDING_MM = 0.01, 0.05
+#: How far a slice may lie off the regular grid: 1 % of the spacing, or what rounding in the header explains.
+_RELATIVE_OFFSET, _ROUNDING_MM, _ROUNDING_AT_MOST = 0.01, 0.06, 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +45,11 @@ def stack_slices(name: str, instances: Sequence[Instance]) -> SliceStack:
             f"{name} has only {len(ordered)} slice(s); at least {_FEWEST_SLICES} are needed for a 3D volume.",
             _COMPLETE_EXPORT,
         )
-    step = (positions[-1] - positions[0]) / (len(ordered) - 1)
-    _check_even(name, ordered, positions, step, normal)
+    origin, step = _fit_line(positions)
+    _check_even(name, ordered, positions, origin + np.arange(len(ordered))[:, None] * step, normal)
     between_rows, between_columns = np.asarray(instances[0].pixel_spacing)
     ijk_to_lps = np.eye(4)
-    ijk_to_lps[:3] = np.column_stack([row * between_columns, column * between_rows, step, positions[0]])
+    ijk_to_lps[:3] = np.column_stack([row * between_columns, column * between_rows, step, origin])
     grid = Grid((instances[0].columns, instances[0].rows, len(ordered)), LPS_TO_RAS @ ijk_to_lps)
     try:
         grid.check()
@@ -121,15 +121,21 @@ def _check_duplicates(name: str, ordered: Sequence[Instance], heights: np.ndarra
         )
 
 
+def _fit_line(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First position and step of the evenly spaced points nearest to `positions` (K, 3), by least squares."""
+    index = np.arange(len(positions)) - (len(positions) - 1) / 2
+    step = index @ positions / (index @ index)
+    return positions.mean(axis=0) + index[0] * step, step
+
+
 def _check_even(
-    name: str, ordered: Sequence[Instance], positions: np.ndarray, step: np.ndarray, normal: np.ndarray
+    name: str, ordered: Sequence[Instance], positions: np.ndarray, expected: np.ndarray, normal: np.ndarray
 ) -> None:
-    """Every slice lies where the regular grid from first to last slice expects it."""
+    """Every slice lies where the regular grid expects it."""
     gaps = np.diff(positions @ normal)
     typical = float(np.median(gaps))
-    expected = positions[0] + np.arange(len(ordered))[:, None] * step
     offset = np.linalg.norm(positions - expected, axis=1).max()
-    if offset <= max(_RELATIVE_OFFSET * typical, _ROUNDING_MM):
+    if offset <= max(_RELATIVE_OFFSET * typical, min(_ROUNDING_MM, _ROUNDING_AT_MOST * typical)):
         return
     worst = int(np.argmax(np.abs(gaps - typical)))
     a, b = ordered[worst].path.name, ordered[worst + 1].path.name

@@ -9,6 +9,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.imageglobals import logger as nibabel_logger
 
 from ..errors import GeometryError, VolumeReadError
 from .decoded import (
@@ -95,6 +96,7 @@ def _header_sizes(data: bytes) -> set[int]:
 
 
 def _parsed(path: Path, kind: Any, data: bytes) -> Any:  # nibabel's annotations lack what every image has
+    was_disabled, nibabel_logger.disabled = nibabel_logger.disabled, True  # it remarks on headers we refuse or mend
     try:
         return kind.from_bytes(data)
     except Exception as error:  # nibabel raises many kinds for a broken header, some of them bare ValueErrors
@@ -147,5 +149,5 @@ def _nifti_affine(
 def _qform(header: nib.Nifti1Header) -> np.ndarray | None:
     try:
         return header.get_qform(coded=True)[0]
-    except nib.spatialimages.HeaderDataError:  # an impossible quaternion
+    except (nib.spatialimages.HeaderDataError, ValueError):  # an impossible quaternion
         return None

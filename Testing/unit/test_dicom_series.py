@@ -1,0 +1,347 @@
+"""A DICOM folder is read as one complete regular series in the patient's space, or refused by name of the fault."""
+
+from __future__ import annotations
+
+import contextlib
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless, generate_uid
+
+from MAESegmentLib.errors import GeometryError, MAESegmentError, VolumeReadError
+from MAESegmentLib.images import list_series, read_volume
+from Testing.dicom_series import SeriesRecipe, head
+
+
+@pytest.fixture(scope="module")
+def unpacked(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real series of `geometry/dicom`, one folder each."""
+    folder = tmp_path_factory.mktemp("dicom")
+    for archive in sorted((real_data / "geometry" / "dicom").glob("*.tar.gz")):
+        with tarfile.open(archive) as packed:
+            packed.extractall(folder, filter="data")
+    return folder
+
+
+def test_series_is_read_in_hounsfield_units_on_its_grid(tmp_path: Path) -> None:
+    recipe = head()
+    volume = read_volume(recipe.write(tmp_path / "series"))
+    np.testing.assert_array_equal(volume.array[0], recipe.stored.T.astype(float) - 1024)
+    np.testing.assert_allclose(volume.ijk_to_ras, recipe.ijk_to_ras, atol=1e-9)
+    assert volume.array.dtype == np.int16
+
+
+def test_fractional_rescale_slope_gives_floats(tmp_path: Path) -> None:
+    recipe = head()
+    recipe.slope, recipe.intercept = 0.25, 1.5
+    volume = read_volume(recipe.write(tmp_path / "pet"))
+    np.testing.assert_allclose(volume.array[0], recipe.stored.T * 0.25 + 1.5, rtol=1e-6)
+
+
+def test_each_slice_is_rescaled_by_its_own_slope(tmp_path: Path) -> None:
+    recipe = head()
+
+    def own_slope(k: int, dataset: Dataset) -> None:
+        dataset.RescaleSlope = 1 + k
+
+    volume = read_volume(recipe.write(tmp_path / "pet", own_slope))
+    np.testing.assert_array_equal(volume.array[0, :, :, 3], recipe.stored[3].T * 4.0 - 1024)
+
+
+def test_stack_stored_from_head_to_foot_is_ordered_along_its_normal(tmp_path: Path) -> None:
+    recipe = head()
+    recipe.slice_step = (0.0, 0.0, -2.5)
+    volume = read_volume(recipe.write(tmp_path / "series"))
+    image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "series")))
+    np.testing.assert_array_equal(volume.array[0], sitk.GetArrayFromImage(image).T)
+    assert volume.ijk_to_ras[2, 2] == pytest.approx(2.5)
+
+
+@given(
+    turn=st.tuples(*[st.floats(-180, 180)] * 3),
+    spacing=st.tuples(*[st.floats(0.3, 6.0)] * 3),
+    backwards=st.booleans(),
+)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_oblique_series_keeps_world_positions(
+    tmp_path: Path, turn: tuple[float, float, float], spacing: tuple[float, float, float], backwards: bool
+) -> None:
+    recipe = head(5)
+    rotation = _rotation(turn)
+    recipe.row, recipe.column = tuple(rotation[:, 0]), tuple(rotation[:, 1])
+    recipe.slice_step = tuple(rotation[:, 2] * spacing[2] * (-1 if backwards else 1))
+    recipe.pixel_spacing = (spacing[0], spacing[1])
+    folder = recipe.write(tmp_path / generate_uid(), _with_short_decimals)
+    volume = read_volume(folder)
+    for i, j, k in [(0, 0, 0), (4, 5, 4), (1, 3, 2)]:
+        read_k = 4 - k if backwards else k
+        there = volume.ijk_to_ras @ [i, j, read_k, 1]
+        np.testing.assert_allclose(there, recipe.ijk_to_ras @ [i, j, k, 1], atol=1e-3)
+        assert volume.array[0, i, j, read_k] == recipe.stored[k, j, i] - 1024
+
+
+def _with_short_decimals(_: int, dataset: Dataset) -> None:
+    """DICOM decimal strings hold 16 characters."""
+    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        setattr(dataset, name, [f"{value:.9f}"[:16] for value in dataset[name].value])
+
+
+def _rotation(degrees: tuple[float, float, float]) -> np.ndarray:
+    a, b, c = np.radians(degrees)
+    x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
+    z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
+    return z @ y @ x
+
+
+def test_one_file_stands_for_its_series(tmp_path: Path) -> None:
+    recipe, other = head(), head(5)
+    recipe.write(tmp_path / "both")
+    other.write(tmp_path / "both2")
+    for index, file in enumerate(sorted((tmp_path / "both2").iterdir())):
+        file.rename(tmp_path / "both" / f"other{index}.dcm")
+    volume = read_volume(tmp_path / "both" / "IM0002.dcm")
+    assert volume.array.shape == (1, 5, 6, 8)
+    assert volume.source.series_uid == recipe.series_uid
+
+
+def test_rle_compressed_series_is_decoded(tmp_path: Path) -> None:
+    recipe = head()
+    volume = read_volume(recipe.write(tmp_path / "rle", lambda _, dataset: dataset.compress(RLELossless)))
+    np.testing.assert_array_equal(volume.array[0], recipe.stored.T.astype(float) - 1024)
+
+
+def test_files_that_are_no_images_are_passed_over(tmp_path: Path) -> None:
+    folder = head().write(tmp_path / "series")
+    (folder / "DICOMDIR").write_bytes(b"index")
+    (folder / "report.pdf").write_bytes(b"%PDF-")
+    (folder / ".DS_Store").write_bytes(b"")
+    structure_set = Dataset()
+    structure_set.SOPClassUID, structure_set.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.481.3", generate_uid()
+    structure_set.Modality, structure_set.SeriesInstanceUID = "RTSTRUCT", generate_uid()
+    structure_set.file_meta = pydicom.dataset.FileMetaDataset()
+    structure_set.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    structure_set.save_as(folder / "rt.dcm", enforce_file_format=True)
+    assert read_volume(folder).array.shape == (1, 5, 6, 8)
+    assert len(list_series(folder)) == 1
+
+
+def test_copies_of_the_same_instance_count_once(tmp_path: Path) -> None:
+    folder = head().write(tmp_path / "series")
+    (folder / "copy of IM0003.dcm").write_bytes((folder / "IM0003.dcm").read_bytes())
+    assert read_volume(folder).array.shape == (1, 5, 6, 8)
+
+
+def test_folder_with_several_series_needs_a_choice_and_lists_them(tmp_path: Path) -> None:
+    first, second = head(), head(6)
+    second.description = "Bone 2.5"
+    first.write(tmp_path / "study" / "a")
+    second.write(tmp_path / "study" / "b")
+    with pytest.raises(VolumeReadError) as refusal:
+        read_volume(tmp_path / "study")
+    assert "2 series" in refusal.value.message
+    assert second.series_uid in refusal.value.hint
+    assert "Bone 2.5" in refusal.value.hint
+    assert read_volume(tmp_path / "study", series_uid=second.series_uid).array.shape == (1, 5, 6, 6)
+    assert [info.n_files for info in list_series(tmp_path / "study")] == [8, 6]
+
+
+def test_unknown_series_uid_lists_what_is_there(tmp_path: Path) -> None:
+    recipe = head()
+    with pytest.raises(VolumeReadError, match="no series") as refusal:
+        read_volume(recipe.write(tmp_path / "series"), series_uid="1.2.3")
+    assert recipe.series_uid in refusal.value.hint
+
+
+def test_localizer_beside_the_scan_is_passed_over_and_said_so(tmp_path: Path) -> None:
+    head().write(tmp_path / "study" / "scan")
+    head(3).write(tmp_path / "study" / "localizer", _localizer)
+    volume = read_volume(tmp_path / "study")
+    assert volume.array.shape == (1, 5, 6, 8)
+    assert "1 other series" in volume.notes[0]
+
+
+def test_small_usable_series_is_not_taken_for_a_larger_broken_one(tmp_path: Path) -> None:
+    head(9).write(tmp_path / "study" / "scan", lambda k, _: k != 4)
+    head(4).write(tmp_path / "study" / "extra")
+    with pytest.raises(VolumeReadError) as refusal:
+        read_volume(tmp_path / "study")
+    assert "missing" in refusal.value.hint
+
+
+def _localizer(k: int, dataset: Dataset) -> None:
+    if k == 1:
+        dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+
+
+def _repeat_position(k: int, dataset: Dataset) -> None:
+    if k == 4:
+        dataset.ImagePositionPatient = [-20, 30, -100 + 2.5 * 3]
+
+
+def _other_size(k: int, dataset: Dataset) -> None:
+    if k == 4:
+        dataset.Rows = 5
+        dataset.PixelData = dataset.PixelData[:50]
+
+
+def _other_pixel_spacing(k: int, dataset: Dataset) -> None:
+    if k == 4:
+        dataset.PixelSpacing = [0.9, 0.7]
+
+
+def _other_frame(k: int, dataset: Dataset) -> None:
+    if k == 4:
+        dataset.FrameOfReferenceUID = generate_uid()
+
+
+def _uneven(k: int, dataset: Dataset) -> None:
+    if k >= 4:
+        dataset.ImagePositionPatient = [-20, 30, -100 + 2.5 * k + 1]
+
+
+def _no_position(_: int, dataset: Dataset) -> None:
+    del dataset.ImagePositionPatient
+
+
+def _colour(_: int, dataset: Dataset) -> None:
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
+
+
+def _short_pixels(k: int, dataset: Dataset) -> None:
+    if k == 4:
+        dataset.PixelData = dataset.PixelData[:20]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (lambda k, _: k != 3, "1 slice(s) missing"),
+        (lambda k, _: k not in (3, 4), "2 slice(s) missing"),
+        (_uneven, "unevenly spaced"),
+        (_repeat_position, "more than once"),
+        (_localizer, "different directions"),
+        (_other_size, "different sizes"),
+        (_other_pixel_spacing, "different pixel spacing"),
+        (_other_frame, "frames of reference"),
+        (_no_position, "do not say where they lie"),
+        (_colour, "colour"),
+        (lambda k, _: k < 2, "only 2 slice(s)"),
+        (_short_pixels, "cannot be decoded"),
+    ],
+)
+def test_faulty_series_is_refused_by_its_fault(
+    tmp_path: Path, fault: Callable[[int, Dataset], bool | None], said: str
+) -> None:
+    folder = head().write(tmp_path / "series", fault)
+    with pytest.raises(VolumeReadError) as refusal:
+        read_volume(folder)
+    assert said in refusal.value.message
+    assert refusal.value.hint
+
+
+def test_missing_slice_is_named_by_its_neighbours(tmp_path: Path) -> None:
+    folder = head().write(tmp_path / "series", lambda k, _: k != 3)
+    files = {int(pydicom.dcmread(file).InstanceNumber): file.name for file in folder.iterdir()}
+    with pytest.raises(VolumeReadError) as refusal:
+        read_volume(folder)
+    assert files[3] in refusal.value.message
+    assert files[5] in refusal.value.message
+
+
+def test_positions_rounded_in_the_header_are_still_even(tmp_path: Path) -> None:
+    recipe = head(20)
+    recipe.slice_step = (0.0, 0.0, 0.625)
+
+    def rounded(_: int, dataset: Dataset) -> None:
+        dataset.ImagePositionPatient = [f"{float(x):.1f}" for x in dataset.ImagePositionPatient]
+
+    volume = read_volume(recipe.write(tmp_path / "series", rounded))
+    assert volume.grid.spacing[2] == pytest.approx(0.625, abs=0.01)
+
+
+def test_damaged_file_beside_the_slices_is_not_overlooked(tmp_path: Path) -> None:
+    folder = head().write(tmp_path / "series")
+    (folder / "IM0003.dcm").write_bytes(b"")
+    with pytest.raises(VolumeReadError, match=r"cannot be read: IM0003\.dcm"):
+        read_volume(folder)
+
+
+@given(data=st.data())
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_scrambled_header_bytes_never_end_in_a_traceback(tmp_path: Path, data: st.DataObject) -> None:
+    folder = head(4).write(tmp_path / generate_uid())
+    file = folder / "IM0001.dcm"
+    content = bytearray(file.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    file.write_bytes(content[: data.draw(st.integers(1, len(content)))])
+    with contextlib.suppress(MAESegmentError):
+        assert read_volume(folder).array.shape[1:] in {(5, 6, 4), (5, 6, 3)}
+
+
+def test_folder_without_dicom_says_so(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing here")
+    with pytest.raises(VolumeReadError, match="no DICOM images"):
+        read_volume(tmp_path)
+
+
+def test_real_ct_head_equals_simpleitks_reading_in_world_space(unpacked: Path) -> None:
+    volume = read_volume(unpacked / "ct_head_axial_64px")
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(unpacked / "ct_head_axial_64px"))
+    image = sitk.ReadImage(names)
+    assert volume.array.shape == (1, 64, 64, 93)
+    np.testing.assert_array_equal(volume.array[0], sitk.GetArrayFromImage(image).T)
+    for index in [(0, 0, 0), (63, 5, 92), (10, 40, 50)]:
+        lps = np.asarray(image.TransformIndexToPhysicalPoint(index))
+        np.testing.assert_allclose((volume.ijk_to_ras @ [*index, 1])[:3], lps * [-1, -1, 1], atol=1e-4)
+
+
+def test_real_jpeg2000_series_is_decoded_to_hounsfield_units(unpacked: Path) -> None:
+    volume = read_volume(unpacked / "ct_jpeg2000_6slices")
+    assert volume.array.shape == (1, 512, 512, 6)
+    assert volume.array.min() == -1024
+    np.testing.assert_allclose(volume.grid.spacing, [0.9765625, 0.9765625, 2.0])
+
+
+def test_real_tilted_gantry_is_refused_as_sheared(unpacked: Path) -> None:
+    with pytest.raises(GeometryError, match=r"sheared by 14\.0 degrees"):
+        read_volume(unpacked / "d2n_gantrytilting_001")
+
+
+def test_real_series_of_two_slices_is_refused(unpacked: Path) -> None:
+    with pytest.raises(VolumeReadError, match="only 2 slice"):
+        read_volume(unpacked / "d2n_slicecount_001")
+
+
+def test_real_study_with_several_series_lists_each_with_its_problem(unpacked: Path) -> None:
+    infos = list_series(unpacked)
+    assert [info.n_files for info in infos] == [93, 6, 4, 2]
+    assert [bool(info.problem) for info in infos] == [False, False, True, True]
+
+
+def test_real_hippocampus_series_is_read(real_data: Path) -> None:
+    volume = read_volume(real_data / "hippocampus_mr" / "dicom" / "Study1")
+    assert volume.array.shape == (1, 35, 51, 32)
+    np.testing.assert_allclose(volume.ijk_to_ras, np.diag([-1.0, -1.0, 1.0, 1.0]) @ _translation(0, 0, 1))
+
+
+def _translation(x: float, y: float, z: float) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, 3] = x, y, z
+    return matrix
+
+
+def test_recipe_grid_is_the_one_written(tmp_path: Path) -> None:
+    recipe = SeriesRecipe(np.arange(3 * 4 * 5).reshape(3, 4, 5))
+    image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(recipe.write(tmp_path / "s"))))
+    lps = np.asarray(image.TransformIndexToPhysicalPoint((4, 3, 2)))
+    np.testing.assert_allclose((recipe.ijk_to_ras @ [4, 3, 2, 1])[:3], lps * [-1, -1, 1], atol=1e-6)
