@@ -26,7 +26,7 @@ def check_orientation(orientation: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class NetworkGrid:
-    """Where the network's voxels lie: `shape` is (D, H, W) in the order of `orientation`, over the extent of `input_grid`."""
+    """The network's voxels: `shape` (D, H, W) follows `orientation`; they cover the extent of `input_grid`."""
 
     input_grid: Grid
     orientation: str

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from MAESegmentLib.bundle import Bundle, verify_bundle
+from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.cli.main import main
-from MAESegmentLib.images.reading import read_label_map
-from MAESegmentLib.images.volume import Volume
+from MAESegmentLib.images.reading import read_label_map, read_volume
 from MAESegmentLib.images.writing import write_volume
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.phantoms import PhantomFactory
@@ -39,9 +34,7 @@ GOOD = [
     "volumes/mr_oblique_flair.nrrd",
     "volumes/bigendian_int16.nii",
     "volumes/tiny_7x5x3.nii.gz",
-    "volumes/int16_scl_slope.nii.gz",
     "volumes/aniso_4x5x7.nii.gz",
-    "volumes/freesurfer_LIA.mgz",
 ]
 
 
@@ -162,12 +155,9 @@ def test_a_bad_file_gives_one_clear_error_and_no_output(
 def test_unusual_but_sound_files_are_segmented_on_their_grid(
     model: Bundle, real_data: Path, tmp_path: Path, name: str
 ) -> None:
-    from MAESegmentLib.images.reading import read_volume
-
     source = real_data / "geometry" / name
     assert segment(model, source, "-o", tmp_path / "s.nii.gz") == 0
-    volume: Volume = read_volume(source)
-    assert read_label_map(tmp_path / "s.nii.gz").grid.matches(volume.grid)
+    assert read_label_map(tmp_path / "s.nii.gz").grid.matches(read_volume(source).grid)
 
 
 def test_a_dicom_series_becomes_dicom(model: Bundle, real_data: Path, tmp_path: Path) -> None:
@@ -177,25 +167,6 @@ def test_a_dicom_series_becomes_dicom(model: Bundle, real_data: Path, tmp_path: 
     assert segment(model, source, "-o", tmp_path / "s.dcm") == 0
     assert pydicom.dcmread(tmp_path / "s.dcm").Modality == "SEG"
     assert segment(model, source, "-o", tmp_path / "s.seg.nrrd") == 0
-
-
-@pytest.mark.slow
-def test_plain_monai_gives_the_same_labels(model: Bundle, scan: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(model.path, folder)
-    assert segment(model, scan, "-o", tmp_path / "ours.nii.gz") == 0
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.json"]
-    subprocess.run(
-        [*command, "--input", scan, "--output", tmp_path / "monai.nii.gz", "--device", "cpu"],
-        cwd=folder,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-        capture_output=True,
-    )
-    ours, theirs = (nib.load(tmp_path / name) for name in ("ours.nii.gz", "monai.nii.gz"))
-    np.testing.assert_array_equal(np.asarray(theirs.dataobj), np.asarray(ours.dataobj))
-    np.testing.assert_array_equal(theirs.affine, ours.affine)
-    verify_bundle(folder)  # running it left nothing behind
 
 
 def _holds_dicom(folder: Path) -> bool:
