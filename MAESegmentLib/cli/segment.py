@@ -69,6 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.series and len(arguments.scan) > 1:
+        raise ConfigurationError("--series picks a series of one DICOM folder, but several scans were given.")
     outputs = _check_outputs(arguments)
 
     from ..bundle import ModelStore
