@@ -76,11 +76,11 @@ def _cases(arguments: argparse.Namespace, recipe: Recipe) -> list[Case]:
     split = arguments.split or recipe.cases.get("split")
     exclude = arguments.exclude or recipe.cases.get("exclude")
     cases: list[Case] = []
-    for folder in folders:
+    for number, folder in enumerate(folders, start=1):
         dataset = load_dataset(folder)
         chosen = dataset.select(split) if split else dataset.cases
         left_out = {case.id for case in dataset.select(exclude)} if exclude else set()
-        prefix = f"{dataset.name}/" if len(folders) > 1 else ""
+        prefix = f"{number} {dataset.name}/" if len(folders) > 1 else ""  # two folders may hold equal file names
         cases += [
             replace(case, id=prefix + case.id, group=prefix + case.group) for case in chosen if case.id not in left_out
         ]

@@ -13,7 +13,7 @@ import torch
 
 from ..bundle import Bundle, ModelSpec, open_bundle, save_bundle
 from ..cases.dataset import Case, CaseDataset
-from ..errors import OutputError
+from ..errors import ConfigurationError, OutputError
 from ..inference.device import resolve_device
 from ..networks import NnFormer
 from .description import Description
@@ -25,7 +25,7 @@ from .prepared import CaseCache, PreparedCase
 from .preparing import Prepared, prepare_labelled
 from .results import dice_markdown, draw_curves, finite, write_atomically, write_report
 from .segmentation import DiceTable, SegmentationTask, dice_table, mean_by_label, mean_dice
-from .settings import FineTuneSettings
+from .settings import FineTuneSettings, LoopSettings
 
 MODEL_FOLDER = "model"
 
@@ -50,9 +50,9 @@ def finetune(
     """
     settings = settings or FineTuneSettings()
     description = description or Description()
-    if (out / MODEL_FOLDER).is_dir():
-        progress(Progress("log", 1.0, message=f"{out / MODEL_FOLDER} is there already; nothing is left to do."))
-        return open_bundle(out / MODEL_FOLDER)
+    finished = finished_model(out, settings, base.reference, progress)
+    if finished is not None:
+        return finished
     make_folder(out)
     holdout = plan_holdout(dataset, split, validation, settings.seed)
     plan = plan_labels(dataset.labels, base.labels, labels, description.labels)
@@ -69,7 +69,9 @@ def finetune(
     trained = run.train(holdout.training, holdout.held_out, out)
     if measured is None:
         measured = run.before_and_after(trained, holdout)
-    return _save(run, trained, measured, holdout, text)
+    bundle = _save(run, trained, measured, holdout, text)
+    cache.remove_files()
+    return bundle
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,11 @@ class _FineTuning:
         first, last = share
 
         def report(progress: Progress) -> None:
-            self.progress(replace(progress, fraction=first + progress.fraction * (last - first)))
+            fraction = first + progress.fraction * (last - first)
+            eta = progress.eta_s
+            if eta is not None and progress.fraction < 1:  # this run's part of what is left
+                eta *= (1 - fraction) / ((1 - progress.fraction) * (last - first))
+            self.progress(replace(progress, fraction=fraction, eta_s=eta))
 
         keep_best = self.settings.keep == "best" and bool(held_out)
         return train(task, self.settings, folder, keep_best=keep_best, report=report, should_cancel=self.should_cancel)
@@ -282,6 +288,23 @@ def _card(text: Description, run: _FineTuning, trained: Trained, measured: Measu
         before: Mapping[str, float] | None = None if measured.before is None else mean_by_label(measured.before)
         parts.append(dice_markdown(title, before, mean_by_label(measured.after)))
     return "\n\n".join(parts) + "\n"
+
+
+def finished_model(
+    out: Path, settings: LoopSettings, parent: Mapping[str, str] | None, progress: Report
+) -> Bundle | None:
+    """The model in a run folder that is through; refuses one that another base or other settings led to."""
+    path = out / MODEL_FOLDER
+    if not path.is_dir():
+        return None
+    bundle = open_bundle(path)
+    stored = type(settings).from_dict(dict(bundle.spec.training["settings"]))
+    if bundle.parent != parent or stored.fingerprint() != settings.fingerprint():
+        raise ConfigurationError(
+            f"{path} holds a finished model of another base or other settings.", "Give another output folder."
+        )
+    progress(Progress("log", 1.0, message=f"{path} is there already; nothing is left to do."))
+    return bundle
 
 
 def make_folder(out: Path) -> None:

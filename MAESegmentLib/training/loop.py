@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..errors import Cancelled, TrainingError
+from ..errors import Cancelled, DeviceMemoryError, TrainingError
 from ..inference.device import autocast, resolve_device
 from .checkpoint import load_checkpoint, save_checkpoint
 from .optimiser import MovingAverage, learning_rate_at
@@ -100,7 +100,8 @@ def train(
             if should_cancel():
                 run.save()
                 raise Cancelled("Training was stopped.", "Start it again with the same output folder to go on.")
-            values = run.update(next(batches))
+            with _explaining_memory(settings, device):
+                values = run.update(next(batches))
             last = run.step == settings.steps
             report(Progress("train", run.step / settings.steps, clock.eta(run.step), run.step, metrics=values))
             if run.step % settings.log_every == 0 or last:
@@ -210,6 +211,19 @@ class _Run:
                 f"The {what} of step {self.step + 1} is {float(value)}; its patches are of case {cases}.",
                 "Check the grey values of these cases, or lower the learning rate. The last checkpoint is kept.",
             )
+
+
+@contextlib.contextmanager
+def _explaining_memory(settings: LoopSettings, device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        raise DeviceMemoryError(
+            f"The memory of {device} is too small to train on {settings.batch_size} patches at a time.",
+            "Use a smaller --batch-size, or close other programs that use this device.",
+        ) from error
 
 
 class _Clock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,6 +83,10 @@ class CaseCache(Sequence[PreparedCase]):
                 f"from {self.folder}, which is slower"
             )
         return text
+
+    def remove_files(self) -> None:
+        """Once nothing reads the cases any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _spill(self, case: PreparedCase) -> PreparedCase:
         image = self._mapped(case.image, f"{len(self):05d}_image.npy")

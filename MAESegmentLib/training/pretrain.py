@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..bundle import Bundle, ModelSpec, open_bundle, save_bundle
+from ..bundle import Bundle, ModelSpec, save_bundle
 from ..cases.checks import read_image
 from ..cases.dataset import Case
 from ..errors import ConfigurationError, DatasetError
@@ -21,7 +21,7 @@ from ..networks import MaeConfig, MaskedAutoencoder
 from ..transforms.grid import NetworkGrid
 from ..transforms.preprocessing import Preprocessing
 from .description import Description
-from .finetune import MODEL_FOLDER, make_folder
+from .finetune import MODEL_FOLDER, finished_model, make_folder
 from .loop import Progress, Report, ShouldCancel, Trained, ignore, train
 from .masked import MaskedTask, error_statistics, reconstruction_errors, reconstruction_figure
 from .prepared import CaseCache, PreparedCase
@@ -50,9 +50,9 @@ def pretrain(
     Called again with the same arguments after a kill, it goes on from its last checkpoint.
     """
     settings = settings or PretrainSettings()
-    if (out / MODEL_FOLDER).is_dir():
-        progress(Progress("log", 1.0, message=f"{out / MODEL_FOLDER} is there already; nothing is left to do."))
-        return open_bundle(out / MODEL_FOLDER)
+    finished = finished_model(out, settings, None, progress)
+    if finished is not None:
+        return finished
     if not cases:
         raise DatasetError("There is no image to learn from.")
     make_folder(out)
@@ -70,6 +70,7 @@ def pretrain(
     model.load_state_dict(trained.weights)
     progress(Progress("save", 1.0, step=trained.step, message="Measuring reconstruction errors."))
     bundle = run.save(model, trained)
+    cache.remove_files()
     progress(Progress("save", 1.0, step=trained.step, message=f"Model saved: {bundle.path}"))
     return bundle
 

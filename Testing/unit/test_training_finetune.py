@@ -141,6 +141,25 @@ def test_finished_run_is_not_trained_again(base: Bundle, dataset: CaseDataset, t
     assert [progress.stage for progress in said] == ["log"]
 
 
+def test_finished_run_of_other_settings_is_refused(base: Bundle, dataset: CaseDataset, tmp_path: Path) -> None:
+    finetune(dataset, base, tmp_path / "run", QUICK, validation="none")
+    with pytest.raises(ConfigurationError, match="other settings"):
+        finetune(dataset, base, tmp_path / "run", replace(QUICK, steps=3), validation="none")
+
+
+def test_cases_beyond_the_budget_train_from_disk_and_leave_no_files(
+    base: Bundle, dataset: CaseDataset, tmp_path: Path
+) -> None:
+    said: list[Progress] = []
+    small = replace(QUICK, cache_gb=0.0)
+    slow = finetune(dataset, base, tmp_path / "disk", small, validation="none", progress=said.append)
+    assert any("exceed the budget" in progress.message for progress in said)
+    assert not (tmp_path / "disk" / "prepared").exists()
+    fast = finetune(dataset, base, tmp_path / "memory", QUICK, validation="none")
+    for name, value in fast.load_network().state_dict().items():
+        assert torch.equal(value, slow.load_network().state_dict()[name])
+
+
 def test_few_cases_are_estimated_by_leave_one_out_and_called_indicative(
     pretrained: Bundle, dataset: CaseDataset, tmp_path: Path
 ) -> None:
