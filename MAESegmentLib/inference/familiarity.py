@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -32,17 +33,24 @@ class Familiarity:
     message: str | None
 
 
-def familiarity(
-    bundle: HasAutoencoder, image: torch.Tensor, *, device: torch.device | str = "cpu", windows: int = 4, masks: int = 2
-) -> Familiarity | None:
-    """Compare a prepared image (C, D, H, W) with the training scans of `bundle`; None if it keeps no autoencoder."""
-    percentiles = (bundle.spec.reconstruction_error or {}).get("percentiles")
-    autoencoder = bundle.load_autoencoder() if percentiles else None
-    if not percentiles or autoencoder is None:
-        return None
-    patch_size = bundle.spec.preprocessing.patch_size
-    error = reconstruction_error(autoencoder.to(device), image, patch_size, device=device, windows=windows, masks=masks)
-    return Familiarity(error, _judge(error, percentiles))
+class FamiliarityCheck:
+    """Compares prepared images with the training scans of one bundle; its autoencoder is loaded once, when needed."""
+
+    def __init__(self, bundle: HasAutoencoder) -> None:
+        self._bundle = bundle
+        self._percentiles: Mapping[str, float] = (bundle.spec.reconstruction_error or {}).get("percentiles") or {}
+
+    @cached_property
+    def _autoencoder(self) -> MaskedAutoencoder | None:
+        return self._bundle.load_autoencoder() if self._percentiles else None
+
+    def __call__(self, image: torch.Tensor, *, device: torch.device | str = "cpu") -> Familiarity | None:
+        """`image` is (C, D, H, W); None if the bundle keeps no autoencoder or no errors to compare with."""
+        if self._autoencoder is None:
+            return None
+        patch_size = self._bundle.spec.preprocessing.patch_size
+        error = reconstruction_error(self._autoencoder.to(device), image, patch_size, device=device)
+        return Familiarity(error, _judge(error, self._percentiles))
 
 
 @torch.inference_mode()
@@ -86,13 +94,10 @@ def _most_varied(image: torch.Tensor, patch_size: Sequence[int], count: int) -> 
 
 
 def _judge(error: float, percentiles: Mapping[str, float]) -> str | None:
-    limits = sorted((float(name), float(value)) for name, value in percentiles.items())
-    exceeded = [(name, value) for name, value in limits if name >= 95 and error > value]
-    if not exceeded:
+    limit = percentiles.get("99")
+    if limit is None or error <= limit:
         return None
-    name, value = exceeded[-1]
-    unlike = "unlike" if name >= 99 else "unusual among"
     return (
-        f"This scan is {unlike} the training scans: its reconstruction error {error:.3g} is above their "
-        f"{name:g}th percentile ({value:.3g}). Check the result with care."
+        f"This scan is unlike the training scans: its reconstruction error {error:.3g} is above their 99th percentile "
+        f"({limit:.3g}). Check the result with care."
     )

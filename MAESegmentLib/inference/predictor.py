@@ -9,7 +9,7 @@ from torch import nn
 from ..images.volume import Volume
 from ..transforms.preprocessing import Prepared
 from .fallback import is_out_of_memory
-from .familiarity import HasAutoencoder, familiarity
+from .familiarity import FamiliarityCheck, HasAutoencoder
 from .roi import Roi
 from .segmenter import Segmenter, check_channels
 from .settings import InferenceSettings, Prediction, Progress, ShouldCancel
@@ -30,6 +30,7 @@ class Predictor:
         """`network` is the bundle's own if it has been loaded already."""
         self.settings = settings or InferenceSettings.of_model(bundle.spec.inference)
         self._bundle = bundle
+        self._familiarity = FamiliarityCheck(bundle)
         self._segmenter = _segmenter(bundle.spec, network or bundle.load_network(), self.settings)
         self.device = self._segmenter.device
 
@@ -60,11 +61,11 @@ class Predictor:
 
     def _examine(self, prepared: Prepared) -> list[str]:
         try:
-            result = familiarity(self._bundle, prepared.image, device=self.device)
+            result = self._familiarity(prepared.image, device=self.device)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            result = familiarity(self._bundle, prepared.image)
+            result = self._familiarity(prepared.image)
         return [result.message] if result and result.message else []
 
 

@@ -16,7 +16,7 @@ from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.volume import LabelMap, Volume
 from MAESegmentLib.inference import InferenceSettings, Predictor, Roi
 from MAESegmentLib.inference.device import autocast, resolve_device
-from MAESegmentLib.inference.familiarity import familiarity, reconstruction_error
+from MAESegmentLib.inference.familiarity import FamiliarityCheck, reconstruction_error
 from MAESegmentLib.inference.naming import default_output
 from MAESegmentLib.inference.preview import write_preview
 from MAESegmentLib.inference.volumetry import volumes_ml
@@ -142,7 +142,7 @@ def test_familiarity_is_the_same_every_time(bundle: Bundle) -> None:
 
 def test_a_model_without_autoencoder_has_no_familiarity(tmp_path: Path) -> None:
     without = save_tiny(tmp_path / "m", tiny_spec(autoencoder=None, reconstruction_error={"percentiles": {"99": 1.0}}))
-    assert familiarity(without, torch.zeros(1, 16, 16, 16)) is None
+    assert FamiliarityCheck(without)(torch.zeros(1, 16, 16, 16)) is None
 
 
 # Region of interest
