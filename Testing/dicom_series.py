@@ -60,7 +60,7 @@ class SeriesRecipe:
         dataset.SeriesInstanceUID, dataset.StudyInstanceUID = self.series_uid, self.study_uid
         dataset.FrameOfReferenceUID = self.frame_of_reference
         dataset.Modality, dataset.SeriesDescription = "CT", self.description
-        dataset.PatientID, dataset.PatientName = "phantom", "Phantom"
+        dataset.PatientID, dataset.PatientName = "phantom", "Phantom^Head"
         dataset.PatientBirthDate = dataset.PatientSex = dataset.AccessionNumber = ""
         dataset.StudyID, dataset.StudyDate, dataset.StudyTime = "1", "20200101", "120000"
         dataset.SeriesNumber, dataset.InstanceNumber = 3, k + 1

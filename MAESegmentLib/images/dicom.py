@@ -187,7 +187,20 @@ def _read_multiframe(instance: Instance, notes: tuple[str, ...]) -> Volume:
             f"{name} ({instance.path.name}, {instance.frames} frames) does not form one regular volume: {error}",
             "Load it in 3D Slicer, pick one volume and save it as NRRD or NIfTI.",
         ) from error
-    array = _compact(np.asarray(volume.array)).transpose(2, 1, 0)
-    ijk_to_ras = LPS_TO_RAS @ volume.affine[:, [2, 1, 0, 3]]
+    array, ijk_to_ras = from_highdicom(volume)
+    array = _compact(array)
     check_grid(instance.path, array.shape, ijk_to_ras)
     return Volume(array[None], ijk_to_ras, source=DicomSource(instance.series_uid, (instance.path,)), notes=notes)
+
+
+def from_highdicom(volume: highdicom.Volume) -> tuple[np.ndarray, np.ndarray]:
+    """(I, J, K) voxels and their IJK-to-RAS, slices ordered along their normal as in a series of single frames."""
+    kji_to_lps = np.asarray(volume.affine)
+    array = np.asarray(volume.array)
+    slices, column, row = kji_to_lps[:3, :3].T
+    if slices @ np.cross(row, column) < 0:
+        array = array[::-1]
+        kji_to_lps = kji_to_lps.copy()
+        kji_to_lps[:3, 3] += (len(array) - 1) * slices
+        kji_to_lps[:3, 0] = -slices
+    return array.transpose(2, 1, 0), LPS_TO_RAS @ kji_to_lps[:, [2, 1, 0, 3]]

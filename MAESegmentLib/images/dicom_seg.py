@@ -18,7 +18,7 @@ from .. import __version__
 from ..errors import GeometryError, OutputError, VolumeReadError
 from ..labels import UNCODED, Code, Label, Terminology
 from .decoded import LPS_TO_RAS
-from .dicom import DicomSource
+from .dicom import DicomSource, from_highdicom
 from .dicom_headers import quiet_pydicom
 from .volume import LabelMap, Volume
 
@@ -113,8 +113,7 @@ def read_dicom_seg(path: Path) -> tuple[LabelMap, tuple[Label, ...]]:
     labels = tuple(
         _label(segmentation.get_segment_description(number)) for number in segmentation.segment_numbers if number > 0
     )
-    ijk_to_ras = LPS_TO_RAS @ volume.affine[:, [2, 1, 0, 3]]
-    return LabelMap(np.asarray(volume.array).transpose(2, 1, 0), ijk_to_ras), labels
+    return LabelMap(*from_highdicom(volume)), labels
 
 
 def _source_images(source: DicomSource) -> list[Dataset]:

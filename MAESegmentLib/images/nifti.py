@@ -103,6 +103,8 @@ def _parsed(path: Path, kind: Any, data: bytes) -> Any:  # nibabel's annotations
         raise VolumeReadError(
             f"{path.name} has no readable image header: {_first_line(error)}.", EXPORT_AGAIN
         ) from error
+    finally:
+        nibabel_logger.disabled = was_disabled
 
 
 def _first_line(error: Exception) -> str:
