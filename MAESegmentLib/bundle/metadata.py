@@ -53,7 +53,7 @@ def build_metadata(spec: ModelSpec, files: Mapping[str, str]) -> dict[str, Any]:
         "monai_version": _installed("monai"),
         "pytorch_version": _installed("torch"),
         "numpy_version": _installed("numpy"),
-        "required_packages_version": {name: _installed(name) for name in ("maesegment", "nibabel", "einops")},
+        "required_packages_version": {name: _installed(name) for name in ("maesegment", "nibabel")},
         "supported_apps": {},
         "task": "3D segmentation" if spec.kind == "segmentation" else "Self-supervised pretraining",
         "data_type": "nibabel",
