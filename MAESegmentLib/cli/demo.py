@@ -85,13 +85,13 @@ def combine(sides: dict[str, Prediction], labels: tuple[Label, ...]) -> tuple[La
             value = len(combined) + 1
             array[prediction.label_map.array == label.value] = value
             # The right side is drawn darker, so that the sides can be told apart in 3D.
-            colour = label.colour if side == "Left" else tuple(round(0.7 * c) for c in label.colour)
+            red, green, blue = (round(c * (1.0 if side == "Left" else 0.7)) for c in label.colour)
             combined.append(
                 replace(
                     label,
                     value=value,
-                    name=f"{side} {label.name[0].lower()}{label.name[1:]}",
-                    colour=colour,
+                    name=f"{side} hippocampus, {label.name}",
+                    colour=(red, green, blue),
                     terminology=replace(label.terminology, modifier=modifiers[side]),
                 )
             )
@@ -99,24 +99,24 @@ def combine(sides: dict[str, Prediction], labels: tuple[Label, ...]) -> tuple[La
 
 
 def _print_table(sides: dict[str, Prediction], label_map: LabelMap, labels: list[Label], model: str) -> None:
-    import numpy as np
     from rich.console import Console
     from rich.table import Table
 
-    voxel_ml = float(np.prod(label_map.grid.spacing)) / 1000
-    counts = np.bincount(label_map.array.ravel(), minlength=len(labels) + 1)
-    table = Table(title=f"Hippocampi of the MNI152 head, {model}")
-    for column in ("Segment", "Volume (ml)", "Seconds", "Device"):
-        table.add_column(column, justify="left" if column in ("Segment", "Device") else "right")
+    from ..inference.volumetry import volumes_ml
+
+    volumes = volumes_ml(label_map, labels)
+    table = Table(title=f"Hippocampi of the MNI152 head, {model}", title_justify="left")
+    for column, justify in (("Segment", "left"), ("Volume (ml)", "right"), ("Seconds", "right"), ("Device", "left")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
     per_side = len(labels) // len(sides)
     for index, label in enumerate(labels):
         prediction = list(sides.values())[index // per_side]
-        first = index % per_side == 0
+        once = index % per_side == 0
         table.add_row(
             label.name,
-            f"{counts[label.value] * voxel_ml:.2f}",
-            f"{prediction.seconds:.1f}" if first else "",
-            prediction.device if first else "",
+            f"{volumes[label.value]:.2f}",
+            f"{prediction.seconds:.1f}" if once else "",
+            prediction.device if once else "",
         )
     console = Console()
     console.print(table)
