@@ -109,7 +109,7 @@ def _label_table(labels: Sequence[Label], dice: Mapping[str, tuple[float | None,
     for label in labels:
         before, after = dice.get(label.name, (None, None))
         figures = {"Dice before": before, "Dice": after}
-        row = [str(label.value), _swatch(label), escape(_code(label))]
+        row: list[str | Text] = [str(label.value), _swatch(label), escape(_code(label))]
         table.add_row(*row, *("-" if figures[h] is None else f"{figures[h]:.3f}" for h in headings[3:]))
     return table
 
