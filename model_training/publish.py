@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from MAESegmentLib.bundle import Bundle, open_bundle, save_bundle
-from MAESegmentLib.cases.dataset import Case, load_dataset
+from MAESegmentLib.cases.dataset import Case, CaseDataset, load_dataset
 from MAESegmentLib.evaluation.cases import match_labels, translated
 from MAESegmentLib.images import LabelMap, read_label_map, read_volumes
 from MAESegmentLib.inference.predictor import Predictor
+from MAESegmentLib.inference.settings import InferenceSettings
 from MAESegmentLib.labels import Label
 from MAESegmentLib.training.results import png
 from MAESegmentLib.transforms.grid import NetworkGrid
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--evaluation", type=Path, required=True, help="folder that `maesegment evaluate` wrote")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--card", type=Path, required=True, help="Markdown that the figures are appended to")
+    parser.add_argument("--mirroring", action="store_true", help="the model averages over mirrored inputs by default")
     parser.add_argument("--document", type=Path, action="append", default=[], help="further file for docs/")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -50,9 +52,12 @@ def main() -> None:
     documents = {path.name: path.read_bytes() for path in arguments.document}
     documents["curves.png"] = (bundle.path / "docs" / "curves.png").read_bytes()
     documents["evaluation.csv"] = (arguments.evaluation / "metrics.csv").read_bytes()
-    documents["cases.png"] = draw_cases(bundle, load_dataset(arguments.data), shown, scores)
 
-    spec = replace(bundle.spec, metrics={**bundle.spec.metrics, "validation": shipped_metrics(summary)})
+    inference = {**bundle.spec.inference, "mirroring": True} if arguments.mirroring else bundle.spec.inference
+    metrics = {**bundle.spec.metrics, "validation": shipped_metrics(summary)}
+    spec = replace(bundle.spec, inference=inference, metrics=metrics)
+    predictor = Predictor(bundle, InferenceSettings.of_model(inference))
+    documents["cases.png"] = draw_cases(predictor, bundle, load_dataset(arguments.data), shown, scores)
     autoencoder = bundle.load_autoencoder()
     published = save_bundle(
         arguments.out,
@@ -147,11 +152,16 @@ def how_trained(training: Mapping[str, Any]) -> str:
     )
 
 
-def draw_cases(bundle: Bundle, dataset: Any, shown: Sequence[str], scores: Mapping[str, Mapping[str, float]]) -> bytes:
+def draw_cases(
+    predictor: Predictor,
+    bundle: Bundle,
+    dataset: CaseDataset,
+    shown: Sequence[str],
+    scores: Mapping[str, Mapping[str, float]],
+) -> bytes:
     """PNG: a row per case, three planes, contours of reference (white) and prediction (colour)."""
     from matplotlib.figure import Figure
 
-    predictor = Predictor(bundle)
     labels = [Label(value, name) for name, value in dataset.labels.items()]
     values, _ = match_labels(bundle.labels, labels)
     colours = {values[label.value]: np.array(label.colour) / 255 for label in bundle.labels if label.value in values}

@@ -1,11 +1,11 @@
-"""Train a MONAI network on the cases, patches, augmentation, loss and time of an nnFormer run, and evaluate both alike.
+"""Train a MONAI network on the cases, patches, augmentation, loss and steps of an nnFormer run; evaluate both alike.
 
     python -m model_training.train_monai --recipe model_training/recipes/headneck-ct/finetune.toml \
-        --data DATA/headneck_ct --model headneck-ct --network segresnet --seconds 2600 --out runs/headneck-ct/segresnet
+        --data DATA/headneck_ct --model headneck-ct --network segresnet --out runs/headneck-ct/segresnet
 
 The loop, the losses (deep supervision apart), the sampling and the moving average are those of `maesegment finetune`;
-the number of steps is what fits into `--seconds` on this machine, measured before. Writes `metrics.csv` and
-`summary.json` like `maesegment evaluate`, and `run.json`.
+so is the number of steps, or, with `--seconds`, what fits into that time on this machine, measured before. Writes
+`metrics.csv` and `summary.json` like `maesegment evaluate`, and `run.json`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TIMED_STEPS = 12
 def build_network(name: str, channels: int, classes: int) -> nn.Module:
     """Each at its documented default size; both halve a patch three times at least."""
     if name == "segresnet":
-        return SegResNet(spatial_dims=3, in_channels=channels, out_channels=classes, init_filters=16, dropout_prob=None)
+        return SegResNet(spatial_dims=3, in_channels=channels, out_channels=classes, init_filters=8)
     if name == "dynunet":
         strides = [1, 2, 2, 2]
         return DynUNet(3, channels, classes, [3] * 4, strides, strides[1:], filters=[32, 64, 128, 256])
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", required=True, help="bundle whose labels and preprocessing are used")
     parser.add_argument("--network", choices=("segresnet", "dynunet"), default="segresnet")
-    parser.add_argument("--seconds", type=float, required=True, help="training time to fill")
+    parser.add_argument("--seconds", type=float, help="training time to fill (default: the recipe's steps)")
     parser.add_argument("--learning-rate", type=float, help="default: the recipe's")
     parser.add_argument("--split", default="validation", help="cases to evaluate on")
     parser.add_argument("--out", type=Path, required=True)
@@ -108,6 +108,8 @@ def main() -> None:
     record = arguments.out / "run.json"
     if record.exists():  # a resumed run keeps the number of steps it began with
         steps = json.loads(record.read_text())["steps"]
+    elif not arguments.seconds:
+        steps = settings.steps
     else:
         per_step = seconds_per_step(make_task(network, base, dataset, holdout, settings, arguments.out))
         steps = int(arguments.seconds / per_step)
