@@ -119,14 +119,14 @@ def test_an_unknown_model_is_one_clear_error(capsys: pytest.CaptureFixture[str])
 
 def test_verify_finds_the_damaged_one(installed: ModelStore, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "verify"]) == 0
-    assert capsys.readouterr().out.count("intact") == 3
+    assert capsys.readouterr().out.count("intact   tiny-") == 3
     weights = installed.folder_for("tiny-mr", "1.0.0") / "models/model.pt"
     data = bytearray(weights.read_bytes())
     data[len(data) // 2] ^= 1
     weights.write_bytes(data)
     assert main(["models", "verify"]) == 1
     out = capsys.readouterr().out
-    assert out.count("intact") == 2
+    assert out.count("intact   tiny-") == 2
     assert "DAMAGED  tiny-mr 1.0.0" in out
     assert main(["models", "verify", "tiny-mr@1.1.0", str(installed.folder_for("tiny-mae", "1.0.0"))]) == 0
     assert main(["models", "verify", str(weights.parents[1])]) == 1
