@@ -208,6 +208,5 @@ def _unreadable(path: Path, reason: str) -> WeightsError:
         return WeightsError(f"{path.name} is no PyTorch checkpoint, or is damaged.", "Copy or download it again.")
     return WeightsError(
         f"{path.name} holds more than tensors and numbers ({foreign[1]}), so it was not opened.",
-        "If you trust it, extract the weights where it was trained: "
-        "torch.save(torch.load(FILE, weights_only=False)['state_dict'], 'weights.pt').",
+        "Where it was trained, save its weights alone: torch.save(network.state_dict(), 'weights.pt').",
     )
