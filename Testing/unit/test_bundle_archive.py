@@ -185,7 +185,8 @@ def test_what_is_not_exactly_one_model_is_refused(
 
 def test_a_file_that_comes_twice_is_refused(entries: Entries, store: ModelStore, tmp_path: Path) -> None:
     path = write_zip(tmp_path / "bad.zip", entries)
-    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(path, "a") as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "a") as archive:
+        warnings.simplefilter("ignore")
         archive.writestr("tiny-mr/LICENSE", b"another")
     assert_refused(path, store, "twice")
 
