@@ -77,6 +77,18 @@ class OutputError(MAESegmentError):
     code = "output"
 
 
+class WorkerError(MAESegmentError):
+    """The process that runs the network cannot be started, ended unexpectedly or does not answer."""
+
+    code = "worker"
+
+
+class NodeError(MAESegmentError):
+    """A node of the Slicer scene cannot be used as it is (not a scalar volume, non-linear transform, edited, ...)."""
+
+    code = "node"
+
+
 class Cancelled(MAESegmentError):
     """The work was cancelled by the caller; nothing was written."""
 
@@ -84,3 +96,14 @@ class Cancelled(MAESegmentError):
 
     def __init__(self, message: str = "Cancelled.", hint: str = "") -> None:
         super().__init__(message, hint)
+
+
+def from_code(code: str, message: str, hint: str = "") -> MAESegmentError:
+    """The exception that another process described by its `code`; the base class for a code that is not known here."""
+    pending: list[type[MAESegmentError]] = [MAESegmentError]
+    while pending:
+        kind = pending.pop()
+        if kind.code == code:
+            return kind(message, hint)
+        pending.extend(kind.__subclasses__())
+    return MAESegmentError(message, hint)
