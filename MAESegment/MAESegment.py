@@ -1,0 +1,231 @@
+"""The Slicer module MAESegment: what Slicer looks for by name; the rest is in MAESegmentPlugin and MAESegmentLib."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+_OWN = ("MAESegmentPlugin", "MAESegmentLib")
+
+
+def _drop_helpers() -> None:
+    """On Reload, forget the helper code, so that it is executed anew; the worker of the old code ends first."""
+    if "MAESegmentPlugin" not in sys.modules:
+        return
+    old = sys.modules.get("MAESegmentPlugin.session")
+    if old is not None:
+        old.close_shared_session()
+    for name in [name for name in sys.modules if name.split(".")[0] in _OWN]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+def _find_helpers() -> None:
+    """Make both packages importable: in a source tree the library lies beside this folder, which Slicer never scans."""
+    here = Path(__file__).resolve().parent
+    for name, folder in (("MAESegmentPlugin", here), ("MAESegmentLib", here.parent)):
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+            sys.path.append(str(folder))
+            module = importlib.import_module(name)
+        logging.info("MAESegment: %s is %s", name, module.__file__)
+
+
+_drop_helpers()
+_find_helpers()
+
+from MAESegmentPlugin.batch import BatchItem, BatchJob  # noqa: E402
+from MAESegmentPlugin.model_library import ModelLibrary  # noqa: E402
+from MAESegmentPlugin.processing import Request, SegmentationJob  # noqa: E402
+from MAESegmentPlugin.qt_transport import call_aside, event_clock  # noqa: E402
+from MAESegmentPlugin.session import Session, close_shared_session, shared_session  # noqa: E402
+
+
+class MAESegment(ScriptedLoadableModule):
+    """What the module is; nothing is imported, started or installed for it here."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = "MAESegment"
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.dependencies = ["Segmentations", "Volumes", "Terminologies"]
+        parent.contributors = ["The MAESegment authors"]
+        parent.helpText = _(
+            "Segments a scan with an nnFormer that was pretrained as a masked autoencoder, and that learns from a few "
+            "corrected cases. Choose a volume and a model, press Segment."
+        )
+        parent.acknowledgementText = _("The method is described in arXiv 2604.22854.")
+
+
+class MAESegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Connects the panel to Slicer's life cycle."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self.panel = None
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        from MAESegmentPlugin.panel import Panel
+
+        self.logic = MAESegmentLogic()
+        ui = slicer.util.loadUI(self.resourcePath("UI/MAESegment.ui"))
+        self.layout.addWidget(ui)
+        ui.setMRMLScene(slicer.mrmlScene)
+        self.panel = Panel(self, ui, self.logic)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+        self.panel.set_parameter_node(self.logic.getParameterNode())
+
+    def enter(self):
+        self.panel.set_parameter_node(self.logic.getParameterNode())
+        self.panel.enter()
+
+    def exit(self):
+        self.panel.exit()
+
+    def cleanup(self):
+        """The module is unloaded or reloaded, or Slicer ends: no process and no observer is left behind."""
+        self.removeObservers()
+        if self.panel is not None:
+            self.panel.cleanup()
+        close_shared_session()
+
+    def onSceneStartClose(self, _caller, _event):
+        self.panel.set_parameter_node(None)
+        self.panel.scene_start_close()
+
+    def onSceneEndClose(self, _caller, _event):
+        self.panel.scene_end_close()
+        self.panel.set_parameter_node(self.logic.getParameterNode())
+
+    def onSceneEndImport(self, _caller, _event):
+        self.panel.set_parameter_node(self.logic.getParameterNode())
+
+
+class MAESegmentLogic(ScriptedLoadableModuleLogic):
+    """Segmentation from a script or the console: `slicer.util.getModuleLogic("MAESegment").process(volumeNode)`.
+
+    Never opens a dialog; what goes wrong is an exception of `MAESegmentLib.errors`.
+    """
+
+    def __init__(self, parent=None, *, session: Session | None = None, library: ModelLibrary | None = None):
+        ScriptedLoadableModuleLogic.__init__(self, parent)
+        self._session = session
+        self._library = library or ModelLibrary()
+
+    @property
+    def session(self) -> Session:
+        """The worker and its settings; shared by all logics of this Slicer unless one was given."""
+        return self._session or shared_session()
+
+    def getParameterNode(self):
+        """What the panel shows and the scene keeps."""
+        from MAESegmentPlugin.parameters import MAESegmentParameterNode
+
+        return MAESegmentParameterNode(ScriptedLoadableModuleLogic.getParameterNode(self))
+
+    def models(self):
+        """The models that segment, by name and version."""
+        return self._library.models()
+
+    def problems(self):
+        """(folder, error) of what lies among the models but cannot be used."""
+        return self._library.problems()
+
+    def defaultModel(self):
+        """What `process` uses unless a model is given; None if there is none."""
+        return self._library.default()
+
+    def importModel(self, zipPath: str):
+        """Verify and add a model; Slicer stays alive meanwhile."""
+        return call_aside(lambda: self._library.add(zipPath))
+
+    def process(
+        self,
+        volumeNode,
+        model=None,
+        device: str = "auto",
+        wait: bool = True,
+        callback: Callable[[SegmentationJob], None] | None = None,
+        *,
+        outputSegmentation=None,
+        roi=None,
+        precision: str = "auto",
+        overlap: float | None = None,
+        mirroring: bool | tuple[int, ...] | None = None,
+        allowCpu: bool = True,
+        checkFamiliarity: bool = True,
+        overwrite: bool = False,
+    ):
+        """Segment a volume node (or a list: one node a channel) into a segmentation node.
+
+        `model` is a name, name@version, a folder or a bundle. With `wait` the node is returned and Slicer stays alive
+        meanwhile; with `wait=False` or a `callback` (called with the job after every change) a job is returned.
+        `roi` is an ROI node or (R0, R1, A0, A1, S0, S1) in mm. An `outputSegmentation` that a person edited is
+        replaced only with `overwrite`.
+        """
+        nodes = tuple(volumeNode) if isinstance(volumeNode, Sequence) else (volumeNode,)
+        request = Request(
+            nodes=nodes,
+            bundle=self._library.find(model),
+            output=outputSegmentation,
+            roi=roi,
+            device=device,
+            precision=precision,
+            overlap=overlap,
+            mirroring=mirroring,
+            allow_cpu=allowCpu,
+            check_familiarity=checkFamiliarity,
+            overwrite=overwrite,
+        )
+        job = SegmentationJob(self.session, request, callback)
+        return job.result() if wait and callback is None else job
+
+    def processBatch(self, volumeNodes, model=None, device: str = "auto", wait: bool = True, callback=None, **options):
+        """Segment several volumes one after the other; `options` as in `process`. Returns a `BatchJob`: its `rows`
+        say what became of each, and one that fails does not stop the rest."""
+        bundle = self._library.find(model)
+
+        def item(node) -> BatchItem:
+            first = node[0] if isinstance(node, Sequence) else node
+            start = lambda: self.process(node, bundle, device, wait=False, **options)  # noqa: E731
+            return BatchItem(first.GetName(), start)
+
+        batch = BatchJob([item(node) for node in volumeNodes], event_clock(), callback)
+        if wait and callback is None:
+            batch.result()
+        return batch
+
+
+class MAESegmentTest(ScriptedLoadableModuleTest):
+    """The self test: a real child process segments synthetic volumes, and voxels are compared in world space."""
+
+    def runTest(self, **_kwargs):
+        from MAESegmentPlugin.self_test import run
+
+        report = run(os.environ.get("MAESEGMENT_SELF_TEST", ""))
+        if report.failures:
+            raise AssertionError(report.text)
