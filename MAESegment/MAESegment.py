@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -135,11 +134,28 @@ class MAESegmentLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self, parent)
         self._session = session
         self._library = library or ModelLibrary()
+        self._dependencies = None
 
     @property
     def session(self) -> Session:
         """The worker and its settings; shared by all logics of this Slicer unless one was given."""
         return self._session or shared_session()
+
+    @property
+    def dependencies(self):
+        """Says what the Python for the network lacks: `check(callback)` or, waiting, `check_now()`."""
+        if self._dependencies is None:
+            from MAESegmentPlugin.dependencies import Dependencies
+
+            self._dependencies = Dependencies(self.session)
+        return self._dependencies
+
+    def diagnostics(self, report=None, error: BaseException | None = None) -> str:
+        """Versions, devices, models and the end of the log, to be sent to whoever helps; nothing about a patient."""
+        from MAESegmentPlugin.diagnostics import diagnostics_text
+
+        models, problems = self.models(), self.problems()
+        return diagnostics_text(self.session, models=models, problems=problems, report=report, error=error)
 
     def getParameterNode(self):
         """What the panel shows and the scene keeps."""
@@ -226,6 +242,6 @@ class MAESegmentTest(ScriptedLoadableModuleTest):
     def runTest(self, **_kwargs):
         from MAESegmentPlugin.self_test import run
 
-        report = run(os.environ.get("MAESEGMENT_SELF_TEST", ""))
+        report = run(MAESegmentLogic)
         if report.failures:
             raise AssertionError(report.text)

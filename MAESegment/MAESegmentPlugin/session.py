@@ -19,7 +19,7 @@ from MAESegmentLib.jobs.job_folder import remove_stale
 from MAESegmentLib.jobs.transport import Launch, Transport
 
 from .log_buffer import LogBuffer
-from .qt_transport import QProcessTransport
+from .qt_transport import QProcessTransport, event_clock
 
 PYTHON_SETTING = "MAESegment/Python"
 FOLDER_SETTING = "MAESegment/WorkingFolder"
@@ -94,6 +94,14 @@ class Session:
     def shutdown(self) -> None:
         """End the worker and cancel its jobs; the next request starts a new one."""
         self.client.shutdown()
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
+        """In a later turn of the event loop; the answer makes it forgotten."""
+        return event_clock().call_later(seconds, callback)
+
+    def pump(self, seconds: float) -> None:
+        """Let events happen for at most this long; for callers that wait."""
+        event_clock().pump(seconds)
 
     def environment(self) -> dict[str, str]:
         """Environment of processes that the session starts."""

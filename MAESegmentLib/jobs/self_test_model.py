@@ -1,8 +1,8 @@
 """A body known in closed form and a model that finds it, trained in seconds: what the test inside Slicer runs on.
 
 `python -m MAESegmentLib.jobs.self_test_model FOLDER` makes the model; only this needs torch.
-`python -m MAESegmentLib.jobs.self_test_model FOLDER IN OUT` also labels the image file IN with it, the way the command
-line does, so that the module's result can be compared with one that never came near a scene.
+`python -m MAESegmentLib.jobs.self_test_model FOLDER IN OUT` also labels the image file IN with it, as the
+command line does, so that the module's result can be compared with one that never came near a scene.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ def make_model(folder: Path) -> Bundle:
 
 
 def label_file(bundle: Bundle, image: Path, output: Path) -> None:
-    """What the command line would write for `image`."""
-    from ..images import read_volume, write_label_map
+    """Segment the file `image` as the command line does; `output` is .npz with labels (I, J, K) and ijk_to_ras."""
+    from ..images import read_volume
     from ..inference import Predictor
 
-    prediction = Predictor(bundle).predict(read_volume(image))
-    write_label_map(output, prediction.label_map, bundle.labels)
+    label_map = Predictor(bundle).predict(read_volume(image)).label_map
+    np.savez(output, labels=label_map.array, ijk_to_ras=label_map.ijk_to_ras)
 
 
 def _spec() -> ModelSpec:

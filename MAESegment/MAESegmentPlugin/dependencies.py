@@ -1,0 +1,159 @@
+"""What the Python that runs the network lacks, found out in that Python and said in one sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from MAESegmentLib.errors import WorkerError
+from MAESegmentLib.jobs.interpreter import Interpreter, module_launch
+
+from .child_process import ChildProcess, ChildResult
+from .session import Session, application_folder
+
+_MODULE = "MAESegmentLib.jobs.environment"
+
+
+@dataclass(frozen=True)
+class PackageProblem:
+    """One package that does not do: `kind` is "missing", "old" or "damaged"."""
+
+    name: str
+    kind: str
+    message: str
+    requirement: str
+    size_mb: float = 0.0
+    is_torch: bool = False
+
+
+@dataclass(frozen=True)
+class DependencyReport:
+    """`failure` is set when the interpreter could not even be asked."""
+
+    python: str
+    origin: str = ""
+    version: str = ""
+    problems: tuple[PackageProblem, ...] = ()
+    packages: Mapping[str, str] | None = None
+    is_foreign: bool = False
+    failure: WorkerError | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self.failure is None and not self.problems
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the packages to install or repair."""
+        return tuple(problem.name for problem in self.problems)
+
+    @property
+    def download_mb(self) -> float:
+        return sum(problem.size_mb for problem in self.problems)
+
+    @property
+    def can_install(self) -> bool:
+        """Whether the button may do it: a person's own Python is not touched."""
+        return self.failure is None and bool(self.problems) and not self.is_foreign
+
+    @property
+    def command(self) -> str:
+        """What a person types in a terminal for their own Python."""
+        wanted = " ".join(f'"{problem.requirement}"' for problem in self.problems)
+        return f'"{self.python}" -m pip install {wanted}' if wanted else ""
+
+    @property
+    def sentence(self) -> str:
+        """For the first-run bar."""
+        if self.failure is not None:
+            return self.failure.message
+        if not self.problems:
+            return _("Ready: Python {version} with all packages.").format(version=self.version)
+        names = ", ".join(self.missing)
+        if self.is_foreign:
+            return _("{python} lacks {names}.").format(python=self.python, names=names)
+        if any(problem.kind != "missing" for problem in self.problems):
+            text = _("Some packages that run the network need repair or are missing: {names} (about {size}).")
+        else:
+            text = _("To run the network, Slicer needs {names} (download: about {size}).")
+        return text.format(names=names, size=size_text(self.download_mb))
+
+
+class Dependencies:
+    """Asks the session's interpreter; a check takes a second or two and never blocks."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._child: ChildProcess | None = None
+
+    def check(self, callback: Callable[[DependencyReport], None]) -> None:
+        """`callback(report)` from the event loop; a check under way is given up for this one."""
+        if self._child is not None:
+            child, self._child = self._child, None
+            child.stop()
+        try:
+            interpreter = self._session.interpreter()
+        except WorkerError as error:
+            report = DependencyReport(self._session.chosen_python, failure=error)
+            self._session.call_later(0, lambda: callback(report))
+            return
+
+        def done(result: ChildResult) -> None:
+            if result.reason != "stopped":
+                self._child = None
+                callback(report_of(interpreter, result))
+
+        launch = module_launch(interpreter, self._session.environment(), _MODULE)
+        self._child = ChildProcess(self._session.transport_factory(), launch, done)
+
+    def check_now(self) -> DependencyReport:
+        """The report, waited for while Slicer stays alive; for scripts."""
+        reports: list[DependencyReport] = []
+        self.check(reports.append)
+        while not reports:
+            self._session.pump(0.05)
+        return reports[0]
+
+
+def report_of(interpreter: Interpreter, result: ChildResult) -> DependencyReport:
+    """What the child said, or what is wrong if it said nothing of use."""
+    path = str(interpreter.path)
+    foreign = is_foreign(interpreter)
+    try:
+        said = json.loads(result.output.strip().splitlines()[-1])
+        problems = tuple(_problem(entry) for entry in said["problems"])
+        return DependencyReport(
+            path, interpreter.origin, str(said["version"]), problems, dict(said["packages"]), foreign
+        )
+    except (ValueError, IndexError, KeyError, TypeError):
+        failure = WorkerError(
+            _("{python} cannot be used: {reason}").format(python=path, reason=result.last_words),
+            _("Choose another Python under Advanced, or leave it empty to use Slicer's own."),
+        )
+        return DependencyReport(path, interpreter.origin, is_foreign=foreign, failure=failure)
+
+
+def is_foreign(interpreter: Interpreter) -> bool:
+    """Whether this is not Slicer's own PythonSlicer, so that Slicer's installer does not reach it."""
+    path = Path(interpreter.path)
+    return not (path.stem == "PythonSlicer" and path.parent.resolve() == application_folder().resolve())
+
+
+def size_text(megabytes: float) -> str:
+    return f"{megabytes / 1024:.1f} GB" if megabytes >= 1000 else f"{max(round(megabytes, -1), 10):.0f} MB"
+
+
+def _problem(entry: Mapping[str, Any]) -> PackageProblem:
+    return PackageProblem(
+        name=str(entry["name"]),
+        kind=str(entry["kind"]),
+        message=str(entry["message"]),
+        requirement=str(entry["requirement"]),
+        size_mb=float(entry.get("size_mb", 0.0)),
+        is_torch=bool(entry.get("torch", False)),
+    )

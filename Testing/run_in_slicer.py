@@ -1,0 +1,55 @@
+"""Runs the module's self test inside a real Slicer:
+
+    Slicer --testing --no-main-window --python-script Testing/run_in_slicer.py
+
+Exit code 0: all passed. 1: something failed. 2: what ran passed, but the network could not be run because the Python
+for it lacks packages; the output says which. MAESEGMENT_PYTHON names another Python. The module is loaded from this
+source tree unless it is there already (`--additional-module-paths`, or the installed extension).
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+
+import qt
+import slicer
+
+MODULE = "MAESegment"
+
+
+def load_module() -> None:
+    """Make Slicer know the module, if it does not."""
+    factory = slicer.app.moduleManager().factoryManager()
+    if factory.isInstantiated(MODULE):
+        return
+    # Slicer sets __file__ for scripts, older versions only argv.
+    script = Path(globals().get("__file__") or sys.argv[0]).resolve()
+    path = script.parents[1] / MODULE / f"{MODULE}.py"
+    print(f"Loading {path}", flush=True)
+    factory.registerModule(qt.QFileInfo(str(path)))
+    if not factory.isRegistered(MODULE):
+        raise RuntimeError(f"Slicer does not take {path} for a module")
+    if not factory.loadModules([MODULE]):
+        raise RuntimeError(f"Slicer could not load {path}; the reason is printed above")
+
+
+def main() -> int:
+    load_module()
+    from MAESegmentPlugin import self_test
+
+    import MAESegment
+
+    print(f"MAESegment is {MAESegment.__file__}", flush=True)
+    return self_test.run(MAESegment.MAESegmentLogic, with_reload=True).exit_code
+
+
+# Not only if run as __main__: a script that did nothing would end with exit code 0.
+try:
+    code = main()
+except Exception:
+    traceback.print_exc()
+    code = 1
+print(f"MAESegment self test: exit code {code}", flush=True)
+slicer.util.exit(code)
