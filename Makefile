@@ -1,12 +1,15 @@
 # make run    segment both hippocampi of a sample head with the shipped model (results in output/)
 # make test   every test            ARGS="-k geometry" chooses
 # make lint   ruff and mypy
-# Each makes .venv on first use; it is made again only when pyproject.toml or constraints.txt change.
+# Each makes .venv on first use; it is brought up to date only when pyproject.toml or constraints.txt change.
+# `test` and `lint` add what only they need: Slicer's MRML classes, Qt, CMake, and a few system libraries (as root).
 # PYTHON=/path/to/python3 chooses the interpreter (3.10 or newer).
 
 VENV := .venv
 READY := $(VENV)/.ready
+TEST_READY := $(VENV)/.ready-test
 BIN := $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 ARGS ?=
 PYTHON ?=
 
@@ -20,15 +23,15 @@ help:
 run: $(READY)
 	$(BIN)/maesegment demo $(ARGS)
 
-test: $(READY)
+test: $(TEST_READY)
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(READY)
+lint: $(TEST_READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(READY)
+format: $(TEST_READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -61,5 +64,10 @@ $(READY): pyproject.toml constraints.txt
 	  echo "Making $(VENV) with $$("$$python" --version); the first time takes some minutes."; \
 	  "$$python" -m venv --clear $(VENV); \
 	fi
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[train,demo,dev]"
+	$(PIP_INSTALL) -e ".[train,demo]"
+	@touch $@
+
+$(TEST_READY): $(READY) Testing/system_packages.sh
+	$(PIP_INSTALL) -e ".[train,demo,slicer,dev]"
+	bash Testing/system_packages.sh $(BIN)/python
 	@touch $@

@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from MAESegmentLib.cli.main import COMMANDS, main, report_failure
 
@@ -116,6 +118,24 @@ def test_every_pin_satisfies_its_floor_and_every_dependency_is_pinned():
         name, floor = requirement.split(">=")
         assert name.lower() in pins, f"{name} is not in constraints.txt"
         assert all(_numbers(pin) >= _numbers(floor) for pin in pins[name.lower()]), requirement
+
+
+def test_every_package_that_make_installs_is_pinned_with_all_that_it_brings():
+    pins = {line.partition("==")[0] for line in (REPOSITORY / "constraints.txt").read_text().splitlines()}
+    needed, waiting = set(), [Requirement("maesegment[train,demo,slicer,dev]")]
+    while waiting:
+        requirement = waiting.pop()
+        for text in metadata.requires(requirement.name) or []:
+            found = Requirement(text)
+            wanted = any(
+                found.marker is None or found.marker.evaluate({"extra": extra}) for extra in {"", *requirement.extras}
+            )
+            key = (canonicalize_name(found.name), frozenset(found.extras))
+            # What torch brings for the GPU follows from torch's version and differs between its builds.
+            if wanted and key not in needed and not key[0].startswith(("nvidia-", "cuda-", "triton")):
+                needed.add(key)
+                waiting.append(found)
+    assert {name for name, _ in needed} - pins - {"maesegment"} == set()
 
 
 def _numbers(version: str) -> tuple[int, ...]:
