@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +142,8 @@ def report_of(interpreter: Interpreter, result: ChildResult) -> DependencyReport
 def is_foreign(interpreter: Interpreter) -> bool:
     """Whether this is not Slicer's own PythonSlicer, so that Slicer's installer does not reach it."""
     path = Path(interpreter.path)
-    return not (path.stem == "PythonSlicer" and path.parent.resolve() == application_folder().resolve())
+    beside = path.parent.resolve() == application_folder().resolve()
+    return path.stem != "PythonSlicer" or not (beside or str(path) == sys.executable)
 
 
 def size_text(megabytes: float) -> str:

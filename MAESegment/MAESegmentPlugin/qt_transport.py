@@ -122,21 +122,13 @@ class QProcessTransport:
         if pid is not None:
             kill_tree(pid)
         if self._process is not None and self._process.state() != _NOT_RUNNING:
-            own = int(self._process.processId())
-            if own and own != pid and os.name == "nt":
-                kill_tree(own)
-            self._process.kill()
+            kill_tree(int(self._process.processId()))
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
         return self._clock.call_later(seconds, callback)
 
     def pump(self, seconds: float) -> None:
         wait_for_events(seconds, lambda: (self._reports, self._clock.calls))
-
-    def wait_until_gone(self, seconds: float) -> bool:
-        """Block until the process has ended; only for the end of the application, which has no event loop any more."""
-        process = self._process
-        return process is None or process.state() == _NOT_RUNNING or bool(process.waitForFinished(int(seconds * 1000)))
 
     def _read_output(self) -> None:
         data = self._process.readAllStandardOutput().data() if self._process is not None else b""

@@ -1,0 +1,151 @@
+"""What the Python for the network lacks is found in that Python, and said so that a person knows what to do."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+
+@pytest.fixture
+def dependencies(plugin):
+    return plugin("dependencies")
+
+
+@pytest.fixture
+def child(plugin):
+    return plugin("child_process")
+
+
+def _interpreter(path: str = "/usr/bin/python3", origin: str = "chosen in the settings"):
+    return importlib.import_module("MAESegmentLib.jobs.interpreter").Interpreter(Path(path), origin)
+
+
+def _answer(*problems: dict) -> str:
+    return json.dumps({"python": "x", "version": "3.12.1", "problems": list(problems), "packages": {"numpy": "2.0"}})
+
+
+def _problem(name: str, kind: str = "missing", **more) -> dict:
+    return {"name": name, "kind": kind, "message": f"{name} is {kind}.", "requirement": f"{name}>=1", **more}
+
+
+def test_complete_python_is_ready(dependencies, child):
+    report = dependencies.report_of(_interpreter(), child.ChildResult(0, _answer(), ""))
+    assert report.ready
+    assert not report.can_install
+    assert "3.12.1" in report.sentence
+
+
+def test_warnings_before_the_answer_do_not_hide_it(dependencies, child):
+    output = "some package says hello\n" + _answer(_problem("monai"))
+    report = dependencies.report_of(_interpreter(), child.ChildResult(0, output, ""))
+    assert report.missing == ("monai",)
+
+
+def test_sentence_names_packages_and_size(dependencies, child):
+    answer = _answer(_problem("torch", size_mb=2100, torch=True), _problem("monai", size_mb=3))
+    report = dependencies.report_of(_interpreter(), child.ChildResult(0, answer, ""))
+    assert "torch, monai" in report.sentence or report.is_foreign
+    assert dependencies.size_text(report.download_mb) == "2.1 GB"
+
+
+def test_a_persons_own_python_is_never_installed_into(dependencies, child):
+    report = dependencies.report_of(_interpreter(), child.ChildResult(0, _answer(_problem("monai")), ""))
+    assert report.is_foreign
+    assert not report.can_install
+    assert report.command == '"/usr/bin/python3" -m pip install "monai>=1"'
+
+
+def test_slicers_own_python_may_be_installed_into(dependencies, child, plugin):
+    own = plugin("session").application_folder() / "PythonSlicer"
+    report = dependencies.report_of(_interpreter(str(own)), child.ChildResult(0, _answer(_problem("monai")), ""))
+    assert not report.is_foreign
+    assert report.can_install
+
+
+def test_damaged_package_is_called_repair(dependencies, child, plugin):
+    own = plugin("session").application_folder() / "PythonSlicer"
+    answer = _answer(_problem("torch", "damaged", torch=True))
+    report = dependencies.report_of(_interpreter(str(own)), child.ChildResult(0, answer, ""))
+    assert "repair" in report.sentence
+
+
+@pytest.mark.parametrize("output", ["", "Segmentation fault", "[1, 2]", '{"problems": 3}'])
+def test_a_python_that_answers_nonsense_is_said_to_be_unusable(dependencies, child, output):
+    result = child.ChildResult(1, output, "Traceback\nImportError: libfoo.so.3 is missing\n")
+    report = dependencies.report_of(_interpreter(), result)
+    assert not report.ready
+    assert not report.can_install
+    assert "libfoo.so.3" in report.sentence
+
+
+def test_check_asks_the_chosen_interpreter(dependencies, session, process_events_until):
+    session.set_python(sys.executable)
+    reports = []
+    dependencies.Dependencies(session).check(reports.append)
+    process_events_until(lambda: reports, 60.0)
+    assert reports[0].python == sys.executable
+    assert reports[0].ready, reports[0].sentence
+
+
+def test_check_of_a_python_that_does_not_exist_is_one_sentence(dependencies, session, tmp_path):
+    session.set_python(str(tmp_path / "no-python"))
+    report = dependencies.Dependencies(session).check_now()
+    assert not report.ready
+    assert "no-python" in report.sentence
+
+
+def test_check_of_a_program_that_is_no_python_is_one_sentence(dependencies, session):
+    session.set_python("/bin/false")
+    report = dependencies.Dependencies(session).check_now()
+    assert report.sentence.startswith("/bin/false")
+
+
+def test_a_newer_check_replaces_the_one_under_way(dependencies, session, process_events_until):
+    session.set_python(sys.executable)
+    first, second = [], []
+    checks = dependencies.Dependencies(session)
+    checks.check(first.append)
+    checks.check(second.append)
+    process_events_until(lambda: second, 60.0)
+    assert first == []
+
+
+def test_small_downloads_are_rounded_not_zero(dependencies):
+    assert dependencies.size_text(0.4) == "10 MB"
+    assert dependencies.size_text(238) == "240 MB"
+
+
+def test_child_that_hangs_is_killed_and_said_so(child, plugin, launch_python):
+    results = []
+    running = child.ChildProcess(
+        plugin("qt_transport").QProcessTransport(),
+        launch_python("import time; time.sleep(60)"),
+        results.append,
+        timeout_s=0.5,
+    )
+    assert running.wait().reason == "no answer within 0.5 s"
+    assert len(results) == 1
+
+
+def test_child_reports_lines_as_they_come(child, plugin, launch_python):
+    lines = []
+    running = child.ChildProcess(
+        plugin("qt_transport").QProcessTransport(),
+        launch_python("print('one'); print('two')"),
+        lambda _result: None,
+        line=lines.append,
+    )
+    assert running.wait().code == 0
+    assert lines == ["one", "two"]
+
+
+def test_child_that_cannot_be_started_ends_with_the_reason(child, plugin):
+    launch = SimpleNamespace(program="/nowhere/python", arguments=(), environment={})
+    result = child.ChildProcess(plugin("qt_transport").QProcessTransport(), launch, lambda _result: None).wait()
+    assert result.code is None
+    assert "cannot be started" in result.reason
