@@ -1,0 +1,21 @@
+# The description that the extension server and the Extensions Manager show; Slicer hands the texts on unquoted, so a
+# semicolon would tear them apart.
+set(description "")
+foreach(field HOMEPAGE CONTRIBUTORS DESCRIPTION ICONURL SCREENSHOTURLS DEPENDS)
+  if("${EXTENSION_${field}}" STREQUAL "")
+    message(FATAL_ERROR "EXTENSION_${field} is not set")
+  endif()
+  if("${EXTENSION_${field}}" MATCHES "[;\n]")
+    message(FATAL_ERROR "EXTENSION_${field} holds a semicolon or a line break")
+  endif()
+  string(TOLOWER "${field}" name)
+  string(APPEND description "${name} ${EXTENSION_${field}}\n")
+endforeach()
+foreach(field README LICENSE)
+  if(NOT EXISTS "${EXTENSION_${field}_FILE}")
+    message(FATAL_ERROR "EXTENSION_${field}_FILE: there is no '${EXTENSION_${field}_FILE}'")
+  endif()
+endforeach()
+file(WRITE "${CMAKE_BINARY_DIR}/${PROJECT_NAME}.s4ext" "${description}")
+install(FILES "${CMAKE_BINARY_DIR}/${PROJECT_NAME}.s4ext" DESTINATION "${Slicer_INSTALL_ROOT}${Slicer_SHARE_DIR}"
+  COMPONENT RuntimeLibraries)
