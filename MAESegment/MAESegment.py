@@ -55,6 +55,7 @@ from MAESegmentPlugin.batch import BatchItem, BatchJob  # noqa: E402
 from MAESegmentPlugin.model_library import ModelLibrary  # noqa: E402
 from MAESegmentPlugin.processing import Request, SegmentationJob  # noqa: E402
 from MAESegmentPlugin.qt_transport import call_aside, event_clock  # noqa: E402
+from MAESegmentPlugin.sample_data import register as register_sample_data  # noqa: E402
 from MAESegmentPlugin.session import Session, close_shared_session, shared_session  # noqa: E402
 
 
@@ -72,6 +73,8 @@ class MAESegment(ScriptedLoadableModule):
             "corrected cases. Choose a volume and a model, press Segment."
         )
         parent.acknowledgementText = _("The method is described in arXiv 2604.22854.")
+        if not slicer.app.connect("startupCompleted()", register_sample_data):
+            logging.warning("MAESegment: its entries are missing from Sample Data")
 
 
 class MAESegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
