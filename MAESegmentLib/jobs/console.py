@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ..bundle import Bundle, ModelStore
 from ..errors import ConfigurationError, MAESegmentError
@@ -55,7 +52,7 @@ class SegmentedVolume:
 
 
 class ConsoleJob:
-    """A segmentation that is being made. It goes on while something of it is asked, e.g. `is_finished` or `result()`."""
+    """A segmentation that is being made. What it says is up to date whenever it is asked; nothing comes by itself."""
 
     def __init__(self, console: Console, job: Job[SegmentedVolume]) -> None:
         self._console = console
@@ -129,7 +126,7 @@ class Console:
     def __enter__(self) -> Console:
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None):
+    def __exit__(self, _kind: object, _error: object, _trace: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -209,7 +206,7 @@ def _chosen(
     check_familiarity: bool,
 ) -> dict[str, Any]:
     """What differs from the model's own settings; refuses what cannot work before anything is started."""
-    values = {
+    values: dict[str, Any] = {
         "device": device,
         "precision": None if precision == "auto" else precision,
         "overlap": overlap,
@@ -235,7 +232,7 @@ def _check_channels(volume: Volume, bundle: Bundle) -> None:
     wanted = bundle.metadata["maesegment"]["channels"]
     if len(volume.array) != len(wanted):
         raise ConfigurationError(
-            f"Model {bundle.name} needs {len(wanted)} channels ({', '.join(wanted)}); the scan has {len(volume.array)}.",
+            f"Model {bundle.name} needs {len(wanted)} channels ({', '.join(wanted)}), the scan has {len(volume.array)}.",
             "Give one file for each, in this order.",
         )
 
@@ -250,11 +247,11 @@ def _bounds(roi: Sequence[float] | Roi | None) -> tuple[float, ...] | None:
 
 def _result(
     data: Mapping[str, Any], folder: JobFolder, volume: Volume, bundle: Bundle, out: str | os.PathLike[str] | None
-) -> Iterator[float]:
+) -> Generator[float, None, SegmentedVolume]:
     block, origin = folder.read_labels(data["labels"])
     labels = full_label_array(block, origin, volume.grid.shape)
     result = SegmentedVolume(
-        label_map=LabelMap(np.ascontiguousarray(labels).T, volume.ijk_to_ras),
+        label_map=LabelMap(labels.T, volume.ijk_to_ras),
         labels=bundle.labels,
         volumes_ml={int(value): float(ml) for value, ml in data.get("volumes_ml", {}).items()},
         seconds=float(data.get("seconds", 0.0)),
