@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 #: Raised when a message changes its meaning; worker and client of different numbers refuse each other.
@@ -185,7 +185,7 @@ def decode(line: bytes, kinds: Mapping[str, type[Message]]) -> Message:
     kind = kinds.get(str(data.get("type")))
     if kind is None:
         raise ValueError(f"unknown message type {str(data.get('type'))[:80]!r}")
-    known = {name: data[name] for name in kind.__dataclass_fields__ if name in data}
+    known = {one.name: data[one.name] for one in fields(kind) if one.name in data}
     try:
         return kind(**known)
     except TypeError as error:
