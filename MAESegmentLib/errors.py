@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class MAESegmentError(Exception):
-    """Base of every expected failure. `code` is the stable machine-readable name used in logs and protocols."""
+    """Base of every expected failure. `code` is the stable machine-readable name used in logs and protocols.
+
+    `details` are figures for an offer to the person, e.g. {"cpu_seconds": 240}.
+    """
 
     code = "error"
 
@@ -12,6 +18,7 @@ class MAESegmentError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.details: Mapping[str, Any] = {}
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message

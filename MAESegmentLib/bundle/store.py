@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,11 +49,14 @@ class ModelStore:
         """Every model that opens, sorted by name and version."""
         return self.scan()[0]
 
-    def find(self, what: str | os.PathLike[str], *, kind: str | None = None) -> Bundle:
-        """The verified bundle called `what`: a name, a unique prefix of one, `name@version`, or a folder."""
+    def find(self, what: str | os.PathLike[str], *, kind: str | None = None, verify: bool = True) -> Bundle:
+        """The bundle called `what`: a name, a unique prefix of one, `name@version`, or a folder.
+
+        Every file is hashed unless `verify` is False, for callers that leave it to the process that loads it.
+        """
         text = os.fspath(what)
         if not isinstance(what, str) or _looks_like_path(text):
-            return open_bundle(text)
+            return open_bundle(text, verify=verify)
         known, problems = self.scan()
         if kind is not None:
             known = [bundle for bundle in known if bundle.kind == kind]
@@ -61,7 +65,7 @@ class ModelStore:
         matches = [name] if name in names else [candidate for candidate in names if name and candidate.startswith(name)]
         if not matches:
             if (Path(text) / METADATA).is_file():
-                return open_bundle(text)
+                return open_bundle(text, verify=verify)
             damaged = [error for folder, error in problems if name and name in folder.parts[-2:]]
             if damaged:
                 raise damaged[0]
@@ -71,7 +75,7 @@ class ModelStore:
         versions = [bundle for bundle in known if bundle.name == matches[0]]
         if version:
             versions = self._at_version(versions, version)
-        return open_bundle(versions[-1].path)
+        return open_bundle(versions[-1].path, verify=verify)
 
     def children(self, bundle: Bundle) -> Bundles:
         """Versions trained directly from `bundle`."""
@@ -121,9 +125,26 @@ def default_user_folder() -> Path:
     chosen = os.environ.get("MAESEGMENT_MODELS")
     if chosen:
         return Path(chosen).expanduser()
-    import platformdirs
+    return user_data_folder() / "models"
 
-    return platformdirs.user_data_path("maesegment", appauthor=False) / "models"
+
+def user_data_folder() -> Path:
+    """What platformdirs calls the user's data folder; without platformdirs, which Slicer's process may not have."""
+    try:
+        import platformdirs
+    except ImportError:
+        return _user_data_folder()
+    return platformdirs.user_data_path("maesegment", appauthor=False)
+
+
+def _user_data_folder() -> Path:
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = os.environ.get("XDG_DATA_HOME", "").strip() or Path.home() / ".local" / "share"
+    return Path(base) / "maesegment"
 
 
 def default_shipped_folder() -> Path:

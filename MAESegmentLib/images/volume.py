@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from ..errors import GeometryError
@@ -29,7 +28,9 @@ class Grid:
     @property
     def axis_codes(self) -> str:
         """Nearest anatomical direction of each axis, e.g. "RAS" or "LPS"."""
-        return "".join(nib.orientations.aff2axcodes(self.ijk_to_ras))
+        import nibabel.orientations as orientations
+
+        return "".join(orientations.aff2axcodes(self.ijk_to_ras))
 
     @property
     def is_singular(self) -> bool:
@@ -113,10 +114,12 @@ class LabelMap:
 
         Segmentation files often hold only the part around the segments (DICOM SEG, cropped `.seg.nrrd`).
         """
+        import nibabel.orientations as orientations
+
         mapping = np.linalg.inv(grid.ijk_to_ras) @ self.ijk_to_ras
-        orientation = nib.orientations.io_orientation(mapping)
-        array = nib.orientations.apply_orientation(self.array, orientation)
-        mapping = mapping @ nib.orientations.inv_ornt_aff(orientation, self.array.shape)
+        orientation = orientations.io_orientation(mapping)
+        array = orientations.apply_orientation(self.array, orientation)
+        mapping = mapping @ orientations.inv_ornt_aff(orientation, self.array.shape)
         offset = np.rint(mapping[:3, 3]).astype(int)
         whole = np.eye(4)
         whole[:3, 3] = offset

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import torch
 from torch import nn
 
 from ..images.volume import Volume
@@ -58,6 +59,10 @@ class Predictor:
             want_entropy=want_entropy,
             examine=self._examine if self.settings.check_familiarity else None,
         )
+
+    def estimate_seconds(self, volume: Volume, roi: Roi | None, device: torch.device) -> float:
+        """How long the network would take on `device`, from the time of one window there."""
+        return self._segmenter.estimate_seconds(volume, roi, device)
 
     def _examine(self, prepared: Prepared) -> list[str]:
         try:

@@ -98,6 +98,22 @@ class Segmenter:
             entropy=None if maps.entropy is None else Volume(maps.entropy[None], volume.ijk_to_ras),
         )
 
+    def estimate_seconds(self, volume: Volume, roi: Roi | None, device: torch.device) -> float:
+        """How long the network would take for `volume`, or what lies within `roi`, from one window on `device`."""
+        region = roi.voxels(volume.grid) if roi else tuple(slice(0, n) for n in volume.grid.shape)
+        patch = self._preprocessing.patch_size
+        d, h, w = (
+            max(n, least)
+            for n, least in zip(self._preprocessing.grid_for(crop(volume, region)).shape, patch, strict=True)
+        )
+        windows = len(WindowPlan((d, h, w), patch, self.settings.overlap).blocks())
+        scores = self._scores_on(device)
+        sample = torch.randn((1, len(volume.array), *patch), device=device)
+        with torch.inference_mode():
+            started = time.perf_counter()
+            scores(sample)
+            return windows * (time.perf_counter() - started)
+
     def _batch_size(self) -> int:
         return self.settings.batch_size or (GPU_BATCH if self.device.type == "cuda" else 1)
 

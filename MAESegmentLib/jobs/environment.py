@@ -1,0 +1,156 @@
+"""What the Python that runs the network needs, and what it lacks.
+
+Needs only the standard library: `python -m MAESegmentLib.jobs.environment` answers in any Python, as one line of JSON.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import metadata
+
+LEAST_PYTHON = (3, 10)
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """`size_mb` is about what is downloaded, its own requirements included."""
+
+    name: str
+    module: str
+    floor: str
+    why: str
+    size_mb: float
+    torch: bool = False
+
+    @property
+    def text(self) -> str:
+        """As pip wants it."""
+        return f"{self.name}>={self.floor}"
+
+
+#: What the worker imports to segment; the floors are those of pyproject.toml.
+REQUIREMENTS = (
+    Requirement("torch", "torch", "2.6", "runs the network", 900.0, torch=True),
+    Requirement("monai", "monai", "1.4", "sliding windows and transforms", 3.0),
+    Requirement("nibabel", "nibabel", "5.2", "orientation of images", 4.0),
+    Requirement("scipy", "scipy", "1.11", "resampling", 35.0),
+    Requirement("numpy", "numpy", "1.26", "arrays", 17.0),
+    Requirement("psutil", "psutil", "5.9", "free memory", 0.3),
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One requirement that is not met: `kind` is "missing", "old" or "damaged" (half installed)."""
+
+    name: str
+    kind: str
+    message: str
+    advice: str
+    requirement: str
+    size_mb: float
+    torch: bool
+
+
+def examine() -> list[Problem]:
+    """Every requirement that this Python does not meet. Imports them all: nothing else proves that they load."""
+    return [problem for requirement in REQUIREMENTS if (problem := check(requirement)) is not None]
+
+
+def check(requirement: Requirement) -> Problem | None:
+    """None if `requirement` is installed, new enough and loads."""
+    name = requirement.name
+    try:
+        found: str | None = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        found = None
+    try:
+        module = importlib.import_module(requirement.module)
+        loads, reason = getattr(module, "__file__", None) is not None, "only leftovers of it are there"
+    except Exception as error:  # a broken package may fail with anything
+        loads, reason = False, (str(error).splitlines() or [type(error).__name__])[0][:200]
+    if loads:
+        version = found or str(getattr(module, "__version__", ""))
+        if not version or _numbers(version) >= _numbers(requirement.floor):
+            return None
+        return _problem(requirement, "old", f"{name} {version} is older than {requirement.floor}.")
+    if found is None and reason in (f"No module named {requirement.module!r}", "only leftovers of it are there"):
+        return _problem(requirement, "missing", f"{name} is not installed ({requirement.why}).")
+    return _problem(requirement, "damaged", f"{name} is installed but does not load: {reason}")
+
+
+def report() -> dict[str, object]:
+    """What `python -m MAESegmentLib.jobs.environment` prints."""
+    problems = examine() if sys.version_info >= LEAST_PYTHON else []
+    packages = {}
+    for requirement in REQUIREMENTS:
+        try:
+            packages[requirement.name] = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": sys.executable,
+        "version": platform.python_version(),
+        "problems": [asdict(problem) for problem in problems],
+        "packages": packages,
+    }
+
+
+def complaint() -> tuple[str, str] | None:
+    """In one line why this Python cannot run the network, and what to do; None if it can."""
+    if sys.version_info < LEAST_PYTHON:
+        return (
+            f"{sys.executable} is Python {platform.python_version()}; 3.10 or newer is needed.",
+            "Choose another Python under Advanced.",
+        )
+    problems = examine()
+    if not problems:
+        return None
+    what = " ".join(problem.message for problem in problems)
+    wanted = " ".join(f'"{problem.requirement}"' for problem in problems)
+    return f"{sys.executable} cannot run the network: {what}", f"Install the packages: python -m pip install {wanted}"
+
+
+def _problem(requirement: Requirement, kind: str, message: str) -> Problem:
+    again = "--force-reinstall " if kind == "damaged" else ""
+    return Problem(
+        requirement.name,
+        kind,
+        message,
+        f'python -m pip install {again}"{requirement.text}"',
+        requirement.text,
+        requirement.size_mb,
+        requirement.torch,
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version.partition("+")[0])[:3])
+
+
+@contextmanager
+def only_our_output() -> Iterator[None]:
+    """What packages print while they are imported goes to stderr: stdout is for whoever asked."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+if __name__ == "__main__":
+    with only_our_output():
+        answer = json.dumps(report())
+    print(answer)

@@ -1,0 +1,201 @@
+"""One request's folder: the volume goes in, the label map comes out, as .npy files that both sides map into memory."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import OutputError, VolumeReadError
+from ..images.volume import LabelMap, Volume
+
+_NAME = re.compile(r"maesegment-(\d+)-[0-9a-f]+")
+_HEADER = "volume.json"
+_LABELS = "labels.npy"
+#: Written in one turn of the client's event loop: a few milliseconds.
+_STEP_BYTES = 8 * 2**20
+
+
+class JobFolder:
+    """Arrays are (K, J, I) in the files, as Slicer and VTK keep them, so that neither side has to reorder voxels."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, parent: Path) -> JobFolder:
+        """A new folder that nobody else may read; `OutputError` if it cannot be made."""
+        path = parent / f"maesegment-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700)
+        except OSError as error:
+            raise _cannot_write(parent, error) from error
+        return cls(path)
+
+    def write_volume(self, channels: Sequence[np.ndarray], ijk_to_ras: np.ndarray) -> Iterator[float]:
+        """Write (K, J, I) `channels` of one grid a few MiB a step, yielding the share done; complete only at the end.
+
+        The arrays may be views that change later: only what is there when its step comes is written.
+        """
+        total = sum(channel.nbytes for channel in channels) or 1
+        done = 0
+        try:
+            for number, channel in enumerate(channels):
+                temporary = self.path / f".image_{number}.part"
+                for written in _write_array(temporary, channel):
+                    yield min((done + written) / total, 1.0)
+                temporary.replace(self.path / f"image_{number}.npy")
+                done += channel.nbytes
+            header = {"channels": len(channels), "ijk_to_ras": np.asarray(ijk_to_ras, float).tolist()}
+            temporary = self.path / f".{_HEADER}.part"
+            temporary.write_text(json.dumps(header))
+            temporary.replace(self.path / _HEADER)
+        except OSError as error:
+            raise _cannot_write(self.path.parent, error) from error
+
+    def read_volume(self) -> Volume:
+        """(C, I, J, K), mapped into memory where there is one channel."""
+        try:
+            header = json.loads((self.path / _HEADER).read_text())
+            channels = [self._load(f"image_{number}.npy") for number in range(int(header["channels"]))]
+            matrix = np.array(header["ijk_to_ras"], dtype=float).reshape(4, 4)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise VolumeReadError(
+                f"The volume in the job folder {self.path.name} cannot be read: {error}", "Segment it again."
+            ) from None
+        if not channels:
+            raise VolumeReadError("The job folder holds no volume.", "Segment it again.")
+        array = channels[0][None] if len(channels) == 1 else np.stack(channels)
+        return Volume(array.transpose(0, 3, 2, 1), matrix)
+
+    def write_labels(self, label_map: LabelMap) -> dict[str, Any]:
+        """Write the smallest block that holds every label; returns what `read_labels` needs, ready for JSON."""
+        array = label_map.array
+        block = tuple(_bounds(array))
+        cropped = np.ascontiguousarray(array[block].transpose(2, 1, 0))
+        temporary = self.path / f".{_LABELS}.part"
+        try:
+            with temporary.open("wb") as stream:
+                np.save(stream, cropped, allow_pickle=False)
+            temporary.replace(self.path / _LABELS)
+        except OSError as error:
+            raise _cannot_write(self.path.parent, error) from error
+        origin = [int(part.start) for part in block]
+        return {"file": _LABELS, "origin_ijk": origin, "shape_ijk": [int(n) for n in array.shape]}
+
+    def read_labels(self, data: Mapping[str, Any]) -> tuple[np.ndarray, tuple[int, int, int]]:
+        """The block (K, J, I) of labels and the voxel (i, j, k) it begins at."""
+        try:
+            name = str(data["file"])
+            if Path(name).name != name:
+                raise ValueError(f"{name!r} is not a file of this folder")
+            block = self._load(name)
+            i, j, k = (int(index) for index in data["origin_ijk"])
+            if block.ndim != 3 or block.dtype not in (np.uint8, np.uint16):
+                raise ValueError(f"labels of {block.ndim} dimensions and type {block.dtype}")
+            ends = np.add((i, j, k), block.shape[::-1])
+            if min(i, j, k) < 0 or np.any(ends > np.array(data["shape_ijk"])):
+                raise ValueError("the labels reach beyond the volume")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise VolumeReadError(f"The worker's label map cannot be read: {error}", "Segment it again.") from None
+        return block, (i, j, k)
+
+    def remove(self) -> None:
+        """Delete the folder; what another process still holds open is left to `remove_stale`."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _load(self, name: str) -> np.ndarray:
+        try:
+            array: np.ndarray = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+        except ValueError:
+            # An empty array cannot be mapped; anything else fails again.
+            array = np.load(self.path / name, allow_pickle=False)
+        return array
+
+
+def full_label_array(block: np.ndarray, origin_ijk: Sequence[int], shape_ijk: Sequence[int]) -> np.ndarray:
+    """The block (K, J, I) on the whole grid, (K, J, I), background elsewhere."""
+    whole = np.zeros(tuple(shape_ijk)[::-1], block.dtype)
+    starts = tuple(origin_ijk)[::-1]
+    whole[tuple(slice(start, start + size) for start, size in zip(starts, block.shape, strict=True))] = block
+    return whole
+
+
+def remove_stale(parent: Path) -> list[Path]:
+    """Delete the job folders of processes that are no more; returns those."""
+    removed = []
+    for folder in sorted(parent.glob("maesegment-*")) if parent.is_dir() else ():
+        match = _NAME.fullmatch(folder.name)
+        if match and folder.is_dir() and not folder.is_symlink() and not _is_alive(int(match[1])):
+            shutil.rmtree(folder, ignore_errors=True)
+            removed.append(folder)
+    return removed
+
+
+def _write_array(path: Path, array: np.ndarray) -> Iterator[int]:
+    """Write in .npy format, slab by slab; yields the bytes written so far."""
+    slabs = max(1, _STEP_BYTES // max(1, array[:1].nbytes))
+    with path.open("wb") as stream:
+        header = np.lib.format.header_data_from_array_1_0(np.empty((0,), array.dtype))
+        header.update(fortran_order=False, shape=tuple(int(n) for n in array.shape))
+        np.lib.format.write_array_header_1_0(stream, header)
+        for start in range(0, len(array), slabs):
+            stream.write(np.ascontiguousarray(array[start : start + slabs]).data)
+            yield min(start + slabs, len(array)) * array[:1].nbytes
+
+
+def _bounds(array: np.ndarray) -> Iterator[slice]:
+    """The smallest block (I, J, K) that holds every voxel that is not 0; of size 0 if there is none."""
+    for axis in range(array.ndim):
+        others = tuple(other for other in range(array.ndim) if other != axis)
+        found = np.flatnonzero(array.any(axis=others))
+        yield slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
+
+
+def _is_alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return True
+    if os.name == "nt":
+        return _is_alive_on_windows(pid)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # it lives, but is not ours
+    return True
+
+
+def _is_alive_on_windows(pid: int) -> bool:
+    """`os.kill(pid, 0)` would end the process there."""
+    import ctypes
+
+    synchronize, timeout = 0x00100000, 0x102
+    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined]
+    handle = kernel.OpenProcess(synchronize, False, pid)
+    if not handle:
+        return bool(kernel.GetLastError() == 5)  # access denied: it lives
+    alive = kernel.WaitForSingleObject(handle, 0) == timeout
+    kernel.CloseHandle(handle)
+    return bool(alive)
+
+
+def _cannot_write(folder: Path, error: OSError) -> OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(
+            f"The volume cannot be handed to the worker: the disk with {folder} is full.",
+            "Free some space, or choose another working folder (Advanced).",
+        )
+    return OutputError(
+        f"The volume cannot be handed to the worker: {error.strerror or error} ({folder}).",
+        "Choose a working folder that you can write to (Advanced).",
+    )
