@@ -19,10 +19,10 @@ except ImportError as error:
     sys.exit(str(error))
 PYTHON
 
-probe() { QT_QPA_PLATFORM=offscreen "$python" -c "$PROBE" 2>&1; }
+# The last line says what is wrong.
+probe() { QT_QPA_PLATFORM=offscreen "$python" -c "$PROBE" 2>&1 | tail -n 1; }
 
-if probe >/dev/null; then exit 0; fi
-reason="$(probe | tail -n 1)"
+if reason="$(probe)"; then exit 0; fi
 if [ "$(uname -s)" != Linux ] || ! command -v apt-get >/dev/null; then
   echo "The tests of the Slicer module cannot run here: $reason" >&2
   echo "They need the libraries EGL, GL, X11, xkbcommon, D-Bus, glib and fontconfig, and a font (DejaVu)." >&2
@@ -38,7 +38,7 @@ fi
 echo "Installing system libraries for the tests of the Slicer module ($reason)"
 apt-get update -q
 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}"
-if ! probe >/dev/null; then
-  echo "The tests of the Slicer module still cannot run: $(probe | tail -n 1)" >&2
+if ! reason="$(probe)"; then
+  echo "The tests of the Slicer module still cannot run: $reason" >&2
   exit 1
 fi
