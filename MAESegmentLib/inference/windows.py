@@ -1,13 +1,16 @@
-"""Sliding windows whose overlap is blended in a buffer one window deep, never in a full volume of class scores."""
+"""Sliding windows whose overlap is blended in a buffer one window deep, never in a full volume of class scores.
+
+Where windows lie and how they are weighted is MONAI's, tested to be equal; MONAI itself is not imported, because that
+takes longer than all the rest of a worker's start (3.5 of 5.7 s, measured) and Slicer does not have it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, product
 
 import torch
-from monai.data.utils import compute_importance_map, dense_patch_slices
 
 Block = tuple[slice, slice, slice]
 #: (B, C, d, h, w) -> (B, K, d, h, w)
@@ -27,7 +30,27 @@ class WindowPlan:
             patch if patch >= size else max(1, int(patch * (1 - self.overlap)))
             for patch, size in zip(self.patch_size, self.image_size, strict=True)
         ]
-        return sorted(dense_patch_slices(self.image_size, self.patch_size, interval), key=lambda block: block[0].start)
+        d, h, w = (
+            _starts(size, patch, step)
+            for size, patch, step in zip(self.image_size, self.patch_size, interval, strict=True)
+        )
+        depth, height, width = self.patch_size
+        return [(slice(z, z + depth), slice(y, y + height), slice(x, x + width)) for z, y, x in product(d, h, w)]
+
+
+def gaussian_weight(patch_size: tuple[int, int, int], device: torch.device) -> torch.Tensor:
+    """Weight of each voxel of a window, (d, h, w): a Gaussian of sigma 1/8 of the window, never below 0.001."""
+    weight = torch.ones((), device=device)
+    for size in patch_size:
+        position = torch.arange(-(size - 1) / 2, (size - 1) / 2 + 1, dtype=torch.float, device=device)
+        weight = weight[..., None] * torch.exp(position**2 / (-2 * (size / 8) ** 2))
+    return weight.clamp(min=max(float(weight.min()), 1e-3))
+
+
+def _starts(size: int, patch: int, step: int) -> list[int]:
+    """Every `step` voxels until the end is covered; the last window is moved back into the image."""
+    count = max(0, -(-(size - patch) // step)) + 1
+    return [min(number * step, max(size - patch, 0)) for number in range(count)]
 
 
 def sliding_rows(
@@ -46,7 +69,7 @@ def sliding_rows(
     `on_batch` is called before each batch with the share of windows done; it may raise to stop.
     """
     blocks = plan.blocks()
-    weight = compute_importance_map(plan.patch_size, mode="gaussian", sigma_scale=0.125, device=accumulate_on)
+    weight = gaussian_weight(plan.patch_size, accumulate_on)
     slab = _Slab(plan, accumulate_on)
     done = 0
     for start, group in groupby(blocks, key=lambda block: block[0].start):

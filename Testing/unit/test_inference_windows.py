@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from monai.data.utils import compute_importance_map, dense_patch_slices
 from monai.inferers import sliding_window_inference
 
-from MAESegmentLib.inference.windows import WindowPlan, mirrored, sliding_rows
+from MAESegmentLib.inference.windows import WindowPlan, gaussian_weight, mirrored, sliding_rows
 
 CPU = torch.device("cpu")
 
@@ -84,3 +87,21 @@ def test_mirroring_along_every_axis_makes_the_result_symmetric(network) -> None:
     symmetric = mirrored(network, (0, 1, 2))
     patches = torch.randn(1, 2, 6, 6, 6)
     torch.testing.assert_close(symmetric(patches.flip((2, 4))), symmetric(patches).flip((2, 4)), atol=1e-6, rtol=1e-5)
+
+
+@given(
+    sizes=st.tuples(*[st.tuples(st.integers(1, 70), st.integers(1, 40))] * 3),
+    overlap=st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.625, 0.9]),
+)
+def test_windows_lie_where_monai_puts_them(sizes, overlap) -> None:
+    patch = tuple(p for _, p in sizes)
+    image = tuple(max(n, p) for n, p in sizes)
+    interval = tuple(p if p >= n else max(1, int(p * (1 - overlap))) for n, p in zip(image, patch, strict=True))
+    expected = sorted(dense_patch_slices(image, patch, interval), key=lambda block: block[0].start)
+    assert WindowPlan(image, patch, overlap).blocks() == expected
+
+
+@pytest.mark.parametrize("patch", [(40, 56, 40), (8, 6, 7), (1, 2, 3), (128, 128, 64)])
+def test_weights_are_monais(patch) -> None:
+    expected = compute_importance_map(patch, mode="gaussian", sigma_scale=0.125)
+    torch.testing.assert_close(gaussian_weight(patch, CPU), expected, rtol=1e-6, atol=0)
