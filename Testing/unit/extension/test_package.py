@@ -23,6 +23,18 @@ for bundle in ModelStore(user_folder=sys.argv[2]).list():
     print(ModelStore(user_folder=sys.argv[2]).find(bundle.name).path)
 """
 
+#: Without the folder on PYTHONPATH and from another current folder, as Slicer starts it.
+START_WORKER = """
+import os, subprocess, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from MAESegmentLib.jobs.interpreter import Interpreter, worker_launch
+launch = worker_launch(Interpreter(Path(sys.executable), "of the test"), os.environ)
+print(launch.arguments[2], flush=True)
+command = [launch.program, *launch.arguments]
+subprocess.run(command, env=launch.environment, stdin=subprocess.DEVNULL, check=True)
+"""
+
 
 def tree(folder: Path, *, without: tuple[str, ...] = ()) -> dict[str, bytes]:
     files = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
@@ -66,6 +78,16 @@ def test_the_library_finds_and_verifies_its_models_where_slicer_has_it(extension
     library, *models = result.stdout.splitlines()
     assert Path(library).parent == (folder / "MAESegmentLib").resolve()
     assert models == [str((folder / "MAESegmentLib/Resources/Models" / model).resolve()) for model in MODELS]
+
+
+def test_the_worker_starts_from_the_installed_package(extension, tmp_path):
+    folder = extension.places[1]
+    command = [sys.executable, "-c", START_WORKER, str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    package, *lines = result.stdout.splitlines()
+    assert Path(package) == (folder / "MAESegmentLib").resolve()
+    assert [json.loads(line)["type"] for line in lines[:2]] == ["hello", "ready"], result.stderr
 
 
 def test_a_file_that_left_a_model_leaves_the_build_tree_too(extension):
