@@ -148,7 +148,7 @@ def _user_data_folder() -> Path:
 
 
 def default_shipped_folder() -> Path:
-    """Inside the package when installed from a wheel, beside it in a source tree."""
+    """Inside the package in a wheel and in the Slicer extension, beside it in a source tree."""
     inside = _PACKAGE / "Resources" / "Models"
     return inside if inside.is_dir() else _PACKAGE.parent / "Resources" / "Models"
 
