@@ -98,6 +98,7 @@ class WorkerClient:
         if self._process is None:
             self._restarts = 0
             self._start_process()
+            self._advance()
 
     def submit(
         self,
@@ -267,7 +268,7 @@ class WorkerClient:
                 if self._process.is_ready:
                     self._expect_answer(task)
             task.job.update(task.state, replace(task.job.progress, position=position))
-            position += 1
+            position += task.needs_worker
         if self.state is not self._told_state:
             self._told_state = self.state
             for listener in tuple(self._listeners):

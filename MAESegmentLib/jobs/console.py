@@ -232,7 +232,7 @@ def _check_channels(volume: Volume, bundle: Bundle) -> None:
     wanted = bundle.metadata["maesegment"]["channels"]
     if len(volume.array) != len(wanted):
         raise ConfigurationError(
-            f"Model {bundle.name} needs {len(wanted)} channels ({', '.join(wanted)}), the scan has {len(volume.array)}.",
+            f"Model {bundle.name} needs the channels {', '.join(wanted)}; {len(volume.array)} were given.",
             "Give one file for each, in this order.",
         )
 

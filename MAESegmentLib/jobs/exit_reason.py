@@ -15,6 +15,9 @@ _WINDOWS = {
 }
 #: What Python, C++ and the operating system say.
 _OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "Cannot allocate memory")
+#: Launchers report the signal that ended their child as its bare number, as 128 + or as 256 - that. The worker itself
+#: never ends with such codes. Here: illegal instruction, abort, bus error, arithmetic, kill, segmentation fault.
+_SIGNALS_AS_CODES = (4, 6, 7, 8, 9, 11)
 _TRY_AGAIN = "Try again; if it happens again, send the log (Copy diagnostics)."
 _LESS_MEMORY = "Close other programs or segment a smaller region (ROI), then try again."
 
@@ -36,12 +39,16 @@ def describe_exit(
 
 
 def _signal_name(code: int) -> str:
-    # A shell or launcher in between reports a signal as 128 + its number.
-    number = -code if code < 0 else code - 128 if code > 128 else 0
+    if code < 0:
+        number = -code
+    elif code in _SIGNALS_AS_CODES:
+        number = code
+    else:
+        number = {128: code - 128, 224: 256 - code}.get(code & 0xE0, 0)
     try:
         return signal.Signals(number).name
     except ValueError:
-        return f"signal {-code}" if code < 0 else ""
+        return f"signal {number}" if code < 0 else ""
 
 
 def _windows_name(code: int) -> str:

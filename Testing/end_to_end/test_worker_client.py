@@ -1,0 +1,474 @@
+"""The client with real processes: small misbehaving ones, then the real worker with a tiny network."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from MAESegmentLib.errors import Cancelled, ConfigurationError, MAESegmentError, WorkerError
+from MAESegmentLib.jobs.client import JobState, WorkerClient, WorkerState
+from MAESegmentLib.jobs.interpreter import choose_interpreter, worker_launch
+from MAESegmentLib.jobs.job_folder import JobFolder
+from MAESegmentLib.jobs.protocol import Segment
+from MAESegmentLib.jobs.segmentation import submit_segmentation
+from MAESegmentLib.jobs.transport import EventQueue, Launch, SubprocessTransport
+from Testing.bundles import save_tiny
+from Testing.processes import is_alive, open_files, resident_bytes, wait_for_end, wait_until
+from Testing.scripted_workers import launch_of
+
+LAUNCHERS = ["", "sh", "python"]
+
+
+class Workplace:
+    """Clients whose processes are all ended after the test; `log` is what they said."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.transports: list[SubprocessTransport] = []
+        self._clients: list[WorkerClient] = []
+
+    def client(self, launch: Callable[[], Launch], **options) -> WorkerClient:
+        events = EventQueue()
+
+        def transport() -> SubprocessTransport:
+            self.transports.append(SubprocessTransport(events))
+            return self.transports[-1]
+
+        client = WorkerClient(transport, launch, log=lambda _level, text: self.log.append(text), **options)
+        self._clients.append(client)
+        return client
+
+    def scripted(self, *behaviour: str, through: str = "", **options) -> WorkerClient:
+        return self.client(lambda: launch_of(*behaviour, through=through), **options)
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.shutdown()
+        for client in self._clients:
+            assert client.wait_until_ended(15.0)
+
+
+@pytest.fixture
+def place() -> Iterator[Workplace]:
+    place = Workplace()
+    yield place
+    place.close()
+
+
+def submit(client: WorkerClient):
+    return client.submit(Segment(client.new_id(), "folder", "model"))
+
+
+def start(client: WorkerClient) -> int:
+    """Wait until it is ready; the id of the real process, which a launcher may have started."""
+    client.start()
+    wait_until(lambda: client.state is WorkerState.IDLE, client.pump)
+    return client._process._pid
+
+
+def run(client: WorkerClient, job, state: JobState, seconds: float = 30.0) -> None:
+    wait_until(lambda: job.state is state or job.is_finished, client.pump, seconds)
+    assert job.state is state
+
+
+# Processes that misbehave --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("through", LAUNCHERS)
+def test_one_warm_process_answers_everything(place, through):
+    client = place.scripted("good", through=through)
+    assert len({submit(client).result(30)["pid"] for _ in range(20)}) == 1
+    assert len(place.transports) == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_worker_killed_at_random_moments(place, seed):
+    """Every job ends, one way or the other, and the client serves the next."""
+    dice = random.Random(seed)
+    client = place.scripted("slow", "0.1")
+    done = failed = 0
+    for _ in range(6):
+        jobs = [submit(client) for _ in range(dice.randint(1, 3))]
+        end = time.monotonic() + dice.uniform(0.0, 0.35)
+        while time.monotonic() < end:
+            client.pump(0.01)
+        process = place.transports[-1]._process
+        if process is not None:
+            process.send_signal(dice.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV]))
+        for job in jobs:
+            wait_until(lambda job=job: job.is_finished, client.pump, 60)
+            assert job.state in (JobState.DONE, JobState.FAILED)
+            if job.state is JobState.FAILED:
+                assert isinstance(job.error, WorkerError)
+        done += sum(job.state is JobState.DONE for job in jobs)
+        failed += sum(job.state is JobState.FAILED for job in jobs)
+    assert done
+    assert submit(client).result(60)
+    assert "SIG" in client.last_exit
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_worker_that_ends_itself_at_random_moments(place, seed):
+    client = place.scripted("dies_sometimes", str(seed))
+    jobs = []
+    for _ in range(40):
+        jobs.append(submit(client))
+        if len(jobs) % 3 == 0:
+            wait_until(lambda: jobs[-1].is_finished, client.pump)
+    for job in jobs:
+        wait_until(lambda job=job: job.is_finished, client.pump)
+    states = [job.state for job in jobs]
+    assert states.count(JobState.DONE) > len(jobs) / 3
+    assert set(states) <= {JobState.DONE, JobState.FAILED}
+
+
+def test_garbage_on_stdout(place):
+    client = place.scripted("noisy")
+    for _ in range(3):
+        assert submit(client).result(30) == {}
+    assert any("Warning: something" in text for text in place.log)
+    assert max(map(len, place.log)) < 1000
+
+
+def test_worker_that_never_says_a_word(place):
+    client = place.scripted("mute", start_timeout_s=0.5)
+    job = submit(client)
+    with pytest.raises(WorkerError, match=r"not get ready within 0\.5 s"):
+        job.result(30)
+    wait_for_end([place.transports[0]._process.pid])
+
+
+def test_worker_that_never_answers(place):
+    client = place.scripted("ignores_requests", answer_timeout_s=0.5)
+    pid = start(client)
+    with pytest.raises(WorkerError, match="does not answer"):
+        submit(client).result(30)
+    wait_for_end([pid])
+
+
+def test_worker_whose_python_is_broken(place):
+    client = place.scripted("broken_start")
+    with pytest.raises(WorkerError, match=r"libtorch\.so"):
+        submit(client).result(30)
+    assert client.state is WorkerState.STOPPED
+
+
+def test_interpreter_that_does_not_exist(place, tmp_path):
+    client = place.client(lambda: Launch(str(tmp_path / "no-python"), (), {}))
+    with pytest.raises(WorkerError, match="No such file"):
+        submit(client).result(30)
+
+
+@pytest.mark.parametrize("behaviour", ["out_of_memory", "killed_by_system"])
+@pytest.mark.parametrize("through", LAUNCHERS)
+def test_worker_out_of_memory(place, behaviour, through):
+    client = place.scripted(behaviour, through=through)
+    first, second = submit(client), submit(client)
+    with pytest.raises(WorkerError, match="memory") as caught:
+        first.result(30)
+    assert "smaller region" in caught.value.hint
+    with pytest.raises(WorkerError, match="memory"):
+        second.result(30)
+    assert client.state is WorkerState.STOPPED
+
+
+def test_second_of_two_requests_waits_and_says_so(place):
+    client = place.scripted("slow", "0.3")
+    first, second = submit(client), submit(client)
+    positions = []
+    second.add_listener(lambda job: positions.append((job.state, job.position)))
+    run(client, first, JobState.RUNNING)
+    assert (second.state, second.position) == (JobState.QUEUED, 1)
+    second.result(30)
+    assert first.state is JobState.DONE
+    assert positions[-1] == (JobState.DONE, 0)
+    assert (JobState.RUNNING, 1) not in positions
+
+
+@pytest.mark.parametrize("through", LAUNCHERS)
+def test_cancel_between_windows(place, through):
+    client = place.scripted("slow", "60", through=through)
+    job = submit(client)
+    run(client, job, JobState.RUNNING)
+    begun = time.monotonic()
+    job.cancel()
+    with pytest.raises(Cancelled):
+        job.result(30)
+    assert time.monotonic() - begun < 1.0
+    assert client.state is WorkerState.IDLE
+
+
+@pytest.mark.parametrize("through", LAUNCHERS)
+def test_whole_tree_is_killed_after_the_grace_period(place, through):
+    client = place.scripted("with_children", through=through, grace_s=0.5)
+    pid = start(client)
+    job = submit(client)
+    run(client, job, JobState.RUNNING)
+    wait_until(lambda: any(text.startswith("children") for text in place.log), client.pump)
+    line = next(text for text in place.log if text.startswith("children"))
+    children = [int(number) for number in line.split()[1:]]
+    assert all(map(is_alive, [pid, *children]))
+    job.cancel()
+    run(client, job, JobState.CANCELLED, 10)
+    wait_for_end([pid, place.transports[0]._process.pid, *children])
+    assert client.state is WorkerState.STOPPED
+
+
+@pytest.mark.parametrize("through", LAUNCHERS)
+def test_shutdown_kills_what_does_not_listen(place, through):
+    client = place.scripted("with_children", through=through, grace_s=0.5)
+    pid = start(client)
+    job = submit(client)
+    run(client, job, JobState.RUNNING)
+    client.shutdown()
+    assert job.state is JobState.CANCELLED
+    assert client.wait_until_ended(10.0)
+    wait_for_end([pid])
+
+
+@pytest.mark.parametrize("through", LAUNCHERS)
+def test_launcher_that_dies_alone_leaves_nothing_behind(place, through):
+    client = place.scripted("ignores_cancel", through=through)
+    pid = start(client)
+    job = submit(client)
+    run(client, job, JobState.RUNNING)
+    os.kill(place.transports[0]._process.pid, signal.SIGKILL)
+    run(client, job, JobState.FAILED)
+    wait_for_end([pid])
+
+
+def test_stopped_process_is_killed_too(place):
+    """A worker in a debugger, or on a disk that hangs, is no reason to wait for ever."""
+    client = place.scripted("slow", "60", grace_s=0.3)
+    pid = start(client)
+    job = submit(client)
+    run(client, job, JobState.RUNNING)
+    os.kill(pid, signal.SIGSTOP)
+    job.cancel()
+    run(client, job, JobState.CANCELLED, 10)
+    wait_for_end([pid])
+
+
+def test_many_workers_leave_no_files_or_threads_behind(place):
+    client = place.scripted("good")
+    submit(client).result(30)
+    gc.collect()
+    files, threads = open_files(os.getpid()), threading.active_count()
+    for _ in range(15):
+        client.shutdown()
+        assert client.wait_until_ended(10)
+        submit(client).result(30)
+    gc.collect()
+    assert open_files(os.getpid()) <= files
+    wait_until(lambda: threading.active_count() <= threads, client.pump, 5)
+
+
+# asyncio -------------------------------------------------------------------------------------------------------------
+
+
+def test_awaiting_jobs_in_asyncio():
+    async def talk():
+        client = WorkerClient(SubprocessTransport.on_loop, lambda: launch_of("slow", "0.1"))
+        first, second = submit(client), submit(client)
+        answers = await asyncio.wait_for(asyncio.gather(first, second), 30)
+        client.shutdown()
+        while not client.is_ended:
+            await asyncio.sleep(0.01)
+        return answers
+
+    first, second = asyncio.run(talk())
+    assert first["pid"] == second["pid"]
+
+
+def test_cancelling_the_asyncio_task_cancels_the_job():
+    async def talk():
+        client = WorkerClient(SubprocessTransport.on_loop, lambda: launch_of("slow", "60"))
+        job = submit(client)
+        task = asyncio.ensure_future(_outcome(job))
+        while job.state is not JobState.RUNNING:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(Cancelled):
+            await job
+        client.shutdown()
+        return job
+
+    assert asyncio.run(talk()).state is JobState.CANCELLED
+
+
+async def _outcome(job):
+    return await job
+
+
+# The real worker -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny-mr")
+
+
+def real_launch() -> Launch:
+    return worker_launch(choose_interpreter(environ={}), {**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def volume_of(size: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 500, (size, size, size)).astype(np.int16)
+
+
+def segment(client: WorkerClient, model, folder: Path, channels: Sequence[np.ndarray] | None = None, **options):
+    """A job whose result is the worker's answer with the block of labels."""
+
+    def finish(data, job_folder: JobFolder):
+        block, origin = job_folder.read_labels(data["labels"])
+        return {**data, "block": np.array(block), "origin": origin}
+
+    options = {"settings": {"device": "cpu", "check_familiarity": False}, **options}
+    return submit_segmentation(
+        client,
+        channels or [volume_of(24)],
+        np.eye(4),
+        model=model,
+        working_folder=folder,
+        finish=finish,
+        **options,
+    )
+
+
+@pytest.fixture
+def client(place) -> WorkerClient:
+    return place.client(real_launch)
+
+
+def test_real_worker_segments_and_leaves_no_folder(client, model, tmp_path):
+    job = segment(client, model, tmp_path)
+    stages = []
+    job.add_listener(lambda job: stages.append(job.stage) if job.stage not in stages else None)
+    answer = job.result(120)
+    assert answer["labels"]["shape_ijk"] == [24, 24, 24]
+    assert answer["block"].dtype == np.uint8
+    assert stages[0] == "send"
+    assert "segment" in stages
+    assert client.devices_known[-1]["name"] == "cpu"
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_real_worker_refuses_what_it_is_not_made_for_and_lives_on(client, model, tmp_path):
+    pid = start(client)
+    wrong = segment(client, model, tmp_path, [volume_of(24), volume_of(24)])
+    odd = segment(client, model, tmp_path, settings={"overlap": 7.0})
+    with pytest.raises(MAESegmentError, match="channel"):
+        wrong.result(120)
+    with pytest.raises(ConfigurationError, match="Overlap"):
+        odd.result(120)
+    assert segment(client, model, tmp_path).result(120)
+    assert client._process._pid == pid
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_cancel_of_the_real_worker_within_a_second(client, model, tmp_path):
+    """Of the end of a window, and these take milliseconds."""
+    segment(client, model, tmp_path).result(120)
+    job = segment(client, model, tmp_path, [volume_of(160)])
+    wait_until(lambda: job.stage == "segment" and job.fraction > 0, client.pump, 120)
+    begun = time.monotonic()
+    job.cancel()
+    with pytest.raises(Cancelled):
+        job.result(30)
+    assert time.monotonic() - begun < 1.0
+    assert client.state is WorkerState.IDLE
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_real_worker_killed_in_the_middle(client, model, tmp_path):
+    job, behind = segment(client, model, tmp_path, [volume_of(160)]), segment(client, model, tmp_path)
+    wait_until(lambda: job.stage == "segment", client.pump, 120)
+    os.kill(client._process._pid, signal.SIGKILL)
+    with pytest.raises(WorkerError, match="memory ran out"):
+        job.result(30)
+    assert behind.result(120)
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.slow
+def test_200_requests_without_leak(client, model, tmp_path):
+    volume = volume_of(24)
+
+    def many(count: int) -> None:
+        for _ in range(count):
+            segment(client, model, tmp_path, [volume]).result(120)
+
+    many(20)
+    pid = client._process._pid
+    gc.collect()
+    before = [(open_files(process), resident_bytes(process)) for process in (os.getpid(), pid)]
+    many(200)
+    gc.collect()
+    after = [(open_files(process), resident_bytes(process)) for process in (os.getpid(), pid)]
+    for (files, memory), (files_then, memory_then) in zip(after, before, strict=True):
+        assert files <= files_then
+        assert memory - memory_then < 30 * 2**20
+    assert client._process._pid == pid
+    assert client._tasks == {}
+    assert [*tmp_path.iterdir()] == []
+
+
+ORPHAN = """
+import sys
+from pathlib import Path
+from MAESegmentLib.jobs.client import WorkerClient
+from MAESegmentLib.jobs.protocol import Segment
+from MAESegmentLib.jobs.transport import SubprocessTransport
+from Testing.end_to_end.test_worker_client import real_launch, segment, start, volume_of
+from Testing.scripted_workers import launch_of
+from MAESegmentLib.bundle import open_bundle
+
+through, model, folder = sys.argv[1:]
+launch = real_launch()
+if through:
+    wrapper = launch_of("good", through=through)
+    inner = (launch.program, *launch.arguments)
+    cut = len(wrapper.arguments) - 3
+    launch = type(launch)(wrapper.program, (*wrapper.arguments[:cut], *inner), launch.environment)
+client = WorkerClient(SubprocessTransport, lambda: launch)
+print(start(client), client._process.transport._process.pid, flush=True)
+job = segment(client, open_bundle(Path(model)), Path(folder), [volume_of(160)])
+while job.stage != "segment":
+    client.pump(0.05)
+print("running", flush=True)
+while True:
+    client.pump(1.0)
+"""
+
+
+@pytest.mark.parametrize("through", LAUNCHERS)
+def test_no_orphan_after_the_client_is_killed(model, tmp_path, through):
+    script = tmp_path / "client.py"
+    script.write_text(ORPHAN)
+    process = subprocess.Popen(
+        [sys.executable, str(script), through, str(model.path), str(tmp_path / "work")],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
+    )
+    pids = [int(pid) for pid in process.stdout.readline().split()]
+    assert process.stdout.readline() == "running\n"
+    assert all(map(is_alive, pids))
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert wait_for_end(pids, 10.0) < 5.0

@@ -1,0 +1,213 @@
+"""Worker processes that misbehave: `python scripted_workers.py BEHAVIOUR`, with nothing but the standard library.
+
+They speak the protocol by themselves, so that a mistake in ours does not hide on both sides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def launch_of(behaviour: str, *arguments: str, through: str = ""):
+    """A `Launch` of this file; `through` a launcher: "sh" (waits for it, as PythonSlicer does) or "python"."""
+    from MAESegmentLib.jobs.transport import Launch
+
+    command = (sys.executable, str(Path(__file__).resolve()), behaviour, *arguments)
+    if through == "sh":
+        # The second command keeps the shell from replacing itself by the first.
+        command = ("/bin/sh", "-c", '"$@"; exit $?', "sh", *command)
+    elif through == "python":
+        command = (sys.executable, "-c", "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))", *command)
+    return Launch(command[0], command[1:], dict(os.environ))
+
+
+def say(kind: str, **fields: Any) -> None:
+    sys.stdout.write(json.dumps({"type": kind, **fields}) + "\n")
+    sys.stdout.flush()
+
+
+def greet() -> None:
+    with contextlib.suppress(OSError):  # it leads a session already unless there is a launcher
+        os.setsid()
+    say("hello", pid=os.getpid(), protocol=1, version="test", python=sys.version.split()[0])
+    say("ready", torch="none", devices=[{"name": "cpu", "title": "CPU"}], seconds=0.0)
+
+
+def requests():
+    for line in sys.stdin:
+        yield json.loads(line)
+
+
+def serve(handle: Callable[[str], None]) -> None:
+    """Greet, then accept everything and `handle` each segmentation; end when stdin does."""
+    greet()
+    for request in requests():
+        if request["type"] in ("segment", "devices"):
+            say("accepted", id=request["id"], position=0)
+            say("started", id=request["id"])
+            handle(request["id"])
+
+
+def good() -> None:
+    serve(lambda job_id: say("result", id=job_id, data={"pid": os.getpid()}))
+
+
+def slow(seconds: str = "0.2") -> None:
+    """Takes its time, with progress, and honours a cancel between windows of 0.05 s."""
+    cancelled: set[str] = set()
+    pending: list[str] = []
+    closed = threading.Event()
+
+    def read() -> None:
+        for request in requests():
+            if request["type"] == "cancel":
+                cancelled.add(request["id"])
+            else:
+                say("accepted", id=request["id"], position=len(pending))
+                pending.append(request["id"])
+        closed.set()
+
+    greet()
+    threading.Thread(target=read, daemon=True).start()
+    while not closed.is_set():
+        if not pending:
+            time.sleep(0.005)
+            continue
+        job_id = pending[0]
+        say("started", id=job_id)
+        windows = max(1, round(float(seconds) / 0.05))
+        for window in range(windows):
+            if job_id in cancelled or closed.is_set():
+                say("error", id=job_id, code="cancelled", message="Cancelled.")
+                break
+            time.sleep(0.05)
+            say("progress", id=job_id, stage="segment", fraction=window / windows, eta_s=1.0)
+        else:
+            say("result", id=job_id, data={"pid": os.getpid()})
+        pending.pop(0)
+
+
+def noisy() -> None:
+    """Prints all kinds of rubbish around its messages, more than a pipe holds, without newlines too."""
+    dice = random.Random(0)
+
+    def handle(job_id: str) -> None:
+        rubbish = dice.randbytes(300_000).replace(b"\n", b" ")
+        for piece in (b"Warning: something\n", rubbish, b"\n", b'{"type": "result"}\n', b'{"id": 3}\n[1, 2\n'):
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+        sys.stderr.buffer.write(dice.randbytes(100_000))
+        sys.stderr.flush()
+        say("result", id=job_id, data={})
+
+    serve(handle)
+
+
+def mute() -> None:
+    """Never says a word, and does not read."""
+    time.sleep(1000)
+
+
+def ignores_requests() -> None:
+    greet()
+    for _ in requests():
+        pass
+
+
+def ignores_cancel() -> None:
+    """Accepts, starts, and is then lost in a computation; not even the end of stdin or SIGTERM gets through."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    serve(lambda _job_id: time.sleep(1000))
+
+
+def with_children() -> None:
+    """As `ignores_cancel`, with a child and a grandchild whose ids are in the log; one has a session of its own."""
+    sleep = [sys.executable, "-c", "import time; time.sleep(1000)"]
+    children = [subprocess.Popen(sleep), subprocess.Popen(sleep, start_new_session=True)]
+    sys.stderr.write("children " + " ".join(str(child.pid) for child in children) + "\n")
+    sys.stderr.flush()
+    ignores_cancel()
+
+
+def out_of_memory() -> None:
+    """Python's own end when memory runs out in a place where nobody catches it."""
+    import resource
+
+    def handle(_job_id: str) -> None:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 100 * 2**20, used + 100 * 2**20))
+        block = bytearray(2**40)
+        say("log", level="info", text=str(len(block)))
+
+    serve(handle)
+
+
+def killed_by_system() -> None:
+    """What the kernel's out-of-memory killer does."""
+    serve(lambda _job_id: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def broken_start() -> None:
+    sys.exit("ImportError: libtorch.so: cannot open shared object file")
+
+
+def dies_sometimes(seed: str) -> None:
+    """Ends itself at a random moment of about every third request, in a random way."""
+    dice = random.Random(int(seed) + os.getpid())
+
+    def handle(job_id: str) -> None:
+        moment = dice.choice(["before", "between", "after", "never", "never", "never"])
+        if moment == "before":
+            _die(dice)
+        say("progress", id=job_id, stage="segment", fraction=0.5)
+        if moment == "between":
+            sys.stdout.write('{"type": "result", "id": "')  # cut in the middle of a line
+            sys.stdout.flush()
+            _die(dice)
+        say("result", id=job_id, data={})
+        if moment == "after":
+            _die(dice)
+
+    serve(handle)
+
+
+def _die(dice: random.Random) -> None:
+    way = dice.choice(["exit", "kill", "abort"])
+    if way == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if way == "abort":
+        signal.signal(signal.SIGABRT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGABRT)
+    os._exit(7)
+
+
+BEHAVIOURS: dict[str, Callable[..., None]] = {
+    behaviour.__name__: behaviour
+    for behaviour in (
+        good,
+        slow,
+        noisy,
+        mute,
+        ignores_requests,
+        ignores_cancel,
+        with_children,
+        out_of_memory,
+        killed_by_system,
+        broken_start,
+        dies_sometimes,
+    )
+}
+
+if __name__ == "__main__":
+    BEHAVIOURS[sys.argv[1]](*sys.argv[2:])
