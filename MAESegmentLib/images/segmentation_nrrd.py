@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import VolumeReadError
-from ..labels import UNCODED, Code, Label, Terminology
+from ..labels import UNCODED, Label, Terminology
 from .nrrd_files import header_ijk_to_ras, key_values, read_layers, write_nrrd
+from .terminology_entry import parse_terminology_entry, terminology_entry
 from .volume import LabelMap
 
-_CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
 _EMPTY_EXTENT = "0 -1 0 -1 0 -1"
 
 
@@ -35,7 +35,7 @@ def write_seg_nrrd(path: Path, label_map: LabelMap, labels: Sequence[Label]) -> 
             "LabelValue": str(label.value),
             "Layer": "0",
             "Extent": extents[label.value],
-            "Tags": f"TerminologyEntry:{_terminology_entry(label.terminology)}|",
+            "Tags": f"TerminologyEntry:{terminology_entry(label.terminology)}|",
         }
         metadata.update({f"Segment{index}_{key}": value for key, value in fields.items()})
     write_nrrd(path, label_map.array, label_map.ijk_to_ras, metadata)
@@ -74,16 +74,6 @@ def _extents(array: np.ndarray, values: Sequence[int]) -> dict[int, str]:
     return extents
 
 
-def _terminology_entry(terminology: Terminology) -> str:
-    modifier = _code(terminology.modifier) if terminology.modifier else "^^"
-    segment = f"{_code(terminology.category)}~{_code(terminology.type)}~{modifier}"
-    return f"{_CONTEXT}~{segment}~Anatomic codes - DICOM master list~^^~^^"
-
-
-def _code(code: Code) -> str:
-    return "^".join(part.translate(str.maketrans("^~|", "   ")) for part in (code.scheme, code.value, code.meaning))
-
-
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 
@@ -109,8 +99,4 @@ def _segments(path: Path) -> list[tuple[Label, int, int]]:
 
 def _read_terminology(tags: str) -> Terminology:
     entries = [tag.partition(":")[2] for tag in tags.split("|") if tag.startswith("TerminologyEntry:")]
-    parts = entries[0].split("~") if entries else []
-    codes = [Code(*part.split("^")) if part.count("^") == 2 and part != "^^" else None for part in parts[1:4]]
-    if len(codes) < 2 or codes[0] is None or codes[1] is None:
-        return UNCODED
-    return Terminology(codes[0], codes[1], codes[2] if len(codes) > 2 else None)
+    return parse_terminology_entry(entries[0]) if entries else UNCODED

@@ -1,0 +1,129 @@
+"""Volume and ROI nodes as the network needs them: voxels with their place in the world, or why they cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import slicer
+
+from ..errors import GeometryError, MAESegmentError, NodeError
+from ..images.volume import Grid
+from .matrices import ijk_to_ras, parent_to_world, to_array
+
+
+@dataclass(frozen=True, eq=False)
+class NodeImage:
+    """`channels` are (K, J, I) views of the nodes' voxels; `ijk_to_world` is (4, 4), RAS mm, transforms included."""
+
+    channels: tuple[np.ndarray, ...]
+    ijk_to_world: np.ndarray
+
+    @property
+    def grid(self) -> Grid:
+        k, j, i = self.channels[0].shape
+        return Grid((i, j, k), self.ijk_to_world)
+
+
+def image_of(nodes: Sequence[Any]) -> NodeImage:
+    """The image of one volume node a channel; no voxel is copied.
+
+    Raises `NodeError` for what is no plain scalar volume, lies under a transform that is not linear, or differs from
+    the first channel; `GeometryError` for a grid that is 2D, singular or sheared.
+    """
+    if not nodes or any(node is None for node in nodes):
+        raise NodeError("No volume is chosen.", "Choose the scan to segment.")
+    images = [_single(node) for node in nodes]
+    first = images[0]
+    for node, image in zip(nodes[1:], images[1:], strict=True):
+        if not image.grid.matches(first.grid):
+            raise NodeError(
+                f"{node.GetName()} does not lie on the grid of {nodes[0].GetName()}.",
+                "Resample it first (Resample Image (BRAINS), with the other as reference).",
+            )
+    return NodeImage(tuple(image.channels[0] for image in images), first.ijk_to_world)
+
+
+def problem_of(node: Any) -> MAESegmentError | None:
+    """Why `node` cannot be segmented; None if it can."""
+    try:
+        image_of([node])
+    except MAESegmentError as error:
+        return error
+    return None
+
+
+def roi_of(node: Any) -> tuple[float, ...]:
+    """(R0, R1, A0, A1, S0, S1): the box along the world's axes, in mm, around a (turned, transformed) ROI node."""
+    if node is None or not node.IsA("vtkMRMLMarkupsROINode"):
+        name = node.GetName() if node is not None else "It"
+        raise NodeError(f"{name} is no region of interest.", "Create an ROI in the Markups module.")
+    half = np.array(node.GetSize()) / 2
+    if node.GetNumberOfControlPoints() == 0 or not np.all(half > 0):
+        raise NodeError(f"{node.GetName()} is empty.", "Place the region of interest in the views first.")
+    parent = node.GetParentTransformNode()
+    if parent is not None and not parent.IsTransformToWorldLinear():
+        raise NodeError(
+            f"{node.GetName()} lies under a transform that is not linear.",
+            "Move it out of the transform (Data module).",
+        )
+    # Not GetRASBounds, which is that of the control points where the ROI is turned.
+    to_world = to_array(node.GetObjectToWorldMatrix())
+    corners = np.array([*product(*zip(-half, half, strict=True))]) @ to_world[:3, :3].T + to_world[:3, 3]
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    return tuple(float(value) for pair in zip(low, high, strict=True) for value in pair)
+
+
+def hardened_copy(volume: Any) -> Any:
+    """A copy of `volume` with its transforms applied; where they are not linear the image is resampled."""
+    name = slicer.mrmlScene.GenerateUniqueName(f"{volume.GetName()} hardened")
+    copy = slicer.mrmlScene.AddNewNodeByClass(volume.GetClassName(), name)
+    display = copy.GetDisplayNode()
+    copy.CopyContent(volume)
+    copy.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    if display is None:
+        copy.CreateDefaultDisplayNodes()
+    if copy.GetTransformNodeID():
+        copy.HardenTransform()
+    return copy
+
+
+def _single(node: Any) -> NodeImage:
+    name = node.GetName()
+    _check_kind(node, name)
+    image = node.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
+        raise NodeError(f"{name} has no voxels.", "Load the scan, or choose another volume.")
+    components = image.GetNumberOfScalarComponents()
+    if components != 1:
+        raise NodeError(
+            f"{name} has {components} values a voxel (a colour or vector image).",
+            "Convert it first (Vector to Scalar Volume), or choose a CT or MR scan.",
+        )
+    parent = node.GetParentTransformNode()
+    if parent is not None and not parent.IsTransformToWorldLinear():
+        raise NodeError(
+            f"{name} lies under a transform that is not linear, so it has no regular grid in the world.",
+            "Harden the transform on a copy of the volume and segment that, or move the volume out of the transform.",
+        )
+    result = NodeImage((slicer.util.arrayFromVolume(node),), parent_to_world(node) @ ijk_to_ras(node))
+    try:
+        result.grid.check()
+    except GeometryError as error:
+        raise GeometryError(f"{name}: {error.message}", error.hint) from None
+    return result
+
+
+def _check_kind(node: Any, name: str) -> None:
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise NodeError(f"{name} is a label map, not a scan.", "Choose the scan it was drawn on.")
+    if node.IsA("vtkMRMLSequenceNode") or node.IsA("vtkMRMLMultiVolumeNode"):
+        raise NodeError(
+            f"{name} holds several frames.",
+            "Open it in the Sequences module (a sequence browser) and segment its frames: Batch, or processSequence().",
+        )
+    if not node.IsA("vtkMRMLScalarVolumeNode") or node.IsA("vtkMRMLTensorVolumeNode"):
+        raise NodeError(f"{name} is no scalar volume ({node.GetNodeTagName()}).", "Choose a CT or MR scan.")
