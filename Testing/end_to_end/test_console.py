@@ -77,7 +77,7 @@ def test_same_voxels_as_without_a_worker(console, oblique_scan, store):
 def test_region_of_interest_confines_it(console, oblique_scan):
     volume = read_volume(oblique_scan)
     centre = volume.ijk_to_ras @ [*(np.array(volume.grid.shape) / 2), 1]
-    box = [bound for c in centre[:3] for bound in (c - 8, c + 8)]
+    box = [bound for c in centre[:3] for bound in (c - 4, c + 4)]
     labels = console.process(volume, roi=box, **OPTIONS).label_map
     block = Roi((box[0], box[2], box[4]), (box[1], box[3], box[5])).voxels(labels.grid)
     inside = labels.array[block]
