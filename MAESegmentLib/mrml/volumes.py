@@ -125,5 +125,5 @@ def _check_kind(node: Any, name: str) -> None:
             f"{name} holds several frames.",
             "Open it in the Sequences module (a sequence browser) and segment its frames: Batch, or processSequence().",
         )
-    if not node.IsA("vtkMRMLScalarVolumeNode") or node.IsA("vtkMRMLTensorVolumeNode"):
+    if not node.IsA("vtkMRMLScalarVolumeNode"):
         raise NodeError(f"{name} is no scalar volume ({node.GetNodeTagName()}).", "Choose a CT or MR scan.")

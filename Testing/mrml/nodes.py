@@ -1,0 +1,106 @@
+"""Nodes for tests: volumes of any grid under any transform, and boxes of labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+
+from MAESegmentLib.labels import ANATOMICAL_STRUCTURE, Code, Label, Terminology
+from MAESegmentLib.mrml.matrices import to_vtk
+
+LABELS = (
+    Label(1, "front", (230, 159, 0), Terminology(ANATOMICAL_STRUCTURE, Code("SCT", "5366008", "Hippocampus"))),
+    Label(
+        3,
+        "back, left",
+        (86, 180, 233),
+        Terminology(ANATOMICAL_STRUCTURE, Code("SCT", "5366008", "Hippocampus"), Code("SCT", "255551008", "Posterior")),
+    ),
+    Label(4, "never there", (10, 20, 30)),
+)
+
+
+def rotation(*degrees: float) -> np.ndarray:
+    """(3, 3): turned about R, then A, then S."""
+    result = np.eye(3)
+    for axis, angle in enumerate(np.radians(degrees)):
+        turn = np.eye(3)
+        first, second = [other for other in range(3) if other != axis]
+        turn[first, first] = turn[second, second] = np.cos(angle)
+        turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
+        result = turn @ result
+    return result
+
+
+def grid(
+    directions: np.ndarray, spacing: tuple[float, ...], origin: tuple[float, ...] = (11.0, -7.0, 23.5)
+) -> np.ndarray:
+    """(4, 4) IJK to RAS."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = directions @ np.diag(spacing)
+    matrix[:3, 3] = origin
+    return matrix
+
+
+GRIDS = {
+    "RAS": grid(np.eye(3), (1.0, 1.0, 1.0)),
+    "LAS": grid(np.diag([-1.0, 1.0, 1.0]), (0.9, 1.1, 1.3)),
+    "LPS": grid(np.diag([-1.0, -1.0, 1.0]), (1.0, 1.0, 2.5)),
+    "PSR": grid(np.array([[0.0, 0, 1], [-1, 0, 0], [0, 1, 0]]), (0.8, 0.8, 3.0)),
+    "oblique": grid(rotation(12, -25, 40), (1.0, 1.2, 1.7)),
+    "oblique, left-handed": grid(rotation(-31, 8, 15) @ np.diag([1.0, 1.0, -1.0]), (0.7, 1.4, 2.1)),
+    "anisotropic": grid(np.eye(3), (0.4, 0.5, 8.0)),
+}
+
+TRANSFORMS = {
+    "none": (),
+    "shifted": (grid(np.eye(3), (1.0, 1.0, 1.0), (40.0, -3.0, 9.0)),),
+    "turned": (grid(rotation(20, 5, -33), (1.0, 1.0, 1.0)),),
+    "mirrored and scaled": (grid(np.diag([-1.0, 1.0, 1.0]), (1.1, 1.1, 1.1)),),
+    "nested": (grid(rotation(0, 0, 50), (1.0, 1.0, 1.0)), grid(rotation(10, 0, 0), (1.0, 1.0, 1.0), (1.0, 2.0, 3.0))),
+}
+
+
+def volume(
+    ijk_to_ras: np.ndarray,
+    transforms: tuple[np.ndarray, ...] = (),
+    *,
+    shape: tuple[int, ...] = (9, 11, 13),
+    name="scan",
+) -> Any:
+    """A volume node of (K, J, I) random voxels; `transforms` are from the outermost to the one right above it."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    slicer.util.updateVolumeFromArray(node, np.random.default_rng(0).integers(-1000, 2000, shape).astype(np.int16))
+    node.SetIJKToRASMatrix(to_vtk(ijk_to_ras))
+    parent = None
+    for matrix in transforms:
+        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "transform")
+        transform.SetMatrixTransformToParent(to_vtk(matrix))
+        if parent is not None:
+            transform.SetAndObserveTransformNodeID(parent.GetID())
+        parent = transform
+    if parent is not None:
+        node.SetAndObserveTransformNodeID(parent.GetID())
+    return node
+
+
+def labels_for(shape: tuple[int, ...]) -> np.ndarray:
+    """(K, J, I) uint8 with two bodies of irregular outline that do not reach the border."""
+    array = np.zeros(shape, np.uint8)
+    k, j, i = shape
+    array[2 : k - 2, 2 : j // 2, 3 : i - 3] = 1
+    array[3 : k - 3, j // 2 : j - 2, 2 : i - 4] = 3
+    array[2, 2, 3] = 0
+    return array
+
+
+def cropped(array: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """The smallest block that holds labels, and its first voxel (i, j, k)."""
+    found = np.nonzero(array)
+    if not len(found[0]):
+        return array[:0, :0, :0], (0, 0, 0)
+    low, high = [int(axis.min()) for axis in found], [int(axis.max()) + 1 for axis in found]
+    block = array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    return block, (low[2], low[1], low[0])
