@@ -238,6 +238,18 @@ class MAESegmentLogic(ScriptedLoadableModuleLogic):
             batch.result()
         return batch
 
+    def processSequence(self, sequenceNode, model=None, device: str = "auto", wait=True, callback=None, **options):
+        """Segment every frame of a sequence (or of the one that a volume node shows) one after the other; `options` as
+        in `process`. Returns a batch whose `output` is a sequence of segmentations in the same browser."""
+        from MAESegmentPlugin.sequence import SequenceJob
+
+        bundle = self._library.find(model)
+        start = lambda node: self.process(node, bundle, device, wait=False, **options)  # noqa: E731
+        batch = SequenceJob(sequenceNode, start, event_clock(), callback)
+        if wait and callback is None:
+            batch.result()
+        return batch
+
 
 class MAESegmentTest(ScriptedLoadableModuleTest):
     """The self test: a real child process segments synthetic volumes, and voxels are compared in world space."""

@@ -109,9 +109,14 @@ class BatchJob:
     def _next(self) -> None:
         self._index += 1
         self.current = None
-        if not self.is_finished:
+        if self.is_finished:
+            self._finish()
+        else:
             self._begin(self._items[self._index], self.rows[self._index])
         self._tell()
+
+    def _finish(self) -> None:
+        """For those that make something of all rows."""
 
     def _begin(self, item: BatchItem, row: BatchRow) -> None:
         if self.cancel_requested:

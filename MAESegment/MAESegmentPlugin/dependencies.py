@@ -30,6 +30,7 @@ class PackageProblem:
     requirement: str
     size_mb: float = 0.0
     is_torch: bool = False
+    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,4 +159,5 @@ def _problem(entry: Mapping[str, Any]) -> PackageProblem:
         requirement=str(entry["requirement"]),
         size_mb=float(entry.get("size_mb", 0.0)),
         is_torch=bool(entry.get("torch", False)),
+        advice=str(entry.get("advice", "")),
     )

@@ -37,7 +37,7 @@ class ModelLibrary:
 
     def find(self, model: Bundle | str | os.PathLike[str] | None) -> Bundle:
         """`model` is a bundle, a name or the beginning of one, name@version, a folder, or None for the default."""
-        if isinstance(model, Bundle):
+        if hasattr(model, "content_hash"):  # a bundle, maybe one of before a Reload: then not of this class
             return model
         if model is None or model == "":
             bundle = self.default()

@@ -89,14 +89,14 @@ class SegmentationJob:
     def __init__(self, session: Session, request: Request, callback: Callable[[SegmentationJob], None] | None) -> None:
         """Checks everything that can be checked, then submits; raises what is wrong with the request."""
         self.summary: SegmentationSummary | None = None
-        self.name = request.nodes[0].GetName()
         self._request = request
         self._listeners = [callback] if callback else []
         self._reason: Cancelled | None = None
         self._begun = time.monotonic()
         self._job: Job | None = None
         image = mrml.image_of(request.nodes)
-        _check_channels(request)
+        self.name = request.nodes[0].GetName()
+        _check_nodes(request)
         self._shape = image.channels[0].shape
         self._output_before = _content_stamp(request.output) if request.output is not None else ()
         if request.output is not None and not request.overwrite and mrml.is_edited(request.output):
@@ -295,7 +295,10 @@ def roi_box(roi: Any) -> tuple[float, ...] | None:
     return numbers
 
 
-def _check_channels(request: Request) -> None:
+def _check_nodes(request: Request) -> None:
+    for node in request.nodes:
+        if node.GetScene() is None:
+            raise NodeError(_("{name} is not in the scene any more.").format(name=node.GetName()), _("Load it again."))
     wanted = request.bundle.metadata["maesegment"]["channels"]
     if len(request.nodes) != len(wanted):
         raise NodeError(

@@ -200,7 +200,7 @@ class _SelfTest:
 
     def compare_with_file(self) -> None:
         volume = self.volume(scene_of.VOLUMES["Oblique, under a rotated transform"], "Self test file")
-        image, labels = self.folder / "image.nrrd", self.folder / "labels.npz"
+        image, labels = self.folder / "image.nii", self.folder / "labels.npz"
         scene_of.save_in_world(volume, image)
         self._child(str(self.folder / "model"), str(image), str(labels))
         segmentation = self.logic.process(volume, self.model)
