@@ -196,8 +196,8 @@ class SubprocessTransport:
         process = self._process
         if process is None:
             return
-        if process.poll() is None:
-            kill_tree(process.pid)
+        # Also when it has ended: others of its group may live on.
+        kill_tree(process.pid)
         if pid is not None and pid != process.pid:
             kill_tree(pid)
 

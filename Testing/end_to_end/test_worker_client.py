@@ -21,6 +21,7 @@ from MAESegmentLib.errors import Cancelled, ConfigurationError, MAESegmentError,
 from MAESegmentLib.jobs.client import JobState, WorkerClient, WorkerState
 from MAESegmentLib.jobs.interpreter import choose_interpreter, worker_launch
 from MAESegmentLib.jobs.job_folder import JobFolder
+from MAESegmentLib.jobs.process_tree import descendants
 from MAESegmentLib.jobs.protocol import Segment
 from MAESegmentLib.jobs.segmentation import submit_segmentation
 from MAESegmentLib.jobs.transport import EventQueue, Launch, SubprocessTransport
@@ -142,12 +143,16 @@ def test_garbage_on_stdout(place):
     assert max(map(len, place.log)) < 1000
 
 
-def test_worker_that_never_says_a_word(place):
-    client = place.scripted("mute", start_timeout_s=0.5)
+@pytest.mark.parametrize("through", LAUNCHERS)
+def test_worker_that_never_says_a_word(place, through):
+    client = place.scripted("mute", through=through, start_timeout_s=1.0)
     job = submit(client)
-    with pytest.raises(WorkerError, match=r"not get ready within 0\.5 s"):
+    client.pump(0.5)
+    root = place.transports[0]._process.pid
+    processes = [root, *descendants(root)]
+    with pytest.raises(WorkerError, match="not get ready within 1 s"):
         job.result(30)
-    wait_for_end([place.transports[0]._process.pid])
+    wait_for_end(processes)
 
 
 def test_worker_that_never_answers(place):
@@ -195,6 +200,20 @@ def test_second_of_two_requests_waits_and_says_so(place):
     assert first.state is JobState.DONE
     assert positions[-1] == (JobState.DONE, 0)
     assert (JobState.RUNNING, 1) not in positions
+
+
+def test_waiting_for_a_job_in_the_callback_of_another(place):
+    """As a script may do it that segments the next scan when the last one is done."""
+    client = place.scripted("slow", "0.1")
+    first, answers = submit(client), []
+
+    def go_on(job) -> None:
+        if job.is_finished:
+            answers.append(submit(client).result(30))
+
+    first.add_listener(go_on)
+    first.result(30)
+    assert len(answers) == 1
 
 
 @pytest.mark.parametrize("through", LAUNCHERS)
@@ -247,6 +266,18 @@ def test_launcher_that_dies_alone_leaves_nothing_behind(place, through):
     os.kill(place.transports[0]._process.pid, signal.SIGKILL)
     run(client, job, JobState.FAILED)
     wait_for_end([pid])
+
+
+def test_children_of_a_crashed_worker_are_ended(place):
+    client = place.scripted("with_children")
+    pid = start(client)
+    wait_until(lambda: any(text.startswith("children") for text in place.log), client.pump)
+    line = next(text for text in place.log if text.startswith("children"))
+    child, with_own_session = [int(number) for number in line.split()[1:]]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: client.state is WorkerState.STOPPED, client.pump)
+    wait_for_end([child])
+    os.kill(with_own_session, signal.SIGKILL)  # nothing tells any more whose it was
 
 
 def test_stopped_process_is_killed_too(place):
@@ -401,6 +432,22 @@ def test_real_worker_killed_in_the_middle(client, model, tmp_path):
     with pytest.raises(WorkerError, match="memory ran out"):
         job.result(30)
     assert behind.result(120)
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_real_worker_killed_at_a_random_moment(client, model, tmp_path, seed):
+    """Of its start or of its work: each job ends, and the next one is done."""
+    dice = random.Random(seed)
+    jobs = [segment(client, model, tmp_path, [volume_of(64)]) for _ in range(2)]
+    end = time.monotonic() + dice.uniform(0.0, 2.5)
+    while time.monotonic() < end:
+        client.pump(0.01)
+    client._process.transport._process.kill()
+    for job in jobs:
+        wait_until(lambda job=job: job.is_finished, client.pump, 120)
+    assert segment(client, model, tmp_path).result(120)
     assert [*tmp_path.iterdir()] == []
 
 
