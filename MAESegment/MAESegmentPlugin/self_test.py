@@ -183,7 +183,7 @@ class _SelfTest:
         self.nodes.append(segmentation)
         for label, dice in scene_of.compare_with_truth(volume, segmentation).items():
             _say(f"    {label}: Dice {dice:.3f}")
-            expect(dice > 0.8, f"{label} overlaps the truth by Dice {dice:.3f} only")
+            expect(dice > 0.75, f"{label} overlaps the truth by Dice {dice:.3f} only")
 
     def callback(self) -> None:
         volume = self.volume(scene_of.plain, "Self test callback")

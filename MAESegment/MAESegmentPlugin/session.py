@@ -79,8 +79,13 @@ class Session:
     @property
     def working_folder(self) -> Path:
         """Where volumes are handed over: fast local disk with room for twice the largest scan."""
-        chosen = str(self._settings.value(FOLDER_SETTING, "") or "")
+        chosen = self.chosen_folder
         return Path(chosen).expanduser() if chosen else Path(slicer.app.temporaryPath) / "MAESegment"
+
+    @property
+    def chosen_folder(self) -> str:
+        """The working folder given in the module's settings, or ""."""
+        return str(self._settings.value(FOLDER_SETTING, "") or "")
 
     def set_working_folder(self, path: str) -> None:
         """ "" for a folder below Slicer's temporary folder."""

@@ -1,0 +1,194 @@
+"""Settings that most people never open, the log, and diagnostics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ctk
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from MAESegmentLib.errors import MAESegmentError
+
+from .messages import device_text
+from .qt_connection import connect
+
+
+class AdvancedSection:
+    """Choices go to the parameter node; Python and working folder are Slicer's settings, not the scene's."""
+
+    def __init__(
+        self,
+        ui,
+        logic,
+        chosen: Callable[[str, Any], None],
+        python_changed: Callable[[], None],
+        diagnostics: Callable[[], str],
+    ) -> None:
+        self._ui = ui
+        self._logic = logic
+        self._session = logic.session
+        self._python_changed = python_changed
+        self._diagnostics = diagnostics
+        self._is_filling = False
+        self._pending: list[str] = []
+        self._remove_log_listener: Callable[[], None] | None = None
+        choices = (
+            (ui.precisionComboBox, "precision", _precisions()),
+            (ui.overlapComboBox, "overlap", _overlaps()),
+            (ui.mirroringComboBox, "mirroring", _mirrorings()),
+            (ui.deviceComboBox, "device", [(_("Automatic"), "auto")]),
+        )
+        self._combos = {name: combo for combo, name, _items in choices}
+        for combo, name, items in choices:
+            for text, data in items:
+                combo.addItem(text, data)
+            connect(
+                combo,
+                "currentIndexChanged(int)",
+                lambda _index, combo=combo, name=name: self._is_filling or chosen(name, combo.currentData),
+            )
+        self._set_up_paths()
+        connect(ui.refreshButton, "clicked()", self.refresh_devices)
+        connect(ui.logButton, "toggled(bool)", self._on_log)
+        connect(ui.copyButton, "clicked()", self.copy_diagnostics)
+        self._session.client.add_listener(self._on_worker)
+        self.show_devices(self._session.client.devices_known)
+
+    def update(self, parameters: Any, *, enabled: bool) -> None:
+        """Show what the parameter node says."""
+        self._is_filling = True
+        for name, combo in self._combos.items():
+            value = getattr(parameters, name)
+            if combo.findData(value) < 0 and name == "device":
+                combo.addItem(str(value), value)
+            combo.setCurrentIndex(max(combo.findData(value), 0))
+            combo.enabled = enabled
+        self._is_filling = False
+        for widget in (
+            self._ui.allowCpuCheckBox,
+            self._ui.familiarityCheckBox,
+            self._ui.pythonPathLineEdit,
+            self._ui.folderPathLineEdit,
+            self._ui.refreshButton,
+        ):
+            widget.enabled = enabled
+
+    def show_devices(self, devices: Any) -> None:
+        """What the worker has found, with memory."""
+        combo = self._ui.deviceComboBox
+        current = combo.currentData
+        self._is_filling = True
+        combo.clear()
+        combo.addItem(_("Automatic"), "auto")
+        for device in devices:
+            combo.addItem(device_text(device), device["name"])
+            combo.setItemData(combo.count - 1, str(device["name"]), qt.Qt.ToolTipRole)
+        if combo.findData("cpu") < 0:
+            combo.addItem(_("Processor (CPU)"), "cpu")
+        combo.setCurrentIndex(max(combo.findData(current), 0))
+        self._is_filling = False
+
+    def refresh_devices(self) -> None:
+        """Ask the worker, which is started for it if need be."""
+        self._session.client.devices().add_listener(self._on_devices)
+
+    def copy_diagnostics(self) -> None:
+        slicer.app.clipboard().setText(self._diagnostics())
+        self._ui.copyButton.text = _("Copied")
+        self._session.call_later(2.0, self._restore_copy_text)
+
+    def show_log(self) -> None:
+        """Open section and log."""
+        self._ui.advancedCollapsibleButton.collapsed = False
+        self._ui.logButton.checked = True
+
+    def open_folder_setting(self) -> None:
+        self._ui.advancedCollapsibleButton.collapsed = False
+        self._ui.folderPathLineEdit.setFocus()
+
+    def cleanup(self) -> None:
+        if self._remove_log_listener is not None:
+            self._remove_log_listener()
+            self._remove_log_listener = None
+
+    def _set_up_paths(self) -> None:
+        ui = self._ui
+        ui.pythonPathLineEdit.filters = ctk.ctkPathLineEdit.Files + ctk.ctkPathLineEdit.Executable
+        ui.folderPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
+        ui.pythonPathLineEdit.currentPath = self._session.chosen_python
+        ui.folderPathLineEdit.currentPath = self._session.chosen_folder
+        connect(ui.pythonPathLineEdit, "currentPathChanged(QString)", self._on_python)
+        connect(ui.folderPathLineEdit, "currentPathChanged(QString)", self._session.set_working_folder)
+
+    def _on_python(self, path: str) -> None:
+        self._session.set_python(str(path))
+        self._python_changed()
+
+    def _on_devices(self, job: Any) -> None:
+        if job.is_finished and job.error is None:
+            self.show_devices(job.result())
+        elif job.is_finished:
+            self._session.log.add("warning", str(job.error))
+
+    def _on_worker(self, client: Any) -> None:
+        if client.devices_known and self._ui.deviceComboBox.count <= 2:
+            self.show_devices(client.devices_known)
+
+    def _on_log(self, shown: bool) -> None:
+        self._ui.logText.visible = shown
+        self._ui.logButton.text = _("Hide &log") if shown else _("Show &log")
+        self.cleanup()
+        if shown:
+            self._ui.logText.setPlainText(self._session.log.text())
+            self._remove_log_listener = self._session.log.add_listener(self._on_line)
+            self._scroll_down()
+
+    def _on_line(self, line: str) -> None:
+        """Lines come in bursts; they are shown a burst at a time."""
+        self._pending.append(line)
+        if len(self._pending) == 1:
+            self._session.call_later(0.1, self._flush)
+
+    def _flush(self) -> None:
+        lines, self._pending = self._pending, []
+        if lines and self._remove_log_listener is not None:
+            self._ui.logText.appendPlainText("\n".join(lines))
+            self._scroll_down()
+
+    def _scroll_down(self) -> None:
+        bar = self._ui.logText.verticalScrollBar()
+        bar.value = bar.maximum
+
+    def _restore_copy_text(self) -> None:
+        if self._ui is not None:
+            self._ui.copyButton.text = _("Copy dia&gnostics")
+
+
+def explain(error: MAESegmentError) -> str:
+    """For the log."""
+    return f"{type(error).__name__}: {error}"
+
+
+def _precisions() -> list[tuple[str, str]]:
+    return [
+        (_("Automatic"), "auto"),
+        (_("Single (fp32)"), "fp32"),
+        (_("Half (bf16)"), "bf16"),
+        (_("Half (fp16)"), "fp16"),
+    ]
+
+
+def _overlaps() -> list[tuple[str, float]]:
+    return [
+        (_("As the model asks"), 0.0),
+        (_("25 % (fast)"), 0.25),
+        (_("50 %"), 0.5),
+        (_("75 % (slow)"), 0.75),
+    ]
+
+
+def _mirrorings() -> list[tuple[str, str]]:
+    return [(_("As the model asks"), "model"), (_("Off (fast)"), "off"), (_("On (slow)"), "on")]

@@ -1,0 +1,126 @@
+"""The scan, the further channels of a model, and the region."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+
+from MAESegmentLib import mrml
+from MAESegmentLib.bundle import Bundle
+from MAESegmentLib.errors import MAESegmentError
+
+#: More channels than the panel has selectors for are for scripts.
+MOST_CHANNELS = 4
+
+
+class InputSection:
+    """Reads and fills the parameter node; the selectors are connected to it by name."""
+
+    def __init__(self, ui) -> None:
+        self._ui = ui
+        self._labels = (ui.inputLabel, ui.channel2Label, ui.channel3Label, ui.channel4Label)
+        self._selectors = (ui.inputSelector, ui.channel2Selector, ui.channel3Selector, ui.channel4Selector)
+
+    def nodes(self, parameters: Any, bundle: Bundle | None) -> list[Any]:
+        """The chosen volume of each channel that the model has."""
+        chosen = [parameters.inputVolume, parameters.channel2, parameters.channel3, parameters.channel4]
+        return chosen[: len(channels_of(bundle))]
+
+    def problem(self, parameters: Any, bundle: Bundle | None) -> MAESegmentError | None:
+        """Why the chosen volumes cannot be segmented."""
+        nodes = self.nodes(parameters, bundle)
+        if any(node is None for node in nodes):
+            return None
+        try:
+            mrml.image_of(nodes)
+        except MAESegmentError as error:
+            return error
+        return None
+
+    def missing(self, parameters: Any, bundle: Bundle | None) -> str:
+        """What is still to be chosen; "" if nothing is."""
+        for node, name in zip(self.nodes(parameters, bundle), channels_of(bundle), strict=False):
+            if node is None:
+                several = len(channels_of(bundle)) > 1
+                return _("Select the volume for {channel}.").format(channel=name) if several else _("Select a volume.")
+        return ""
+
+    def update(self, parameters: Any, bundle: Bundle | None, *, enabled: bool) -> None:
+        names = channels_of(bundle)
+        for number, (label, selector) in enumerate(zip(self._labels, self._selectors, strict=True)):
+            label.visible = selector.visible = number < len(names)
+            if len(names) > 1 and number < len(names):
+                label.text = f"{names[number]}:"
+            selector.enabled = enabled
+        if len(names) <= 1:
+            self._ui.inputLabel.text = _("&Volume:")
+        self._ui.roiSelector.enabled = enabled
+        hint = _box_hint(bundle) if parameters.roi is None and parameters.inputVolume is not None else ""
+        self._ui.roiHintLabel.text = hint
+        self._ui.roiHintLabel.visible = bool(hint)
+        self._ui.addRoiButton.visible = bool(hint)
+        self._ui.addRoiButton.enabled = enabled
+
+    def choose_default(self, parameters: Any) -> None:
+        """The volume in the slice views, else the only one there is."""
+        if parameters.inputVolume is not None:
+            return
+        candidates = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if is_scan(node)]
+        selection = slicer.app.applicationLogic().GetSelectionNode()
+        shown = selection.GetActiveVolumeID() if selection is not None else None
+        active = slicer.mrmlScene.GetNodeByID(shown) if shown else None
+        if active in candidates:
+            parameters.inputVolume = active
+        elif candidates:
+            parameters.inputVolume = candidates[0]
+
+    def add_roi(self, parameters: Any, bundle: Bundle | None) -> Any:
+        """A box of the model's window size at the middle of the volume, ready to be dragged."""
+        volume = parameters.inputVolume
+        bounds = [0.0] * 6
+        volume.GetRASBounds(bounds)
+        low, high = np.array(bounds[0::2]), np.array(bounds[1::2])
+        roi = slicer.mrmlScene.AddNewNodeByClass(
+            "vtkMRMLMarkupsROINode", _("{name} region").format(name=volume.GetName())
+        )
+        roi.CreateDefaultDisplayNodes()
+        roi.SetCenter([float(value) for value in (low + high) / 2])
+        roi.SetSize([float(value) for value in np.minimum(_window_mm(bundle), high - low)])
+        display = roi.GetDisplayNode()
+        if display is not None:
+            display.SetHandlesInteractive(True)
+            display.SetFillOpacity(0.1)
+        parameters.roi = roi
+        return roi
+
+
+def channels_of(bundle: Bundle | None) -> list[str]:
+    """Names of the model's input channels."""
+    return [str(name) for name in bundle.metadata["maesegment"]["channels"]] if bundle is not None else [_("Volume")]
+
+
+def is_scan(node: Any) -> bool:
+    """A plain scalar volume that people see in selectors."""
+    return node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
+
+
+def _box_hint(bundle: Bundle | None) -> str:
+    """Whether the model's author asks for a box around the structure."""
+    if bundle is None or "box" not in str(bundle.metadata.get("intended_use", "")).lower():
+        return ""
+    return _("This model needs a box around the structure; without one the whole volume is searched.")
+
+
+def _window_mm(bundle: Bundle | None) -> np.ndarray:
+    """Size of the network's window along R, A, S in mm."""
+    if bundle is None:
+        return np.full(3, 100.0)
+    recipe = bundle.metadata["maesegment"]["preprocessing"]
+    size = np.array(recipe["patch_size"], float) * np.array(recipe["spacing"], float)
+    axes = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
+    result = np.empty(3)
+    result[[axes[letter] for letter in recipe["orientation"]]] = size
+    return result

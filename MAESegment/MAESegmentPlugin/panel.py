@@ -1,0 +1,383 @@
+"""The panel: holds its sections together, turns clicks into calls of the logic, and shows what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from MAESegmentLib import mrml
+from MAESegmentLib.errors import MAESegmentError
+from MAESegmentLib.jobs.client import JobState, WorkerState
+
+from .advanced_section import AdvancedSection, explain
+from .batch_section import BatchSection, batch_text
+from .dependency_bar import DependencyBar
+from .input_section import InputSection
+from .message_bar import MessageBar
+from .messages import Remedy, Situation, error_text, offers_for
+from .model_section import ModelSection
+from .result_section import ResultSection
+from .run_section import RunSection
+
+
+class Panel:
+    """`widget` is the module's, for observers that go with it; `logic` is a `MAESegmentLogic`."""
+
+    def __init__(self, widget: Any, ui_widget: Any, logic: Any) -> None:
+        self._widget = widget
+        self._logic = logic
+        self._parameters: Any = None
+        self._gui_tag: Any = None
+        self._job: Any = None
+        self._last_start: Callable[[], None] | None = None
+        self._problem_shown = ""
+        self._is_open = True
+        self._update_is_due = False
+        ui = self.ui = slicer.util.childWidgetVariables(ui_widget)
+        self.messages = MessageBar(ui, self._act)
+        self.dependencies = DependencyBar(ui, logic, self.update)
+        self.inputs = InputSection(ui)
+        self.model = ModelSection(ui, logic, self._choose_model, self._show_error)
+        self.run = RunSection(ui, self._on_segment)
+        self.result = ResultSection(ui, logic.session)
+        self.batch = BatchSection(ui, self._start_batch, self._start_frames, self._open_segmentation, self.update)
+        self.advanced = AdvancedSection(
+            ui, logic, self._set_parameter, self._on_python, lambda: logic.diagnostics(self.dependencies.report)
+        )
+        ui.addRoiButton.connect("clicked()", self._add_roi)
+        scene = slicer.mrmlScene
+        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
+            widget.addObserver(scene, event, self._on_scene_changed)
+        self.model.refresh()
+
+    # Called by the module's widget ------------------------------------------------------------------------------------
+
+    def enter(self) -> None:
+        """The person opens the module."""
+        self.model.refresh()
+        if self._parameters is not None:
+            self.inputs.choose_default(self._parameters)
+            self._choose_default_model()
+        if self.dependencies.report is None:
+            self.dependencies.check()
+        self.update()
+
+    def exit(self) -> None:
+        """The person opens another module; what is running goes on."""
+
+    def set_parameter_node(self, parameters: Any) -> None:
+        """Show and change `parameters` from now on; None while a scene closes."""
+        if self._parameters is not None:
+            self._parameters.disconnectGui(self._gui_tag)
+            self._widget.removeObserver(
+                self._parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._on_parameters_changed
+            )
+        self._parameters = parameters
+        if parameters is not None:
+            self._gui_tag = parameters.connectGui(self.ui)
+            self._widget.addObserver(
+                parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._on_parameters_changed
+            )
+            self._choose_default_model()
+            self.update()
+
+    def scene_start_close(self) -> None:
+        """Jobs are cancelled by their own watch on the scene; what the panel shows of them goes too."""
+        self.result.clear()
+        self.batch.clear()
+        self.messages.clear()
+
+    def scene_end_close(self) -> None:
+        """An empty scene."""
+
+    def cleanup(self) -> None:
+        self._is_open = False
+        if self._job is not None:
+            self._job.cancel()
+        self.set_parameter_node(None)
+        self.advanced.cleanup()
+
+    # State ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> Any:
+        """The parameter node."""
+        return self._parameters
+
+    @property
+    def job(self) -> Any:
+        """What is running: a `SegmentationJob`, a `BatchJob`, or None."""
+        return self._job
+
+    @property
+    def bundle(self) -> Any:
+        """The chosen model; None if there is none."""
+        return self.model.bundle(self._parameters.modelName) if self._parameters is not None else None
+
+    @property
+    def reason(self) -> str:
+        """Why Segment cannot be pressed; "" if it can."""
+        return self._general_reason or self.inputs.missing(self._parameters, self.bundle) or self._problem_text()
+
+    @property
+    def _general_reason(self) -> str:
+        if self._parameters is None:
+            return _("The scene is being closed.")
+        if self.dependencies.reason:
+            return self.dependencies.reason
+        if self._job is not None:
+            return _("A segmentation is running.")
+        if self.bundle is None:
+            return _("Choose a model.")
+        return ""
+
+    def update(self) -> None:
+        """Bring every section up to date; cheap, and called after each change of the parameters."""
+        if not self._is_open or self._parameters is None:
+            return
+        free = self._job is None
+        bundle = self.bundle
+        self.inputs.update(self._parameters, bundle, enabled=free)
+        self.model.update(self._parameters.modelName, enabled=free)
+        self.ui.outputSelector.enabled = free
+        self.run.update(
+            is_running=not free, cancel_requested=not free and self._job.cancel_requested, reason=self.reason
+        )
+        self.batch.update(self._parameters.inputVolume, reason=self._general_reason)
+        self.advanced.update(self._parameters, enabled=free)
+        self.result.update()
+        if free:
+            self._show_problem()
+
+    def _problem_text(self) -> str:
+        problem = self.inputs.problem(self._parameters, self.bundle)
+        return error_text(problem) if problem is not None else ""
+
+    def _show_problem(self) -> None:
+        """A volume that cannot be used is explained as soon as it is chosen, not when the button is pressed."""
+        problem = self.inputs.problem(self._parameters, self.bundle)
+        text = error_text(problem) if problem is not None else ""
+        if text == self._problem_shown:
+            return
+        if problem is not None:
+            self._show_error(problem)
+        elif self.messages.text == self._problem_shown:
+            self.messages.clear()
+        self._problem_shown = text
+
+    def _set_parameter(self, name: str, value: Any) -> None:
+        if self._parameters is not None and getattr(self._parameters, name) != value:
+            setattr(self._parameters, name, value)
+
+    def _choose_model(self, name: str) -> None:
+        self._set_parameter("modelName", name)
+        self.update()
+
+    def _choose_default_model(self) -> None:
+        if not self._parameters.modelName:
+            self._set_parameter("modelName", self.model.default())
+
+    def _on_parameters_changed(self, _caller: Any = None, _event: Any = None) -> None:
+        self._update_soon()
+
+    def _on_scene_changed(self, _caller: Any = None, _event: Any = None) -> None:
+        self._update_soon()
+
+    def _update_soon(self) -> None:
+        """Once for many changes: loading a scene makes hundreds."""
+        if not self._update_is_due and self._is_open:
+            self._update_is_due = True
+            self._logic.session.call_later(0.0, self._update_now)
+
+    def _update_now(self) -> None:
+        self._update_is_due = False
+        self.update()
+
+    def _on_python(self) -> None:
+        self.dependencies.check()
+
+    # Running ----------------------------------------------------------------------------------------------------------
+
+    def _on_segment(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+            self.update()
+            return
+        self._start()
+
+    def _start(self, *, overwrite: bool = False) -> None:
+        parameters, nodes = self._parameters, self.inputs.nodes(self._parameters, self.bundle)
+        output = parameters.outputSegmentation
+
+        def begin(callback: Callable[[Any], None]) -> Any:
+            return self._logic.process(
+                nodes if len(nodes) > 1 else nodes[0],
+                self.bundle,
+                parameters.device,
+                wait=False,
+                callback=callback,
+                outputSegmentation=output,
+                overwrite=overwrite,
+                **self._options(),
+            )
+
+        self._launch(begin, self._on_job, lambda: self._start(overwrite=overwrite))
+
+    def _start_batch(self, volumes: list[Any]) -> None:
+        self._launch(
+            lambda callback: self._logic.processBatch(
+                volumes, self.bundle, self._parameters.device, wait=False, callback=callback, **self._options(roi=False)
+            ),
+            self._on_batch,
+            lambda: self._start_batch(volumes),
+        )
+
+    def _start_frames(self) -> None:
+        volume = self._parameters.inputVolume
+        self._launch(
+            lambda callback: self._logic.processSequence(
+                volume, self.bundle, self._parameters.device, wait=False, callback=callback, **self._options()
+            ),
+            self._on_batch,
+            self._start_frames,
+        )
+
+    def _launch(self, begin: Callable[[Any], Any], listener: Callable[[Any], None], again: Callable[[], None]) -> None:
+        self.messages.clear()
+        self._problem_shown = ""
+        self._last_start = again
+        try:
+            job = begin(listener)
+        except MAESegmentError as error:
+            self._show_error(error)
+            self.update()
+            return
+        if not job.is_finished:
+            self._job = job
+        self.update()
+
+    def _options(self, *, roi: bool = True) -> dict[str, Any]:
+        parameters = self._parameters
+        mirroring = {"model": None, "on": True, "off": False}.get(parameters.mirroring)
+        options = {
+            "precision": parameters.precision,
+            "overlap": parameters.overlap or None,
+            "mirroring": mirroring,
+            "allowCpu": parameters.allowCpu,
+            "checkFamiliarity": parameters.checkFamiliarity,
+        }
+        return {**options, "roi": parameters.roi} if roi else options
+
+    def _on_job(self, job: Any) -> None:
+        if not self._is_open:
+            return
+        if not job.is_finished:
+            self.run.show_progress(job, is_starting=self._is_starting())
+            return
+        self._job = None
+        if job.state is JobState.DONE:
+            segmentation = job.result()
+            self._set_output(segmentation)
+            self.result.show(job.summary, segmentation, self._volume_of(segmentation))
+        else:
+            self._show_end(job)
+        self.update()
+
+    def _on_batch(self, batch: Any) -> None:
+        if not self._is_open:
+            return
+        if not batch.is_finished:
+            if batch.current is not None:
+                prefix = _("{number} of {n}: ").format(number=batch.index + 1, n=len(batch.rows))
+                self.run.show_progress(batch.current, is_starting=self._is_starting(), prefix=prefix)
+            self.batch.show(batch)
+            return
+        self._job = None
+        self.batch.show(batch)
+        self.messages.show(batch_text(batch))
+        self.update()
+
+    def _is_starting(self) -> bool:
+        return self._logic.session.client.state in (WorkerState.STOPPED, WorkerState.STARTING)
+
+    def _show_end(self, job: Any) -> None:
+        if job.state is JobState.CANCELLED:
+            self.messages.show(job.error.message if job.error is not None else _("Cancelled."))
+        else:
+            self._show_error(job.error, job.details)
+
+    def _show_error(self, error: MAESegmentError, details: Any = None) -> None:
+        self._logic.session.log.add("error", explain(error))
+        self.messages.show(error_text(error), offers_for(error, details or error.details, self._situation()))
+
+    def _situation(self) -> Situation:
+        parameters = self._parameters
+        if parameters is None:
+            return Situation()
+        volume, output, report = parameters.inputVolume, parameters.outputSegmentation, self.dependencies.report
+        parent = volume.GetParentTransformNode() if volume is not None else None
+        return Situation(
+            has_roi=parameters.roi is not None,
+            is_warped=parent is not None and not parent.IsTransformToWorldLinear(),
+            output_is_edited=output is not None and mrml.is_edited(output),
+            python_lacks_packages=report is not None and report.can_install,
+            device=parameters.device,
+        )
+
+    def _set_output(self, segmentation: Any) -> None:
+        self._parameters.outputSegmentation = segmentation
+
+    def _volume_of(self, segmentation: Any) -> Any:
+        role = segmentation.GetReferenceImageGeometryReferenceRole()
+        return segmentation.GetNodeReference(role)
+
+    def _open_segmentation(self, segmentation: Any) -> None:
+        if segmentation.GetScene() is not None:
+            self._set_output(segmentation)
+            volume = self._volume_of(segmentation)
+            if volume is not None:
+                self._parameters.inputVolume = volume
+
+    # Remedies ---------------------------------------------------------------------------------------------------------
+
+    def _act(self, remedy: Remedy) -> None:
+        {
+            Remedy.RETRY: self._retry,
+            Remedy.USE_CPU: lambda: self._retry_on("cpu"),
+            Remedy.USE_AUTO_DEVICE: lambda: self._retry_on("auto"),
+            Remedy.ADD_ROI: self._add_roi,
+            Remedy.HARDEN: self._harden,
+            Remedy.NEW_OUTPUT: self._new_output,
+            Remedy.REPLACE_OUTPUT: lambda: self._start(overwrite=True),
+            Remedy.INSTALL: self.dependencies.install,
+            Remedy.SHOW_LOG: self.advanced.show_log,
+            Remedy.CHOOSE_FOLDER: self.advanced.open_folder_setting,
+        }[remedy]()
+
+    def _retry(self) -> None:
+        if self._last_start is not None and not self._general_reason:
+            self._last_start()
+
+    def _retry_on(self, device: str) -> None:
+        self._set_parameter("device", device)
+        self._retry()
+
+    def _add_roi(self) -> None:
+        if self._parameters.inputVolume is not None:
+            self.inputs.add_roi(self._parameters, self.bundle)
+            self.messages.show(_("Drag the box to the structure, then press Segment."))
+            self.update()
+
+    def _harden(self) -> None:
+        self._parameters.inputVolume = mrml.hardened_copy(self._parameters.inputVolume)
+        self.update()
+        if not self.reason:
+            self._start()
+
+    def _new_output(self) -> None:
+        self._parameters.outputSegmentation = None
+        self._start()

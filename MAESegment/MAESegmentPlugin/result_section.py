@@ -1,0 +1,128 @@
+"""What came out: one line, the segments with their volumes, what to mind, and the two next steps."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from MAESegmentLib import mrml
+
+from .messages import result_text, volume_text
+from .qt_connection import connect
+
+_MOST_ROWS_SHOWN = 8
+
+
+class ResultSection:
+    """Hidden until there is a result. Belongs to one segmentation node and its volume."""
+
+    def __init__(self, ui, session: Any) -> None:
+        self._ui = ui
+        self._session = session
+        self._segmentation: Any = None
+        self._volume: Any = None
+        self._surfaces: Iterator[float] | None = None
+        table = ui.segmentsTable
+        table.setColumnCount(2)
+        table.setHorizontalHeaderLabels([_("Segment"), _("Volume (ml)")])
+        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        table.horizontalHeader().setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
+        connect(ui.show3DButton, "toggled(bool)", self._on_show_3d)
+        connect(ui.correctButton, "clicked()", self.correct)
+        self.clear()
+
+    @property
+    def segmentation(self) -> Any:
+        """The node that is shown; None if it has gone."""
+        node = self._segmentation
+        return node if node is not None and node.GetScene() is not None else None
+
+    def clear(self) -> None:
+        self._segmentation = self._volume = self._surfaces = None
+        self._ui.resultFrame.visible = False
+
+    def show(self, summary: Any, segmentation: Any, volume: Any) -> None:
+        """Present a finished job."""
+        self._segmentation, self._volume, self._surfaces = segmentation, volume, None
+        ui = self._ui
+        ui.resultLabel.text = result_text(summary)
+        ui.resultLabel.toolTip = segmentation.GetName()
+        self._fill_table(summary)
+        ui.warningLabel.text = "\n".join(summary.warnings)
+        ui.warningLabel.visible = bool(summary.warnings)
+        was_shown, ui.show3DButton.checked = ui.show3DButton.checked, False
+        ui.resultFrame.visible = True
+        self.update()
+        if was_shown:
+            ui.show3DButton.checked = True
+
+    def update(self) -> None:
+        """The buttons need the node, which a person may have removed."""
+        gone = _("The segmentation is no longer in the scene.") if self.segmentation is None else ""
+        self._ui.show3DButton.enabled = not gone
+        self._ui.show3DButton.toolTip = gone or _("Show the surfaces of the segments in the 3D view.")
+        self._ui.correctButton.enabled = not gone
+        self._ui.correctButton.toolTip = gone or _("Open the result in Segment Editor, over its scan.")
+
+    def correct(self) -> None:
+        """Open Segment Editor on the result."""
+        node = self.segmentation
+        if node is None:
+            self.update()
+            return
+        slicer.util.selectModule("SegmentEditor")
+        widget = slicer.util.getModuleWidget("SegmentEditor")
+        widget.editor.setSegmentationNode(node)
+        if self._volume is not None and self._volume.GetScene() is not None:
+            widget.editor.setSourceVolumeNode(self._volume)
+
+    def _fill_table(self, summary: Any) -> None:
+        table = self._ui.segmentsTable
+        table.setRowCount(len(summary.labels))
+        for row, label in enumerate(summary.labels):
+            volume = summary.volumes_ml.get(label.value, 0.0)
+            name = qt.QTableWidgetItem(label.name)
+            name.setToolTip(label.terminology.type.meaning)
+            swatch = qt.QPixmap(12, 12)
+            swatch.fill(qt.QColor(*label.colour))
+            name.setIcon(qt.QIcon(swatch))
+            figure = qt.QTableWidgetItem(volume_text(volume) if volume > 0 else _("not found"))
+            figure.setTextAlignment(qt.Qt.AlignRight + qt.Qt.AlignVCenter)
+            table.setItem(row, 0, name)
+            table.setItem(row, 1, figure)
+        table.resizeRowsToContents()
+        rows = min(len(summary.labels), _MOST_ROWS_SHOWN)
+        height = table.horizontalHeader().sizeHint.height() + sum(table.rowHeight(row) for row in range(rows)) + 4
+        table.setFixedHeight(height)
+
+    def _on_show_3d(self, shown: bool) -> None:
+        node = self.segmentation
+        if node is None:
+            return
+        if not shown:
+            self._surfaces = None
+            mrml.show_in_3d(node, False)
+            return
+        # A segment a turn: a surface takes long enough for a person to notice.
+        self._surfaces = mrml.surface_steps(node)
+        self._session.call_later(0.0, lambda steps=self._surfaces: self._make_surface(steps))
+
+    def _make_surface(self, steps: Iterator[float]) -> None:
+        node = self.segmentation
+        if steps is not self._surfaces or node is None:
+            return
+        try:
+            next(steps)
+        except StopIteration:
+            self._surfaces = None
+            mrml.show_in_3d(node, True)
+        except Exception:
+            self._surfaces = None
+            logging.exception("MAESegment: the surfaces could not be made")
+        else:
+            self._session.call_later(0.0, lambda: self._make_surface(steps))
