@@ -3,6 +3,7 @@ results compared with the truth in world space. Prints what it does; needs no wi
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -151,7 +152,9 @@ class _SelfTest:
         return False
 
     def make_model(self) -> Bundle:
-        folder = self.folder / "model"
+        # As a person's models lie, so that the panel finds it too.
+        folder = self.folder / "models" / "self-test" / "1.0.0"
+        folder.parent.mkdir(parents=True)
         self._child(str(folder))
         return open_bundle(folder)
 
@@ -202,7 +205,7 @@ class _SelfTest:
         volume = self.volume(scene_of.VOLUMES["Oblique, under a rotated transform"], "Self test file")
         image, labels = self.folder / "image.nii", self.folder / "labels.npz"
         scene_of.save_in_world(volume, image)
-        self._child(str(self.folder / "model"), str(image), str(labels))
+        self._child(str(self.model.path), str(image), str(labels))
         segmentation = self.logic.process(volume, self.model)
         self.nodes.append(segmentation)
         agreement = scene_of.agreement_with_file(segmentation, labels)
@@ -267,10 +270,25 @@ class _SelfTest:
         expect(heart.longest_s < 1.0, f"nothing else could happen for {heart.longest_s:.2f} s")
 
     def panel(self) -> None:
-        widget = slicer.util.getModuleWidget("MAESegment")
-        expect(widget.panel is not None, "the module has no panel")
+        panel = slicer.util.getModuleWidget("MAESegment").panel
         volume = self.volume(scene_of.plain, "Self test panel")
-        segmentation = scene_of.press_segment(widget, volume, self.model, self._wait)
+        before = os.environ.get("MAESEGMENT_MODELS")
+        os.environ["MAESEGMENT_MODELS"] = str(self.folder / "models")
+        try:
+            panel.enter()
+            panel.parameters.inputVolume = volume
+            panel.parameters.modelName = f"{self.model.name}@{self.model.version}"
+            self._wait(lambda: panel.ui.segmentButton.enabled)
+            panel.ui.segmentButton.click()
+            expect(panel.job is not None, "pressing Segment started nothing")
+            self._wait(lambda: panel.job is None)
+        finally:
+            if before is None:
+                del os.environ["MAESEGMENT_MODELS"]
+            else:
+                os.environ["MAESEGMENT_MODELS"] = before
+        segmentation = panel.parameters.outputSegmentation
+        expect(segmentation is not None, "the panel shows no output")
         self.nodes.append(segmentation)
         scene_of.compare_with_truth(volume, segmentation)
 

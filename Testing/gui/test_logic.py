@@ -16,7 +16,7 @@ def volume(scene):
 def test_waiting_returns_the_segmentation(logic, model, volume, scene):
     segmentation = logic.process(volume, model)
     assert segment_names(segmentation) == ["front", "back", "absent"]
-    assert min(scene.compare_with_truth(volume, segmentation).values()) > 0.8
+    assert min(scene.compare_with_truth(volume, segmentation).values()) > 0.75
 
 
 def test_callback_returns_a_job_at_once_and_sees_every_stage(logic, model, volume):
@@ -213,7 +213,7 @@ def test_result_follows_the_scan_below_its_transform(logic, model, scene):
     volume = scene.oblique("Turned")
     segmentation = logic.process(volume, model)
     assert segmentation.GetParentTransformNode() is volume.GetParentTransformNode()
-    assert min(scene.compare_with_truth(volume, segmentation).values()) > 0.8
+    assert min(scene.compare_with_truth(volume, segmentation).values()) > 0.75
 
 
 def test_region_of_interest_bounds_the_result(logic, model, volume, scene):
