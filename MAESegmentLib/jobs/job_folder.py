@@ -22,6 +22,8 @@ _HEADER = "volume.json"
 _LABELS = "labels.npy"
 #: Written in one turn of the client's event loop: a few milliseconds.
 _STEP_BYTES = 8 * 2**20
+#: What reading a file or an answer that is not ours may raise (a file without a byte: EOFError).
+_UNREADABLE = (OSError, EOFError, ValueError, OverflowError, KeyError, TypeError)
 
 
 class JobFolder:
@@ -38,7 +40,7 @@ class JobFolder:
             parent.mkdir(parents=True, exist_ok=True)
             path.mkdir(mode=0o700)
         except OSError as error:
-            raise _cannot_write(parent, error) from error
+            raise _cannot_write("The volume", parent, error) from error
         return cls(path)
 
     def write_volume(self, channels: Sequence[np.ndarray], ijk_to_ras: np.ndarray) -> Iterator[float]:
@@ -60,7 +62,7 @@ class JobFolder:
             temporary.write_text(json.dumps(header))
             temporary.replace(self.path / _HEADER)
         except OSError as error:
-            raise _cannot_write(self.path.parent, error) from error
+            raise _cannot_write("The volume", self.path.parent, error) from error
 
     def read_volume(self) -> Volume:
         """(C, I, J, K), mapped into memory where there is one channel."""
@@ -68,13 +70,13 @@ class JobFolder:
             header = json.loads((self.path / _HEADER).read_text())
             channels = [self._load(f"image_{number}.npy") for number in range(int(header["channels"]))]
             matrix = np.array(header["ijk_to_ras"], dtype=float).reshape(4, 4)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            if not channels or any(channel.ndim != 3 for channel in channels):
+                raise ValueError("it is no 3D image")
+            array = channels[0][None] if len(channels) == 1 else np.stack(channels)
+        except _UNREADABLE as error:
             raise VolumeReadError(
                 f"The volume in the job folder {self.path.name} cannot be read: {error}", "Segment it again."
             ) from None
-        if not channels:
-            raise VolumeReadError("The job folder holds no volume.", "Segment it again.")
-        array = channels[0][None] if len(channels) == 1 else np.stack(channels)
         return Volume(array.transpose(0, 3, 2, 1), matrix)
 
     def write_labels(self, label_map: LabelMap) -> dict[str, Any]:
@@ -84,11 +86,11 @@ class JobFolder:
         cropped = np.ascontiguousarray(array[block].transpose(2, 1, 0))
         temporary = self.path / f".{_LABELS}.part"
         try:
-            with temporary.open("wb") as stream:
-                np.save(stream, cropped, allow_pickle=False)
+            for _written in _write_array(temporary, cropped):
+                pass
             temporary.replace(self.path / _LABELS)
         except OSError as error:
-            raise _cannot_write(self.path.parent, error) from error
+            raise _cannot_write("The label map", self.path.parent, error) from error
         origin = [int(part.start) for part in block]
         return {"file": _LABELS, "origin_ijk": origin, "shape_ijk": [int(n) for n in array.shape]}
 
@@ -96,16 +98,17 @@ class JobFolder:
         """The block (K, J, I) of labels and the voxel (i, j, k) it begins at."""
         try:
             name = str(data["file"])
-            if Path(name).name != name:
+            if Path(name).name != name or (self.path / name).is_symlink():
                 raise ValueError(f"{name!r} is not a file of this folder")
             block = self._load(name)
             i, j, k = (int(index) for index in data["origin_ijk"])
             if block.ndim != 3 or block.dtype not in (np.uint8, np.uint16):
                 raise ValueError(f"labels of {block.ndim} dimensions and type {block.dtype}")
+            width, height, depth = (int(size) for size in data["shape_ijk"])
             ends = np.add((i, j, k), block.shape[::-1])
-            if min(i, j, k) < 0 or np.any(ends > np.array(data["shape_ijk"])):
+            if min(i, j, k) < 0 or np.any(ends > (width, height, depth)):
                 raise ValueError("the labels reach beyond the volume")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except _UNREADABLE as error:
             raise VolumeReadError(f"The worker's label map cannot be read: {error}", "Segment it again.") from None
         return block, (i, j, k)
 
@@ -115,10 +118,13 @@ class JobFolder:
 
     def _load(self, name: str) -> np.ndarray:
         try:
-            array: np.ndarray = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+            array = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
         except ValueError:
             # An empty array cannot be mapped; anything else fails again.
             array = np.load(self.path / name, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            array.close()
+            raise ValueError(f"{name} is an archive")
         return array
 
 
@@ -142,15 +148,28 @@ def remove_stale(parent: Path) -> list[Path]:
 
 
 def _write_array(path: Path, array: np.ndarray) -> Iterator[int]:
-    """Write in .npy format, slab by slab; yields the bytes written so far."""
-    slabs = max(1, _STEP_BYTES // max(1, array[:1].nbytes))
+    """Write in .npy format, a few slices or some rows of one at a time; yields the bytes written so far."""
+    done = 0
     with path.open("wb") as stream:
         header = np.lib.format.header_data_from_array_1_0(np.empty((0,), array.dtype))
         header.update(fortran_order=False, shape=tuple(int(n) for n in array.shape))
         np.lib.format.write_array_header_1_0(stream, header)
-        for start in range(0, len(array), slabs):
-            stream.write(np.ascontiguousarray(array[start : start + slabs]).data)
-            yield min(start + slabs, len(array)) * array[:1].nbytes
+        for part in _parts(array):
+            stream.write(np.ascontiguousarray(part).data)
+            done += part.nbytes
+            yield done
+
+
+def _parts(array: np.ndarray) -> Iterator[np.ndarray]:
+    """`array` along its first axis in parts of about `_STEP_BYTES`; of huge slices along the next axis."""
+    each = array[:1].nbytes
+    if each > _STEP_BYTES and array.ndim > 1:
+        for inner in array:
+            yield from _parts(inner)
+        return
+    count = max(1, _STEP_BYTES // max(1, each))
+    for start in range(0, len(array), count):
+        yield array[start : start + count]
 
 
 def _bounds(array: np.ndarray) -> Iterator[slice]:
@@ -189,13 +208,13 @@ def _is_alive_on_windows(pid: int) -> bool:
     return bool(alive)
 
 
-def _cannot_write(folder: Path, error: OSError) -> OutputError:
+def _cannot_write(what: str, folder: Path, error: OSError) -> OutputError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(
-            f"The volume cannot be handed to the worker: the disk with {folder} is full.",
+            f"{what} cannot be handed over: the disk with {folder} is full.",
             "Free some space, or choose another working folder (Advanced).",
         )
     return OutputError(
-        f"The volume cannot be handed to the worker: {error.strerror or error} ({folder}).",
+        f"{what} cannot be handed over: {error.strerror or error} ({folder}).",
         "Choose a working folder that you can write to (Advanced).",
     )
