@@ -1,0 +1,87 @@
+"""Fixtures for the Qt side: a stand-in for Slicer, the real module in it, and a person's patience."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from Testing import slicer_core
+from Testing.gui import standin
+from Testing.gui.logic_fixtures import *  # noqa: F403
+from Testing.gui.looking import Heartbeat, Screenshot
+
+MODULE_FOLDER = Path(__file__).resolve().parents[2] / "MAESegment"
+
+
+@pytest.fixture
+def slicer_gui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """Slicer's application object; the scene is empty, and what goes wrong in a slot fails the test."""
+    application = standin.install()
+    application.temporaryPath = str(tmp_path)
+    standin.Settings.values.clear()
+    standin.dialogs.answers.clear()
+    standin.dialogs.unexpected.clear()
+    import slicer
+
+    slicer.util.selected_modules.clear()
+    slicer_core.fresh_scene()
+    failures: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: failures.append(error))
+    with slicer_core.no_vtk_errors():
+        yield application
+        for name in [name for name in application.moduleManager().modules if name != "SegmentEditor"]:
+            standin.unload_module(name)
+        slicer_core.fresh_scene()
+        application.processEvents()
+    assert not standin.dialogs.unexpected, f"popped up: {standin.dialogs.unexpected}"
+    if failures:
+        raise failures[0][1]
+
+
+@pytest.fixture
+def process_events_until(slicer_gui: Any) -> Callable[..., None]:
+    """`process_events_until(condition, timeout)`: as a person who waits; fails after `timeout` seconds."""
+
+    def wait(condition: Callable[[], Any], timeout: float = 60.0) -> None:
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end, f"still not so after {timeout:g} s"
+            slicer_gui.processEvents()
+            time.sleep(0.002)
+
+    return wait
+
+
+@pytest.fixture
+def heartbeat(slicer_gui: Any) -> Iterator[Heartbeat]:  # noqa: ARG001
+    """`heartbeat.longest_s`: the longest time in which the event loop did nothing else."""
+    beat = Heartbeat()
+    yield beat
+    beat.stop()
+
+
+@pytest.fixture
+def screenshot(slicer_gui: Any, tmp_path: Path) -> Screenshot:
+    """`screenshot(widget, name)` writes a PNG; to MAESEGMENT_SCREENSHOTS if that is set, to be looked at."""
+    folder = os.environ.get("MAESEGMENT_SCREENSHOTS")
+    return Screenshot(slicer_gui, Path(folder) if folder else tmp_path)
+
+
+@pytest.fixture
+def module(slicer_gui: Any, models_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ARG001
+    """The real module MAESegment, entered, with this Python for the network and a model of its own."""
+    monkeypatch.setenv("MAESEGMENT_MODELS", str(models_folder))
+    monkeypatch.setenv("MAESEGMENT_PYTHON", sys.executable)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    loaded = standin.load_module(MODULE_FOLDER, "MAESegment")
+    loaded.show()
+    return loaded

@@ -1,0 +1,95 @@
+"""Looking at a panel: pictures, text that is cut off, and how long it was frozen."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from PySide6 import QtCore, QtWidgets
+
+from Testing.gui.standin import to_qt
+
+#: Rounding of fonts and styles.
+_TOLERANCE = 2
+
+
+class Heartbeat:
+    """Counts from its making, or from `reset`."""
+
+    def __init__(self) -> None:
+        self._timer = QtCore.QTimer()
+        self._timer.setInterval(5)
+        self._timer.timeout.connect(self._beat)
+        self.reset()
+        self._timer.start()
+
+    def reset(self) -> None:
+        self.longest_s = 0.0
+        self._last = time.perf_counter()
+
+    def stop(self) -> None:
+        self._timer.stop()
+
+    def _beat(self) -> None:
+        now = time.perf_counter()
+        self.longest_s = max(self.longest_s, now - self._last)
+        self._last = now
+
+
+class Screenshot:
+    """Writes PNGs."""
+
+    def __init__(self, application: Any, folder: Path) -> None:
+        self._application = application
+        self._folder = folder
+
+    def __call__(self, widget: Any, name: str) -> Path:
+        target = to_qt(widget)
+        target.show()
+        self._application.processEvents()
+        # Like Slicer's module panel: as high as its contents, never wider than it is.
+        target.resize(target.width(), max(target.minimumSizeHint().height(), target.sizeHint().height()))
+        self._application.processEvents()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{name}.png"
+        assert target.grab().save(str(path))
+        return path
+
+
+def nothing_is_cut_off(widget: Any) -> list[str]:
+    """What a person could not read at the widget's width; empty if all is well."""
+    root = to_qt(widget)
+    problems = []
+    for child in root.findChildren(QtWidgets.QWidget):
+        if not child.isVisible() or child.width() == 0:
+            continue
+        right = child.mapTo(root, QtCore.QPoint(child.width(), 0)).x()
+        name = child.objectName() or type(child).__name__
+        if right > root.width() + _TOLERANCE:
+            problems.append(f"{name} reaches to {right} of {root.width()} pixels")
+        if isinstance(child, QtWidgets.QLabel):
+            problems += _label_problems(child, name)
+        elif isinstance(child, QtWidgets.QAbstractButton) and child.text():
+            problems += _button_problems(child, name)
+    return problems
+
+
+def _label_problems(label: QtWidgets.QLabel, name: str) -> list[str]:
+    if not label.text():
+        return []
+    if label.wordWrap():
+        needed = label.heightForWidth(label.width())
+        if needed > label.height() + _TOLERANCE:
+            return [f"label {name}: {label.text()[:40]!r} needs {needed} high, has {label.height()}"]
+        return []
+    if label.sizeHint().width() > label.width() + _TOLERANCE:
+        return [f"label {name}: {label.text()[:40]!r} needs {label.sizeHint().width()}, has {label.width()}"]
+    return []
+
+
+def _button_problems(button: QtWidgets.QAbstractButton, name: str) -> list[str]:
+    needed = button.sizeHint().width()
+    if needed > button.width() + _TOLERANCE:
+        return [f"button {name}: {button.text()!r} needs {needed}, has {button.width()}"]
+    return []

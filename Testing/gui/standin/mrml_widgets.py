@@ -1,0 +1,228 @@
+"""Slicer's MRML widgets as far as they are used, on the real scene; they select as `slicer_5_12.json` says they do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import shiboken6
+import slicer
+from PySide6 import QtWidgets
+from PySide6.QtCore import Property, Signal
+
+
+class MRMLWidget(QtWidgets.QWidget):
+    """Hands its scene on to the widgets inside, as the connections of a .ui file do in Slicer."""
+
+    mrmlSceneChanged = Signal(object)
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._scene: Any = None
+
+    def mrmlScene(self) -> Any:
+        return self._scene
+
+    def setMRMLScene(self, scene: Any) -> None:
+        if scene is self._scene:
+            return
+        self._scene = scene
+        for child in self.findChildren(NodeComboBox):
+            child.setMRMLScene(scene)
+        self.mrmlSceneChanged.emit(scene)
+
+
+class NodeComboBox(QtWidgets.QWidget):
+    """Selects a node of `nodeTypes`. A node that appears later is never selected by itself."""
+
+    currentNodeChanged = Signal(object)
+    currentNodeIDChanged = Signal(str)
+    nodeAddedByUser = Signal(object)
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        layout = QtWidgets.QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self._combo = QtWidgets.QComboBox()
+        policy = QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        self._combo.setSizeAdjustPolicy(policy)
+        self._combo.setMinimumContentsLength(12)
+        layout.addWidget(self._combo)
+        self.setFocusProxy(self._combo)
+        self._scene: Any = None
+        self._tags: list[int] = []
+        self._current: Any = None
+        self._flags = {"noneEnabled": False, "addEnabled": True, "removeEnabled": True, "renameEnabled": False,
+                       "editEnabled": False, "showChildNodeTypes": True, "showHidden": False,
+                       "selectNodeUponCreation": True}  # fmt: skip
+        self._texts = {"noneDisplay": "None", "baseName": ""}
+        self._types: tuple[str, ...] = ()
+        self._hidden_types: tuple[str, ...] = ()
+        self._combo.activated.connect(self._on_activated)
+
+    def mrmlScene(self) -> Any:
+        return self._scene
+
+    def setMRMLScene(self, scene: Any) -> None:
+        if self._scene is not None:
+            for tag in self._tags:
+                self._scene.RemoveObserver(tag)
+        self._scene, self._tags = scene, []
+        if scene is not None:
+            kind = slicer.vtkMRMLScene
+            events = (
+                (kind.NodeAddedEvent, self._on_scene),
+                (kind.NodeRemovedEvent, self._on_scene),
+                (kind.EndCloseEvent, self._on_scene),
+            )
+            self._tags = [scene.AddObserver(event, slot) for event, slot in events]
+        self._refill()
+        if self._current is None and not self._flags["noneEnabled"]:
+            self.setCurrentNode(next(iter(self._nodes()), None))
+
+    def currentNode(self) -> Any:
+        return self._current
+
+    def setCurrentNode(self, node: Any) -> None:
+        if isinstance(node, str):
+            node = self._scene.GetNodeByID(node) if self._scene is not None and node else None
+        if node is not None and node not in self._nodes():
+            node = None
+        if node is self._current:
+            return
+        self._current = node
+        self._show_current()
+        self.currentNodeChanged.emit(node)
+        self.currentNodeIDChanged.emit(node.GetID() if node is not None else "")
+
+    def setCurrentNodeID(self, node_id: str) -> None:
+        self.setCurrentNode(node_id)
+
+    def addNode(self, class_name: str = "") -> Any:
+        base = self._texts["baseName"] or "Node"
+        node = self._scene.AddNewNodeByClass(class_name or self._types[0], self._scene.GenerateUniqueName(base))
+        if self._flags["selectNodeUponCreation"]:
+            self.setCurrentNode(node)
+        self.nodeAddedByUser.emit(node)
+        return node
+
+    def nodeCount(self) -> int:
+        return len(self._nodes())
+
+    def _nodes(self) -> list[Any]:
+        if self._scene is None:
+            return []
+        found = []
+        for kind in self._types:
+            for number in range(self._scene.GetNumberOfNodesByClass(kind)):
+                node = self._scene.GetNthNodeByClass(number, kind)
+                fits = self._flags["showChildNodeTypes"] or node.GetClassName() == kind
+                if fits and (self._flags["showHidden"] or not node.GetHideFromEditors()):
+                    found.append(node)
+        return found
+
+    def _on_scene(self, _caller: Any = None, _event: Any = None) -> None:
+        if not shiboken6.isValid(self):
+            for tag in self._tags:
+                self._scene.RemoveObserver(tag)
+            return
+        gone = self._current is not None and self._current not in self._nodes()
+        self._refill()
+        if gone:
+            self._current = None
+            following = None if self._flags["noneEnabled"] else next(iter(self._nodes()), None)
+            self._current = following
+            self._show_current()
+            self.currentNodeChanged.emit(following)
+            self.currentNodeIDChanged.emit(following.GetID() if following is not None else "")
+
+    def _refill(self) -> None:
+        self._combo.clear()
+        if self._flags["noneEnabled"]:
+            self._combo.addItem(self._texts["noneDisplay"], None)
+        for node in self._nodes():
+            self._combo.addItem(node.GetName(), node.GetID())
+        if self._flags["addEnabled"]:
+            self._combo.addItem(f"Create new {self._texts['baseName'] or 'node'}", "add")
+        self._show_current()
+
+    def _show_current(self) -> None:
+        wanted = self._current.GetID() if self._current is not None else None
+        self._combo.setCurrentIndex(self._combo.findData(wanted))
+
+    def _on_activated(self, index: int) -> None:
+        data = self._combo.itemData(index)
+        if data == "add":
+            self.addNode()
+        else:
+            self.setCurrentNode(data)
+
+    def _flag(name: str) -> Property:  # noqa: N805
+        def read(self: NodeComboBox) -> bool:
+            return self._flags[name]
+
+        def write(self: NodeComboBox, on: bool) -> None:
+            self._flags[name] = bool(on)
+            self._refill()
+
+        return Property(bool, read, write)
+
+    def _text(name: str) -> Property:  # noqa: N805
+        def read(self: NodeComboBox) -> str:
+            return self._texts[name]
+
+        def write(self: NodeComboBox, text: str) -> None:
+            self._texts[name] = text
+            self._refill()
+
+        return Property(str, read, write)
+
+    def _set_types(self, types: Any) -> None:
+        self._types = tuple(str(one) for one in types)
+        self._refill()
+
+    noneEnabled = _flag("noneEnabled")
+    addEnabled = _flag("addEnabled")
+    removeEnabled = _flag("removeEnabled")
+    renameEnabled = _flag("renameEnabled")
+    editEnabled = _flag("editEnabled")
+    showChildNodeTypes = _flag("showChildNodeTypes")
+    showHidden = _flag("showHidden")
+    selectNodeUponCreation = _flag("selectNodeUponCreation")
+    noneDisplay = _text("noneDisplay")
+    baseName = _text("baseName")
+    nodeTypes = Property("QVariant", lambda self: self._types, _set_types)
+    currentNodeID = Property(
+        str, lambda self: self._current.GetID() if self._current is not None else "", setCurrentNode
+    )
+
+
+class CheckableNodeComboBox(NodeComboBox):
+    """Every node has a tick."""
+
+    checkedNodesChanged = Signal()
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._checked: list[str] = []
+
+    def checkedNodes(self) -> list[Any]:
+        return [node for node in self._nodes() if node.GetID() in self._checked]
+
+    def setCheckState(self, node: Any, state: Any) -> None:
+        ticked = int(getattr(state, "value", state)) == 2
+        if ticked != (node.GetID() in self._checked):
+            (self._checked.append if ticked else self._checked.remove)(node.GetID())
+            self.checkedNodesChanged.emit()
+
+    def check(self, node: Any) -> None:
+        self.setCheckState(node, 2)
+
+    def uncheck(self, node: Any) -> None:
+        self.setCheckState(node, 0)
+
+
+MRML_WIDGETS = {
+    "qMRMLWidget": MRMLWidget,
+    "qMRMLNodeComboBox": NodeComboBox,
+    "qMRMLCheckableNodeComboBox": CheckableNodeComboBox,
+}
