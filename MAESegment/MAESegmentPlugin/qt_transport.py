@@ -38,7 +38,7 @@ class EventClock:
         self._numbers = itertools.count()
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
-        self._timer.connect("timeout()", self._ring)
+        _connect(self._timer, "timeout()", self._ring)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after `seconds` (0: in the next turn of the event loop); the answer makes it forgotten."""

@@ -251,6 +251,26 @@ def _is_known_signal(proxy: Proxy, signal: str) -> bool:
     return facts is None or signal in facts["signals"] or signal in _WIDGET_SIGNALS
 
 
+class ValueClass:
+    """A class of values, such as QSize: its enums are ints, its objects are PySide6's own."""
+
+    def __init__(self, wrapped: type) -> None:
+        self._wrapped = wrapped
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        if keywords:
+            raise ValueError(f"{self._wrapped.__name__} does not support keyword arguments: {sorted(keywords)}")
+        return self._wrapped(*map(to_qt, arguments))
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._wrapped, name, None)
+        if found is None:
+            found = _enum_member(self._wrapped, name)
+        if found is None:
+            raise AttributeError(f"{self._wrapped.__name__} has no attribute named '{name}'")
+        return to_python(found) if isinstance(found, enum.Enum) else found
+
+
 def _refuse_keywords(method: Callable[..., Any]) -> Callable[..., Any]:
     def call(*arguments: Any, **keywords: Any) -> Any:
         if keywords:
@@ -265,7 +285,7 @@ def _connect(signal: Any, slot: Callable[..., Any], arguments: str | None) -> Ca
     most = _most_arguments(slot)
     wanted = None if arguments is None else len(re.findall(r"[^,]+", arguments))
 
-    def link(*values: Any) -> None:
+    def take(*values: Any) -> None:
         given = [to_python(value) for value in values]
         if arguments == "bool" and given and not isinstance(given[0], bool):
             given = [given[0] is not None]
@@ -275,8 +295,19 @@ def _connect(signal: Any, slot: Callable[..., Any], arguments: str | None) -> Ca
         except Exception:
             sys.excepthook(*sys.exc_info())
 
+    # PySide6 chooses the overload by how many arguments the receiver takes.
+    link = _RECEIVERS[wanted](take) if wanted is not None else take
     signal.connect(link)
     return link
+
+
+_RECEIVERS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
+    lambda take: lambda: take(),
+    lambda take: lambda a: take(a),
+    lambda take: lambda a, b: take(a, b),
+    lambda take: lambda a, b, c: take(a, b, c),
+    lambda take: lambda a, b, c, d: take(a, b, c, d),
+)
 
 
 def _most_arguments(slot: Callable[..., Any]) -> int | None:

@@ -9,14 +9,7 @@ from typing import Any
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from .ctk_widgets import CTK_WIDGETS
-from .proxies import EnumInt, proxy_class
-
-#: Values, not objects with signals: their getters are methods in PythonQt, too.
-_VALUES = {
-    *("QByteArray", "QColor", "QFont", "QIcon", "QModelIndex", "QPixmap", "QPoint", "QProcessEnvironment", "QRect"),
-    *("QSize", "QUrl", "QTableWidgetItem", "QListWidgetItem", "QTreeWidgetItem", "QKeySequence", "QFileInfo", "QDir"),
-    *("QImage", "QPainter", "QFontMetrics", "QDesktopServices", "QBrush"),
-}
+from .proxies import EnumInt, ValueClass, proxy_class
 
 
 class _Enums:
@@ -49,8 +42,10 @@ class QtModule(ModuleType):
             found = getattr(module, name, None)
             if found is None:
                 continue
-            if name in _VALUES or not isinstance(found, type) or not issubclass(found, QtCore.QObject):
+            if not isinstance(found, type):
                 return found
+            if not issubclass(found, QtCore.QObject):
+                return ValueClass(found)
             return proxy_class(found, name, f"qt.{name}")
         raise AttributeError(f"module 'qt' has no attribute '{name}'")
 
