@@ -11,8 +11,6 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
 
@@ -67,14 +65,11 @@ def examine() -> list[Problem]:
 def check(requirement: Requirement) -> Problem | None:
     """None if `requirement` is installed, new enough and loads."""
     name = requirement.name
-    try:
-        found: str | None = metadata.version(name)
-    except metadata.PackageNotFoundError:
-        found = None
+    found = _installed(name)
     try:
         module = importlib.import_module(requirement.module)
         loads, reason = getattr(module, "__file__", None) is not None, "only leftovers of it are there"
-    except Exception as error:  # a broken package may fail with anything
+    except (Exception, SystemExit) as error:  # a broken package may fail with anything
         loads, reason = False, (str(error).splitlines() or [type(error).__name__])[0][:200]
     if loads:
         version = found or str(getattr(module, "__version__", ""))
@@ -91,10 +86,9 @@ def report() -> dict[str, object]:
     problems = examine() if sys.version_info >= LEAST_PYTHON else []
     packages = {}
     for requirement in REQUIREMENTS:
-        try:
-            packages[requirement.name] = metadata.version(requirement.name)
-        except metadata.PackageNotFoundError:
-            continue
+        version = _installed(requirement.name)
+        if version:
+            packages[requirement.name] = version
     return {
         "python": sys.executable,
         "version": platform.python_version(),
@@ -131,25 +125,32 @@ def _problem(requirement: Requirement, kind: str, message: str) -> Problem:
     )
 
 
+def _installed(name: str) -> str | None:
+    """The version that the metadata name, "" if they are damaged, None if there are none."""
+    try:
+        # Of damaged metadata this is None, or the error of a missing key.
+        return metadata.version(name) or ""
+    except metadata.PackageNotFoundError:
+        return None
+    except KeyError:
+        return ""
+
+
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version.partition("+")[0])[:3])
 
 
-@contextmanager
-def only_our_output() -> Iterator[None]:
-    """What packages print while they are imported goes to stderr: stdout is for whoever asked."""
+def _take_stdout() -> int:
+    """The real stdout, for the answer alone; what packages print while they are imported goes to stderr.
+
+    For good: C code may print into a buffer that is written out only when the process ends.
+    """
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
+    return kept
 
 
 if __name__ == "__main__":
-    with only_our_output():
-        answer = json.dumps(report())
-    print(answer)
+    with os.fdopen(_take_stdout(), "w", encoding="utf-8") as answer:
+        answer.write(json.dumps(report()) + "\n")
