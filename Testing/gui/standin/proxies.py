@@ -262,6 +262,12 @@ class ValueClass:
             raise ValueError(f"{self._wrapped.__name__} does not support keyword arguments: {sorted(keywords)}")
         return self._wrapped(*map(to_qt, arguments))
 
+    def __mro_entries__(self, _bases: tuple[Any, ...]) -> tuple[type, ...]:
+        return (self._wrapped,)
+
+    def __instancecheck__(self, value: Any) -> bool:
+        return isinstance(value, self._wrapped)
+
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._wrapped, name, None)
         if found is None:
