@@ -110,9 +110,9 @@ class MAESegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self):
         """The module is unloaded or reloaded, or Slicer ends: no process and no observer is left behind."""
-        self.removeObservers()
         if self.panel is not None:
             self.panel.cleanup()
+        self.removeObservers()
         close_shared_session()
 
     def onSceneStartClose(self, _caller, _event):

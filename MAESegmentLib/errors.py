@@ -90,10 +90,20 @@ class WorkerError(MAESegmentError):
     code = "worker"
 
 
+#: `details["problem"]` of a `NodeError` that a person can be offered a way around.
+NONLINEAR_TRANSFORM = "nonlinear_transform"
+EDITED_OUTPUT = "edited_output"
+
+
 class NodeError(MAESegmentError):
     """A node of the Slicer scene cannot be used as it is (not a scalar volume, non-linear transform, edited, ...)."""
 
     code = "node"
+
+    def __init__(self, message: str, hint: str = "", *, problem: str = "") -> None:
+        super().__init__(message, hint)
+        if problem:
+            self.details = {"problem": problem}
 
 
 class Cancelled(MAESegmentError):

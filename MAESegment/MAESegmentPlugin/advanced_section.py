@@ -26,13 +26,18 @@ class AdvancedSection:
         chosen: Callable[[str, Any], None],
         python_changed: Callable[[], None],
         diagnostics: Callable[[], str],
+        may_ask: Callable[[], bool],
     ) -> None:
+        """`may_ask` says whether the worker has what it needs to start."""
         self._ui = ui
         self._logic = logic
         self._session = logic.session
         self._python_changed = python_changed
         self._diagnostics = diagnostics
+        self._may_ask = may_ask
+        self._has_devices = False
         self._is_filling = False
+        self._is_open = True
         self._pending: list[str] = []
         self._remove_log_listener: Callable[[], None] | None = None
         choices = (
@@ -52,6 +57,7 @@ class AdvancedSection:
             )
         self._set_up_paths()
         connect(ui.refreshButton, "clicked()", self.refresh_devices)
+        connect(ui.advancedCollapsibleButton, "contentsCollapsed(bool)", self._on_collapsed)
         connect(ui.logButton, "toggled(bool)", self._on_log)
         connect(ui.copyButton, "clicked()", self.copy_diagnostics)
         self._session.client.add_listener(self._on_worker)
@@ -62,7 +68,7 @@ class AdvancedSection:
         self._is_filling = True
         for name, combo in self._combos.items():
             value = getattr(parameters, name)
-            if combo.findData(value) < 0 and name == "device":
+            if combo.findData(value) < 0:  # chosen by a script, or on another computer
                 combo.addItem(str(value), value)
             combo.setCurrentIndex(max(combo.findData(value), 0))
             combo.enabled = enabled
@@ -72,13 +78,13 @@ class AdvancedSection:
             self._ui.familiarityCheckBox,
             self._ui.pythonPathLineEdit,
             self._ui.folderPathLineEdit,
-            self._ui.refreshButton,
         ):
             widget.enabled = enabled
 
     def show_devices(self, devices: Any) -> None:
         """What the worker has found, with memory."""
         combo = self._ui.deviceComboBox
+        self._has_devices = bool(devices)
         current = combo.currentData
         self._is_filling = True
         combo.clear()
@@ -87,12 +93,16 @@ class AdvancedSection:
             combo.addItem(device_text(device), device["name"])
             combo.setItemData(combo.count - 1, str(device["name"]), qt.Qt.ToolTipRole)
         if combo.findData("cpu") < 0:
-            combo.addItem(_("Processor (CPU)"), "cpu")
+            combo.addItem(_("CPU"), "cpu")
+        if current and combo.findData(current) < 0:
+            combo.addItem(str(current), current)
         combo.setCurrentIndex(max(combo.findData(current), 0))
         self._is_filling = False
 
     def refresh_devices(self) -> None:
         """Ask the worker, which is started for it if need be."""
+        self._ui.refreshButton.enabled = False
+        self._ui.refreshButton.toolTip = _("The devices are being looked for.")
         self._session.client.devices().add_listener(self._on_devices)
 
     def copy_diagnostics(self) -> None:
@@ -101,8 +111,7 @@ class AdvancedSection:
         self._session.call_later(2.0, self._restore_copy_text)
 
     def show_log(self) -> None:
-        """Open section and log."""
-        self._ui.advancedCollapsibleButton.collapsed = False
+        """As the button does."""
         self._ui.logButton.checked = True
 
     def open_folder_setting(self) -> None:
@@ -110,6 +119,11 @@ class AdvancedSection:
         self._ui.folderPathLineEdit.setFocus()
 
     def cleanup(self) -> None:
+        """The widgets go; what is still to come is not for them."""
+        self._is_open = False
+        self._stop_following()
+
+    def _stop_following(self) -> None:
         if self._remove_log_listener is not None:
             self._remove_log_listener()
             self._remove_log_listener = None
@@ -127,20 +141,29 @@ class AdvancedSection:
         self._session.set_python(str(path))
         self._python_changed()
 
+    def _on_collapsed(self, collapsed: bool) -> None:
+        """The choice of devices is known only to the process that has torch; it starts when a person looks for it."""
+        if not collapsed and not self._has_devices and self._may_ask():
+            self.refresh_devices()
+
     def _on_devices(self, job: Any) -> None:
-        if job.is_finished and job.error is None:
+        if not job.is_finished or not self._is_open:
+            return
+        self._ui.refreshButton.enabled = True
+        self._ui.refreshButton.toolTip = _("Ask again what devices there are and how much memory is free.")
+        if job.error is None:
             self.show_devices(job.result())
-        elif job.is_finished:
+        else:
             self._session.log.add("warning", str(job.error))
 
     def _on_worker(self, client: Any) -> None:
-        if client.devices_known and self._ui.deviceComboBox.count <= 2:
+        if client.devices_known and not self._has_devices and self._is_open:
             self.show_devices(client.devices_known)
 
     def _on_log(self, shown: bool) -> None:
         self._ui.logText.visible = shown
-        self._ui.logButton.text = _("Hide &log") if shown else _("Show &log")
-        self.cleanup()
+        self._ui.logButton.text = _("Hide log") if shown else _("Show log")
+        self._stop_following()
         if shown:
             self._ui.logText.setPlainText(self._session.log.text())
             self._remove_log_listener = self._session.log.add_listener(self._on_line)
@@ -163,8 +186,8 @@ class AdvancedSection:
         bar.value = bar.maximum
 
     def _restore_copy_text(self) -> None:
-        if self._ui is not None:
-            self._ui.copyButton.text = _("Copy dia&gnostics")
+        if self._is_open:
+            self._ui.copyButton.text = _("Copy diagnostics")
 
 
 def explain(error: MAESegmentError) -> str:

@@ -10,10 +10,11 @@ from slicer.i18n import tr as _
 
 from MAESegmentLib import mrml
 
-from .messages import result_text
+from .messages import result_text, tooltip
 from .qt_connection import connect
 
 _HEIGHT_OF_TABLE = 160
+_WIDTH_OF_NAMES = 140
 
 
 class BatchSection:
@@ -24,16 +25,17 @@ class BatchSection:
         ui,
         start_volumes: Callable[[list[Any]], None],
         start_frames: Callable[[], None],
-        open_row: Callable[[Any], None],
+        open_row: Callable[[Any, int], None],
         changed: Callable[[], None],
     ) -> None:
         self._ui = ui
         self._open_row = open_row
-        self._rows: list[Any] = []
+        self._batch: Any = None
+        self._first_open_row = 0
         table = ui.batchTable
         table.setColumnCount(2)
         table.setHorizontalHeaderLabels([_("Volume"), _("Result")])
-        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.ResizeToContents)
+        table.setColumnWidth(0, _WIDTH_OF_NAMES)
         table.horizontalHeader().setSectionResizeMode(1, qt.QHeaderView.Stretch)
         table.setFixedHeight(_HEIGHT_OF_TABLE)
         table.visible = False
@@ -51,53 +53,62 @@ class BatchSection:
         ui = self._ui
         nothing = reason or ("" if self.ticked() else _("Tick the volumes to segment."))
         ui.batchButton.enabled = not nothing
-        ui.batchButton.toolTip = nothing or _(
-            "Segment the ticked volumes with the model above; one that fails does not stop the rest."
+        ui.batchButton.toolTip = tooltip(nothing) or _(
+            "Segment all of each ticked volume with the model above; one that fails does not stop the rest."
         )
         frames = mrml.frames_of(volume)
         lacking = reason or ("" if frames else _("The input volume belongs to no sequence."))
         ui.framesButton.enabled = not lacking
         ui.framesButton.text = _("Segment all {n} frames").format(n=len(frames)) if frames else _("Segment all frames")
-        ui.framesButton.toolTip = lacking or _(
+        ui.framesButton.toolTip = tooltip(lacking) or _(
             "Segment every frame of the input's sequence; the result is a sequence too."
         )
 
     def show(self, batch: Any) -> None:
-        """The table of a batch, under way or over."""
-        table = self._ui.batchTable
-        self._rows = list(batch.rows)
-        table.visible = True
-        if table.rowCount != len(self._rows):
-            table.setRowCount(len(self._rows))
-        for number, row in enumerate(self._rows):
-            self._set(number, 0, row.name, row.name)
-            self._set(number, 1, _outcome(row), row.message)
-        if not batch.is_finished:
-            table.scrollToItem(table.item(batch.index, 0))
+        """The table of a batch, under way or over; called at every step, so it looks only at rows that may be new."""
+        if batch is not self._batch:
+            self._begin(batch)
+        first, self._first_open_row = self._first_open_row, batch.index
+        for number in range(0 if batch.is_finished else first, min(batch.index + 1, len(batch.rows))):
+            self._set(number, 1, _outcome(batch.rows[number]))
+        if batch.index > first and not batch.is_finished:
+            self._ui.batchTable.scrollToItem(self._ui.batchTable.item(batch.index, 0))
+
+    def _begin(self, batch: Any) -> None:
+        self._batch, self._first_open_row = batch, 0
+        self._ui.batchTable.setRowCount(0)
+        self._ui.batchTable.setRowCount(len(batch.rows))
+        self._ui.batchTable.visible = True
+        for number, row in enumerate(batch.rows):
+            self._set(number, 0, row.name)
+            self._set(number, 1, _outcome(row))
 
     def clear(self) -> None:
-        self._rows = []
+        self._batch = None
         self._ui.batchTable.setRowCount(0)
         self._ui.batchTable.visible = False
 
-    def _set(self, row: int, column: int, text: str, tip: str) -> None:
+    def _set(self, row: int, column: int, text: str) -> None:
         item = self._ui.batchTable.item(row, column)
         if item is None:
             item = qt.QTableWidgetItem()
             self._ui.batchTable.setItem(row, column, item)
         if item.text() != text:
             item.setText(text)
-            item.setToolTip(tip)
-            self._ui.batchTable.resizeRowToContents(row)
+            item.setToolTip(tooltip(text))
+            if column == 1:
+                self._ui.batchTable.resizeRowToContents(row)
 
     def _on_double_click(self, row: int, _column: int) -> None:
-        if row < len(self._rows) and self._rows[row].segmentation is not None:
-            self._open_row(self._rows[row].segmentation)
+        if self._batch is not None and row < len(self._batch.rows):
+            self._open_row(self._batch, row)
 
 
 def batch_text(batch: Any) -> str:
     """The sentence after a batch."""
     done, total = len(batch.succeeded), len(batch.rows)
+    if batch.cancel_requested:
+        return _("Cancelled; {done} of {n} segmented.").format(done=done, n=total)
     if done == total:
         return _("All {n} segmented.").format(n=total)
     return _("{done} of {n} segmented; the table says why the others were not.").format(done=done, n=total)

@@ -95,9 +95,7 @@ class Dependencies:
 
     def check(self, callback: Callable[[DependencyReport], None]) -> None:
         """`callback(report)` from the event loop; a check under way is given up for this one."""
-        if self._child is not None:
-            child, self._child = self._child, None
-            child.stop()
+        self.stop()
         try:
             interpreter = self._session.interpreter()
         except WorkerError as error:
@@ -112,6 +110,12 @@ class Dependencies:
 
         launch = module_launch(interpreter, self._session.environment(), _MODULE)
         self._child = ChildProcess(self._session.transport_factory(), launch, done)
+
+    def stop(self) -> None:
+        """Give up a check under way; its callback is not called."""
+        if self._child is not None:
+            child, self._child = self._child, None
+            child.stop()
 
     def check_now(self) -> DependencyReport:
         """The report, waited for while Slicer stays alive; for scripts."""

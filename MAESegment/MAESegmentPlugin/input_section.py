@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class InputSection:
                 label.text = f"{names[number]}:"
             selector.enabled = enabled
         if len(names) <= 1:
-            self._ui.inputLabel.text = _("&Volume:")
+            self._ui.inputLabel.text = _("Vol&ume:")
         self._ui.roiSelector.enabled = enabled
         hint = _box_hint(bundle) if parameters.roi is None and parameters.inputVolume is not None else ""
         self._ui.roiHintLabel.text = hint
@@ -65,7 +66,7 @@ class InputSection:
         self._ui.addRoiButton.enabled = enabled
 
     def choose_default(self, parameters: Any) -> None:
-        """The volume in the slice views, else the only one there is."""
+        """The volume in the slice views, else the only one there is, if none is chosen."""
         if parameters.inputVolume is not None:
             return
         candidates = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if is_scan(node)]
@@ -74,7 +75,7 @@ class InputSection:
         active = slicer.mrmlScene.GetNodeByID(shown) if shown else None
         if active in candidates:
             parameters.inputVolume = active
-        elif candidates:
+        elif len(candidates) == 1:
             parameters.inputVolume = candidates[0]
 
     def add_roi(self, parameters: Any, bundle: Bundle | None) -> Any:
@@ -108,10 +109,10 @@ def is_scan(node: Any) -> bool:
 
 
 def _box_hint(bundle: Bundle | None) -> str:
-    """Whether the model's author asks for a box around the structure."""
-    if bundle is None or "box" not in str(bundle.metadata.get("intended_use", "")).lower():
+    """What to say if the model's author asks for a box around the structure; else ""."""
+    if bundle is None or not re.search(r"\b(box|ROI)\b", str(bundle.metadata.get("intended_use", ""))):
         return ""
-    return _("This model needs a box around the structure; without one the whole volume is searched.")
+    return _("This model is made for a box around the structure. Without one it searches the whole volume.")
 
 
 def _window_mm(bundle: Bundle | None) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .messages import Offer, Remedy
+from .messages import Offer, Remedy, breakable
 from .qt_connection import connect
 
 
@@ -16,6 +16,7 @@ class MessageBar:
         self._act = act
         self._buttons = (ui.action1Button, ui.action2Button, ui.action3Button)
         self._offers: Sequence[Offer] = ()
+        self._text = ""
         for number, button in enumerate(self._buttons):
             connect(button, "clicked()", lambda number=number: self._clicked(number))
         self.clear()
@@ -23,7 +24,7 @@ class MessageBar:
     @property
     def text(self) -> str:
         """What is shown, or ""."""
-        return self._ui.messageLabel.text
+        return self._text
 
     @property
     def offers(self) -> Sequence[Offer]:
@@ -32,7 +33,8 @@ class MessageBar:
     def show(self, text: str, offers: Sequence[Offer] = ()) -> None:
         """Say `text`; each offer is a button."""
         self._offers = tuple(offers)[: len(self._buttons)]
-        self._ui.messageLabel.text = text
+        self._text = text
+        self._ui.messageLabel.text = breakable(text)
         for number, button in enumerate(self._buttons):
             button.visible = number < len(self._offers)
             button.text = self._offers[number].text if number < len(self._offers) else ""
@@ -40,7 +42,7 @@ class MessageBar:
 
     def clear(self) -> None:
         self._offers = ()
-        self._ui.messageLabel.text = ""
+        self._text = self._ui.messageLabel.text = ""
         self._ui.messageFrame.visible = False
 
     def _clicked(self, number: int) -> None:

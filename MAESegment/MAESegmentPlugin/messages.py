@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -10,7 +12,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from MAESegmentLib.errors import MAESegmentError
+from MAESegmentLib.errors import EDITED_OUTPUT, NONLINEAR_TRANSFORM, MAESegmentError
 
 
 class Remedy(Enum):
@@ -25,6 +27,7 @@ class Remedy(Enum):
     REPLACE_OUTPUT = "replace_output"
     INSTALL = "install"
     SHOW_LOG = "show_log"
+    COPY_DIAGNOSTICS = "copy_diagnostics"
     CHOOSE_FOLDER = "choose_folder"
 
 
@@ -41,8 +44,6 @@ class Situation:
     """What matters for the choice of offers."""
 
     has_roi: bool = False
-    is_warped: bool = False
-    output_is_edited: bool = False
     python_lacks_packages: bool = False
     device: str = "auto"
 
@@ -133,6 +134,16 @@ def result_text(summary: Any) -> str:
     )
 
 
+def breakable(text: str) -> str:
+    """With places where a label may break long paths and names: a word that cannot be broken widens the panel."""
+    return re.sub(r"\S{25,}", lambda word: re.sub(r"([/\\_.,:;@=-]|\S{25})", "\\1\u200b", word.group()), text)
+
+
+def tooltip(text: str) -> str:
+    """Broken into lines: Qt shows a plain tooltip as one line, however long."""
+    return "\n".join(textwrap.fill(line, 72) for line in text.splitlines())
+
+
 def error_text(error: MAESegmentError) -> str:
     """Sentence and advice."""
     return f"{error.message} {error.hint}".strip()
@@ -140,9 +151,9 @@ def error_text(error: MAESegmentError) -> str:
 
 def offers_for(error: MAESegmentError, details: Mapping[str, Any], situation: Situation) -> Sequence[Offer]:
     """At most three buttons, the best first."""
-    if situation.is_warped and error.code == "node":
+    if details.get("problem") == NONLINEAR_TRANSFORM:
         return [Offer(_("Segment a hardened copy"), Remedy.HARDEN)]
-    if situation.output_is_edited and error.code == "node":
+    if details.get("problem") == EDITED_OUTPUT:
         return [
             Offer(_("Write to a new segmentation"), Remedy.NEW_OUTPUT),
             Offer(_("Replace it"), Remedy.REPLACE_OUTPUT),
@@ -155,23 +166,23 @@ def offers_for(error: MAESegmentError, details: Mapping[str, Any], situation: Si
             Offer(_("Show log"), Remedy.SHOW_LOG),
         ]
     if error.code == "worker":
-        first = Offer(_("Install packages"), Remedy.INSTALL) if situation.python_lacks_packages else None
+        first = Offer(_("Install"), Remedy.INSTALL) if situation.python_lacks_packages else None
         return [*([first] if first else []), Offer(_("Try again"), Remedy.RETRY), Offer(_("Show log"), Remedy.SHOW_LOG)]
     if error.code == "output":
         return [Offer(_("Choose another folder"), Remedy.CHOOSE_FOLDER), Offer(_("Try again"), Remedy.RETRY)]
     if error.code in ("node", "geometry", "volume_read", "configuration"):
         return []
-    return [Offer(_("Show log"), Remedy.SHOW_LOG)]
+    return [Offer(_("Show log"), Remedy.SHOW_LOG), Offer(_("Copy diagnostics"), Remedy.COPY_DIAGNOSTICS)]
 
 
 def _memory_offers(details: Mapping[str, Any], situation: Situation) -> list[Offer]:
     offers = []
     if situation.device != "cpu":
         seconds = details.get("cpu_seconds")
-        text = _("Use the processor")
+        text = _("Use the CPU")
         if seconds:
-            text = _("Use the processor (about {time})").format(time=duration_text(float(seconds)))
+            text = _("Use the CPU (about {time})").format(time=duration_text(float(seconds)))
         offers.append(Offer(text, Remedy.USE_CPU))
     if not situation.has_roi:
-        offers.append(Offer(_("Segment only a region"), Remedy.ADD_ROI))
+        offers.append(Offer(_("Segment only a region (ROI)"), Remedy.ADD_ROI))
     return [*offers, Offer(_("Try again"), Remedy.RETRY)]

@@ -57,4 +57,4 @@ class ModelLibrary:
         path = Path(archive).expanduser()
         if path.is_dir():
             return open_bundle(path, verify=True)
-        return import_bundle(path, self.store)
+        return import_bundle(path, self.store, load=False)  # no torch in this process

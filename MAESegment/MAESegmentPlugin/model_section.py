@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import qt
@@ -11,13 +13,15 @@ from slicer.i18n import tr as _
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.errors import MAESegmentError
 
+from .messages import breakable, tooltip
 from .qt_connection import connect
 
-_LONGEST_TOOLTIP = 1500
+_LONGEST_LINE_IN_TOOLTIP = 300
+_PICTURES = (".png", ".jpg", ".jpeg")
 
 
 class ModelSection:
-    """`chosen` is the bundle; its name and version are in the parameter node."""
+    """Shows the models by name and version; `chosen(name@version)` is called when a person picks one."""
 
     def __init__(self, ui, logic, chosen: Callable[[str], None], failed: Callable[[MAESegmentError], None]) -> None:
         self._ui = ui
@@ -30,6 +34,7 @@ class ModelSection:
         connect(ui.modelComboBox, "currentIndexChanged(int)", self._on_choice)
         connect(ui.importButton, "clicked()", self._on_import)
         connect(ui.detailsButton, "toggled(bool)", self._on_details)
+        connect(ui.cardBrowser, "anchorClicked(QUrl)", self._on_link)
 
     def bundle(self, name: str) -> Bundle | None:
         """The model called name@version."""
@@ -38,14 +43,18 @@ class ModelSection:
     def refresh(self) -> None:
         """List the models anew; the choice stays."""
         combo = self._ui.modelComboBox
-        self._bundles = {f"{bundle.name}@{bundle.version}": bundle for bundle in self._logic.models()}
+        models = self._logic.models()
+        models.reverse()  # newest version first; sorting by name keeps that
+        models.sort(key=lambda bundle: bundle.name)
+        self._bundles = {name_of(bundle): bundle for bundle in models}
         current = combo.currentData
         self._is_filling = True
         combo.clear()
-        for key, bundle in reversed(self._bundles.items()):
-            combo.addItem(f"{bundle.name} {bundle.version}", key)
+        for name, bundle in self._bundles.items():
+            combo.addItem(f"{bundle.name} {bundle.version}", name)
             combo.setItemData(combo.count - 1, card_tooltip(bundle), qt.Qt.ToolTipRole)
         self._is_filling = False
+        self._shown = ""
         self.select(current or "")
 
     def select(self, name: str) -> None:
@@ -59,7 +68,7 @@ class ModelSection:
     def default(self) -> str:
         """name@version of what is chosen at first, "" if there is no model."""
         bundle = self._logic.defaultModel()
-        return f"{bundle.name}@{bundle.version}" if bundle is not None else ""
+        return name_of(bundle) if bundle is not None else ""
 
     def update(self, name: str, *, enabled: bool) -> None:
         ui, bundle = self._ui, self.bundle(name)
@@ -68,31 +77,15 @@ class ModelSection:
         ui.importButton.enabled = enabled
         ui.detailsButton.enabled = bundle is not None
         if bundle is None:
-            text = _("There is no model: import one.") if not self._bundles else _("Choose a model.")
-            if name and self._bundles:
-                text = _("The scene names the model {name}, which is not installed. Choose another.").format(name=name)
-            ui.modelInfoLabel.text = text
-            ui.cardBrowser.clear()
             self._shown = ""
-            return
-        if self._shown != bundle.content_hash:
+            ui.modelInfoLabel.text = breakable(self._absence(name))
+            ui.modelComboBox.toolTip = tooltip(self._absence(name))
+            ui.cardBrowser.clear()
+        elif self._shown != bundle.content_hash:
             self._shown = bundle.content_hash
-            ui.modelInfoLabel.text = summary_of(bundle)
+            ui.modelInfoLabel.text = breakable(summary_of(bundle))
             ui.modelComboBox.toolTip = card_tooltip(bundle)
             ui.cardBrowser.setMarkdown(_card(bundle))
-
-    def _on_choice(self, _index: int) -> None:
-        if not self._is_filling:
-            self._chosen(str(self._ui.modelComboBox.currentData or ""))
-
-    def _on_details(self, shown: bool) -> None:
-        self._ui.cardBrowser.visible = shown
-
-    def _on_import(self) -> None:
-        title, kind = _("Import a model"), _("Model (*.zip)")
-        path = qt.QFileDialog.getOpenFileName(self._ui.importButton, title, "", kind)
-        if path:
-            self.import_file(str(path))
 
     def import_file(self, path: str) -> None:
         """Add the model in a zip file and choose it."""
@@ -102,27 +95,59 @@ class ModelSection:
             self._failed(error)
             return
         self.refresh()
-        self._chosen(f"{bundle.name}@{bundle.version}")
+        self._chosen(name_of(bundle))
+
+    def _absence(self, name: str) -> str:
+        if not self._bundles:
+            return _("There is no model: import one.")
+        if name:
+            return _("The scene asks for model {name}, which is not installed. Choose another, or import it.").format(
+                name=name
+            )
+        return _("Choose a model.")
+
+    def _on_choice(self, _index: int) -> None:
+        if not self._is_filling:
+            self._chosen(str(self._ui.modelComboBox.currentData or ""))
+
+    def _on_details(self, shown: bool) -> None:
+        self._ui.cardBrowser.visible = shown
+
+    def _on_link(self, url: Any) -> None:
+        """Open a web page or one of the card's pictures; never a program that a card may point to."""
+        path = Path(str(url.toLocalFile()))
+        bundle = self.bundle(str(self._ui.modelComboBox.currentData or ""))
+        is_picture = bundle is not None and path.parent == _docs(bundle) and path.suffix.lower() in _PICTURES
+        if str(url.scheme()) in ("http", "https") or is_picture:
+            qt.QDesktopServices.openUrl(url)
+
+    def _on_import(self) -> None:
+        title, kind = _("Import a model"), _("Model (*.zip)")
+        path = qt.QFileDialog.getOpenFileName(self._ui.importButton, title, "", kind)
+        if path:
+            self.import_file(str(path))
+
+
+def name_of(bundle: Bundle) -> str:
+    """How the parameter node names a model."""
+    return f"{bundle.name}@{bundle.version}"
 
 
 def summary_of(bundle: Bundle) -> str:
     """What it is for, and its accuracy with the number of cases."""
-    lines = [str(bundle.metadata.get("description", "")).strip()]
-    accuracy = accuracy_of(bundle)
-    if accuracy:
-        lines.append(accuracy)
+    lines = [str(bundle.metadata.get("description", "")).strip(), accuracy_of(bundle)]
     return "\n".join(line for line in lines if line)
 
 
 def accuracy_of(bundle: Bundle) -> str:
-    """ "Mean Dice 0.87 on 40 held-out cases", or "" where nothing was measured."""
+    """ "Mean Dice 0.87 (n = 40 held-out cases)", or that nothing was measured."""
     metrics: Any = bundle.metadata["maesegment"].get("metrics") or {}
     measured = metrics.get("validation") or next(iter(metrics.values()), None)
     if not isinstance(measured, dict) or measured.get("mean_dice_after") is None:
-        return ""
-    text = _("Mean Dice {dice} on {n} held-out cases")
+        return _("Its accuracy was not measured.")
+    text = _("Mean Dice {dice} (n = {n} held-out cases)")
     if measured.get("indicative_only"):
-        text = _("Mean Dice {dice} by leave-one-out on {n} cases: indicative only")
+        text = _("Mean Dice {dice} (n = {n}, leave-one-out: indicative only)")
     return text.format(dice=f"{float(measured['mean_dice_after']):.2f}", n=measured.get("cases", "?"))
 
 
@@ -131,17 +156,29 @@ def card_tooltip(bundle: Bundle) -> str:
     metadata = bundle.metadata
     lines = [
         f"{bundle.name} {bundle.version}",
-        summary_of(bundle),
+        *summary_of(bundle).splitlines(),
         _("Segments: {names}").format(names=", ".join(label.name for label in bundle.labels)),
         _("Use: {text}").format(text=metadata.get("intended_use", "")),
         _("Data: {text}").format(text=metadata.get("data_source", "")),
         _("Licence: {text}").format(text=metadata["maesegment"].get("licence", "")),
     ]
-    return "\n".join(line for line in lines if line)[:_LONGEST_TOOLTIP]
+    cut = [line if len(line) <= _LONGEST_LINE_IN_TOOLTIP else line[:_LONGEST_LINE_IN_TOOLTIP] + "..." for line in lines]
+    return tooltip("\n".join(cut))
 
 
 def _card(bundle: Bundle) -> str:
+    """The card; its pictures, wider than the panel, become links."""
     try:
-        return bundle.card
+        card = bundle.card
     except MAESegmentError as error:
         return str(error)
+    folder = _docs(bundle)
+    return re.sub(
+        r"!\[([^\]]*)\]\(([^):]+)\)",
+        lambda picture: f"[{picture[1] or picture[2]}]({(folder / picture[2]).as_uri()})",
+        card,
+    )
+
+
+def _docs(bundle: Bundle) -> Path:
+    return (bundle.path / "docs").resolve()

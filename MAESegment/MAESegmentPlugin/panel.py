@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -18,8 +19,10 @@ from .batch_section import BatchSection, batch_text
 from .dependency_bar import DependencyBar
 from .input_section import InputSection
 from .message_bar import MessageBar
-from .messages import Remedy, Situation, error_text, offers_for
+from .messages import Situation, error_text, offers_for
 from .model_section import ModelSection
+from .qt_connection import connect
+from .remedies import Remedies
 from .result_section import ResultSection
 from .run_section import RunSection
 
@@ -36,19 +39,27 @@ class Panel:
         self._last_start: Callable[[], None] | None = None
         self._problem_shown = ""
         self._is_open = True
+        self._is_entered = False
         self._update_is_due = False
+        self._scene_was_closed = False
+        self._volume: Any = None
         ui = self.ui = slicer.util.childWidgetVariables(ui_widget)
-        self.messages = MessageBar(ui, self._act)
+        self.messages = MessageBar(ui, Remedies(self).apply)
         self.dependencies = DependencyBar(ui, logic, self.update)
         self.inputs = InputSection(ui)
-        self.model = ModelSection(ui, logic, self._choose_model, self._show_error)
+        self.model = ModelSection(ui, logic, self._choose_model, self.show_error)
         self.run = RunSection(ui, self._on_segment)
         self.result = ResultSection(ui, logic.session)
-        self.batch = BatchSection(ui, self._start_batch, self._start_frames, self._open_segmentation, self.update)
+        self.batch = BatchSection(ui, self._start_batch, self._start_frames, self._open_row, self.update)
         self.advanced = AdvancedSection(
-            ui, logic, self._set_parameter, self._on_python, lambda: logic.diagnostics(self.dependencies.report)
+            ui,
+            logic,
+            self.set_parameter,
+            self._on_python,
+            lambda: logic.diagnostics(self.dependencies.report),
+            lambda: self.dependencies.report is not None and not self.dependencies.reason,
         )
-        ui.addRoiButton.connect("clicked()", self._add_roi)
+        connect(ui.addRoiButton, "clicked()", self.add_roi)
         scene = slicer.mrmlScene
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             widget.addObserver(scene, event, self._on_scene_changed)
@@ -58,16 +69,17 @@ class Panel:
 
     def enter(self) -> None:
         """The person opens the module."""
+        self._is_entered = True
         self.model.refresh()
         if self._parameters is not None:
-            self.inputs.choose_default(self._parameters)
-            self._choose_default_model()
-        if self.dependencies.report is None:
+            self._choose_defaults()
+        if self.dependencies.report is None and not self.dependencies.is_checking:
             self.dependencies.check()
         self.update()
 
     def exit(self) -> None:
         """The person opens another module; what is running goes on."""
+        self._is_entered = False
 
     def set_parameter_node(self, parameters: Any) -> None:
         """Show and change `parameters` from now on; None while a scene closes."""
@@ -82,14 +94,20 @@ class Panel:
             self._widget.addObserver(
                 parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._on_parameters_changed
             )
-            self._choose_default_model()
+            self._volume = parameters.inputVolume
+            self._choose_defaults()
             self.update()
 
     def scene_start_close(self) -> None:
-        """Jobs are cancelled by their own watch on the scene; what the panel shows of them goes too."""
+        """What is running ends, and what is shown of it goes, too."""
+        self._scene_was_closed = self._job is not None
+        if self._job is not None:
+            self._job.cancel()
         self.result.clear()
         self.batch.clear()
         self.messages.clear()
+        self._problem_shown = ""
+        self._last_start = None
 
     def scene_end_close(self) -> None:
         """An empty scene."""
@@ -100,6 +118,7 @@ class Panel:
             self._job.cancel()
         self.set_parameter_node(None)
         self.advanced.cleanup()
+        self.dependencies.cleanup()
 
     # State ------------------------------------------------------------------------------------------------------------
 
@@ -164,25 +183,38 @@ class Panel:
         if text == self._problem_shown:
             return
         if problem is not None:
-            self._show_error(problem)
+            self.messages.show(text, offers_for(problem, problem.details, self._situation()))
         elif self.messages.text == self._problem_shown:
             self.messages.clear()
         self._problem_shown = text
 
-    def _set_parameter(self, name: str, value: Any) -> None:
+    def set_parameter(self, name: str, value: Any) -> None:
         if self._parameters is not None and getattr(self._parameters, name) != value:
             setattr(self._parameters, name, value)
 
     def _choose_model(self, name: str) -> None:
-        self._set_parameter("modelName", name)
+        self.set_parameter("modelName", name)
         self.update()
 
-    def _choose_default_model(self) -> None:
+    def _choose_defaults(self) -> None:
         if not self._parameters.modelName:
-            self._set_parameter("modelName", self.model.default())
+            self.set_parameter("modelName", self.model.default())
+        # The selector does not take a volume by itself that is loaded while it shows none.
+        if self._is_entered and self._job is None and not slicer.mrmlScene.IsBatchProcessing():
+            self.inputs.choose_default(self._parameters)
 
     def _on_parameters_changed(self, _caller: Any = None, _event: Any = None) -> None:
+        self._leave_output_of_other_volume()
         self._update_soon()
+
+    def _leave_output_of_other_volume(self) -> None:
+        """The result of one scan is not where the next one's goes."""
+        volume, output = self._parameters.inputVolume, self._parameters.outputSegmentation
+        if volume is self._volume:
+            return
+        self._volume = volume
+        if volume is not None and output is not None and self._volume_of(output) not in (None, volume):
+            self.set_parameter("outputSegmentation", None)
 
     def _on_scene_changed(self, _caller: Any = None, _event: Any = None) -> None:
         self._update_soon()
@@ -195,7 +227,9 @@ class Panel:
 
     def _update_now(self) -> None:
         self._update_is_due = False
-        self.update()
+        if self._is_open and self._parameters is not None:
+            self._choose_defaults()
+            self.update()
 
     def _on_python(self) -> None:
         self.dependencies.check()
@@ -207,9 +241,10 @@ class Panel:
             self._job.cancel()
             self.update()
             return
-        self._start()
+        self.start()
 
-    def _start(self, *, overwrite: bool = False) -> None:
+    def start(self, *, overwrite: bool = False) -> None:
+        """Segment what is chosen."""
         parameters, nodes = self._parameters, self.inputs.nodes(self._parameters, self.bundle)
         output = parameters.outputSegmentation
 
@@ -225,7 +260,7 @@ class Panel:
                 **self._options(),
             )
 
-        self._launch(begin, self._on_job, lambda: self._start(overwrite=overwrite))
+        self._launch(begin, self._on_job, lambda: self.start(overwrite=overwrite))
 
     def _start_batch(self, volumes: list[Any]) -> None:
         self._launch(
@@ -246,18 +281,34 @@ class Panel:
             self._start_frames,
         )
 
+    def start_again(self) -> None:
+        """What was started last, with the settings as they are now."""
+        if self._last_start is not None and not self._general_reason:
+            self._last_start()
+
+    def add_roi(self) -> None:
+        """A box in the volume, to be dragged."""
+        if self._parameters.inputVolume is not None:
+            self.inputs.add_roi(self._parameters, self.bundle)
+            self.messages.show(_("Drag the box to the structure, then press Segment."))
+            self.update()
+
     def _launch(self, begin: Callable[[Any], Any], listener: Callable[[Any], None], again: Callable[[], None]) -> None:
         self.messages.clear()
         self._problem_shown = ""
         self._last_start = again
+        self._scene_was_closed = False
         try:
             job = begin(listener)
         except MAESegmentError as error:
-            self._show_error(error)
-            self.update()
-            return
-        if not job.is_finished:
-            self._job = job
+            self.show_error(error)
+        except Exception as error:
+            logging.exception("MAESegment: the segmentation could not be started")
+            self.show_error(MAESegmentError(_("Unexpected error: {error}").format(error=error)))
+        else:
+            if not job.is_finished:
+                self._job = job
+                listener(job)
         self.update()
 
     def _options(self, *, roi: bool = True) -> dict[str, Any]:
@@ -279,13 +330,15 @@ class Panel:
             self.run.show_progress(job, is_starting=self._is_starting())
             return
         self._job = None
-        if job.state is JobState.DONE:
-            segmentation = job.result()
-            self._set_output(segmentation)
-            self.result.show(job.summary, segmentation, self._volume_of(segmentation))
-        else:
-            self._show_end(job)
-        self.update()
+        try:
+            if job.state is not JobState.DONE:
+                self._show_end(job)
+            elif self._parameters is not None:
+                segmentation = job.result()
+                self.set_parameter("outputSegmentation", segmentation)
+                self.result.show(job.summary, segmentation, self._volume_of(segmentation))
+        finally:
+            self.update()
 
     def _on_batch(self, batch: Any) -> None:
         if not self._is_open:
@@ -297,8 +350,9 @@ class Panel:
             self.batch.show(batch)
             return
         self._job = None
-        self.batch.show(batch)
-        self.messages.show(batch_text(batch))
+        if not self._scene_was_closed:
+            self.batch.show(batch)
+        self.messages.show(self._closing_note() or batch_text(batch))
         self.update()
 
     def _is_starting(self) -> bool:
@@ -306,11 +360,18 @@ class Panel:
 
     def _show_end(self, job: Any) -> None:
         if job.state is JobState.CANCELLED:
-            self.messages.show(job.error.message if job.error is not None else _("Cancelled."))
+            self.messages.show(
+                self._closing_note() or (job.error.message if job.error is not None else _("Cancelled."))
+            )
         else:
-            self._show_error(job.error, job.details)
+            self.show_error(job.error, job.details)
 
-    def _show_error(self, error: MAESegmentError, details: Any = None) -> None:
+    def _closing_note(self) -> str:
+        closed, self._scene_was_closed = self._scene_was_closed, False
+        return _("The scene was closed, so the segmentation was cancelled.") if closed else ""
+
+    def show_error(self, error: MAESegmentError, details: Any = None) -> None:
+        """In a sentence, with what a person can do about it."""
         self._logic.session.log.add("error", explain(error))
         self.messages.show(error_text(error), offers_for(error, details or error.details, self._situation()))
 
@@ -318,66 +379,26 @@ class Panel:
         parameters = self._parameters
         if parameters is None:
             return Situation()
-        volume, output, report = parameters.inputVolume, parameters.outputSegmentation, self.dependencies.report
-        parent = volume.GetParentTransformNode() if volume is not None else None
+        report = self.dependencies.report
         return Situation(
             has_roi=parameters.roi is not None,
-            is_warped=parent is not None and not parent.IsTransformToWorldLinear(),
-            output_is_edited=output is not None and mrml.is_edited(output),
             python_lacks_packages=report is not None and report.can_install,
             device=parameters.device,
         )
 
-    def _set_output(self, segmentation: Any) -> None:
-        self._parameters.outputSegmentation = segmentation
-
     def _volume_of(self, segmentation: Any) -> Any:
-        role = segmentation.GetReferenceImageGeometryReferenceRole()
-        return segmentation.GetNodeReference(role)
+        return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
 
-    def _open_segmentation(self, segmentation: Any) -> None:
-        if segmentation.GetScene() is not None:
-            self._set_output(segmentation)
+    def _open_row(self, batch: Any, number: int) -> None:
+        """Choose what came of a row, and show its scan in the views; of a sequence, go to the frame."""
+        segmentation = batch.rows[number].segmentation
+        if self._parameters is None:
+            return
+        if segmentation is None:
+            mrml.show_frame(self._parameters.inputVolume, number)
+        elif segmentation.GetScene() is not None:
             volume = self._volume_of(segmentation)
             if volume is not None:
                 self._parameters.inputVolume = volume
-
-    # Remedies ---------------------------------------------------------------------------------------------------------
-
-    def _act(self, remedy: Remedy) -> None:
-        {
-            Remedy.RETRY: self._retry,
-            Remedy.USE_CPU: lambda: self._retry_on("cpu"),
-            Remedy.USE_AUTO_DEVICE: lambda: self._retry_on("auto"),
-            Remedy.ADD_ROI: self._add_roi,
-            Remedy.HARDEN: self._harden,
-            Remedy.NEW_OUTPUT: self._new_output,
-            Remedy.REPLACE_OUTPUT: lambda: self._start(overwrite=True),
-            Remedy.INSTALL: self.dependencies.install,
-            Remedy.SHOW_LOG: self.advanced.show_log,
-            Remedy.CHOOSE_FOLDER: self.advanced.open_folder_setting,
-        }[remedy]()
-
-    def _retry(self) -> None:
-        if self._last_start is not None and not self._general_reason:
-            self._last_start()
-
-    def _retry_on(self, device: str) -> None:
-        self._set_parameter("device", device)
-        self._retry()
-
-    def _add_roi(self) -> None:
-        if self._parameters.inputVolume is not None:
-            self.inputs.add_roi(self._parameters, self.bundle)
-            self.messages.show(_("Drag the box to the structure, then press Segment."))
-            self.update()
-
-    def _harden(self) -> None:
-        self._parameters.inputVolume = mrml.hardened_copy(self._parameters.inputVolume)
-        self.update()
-        if not self.reason:
-            self._start()
-
-    def _new_output(self) -> None:
-        self._parameters.outputSegmentation = None
-        self._start()
+                slicer.util.setSliceViewerLayers(background=volume)
+            self._parameters.outputSegmentation = segmentation

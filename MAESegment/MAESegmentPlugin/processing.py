@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 
 from MAESegmentLib import mrml
 from MAESegmentLib.bundle import Bundle
-from MAESegmentLib.errors import Cancelled, ConfigurationError, MAESegmentError, NodeError
+from MAESegmentLib.errors import EDITED_OUTPUT, Cancelled, ConfigurationError, MAESegmentError, NodeError
 from MAESegmentLib.inference.settings import InferenceSettings
 from MAESegmentLib.jobs.client import Job, JobState
 from MAESegmentLib.jobs.job_folder import JobFolder
@@ -103,6 +103,7 @@ class SegmentationJob:
             raise NodeError(
                 _("{name} was edited; it is not overwritten.").format(name=request.output.GetName()),
                 _("Choose another output, or confirm that it is to be replaced (in a script: overwrite=True)."),
+                problem=EDITED_OUTPUT,
             )
         self._watch = _SceneWatch(request.nodes, self._abandon)
         try:

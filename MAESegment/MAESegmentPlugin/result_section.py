@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from MAESegmentLib import mrml
 
-from .messages import result_text, volume_text
+from .messages import breakable, result_text, tooltip, volume_text
 from .qt_connection import connect
 
 _MOST_ROWS_SHOWN = 8
@@ -50,10 +50,11 @@ class ResultSection:
         """Present a finished job."""
         self._segmentation, self._volume, self._surfaces = segmentation, volume, None
         ui = self._ui
-        ui.resultLabel.text = result_text(summary)
-        ui.resultLabel.toolTip = segmentation.GetName()
+        ui.resultLabel.text = breakable(result_text(summary))
+        ui.resultLabel.toolTip = tooltip(segmentation.GetName())
         self._fill_table(summary)
-        ui.warningLabel.text = "\n".join(summary.warnings)
+        # A sign, not a colour: styles differ, and not everyone sees them.
+        ui.warningLabel.text = breakable("\n".join(f"\u26a0 {warning}" for warning in summary.warnings))
         ui.warningLabel.visible = bool(summary.warnings)
         was_shown, ui.show3DButton.checked = ui.show3DButton.checked, False
         ui.resultFrame.visible = True

@@ -8,7 +8,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from .messages import overall_fraction, progress_text
+from .messages import overall_fraction, progress_text, tooltip
 from .qt_connection import connect
 
 #: A person reads no faster; painting more often would only cost.
@@ -29,17 +29,18 @@ class RunSection:
         """`reason` says why nothing can be segmented now; "" if it can."""
         button = self._ui.segmentButton
         if is_running:
-            button.text = _("Cancelling...") if cancel_requested else _("Cancel")
+            button.text = _("Cancelling...") if cancel_requested else _("C&ancel")
             button.enabled = not cancel_requested
             button.toolTip = (
                 _("The segmentation stops at its next window.") if cancel_requested else _("Stop; nothing is changed.")
             )
         else:
-            button.text = _("Segment")
+            button.text = _("&Segment")
             button.enabled = not reason
-            button.toolTip = reason or _("Segment the volume with this model. Slicer can be used meanwhile.")
+            button.toolTip = tooltip(reason) or _("Segment the volume with this model. Slicer can be used meanwhile.")
         self._ui.progressWidget.visible = is_running
         if not is_running:
+            self._ui.progressBar.maximum = 1000
             self._ui.progressBar.value = 0
             self._ui.stageLabel.text = self._text = ""
 
@@ -50,5 +51,7 @@ class RunSection:
         if now - self._drawn < _REDRAW_EVERY_S and text.partition(",")[0] == self._text.partition(",")[0]:
             return
         self._drawn, self._text = now, text
+        # Nothing is known of how long the process takes to start: the bar moves without a figure.
+        self._ui.progressBar.maximum = 0 if is_starting else 1000
         self._ui.progressBar.value = round(1000 * overall_fraction(job.stage, job.fraction))
         self._ui.stageLabel.text = text

@@ -3,7 +3,7 @@
 Runs on Slicer's own thread and without any package that Slicer does not have.
 """
 
-from .frames import Frame, add_segmentation_sequence, frames_of
+from .frames import Frame, add_segmentation_sequence, frames_of, show_frame
 from .segmentations import (
     add_segmentation,
     is_edited,
@@ -29,6 +29,7 @@ __all__ = [
     "remember_content",
     "roi_of",
     "segment_id_of",
+    "show_frame",
     "show_in_3d",
     "surface_steps",
 ]

@@ -60,6 +60,13 @@ def frame_in_scene(frame: Frame, proxy: Any) -> Any:
     return node
 
 
+def show_frame(node: Any, number: int) -> None:
+    """Let the browser of the sequence that `node` belongs to show its frame `number`."""
+    _sequence, browser = find_sequence(node)
+    if browser is not None:
+        browser.SetSelectedItemNumber(number)
+
+
 def add_segmentation_sequence(node: Any, segmentations: Sequence[tuple[Frame, Any]], *, name: str) -> Any:
     """A sequence of the segmentation nodes, by frame, shown by the same browser as `node`; returns the sequence node.
 

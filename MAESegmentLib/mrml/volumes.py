@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from ..errors import GeometryError, MAESegmentError, NodeError
+from ..errors import NONLINEAR_TRANSFORM, GeometryError, MAESegmentError, NodeError
 from ..images.volume import Grid
 from .matrices import ijk_to_ras, parent_to_world, to_array
 
@@ -108,6 +108,7 @@ def _single(node: Any) -> NodeImage:
         raise NodeError(
             f"{name} lies under a transform that is not linear, so it has no regular grid in the world.",
             "Harden the transform on a copy of the volume and segment that, or move the volume out of the transform.",
+            problem=NONLINEAR_TRANSFORM,
         )
     result = NodeImage((slicer.util.arrayFromVolume(node),), parent_to_world(node) @ ijk_to_ras(node))
     try:

@@ -18,6 +18,7 @@ from Testing import slicer_core
 from Testing.gui import standin
 from Testing.gui.logic_fixtures import *  # noqa: F403
 from Testing.gui.looking import Heartbeat, Screenshot
+from Testing.gui.panel_fixtures import *  # noqa: F403
 
 MODULE_FOLDER = Path(__file__).resolve().parents[2] / "MAESegment"
 

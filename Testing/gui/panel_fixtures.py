@@ -1,0 +1,169 @@
+"""Fixtures of the panel's tests: the real .ui and panel over a logic that the test leads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+UI_FILE = Path(__file__).resolve().parents[2] / "MAESegment" / "Resources" / "UI" / "MAESegment.ui"
+
+
+@pytest.fixture
+def dependencies(plugin: Callable[[str], ModuleType]) -> Any:
+    """What the check of the packages says: all is well, unless a test puts another report."""
+    from Testing.gui.fake_logic import FakeDependencies
+
+    return FakeDependencies(plugin("dependencies").DependencyReport("/usr/bin/python3", version="3.12.1"))
+
+
+@pytest.fixture
+def fake_logic(plugin: Callable[[str], ModuleType], dependencies: Any) -> Any:
+    from Testing.gui.fake_logic import FakeLogic, FakeSession
+
+    log = plugin("log_buffer").LogBuffer()
+    return FakeLogic(FakeSession(log, plugin("qt_transport").event_clock().call_later), dependencies)
+
+
+class PanelHost:
+    """What MAESegmentWidget does around the panel."""
+
+    def __init__(self, plugin: Callable[[str], ModuleType], logic: Any) -> None:
+        import qt
+        import slicer
+        from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+        from slicer.util import VTKObservationMixin
+
+        from Testing.gui.standin import to_qt
+
+        self.parent = slicer.qMRMLWidget()
+        layout = qt.QVBoxLayout(self.parent)
+        ui = slicer.util.loadUI(str(UI_FILE))
+        layout.addWidget(ui)
+        to_qt(self.parent).resize(470, 900)
+        ui.setMRMLScene(slicer.mrmlScene)
+        self._wrap = plugin("parameters").MAESegmentParameterNode
+        self._module_logic = ScriptedLoadableModuleLogic()
+        self._module_logic.moduleName = "MAESegment"
+        self._module_logic.isSingletonParameterNode = True
+        self._observers = VTKObservationMixin()
+        self.panel = plugin("panel").Panel(self._observers, ui, logic)
+        scene = slicer.mrmlScene
+        self._observers.addObserver(scene, scene.StartCloseEvent, self._start_close)
+        self._observers.addObserver(scene, scene.EndCloseEvent, self._end_close)
+        self._observers.addObserver(scene, scene.EndImportEvent, self._end_import)
+        self.panel.set_parameter_node(self.parameters())
+
+    def parameters(self) -> Any:
+        return self._wrap(self._module_logic.getParameterNode())
+
+    def close(self) -> None:
+        self.panel.cleanup()
+        self._observers.removeObservers()
+        self.parent.hide()
+        self.parent.deleteLater()
+
+    def _start_close(self, _caller: Any, _event: Any) -> None:
+        self.panel.set_parameter_node(None)
+        self.panel.scene_start_close()
+
+    def _end_close(self, _caller: Any, _event: Any) -> None:
+        self.panel.scene_end_close()
+        self.panel.set_parameter_node(self.parameters())
+
+    def _end_import(self, _caller: Any, _event: Any) -> None:
+        self.panel.set_parameter_node(self.parameters())
+
+
+@pytest.fixture
+def host(plugin: Callable[[str], ModuleType], fake_logic: Any, slicer_gui: Any) -> Iterator[PanelHost]:
+    """The panel, shown but not yet entered."""
+    host = PanelHost(plugin, fake_logic)
+    host.parent.show()
+    slicer_gui.processEvents()
+    yield host
+    host.close()
+
+
+@pytest.fixture
+def panel(host: PanelHost) -> Any:
+    """The panel, entered, in an empty scene."""
+    host.panel.enter()
+    return host.panel
+
+
+@pytest.fixture
+def settle(slicer_gui: Any, process_events_until: Callable[..., None], fake_logic: Any) -> Callable[[], None]:  # noqa: ARG001
+    """Let everything that is due happen."""
+
+    def wait() -> None:
+        done: list[bool] = []
+        fake_logic.session.call_later(0.0, lambda: fake_logic.session.call_later(0.01, lambda: done.append(True)))
+        process_events_until(lambda: bool(done), 10.0)
+
+    return wait
+
+
+@pytest.fixture
+def add_volume(slicer_gui: Any) -> Callable[..., Any]:  # noqa: ARG001
+    """`add_volume(name, shape=..., spacing=...)`: a scan in the scene."""
+    import slicer
+
+    def add(name: str = "Scan", shape: tuple[int, ...] = (12, 14, 16), spacing: tuple[float, ...] = (2, 2, 3)) -> Any:
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+        slicer.util.updateVolumeFromArray(node, np.arange(np.prod(shape), dtype=np.int16).reshape(shape))
+        node.SetSpacing(spacing)
+        return node
+
+    return add
+
+
+@pytest.fixture
+def add_result(plugin: Callable[[str], ModuleType]) -> Callable[..., tuple[Any, Any]]:
+    """`add_result(volume, bundle, warnings=())`: a segmentation node and its summary."""
+    from MAESegmentLib import mrml
+
+    def add(volume: Any, bundle: Any, *, warnings: tuple[str, ...] = ()) -> tuple[Any, Any]:
+        block = np.zeros((4, 6, 8), np.uint8)
+        block[:, :, :4], block[:, :, 4:] = bundle.labels[0].value, bundle.labels[1].value
+        node = mrml.add_segmentation(volume, bundle.labels, block, (2, 2, 2), name=f"{volume.GetName()} {bundle.name}")
+        summary = plugin("processing").SegmentationSummary(
+            model_name=bundle.name,
+            model_version=bundle.version,
+            labels=bundle.labels,
+            volumes_ml={label.value: 3.07 * (number < 2) for number, label in enumerate(bundle.labels)},
+            seconds=1.83,
+            network_seconds=1.2,
+            device="cuda",
+            device_title="NVIDIA GeForce RTX 3060",
+            output_name=node.GetName(),
+            warnings=warnings,
+        )
+        return node, summary
+
+    return add
+
+
+@pytest.fixture
+def two_channel_model() -> Any:
+    """As far as the panel looks at a model with two inputs."""
+    from MAESegmentLib.labels import Label
+
+    metadata = {
+        "description": "Tumour in two MR sequences.",
+        "intended_use": "Research only.",
+        "maesegment": {"kind": "segmentation", "channels": ["T1", "FLAIR"], "metrics": {}, "licence": "MIT"},
+    }
+    return SimpleNamespace(
+        name="tumour-mr",
+        version="1.0.0",
+        metadata=metadata,
+        labels=(Label(1, "tumour"),),
+        content_hash="two",
+        card="# tumour-mr",
+        path=Path("nowhere"),
+    )
