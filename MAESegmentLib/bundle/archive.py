@@ -42,10 +42,11 @@ def export_bundle(bundle: Bundle, zip_path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def import_bundle(path: str | os.PathLike[str], store: ModelStore) -> Bundle:
+def import_bundle(path: str | os.PathLike[str], store: ModelStore, *, load: bool = True) -> Bundle:
     """Add the model in a zip (or a bundle's folder) to the user's models, verified to the last weight, or do nothing.
 
-    A model that is there already is returned as it is.
+    A model that is there already is returned as it is. `load=False`, for a process without torch, checks every file
+    but leaves it to the first segmentation to find weights that do not fit the network.
     """
     source = Path(path).expanduser()
     staging = store.user_folder / f".import-{uuid.uuid4().hex[:8]}.part"
@@ -55,7 +56,8 @@ def import_bundle(path: str | os.PathLike[str], store: ModelStore) -> Bundle:
         else:
             _unpack(source, staging)
         bundle = open_bundle(staging)
-        _check_usable(bundle)
+        if load:
+            _check_usable(bundle)
         return _place(bundle, store)
     except _DAMAGED as error:
         raise BundleError(f"{source.name} is no intact zip file ({error}).", "Copy or download it again.") from None
