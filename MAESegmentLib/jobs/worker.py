@@ -12,6 +12,7 @@ import platform
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import BinaryIO, Protocol
@@ -35,9 +36,10 @@ class Channel:
         self._lock = threading.Lock()
 
     def send(self, message: Message) -> None:
-        """A client that is gone is no error here: the closed stdin ends the worker."""
+        """A client that is gone is no error here: the closed stdin ends the worker. Errors of `encode` are."""
+        line = message.encode()
         with self._lock, contextlib.suppress(OSError, ValueError):
-            self._stream.write(message.encode())
+            self._stream.write(line)
             self._stream.flush()
 
 
@@ -70,7 +72,7 @@ class Worker:
             with self._change:
                 self._current = None
                 self._cancelled.discard(request_id)
-            self._channel.send(answer)
+            self._answer(request_id, answer)
 
     def read(self, lines: Iterable[bytes]) -> None:
         """Take requests until `lines` end."""
@@ -83,21 +85,19 @@ class Worker:
                 self._channel.send(Error(None, "protocol", f"The worker was sent something it does not know: {error}"))
                 continue
             if isinstance(request, Shutdown):
-                break
-            if isinstance(request, Cancel):
+                self._end()
+            elif isinstance(request, Cancel):
                 self._cancel(request.id)
             else:
                 self._accept(request)
-        else:
-            self._end_now()
-            return
-        with self._change:
-            self._is_ending = True
-            self._change.notify_all()
+        self._end_now()
 
     def _accept(self, request: Message) -> None:
         with self._change:
             position = len(self._waiting) + (self._current is not None)
+            if self._is_ending:
+                self._channel.send(_error(str(getattr(request, "id", "")), Cancelled()))
+                return
             self._waiting.append(request)
             # Before it can start: `started` must not overtake `accepted`.
             self._channel.send(Accepted(str(getattr(request, "id", "")), position))
@@ -113,6 +113,15 @@ class Worker:
             self._waiting = deque(left)
         if was_waiting:
             self._channel.send(_error(request_id, Cancelled()))
+
+    def _end(self) -> None:
+        """After the request under way; its client may still cancel it, or go."""
+        with self._change:
+            waiting, self._waiting = self._waiting, deque()
+            self._is_ending = True
+            for request in waiting:
+                self._channel.send(_error(str(getattr(request, "id", "")), Cancelled()))
+            self._change.notify_all()
 
     def _end_now(self) -> None:
         """Whoever sent the requests is gone. A window may take long: it is not waited for."""
@@ -134,6 +143,12 @@ class Worker:
             self._current = str(getattr(request, "id", ""))
             return request
 
+    def _answer(self, request_id: str, answer: Message) -> None:
+        try:
+            self._channel.send(answer)
+        except (TypeError, ValueError) as error:  # what JSON cannot hold; silence would leave the client waiting
+            self._channel.send(_unexpected(request_id, error))
+
     def _do(self, request: Message, request_id: str) -> Message:
         try:
             return self._work.run(request, self._channel.send, lambda: request_id in self._cancelled)
@@ -146,20 +161,22 @@ class Worker:
                 "The computer ran out of memory.",
                 "Close other programs, or segment only a region of interest.",
             )
-        except Exception as error:
-            import traceback
-
-            traceback.print_exc()
-            return Error(
-                request_id,
-                "error",
-                f"Something unexpected happened: {type(error).__name__}: {error}",
-                "This is a defect of MAESegment: please report it with the log (Copy diagnostics).",
-            )
+        except (Exception, SystemExit) as error:
+            return _unexpected(request_id, error)
 
 
 def _error(request_id: str, error: MAESegmentError) -> Error:
     return Error(request_id, error.code, error.message, error.hint, error.details)
+
+
+def _unexpected(request_id: str, error: BaseException) -> Error:
+    traceback.print_exception(type(error), error, error.__traceback__)
+    return Error(
+        request_id,
+        "error",
+        f"Something unexpected happened: {type(error).__name__}: {error}",
+        "This is a defect of MAESegment: please report it with the log (Copy diagnostics).",
+    )
 
 
 def main() -> int:
