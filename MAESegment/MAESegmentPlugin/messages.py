@@ -106,15 +106,11 @@ def device_text(device: Mapping[str, Any]) -> str:
     )
 
 
-def volume_text(millilitres: float) -> str:
-    """Three significant figures, as far as they mean something."""
-    return (
-        f"{millilitres:.0f}"
-        if millilitres >= 100
-        else f"{millilitres:.1f}"
-        if millilitres >= 1
-        else f"{millilitres:.2f}"
-    )
+def volume_text(millilitres: float, *, fine: bool = False) -> str:
+    """As many figures as mean something; `fine` gives one more."""
+    if millilitres >= 100:
+        return f"{millilitres:.0f}"
+    return f"{millilitres:.1f}" if millilitres >= (10 if fine else 1) else f"{millilitres:.2f}"
 
 
 def result_text(summary: Any) -> str:

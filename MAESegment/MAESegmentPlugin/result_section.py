@@ -92,7 +92,7 @@ class ResultSection:
             swatch = qt.QPixmap(12, 12)
             swatch.fill(qt.QColor(*label.colour))
             name.setIcon(qt.QIcon(swatch))
-            figure = qt.QTableWidgetItem(volume_text(volume) if volume > 0 else _("not found"))
+            figure = qt.QTableWidgetItem(volume_text(volume, fine=True) if volume > 0 else _("not found"))
             figure.setTextAlignment(qt.Qt.AlignRight + qt.Qt.AlignVCenter)
             table.setItem(row, 0, name)
             table.setItem(row, 1, figure)

@@ -188,6 +188,11 @@ class NodeComboBox(QtWidgets.QWidget):
     showChildNodeTypes = _flag("showChildNodeTypes")
     showHidden = _flag("showHidden")
     selectNodeUponCreation = _flag("selectNodeUponCreation")
+    sizeAdjustPolicy = Property(
+        QtWidgets.QComboBox.SizeAdjustPolicy,
+        lambda self: self._combo.sizeAdjustPolicy(),
+        lambda self, policy: self._combo.setSizeAdjustPolicy(policy),
+    )
     noneDisplay = _text("noneDisplay")
     baseName = _text("baseName")
     nodeTypes = Property("QVariant", lambda self: self._types, _set_types)
