@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from MAESegmentLib.jobs.process_tree import descendants
 from Testing import slicer_core
 from Testing.gui import standin
 from Testing.gui.logic_fixtures import *  # noqa: F403
@@ -42,10 +43,20 @@ def slicer_gui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]
         for name in [name for name in application.moduleManager().modules if name != "SegmentEditor"]:
             standin.unload_module(name)
         slicer_core.fresh_scene()
-        application.processEvents()
+        left = _children_after(10.0, application)
+    assert not left, f"processes left behind: {left}"
     assert not standin.dialogs.unexpected, f"popped up: {standin.dialogs.unexpected}"
     if failures:
         raise failures[0][1]
+
+
+def _children_after(seconds: float, application: Any) -> list[int]:
+    """Child processes that are still there: a worker has a moment to end."""
+    end = time.monotonic() + seconds
+    while (left := descendants(os.getpid())) and time.monotonic() < end:
+        application.processEvents()
+        time.sleep(0.01)
+    return left
 
 
 @pytest.fixture

@@ -44,6 +44,10 @@ __all__ = [
     "unload_module",
 ]
 
+#: Widgets that Slicer's own Python files name.
+_ONLY_NAMED = (
+    *("qMRMLRangeWidget", "qMRMLSliderWidget", "qMRMLSpinBox", "qMRMLScreenShotDialog", "qMRMLUtils", "qSlicerWidget"),
+)
 dialogs = Dialogs()
 _installed: list[Application] = []
 
@@ -107,6 +111,10 @@ def _install_util() -> None:
 def _install_python(source: str) -> None:
     """Slicer's own Python files if there are some, else our small ones."""
     if source:
+        # They ask whether a widget is one of these; none is.
+        for name in _ONLY_NAMED:
+            if not hasattr(slicer, name):
+                setattr(slicer, name, type(name, (), {}))
         folder = Path(source) / "slicer"
         for name in ("i18n", "parameterNodeWrapper", "ScriptedLoadableModule", "packaging"):
             file = folder / name / "__init__.py" if (folder / name).is_dir() else folder / f"{name}.py"

@@ -131,5 +131,8 @@ class Application:
     def commandOptions(self) -> Any:
         return type("Options", (), {"noMainWindow": True, "testingEnabled": self.is_testing})()
 
+    def translate(self, _context: str, text: str) -> str:
+        return text
+
     def moduleDocumentationUrl(self, _name: str) -> str:
         return ""

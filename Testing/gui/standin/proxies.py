@@ -87,7 +87,7 @@ class Proxy(metaclass=_ProxyType):
             return to_python(target.property(name))
         signal = _signal(target, name)
         if signal is not None:
-            return SignalProxy(signal)
+            return SignalProxy(target, name)
         found = getattr(target, name, None)
         if found is None:
             raise AttributeError(f"{type(self).__name__} has no attribute named '{name}'")
@@ -147,15 +147,22 @@ class Proxy(metaclass=_ProxyType):
 class SignalProxy:
     """`button.clicked`."""
 
-    def __init__(self, signal: Any) -> None:
-        self._signal = signal
+    def __init__(self, target: QtCore.QObject, name: str) -> None:
+        self._target, self._name = target, name
 
     def connect(self, slot: Callable[..., Any]) -> bool:
-        _connect(self._signal, slot, None)
+        link = _connect(_signal(self._target, self._name), slot, None)
+        _links(self._target).setdefault((self._name, slot), []).append(link)
         return True
 
+    def disconnect(self, slot: Callable[..., Any]) -> bool:
+        links = _links(self._target).pop((self._name, slot), [])
+        for link in links:
+            _signal(self._target, self._name).disconnect(link)
+        return bool(links)
+
     def emit(self, *arguments: Any) -> None:
-        self._signal.emit(*map(to_qt, arguments))
+        _signal(self._target, self._name).emit(*map(to_qt, arguments))
 
     __call__ = emit
 
