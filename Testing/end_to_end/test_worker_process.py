@@ -1,0 +1,410 @@
+"""The real worker by lines of JSON, as any other client would drive it."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from MAESegmentLib import __version__
+from MAESegmentLib.bundle import Bundle
+from MAESegmentLib.jobs.job_folder import JobFolder
+from MAESegmentLib.jobs.protocol import EVENTS, PROTOCOL, STAGES, decode
+from Testing.bundles import save_tiny, tiny_spec
+from Testing.processes import is_alive, resident_bytes
+
+ROOT = Path(__file__).parents[2]
+CPU = {"device": "cpu", "check_familiarity": False}
+WAIT_S = 120.0
+
+Event = Mapping[str, Any]
+
+
+class RawWorker:
+    """The process, what it is told and what it says; every line it says must be a message."""
+
+    def __init__(self, program: tuple[str, ...] = ("-m", "MAESegmentLib.jobs.worker")) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *program],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.events: list[Event] = []
+        self.log = b""
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._read_events), threading.Thread(target=self._read_log)]
+        for thread in self._threads:
+            thread.start()
+
+    def tell(self, message: Mapping[str, Any] | bytes) -> None:
+        line = message if isinstance(message, bytes) else json.dumps(message).encode()
+        self.process.stdin.write(line + b"\n")
+        self.process.stdin.flush()
+
+    def until(self, condition: Callable[[Event], bool]) -> Event:
+        """The first event from now on that fulfils `condition`."""
+        end = time.monotonic() + WAIT_S
+        while True:
+            line = self._lines.get(timeout=max(end - time.monotonic(), 0.01))
+            if not line:
+                raise AssertionError(f"the worker ended: {self.log.decode()}")
+            decode(line, EVENTS)
+            self.events.append(json.loads(line))
+            if condition(self.events[-1]):
+                return self.events[-1]
+
+    def ready(self) -> Event:
+        return self.until(lambda event: event["type"] == "ready")
+
+    def end_of(self, request_id: str) -> Event:
+        return self.until(lambda event: event["type"] in ("result", "error") and event["id"] == request_id)
+
+    def result_of(self, request_id: str) -> Mapping[str, Any]:
+        event = self.end_of(request_id)
+        assert event["type"] == "result", event
+        return event["data"]
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for thread in self._threads:
+            thread.join()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            stream.close()
+
+    def _read_events(self) -> None:
+        for line in self.process.stdout:
+            self._lines.put(line)
+        self._lines.put(b"")
+
+    def _read_log(self) -> None:
+        for line in self.process.stderr:
+            self.log += line
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> list[Bundle]:
+    folder = tmp_path_factory.mktemp("models")
+    return [save_tiny(folder / f"tiny-{n}", tiny_spec(name=f"tiny-{n}"), seed=n) for n in range(3)]
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[RawWorker]:
+    """One process for the tests that leave it as they found it."""
+    worker = RawWorker()
+    worker.ready()
+    yield worker
+    worker.close()
+
+
+@pytest.fixture
+def worker(shared) -> RawWorker:
+    assert shared.process.poll() is None
+    shared.events.clear()
+    return shared
+
+
+_number = iter(range(10**6))
+
+
+def request(parent: Path, model: Bundle | Path, size: int = 24, **changes: Any) -> dict[str, Any]:
+    job = JobFolder.create(parent)
+    volume = np.random.default_rng(size).integers(0, 500, (size, size, size)).astype(np.int16)
+    assert [*job.write_volume([volume], np.diag([-1.0, -1.0, 1.0, 1.0]))][-1] == 1.0
+    path = model.path if isinstance(model, Bundle) else model
+    name = f"job-{next(_number)}"
+    return {"type": "segment", "id": name, "folder": str(job.path), "model": str(path), "settings": CPU} | changes
+
+
+def labels_of(asked: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[np.ndarray, tuple[int, int, int]]:
+    block, origin = JobFolder(asked["folder"]).read_labels(data["labels"])
+    return np.array(block), origin
+
+
+def test_its_first_words():
+    worker = RawWorker()
+    try:
+        ready = worker.ready()
+        hello = worker.events[0]
+        assert (hello["type"], hello["protocol"], hello["version"]) == ("hello", PROTOCOL, __version__)
+        assert hello["pid"] == worker.process.pid
+        assert os.getpgid(hello["pid"]) == hello["pid"]
+        assert [event["type"] for event in worker.events] == ["hello", "ready"]
+        assert ready["devices"][-1]["name"] == "cpu"
+        assert 0 < ready["devices"][-1]["free_bytes"] <= ready["devices"][-1]["total_bytes"]
+        worker.tell({"type": "shutdown"})
+        assert worker.process.wait(WAIT_S) == 0
+    finally:
+        worker.close()
+
+
+def test_stages_of_a_segmentation_and_its_answer(worker, models, tmp_path):
+    asked = request(tmp_path, models[0], 40)
+    worker.tell(asked)
+    data = worker.result_of(asked["id"])
+    kinds = [event["type"] for event in worker.events]
+    assert kinds[:2] == ["accepted", "started"]
+    progress = [event for event in worker.events if event["type"] == "progress"]
+    stages = list(dict.fromkeys(event["stage"] for event in progress))
+    assert stages == [stage for stage in STAGES if stage != "send"]
+    assert len(progress) < 30 + 10 * data["seconds"]
+    assert all(event["eta_s"] is None or event["stage"] == "segment" for event in progress)
+    for stage in stages:
+        fractions = [event["fraction"] for event in progress if event["stage"] == stage]
+        assert fractions == sorted(fractions)
+    assert data["model"] == models[0].reference
+    assert data["device"] == "cpu"
+    assert data["device_title"]
+    assert set(data["timings"]) == set(stages)
+    assert sum(data["timings"].values()) == pytest.approx(data["seconds"], abs=0.05)
+    block, _origin = labels_of(asked, data)
+    for value in (1, 2):
+        assert data["volumes_ml"][str(value)] == pytest.approx((block == value).sum() / 1000, abs=1e-4)
+
+
+def test_what_it_does_not_understand_is_said_and_forgotten(worker):
+    for line in (
+        b"no json",
+        b"[1]",
+        b'{"type": "dance"}',
+        b'{"type": "segment", "id": "x"}',
+        b"\xff\xfe",
+        b"",
+        b"{" * 9000,
+    ):
+        worker.tell(line)
+    worker.tell({"type": "devices", "id": "after", "a field of the future": 1})
+    devices = worker.result_of("after")["devices"]
+    errors = [event for event in worker.events if event["type"] == "error"]
+    assert [(event["id"], event["code"]) for event in errors] == [(None, "protocol")] * 6
+    assert devices[-1]["name"] == "cpu"
+
+
+def test_queued_request_is_cancelled_before_it_runs(worker, models, tmp_path):
+    first, second, third = request(tmp_path, models[0], 96), request(tmp_path, models[0]), request(tmp_path, models[0])
+    for asked in (first, second, third):
+        worker.tell(asked)
+    worker.tell({"type": "cancel", "id": second["id"]})
+    assert worker.end_of(second["id"])["code"] == "cancelled"
+    worker.tell({"type": "cancel", "id": first["id"]})
+    assert worker.end_of(first["id"])["code"] == "cancelled"
+    assert worker.result_of(third["id"])
+    positions = [event["position"] for event in worker.events if event["type"] == "accepted"]
+    assert positions == [0, 1, 2]
+    started = [event["id"] for event in worker.events if event["type"] == "started"]
+    assert started == [first["id"], third["id"]]
+
+
+def test_region_of_interest(worker, models, tmp_path):
+    """Nothing outside the box, which is in world millimetres; the labels lie on the whole grid."""
+    asked = request(tmp_path, models[0], 32, roi=[-20, -4, -28, -8, 2, 20])
+    worker.tell(asked)
+    data = worker.result_of(asked["id"])
+    block, origin = labels_of(asked, data)
+    assert data["labels"]["shape_ijk"] == [32, 32, 32]
+    assert block.size
+    ends = np.add(origin, block.shape[::-1])
+    assert np.all(np.array(origin) >= (3, 7, 1))
+    assert np.all(ends <= (22, 30, 22))
+
+
+def test_region_outside_the_volume(worker, models, tmp_path):
+    asked = request(tmp_path, models[0], roi=[500, 600, 500, 600, 500, 600])
+    worker.tell(asked)
+    event = worker.end_of(asked["id"])
+    assert event["type"] == "error"
+    assert event["code"] != "error"
+
+
+def test_models_are_kept_warm_but_not_many(worker, models, tmp_path):
+    """The first time a network is read and built; a third one pushes out the oldest."""
+    loaded = []
+    for index in (0, 1, 0, 1, 2, 0):
+        asked = request(tmp_path, models[index])
+        worker.tell(asked)
+        data = worker.result_of(asked["id"])
+        assert data["model"]["name"] == models[index].name
+        loaded.append(labels_of(asked, data)[0])
+    assert np.array_equal(loaded[0], loaded[2])
+    assert np.array_equal(loaded[0], loaded[5])
+    assert np.array_equal(loaded[1], loaded[3])
+    assert not np.array_equal(loaded[0], loaded[1])
+
+
+def test_damaged_model(worker, models, tmp_path):
+    model = save_tiny(tmp_path / "damaged")
+    weights = model.path / "models" / "model.pt"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    for path, text in ((model.path, "not the file that was saved"), (tmp_path / "none", "no model folder")):
+        asked = request(tmp_path, path)
+        worker.tell(asked)
+        event = worker.end_of(asked["id"])
+        assert (event["type"], event["code"]) == ("error", "bundle")
+        assert text in event["message"]
+    asked = request(tmp_path, models[0])
+    worker.tell(asked)
+    assert worker.result_of(asked["id"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"settings": {"colour": "red"}}, "configuration"),
+        ({"settings": {"device": "cuda:77"}}, "device"),
+        ({"settings": {"overlap": 7}}, "configuration"),
+        ({"settings": 3}, "error"),
+        ({"roi": [1, 2]}, "error"),
+        ({"folder": "/none/maesegment-1-0"}, "volume_read"),
+    ],
+    ids=["unknown setting", "device", "overlap", "no settings", "roi", "folder"],
+)
+def test_request_that_cannot_work(worker, models, tmp_path, changes, code):
+    asked = request(tmp_path, models[0], **changes)
+    worker.tell(asked)
+    event = worker.end_of(asked["id"])
+    assert (event["type"], event["code"]) == ("error", code)
+    assert event["message"]
+
+
+def test_half_written_volume_is_not_segmented(worker, models, tmp_path):
+    job = JobFolder.create(tmp_path)
+    next(job.write_volume([np.zeros((64, 256, 256), np.float32)], np.eye(4)))
+    worker.tell(request(tmp_path, models[0], folder=str(job.path), id="half"))
+    assert worker.end_of("half")["code"] == "volume_read"
+
+
+def test_memory_of_many_sizes_does_not_pile_up(worker, models, tmp_path):
+    for size in (24, 64, 40):
+        asked = request(tmp_path, models[0], size)
+        worker.tell(asked)
+        worker.result_of(asked["id"])
+    before = resident_bytes(worker.process.pid)
+    for size in (24, 64, 40, 64, 24):
+        asked = request(tmp_path, models[0], size)
+        worker.tell(asked)
+        worker.result_of(asked["id"])
+    assert resident_bytes(worker.process.pid) - before < 64 * 2**20
+
+
+def started_with(code: str) -> RawWorker:
+    """The worker in a process that ran `code` before."""
+    return RawWorker(
+        ("-c", f"{code}\nimport runpy\nrunpy.run_module('MAESegmentLib.jobs.worker', run_name='__main__')")
+    )
+
+
+STRAY = """
+import ctypes, os, sys, threading, time
+
+def chatter():
+    while True:
+        print("from Python")
+        sys.stdout.flush()
+        os.write(1, b"past Python, no newline {")
+        ctypes.CDLL(None).puts(b"from C")
+        ctypes.CDLL(None).fflush(None)
+        time.sleep(0.01)
+
+threading.Timer(%s, chatter).start()
+"""
+
+
+def test_stray_prints_never_reach_the_protocol(models, tmp_path):
+    """`until` would refuse them. They begin once the worker has begun."""
+    worker = started_with(STRAY.replace("%s", "1.0"))
+    try:
+        worker.ready()
+        asked = request(tmp_path, models[0], 64)
+        worker.tell(asked)
+        assert worker.result_of(asked["id"])
+        deadline = time.monotonic() + WAIT_S
+        while b"from C" not in worker.log and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert b"from Python" in worker.log
+        assert b"past Python" in worker.log
+    finally:
+        worker.close()
+
+
+def test_missing_package_ends_it_with_advice():
+    worker = started_with("import sys; sys.modules['nibabel'] = None")
+    try:
+        event = worker.until(lambda event: event["type"] == "error")
+        assert (event["id"], event["code"]) == (None, "worker")
+        assert "nibabel" in event["message"]
+        assert "pip install" in event["hint"]
+        assert worker.process.wait(WAIT_S) == 3
+    finally:
+        worker.close()
+
+
+def test_out_of_memory_is_an_offer(models, tmp_path):
+    """The device refuses everything; the answer has the figures to decide by, and the worker lives on."""
+    worker = started_with(
+        "import torch\n"
+        "def full(module, inputs):\n"
+        "    raise torch.OutOfMemoryError('out of memory')\n"
+        "torch.nn.modules.module.register_module_forward_pre_hook(full)"
+    )
+    try:
+        worker.ready()
+        asked = request(tmp_path, models[0])
+        worker.tell(asked)
+        event = worker.end_of(asked["id"])
+        assert event["code"] == "device_memory"
+        assert event["details"]["free_bytes"] > 2**20
+        assert event["hint"]
+        worker.tell({"type": "devices", "id": "after"})
+        assert worker.result_of("after")
+    finally:
+        worker.close()
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+def test_it_ends_soon_after_its_stdin(models, tmp_path, busy):
+    worker = RawWorker()
+    try:
+        worker.ready()
+        if busy:
+            asked = request(tmp_path, models[0], 160)
+            worker.tell(asked)
+            worker.until(lambda event: event.get("stage") == "segment")
+        worker.process.stdin.close()
+        begun = time.monotonic()
+        assert worker.process.wait(WAIT_S) == 0
+        assert time.monotonic() - begun < 5.0
+        assert not is_alive(worker.process.pid)
+    finally:
+        worker.close()
+
+
+def test_shutdown_lets_the_request_under_way_finish(models, tmp_path):
+    worker = RawWorker()
+    try:
+        worker.ready()
+        first, second = request(tmp_path, models[0], 48), request(tmp_path, models[0])
+        worker.tell(first)
+        worker.until(lambda event: event["type"] == "started")
+        worker.tell(second)
+        worker.tell({"type": "shutdown"})
+        ends = {}
+        for _ in range(2):
+            event = worker.until(lambda event: event["type"] in ("result", "error"))
+            ends[event["id"]] = event.get("code", event["type"])
+        assert ends == {first["id"]: "result", second["id"]: "cancelled"}
+        assert worker.process.wait(WAIT_S) == 0
+    finally:
+        worker.close()
