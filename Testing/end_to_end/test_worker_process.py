@@ -194,9 +194,11 @@ def test_what_it_does_not_understand_is_said_and_forgotten(worker):
 
 
 def test_queued_request_is_cancelled_before_it_runs(worker, models, tmp_path):
-    first, second, third = request(tmp_path, models[0], 96), request(tmp_path, models[0]), request(tmp_path, models[0])
-    for asked in (first, second, third):
-        worker.tell(asked)
+    first, second, third = request(tmp_path, models[0], 128), request(tmp_path, models[0]), request(tmp_path, models[0])
+    worker.tell(first)
+    worker.until(lambda event: event["type"] == "started")
+    worker.tell(second)
+    worker.tell(third)
     worker.tell({"type": "cancel", "id": second["id"]})
     assert worker.end_of(second["id"])["code"] == "cancelled"
     worker.tell({"type": "cancel", "id": first["id"]})
