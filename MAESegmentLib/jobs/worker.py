@@ -15,10 +15,10 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NoReturn, Protocol
 
 from .. import __version__
-from ..errors import Cancelled, MAESegmentError
+from ..errors import Cancelled, MAESegmentError, WorkerError
 from . import protocol
 from .protocol import REQUESTS, Accepted, Cancel, Error, Hello, Message, Ready, Result, Shutdown
 
@@ -54,21 +54,20 @@ class Work(Protocol):
 class Worker:
     """Takes requests in order. `read` runs on a thread of its own, so that it answers even while the network runs."""
 
-    def __init__(self, channel: Channel, work: Work) -> None:
+    def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._work = work
         self._waiting: deque[Message] = deque()
         self._current: str | None = None
         self._cancelled: set[str] = set()
         self._is_ending = False
         self._change = threading.Condition()
 
-    def run(self) -> None:
+    def run(self, work: Work) -> None:
         """Do requests until a `Shutdown`, or until stdin has closed."""
         while (request := self._next()) is not None:
             request_id = str(getattr(request, "id", ""))
             self._channel.send(protocol.Started(request_id))
-            answer = self._do(request, request_id)
+            answer = self._do(work, request, request_id)
             with self._change:
                 self._current = None
                 self._cancelled.discard(request_id)
@@ -80,17 +79,18 @@ class Worker:
             if not line.strip():
                 continue
             try:
-                request = protocol.decode(line, REQUESTS)
-            except ValueError as error:
+                self._take(protocol.decode(line, REQUESTS))
+            except (ValueError, TypeError) as error:  # TypeError: an id that is no text
                 self._channel.send(Error(None, "protocol", f"The worker was sent something it does not know: {error}"))
-                continue
-            if isinstance(request, Shutdown):
-                self._end()
-            elif isinstance(request, Cancel):
-                self._cancel(request.id)
-            else:
-                self._accept(request)
         self._end_now()
+
+    def _take(self, request: Message) -> None:
+        if isinstance(request, Shutdown):
+            self._end()
+        elif isinstance(request, Cancel):
+            self._cancel(request.id)
+        else:
+            self._accept(request)
 
     def _accept(self, request: Message) -> None:
         with self._change:
@@ -149,9 +149,9 @@ class Worker:
         except (TypeError, ValueError) as error:  # what JSON cannot hold; silence would leave the client waiting
             self._channel.send(_unexpected(request_id, error))
 
-    def _do(self, request: Message, request_id: str) -> Message:
+    def _do(self, work: Work, request: Message, request_id: str) -> Message:
         try:
-            return self._work.run(request, self._channel.send, lambda: request_id in self._cancelled)
+            return work.run(request, self._channel.send, lambda: request_id in self._cancelled)
         except MAESegmentError as error:
             return _error(request_id, error)
         except MemoryError:
@@ -179,29 +179,47 @@ def _unexpected(request_id: str, error: BaseException) -> Error:
     )
 
 
-def main() -> int:
-    """Runs the worker on this process's stdin and stdout."""
+def main(make_work: Callable[[], Work] | None = None) -> NoReturn:
+    """Runs the worker on this process's stdin and stdout; `make_work` does the slow imports."""
     channel = Channel(_take_stdout())
     with contextlib.suppress(AttributeError, OSError):  # no such thing on Windows; or it leads a session already
         os.setsid()
     channel.send(Hello(os.getpid(), protocol.PROTOCOL, __version__, platform.python_version()))
+    worker = Worker(channel)
+    # Before the imports: they take seconds, and the client may go meanwhile.
+    threading.Thread(target=worker.read, args=(sys.stdin.buffer,), daemon=True).start()
+    code = 1
+    try:
+        code = _work_through(worker, channel, make_work or _segmentation)
+    except Exception:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        # Threads of torch and of the reader must not keep the process alive.
+        os._exit(code)
+
+
+def _work_through(worker: Worker, channel: Channel, make_work: Callable[[], Work]) -> int:
+    try:
+        work = make_work()
+    except WorkerError as error:
+        channel.send(Error(None, error.code, error.message, error.hint))
+        return UNSUITABLE
+    channel.send(work.ready())
+    worker.run(work)
+    return 0
+
+
+def _segmentation() -> Work:
+    """`WorkerError` if this Python lacks something."""
     from .environment import complaint
 
     trouble = complaint()
     if trouble is not None:
-        channel.send(Error(None, "worker", *trouble))
-        return UNSUITABLE
+        raise WorkerError(*trouble)
     from .segmenting import SegmentationWork
 
-    work = SegmentationWork()
-    worker = Worker(channel, work)
-    reader = threading.Thread(target=worker.read, args=(sys.stdin.buffer,), daemon=True)
-    reader.start()
-    channel.send(work.ready())
-    worker.run()
-    sys.stderr.flush()
-    # Threads of torch and of the reader must not keep the process alive.
-    os._exit(0)
+    return SegmentationWork()
 
 
 def _take_stdout() -> BinaryIO:
@@ -214,4 +232,4 @@ def _take_stdout() -> BinaryIO:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -36,7 +36,8 @@ class Talk:
 
     def __init__(self, work: ScriptedWork) -> None:
         self.stream = io.BytesIO()
-        self.worker = Worker(Channel(self.stream), work)
+        self.work = work
+        self.worker = Worker(Channel(self.stream))
 
     @property
     def said(self) -> list[Mapping[str, Any]]:
@@ -60,7 +61,7 @@ def talk(work: ScriptedWork, lines: Iterator[bytes]) -> Talk:
     talk = Talk(work)
     threading.Thread(target=talk.worker.read, args=(lines,), daemon=True).start()
     wait(lambda: talk.worker._is_ending)
-    talk.worker.run()
+    talk.worker.run(talk.work)
     return talk
 
 
@@ -97,7 +98,7 @@ def test_request_under_way_is_finished_before_a_shutdown():
 
     answer = Talk(ScriptedWork(a=slowly))
     reader = threading.Thread(target=answer.worker.read, args=(lines(),), daemon=True)
-    runner = threading.Thread(target=answer.worker.run)
+    runner = threading.Thread(target=answer.worker.run, args=(answer.work,))
     reader.start()
     runner.start()
     wait(lambda: "cancelled" in answer.of("b"))
@@ -196,7 +197,7 @@ def finish(answer: Talk, lines: Iterator[bytes], is_done: Callable[[], bool]) ->
 
     reader = threading.Thread(target=answer.worker.read, args=(then_shutdown(),), daemon=True)
     reader.start()
-    runner = threading.Thread(target=answer.worker.run, daemon=True)
+    runner = threading.Thread(target=answer.worker.run, args=(answer.work,), daemon=True)
     runner.start()
     runner.join(15)
     assert not runner.is_alive()
