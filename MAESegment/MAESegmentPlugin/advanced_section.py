@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from MAESegmentLib.errors import MAESegmentError
 
-from .messages import device_text
+from .messages import device_text, device_tooltip
 from .qt_connection import connect
 
 
@@ -72,6 +72,7 @@ class AdvancedSection:
                 combo.addItem(str(value), value)
             combo.setCurrentIndex(max(combo.findData(value), 0))
             combo.enabled = enabled
+        self._explain_device()
         self._is_filling = False
         for widget in (
             self._ui.allowCpuCheckBox,
@@ -91,13 +92,20 @@ class AdvancedSection:
         combo.addItem(_("Automatic"), "auto")
         for device in devices:
             combo.addItem(device_text(device), device["name"])
-            combo.setItemData(combo.count - 1, str(device["name"]), qt.Qt.ToolTipRole)
+            combo.setItemData(combo.count - 1, device_tooltip(device), qt.Qt.ToolTipRole)
         if combo.findData("cpu") < 0:
             combo.addItem(_("CPU"), "cpu")
         if current and combo.findData(current) < 0:
             combo.addItem(str(current), current)
         combo.setCurrentIndex(max(combo.findData(current), 0))
         self._is_filling = False
+
+    def _explain_device(self) -> None:
+        combo = self._ui.deviceComboBox
+        tip = combo.itemData(combo.currentIndex, qt.Qt.ToolTipRole)
+        self._ui.deviceComboBox.toolTip = str(
+            tip or _("Where the network runs: the GPU with most free memory, else the CPU.")
+        )
 
     def refresh_devices(self) -> None:
         """Ask the worker, which is started for it if need be."""

@@ -90,19 +90,23 @@ def duration_text(seconds: float) -> str:
     return _("{n} h").format(n=f"{seconds / 3600:.1f}")
 
 
-def memory_text(size: float) -> str:
-    """Bytes as people buy them."""
-    return _("{n} GB").format(n=f"{size / 2**30:.1f}")
-
-
 def device_text(device: Mapping[str, Any]) -> str:
     """An entry of the device list."""
     title = str(device.get("title") or device.get("name"))
     free, total = device.get("free_bytes"), device.get("total_bytes")
     if not free or not total:
         return title
-    return _("{title} ({free} of {total} free)").format(
-        title=title, free=memory_text(float(free)), total=memory_text(float(total))
+    return _("{title} ({free}/{total} GB)").format(title=title, free=_gigabytes(free), total=_gigabytes(total))
+
+
+def device_tooltip(device: Mapping[str, Any]) -> str:
+    """The same at length."""
+    name, free, total = device.get("name"), device.get("free_bytes"), device.get("total_bytes")
+    title = f"{device.get('title') or name} [{name}]"
+    if not free or not total:
+        return title
+    return _("{title}: {free} of {total} GB of memory are free").format(
+        title=title, free=_gigabytes(free), total=_gigabytes(total)
     )
 
 
@@ -169,6 +173,12 @@ def offers_for(error: MAESegmentError, details: Mapping[str, Any], situation: Si
     if error.code in ("node", "geometry", "volume_read", "configuration"):
         return []
     return [Offer(_("Show log"), Remedy.SHOW_LOG), Offer(_("Copy diagnostics"), Remedy.COPY_DIAGNOSTICS)]
+
+
+def _gigabytes(size: Any) -> str:
+    """Of 2**30 bytes, as people buy memory."""
+    figure = float(size) / 2**30
+    return f"{figure:.0f}" if figure >= 10 else f"{figure:.1f}"
 
 
 def _memory_offers(details: Mapping[str, Any], situation: Situation) -> list[Offer]:

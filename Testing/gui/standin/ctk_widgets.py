@@ -19,6 +19,7 @@ class CollapsibleButton(QtWidgets.QWidget):
         super().__init__(parent)
         self._text = ""
         self._collapsed = False
+        self._is_folding = False
         self.setContentsMargins(0, self.HEADER, 0, 0)
         self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Preferred, QtWidgets.QSizePolicy.Policy.Maximum)
         self.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
@@ -38,11 +39,7 @@ class CollapsibleButton(QtWidgets.QWidget):
             return
         self._collapsed = collapsed
         for child in self.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindChildOption.FindDirectChildrenOnly):
-            if collapsed:
-                child.setProperty("wasHidden", child.isHidden())
-                child.hide()
-            elif not child.property("wasHidden"):
-                child.show()
+            self._fold(child)
         self.updateGeometry()
         self.contentsCollapsed.emit(collapsed)
         self.toggled.emit(not collapsed)
@@ -51,13 +48,33 @@ class CollapsibleButton(QtWidgets.QWidget):
     collapsed = Property(bool, _get_collapsed, _set_collapsed)
     checked = Property(bool, lambda self: not self._collapsed, lambda self, on: self._set_collapsed(not on))
 
+    def childEvent(self, event: QtCore.QChildEvent) -> None:
+        super().childEvent(event)
+        if event.added() and isinstance(event.child(), QtWidgets.QWidget):
+            event.child().installEventFilter(self)
+
+    def eventFilter(self, child: QtCore.QObject, event: QtCore.QEvent) -> bool:
+        """As in CTK: what is hidden or shown while the section is collapsed is so when it opens."""
+        kind = QtCore.QEvent.Type
+        if not self._is_folding and event.type() in (kind.ShowToParent, kind.HideToParent):
+            child.setProperty("visibilityToParent", event.type() == kind.ShowToParent)
+            self._fold(child)
+        return False
+
+    def _fold(self, child: QtWidgets.QWidget) -> None:
+        if not self.testAttribute(QtCore.Qt.WidgetAttribute.WA_WState_Created):
+            return
+        self._is_folding = True
+        child.setVisible(not self._collapsed and child.property("visibilityToParent") is not False)
+        self._is_folding = False
+
     def event(self, event: QtCore.QEvent) -> bool:
         """A .ui file sets `collapsed` before the contents are there, and layouts show what is put into them."""
         kind = QtCore.QEvent.Type
         if self._collapsed and event.type() in (kind.Show, kind.LayoutRequest, kind.ChildPolished):
             for child in self.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindChildOption.FindDirectChildrenOnly):
                 if not child.isHidden():
-                    child.hide()
+                    self._fold(child)
         return super().event(event)
 
     def sizeHint(self) -> QtCore.QSize:
