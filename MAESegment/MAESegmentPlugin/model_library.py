@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from MAESegmentLib.bundle import Bundle, ModelStore, import_bundle, open_bundle
+from MAESegmentLib.bundle import Bundle, ModelStore, import_bundle
 from MAESegmentLib.errors import BundleError, MAESegmentError
 
 SEGMENTATION = "segmentation"
@@ -54,7 +54,4 @@ class ModelLibrary:
 
     def add(self, archive: str | os.PathLike[str]) -> Bundle:
         """Verify and import a bundle's zip, or a bundle's folder, into the person's models."""
-        path = Path(archive).expanduser()
-        if path.is_dir():
-            return open_bundle(path, verify=True)
-        return import_bundle(path, self.store, load=False)  # no torch in this process
+        return import_bundle(archive, self.store, load=False)  # no torch in this process

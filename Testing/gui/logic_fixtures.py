@@ -24,7 +24,7 @@ class FakeSettings:
     def value(self, key: str, default: Any = None) -> Any:
         return self._values.get(key, default)
 
-    def setValue(self, key: str, value: Any) -> None:  # noqa: N802
+    def setValue(self, key: str, value: Any) -> None:
         self._values[key] = value
 
 
