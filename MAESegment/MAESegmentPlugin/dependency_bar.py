@@ -24,7 +24,7 @@ class DependencyBar:
         self._ui = ui
         self._logic = logic
         self._changed = changed
-        self._installer = installer
+        self.installer = installer
         self._is_declined = False
         self._is_installing = False
         self._is_checking = False
@@ -64,12 +64,12 @@ class DependencyBar:
             self._note = ""
             self.check()
             return
-        if self._installer is None:
-            self._installer = Installer(self._logic.session, self._logic.dependencies)
+        if self.installer is None:
+            self.installer = Installer(self._logic.session, self._logic.dependencies)
         self._is_installing, self._is_declined, self._note = True, False, ""
         self._update()
         self._changed()
-        self._installer.install(self.report, self._on_line, self._on_installed)
+        self.installer.install(self.report, self._on_line, self._on_installed)
 
     def cleanup(self) -> None:
         """The widgets go; a check under way is given up."""

@@ -1,0 +1,104 @@
+"""What the panel says."""
+
+from __future__ import annotations
+
+import pytest
+
+from MAESegmentLib import errors
+from MAESegmentLib.jobs.protocol import STAGES
+
+
+@pytest.fixture
+def messages(plugin):
+    return plugin("messages")
+
+
+@pytest.fixture
+def offers(messages):
+    """The texts of the buttons for an error."""
+
+    def offers(error, details=None, **situation):
+        found = messages.offers_for(error, details or error.details, messages.Situation(**situation))
+        return [offer.text for offer in found]
+
+    return offers
+
+
+def _kinds(kind=errors.MAESegmentError):
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _kinds(child)
+
+
+def test_every_stage_of_the_worker_has_words(messages):
+    for stage in STAGES:
+        assert messages.stage_text(stage) != stage
+
+
+def test_progress_never_goes_back_from_stage_to_stage(messages):
+    at = [messages.overall_fraction(stage, part) for stage in STAGES for part in (0.0, 0.5, 1.0)]
+    assert at == sorted(at)
+    assert at[0] == 0.0
+    assert at[-1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "1 s"), (8.4, "9 s"), (89, "89 s"), (238, "4 min"), (5400, "1.5 h"), (7300, "2.0 h")]
+)
+def test_durations_are_rounded_as_people_do(messages, seconds, text):
+    assert messages.duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(("ml", "text"), [(0.0312, "0.03"), (3.07, "3.1"), (61.4, "61.4"), (1432.2, "1432")])
+def test_volumes_have_as_many_figures_as_mean_something(messages, ml, text):
+    assert messages.volume_text(ml) == text
+
+
+def test_every_kind_of_error_has_a_sentence_and_at_most_three_offers(messages, offers):
+    for kind in _kinds():
+        error = kind("It broke.", "Mend it.")
+        assert messages.error_text(error) == "It broke. Mend it."
+        assert len(offers(error)) <= 3
+
+
+def test_time_on_the_cpu_comes_with_the_offer(offers):
+    error = errors.DeviceMemoryError("Too little memory.")
+    assert offers(error, {"cpu_seconds": 240})[0] == "Use the CPU (about 4 min)"
+    assert offers(error)[0] == "Use the CPU"
+    assert offers(error, device="cpu", has_roi=True) == ["Try again"]
+
+
+def test_install_is_offered_only_where_packages_are_missing(offers):
+    error = errors.WorkerError("The process ended.")
+    assert offers(error) == ["Try again", "Show log"]
+    assert offers(error, python_lacks_packages=True) == ["Install", "Try again", "Show log"]
+
+
+def test_problem_of_a_node_has_its_own_way_out(offers):
+    assert offers(errors.NodeError("Warped.", problem=errors.NONLINEAR_TRANSFORM)) == ["Segment a hardened copy"]
+    assert offers(errors.NodeError("Edited.", problem=errors.EDITED_OUTPUT)) == [
+        "Write to a new segmentation",
+        "Replace it",
+    ]
+    assert offers(errors.NodeError("A label map.")) == []
+
+
+def test_tooltips_have_short_lines_and_keep_their_paragraphs(messages):
+    tip = messages.tooltip("word " * 60 + "\nsecond paragraph")
+    assert max(map(len, tip.splitlines())) <= 72
+    assert tip.splitlines()[-1] == "second paragraph"
+    assert messages.tooltip("") == ""
+
+
+def test_long_words_may_be_broken_and_short_ones_stay_whole(messages):
+    assert messages.breakable("a plain sentence, with 2.5 words") == "a plain sentence, with 2.5 words"
+    broken = messages.breakable("see /home/somebody/miniconda3/envs/x/bin/python and " + "x" * 80)
+    assert broken.replace("\u200b", "") == "see /home/somebody/miniconda3/envs/x/bin/python and " + "x" * 80
+    assert max(map(len, broken.replace(" ", "\u200b").split("\u200b"))) <= 25
+
+
+def test_device_is_named_with_its_memory(messages):
+    device = {"name": "cuda:0", "title": "NVIDIA T4", "free_bytes": 5.25 * 2**30, "total_bytes": 15 * 2**30}
+    assert messages.device_text(device) == "NVIDIA T4 (5.2/15 GB)"
+    assert messages.device_tooltip(device) == "NVIDIA T4 [cuda:0]: 5.2 of 15 GB of memory are free"
+    assert messages.device_text({"name": "cpu", "title": "AMD Ryzen"}) == "AMD Ryzen"
