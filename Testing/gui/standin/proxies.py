@@ -288,7 +288,10 @@ def _refuse_keywords(method: Callable[..., Any]) -> Callable[..., Any]:
     def call(*arguments: Any, **keywords: Any) -> Any:
         if keywords:
             raise ValueError(f"Called {method} with keyword arguments, but called slot does not support kwargs.")
-        return to_python(method(*map(to_qt, arguments)))
+        given = [to_qt(argument) for argument in arguments]
+        if getattr(method, "__name__", "") == "write":  # PythonQt turns text into bytes by itself
+            given = [one.encode() if isinstance(one, str) else one for one in given]
+        return to_python(method(*given))
 
     return call
 
