@@ -50,9 +50,19 @@ class Packages:
     def run(self, module: str = MODULE) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PYTHONPATH": f"{self.folder}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
         environment.pop("PYTHONUNBUFFERED", None)
-        return subprocess.run(
-            [sys.executable, "-S", "-m", module], env=environment, capture_output=True, text=True, timeout=60, input=""
-        )
+        stdin, kept_open = os.pipe()
+        try:
+            return subprocess.run(
+                [sys.executable, "-S", "-m", module],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                stdin=stdin,
+            )
+        finally:
+            os.close(stdin)
+            os.close(kept_open)
 
     def report(self) -> Mapping[str, Any]:
         answer = self.run()
