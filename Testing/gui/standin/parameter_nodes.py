@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import slicer
@@ -33,28 +34,53 @@ def _init(self: Any, node: Any) -> None:
 
 
 def _field(name: str, hint: Any, default: Any) -> property:
-    if isinstance(hint, type) and issubclass(hint, slicer.vtkMRMLNode):
-
-        def read(self: Any) -> Any:
-            return self.parameterNode.GetNodeReference(name)
-
-        def write(self: Any, value: Any) -> None:
-            if value is not None and not isinstance(value, hint):
-                raise TypeError(f"{name} takes a {hint.__name__}, not {type(value).__name__}")
-            self.parameterNode.SetNodeReferenceID(name, value.GetID() if value is not None else None)
-
-        return property(read, write)
+    if typing.get_origin(hint) is list:
+        return _nodes_field(name, typing.get_args(hint)[0])
+    if issubclass(hint, slicer.vtkMRMLNode):
+        return _node_field(name, hint)
 
     def read(self: Any) -> Any:
         text = self.parameterNode.GetParameter(name)
         if not text:
             return default if default is not None else hint()
+        if issubclass(hint, enum.Enum):
+            return hint[text]
         return text == "True" if hint is bool else hint("" if text == _EMPTY else text)
 
     def write(self: Any, value: Any) -> None:
         if not isinstance(value, hint) and not (hint is float and isinstance(value, int)):
             raise TypeError(f"{name} takes a {hint.__name__}, not {value!r}")
-        self.parameterNode.SetParameter(name, _EMPTY if value == "" else str(value))
+        text = value.name if isinstance(value, enum.Enum) else str(value)
+        self.parameterNode.SetParameter(name, text or _EMPTY)
+
+    return property(read, write)
+
+
+def _node_field(name: str, hint: type) -> property:
+    def read(self: Any) -> Any:
+        return self.parameterNode.GetNodeReference(name)
+
+    def write(self: Any, value: Any) -> None:
+        if value is not None and not isinstance(value, hint):
+            raise TypeError(f"{name} takes a {hint.__name__}, not {type(value).__name__}")
+        self.parameterNode.SetNodeReferenceID(name, value.GetID() if value is not None else None)
+
+    return property(read, write)
+
+
+def _nodes_field(name: str, hint: type) -> property:
+    def read(self: Any) -> list[Any]:
+        node = self.parameterNode
+        return [node.GetNthNodeReference(name, number) for number in range(node.GetNumberOfNodeReferences(name))]
+
+    def write(self: Any, values: Sequence[Any]) -> None:
+        if not all(isinstance(value, hint) for value in values):
+            raise TypeError(f"{name} takes {hint.__name__}s")
+        was_modified = self.parameterNode.StartModify()
+        self.parameterNode.RemoveNodeReferenceIDs(name)
+        for value in values:
+            self.parameterNode.AddNodeReferenceID(name, value.GetID())
+        self.parameterNode.EndModify(was_modified)
 
     return property(read, write)
 
@@ -93,7 +119,7 @@ class _Link:
 
     def __init__(self, parameters: Any, name: str, widget: Proxy) -> None:
         self._parameters, self._name, self._widget = parameters, name, widget
-        signal, self._read, self._write = _access(widget)
+        signal, self._read, self._write = _access(widget, parameters.fields[name])
         self._signal = signal
         if not widget.connect(signal, self.to_parameter):
             raise ValueError(f"{widget.className()} has no signal {signal}")
@@ -112,10 +138,22 @@ class _Link:
         self._widget.disconnect(self._signal, self.to_parameter)
 
 
-def _access(widget: Proxy) -> tuple[str, Callable[[], Any], Callable[[Any], None]]:
+def _access(widget: Proxy, hint: Any) -> tuple[str, Callable[[], Any], Callable[[Any], None]]:
+    """(signal, read, write) of a widget that can show a field of this type, as in Slicer."""
     kind = widget.className()
     if kind == "qMRMLNodeComboBox":
         return "currentNodeChanged(vtkMRMLNode*)", widget.currentNode, widget.setCurrentNode
-    if kind == "QCheckBox":
+    if kind == "QCheckBox" and hint is bool:
         return "toggled(bool)", lambda: widget.checked, widget.setChecked
-    raise ValueError(f"No parameter can be connected to a {kind} here.")
+    if kind == "QLineEdit" and hint is str:
+        return "textChanged(QString)", lambda: widget.text, widget.setText
+    if (kind, hint) in (("QSpinBox", int), ("QDoubleSpinBox", float)):
+        return f"valueChanged({'int' if hint is int else 'double'})", lambda: widget.value, widget.setValue
+    if kind == "QComboBox" and isinstance(hint, type) and issubclass(hint, enum.Enum):
+        members = [*hint]
+        widget.clear()
+        for member in members:
+            widget.addItem(member.name)
+        write = lambda value: widget.setCurrentIndex(members.index(value))  # noqa: E731
+        return "currentIndexChanged(int)", lambda: members[widget.currentIndex], write
+    raise RuntimeError(f"Unable to create GUI connector from datatype '{hint}' to widget type '{kind}'.")
