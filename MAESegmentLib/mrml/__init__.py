@@ -3,16 +3,10 @@
 Runs on Slicer's own thread and without any package that Slicer does not have.
 """
 
+from .content import is_edited, remember_content
 from .frames import Frame, add_segmentation_sequence, frames_of, show_frame
-from .segmentations import (
-    add_segmentation,
-    is_edited,
-    label_map_of,
-    remember_content,
-    segment_id_of,
-    show_in_3d,
-    surface_steps,
-)
+from .segmentations import add_segmentation, label_map_of, prepare_segments, put_segments, segment_id_of
+from .surfaces import show_in_3d, surface_steps
 from .volumes import NodeImage, hardened_copy, image_of, problem_of, roi_of
 
 __all__ = [
@@ -25,7 +19,9 @@ __all__ = [
     "image_of",
     "is_edited",
     "label_map_of",
+    "prepare_segments",
     "problem_of",
+    "put_segments",
     "remember_content",
     "roi_of",
     "segment_id_of",

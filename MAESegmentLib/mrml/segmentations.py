@@ -1,27 +1,24 @@
-"""Segmentation nodes: filled from the network's labels, read back as label maps, recognised if a person edited them."""
+"""Segmentation nodes: filled from the network's labels, and read back as label maps."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import slicer
-import vtk
-from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk, vtk_to_numpy
 
 from ..errors import NodeError
 from ..images.terminology_entry import terminology_entry
 from ..images.volume import LabelMap
 from ..labels import Label
-from .matrices import ijk_to_ras, to_array, to_vtk
+from .content import remember_segments
+from .layers import LABELMAP, Layer, image_matrix, layers_of, oriented_image, outcome, segments_of
+from .matrices import ijk_to_ras, to_vtk
 from .volumes import image_of
 
-#: Digest of the voxels and names that were filled in; it is saved with the scene.
-CONTENT_ATTRIBUTE = "MAESegment.Content"
-_LABELMAP = "Binary labelmap"
-_SURFACE = "Closed surface"
+#: Voxels that lie this close (in voxels) to those of another grid are the same ones.
+_SAME_VOXEL = 0.01
 
 
 def segment_id_of(label: Label) -> str:
@@ -44,38 +41,43 @@ def add_segmentation(
     one label map that all segments share, as Slicer makes it when it imports one, without resampling: milliseconds.
     `into` is a segmentation node whose content is replaced.
     """
-    scene = slicer.mrmlScene
-    node = into if into is not None else scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    return put_segments(volume, outcome(prepare_segments(volume, labels, block, origin_ijk)), name=name, into=into)
+
+
+def prepare_segments(
+    volume: Any, labels: Sequence[Label], block: np.ndarray, origin_ijk: Sequence[int]
+) -> Generator[float, None, Mapping[str, Any]]:
+    """The slow part of `add_segmentation`: a generator that yields every few hundredths of a second.
+
+    Returns what `put_segments` takes; the scene is not touched, so a caller can check once more before that.
+    """
+    if block.dtype not in (np.uint8, np.uint16):
+        # No other types are sure to be label maps to Slicer.
+        block = block.astype(np.uint8 if max(label.value for label in labels) < 256 else np.uint16)
+    image = yield from oriented_image(block, tuple(origin_ijk), ijk_to_ras(volume))
+    ordered = sorted(labels, key=lambda label: label.value)
+    segments = {segment_id_of(label): _segment(label, image) for label in ordered}
+    yield from remember_segments(segments)
+    return segments
+
+
+def put_segments(volume: Any, segments: Mapping[str, Any], *, name: str, into: Any = None) -> Any:
+    """The quick part of `add_segmentation`; `segments` cannot be put into a second node."""
+    _follow(volume, segments)
+    node = into if into is not None else slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     with slicer.util.NodeModify(node):
-        # First: set later, it would be applied to the reference geometry and to the voxels.
-        node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
         segmentation = node.GetSegmentation()
-        segmentation.RemoveAllSegments()
-        segmentation.SetSourceRepresentationName(_LABELMAP)
+        _clear(segmentation)
+        # Before the geometry and the voxels: set later, it would be applied to them.
+        node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+        segmentation.SetSourceRepresentationName(LABELMAP)
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
         if node.GetDisplayNode() is None:
             node.CreateDefaultDisplayNodes()
-        image = _oriented_image(block, origin_ijk, ijk_to_ras(volume))
-        for label in sorted(labels, key=lambda label: label.value):
-            segmentation.AddSegment(_segment(label, image), segment_id_of(label))
-    remember_content(node)
+        for segment_id, segment in segments.items():
+            segmentation.AddSegment(segment, segment_id)
     _put_beside(node, volume)
     return node
-
-
-def is_edited(node: Any) -> bool:
-    """Whether voxels, names or segments differ from what was filled in; also for content that never was.
-
-    Colours, visibility and surfaces may change freely.
-    """
-    if node is None or node.GetSegmentation().GetNumberOfSegments() == 0:
-        return False
-    return bool(node.GetAttribute(CONTENT_ATTRIBUTE) != _digest(node))
-
-
-def remember_content(node: Any) -> None:
-    """From now on the present content counts as not edited."""
-    node.SetAttribute(CONTENT_ATTRIBUTE, _digest(node))
 
 
 def label_map_of(node: Any, volume: Any, labels: Sequence[Label]) -> LabelMap:
@@ -85,68 +87,46 @@ def label_map_of(node: Any, volume: Any, labels: Sequence[Label]) -> LabelMap:
     """
     image = image_of([volume])
     array = np.zeros(image.channels[0].shape, np.uint8 if max(x.value for x in labels) < 256 else np.uint16)
-    segmentation = node.GetSegmentation()
-    missing = []
-    for label in sorted(labels, key=lambda label: label.value):
-        segment_id = segment_id_of(label)
-        if segmentation.GetSegment(segment_id) is None:
-            segment_id = segmentation.GetSegmentIdBySegmentName(label.name)
-        if not segment_id:
-            missing.append(label.name)
-            continue
-        if not _is_empty(segmentation.GetSegment(segment_id)):
-            mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, volume)
-            array[mask != 0] = label.value
+    ordered = sorted(labels, key=lambda label: label.value)
+    ids = [_find(node.GetSegmentation(), label) for label in ordered]
+    missing = [label.name for label, segment_id in zip(ordered, ids, strict=True) if not segment_id]
     if missing:
         raise NodeError(
             f"{node.GetName()} has no segment for {', '.join(missing)}.", "Rename its segments as the model names them."
         )
+    layers = layers_of(node.GetSegmentation().GetSegment(segment_id) for segment_id in ids)
+    if len(layers) == 1 and _is_label_map(layers[0], node, ordered):
+        offset = _offset(layers[0], node, volume)
+        if offset is not None:
+            target, source = _overlap(array.shape, layers[0].voxels.shape, offset)
+            array[target] = layers[0].voxels[source]
+            return LabelMap(array.transpose(2, 1, 0), image.ijk_to_world)
+    places = {number: (layer, value) for layer in layers for number, value in layer.segments}
+    for number, (layer, value) in sorted(places.items()):
+        found = layer.voxels == value
+        offset = _offset(layer, node, volume)
+        if offset is not None:
+            target, source = _overlap(array.shape, found.shape, offset)
+            np.copyto(array[target], ordered[number].value, where=found[source])
+        elif found.any():
+            whole = slicer.util.arrayFromSegmentBinaryLabelmap(node, ids[number], volume)
+            np.copyto(array, ordered[number].value, where=whole != 0)
     return LabelMap(array.transpose(2, 1, 0), image.ijk_to_world)
 
 
-def surface_steps(node: Any) -> Iterator[float]:
-    """Make the surfaces that `show_in_3d` shows, one segment a step, yielding the share done."""
-    segmentation = node.GetSegmentation()
-    if segmentation.ContainsRepresentation(_SURFACE):
-        return
-    count = segmentation.GetNumberOfSegments()
-    surfaces = []
-    for number in range(count):
-        segment = segmentation.GetNthSegment(number)
-        surfaces.append((segment, _surface(segment)))
-        yield (number + 1) / count
-    for segment, surface in surfaces:
-        segment.AddRepresentation(_SURFACE, surface)
-    segmentation.InvokeEvent(segmentation.ContainedRepresentationNamesModified)
-    segmentation.InvokeEvent(segmentation.RepresentationModified)
+def _follow(volume: Any, segments: Mapping[str, Any]) -> None:
+    """Move the segments to where the volume is, if that was changed since they were prepared."""
+    image = next(iter(segments.values())).GetRepresentation(LABELMAP)
+    if not np.allclose(image_matrix(image), ijk_to_ras(volume), rtol=0, atol=1e-9):
+        image.SetImageToWorldMatrix(to_vtk(ijk_to_ras(volume)))
+        outcome(remember_segments(segments))
 
 
-def show_in_3d(node: Any, visible: bool) -> None:
-    """Show or hide the surfaces in 3D views; made now if `surface_steps` has not."""
-    if node.GetDisplayNode() is None:
-        node.CreateDefaultDisplayNodes()
-    if visible:
-        node.CreateClosedSurfaceRepresentation()
-        node.GetDisplayNode().SetPreferredDisplayRepresentationName3D(_SURFACE)
-    node.GetDisplayNode().SetVisibility3D(visible)
-
-
-def _oriented_image(block: np.ndarray, origin_ijk: Sequence[int], matrix: np.ndarray) -> Any:
-    """A vtkOrientedImageData with a copy of `block` (K, J, I) at `origin_ijk` of the grid `matrix`."""
-    image = slicer.vtkOrientedImageData()
-    if block.size:
-        k, j, i = block.shape
-        extent = [bound for first, n in zip(origin_ijk, (i, j, k), strict=True) for bound in (first, first + n - 1)]
-        image.SetExtent(extent)
-        scalars = numpy_to_vtk(np.ascontiguousarray(block).ravel(), True, get_vtk_array_type(block.dtype))
-    else:
-        # VTK wants at least one voxel; it is background.
-        image.SetExtent(0, 0, 0, 0, 0, 0)
-        scalars = numpy_to_vtk(np.zeros(1, np.uint8), True, get_vtk_array_type(np.uint8))
-    scalars.SetName("ImageScalars")
-    image.GetPointData().SetScalars(scalars)
-    image.SetImageToWorldMatrix(to_vtk(matrix))
-    return image
+def _clear(segmentation: Any) -> None:
+    """Remove all segments; without their voxels, which Slicer would first separate, a copy a segment."""
+    for number in range(segmentation.GetNumberOfSegments()):
+        segmentation.GetNthSegment(number).RemoveAllRepresentations()
+    segmentation.RemoveAllSegments()
 
 
 def _segment(label: Label, image: Any) -> Any:
@@ -155,7 +135,7 @@ def _segment(label: Label, image: Any) -> Any:
     segment.SetColor(*(component / 255 for component in label.colour))
     segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), terminology_entry(label.terminology))
     segment.SetLabelValue(label.value)
-    segment.AddRepresentation(_LABELMAP, image)
+    segment.AddRepresentation(LABELMAP, image)
     return segment
 
 
@@ -169,83 +149,38 @@ def _put_beside(node: Any, volume: Any) -> None:
         hierarchy.CreateItem(hierarchy.GetItemParent(item), node)
 
 
-def _digest(node: Any) -> str:
-    """Changes with the voxels, names and order of the segments, not with how Slicer stores them.
-
-    Slicer crops label maps, renumbers their values and changes their type when it saves or edits; so values count by
-    the order of the segments, and the block is cut to what is not background.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    segmentation = node.GetSegmentation()
-    layers: dict[str, tuple[Any, dict[int, int]]] = {}
-    for number in range(segmentation.GetNumberOfSegments()):
-        segment = segmentation.GetNthSegment(number)
-        digest.update(f"{segmentation.GetNthSegmentID(number)}\0{segment.GetName()}\0".encode())
-        image = segment.GetRepresentation(_LABELMAP)
-        if image is not None:
-            values = layers.setdefault(image.GetAddressAsString(""), (image, {}))[1]
-            values[int(segment.GetLabelValue())] = number + 1
-    for image, values in layers.values():
-        _add_layer(digest, image, values)
-    return digest.hexdigest()
+def _find(segmentation: Any, label: Label) -> str:
+    """The ID of the segment of `label`, or ""."""
+    segment_id = segment_id_of(label)
+    if segmentation.GetSegment(segment_id) is not None:
+        return segment_id
+    return str(segmentation.GetSegmentIdBySegmentName(label.name))
 
 
-def _add_layer(digest: Any, image: Any, values: dict[int, int]) -> None:
-    """Add the voxels of one label map and their place to `digest`."""
-    scalars = image.GetPointData().GetScalars()
-    if scalars is None or image.IsEmpty():
-        return
-    i0, i1, j0, j1, k0, k1 = image.GetExtent()
-    voxels = vtk_to_numpy(scalars).reshape(k1 - k0 + 1, j1 - j0 + 1, i1 - i0 + 1)
-    largest = int(voxels.max())
-    if list(values) != list(values.values()) or largest > max(values):
-        table = np.zeros(max(largest, *values) + 1, np.uint16)
-        for value, number in values.items():
-            table[value] = number
-        voxels = table[voxels]
-    block = _block_of(voxels)
-    if block is None:
-        return
-    voxels = voxels[block]
-    k, j, i = (int(part.start) for part in block)
-    matrix = to_array(_image_to_world(image))
-    place = matrix @ np.array([i + i0, j + j0, k + k0, 1.0])
-    digest.update(np.round(np.concatenate([matrix[:3, :3].ravel(), place[:3]]), 2).astype("<f4").tobytes())
-    digest.update(np.array(voxels.shape, "<i4").tobytes())
-    digest.update(np.ascontiguousarray(voxels, dtype="u1" if voxels.max() < 256 else "<u2").data)
+def _is_label_map(layer: Layer, node: Any, ordered: Sequence[Label]) -> bool:
+    """Whether the voxels of a layer are the labels' values as they are, and nothing else."""
+    sharing = [x for x in segments_of(node.GetSegmentation()).values() if x.GetRepresentation(LABELMAP) is layer.image]
+    return len(sharing) == len(layer.segments) and all(ordered[n].value == value for n, value in layer.segments)
 
 
-def _block_of(voxels: np.ndarray) -> tuple[slice, ...] | None:
-    """The smallest block that holds all that is not 0."""
-    block: list[slice] = []
-    for axis in range(3):
-        found = np.flatnonzero(voxels[tuple(block)].any(axis=tuple({0, 1, 2} - {axis})))
-        if not found.size:
-            return None
-        block.append(slice(int(found[0]), int(found[-1]) + 1))
-    return tuple(block)
+def _offset(layer: Layer, node: Any, volume: Any) -> tuple[int, ...] | None:
+    """(k, j, i) of the layer's first voxel on the grid of `volume`; None if its voxels are not that grid's."""
+    if node.GetTransformNodeID() != volume.GetTransformNodeID():
+        return None
+    mapping = np.linalg.inv(ijk_to_ras(volume)) @ layer.matrix
+    sizes = np.array(layer.voxels.shape[::-1])
+    shift = np.rint(mapping[:3, 3])
+    drift = np.abs(mapping[:3, :3] - np.eye(3)) @ sizes + np.abs(mapping[:3, 3] - shift)
+    return None if drift.max() > _SAME_VOXEL else tuple(int(number) for number in shift[::-1])
 
 
-def _image_to_world(image: Any) -> Any:
-    matrix = vtk.vtkMatrix4x4()
-    image.GetImageToWorldMatrix(matrix)
-    return matrix
-
-
-def _is_empty(segment: Any) -> bool:
-    image = segment.GetRepresentation(_LABELMAP)
-    if image is None or image.IsEmpty() or image.GetPointData().GetScalars() is None:
-        return True
-    return not np.any(vtk_to_numpy(image.GetPointData().GetScalars()) == segment.GetLabelValue())
-
-
-def _surface(segment: Any) -> Any:
-    """The closed surface of one segment, in the segmentation's coordinates."""
-    alone = slicer.vtkSegmentation()
-    alone.SetSourceRepresentationName(_LABELMAP)
-    copy = slicer.vtkSegment()
-    copy.SetLabelValue(segment.GetLabelValue())
-    copy.AddRepresentation(_LABELMAP, segment.GetRepresentation(_LABELMAP))
-    alone.AddSegment(copy, "alone")
-    alone.CreateRepresentation(_SURFACE)
-    return copy.GetRepresentation(_SURFACE)
+def _overlap(
+    whole: tuple[int, ...], part: tuple[int, ...], offset: tuple[int, ...]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where a part at `offset` lies in the whole, and what of the part that is."""
+    target, source = [], []
+    for size, length, first in zip(whole, part, offset, strict=True):
+        low, high = max(first, 0), max(min(first + length, size), max(first, 0))
+        target.append(slice(low, high))
+        source.append(slice(low - first, high - first))
+    return tuple(target), tuple(source)

@@ -1,0 +1,102 @@
+"""Whether a person edited a segmentation: a short text about its content, kept with it and compared later."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Mapping
+from typing import Any
+
+import numpy as np
+import vtk
+
+from .layers import Layer, block_of, layers_of, moved, outcome, parts_of, segments_of
+
+#: Tag of the first segment. A tag rather than the node's attribute: .seg.nrrd files and sequences keep tags.
+CONTENT_TAG = "MAESegment.Content"
+_FORMAT = "1"
+#: How far saved directions (mm a voxel) and positions (mm) may be from what was written.
+_DIRECTION_TOLERANCE, _POSITION_TOLERANCE = 1e-3, 2e-2
+
+
+def is_edited(node: Any) -> bool:
+    """Whether voxels, names or segments differ from what was filled in; also for content that never was.
+
+    Colours, visibility, surfaces and the transforms above may change freely.
+    """
+    segments = segments_of(node.GetSegmentation()) if node is not None else {}
+    if not segments:
+        return False
+    remembered = _remembered(next(iter(segments.values())))
+    return not _is_same(remembered, outcome(_description(segments)))
+
+
+def remember_content(node: Any) -> None:
+    """From now on the present content counts as not edited."""
+    outcome(remember_segments(segments_of(node.GetSegmentation())))
+
+
+def remember_segments(segments: Mapping[str, Any]) -> Generator[float, None, None]:
+    """`remember_content` for segments by their IDs, whether or not a node has them; yields the share done."""
+    description = yield from _description(segments)
+    for number, segment in enumerate(segments.values()):
+        segment.RemoveTag(CONTENT_TAG)
+        if number == 0:
+            segment.SetTag(CONTENT_TAG, description)
+
+
+def _remembered(segment: Any) -> str:
+    text = vtk.reference("")
+    return str(text) if segment.HasTag(CONTENT_TAG) and segment.GetTag(CONTENT_TAG, text) else ""
+
+
+def _description(segments: Mapping[str, Any]) -> Generator[float, None, str]:
+    """format_digest_place; only characters that may stand in a tag of a .seg.nrrd file.
+
+    It does not depend on how Slicer stores the voxels: that crops label maps, renumbers their values and changes their
+    type when it saves or edits. The place is in plain numbers because files round them.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for segment_id, segment in segments.items():
+        digest.update(f"{segment_id}\0{segment.GetName()}\0".encode())
+    first: np.ndarray | None = None
+    for layer in layers_of(segments.values()):
+        block = block_of(layer.voxels)
+        yield 0.5
+        if block is None:
+            continue
+        matrix = moved(layer.matrix, tuple(part.start for part in block))
+        first = matrix if first is None else first
+        # Identity and whole voxels: far from where rounding turns.
+        digest.update(np.rint(np.linalg.inv(first) @ matrix * 16).astype("<i8").tobytes())
+        digest.update(np.array(layer.voxels[block].shape, "<i8").tobytes())
+        yield from _add_runs(digest, layer, layer.voxels[block])
+    place = () if first is None else tuple(first[:3].ravel())
+    return "_".join([_FORMAT, digest.hexdigest(), ",".join(f"{number:.6f}" for number in place)])
+
+
+def _add_runs(digest: Any, layer: Layer, voxels: np.ndarray) -> Generator[float, None, None]:
+    """Add where, along the voxels, a segment begins and which: a few numbers instead of every voxel."""
+    for part in parts_of(voxels):
+        flat = np.ascontiguousarray(voxels[part]).ravel()
+        starts = np.append(0, np.flatnonzero(flat[1:] != flat[:-1]) + 1)
+        values, numbers = flat[starts], np.zeros(starts.size, "<u2")
+        for number, value in layer.segments:
+            numbers[values == value] = number + 1
+        begins = np.append(True, numbers[1:] != numbers[:-1])
+        digest.update(starts[begins].astype("<i8").tobytes())
+        digest.update(numbers[begins].tobytes())
+        yield part.stop / len(voxels)
+
+
+def _is_same(one: str, other: str) -> bool:
+    if one.split("_")[:2] != other.split("_")[:2]:
+        return False
+    places = [text.rpartition("_")[2] for text in (one, other)]
+    if not all(places):
+        return places[0] == places[1]
+    try:
+        first, second = (np.array([float(number) for number in place.split(",")]).reshape(3, 4) for place in places)
+    except ValueError:
+        return False
+    difference = np.abs(first - second)
+    return bool(difference[:, :3].max() <= _DIRECTION_TOLERANCE and difference[:, 3].max() <= _POSITION_TOLERANCE)
