@@ -5,6 +5,7 @@ Qt only prints a warning about a property it does not know, and about a connecti
 
 from __future__ import annotations
 
+import ast
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -97,3 +98,34 @@ def test_every_buddy_exists(tree):
         if one.get("name") == "buddy"
     }
     assert buddies <= names
+
+
+def uses_of_widgets() -> list[tuple[str, str, str]]:
+    """(where, widget, name): every `ui.widget.name` in the source, in branches that no test enters, too."""
+    found = []
+    for path in sorted((HERE.parents[1] / "MAESegment").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute):
+                owner = node.value.value
+                if (isinstance(owner, ast.Name) and owner.id == "ui") or (
+                    isinstance(owner, ast.Attribute) and owner.attr in ("ui", "_ui")
+                ):
+                    found.append((f"{path.name}:{node.lineno}", node.value.attr, node.attr))
+    return found
+
+
+def test_the_module_uses_only_what_its_widgets_have():
+    tree = ET.parse(HERE.parents[1] / "MAESegment" / "Resources" / "UI" / "MAESegment.ui")
+    classes = {node.get("name"): str(node.get("class")) for node in widgets_of(tree)}
+    uses = uses_of_widgets()
+    wrong = []
+    for where, widget, name in uses:
+        if widget not in classes:
+            wrong.append(f"{where}: there is no {widget}")
+            continue
+        kind = classes[widget]
+        signals = {signal.partition("(")[0] for signal in FACTS[kind]["signals"]}
+        if name not in {*FACTS[kind]["names"], *FACTS["QWidget"]["names"], *signals} | properties_of(kind):
+            wrong.append(f"{where}: {kind} {widget} has no {name}")
+    assert len(uses) > 50, "the panel no longer says ui.widget.name: this test looks at nothing"
+    assert not wrong
