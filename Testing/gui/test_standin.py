@@ -212,6 +212,12 @@ def test_ctk_widgets(ctk):
     assert isinstance(ctk.ctkPathLineEdit.Files, int)
 
 
+def test_widgets_that_do_not_exist_cannot_be_made(qt, ctk):
+    for owner, name in ((qt, "QPushButtton"), (ctk, "ctkCollapsible"), (slicer, "qMRMLNodeCombo")):
+        with pytest.raises(AttributeError):
+            getattr(owner, name)
+
+
 @pytest.mark.parametrize("name", [*standin.MRML_WIDGETS, *standin.CTK_WIDGETS])
 def test_nothing_is_made_up(name, ctk):
     """Whatever the stand-in's own widgets offer, Slicer's have."""

@@ -50,6 +50,16 @@ class QtModule(ModuleType):
         raise AttributeError(f"module 'qt' has no attribute '{name}'")
 
 
+#: What Slicer's own Python files ask about; nothing can be done with them.
+_ONLY_NAMED = frozenset(
+    f"ctk{name}"
+    for name in (
+        *("CheckBox", "CheckablePushButton", "ColorPickerButton", "ComboBox", "DirectoryButton", "DoubleRangeSlider"),
+        *("DoubleSlider", "DoubleSpinBox", "RangeWidget", "SliderWidget", "WidgetsUtils"),
+    )
+)
+
+
 class CtkModule(ModuleType):
     def __init__(self) -> None:
         super().__init__("ctk")
@@ -57,8 +67,7 @@ class CtkModule(ModuleType):
             setattr(self, name, proxy_class(kind, name, f"ctk.{name}"))
 
     def __getattr__(self, name: str) -> Any:
-        """Widgets that only Slicer's own files ask for; nothing can be done with them."""
-        if not name.startswith("ctk"):
+        if name not in _ONLY_NAMED:
             raise AttributeError(f"module 'ctk' has no attribute '{name}'")
         return proxy_class(type(name, (QtWidgets.QWidget,), {}), name, f"ctk.{name}")
 
