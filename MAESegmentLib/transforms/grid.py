@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-import nibabel.orientations as orientations
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from ..errors import ConfigurationError
+from ..images.orientation import Reordering
 from ..images.volume import Grid
 
 
@@ -41,17 +42,17 @@ class NetworkGrid:
         d, h, w = (max(1, round(float(n))) for n in extent / np.asarray(spacing, dtype=float))
         return cls(input_grid, orientation, (d, h, w))
 
-    @property
+    # Asked for every row while labels are restored: cached.
+    @cached_property
     def canonical_shape(self) -> tuple[int, int, int]:
         """Shape of the input grid once its axes are in canonical order."""
-        permutation = np.argsort(self._to_canonical[:, 0])
-        d, h, w = (int(self.input_grid.shape[int(axis)]) for axis in permutation)
+        d, h, w = (int(self.input_grid.shape[axis]) for axis in self._to_canonical.axes)
         return d, h, w
 
-    @property
+    @cached_property
     def canonical_spacing(self) -> np.ndarray:
         """Spacing of the input grid in mm in canonical order, (3,)."""
-        return self.input_grid.spacing[np.argsort(self._to_canonical[:, 0])]
+        return self.input_grid.spacing[list(self._to_canonical.axes)]
 
     @property
     def spacing(self) -> np.ndarray:
@@ -64,7 +65,7 @@ class NetworkGrid:
         scale = np.array(self.canonical_shape) / np.array(self.shape)
         resample = np.diag([*scale, 1.0])
         resample[:3, 3] = 0.5 * scale - 0.5
-        reorder = orientations.inv_ornt_aff(self._to_canonical, self.input_grid.shape)
+        reorder = self._to_canonical.indices(self.input_grid.shape)
         return self.input_grid.ijk_to_ras @ reorder @ resample
 
     @property
@@ -74,24 +75,19 @@ class NetworkGrid:
 
     def to_canonical(self, array: np.ndarray) -> np.ndarray:
         """(..., I, J, K) -> (..., D, H, W) at input resolution; a view, so that writing into it fills `array`."""
-        return _reorder(array, self._to_canonical)
+        return self._to_canonical.apply(array)
 
     def from_canonical(self, array: np.ndarray) -> np.ndarray:
         """Inverse of `to_canonical`; a view."""
-        inverse = orientations.ornt_transform(orientations.axcodes2ornt(self.orientation), self._input_orientation)
-        return _reorder(array, inverse)
+        return self._to_canonical.inverse.apply(array)
 
     def resample(self, image: torch.Tensor) -> torch.Tensor:
         """float (D, H, W) at input resolution -> (D, H, W) of `shape`; the same tensor if nothing changes."""
         return resize(image, self.shape)
 
-    @property
-    def _input_orientation(self) -> np.ndarray:
-        return orientations.io_orientation(self.input_grid.ijk_to_ras)
-
-    @property
-    def _to_canonical(self) -> np.ndarray:
-        return orientations.ornt_transform(self._input_orientation, orientations.axcodes2ornt(self.orientation))
+    @cached_property
+    def _to_canonical(self) -> Reordering:
+        return Reordering.to(self.orientation, self.input_grid.ijk_to_ras)
 
 
 def resize(image: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
@@ -104,9 +100,3 @@ def resize(image: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
         columns = F.interpolate(columns, size=(d, h * w), mode="bilinear", align_corners=False, antialias=True)
         image = columns.reshape(d, h, w)
     return image
-
-
-def _reorder(array: np.ndarray, transform: np.ndarray) -> np.ndarray:
-    leading = array.ndim - 3
-    last = np.moveaxis(array, range(leading), range(3, array.ndim))
-    return np.moveaxis(orientations.apply_orientation(last, transform), range(3, array.ndim), range(leading))
