@@ -122,3 +122,29 @@ def test_translated_texts_are_filled_in_afterwards(path):
         and not all(isinstance(argument, ast.Constant) for argument in node.args)
     ]
     assert not wrong
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_timers_and_processes_are_kept(path):
+    """PythonQt ends a process or timer that no attribute refers to; the stand-in would let it live."""
+    tree = tree_of(path)
+    made = {
+        id(node.value): [ast.unparse(target) for target in node.targets]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+    }
+    kept = {
+        ast.unparse(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Name)
+        and any(isinstance(target, ast.Attribute) for target in node.targets)
+    }
+    lost = [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("qt.QTimer", "qt.QProcess")
+        and not any("." in target or target in kept for target in made.get(id(node), []))
+    ]
+    assert not lost
