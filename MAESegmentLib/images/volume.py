@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import GeometryError
+from .orientation import Reordering, axis_codes
 
 #: Largest |cosine| between two axes that is still taken for rounding in a file header rather than shear.
 SHEAR_TOLERANCE = 1e-3
@@ -28,9 +29,7 @@ class Grid:
     @property
     def axis_codes(self) -> str:
         """Nearest anatomical direction of each axis, e.g. "RAS" or "LPS"."""
-        import nibabel.orientations as orientations
-
-        return "".join(orientations.aff2axcodes(self.ijk_to_ras))
+        return axis_codes(self.ijk_to_ras)
 
     @property
     def is_singular(self) -> bool:
@@ -114,12 +113,10 @@ class LabelMap:
 
         Segmentation files often hold only the part around the segments (DICOM SEG, cropped `.seg.nrrd`).
         """
-        import nibabel.orientations as orientations
-
         mapping = np.linalg.inv(grid.ijk_to_ras) @ self.ijk_to_ras
-        orientation = orientations.io_orientation(mapping)
-        array = orientations.apply_orientation(self.array, orientation)
-        mapping = mapping @ orientations.inv_ornt_aff(orientation, self.array.shape)
+        reordering = Reordering.to("RAS", mapping)
+        array = reordering.apply(self.array)
+        mapping = mapping @ reordering.indices(self.array.shape)
         offset = np.rint(mapping[:3, 3]).astype(int)
         whole = np.eye(4)
         whole[:3, 3] = offset
