@@ -212,6 +212,17 @@ def test_ctk_widgets(ctk):
     assert isinstance(ctk.ctkPathLineEdit.Files, int)
 
 
+def test_pyside_keeps_its_references(slicer_gui, qt):
+    """Before Python 3.12, a version that drops one per call aborts the interpreter after minutes of `processEvents`."""
+    button = qt.QPushButton()
+    before = [sys.getrefcount(constant) for constant in (None, True)]
+    for _ in range(100):
+        slicer_gui.processEvents()
+        button.toggled.emit(True)
+    after = [sys.getrefcount(constant) for constant in (None, True)]
+    assert all(late > early - 50 for early, late in zip(before, after, strict=True))
+
+
 def test_widgets_that_do_not_exist_cannot_be_made(qt, ctk):
     for owner, name in ((qt, "QPushButtton"), (ctk, "ctkCollapsible"), (slicer, "qMRMLNodeCombo")):
         with pytest.raises(AttributeError):
