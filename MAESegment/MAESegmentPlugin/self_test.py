@@ -163,14 +163,9 @@ class _SelfTest:
         result = ChildProcess(self.session.transport_factory(), launch, lambda _r: None, timeout_s=_PATIENCE_S).wait()
         expect(result.code == 0, f"{_MODEL_MODULE} failed: {result.last_words}\n{result.error_output[-2000:]}")
 
-    def volume(self, make: Callable[[str], Any], name: str) -> Any:
-        node = make(name)
-        self.nodes.append(node)
-        return node
-
     def refusals(self) -> None:
         for name, make in scene_of.REFUSED.items():
-            node = self.volume(make, name)
+            node = make(name)
             try:
                 job = self.logic.process(node, wait=False)
             except MAESegmentError as error:
@@ -181,7 +176,7 @@ class _SelfTest:
                 raise CheckFailed(f"{name} was not refused")
 
     def segment_and_compare(self, name: str, make: Callable[[str], Any]) -> None:
-        volume = self.volume(make, name)
+        volume = make(name)
         segmentation = self.logic.process(volume, self.model, "auto", wait=True)
         self.nodes.append(segmentation)
         for label, dice in scene_of.compare_with_truth(volume, segmentation).items():
@@ -189,7 +184,7 @@ class _SelfTest:
             expect(dice > 0.75, f"{label} overlaps the truth by Dice {dice:.3f} only")
 
     def callback(self) -> None:
-        volume = self.volume(scene_of.plain, "Self test callback")
+        volume = scene_of.plain("Self test callback")
         seen: list[tuple[str, str, float]] = []
         job = self.logic.process(
             volume, self.model, callback=lambda job: seen.append((job.state.name, job.stage, job.fraction))
@@ -202,8 +197,9 @@ class _SelfTest:
         expect(job.summary is not None and job.summary.total_ml > 1.0, f"no volumes in the summary: {job.summary}")
 
     def compare_with_file(self) -> None:
-        volume = self.volume(scene_of.VOLUMES["Oblique, under a rotated transform"], "Self test file")
-        image, labels = self.folder / "image.nii", self.folder / "labels.npz"
+        volume = scene_of.VOLUMES["Oblique, under a rotated transform"]("Self test file")
+        # A format that our reader needs no further package for: the worker's Python may have none.
+        image, labels = self.folder / "image.mha", self.folder / "labels.npz"
         scene_of.save_in_world(volume, image)
         self._child(str(self.model.path), str(image), str(labels))
         segmentation = self.logic.process(volume, self.model)
@@ -213,7 +209,7 @@ class _SelfTest:
         expect(agreement > 0.999, f"only {agreement:.3%} of the voxels agree with the command line's result")
 
     def cancel(self) -> None:
-        volume = self.volume(scene_of.many_windows, "Self test cancel")
+        volume = scene_of.many_windows("Self test cancel")
         before = slicer.mrmlScene.GetNumberOfNodes()
         job = self.logic.process(volume, self.model, wait=False, overlap=0.75)
         self._wait(lambda: (job.state.name == "RUNNING" and job.stage == "segment") or job.is_finished)
@@ -240,7 +236,7 @@ class _SelfTest:
             raise CheckFailed("the job of a removed volume was finished")
 
     def edited_output(self) -> None:
-        volume = self.volume(scene_of.plain, "Self test edited")
+        volume = scene_of.plain("Self test edited")
         segmentation = self.logic.process(volume, self.model)
         self.nodes.append(segmentation)
         again = self.logic.process(volume, self.model, outputSegmentation=segmentation)
@@ -255,7 +251,7 @@ class _SelfTest:
         expect(segmentation.GetSegmentation().GetNthSegment(0).GetName() == "corrected", "the edit is gone")
 
     def responsiveness(self) -> None:
-        volume = self.volume(scene_of.large, "Self test large")
+        volume = scene_of.large("Self test large")
         heart = scene_of.Heartbeat()
         try:
             job = self.logic.process(volume, self.model, wait=False, roi=(-8.0, 8.0, -8.0, 8.0, -8.0, 8.0))
@@ -271,7 +267,7 @@ class _SelfTest:
 
     def panel(self) -> None:
         panel = slicer.util.getModuleWidget("MAESegment").panel
-        volume = self.volume(scene_of.plain, "Self test panel")
+        volume = scene_of.plain("Self test panel")
         before = os.environ.get("MAESEGMENT_MODELS")
         os.environ["MAESEGMENT_MODELS"] = str(self.folder / "models")
         try:
@@ -302,6 +298,7 @@ class _SelfTest:
         for node in self.nodes:
             if node is not None and node.GetScene() is not None:
                 slicer.mrmlScene.RemoveNode(node)
+        scene_of.remove_all()
         self.session.shutdown()
         self._folder.cleanup()
 

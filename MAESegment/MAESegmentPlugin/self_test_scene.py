@@ -15,6 +15,17 @@ from vtk.util.numpy_support import vtk_to_numpy
 from MAESegmentLib import mrml
 from MAESegmentLib.jobs.self_test_model import LABELS, body_at, body_on
 
+#: What was put into the scene, to be taken out again.
+_made: list[Any] = []
+
+
+def remove_all() -> None:
+    """Take everything made here out of the scene."""
+    while _made:
+        node = _made.pop()
+        if node.GetScene() is not None:
+            slicer.mrmlScene.RemoveNode(node)
+
 
 def plain(name: str) -> Any:
     """A small RAS volume of the body."""
@@ -69,7 +80,7 @@ def warped(name: str) -> Any:
     spline.SetSourceLandmarks(source)
     spline.SetTargetLandmarks(target)
     spline.SetBasisToR()
-    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", f"{name} transform")
+    transform = _add("vtkMRMLTransformNode", f"{name} transform")
     transform.SetAndObserveTransformToParent(spline)
     node = _node(name, np.zeros((20, 20, 20), np.int16), np.eye(4))
     node.SetAndObserveTransformNodeID(transform.GetID())
@@ -191,15 +202,20 @@ def _filled(name: str, size: int) -> Any:
     return _node(name, voxels, _grid((size, size, size), (1.0, 1.0, 1.0)))
 
 
+def _add(kind: str, name: str) -> Any:
+    _made.append(slicer.mrmlScene.AddNewNodeByClass(kind, name))
+    return _made[-1]
+
+
 def _node(name: str, voxels: np.ndarray, ijk_to_ras: np.ndarray) -> Any:
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node = _add("vtkMRMLScalarVolumeNode", name)
     slicer.util.updateVolumeFromArray(node, voxels)
     node.SetIJKToRASMatrix(_vtk_matrix(ijk_to_ras))
     return node
 
 
 def _transform(name: str, matrix: np.ndarray, parent: Any) -> Any:
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
+    node = _add("vtkMRMLLinearTransformNode", name)
     node.SetMatrixTransformToParent(_vtk_matrix(matrix))
     if parent is not None:
         node.SetAndObserveTransformNodeID(parent.GetID())
