@@ -54,7 +54,6 @@ def start() -> None:
         "markups": ("Markups", slicer.vtkSlicerMarkupsLogic()),
         "sequences": ("Sequences", slicer.vtkSlicerSequencesLogic()),
     }
-    logics = {key: pair for key, pair in logics.items() if pair[1] is not None}
     modules = SimpleNamespace()
     for name, (title, logic) in logics.items():
         application_logic.SetModuleLogic(title, logic)
@@ -63,10 +62,23 @@ def start() -> None:
         logic.SetMRMLApplicationLogic(application_logic)
         logic.SetMRMLScene(scene)
         setattr(modules, name, SimpleNamespace(logic=lambda logic=logic: logic, name=title))
+    _add_cache(scene)
     slicer.mrmlScene = scene
     slicer.app = Application(application_logic)
     slicer.modules = modules
     _started.update(scene=scene, application_logic=application_logic, logics=logics)
+
+
+def _add_cache(scene: Any) -> None:
+    """Without one, scenes packed into one file (.mrb) cannot be read."""
+    folder = tempfile.TemporaryDirectory(prefix="slicer-core-")
+    cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()
+    cache.SetRemoteCacheDirectory(folder.name)
+    cache.SetMRMLScene(scene)
+    manager.SetCacheManager(cache)
+    scene.SetCacheManager(cache)
+    scene.SetDataIOManager(manager)
+    _started["cache"] = folder
 
 
 def fresh_scene() -> Any:

@@ -204,26 +204,26 @@ class SegmentationJob:
         """Turn the worker's answer into a node; a step per turn of the event loop."""
         block, origin = folder.read_labels(data["labels"])
         yield 0.3
+        volume = self._request.nodes[0]
+        self._check_still_there(volume)
+        segments = yield from mrml.prepare_segments(volume, self._request.bundle.labels, block, origin)
+        # Once more, and the output too: a person may have used the turns of the event loop between.
+        self._check_still_there(volume)
+        output, notes = self._where_to()
+        name = slicer.mrmlScene.GenerateUniqueName(f"{volume.GetName()} {self._request.bundle.name}")
+        node = mrml.put_segments(volume, segments, name=name, into=output)
+        _sign(node, self._request.bundle)
+        self.summary = self._summarise(data, node, notes, moved=bool(notes))
+        return node
+
+    def _check_still_there(self, volume: Any) -> None:
         if self._reason is not None:
             raise self._reason
-        volume = self._request.nodes[0]
         if volume.GetImageData() is None or volume.GetImageData().GetDimensions() != self._shape[::-1]:
             raise NodeError(
                 _("{name} was replaced by another image while it was being segmented.").format(name=volume.GetName()),
                 _("Segment it again."),
             )
-        output, notes = self._where_to()
-        node = mrml.add_segmentation(
-            volume,
-            self._request.bundle.labels,
-            block,
-            origin,
-            name=slicer.mrmlScene.GenerateUniqueName(f"{volume.GetName()} {self._request.bundle.name}"),
-            into=output,
-        )
-        _sign(node, self._request.bundle)
-        self.summary = self._summarise(data, node, notes, moved=bool(notes))
-        return node
 
     def _where_to(self) -> tuple[Any, list[str]]:
         """The node to fill (None: a new one), and what to tell the person if it is not the one that was chosen."""

@@ -64,14 +64,9 @@ class SequenceJob(BatchJob):
             logging.warning("MAESegment: %s", error)
         finally:
             for _frame, row in done:
-                _remove(row.segmentation)
+                mrml.remove_node(row.segmentation)
                 row.segmentation = None
 
     def _forget_volume(self) -> None:
-        _remove(self._volume)
+        mrml.remove_node(self._volume)
         self._volume = None
-
-
-def _remove(node: Any) -> None:
-    if node is not None and node.GetScene() is not None:
-        slicer.mrmlScene.RemoveNode(node)

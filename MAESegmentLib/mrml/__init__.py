@@ -4,7 +4,7 @@ Runs on Slicer's own thread and without any package that Slicer does not have.
 """
 
 from .content import is_edited, remember_content
-from .frames import Frame, add_segmentation_sequence, frames_of, show_frame
+from .frames import Frame, add_segmentation_sequence, frames_of, remove_node, show_frame
 from .segmentations import add_segmentation, label_map_of, prepare_segments, put_segments, segment_id_of
 from .surfaces import show_in_3d, surface_steps
 from .volumes import NodeImage, hardened_copy, image_of, problem_of, roi_of
@@ -23,6 +23,7 @@ __all__ = [
     "problem_of",
     "put_segments",
     "remember_content",
+    "remove_node",
     "roi_of",
     "segment_id_of",
     "show_frame",

@@ -60,6 +60,19 @@ def frame_in_scene(frame: Frame, proxy: Any) -> Any:
     return node
 
 
+def remove_node(node: Any) -> None:
+    """Take a node out of the scene with its display and storage nodes, which Slicer would leave behind."""
+    if node is None or node.GetScene() is None:
+        return
+    scene = node.GetScene()
+    parts = [node.GetNthDisplayNode(number) for number in range(node.GetNumberOfDisplayNodes())]
+    parts += [node.GetNthStorageNode(number) for number in range(node.GetNumberOfStorageNodes())]
+    scene.RemoveNode(node)
+    for part in parts:
+        if part is not None and part.GetScene() is not None:
+            scene.RemoveNode(part)
+
+
 def show_frame(node: Any, number: int) -> None:
     """Let the browser of the sequence that `node` belongs to show its frame `number`."""
     _sequence, browser = find_sequence(node)
