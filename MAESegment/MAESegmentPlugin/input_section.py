@@ -112,7 +112,7 @@ def _box_hint(bundle: Bundle | None) -> str:
     """What to say if the model's author asks for a box around the structure; else ""."""
     if bundle is None or not re.search(r"\b(box|ROI)\b", str(bundle.metadata.get("intended_use", ""))):
         return ""
-    return _("This model is made for a box around the structure. Without one it searches the whole volume.")
+    return _("Made for a box around the structure: choose or add one. Without it the whole volume is searched.")
 
 
 def _window_mm(bundle: Bundle | None) -> np.ndarray:

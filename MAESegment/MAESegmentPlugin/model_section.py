@@ -31,6 +31,7 @@ class ModelSection:
         self._bundles: dict[str, Bundle] = {}
         self._shown = ""
         self._is_filling = False
+        self._is_importing = False
         connect(ui.modelComboBox, "currentIndexChanged(int)", self._on_choice)
         connect(ui.importButton, "clicked()", self._on_import)
         connect(ui.detailsButton, "toggled(bool)", self._on_details)
@@ -74,7 +75,7 @@ class ModelSection:
         ui, bundle = self._ui, self.bundle(name)
         self.select(name)
         ui.modelComboBox.enabled = enabled and bool(self._bundles)
-        ui.importButton.enabled = enabled
+        ui.importButton.enabled = enabled and not self._is_importing
         ui.detailsButton.enabled = bundle is not None
         if bundle is None:
             self._shown = ""
@@ -88,12 +89,16 @@ class ModelSection:
             ui.cardBrowser.setMarkdown(_card(bundle))
 
     def import_file(self, path: str) -> None:
-        """Add the model in a zip file and choose it."""
+        """Add the model in a zip file and choose it; events happen meanwhile, so the button cannot be pressed twice."""
+        button, tip = self._ui.importButton, self._ui.importButton.toolTip
+        self._is_importing, button.enabled, button.toolTip = True, False, _("A model is being checked.")
         try:
             bundle = self._logic.importModel(path)
         except MAESegmentError as error:
             self._failed(error)
             return
+        finally:
+            self._is_importing, button.enabled, button.toolTip = False, True, tip
         self.refresh()
         self._chosen(name_of(bundle))
 

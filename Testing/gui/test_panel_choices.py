@@ -152,6 +152,23 @@ def test_file_that_is_no_model_is_explained(fake_logic, panel, ui):
     assert panel.parameters.modelName == "headneck-ct@1.0.0"
 
 
+def test_import_cannot_be_pressed_twice(fake_logic, panel, ui, two_channel_model):
+    from Testing.gui import standin
+
+    seen = []
+
+    def slow_import(_path):
+        panel.update()
+        seen.append((ui.importButton.enabled, ui.importButton.toolTip))
+        return two_channel_model
+
+    fake_logic.importModel = slow_import
+    standin.dialogs.answers.append("tumour.zip")
+    ui.importButton.click()
+    assert seen == [(False, "A model is being checked.")]
+    assert ui.importButton.enabled
+
+
 def test_import_that_is_given_up_changes_nothing(panel, ui):
     from Testing.gui import standin
 
