@@ -37,8 +37,6 @@ class Requirement:
 #: What the worker imports to segment; the floors are those of pyproject.toml.
 REQUIREMENTS = (
     Requirement("torch", "torch", "2.6", "runs the network", 900.0, torch=True),
-    Requirement("nibabel", "nibabel", "5.2", "orientation of images", 4.0),
-    Requirement("scipy", "scipy", "1.11", "resampling", 35.0),
     Requirement("numpy", "numpy", "1.26", "arrays", 17.0),
     Requirement("psutil", "psutil", "5.9", "free memory", 0.3),
 )

@@ -16,7 +16,7 @@ from .transport import Launch
 VARIABLE = "MAESEGMENT_PYTHON"
 _WORKER = "MAESegmentLib.jobs.worker"
 _LAUNCHER = "PythonSlicer"
-_ADVICE = "Give the path of a Python 3.10 or later that has torch and MONAI, or leave the setting empty."
+_ADVICE = "Give the path of a Python 3.10 or later that has torch, or leave the setting empty."
 
 #: Takes only this package from its folder: what lies beside it (another Python's site-packages) must not get in, nor
 #: what lies in the current folder. Arguments: the package's folder, the module to run, its arguments.
@@ -65,7 +65,7 @@ def choose_interpreter(
         return Interpreter(own, "the Python that runs this")
     raise WorkerError(
         "No Python was found to run the network.",
-        f"Give one that has torch and MONAI in the settings, or in {VARIABLE}.",
+        f"Give one that has torch in the settings, or in {VARIABLE}.",
     )
 
 

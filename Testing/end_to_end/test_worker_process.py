@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import pytest
 
 from MAESegmentLib import __version__
 from MAESegmentLib.bundle import Bundle
+from MAESegmentLib.jobs.environment import REQUIREMENTS
 from MAESegmentLib.jobs.job_folder import JobFolder
 from MAESegmentLib.jobs.protocol import EVENTS, PROTOCOL, STAGES, decode
 from Testing.bundles import save_tiny, tiny_spec
@@ -341,12 +344,32 @@ def test_stray_prints_never_reach_the_protocol(models, tmp_path):
         worker.close()
 
 
+def test_it_needs_no_package_that_it_does_not_name(models, tmp_path):
+    """Nothing but these is asked for in Slicer; the familiarity check included."""
+    depends = {re.match(r"[\w-]+", text)[0].lower() for text in metadata.requires("maesegment") if "extra" not in text}
+    asked_for = {requirement.name for requirement in REQUIREMENTS}
+    blocked = [
+        module
+        for module, distributions in metadata.packages_distributions().items()
+        if {name.lower() for name in distributions} & depends - asked_for
+    ]
+    assert {"monai", "nibabel", "scipy", "SimpleITK"} <= set(blocked)
+    worker = started_with(f"import sys\nfor name in {blocked}: sys.modules[name] = None")
+    try:
+        worker.ready()
+        asked = request(tmp_path, models[0], settings={"device": "cpu"})
+        worker.tell(asked)
+        assert worker.result_of(asked["id"])
+    finally:
+        worker.close()
+
+
 def test_missing_package_ends_it_with_advice():
-    worker = started_with("import sys; sys.modules['nibabel'] = None")
+    worker = started_with("import sys; sys.modules['psutil'] = None")
     try:
         event = worker.until(lambda event: event["type"] == "error")
         assert (event["id"], event["code"]) == (None, "worker")
-        assert "nibabel" in event["message"]
+        assert "psutil" in event["message"]
         assert "pip install" in event["hint"]
         assert worker.process.wait(WAIT_S) == 3
     finally:

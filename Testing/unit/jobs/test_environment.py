@@ -145,7 +145,7 @@ def test_package_without_metadata_tells_its_version_itself(packages):
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        (None, "No module named 'scipy'"),
+        (None, "No module named 'psutil'"),
         ("raise OSError('libfoo.so: cannot open\\nmore')", "libfoo.so: cannot open"),
         ("import not_there", "No module named 'not_there'"),
         ("raise ValueError", "ValueError"),
@@ -155,30 +155,30 @@ def test_package_without_metadata_tells_its_version_itself(packages):
     ids=["no module", "library", "requirement", "silent", "syntax", "exit"],
 )
 def test_damaged_package(packages, code, reason):
-    packages.install("scipy", "1.12", code)
+    packages.install("psutil", "6.0", code)
     problem = packages.problem()
     assert problem["kind"] == "damaged"
-    assert problem["message"].startswith("scipy is installed but does not load: ")
+    assert problem["message"].startswith("psutil is installed but does not load: ")
     assert reason in problem["message"]
-    assert problem["advice"] == 'python -m pip install --force-reinstall "scipy>=1.11"'
+    assert problem["advice"] == 'python -m pip install --force-reinstall "psutil>=5.9"'
 
 
 def test_module_that_fails_and_has_no_metadata_is_damaged_too(packages):
-    packages.install("scipy", None, "raise ImportError('half of it is gone')")
+    packages.install("psutil", None, "raise ImportError('half of it is gone')")
     assert packages.problem()["kind"] == "damaged"
 
 
 def test_empty_folder_left_by_an_uninstallation_is_nothing(packages):
-    packages.remove("scipy")
-    (packages.folder / "scipy").mkdir()
+    packages.remove("psutil")
+    (packages.folder / "psutil").mkdir()
     assert packages.problem()["kind"] == "missing"
 
 
 def test_metadata_without_a_word_in_it(packages):
-    (packages.folder / "scipy-1.11.dist-info" / "METADATA").write_text("")
+    (packages.folder / "psutil-5.9.dist-info" / "METADATA").write_text("")
     report = packages.report()
     assert report["problems"] == []
-    assert "scipy" not in report["packages"]
+    assert "psutil" not in report["packages"]
 
 
 PRINTS = """
@@ -199,13 +199,13 @@ def test_what_packages_print_stays_out_of_the_answer(packages):
 
 
 def test_the_worker_says_what_is_missing_and_ends(packages):
-    packages.remove("nibabel")
+    packages.remove("psutil")
     packages.install("torch", "2.7", PRINTS)
     answer = packages.run("MAESegmentLib.jobs.worker")
     assert answer.returncode == 3
     hello, error = map(json.loads, answer.stdout.splitlines())
     assert hello["type"] == "hello"
     assert (error["type"], error["id"], error["code"]) == ("error", None, "worker")
-    assert "nibabel is not installed" in error["message"]
+    assert "psutil is not installed" in error["message"]
     assert "\n" not in error["message"]
-    assert error["hint"] == 'Install the packages: python -m pip install "nibabel>=5.2"'
+    assert error["hint"] == 'Install the packages: python -m pip install "psutil>=5.9"'
