@@ -72,6 +72,8 @@ def nothing_is_cut_off(widget: Any) -> list[str]:
             problems += _label_problems(child, name)
         elif isinstance(child, QtWidgets.QAbstractButton) and child.text():
             problems += _button_problems(child, name)
+        elif isinstance(child, QtWidgets.QComboBox):
+            problems += _combo_problems(child, root.width())
     return problems
 
 
@@ -95,7 +97,20 @@ def _label_problems(label: QtWidgets.QLabel, name: str) -> list[str]:
 
 
 def _button_problems(button: QtWidgets.QAbstractButton, name: str) -> list[str]:
-    needed = button.sizeHint().width()
-    if needed > button.width() + _TOLERANCE:
-        return [f"button {name}: {button.text()!r} needs {needed}, has {button.width()}"]
+    needed, found = button.sizeHint(), button.size()
+    if needed.width() > found.width() + _TOLERANCE or needed.height() > found.height() + _TOLERANCE:
+        return [f"button {name}: {button.text()!r} needs {needed.toTuple()}, has {found.toTuple()}"]
+    return []
+
+
+def _combo_problems(combo: QtWidgets.QComboBox, panel_width: int) -> list[str]:
+    """A text wider than the whole panel, such as a scan's name, may end in dots: no layout could show it."""
+    option = QtWidgets.QStyleOptionComboBox()
+    combo.initStyleOption(option)
+    kind, field = QtWidgets.QStyle.ComplexControl.CC_ComboBox, QtWidgets.QStyle.SubControl.SC_ComboBoxEditField
+    room = combo.style().subControlRect(kind, option, field, combo).width()
+    needed = combo.fontMetrics().horizontalAdvance(combo.currentText())
+    if room + _TOLERANCE < needed <= panel_width:
+        name = combo.objectName() or combo.parentWidget().objectName()
+        return [f"combo box {name}: {combo.currentText()[:40]!r} needs {needed}, has {room}"]
     return []

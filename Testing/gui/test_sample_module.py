@@ -142,5 +142,24 @@ def test_text_that_is_cut_off_is_found(sample):
         assert_nothing_cut_off(sample.parent)
 
 
+def test_a_choice_that_is_cut_off_is_found_and_a_name_wider_than_the_panel_is_not(sample):
+    combo = sample.widget.ui.volumeSelector
+    combo.setCurrentNode(new_volume("a scan " * 40))
+    slicer.app.processEvents()
+    assert_nothing_cut_off(sample.parent)
+    combo.setCurrentNode(new_volume("a scan of the head"))
+    combo.setFixedWidth(60)
+    slicer.app.processEvents()
+    with pytest.raises(AssertionError, match="combo box volumeSelector"):
+        assert_nothing_cut_off(sample.parent)
+
+
+def test_a_button_that_is_too_low_is_found(sample):
+    sample.widget.ui.greetButton.setFixedHeight(8)
+    slicer.app.processEvents()
+    with pytest.raises(AssertionError, match="button greetButton"):
+        assert_nothing_cut_off(sample.parent)
+
+
 def test_the_modules_own_test_runs(sample):
     sample.module.runTest()

@@ -63,6 +63,31 @@ def test_keyword_arguments_are_refused(qt):
         qt.QPushButton(text="z")
 
 
+def test_keyword_arguments_are_refused_by_connections_too(qt):
+    button = qt.QPushButton()
+    for connect in (button.connect, button.disconnect):
+        with pytest.raises(TypeError, match="keyword"):
+            connect(signal="clicked()", slot=print)
+    with pytest.raises(TypeError, match="keyword"):
+        button.clicked.connect(slot=print)
+
+
+def test_an_object_is_of_its_class_and_of_those_above(qt, ctk):
+    button = qt.QPushButton()
+    assert isinstance(button, qt.QPushButton)
+    assert isinstance(button, qt.QAbstractButton)
+    assert isinstance(button, qt.QWidget)
+    assert not isinstance(button, qt.QLabel)
+    assert not isinstance("button", qt.QWidget)
+    assert isinstance(ctk.ctkCollapsibleButton(), qt.QWidget)
+
+    class Mine(qt.QWidget):
+        pass
+
+    assert isinstance(Mine(), qt.QWidget)
+    assert not isinstance(qt.QWidget(), Mine)
+
+
 def test_both_ways_to_connect_and_slots_with_fewer_arguments(qt):
     button, calls = qt.QPushButton(), []
     assert button.connect("clicked(bool)", lambda: calls.append("none"))

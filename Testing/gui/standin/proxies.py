@@ -41,6 +41,13 @@ class EnumInt(int):
 class _ProxyType(type):
     """Enums and static methods of the Qt class are attributes of the stand-in's class."""
 
+    def __instancecheck__(cls, value: Any) -> bool:
+        """A QPushButton is a QWidget, whichever stand-in was made first."""
+        if super().__instancecheck__(value):
+            return True
+        is_of_qt = "wrapped" in cls.__dict__ and type.__instancecheck__(Proxy, value)
+        return is_of_qt and isinstance(to_qt(value), cls.wrapped)
+
     def __getattr__(cls, name: str) -> Any:
         wrapped = cls.__dict__.get("wrapped") or next(
             (b.__dict__["wrapped"] for b in cls.__mro__ if "wrapped" in b.__dict__), None
@@ -119,7 +126,7 @@ class Proxy(metaclass=_ProxyType):
         super().__init_subclass__(**keywords)
         cls.is_subclass_of_a_person = "wrapped" not in cls.__dict__
 
-    def connect(self, signal: str, slot: Callable[..., Any]) -> bool:
+    def connect(self, signal: str, slot: Callable[..., Any], /) -> bool:
         """By name: False for a signal that is not there, as in PythonQt."""
         target = to_qt(self)
         name, _, arguments = signal.partition("(")
@@ -129,7 +136,7 @@ class Proxy(metaclass=_ProxyType):
         _links(target).setdefault((signal, slot), []).append(_connect(instance, slot, arguments.rstrip(")")))
         return True
 
-    def disconnect(self, signal: str, slot: Callable[..., Any] | None = None) -> bool:
+    def disconnect(self, signal: str, slot: Callable[..., Any] | None = None, /) -> bool:
         target = to_qt(self)
         keys = [key for key in _links(target) if key[0] == signal and (slot is None or key[1] == slot)]
         for key in keys:
@@ -150,12 +157,12 @@ class SignalProxy:
     def __init__(self, target: QtCore.QObject, name: str) -> None:
         self._target, self._name = target, name
 
-    def connect(self, slot: Callable[..., Any]) -> bool:
+    def connect(self, slot: Callable[..., Any], /) -> bool:
         link = _connect(_signal(self._target, self._name), slot, None)
         _links(self._target).setdefault((self._name, slot), []).append(link)
         return True
 
-    def disconnect(self, slot: Callable[..., Any]) -> bool:
+    def disconnect(self, slot: Callable[..., Any], /) -> bool:
         links = _links(self._target).pop((self._name, slot), [])
         for link in links:
             _signal(self._target, self._name).disconnect(link)

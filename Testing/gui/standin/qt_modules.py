@@ -80,10 +80,10 @@ class Settings:
     def __init__(self, *_arguments: Any) -> None:
         pass
 
-    def value(self, key: str, default: Any = None) -> Any:
+    def value(self, key: str, default: Any = None, /) -> Any:
         return self.values.get(key, default)
 
-    def setValue(self, key: str, value: Any) -> None:
+    def setValue(self, key: str, value: Any, /) -> None:
         self.values[key] = value
 
     def remove(self, key: str) -> None:
