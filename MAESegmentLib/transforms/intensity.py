@@ -48,16 +48,21 @@ class IntensityRecipe:
             raise ConfigurationError(f"Intensity standard deviation {self.std} is not positive.")
 
     def apply(self, array: np.ndarray) -> np.ndarray:
-        """(C, ...) of any real dtype -> new float32 (C, ...). Non-finite voxels become the channel's mean (0)."""
+        """(C, D, H, W) of any real dtype -> new float32. Non-finite voxels become the channel's mean (0)."""
         normalised = np.empty(array.shape, dtype=np.float32)
         for channel, out in zip(array, normalised, strict=True):
             lower, upper, mean, std = self._statistics(channel)
-            np.copyto(out, channel, casting="unsafe")
-            np.clip(out, lower, upper, out=out)
-            out -= np.float32(mean)
-            out /= np.float32(std)
-            if np.issubdtype(channel.dtype, np.floating):
-                out[~np.isfinite(channel)] = 0.0
+            # Plane by plane, which stays in the cache, across the axis along which `channel` does not lie in memory:
+            # Slicer keeps voxels in the opposite order of the network.
+            axis = int(np.argmin(np.abs(channel.strides)) == 0)
+            for given, plane_out in zip(np.moveaxis(channel, axis, 0), np.moveaxis(out, axis, 0), strict=True):
+                plane = given.astype(np.float32, order="K")
+                np.clip(plane, lower, upper, out=plane)
+                plane -= np.float32(mean)
+                plane /= np.float32(std)
+                if np.issubdtype(given.dtype, np.floating):
+                    plane[~np.isfinite(given)] = 0.0
+                plane_out[...] = plane
         return normalised
 
     def _statistics(self, channel: np.ndarray) -> tuple[float, float, float, float]:
