@@ -38,16 +38,28 @@ def slicer_gui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]
     slicer_core.fresh_scene()
     failures: list[tuple[Any, ...]] = []
     monkeypatch.setattr(sys, "excepthook", lambda *error: failures.append(error))
+    code_before = _own_code()
     with slicer_core.no_vtk_errors():
         yield application
         for name in [name for name in application.moduleManager().modules if name != "SegmentEditor"]:
             standin.unload_module(name)
         slicer_core.fresh_scene()
         left = _children_after(10.0, application)
+    if sys.modules["MAESegmentLib"] is not code_before["MAESegmentLib"]:
+        # The module was loaded again, which executes our code anew, as Reload must: other tests would meet two of each
+        # class.
+        for name in _own_code():
+            del sys.modules[name]
+        sys.modules.update(code_before)
     assert not left, f"processes left behind: {left}"
     assert not standin.dialogs.unexpected, f"popped up: {standin.dialogs.unexpected}"
     if failures:
         raise failures[0][1]
+
+
+def _own_code() -> dict[str, Any]:
+    own = ("MAESegment", "MAESegmentPlugin", "MAESegmentLib")
+    return {name: code for name, code in sys.modules.items() if name.split(".")[0] in own}
 
 
 def _children_after(seconds: float, application: Any) -> list[int]:
