@@ -83,11 +83,13 @@ def test_the_library_finds_and_verifies_its_models_where_slicer_has_it(extension
 def test_the_worker_starts_from_the_installed_package(extension, tmp_path):
     folder = extension.places[1]
     command = [sys.executable, "-c", START_WORKER, str(folder)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    package, *lines = result.stdout.splitlines()
-    assert Path(package) == (folder / "MAESegmentLib").resolve()
-    assert [json.loads(line)["type"] for line in lines[:2]] == ["hello", "ready"], result.stderr
+    # Its input stays open: a worker whose client has gone ends even while it starts.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as worker:
+        package, *lines = [worker.stdout.readline() for _ in range(3)]
+        worker.stdin.close()
+        assert worker.wait(60) == 0
+    assert Path(package.strip()) == (folder / "MAESegmentLib").resolve()
+    assert [json.loads(line)["type"] for line in lines] == ["hello", "ready"]
 
 
 def test_a_file_that_left_a_model_leaves_the_build_tree_too(extension):
