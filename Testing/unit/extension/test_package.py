@@ -32,7 +32,7 @@ from MAESegmentLib.jobs.interpreter import Interpreter, worker_launch
 launch = worker_launch(Interpreter(Path(sys.executable), "of the test"), os.environ)
 print(launch.arguments[2], flush=True)
 command = [launch.program, *launch.arguments]
-subprocess.run(command, env=launch.environment, stdin=subprocess.DEVNULL, check=True)
+subprocess.run(command, env=launch.environment, check=True)
 """
 
 
