@@ -293,3 +293,51 @@ def test_diagnostics_hold_what_helps_and_no_node_names(logic, model, scene):
     assert "Worker: idle" in text
     assert "Device: cpu" in text
     assert "John Doe" not in text
+
+
+@pytest.fixture
+def sequence(scene):
+    """Two frames, shown by a browser: (sequence node, proxy volume node)."""
+    import slicer
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Cine")
+    node.SetIndexName("time")
+    node.SetIndexUnit("s")
+    for value in ("0", "1"):
+        volume = scene.plain("Frame")
+        node.SetDataNodeAtValue(volume, value)
+        slicer.mrmlScene.RemoveNode(volume)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Browser")
+    browser.AddSynchronizedSequenceNode(node)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    return node, browser.GetProxyNode(node)
+
+
+def test_sequence_gives_a_sequence_of_segmentations_and_no_other_nodes(logic, model, sequence):
+    import slicer
+
+    node, proxy = sequence
+    volumes = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    batch = logic.processSequence(proxy, model)
+    assert [row.state.name for row in batch.rows] == ["DONE", "DONE"], [row.message for row in batch.rows]
+    assert batch.output.GetNumberOfDataNodes() == 2
+    assert batch.output.GetNthIndexValue(1) == node.GetNthIndexValue(1)
+    assert segment_names(batch.output.GetNthDataNode(0)) == ["front", "back", "absent"]
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == volumes
+
+
+def test_sequence_that_is_removed_meanwhile_fails_the_frames_that_are_left(logic, model, sequence):
+    import slicer
+
+    node, _proxy = sequence
+    batch = logic.processSequence(node, model, wait=False)
+    slicer.mrmlScene.RemoveNode(node)
+    batch.result(120)
+    assert batch.output is None
+    assert all("removed" in row.message for row in batch.rows)
+
+
+def test_volume_of_no_sequence_is_refused(logic, model, volume):
+    with pytest.raises(Exception, match="belongs to no sequence") as caught:
+        logic.processSequence(volume, model)
+    assert caught.value.code == "node"
