@@ -88,8 +88,7 @@ class ConsoleJob:
 
     @property
     def _now(self) -> Job[SegmentedVolume]:
-        if not self._job.is_finished:
-            self._console.client.pump(0.0)
+        self._console.look(self._job)
         return self._job
 
 
@@ -112,6 +111,7 @@ class Console:
         self.store = store or ModelStore()
         self.working_folder = Path(working_folder or Path(tempfile.gettempdir()) / "maesegment")
         environment = dict(os.environ if environ is None else environ)
+        self._is_telling = False
         working = self.working_folder
 
         def launch() -> Launch:
@@ -176,13 +176,25 @@ class Console:
         )
         handle = ConsoleJob(self, job)
         if callback is not None:
-            job.add_listener(lambda _job: callback(handle))
+            job.add_listener(lambda _job: self._tell(callback, handle))
         if wait and callback is None:
             return _waited_for(handle)
         # From here on the worker needs nothing more of this process, even if nobody asks for a while.
         while job.state is JobState.PREPARING:
             self.client.pump(0.1)
         return handle
+
+    def look(self, job: Job[SegmentedVolume]) -> None:
+        """Bring `job` up to date; not from within a callback: it would hear of the next change before this one."""
+        if not job.is_finished and not self._is_telling:
+            self.client.pump(0.0)
+
+    def _tell(self, callback: Callable[[ConsoleJob], None], handle: ConsoleJob) -> None:
+        before, self._is_telling = self._is_telling, True
+        try:
+            callback(handle)
+        finally:
+            self._is_telling = before
 
     def _find(self, model: str | os.PathLike[str]) -> Bundle:
         # The worker verifies it, once.

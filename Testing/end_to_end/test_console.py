@@ -114,6 +114,19 @@ def test_worker_needs_nobody_to_look(console, oblique_scan):
     assert time.monotonic() - begun < 0.5
 
 
+def test_a_slow_callback_hears_of_changes_in_their_order(console, oblique_scan):
+    seen = []
+
+    def note(job):
+        state = job.state
+        time.sleep(0.05)  # more has happened when it looks again
+        seen.append((state, job.progress, job.state))
+
+    console.process(oblique_scan, callback=note, **OPTIONS).result()
+    assert seen[-1][0] is JobState.DONE
+    assert all(before is after for before, _, after in seen)
+
+
 def test_callback_hears_of_every_change(console, oblique_scan):
     seen = []
     job = console.process(oblique_scan, callback=lambda job: seen.append((job.state, job.progress.stage)), **OPTIONS)
