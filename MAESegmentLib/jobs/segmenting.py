@@ -16,7 +16,7 @@ import torch
 
 from ..bundle import Bundle, open_bundle
 from ..errors import ConfigurationError, DeviceMemoryError
-from ..images.volume import Volume
+from ..images.volume import LabelMap, Volume
 from ..inference.predictor import Predictor
 from ..inference.roi import Roi
 from ..inference.settings import InferenceSettings
@@ -67,7 +67,9 @@ class SegmentationWork:
             raise
         clock.enter("write")
         labels = folder.write_labels(prediction.label_map)
-        volumes = volumes_ml(prediction.label_map, bundle.labels)
+        # Every label lies in what was written, which is smaller than the volume.
+        block, _origin = folder.read_labels(labels)
+        volumes = volumes_ml(LabelMap(block.T, volume.ijk_to_ras), bundle.labels)
         clock.end()
         data = {
             "labels": labels,
