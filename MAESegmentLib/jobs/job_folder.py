@@ -65,7 +65,7 @@ class JobFolder:
             raise _cannot_write("The volume", self.path.parent, error) from error
 
     def read_volume(self) -> Volume:
-        """(C, I, J, K), mapped into memory where there is one channel."""
+        """(C, I, J, K), mapped into memory where there is one channel; `MemoryError` if that is too small."""
         try:
             header = json.loads((self.path / _HEADER).read_text())
             channels = [self._load(f"image_{number}.npy") for number in range(int(header["channels"]))]
@@ -74,6 +74,8 @@ class JobFolder:
                 raise ValueError("it is no 3D image")
             array = channels[0][None] if len(channels) == 1 else np.stack(channels)
         except _UNREADABLE as error:
+            if getattr(error, "errno", None) == errno.ENOMEM:
+                raise MemoryError(f"the volume cannot be mapped: {error}") from None
             raise VolumeReadError(
                 f"The volume in the job folder {self.path.name} cannot be read: {error}", "Segment it again."
             ) from None

@@ -6,6 +6,7 @@ import platform
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from ..bundle import Bundle, open_bundle
 from ..errors import ConfigurationError, DeviceMemoryError
 from ..images.volume import LabelMap, Volume
+from ..inference.fallback import is_out_of_memory
 from ..inference.predictor import Predictor
 from ..inference.roi import Roi
 from ..inference.settings import InferenceSettings
@@ -58,13 +60,21 @@ class SegmentationWork:
         clock.enter("load")
         bundle = open_bundle(request.model)
         predictor = self._predictor(bundle, request.settings)
-        volume = folder.read_volume()
         try:
+            volume = folder.read_volume()
             prediction = predictor.predict(volume, roi=roi, progress=clock.report, should_cancel=should_cancel)
         except DeviceMemoryError as error:
             self._predictors.clear()
             error.details = _offer(predictor, volume, roi)
             raise
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._predictors.clear()
+            raise DeviceMemoryError(
+                f"The computer ran out of memory: {_first_line(error)}",
+                "Close other programs, or segment only a region of interest.",
+            ) from error
         clock.enter("write")
         labels = folder.write_labels(prediction.label_map)
         # Every label lies in what was written, which is smaller than the volume.
@@ -100,10 +110,12 @@ def _offer(predictor: Predictor, volume: Volume, roi: Roi | None) -> dict[str, f
     """What the person may weigh up: memory that is free now, and how long the processor would take."""
     if predictor.device.type == "cpu":
         return {"free_bytes": float(psutil.virtual_memory().available)}
-    seconds = predictor.estimate_seconds(volume, roi, torch.device("cpu"))
     torch.cuda.empty_cache()
     free, _total = torch.cuda.mem_get_info(predictor.device)
-    return {"free_bytes": float(free), "cpu_seconds": round(seconds, 1)}
+    offer = {"free_bytes": float(free)}
+    with suppress(RuntimeError, MemoryError):  # the processor may have too little memory as well
+        offer["cpu_seconds"] = round(predictor.estimate_seconds(volume, roi, torch.device("cpu")), 1)
+    return offer
 
 
 def devices() -> list[dict[str, Any]]:
@@ -186,6 +198,10 @@ class _Clock:
     def _close(self, now: float) -> None:
         if self._step.stage:
             self.seconds[self._step.stage] = self.seconds.get(self._step.stage, 0.0) + now - self._step.begun
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
 def _as_settings(chosen: Mapping[str, Any]) -> dict[str, Any]:

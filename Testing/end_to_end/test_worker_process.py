@@ -6,6 +6,7 @@ import json
 import os
 import queue
 import re
+import resource
 import subprocess
 import sys
 import threading
@@ -394,6 +395,27 @@ def test_out_of_memory_is_an_offer(models, tmp_path):
         assert event["hint"]
         worker.tell({"type": "devices", "id": "after"})
         assert worker.result_of("after")
+    finally:
+        worker.close()
+
+
+@pytest.mark.parametrize("spare_mib", [100, 300, 450])
+def test_computer_that_runs_out_of_memory(models, tmp_path, spare_mib):
+    """Wherever it happens, it is said, and what fits is done afterwards."""
+    worker = RawWorker()
+    try:
+        worker.ready()
+        small, large = request(tmp_path, models[0]), request(tmp_path, models[0], 380)
+        worker.tell(small)
+        worker.result_of(small["id"])
+        pid = worker.process.pid
+        used = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
+        _soft, hard = resource.prlimit(pid, resource.RLIMIT_AS)
+        resource.prlimit(pid, resource.RLIMIT_AS, (used + spare_mib * 2**20, hard))
+        worker.tell(large)
+        assert worker.end_of(large["id"])["code"] == "device_memory"
+        worker.tell({**small, "id": "again"})
+        assert worker.result_of("again")
     finally:
         worker.close()
 
