@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 import vtk
 
-from .layers import LABELMAP, Layer, block_of, layers_of, moved, oriented_image, outcome, segments_of
+from .layers import LABELMAP, Layer, block_of, image_matrix, layers_of, oriented_image, outcome, segments_of
 
 SURFACE = "Closed surface"
 #: Surfaces of several segments at once: not to be had one by one.
@@ -72,13 +72,15 @@ def _surface(segmentation: Any, layer: Layer, value: int) -> Any:
     block = block_of(mask)
     if block is None:
         return vtk.vtkPolyData()
-    matrix = moved(layer.matrix, tuple(part.start for part in block))
+    # With the label map's own indices: other coordinates would round, and so decimate, differently.
+    first = tuple(low + part.start for low, part in zip(layer.image.GetExtent()[::2], reversed(block), strict=True))
+    image = outcome(oriented_image(mask[block].view(np.uint8), first, image_matrix(layer.image)))
     alone = slicer.vtkSegmentation()
     alone.CopyConversionParameters(segmentation)
     alone.SetSourceRepresentationName(LABELMAP)
     segment = slicer.vtkSegment()
     segment.SetLabelValue(1)
-    segment.AddRepresentation(LABELMAP, outcome(oriented_image(mask[block].view(np.uint8), (0, 0, 0), matrix)))
+    segment.AddRepresentation(LABELMAP, image)
     alone.AddSegment(segment, "alone")
     alone.CreateRepresentation(SURFACE)
     return segment.GetRepresentation(SURFACE)

@@ -1,4 +1,4 @@
-"""Nodes for tests: volumes of any grid under any transform, and boxes of labels."""
+"""Nodes for tests: volumes of any grid under any transform, labels to fill segmentations with, and hands that edit."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 
+from MAESegmentLib import mrml
 from MAESegmentLib.labels import ANATOMICAL_STRUCTURE, Code, Label, Terminology
-from MAESegmentLib.mrml.matrices import to_vtk
+from MAESegmentLib.mrml.layers import oriented_image, outcome
+from MAESegmentLib.mrml.matrices import ijk_to_ras, to_vtk
 
 LABELS = (
     Label(1, "front", (230, 159, 0), Terminology(ANATOMICAL_STRUCTURE, Code("SCT", "5366008", "Hippocampus"))),
@@ -104,3 +107,65 @@ def cropped(array: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
     low, high = [int(axis.min()) for axis in found], [int(axis.max()) + 1 for axis in found]
     block = array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
     return block, (low[2], low[1], low[0])
+
+
+def segmented(node: Any, array: np.ndarray, *, into: Any = None, labels: Any = LABELS) -> Any:
+    """The segmentation node that we make of a whole (K, J, I) label map."""
+    block, origin = cropped(array)
+    return mrml.add_segmentation(node, labels, block, origin, name="result", into=into)
+
+
+def imported_by_slicer(node: Any, array: np.ndarray) -> Any:
+    """The documented way, through a label map node."""
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "imported")
+    segmentation.SetAndObserveTransformNodeID(node.GetTransformNodeID())
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(node)
+    segmentation.CreateDefaultDisplayNodes()
+    ids = vtk.vtkStringArray()
+    for label in LABELS:
+        colour = [component / 255 for component in label.colour]
+        ids.InsertNextValue(
+            segmentation.GetSegmentation().AddEmptySegment(mrml.segment_id_of(label), label.name, colour)
+        )
+    labels = slicer.modules.volumes.logic().CreateAndAddLabelVolume(node, "labels")
+    ordered = np.zeros_like(array)
+    for number, label in enumerate(LABELS, start=1):
+        ordered[array == label.value] = number
+    slicer.util.updateVolumeFromArray(labels, ordered)
+    assert slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labels, segmentation, ids)
+    return segmentation
+
+
+def paint(segmentation: Any, segment_id: str, node: Any) -> None:
+    """Set or unset one voxel of a segment."""
+    array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, node)
+    array[4, 5, 6] = 1 - array[4, 5, 6]
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, segmentation, segment_id, node)
+
+
+#: The ways in which Segment Editor's effects write into a segment.
+MODES = {
+    name: getattr(slicer.vtkSlicerSegmentationsModuleLogic, f"MODE_{name}")
+    for name in ("REPLACE", "MERGE_MAX", "MERGE_MIN", "MERGE_MASK")
+}
+
+
+def brush(segmentation: Any, segment_id: str, node: Any, mode: str) -> None:
+    """Write a box into a segment as Segment Editor's effects do, over whatever lies there."""
+    box = np.ones((3, 4, 5), np.uint8)
+    box[1, 1, 1] = 0
+    image = outcome(oriented_image(box, (4, 3, 3), ijk_to_ras(node)))
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    assert logic.SetBinaryLabelmapToSegment(image, segmentation, segment_id, MODES[mode], image.GetExtent())
+
+
+def voxels_of(segmentation: Any, node: Any) -> dict[str, np.ndarray]:
+    """The voxels (K, J, I) of each segment on the grid of `node`, by ID, as Slicer exports them."""
+    ids = [mrml.segment_id_of(label) for label in LABELS]
+    return {one: slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, one, node).copy() for one in ids}
+
+
+def assert_same_voxels(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert list(found) == list(expected)
+    for segment_id, array in expected.items():
+        np.testing.assert_array_equal(found[segment_id], array, err_msg=segment_id)

@@ -9,6 +9,7 @@ import slicer
 from MAESegmentLib import mrml
 from MAESegmentLib.errors import NodeError
 from MAESegmentLib.mrml.frames import frame_in_scene
+from Testing import slicer_core
 from Testing.mrml.nodes import GRIDS, LABELS, cropped, labels_for, volume
 
 
@@ -69,6 +70,48 @@ def test_results_follow_the_browser(cine) -> None:
         expected = np.roll(labels_for((9, 11, 13)), number, axis=2)
         found = mrml.label_map_of(shown, proxy, LABELS).array.transpose(2, 1, 0)
         np.testing.assert_array_equal(found, expected)
+
+
+def test_saved_sequences_of_results_show_what_was_found(cine, tmp_path) -> None:
+    _sequence, _browser, proxy = cine
+    arrays = [np.roll(labels_for((9, 11, 13)), number, axis=2) for number in range(3)]
+    pairs = [
+        (frame, mrml.add_segmentation(proxy, LABELS, *cropped(array), name="result"))
+        for frame, array in zip(mrml.frames_of(proxy), arrays, strict=True)
+    ]
+    mrml.add_segmentation_sequence(proxy, pairs, name="found")
+    for _, segmentation in pairs:
+        mrml.remove_node(segmentation)
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    slicer_core.fresh_scene()
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"), False)
+    (browser,) = slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode")
+    sequences = {one.GetName(): one for one in slicer.util.getNodesByClass("vtkMRMLSequenceNode")}
+    for number in (2, 0, 1):
+        browser.SetSelectedItemNumber(number)
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        shown, scan = browser.GetProxyNode(sequences["found"]), browser.GetProxyNode(sequences["cine"])
+        assert not mrml.is_edited(shown)
+        found = mrml.label_map_of(shown, scan, LABELS).array.transpose(2, 1, 0)
+        np.testing.assert_array_equal(found, arrays[number])
+
+
+def test_a_removed_result_leaves_nothing_behind() -> None:
+    node = volume(GRIDS["RAS"])
+    segmentation = mrml.add_segmentation(node, LABELS, *cropped(labels_for((9, 11, 13))), name="result")
+    segmentation.AddDefaultStorageNode()
+    assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode")) == 1
+    for one in (segmentation, segmentation, None):
+        mrml.remove_node(one)
+    for kind in ("vtkMRMLSegmentationNode", "vtkMRMLSegmentationDisplayNode", "vtkMRMLSegmentationStorageNode"):
+        assert not slicer.util.getNodesByClass(kind)
+
+
+def test_a_frame_is_shown(cine) -> None:
+    _sequence, browser, proxy = cine
+    mrml.show_frame(proxy, 2)
+    assert browser.GetSelectedItemNumber() == 2
+    mrml.show_frame(volume(GRIDS["RAS"]), 1)
 
 
 def test_results_need_a_sequence() -> None:

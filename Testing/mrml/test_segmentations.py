@@ -1,4 +1,4 @@
-"""Segmentation nodes: every voxel where it belongs, the right names, and a person's edits noticed."""
+"""Segmentation nodes: every voxel where it belongs, under the right names, and back again."""
 
 from __future__ import annotations
 
@@ -12,13 +12,22 @@ from hypothesis import strategies as st
 from MAESegmentLib import mrml
 from MAESegmentLib.errors import NodeError
 from MAESegmentLib.labels import Label
+from MAESegmentLib.mrml.layers import outcome
+from MAESegmentLib.mrml.matrices import to_vtk
 from Testing import slicer_core
-from Testing.mrml.nodes import GRIDS, LABELS, TRANSFORMS, cropped, grid, labels_for, rotation, volume
-
-
-def segmented(node, array, *, into=None, labels=LABELS):
-    block, origin = cropped(array)
-    return mrml.add_segmentation(node, labels, block, origin, name="result", into=into)
+from Testing.mrml.nodes import (
+    GRIDS,
+    LABELS,
+    TRANSFORMS,
+    brush,
+    cropped,
+    grid,
+    imported_by_slicer,
+    labels_for,
+    rotation,
+    segmented,
+    volume,
+)
 
 
 def world_points(segmentation, segment_id) -> np.ndarray:
@@ -87,27 +96,6 @@ def test_any_grid_comes_back_voxel_exact(turn, spacing, mirror, parent) -> None:
     np.testing.assert_array_equal(
         mrml.label_map_of(segmented(node, array), node, LABELS).array.transpose(2, 1, 0), array
     )
-
-
-def imported_by_slicer(node, array):
-    """The documented way, through a label map node."""
-    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "imported")
-    segmentation.SetAndObserveTransformNodeID(node.GetTransformNodeID())
-    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(node)
-    segmentation.CreateDefaultDisplayNodes()
-    ids = vtk.vtkStringArray()
-    for label in LABELS:
-        colour = [component / 255 for component in label.colour]
-        ids.InsertNextValue(
-            segmentation.GetSegmentation().AddEmptySegment(mrml.segment_id_of(label), label.name, colour)
-        )
-    labels = slicer.modules.volumes.logic().CreateAndAddLabelVolume(node, "labels")
-    ordered = np.zeros_like(array)
-    for number, label in enumerate(LABELS, start=1):
-        ordered[array == label.value] = number
-    slicer.util.updateVolumeFromArray(labels, ordered)
-    assert slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labels, segmentation, ids)
-    return segmentation
 
 
 @pytest.mark.parametrize("name", ["LAS", "oblique, left-handed"])
@@ -182,122 +170,94 @@ def test_filling_again_replaces_the_content_and_keeps_the_node() -> None:
     assert not mrml.is_edited(first)
 
 
-# Edits ----------------------------------------------------------------------------------------------------------------
+def export(segmentation, node) -> np.ndarray:
+    """All segments in one label map by Slicer's own export."""
+    labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+    ids = vtk.vtkStringArray()
+    segmentation.GetSegmentation().GetSegmentIDs(ids)
+    extent = slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY
+    logic = slicer.modules.segmentations.logic()
+    assert logic.ExportSegmentsToLabelmapNode(segmentation, ids, labels, node, extent)
+    return slicer.util.arrayFromVolume(labels).copy()
 
 
-def paint(segmentation, segment_id, node) -> None:
-    """Set some voxels of a segment, as Segment Editor's effects do."""
-    array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, node)
-    array[4, 5, 6] = 1 - array[4, 5, 6]
-    slicer.util.updateSegmentBinaryLabelmapFromArray(array, segmentation, segment_id, node)
+@pytest.mark.parametrize("matrix", GRIDS.values(), ids=GRIDS)
+def test_slicer_exports_the_same_label_map_as_of_an_imported_one(matrix) -> None:
+    node, array = volume(matrix, TRANSFORMS["nested"]), labels_for((9, 11, 13))
+    ours, theirs = (export(make(node, array), node) for make in (segmented, imported_by_slicer))
+    np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(ours != 0, array != 0)
 
 
-@pytest.fixture
-def filled():
-    node = volume(GRIDS["oblique"], TRANSFORMS["nested"])
-    return segmented(node, labels_for((9, 11, 13))), node
+def test_any_integer_type_will_do() -> None:
+    node, array = volume(GRIDS["LAS"]), labels_for((9, 11, 13)).astype(np.int64)
+    segmentation = segmented(node, array)
+    np.testing.assert_array_equal(mrml.label_map_of(segmentation, node, LABELS).array.transpose(2, 1, 0), array)
+    image = segmentation.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap")
+    assert image.GetScalarTypeAsString() == "unsigned char"
 
 
-def test_an_untouched_result_is_not_edited(filled) -> None:
-    segmentation, _ = filled
-    assert not mrml.is_edited(segmentation)
-    mrml.show_in_3d(segmentation, True)
-    segmentation.GetSegmentation().GetNthSegment(0).SetColor(0.1, 0.2, 0.3)
-    segmentation.GetDisplayNode().SetVisibility(False)
-    assert not mrml.is_edited(segmentation), "looks are not content"
-
-
-@pytest.mark.parametrize("segment_id", ["Segment_1", "Segment_3", "Segment_4"])
-def test_a_painted_voxel_is_an_edit_and_touches_no_other_segment(filled, segment_id) -> None:
-    segmentation, node = filled
-    before = {
-        label.value: slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, mrml.segment_id_of(label), node).copy()
-        for label in LABELS
-    }
-    paint(segmentation, segment_id, node)
-    assert mrml.is_edited(segmentation)
-    for label in LABELS:
-        after = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, mrml.segment_id_of(label), node)
-        assert np.count_nonzero(after != before[label.value]) == (mrml.segment_id_of(label) == segment_id)
-
-
-def test_painting_and_undoing_it_is_no_edit(filled) -> None:
-    segmentation, node = filled
-    paint(segmentation, "Segment_4", node)
-    paint(segmentation, "Segment_4", node)
+def test_preparing_leaves_the_scene_alone_and_follows_the_volume(scene) -> None:
+    node, array = volume(GRIDS["LAS"]), labels_for((9, 11, 13))
+    count = scene.GetNumberOfNodes()
+    segments = outcome(mrml.prepare_segments(node, LABELS, *cropped(array)))
+    assert scene.GetNumberOfNodes() == count
+    node.SetIJKToRASMatrix(to_vtk(grid(rotation(3, 4, 5), (2.0, 3.0, 4.0))))
+    segmentation = mrml.put_segments(node, segments, name="result")
+    np.testing.assert_allclose(world_points(segmentation, "Segment_1"), expected_points(node, array, 1), atol=2e-3)
     assert not mrml.is_edited(segmentation)
 
 
-@pytest.mark.parametrize(
-    "edit",
-    [
-        lambda content: content.GetNthSegment(1).SetName("renamed"),
-        lambda content: content.RemoveSegment("Segment_1"),
-        lambda content: content.AddEmptySegment("mine", "lesion"),
-    ],
-)
-def test_names_and_segments_count_as_edits(filled, edit) -> None:
-    segmentation, _ = filled
-    edit(segmentation.GetSegmentation())
-    assert mrml.is_edited(segmentation)
+def test_overlapping_segments_the_last_label_wins() -> None:
+    node, array = volume(GRIDS["oblique"]), labels_for((9, 11, 13))
+    segmentation = segmented(node, array)
+    brush(segmentation, "Segment_1", node, "MERGE_MAX")
+    ids = {label.value: mrml.segment_id_of(label) for label in LABELS}
+    whole = {v: slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, one, node) != 0 for v, one in ids.items()}
+    assert (whole[1] & whole[3]).any()
+    expected = np.zeros_like(array)
+    for value in sorted(whole):
+        expected[whole[value]] = value
+    np.testing.assert_array_equal(mrml.label_map_of(segmentation, node, LABELS).array.transpose(2, 1, 0), expected)
 
 
-def test_a_segmentation_of_someone_else_counts_as_edited() -> None:
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn by hand")
-    assert not mrml.is_edited(node), "an empty one may be filled"
-    node.GetSegmentation().AddEmptySegment("a", "a")
-    assert mrml.is_edited(node)
+def test_segments_that_were_not_asked_for_are_left_out() -> None:
+    node, array = volume(GRIDS["oblique"]), labels_for((9, 11, 13))
+    found = mrml.label_map_of(segmented(node, array), node, LABELS[1:]).array.transpose(2, 1, 0)
+    np.testing.assert_array_equal(found, np.where(array == 3, 3, 0))
 
 
-def test_a_saved_scene_still_knows(filled, tmp_path) -> None:
-    segmentation, node = filled
-    paint(segmentation, "Segment_1", node)
-    mrml.remember_content(segmentation)
-    name = segmentation.GetName()
-    for index in range(slicer.mrmlScene.GetNumberOfNodes()):
-        storable = slicer.mrmlScene.GetNthNode(index)
-        if storable.IsA("vtkMRMLStorableNode") and storable.GetSaveWithScene() and storable.GetName() in (name, "scan"):
-            storable.AddDefaultStorageNode()
-            storage = storable.GetStorageNode()
-            storage.SetFileName(str(tmp_path / f"{storable.GetName()}.{storage.GetDefaultWriteFileExtension()}"))
-            assert storage.WriteData(storable)
-    slicer.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
-    assert slicer.mrmlScene.Commit()
-    slicer_core.fresh_scene()
-    slicer.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
-    assert slicer.mrmlScene.Connect()
-    loaded, scan = slicer.util.getNode(name), slicer.util.getNode("scan")
-    assert not mrml.is_edited(loaded)
-    paint(loaded, "Segment_3", scan)
-    assert mrml.is_edited(loaded)
+def test_a_scan_that_was_cropped_after_it_was_segmented() -> None:
+    node, array = volume(GRIDS["oblique"], TRANSFORMS["turned"]), labels_for((9, 11, 13))
+    segmentation = segmented(node, array)
+    matrix = GRIDS["oblique"].copy()
+    matrix[:3, 3] = (GRIDS["oblique"] @ [4, 3, 2, 1])[:3]
+    part = volume(matrix, shape=(6, 9, 7), name="part")
+    part.SetAndObserveTransformNodeID(node.GetTransformNodeID())
+    expected = np.zeros((6, 9, 7), np.uint8)
+    expected[:6, :8, :7] = array[2:8, 3:11, 4:11]
+    np.testing.assert_array_equal(mrml.label_map_of(segmentation, part, LABELS).array.transpose(2, 1, 0), expected)
 
 
-def test_the_volume_may_go_before_the_segmentation(filled) -> None:
-    segmentation, node = filled
-    slicer.mrmlScene.RemoveNode(node)
-    assert not mrml.is_edited(segmentation)
+def test_a_grid_of_its_own_is_resampled_by_slicer() -> None:
+    node, array = volume(GRIDS["RAS"]), np.zeros((9, 11, 13), np.uint8)
+    array[2:6, 2:8, 2:10] = 3
+    segmentation = segmented(node, array)
+    coarse = grid(np.eye(3), (2.0, 2.0, 2.0), tuple(GRIDS["RAS"][:3, 3] + 0.5))
+    found = mrml.label_map_of(segmentation, volume(coarse, shape=(4, 5, 6)), LABELS).array.transpose(2, 1, 0)
+    expected = np.zeros((4, 5, 6), np.uint8)
+    expected[1:3, 1:4, 1:5] = 3
+    np.testing.assert_array_equal(found, expected)
 
 
-# Surfaces, label maps, study ------------------------------------------------------------------------------------------
-
-
-def test_surfaces_made_step_by_step_equal_slicers(filled) -> None:
-    segmentation, node = filled
-    other = segmented(node, labels_for((9, 11, 13)))
-    assert list(mrml.surface_steps(segmentation)) == pytest.approx([1 / 3, 2 / 3, 1])
-    mrml.show_in_3d(segmentation, True)
-    mrml.show_in_3d(other, True)
-    assert segmentation.GetDisplayNode().GetVisibility3D()
-    for label in LABELS[:2]:
-        counts = [
-            x.GetSegmentation().GetSegment(mrml.segment_id_of(label)).GetRepresentation("Closed surface")
-            for x in (segmentation, other)
-        ]
-        assert counts[0].GetNumberOfPoints() == counts[1].GetNumberOfPoints() > 0
-        assert counts[0].GetBounds() == pytest.approx(counts[1].GetBounds())
-    assert list(mrml.surface_steps(segmentation)) == []
-    mrml.show_in_3d(segmentation, False)
-    assert not segmentation.GetDisplayNode().GetVisibility3D()
+def test_a_scan_that_was_moved_away_shares_no_voxels() -> None:
+    node, array = volume(GRIDS["RAS"]), labels_for((9, 11, 13))
+    segmentation = segmented(node, array)
+    far = volume(grid(np.eye(3), (1.0, 1.0, 1.0), (500.0, 0.0, 0.0)))
+    assert not mrml.label_map_of(segmentation, far, LABELS).array.any()
+    # The scan moves by (40, -3, 9) from under its segmentation, which stays.
+    node.SetAndObserveTransformNodeID(volume(GRIDS["RAS"], TRANSFORMS["shifted"]).GetTransformNodeID())
+    assert not mrml.label_map_of(segmentation, node, LABELS).array.any()
 
 
 def test_segments_are_found_by_name_too() -> None:
