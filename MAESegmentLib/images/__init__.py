@@ -5,8 +5,9 @@ Names are imported when first used: Slicer's own process needs grids, but has no
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import importing
 
 if TYPE_CHECKING:
     from .reading import list_series, read_label_map, read_volume, read_volumes
@@ -39,8 +40,4 @@ __all__ = [
     "write_volume",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+__getattr__ = importing(__name__, _HOME)

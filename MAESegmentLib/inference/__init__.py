@@ -5,8 +5,9 @@ Names are imported when first used, so that settings can be read without loading
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import importing
 
 if TYPE_CHECKING:
     from .device import resolve_device
@@ -26,8 +27,4 @@ _HOME = {
 
 __all__ = ["InferenceSettings", "Prediction", "Predictor", "Roi", "Segmenter", "resolve_device"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+__getattr__ = importing(__name__, _HOME)
