@@ -104,7 +104,7 @@ class AdvancedSection:
         combo = self._ui.deviceComboBox
         tip = combo.itemData(combo.currentIndex, qt.Qt.ToolTipRole)
         self._ui.deviceComboBox.toolTip = str(
-            tip or _("Where the network runs: the GPU with most free memory, else the CPU.")
+            tip or _("Where the network runs: the first GPU that really computes, else the CPU.")
         )
 
     def refresh_devices(self) -> None:
