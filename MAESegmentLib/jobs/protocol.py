@@ -58,6 +58,45 @@ class Devices(Message):
 
 
 @dataclass(frozen=True)
+class AddCase(Message):
+    """Put the volume in `folder` (a job folder), with the label map beside it, into the case store `store`.
+
+    `details` are what `cases.entry.Entry.to_dict` made; answered by a `Result` with the case's record.
+    """
+
+    type: ClassVar[str] = "add_case"
+    id: str
+    folder: str
+    store: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Estimate(Message):
+    """Measure how long the fine-tuning described in run folder `run` would take here, and its memory."""
+
+    type: ClassVar[str] = "estimate"
+    id: str
+    run: str
+
+
+@dataclass(frozen=True)
+class Rank(Message):
+    """Say how uncertain `model` is about a volume: that in job folder `folder`, or the file or DICOM folder `scan`.
+
+    `settings` and `roi` as in `Segment`.
+    """
+
+    type: ClassVar[str] = "rank"
+    id: str
+    model: str
+    folder: str = ""
+    scan: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    roi: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Cancel(Message):
     """Stop request `id` at the next window or iteration, or take it out of the queue."""
 
@@ -168,7 +207,9 @@ class Error(Message):
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-REQUESTS: dict[str, type[Message]] = {cls.type: cls for cls in (Segment, Devices, Cancel, Shutdown)}
+REQUESTS: dict[str, type[Message]] = {
+    cls.type: cls for cls in (Segment, Devices, AddCase, Estimate, Rank, Cancel, Shutdown)
+}
 EVENTS: dict[str, type[Message]] = {
     cls.type: cls for cls in (Hello, Ready, Accepted, Started, Progress, Metric, Log, Result, Error)
 }

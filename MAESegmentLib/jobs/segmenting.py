@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ _KEPT = 2
 #: No more messages a second than a person can see.
 _REPORT_EVERY_S = 0.1
 
+#: Requests that have a module of their own, with `answer(request, work, send, should_cancel) -> Result`.
+_ELSEWHERE = {"add_case": "adding", "estimate": "estimating", "rank": "ranking"}
+
 Send = Callable[[Message], None]
 
 
@@ -51,6 +55,11 @@ class SegmentationWork:
             return Result(request.id, {"devices": devices()})
         if isinstance(request, Segment):
             return self._segment(request, send, should_cancel)
+        home = _ELSEWHERE.get(request.type)
+        if home is not None:
+            # Imported when first asked for: they need packages that segmenting does not.
+            answer: Result = import_module(f".{home}", __package__).answer(request, self, send, should_cancel)
+            return answer
         raise ConfigurationError(f"The worker does not do {request.type!r}.")
 
     def _segment(self, request: Segment, send: Send, should_cancel: Callable[[], bool]) -> Result:
@@ -59,7 +68,7 @@ class SegmentationWork:
         roi = _roi(request.roi)
         clock.enter("load")
         bundle = open_bundle(request.model)
-        predictor = self._predictor(bundle, request.settings)
+        predictor = self.predictor(bundle, request.settings)
         try:
             volume = folder.read_volume()
             prediction = predictor.predict(volume, roi=roi, progress=clock.report, should_cancel=should_cancel)
@@ -94,7 +103,8 @@ class SegmentationWork:
         }
         return Result(request.id, data)
 
-    def _predictor(self, bundle: Bundle, chosen: Mapping[str, Any]) -> Predictor:
+    def predictor(self, bundle: Bundle, chosen: Mapping[str, Any]) -> Predictor:
+        """The predictor of a model with the chosen settings; kept for the next request."""
         settings = InferenceSettings.of_model(bundle.spec.inference, **_as_settings(chosen))
         key = (bundle.content_hash, settings)
         predictor = self._predictors.pop(key, None)

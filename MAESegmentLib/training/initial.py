@@ -24,11 +24,16 @@ def initial_network(
     network = NnFormer(_config(base, plan, channels, settings))
     if settings.initial_weights == "random":
         return network, ("From scratch: random initial weights, as a control.",)
+    from_autoencoder = base.kind == "autoencoder" or settings.initial_weights == "autoencoder"
+    if from_autoencoder:
+        plan = replace(plan, origins=(None,) * len(plan.labels))
     notes = [plan.describe(base.labels)]
-    if base.kind == "autoencoder":
+    if from_autoencoder:
         autoencoder = base.load_autoencoder()
         if autoencoder is None:
-            raise BundleError(f"Model {base.name!r} has no weights to start from.")
+            raise BundleError(
+                f"Model {base.name!r} holds no masked autoencoder to start from.", "Start from its own weights."
+            )
         report = transfer_encoder(_fit_stem(autoencoder.state_dict(), channels, notes), network)
         notes.append(f"Encoder of the masked autoencoder {base.name!r}, new decoder: {report}.")
     else:

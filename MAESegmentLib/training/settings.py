@@ -136,8 +136,9 @@ class FineTuneSettings(LoopSettings):
     deep_supervision_weights: tuple[float, ...] = (4 / 7, 2 / 7, 1 / 7)
     #: "last" saves the final weights; "best" those with the highest validation Dice, which then is no fair estimate.
     keep: Literal["last", "best"] = "last"
-    #: "pretrained" starts from the bundle; "random" is the from-scratch control with everything else equal.
-    initial_weights: Literal["pretrained", "random"] = "pretrained"
+    #: "pretrained" starts from the bundle's weights; "autoencoder" from the encoder it was pretrained with, which never
+    #: saw a label; "random" is the from-scratch control with everything else equal.
+    initial_weights: Literal["pretrained", "autoencoder", "random"] = "pretrained"
     #: Change these of the base model's network; None leaves them as they are.
     drop_path: float | None = None
     deep_supervision: bool | None = None
@@ -154,10 +155,10 @@ class FineTuneSettings(LoopSettings):
         )
         _require(self.keep in ("last", "best"), "keep", self.keep, '"last" or "best"')
         _require(
-            self.initial_weights in ("pretrained", "random"),
+            self.initial_weights in ("pretrained", "autoencoder", "random"),
             "initial_weights",
             self.initial_weights,
-            '"pretrained" or "random"',
+            '"pretrained", "autoencoder" or "random"',
         )
         _require(0 <= self.validation_overlap < 1, "validation_overlap", self.validation_overlap, "from 0 to below 1")
 
