@@ -51,16 +51,15 @@ class FileLock:
             self._descriptor = None
 
     def is_held_by_another(self) -> bool:
-        """Whether some process, or another lock object of this one, has it now."""
-        if not self.path.exists():
+        """Whether some process, or another lock object of this one, has it now; looking disturbs nobody who looks."""
+        try:
+            descriptor = os.open(self.path, os.O_RDWR)
+        except OSError:
             return False
         try:
-            if not self.try_acquire():
-                return True
-        except OutputError:
-            return False
-        self.release()
-        return False
+            return not _lock(descriptor, shared=True)
+        finally:
+            os.close(descriptor)
 
     def __enter__(self) -> FileLock:
         self.acquire()
@@ -75,7 +74,7 @@ class FileLock:
 if os.name == "nt":
     import msvcrt
 
-    def _lock(descriptor: int) -> bool:
+    def _lock(descriptor: int, *, shared: bool = False) -> bool:  # noqa: ARG001  (there are no shared ones)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         except OSError:
@@ -85,9 +84,9 @@ if os.name == "nt":
 else:
     import fcntl
 
-    def _lock(descriptor: int) -> bool:
+    def _lock(descriptor: int, *, shared: bool = False) -> bool:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError:
             return False
         return True
