@@ -34,10 +34,13 @@ def read_image(case: Case, channels: int | None = None) -> Volume:
     return volume
 
 
-def read_labels(case: Case, volume: Volume, labels: Mapping[str, int], wanted: Collection[str]) -> LabelMap:
+def read_labels(
+    case: Case, volume: Volume, labels: Mapping[str, int], wanted: Collection[str], ignore: int | None = None
+) -> LabelMap:
     """The case's label map, checked against its image and against what its values may be.
 
     `labels` are all labels of the dataset, `wanted` those to be learnt, of which the map must hold at least one.
+    Voxels of value `ignore` were not annotated.
     """
     if case.label is None:
         raise DatasetError(f"Case {case.id}: there is no label map.", "Put it in labels/ under the image's name.")
@@ -51,7 +54,7 @@ def read_labels(case: Case, volume: Volume, labels: Mapping[str, int], wanted: C
             "Resample the label map to the image, or pair it with the image it was drawn on.",
         )
     found = {int(value) for value in np.unique(label_map.array)}
-    unknown = sorted(found - {0, *labels.values()})
+    unknown = sorted(found - {0, *labels.values(), *(() if ignore is None else (ignore,))})
     if unknown:
         raise DatasetError(
             f"Case {case.id}: the label map has values that the dataset does not name: {', '.join(map(str, unknown))}.",

@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,24 @@ from ..errors import DatasetError
 IMAGE_FOLDERS = ("images", "imagesTr")
 LABEL_FOLDERS = ("labels", "labelsTr")
 UNLABELLED_FOLDERS = ("unlabelled", "unlabeled", "imagesTs")
+#: The name, by nnU-Net's convention, of the value of voxels that were not annotated.
+IGNORED = "ignore"
 _SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
 _SEPARATORS = "_-."
 
 
 @dataclass(frozen=True)
 class Case:
-    """One image (one file per channel) with or without a label map. Cases of one `group` (patient) stay together."""
+    """One image (one file per channel) with or without a label map. Cases of one `group` (patient) stay together.
+
+    `unknown` names labels that were not annotated in this case: what its label map calls background may be these.
+    """
 
     id: str
     image: tuple[Path, ...]
     label: Path | None = None
     group: str = ""
+    unknown: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.group:
@@ -35,12 +41,16 @@ class Case:
 
 @dataclass(frozen=True)
 class CaseDataset:
-    """`labels` maps name to voxel value (background left out); `splits` holds case or group ids as written."""
+    """`labels` maps name to voxel value (background left out); `splits` holds case or group ids as written.
+
+    Voxels of value `ignore` were not annotated and are not learnt from (in `dataset.json` the label "ignore").
+    """
 
     labels: dict[str, int]
     cases: tuple[Case, ...]
     splits: dict[str, tuple[str, ...]] = field(default_factory=dict)
     name: str = ""
+    ignore: int | None = None
 
     @property
     def labelled(self) -> tuple[Case, ...]:
@@ -93,11 +103,12 @@ def load_dataset(path: str | Path) -> CaseDataset:
         )
 
     labels = _labels(description.get("labels", {}))
+    ignore = labels.pop(IGNORED, None)
     listed = description.get("cases", description.get("training"))
     cases = _listed_cases(listed, root) if listed is not None else _folder_cases(root)
     _check_cases(cases, root)
     splits = _splits(description.get("splits", {}), cases)
-    return CaseDataset(labels, _grouped(cases, splits), splits, str(description.get("name", root.name)))
+    return CaseDataset(labels, _grouped(cases, splits), splits, str(description.get("name", root.name)), ignore)
 
 
 def case_id(path: Path) -> str:
@@ -153,9 +164,17 @@ def _listed_cases(listed: Any, root: Path) -> list[Case]:
                 image=paths,
                 label=root / label if label else None,
                 group=str(entry.get("group") or entry.get("patient") or ""),
+                unknown=_unknown(entry, number),
             )
         )
     return cases
+
+
+def _unknown(entry: Mapping[str, Any], number: int) -> tuple[str, ...]:
+    names = entry.get("unknown", ())
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise DatasetError(f'"unknown" of case number {number} is not a list of label names.', 'Write ["liver", ...].')
+    return tuple(names)
 
 
 def _folder_cases(root: Path) -> list[Case]:
@@ -235,7 +254,7 @@ def _grouped(cases: Sequence[Case], splits: Mapping[str, Sequence[str]]) -> tupl
         for case in _matching(entry, cases)
         if case.group == case.id
     }
-    return tuple(Case(c.id, c.image, c.label, groups.get(c.id, c.group)) for c in cases)
+    return tuple(replace(case, group=groups.get(case.id, case.group)) for case in cases)
 
 
 def _part(part: str, what: str) -> slice:
