@@ -4,6 +4,7 @@ Nothing here imports torch until weights are read or written, so that a GUI may 
 """
 
 from .archive import export_bundle, import_bundle
+from .changing import VersionTaken
 from .folder import Bundle, open_bundle, save_bundle, verify_bundle
 from .spec import ModelSpec
 from .store import ModelStore
@@ -12,6 +13,7 @@ __all__ = [
     "Bundle",
     "ModelSpec",
     "ModelStore",
+    "VersionTaken",
     "export_bundle",
     "import_bundle",
     "open_bundle",

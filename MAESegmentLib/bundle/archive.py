@@ -11,11 +11,11 @@ import uuid
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO
 
 from ..errors import BundleError, MAESegmentError, OutputError
 from ..images.atomic import replacing
-from .folder import DROPPINGS, METADATA, Bundle, open_bundle, publish, verify_bundle
+from .changing import VersionTaken
+from .folder import DROPPINGS, METADATA, Bundle, open_bundle, verify_bundle, write_synced
 from .schema import ALLOWED_FILES
 from .store import ModelStore
 
@@ -23,7 +23,6 @@ _MAX_FILES = 256
 _MAX_TOTAL_BYTES = 2 * 2**30
 #: Weights hardly compress and JSON by a factor of ten or so; a bomb by a thousand.
 _MAX_RATIO = 100
-_CHUNK = 2**20
 #: A zip's earliest date: equal bundles give equal archives.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
@@ -45,7 +44,8 @@ def export_bundle(bundle: Bundle, zip_path: str | os.PathLike[str]) -> Path:
 def import_bundle(path: str | os.PathLike[str], store: ModelStore, *, load: bool = True) -> Bundle:
     """Add the model in a zip (or a bundle's folder) to the user's models, verified to the last weight, or do nothing.
 
-    A model that is there already is returned as it is. `load=False`, for a process without torch, checks every file
+    It becomes the version that its name means, as the person asked for it. A model that is there already is returned
+    as it is and changes nothing. `load=False`, for a process without torch, checks every file
     but leaves it to the first segmentation to find weights that do not fit the network.
     """
     source = Path(path).expanduser()
@@ -58,7 +58,7 @@ def import_bundle(path: str | os.PathLike[str], store: ModelStore, *, load: bool
         bundle = open_bundle(staging)
         if load:
             _check_usable(bundle)
-        return _place(bundle, store)
+        return store.take_in(bundle)
     except _DAMAGED as error:
         raise BundleError(f"{source.name} is no intact zip file ({error}).", "Copy or download it again.") from None
     except FileNotFoundError:
@@ -68,6 +68,8 @@ def import_bundle(path: str | os.PathLike[str], store: ModelStore, *, load: bool
             f"The model in {source} could not be imported: {error.strerror or error}.",
             f"Check that {source.name} can be read and that there is free disk space in {store.user_folder}.",
         ) from error
+    except VersionTaken:
+        raise
     except BundleError as error:
         message = error.message.replace(str(staging.resolve()), source.name).replace(str(staging), source.name)
         raise BundleError(message, error.hint) from error
@@ -82,13 +84,13 @@ def _unpack(source: Path, staging: Path) -> None:
         for name, entry in entries.items():
             # zipfile checks the CRC and gives no more bytes than the size that was checked.
             with archive.open(entry) as content:
-                _write(content, staging / name)
+                write_synced(content, staging / name)
 
 
 def _copy_folder(bundle: Bundle, staging: Path) -> None:
     for name in [METADATA, *bundle.metadata["maesegment"]["files"]]:
         with (bundle.path / name).open("rb") as content:
-            _write(content, staging / name)
+            write_synced(content, staging / name)
 
 
 def _checked_entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInfo]:
@@ -141,14 +143,6 @@ def _checked_parts(info: zipfile.ZipInfo, source: Path) -> list[str]:
     return parts
 
 
-def _write(content: IO[bytes], target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("xb") as stream:
-        shutil.copyfileobj(content, stream, _CHUNK)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
 def _check_usable(bundle: Bundle) -> None:
     """Networks that build and weights that fit, so that a broken model is found now and not at the first scan."""
     import torch
@@ -168,22 +162,6 @@ def _load_all(bundle: Bundle, device: str) -> None:
     if bundle.kind == "segmentation":
         bundle.load_network(device)
     bundle.load_autoencoder(device)
-
-
-def _place(bundle: Bundle, store: ModelStore) -> Bundle:
-    for known in store.list():
-        if (known.name, known.version) != (bundle.name, bundle.version):
-            continue
-        if known.content_hash == bundle.content_hash:
-            return open_bundle(known.path)
-        raise BundleError(
-            f"You have another model {bundle.name} {bundle.version} ({known.path}).",
-            "Ask for the model under another version or name; a version never changes.",
-        )
-    target = store.folder_for(bundle.name, bundle.version)
-    target.parent.mkdir(exist_ok=True)
-    publish(bundle.path, target)
-    return open_bundle(target, verify=False)
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

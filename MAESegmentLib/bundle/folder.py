@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import BundleError, MAESegmentError, OutputError
 from ..labels import Label
@@ -35,6 +35,7 @@ LICENCE = "LICENSE"
 #: Left behind by file browsers; never read.
 DROPPINGS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _MAX_METADATA_BYTES = 16 * 2**20
+_CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -227,6 +228,15 @@ def publish(temporary: Path, target: Path) -> None:
         raise BundleError(f"{target} exists already.", "A model version never changes: choose another folder.")
     temporary.rename(target)
     sync_folder(target.parent)
+
+
+def write_synced(content: IO[bytes], target: Path) -> None:
+    """Copy a stream to the new file `target`, whose folders are made, down to the disk."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("xb") as stream:
+        shutil.copyfileobj(content, stream, _CHUNK)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:

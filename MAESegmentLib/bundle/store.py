@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import BundleError, MAESegmentError
+from ..errors import BundleError, MAESegmentError, OutputError
+from .changing import VersionTaken, changing, copy_in, move_in, take_out
 from .folder import METADATA, Bundle, open_bundle
+from .selection import read_selection, with_selected, write_selection
 from .spec import is_version, version_key
 
 #: `list` names a method below.
@@ -21,7 +23,8 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 class ModelStore:
     """Shipped models (`<shipped>/<name>/`, read only) and the user's (`<user>/<name>/<version>/`).
 
-    Versions form a tree through each bundle's parent; a name without a version means its highest version.
+    Versions form a tree through each bundle's parent. A name without a version means the one that the person selected,
+    else the highest. Several programs may use the same folder.
     """
 
     def __init__(
@@ -73,9 +76,89 @@ class ModelStore:
         if len(matches) > 1:
             raise BundleError(f"{name!r} could mean any of {', '.join(matches)}.", "Write more of the name.")
         versions = [bundle for bundle in known if bundle.name == matches[0]]
-        if version:
-            versions = self._at_version(versions, version)
-        return open_bundle(versions[-1].path, verify=verify)
+        meant = self._at_version(versions, version)[-1] if version else self._meant(versions)
+        return open_bundle(meant.path, verify=verify)
+
+    def selected(self, name: str) -> Bundle | None:
+        """The version of `name` that was chosen by `select`, if it is still there."""
+        version = read_selection(self.user_folder).get(name)
+        if version is None:
+            return None
+        return next((b for b in reversed(self.list()) if (b.name, b.version) == (name, version)), None)
+
+    def meant(self) -> dict[str, Bundle]:
+        """What every name alone means: its selected version, else its highest."""
+        families: dict[str, Bundles] = {}
+        for bundle in self.list():
+            families.setdefault(bundle.name, []).append(bundle)
+        return {name: self._meant(versions) for name, versions in families.items()}
+
+    def select(self, bundle: Bundle) -> None:
+        """From now on, `bundle`, which is in the store, is what its name alone means."""
+        if all(other.content_hash != bundle.content_hash for other in self.list()):
+            raise BundleError(
+                f"{bundle.name} {bundle.version} is not among your models.",
+                f"Import it first: `maesegment models import {bundle.path}`.",
+            )
+        with changing(self.user_folder):
+            self._note_selected(bundle.name, bundle.version)
+
+    def add(self, folder: str | os.PathLike[str]) -> Bundle:
+        """Copy the finished bundle in `folder` to the user's models, verified; if it is there already, do nothing.
+
+        What its name means stays as it was: the person selects a new version, nobody else. Raises `VersionTaken` if
+        name and version are those of another model.
+        """
+        source = open_bundle(folder)
+        with changing(self.user_folder):
+            known = self._same(source)
+            if known is None:
+                self._keep_meaning(source.name)
+                copy_in(source, self.user_folder, self.folder_for(source.name, source.version))
+        return open_bundle(known.path if known else self.folder_for(source.name, source.version))
+
+    def take_in(self, staged: Bundle) -> Bundle:
+        """Move the verified bundle `staged` from a hidden folder of the user's folder to its place.
+
+        For a person who asked for it: it becomes the version that its name means. What is there already is returned as it is and changes nothing.
+        """
+        target = self.folder_for(staged.name, staged.version)
+        with changing(self.user_folder):
+            known = self._same(staged)
+            if known is not None:
+                return open_bundle(known.path)
+            is_first = staged.name not in self.meant()
+            move_in(staged.path, target)
+            if not is_first:
+                self._note_selected(staged.name, staged.version)
+        return open_bundle(target, verify=False)
+
+    def removable(self, bundle: Bundle) -> str:
+        """Why `bundle` cannot be removed, in one sentence; "" if it can."""
+        if bundle.path.parent.parent != self.user_folder.resolve():
+            shipped = bundle.path.is_relative_to(self.shipped_folder.resolve())
+            return "It comes with MAESegment." if shipped else "It is not among your models."
+        children = ", ".join(f"{child.name}@{child.version}" for child in self.children(bundle))
+        return f"Other versions were made from it: {children}." if children else ""
+
+    def remove(self, bundle: Bundle) -> None:
+        """Delete `bundle` from the user's models; if it was what its name means, then its parent is from now on."""
+        with changing(self.user_folder):
+            reason = self.removable(bundle)
+            if reason:
+                raise BundleError(
+                    f"{bundle.name} {bundle.version} cannot be removed. {reason}", _why_not_removed(reason)
+                )
+            before = read_selection(self.user_folder)
+            current = self.meant().get(bundle.name)
+            if current is not None and current.path == bundle.path:
+                parent = next((p for p in self.ancestors(bundle)[:1] if p.name == bundle.name), None)
+                self._note_selected(bundle.name, parent.version if parent else None)
+            try:
+                take_out(bundle, self.user_folder)
+            except OutputError:
+                write_selection(self.user_folder, before)
+                raise
 
     def children(self, bundle: Bundle) -> Bundles:
         """Versions trained directly from `bundle`."""
@@ -90,13 +173,27 @@ class ModelStore:
             line.append(bundle)
         return line
 
-    def next_version(self, name: str) -> str:
-        """A version of `name` that is not taken, above all that are: 1.2.3 -> 1.3.0; 1.0.0 for a new name."""
+    def root_of(self, bundle: Bundle) -> str:
+        """The name of the family: that of the first segmentation model that `bundle` descends from."""
+        known = self.list()
+        line = [other for other in [bundle, *self.ancestors(bundle)] if other.kind == "segmentation"] or [bundle]
+        oldest = line[-1]
+        # The version it was made from may be gone, but not the others of its name.
+        names = {other.name for other in known if other.kind == "segmentation"}
+        return oldest.parent["name"] if oldest.parent and oldest.parent["name"] in names else oldest.name
+
+    def next_version(self, name: str, *, major: bool = False) -> str:
+        """A version of `name` that is not taken, above all that are: 1.2.3 -> 1.3.0, or 2.0.0 if it is a `major` one.
+
+        1.0.0 for a new name.
+        """
         taken = [version_key(bundle.version) for bundle in self.list() if bundle.name == name]
         # A damaged version does not open, but its folder is taken all the same.
         taken += [version_key(folder.name) for folder in (self.user_folder / name).glob("*") if is_version(folder.name)]
-        major, minor, _ = max(taken, default=(1, -1, 0))
-        return f"{major}.{minor + 1}.0"
+        if not taken:
+            return "1.0.0"
+        highest = max(taken)
+        return f"{highest[0] + 1}.0.0" if major else f"{highest[0]}.{highest[1] + 1}.0"
 
     def folder_for(self, name: str, version: str) -> Path:
         """Where the user's model `name`, `version` belongs."""
@@ -108,6 +205,33 @@ class ModelStore:
         if self.user_folder.is_dir():
             for family in filter(_is_visible_folder, sorted(self.user_folder.iterdir())):
                 yield from (f for f in sorted(family.iterdir()) if _is_visible_folder(f))
+
+    def _meant(self, versions: Bundles) -> Bundle:
+        """Which of `versions`, sorted and of one name, that name means."""
+        chosen = read_selection(self.user_folder).get(versions[0].name)
+        return next((bundle for bundle in reversed(versions) if bundle.version == chosen), versions[-1])
+
+    def _same(self, bundle: Bundle) -> Bundle | None:
+        """The model of that name and version, if it has the same content; `VersionTaken` if it has not."""
+        for known in self.list():
+            if known.content_hash == bundle.content_hash:
+                return known
+        for known in self.list():
+            if (known.name, known.version) == (bundle.name, bundle.version):
+                raise VersionTaken(
+                    f"You have another model {bundle.name} {bundle.version} ({known.path}).",
+                    "Ask for the model under another version or name; a version never changes.",
+                )
+        return None
+
+    def _keep_meaning(self, name: str) -> None:
+        """Select what `name` means now, if it means anything, so that a higher version does not change it."""
+        current = self.meant().get(name)
+        if current is not None and read_selection(self.user_folder).get(name) != current.version:
+            self._note_selected(name, current.version)
+
+    def _note_selected(self, name: str, version: str | None) -> None:
+        write_selection(self.user_folder, with_selected(read_selection(self.user_folder), name, version))
 
     @staticmethod
     def _at_version(bundles: Bundles, version: str) -> Bundles:
@@ -176,3 +300,7 @@ def _available(known: list[Bundle]) -> str:
     if not known:
         return "No model is installed: import one with `maesegment models import ZIP`."
     return f"Available: {', '.join(sorted({bundle.name for bundle in known}))}."
+
+
+def _why_not_removed(reason: str) -> str:
+    return "Remove those first." if reason.startswith("Other versions") else "Only your own versions can be removed."

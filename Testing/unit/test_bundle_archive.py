@@ -72,7 +72,7 @@ def test_an_exported_model_is_imported_as_it_was(bundle: Bundle, store: ModelSto
     assert imported.content_hash == bundle.content_hash
     assert imported.path == (store.user_folder / "tiny-mr" / "1.0.0").resolve()
     assert store.find("tiny-mr").content_hash == bundle.content_hash
-    assert [p.name for p in store.user_folder.iterdir()] == ["tiny-mr"]
+    assert sorted(p.name for p in store.user_folder.iterdir()) == [".lock", "tiny-mr"]
 
 
 def test_export_gives_the_same_bytes_every_time(bundle: Bundle, tmp_path: Path) -> None:

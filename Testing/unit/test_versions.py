@@ -1,0 +1,262 @@
+"""Versions are added, selected and removed such that a name always means what the person chose."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from MAESegmentLib.bundle import Bundle, ModelStore, VersionTaken, export_bundle, import_bundle, open_bundle
+from MAESegmentLib.errors import BundleError, OutputError
+from Testing.bundles import autoencoder_spec, save_tiny, tiny_spec
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Finished bundles outside of any store: shipped/tiny-mr 1.0.0, its child 1.1.0, and that one's child 1.2.0."""
+    root = tmp_path_factory.mktemp("made")
+    parent = save_tiny(root / "shipped" / "tiny-mr")
+    for number, version in enumerate(("1.1.0", "1.2.0"), start=1):
+        parent = save_tiny(root / version, tiny_spec(version=version, parent=parent.reference), seed=number)
+    save_tiny(root / "other 1.1.0", tiny_spec(version="1.1.0"), seed=9)
+    return root
+
+
+@pytest.fixture
+def store(made: Path, tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "Modelle ä", shipped_folder=made / "shipped")
+
+
+def test_a_new_version_is_there_but_not_what_the_name_means(store: ModelStore, made: Path) -> None:
+    added = store.add(made / "1.1.0")
+    assert added.path == store.folder_for("tiny-mr", "1.1.0").resolve()
+    assert [bundle.version for bundle in store.list()] == ["1.0.0", "1.1.0"]
+    assert store.find("tiny-mr").version == "1.0.0"
+    store.select(added)
+    assert store.find("tiny-mr").version == "1.1.0"
+    store.add(made / "1.2.0")
+    assert store.find("tiny-mr").version == store.selected("tiny-mr").version == "1.1.0"
+
+
+def test_an_older_version_can_be_selected_again(store: ModelStore, made: Path) -> None:
+    store.select(store.add(made / "1.1.0"))
+    store.select(store.find("tiny-mr@1.0.0"))
+    assert (
+        store.find("tiny-mr").version
+        == ModelStore(store.user_folder, shipped_folder=store.shipped_folder).find("tiny").version
+    )
+    assert store.find("tiny-mr").version == "1.0.0"
+    assert store.find("tiny-mr@1.1.0").version == "1.1.0"
+
+
+def test_a_name_that_nothing_had_means_its_first_version(store: ModelStore, tmp_path: Path) -> None:
+    store.add(save_tiny(tmp_path / "mine", tiny_spec(name="mine")).path)
+    assert store.find("mine").version == "1.0.0"
+    assert store.selected("mine") is None
+
+
+def test_what_is_there_already_is_not_added_again(store: ModelStore, made: Path) -> None:
+    first = store.add(made / "1.1.0")
+    inode = first.path.stat().st_ino
+    assert store.add(made / "1.1.0") == first
+    assert first.path.stat().st_ino == inode
+
+
+def test_a_version_never_changes(store: ModelStore, made: Path) -> None:
+    first = store.add(made / "1.1.0")
+    with pytest.raises(VersionTaken, match=r"another model tiny-mr 1\.1\.0"):
+        store.add(made / "other 1.1.0")
+    assert open_bundle(first.path).content_hash == first.content_hash
+
+
+def test_the_folder_of_a_damaged_version_is_taken(store: ModelStore, made: Path) -> None:
+    folder = store.folder_for("tiny-mr", "1.1.0") / "configs"
+    folder.mkdir(parents=True)
+    (folder / "metadata.json").write_text("{}")
+    with pytest.raises(VersionTaken):
+        store.add(made / "1.1.0")
+    assert (folder / "metadata.json").read_text() == "{}"
+
+
+def test_a_damaged_bundle_is_not_added(store: ModelStore, made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "1.1.0", tmp_path / "copy")
+    (tmp_path / "copy" / "LICENSE").write_text("changed")
+    with pytest.raises(BundleError, match="LICENSE"):
+        store.add(tmp_path / "copy")
+    assert not store.user_folder.exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"tiny-mr": 3}', '{"tiny-mr": "9.9.9"}', "\x00\xff", '{"tiny-mr"'])
+def test_a_selection_that_says_nothing_is_ignored(store: ModelStore, made: Path, content: str) -> None:
+    store.add(made / "1.1.0")
+    file = store.user_folder / "selected.json"
+    assert json.loads(file.read_text()) == {"tiny-mr": "1.0.0"}
+    file.write_text(content, encoding="latin-1")
+    assert store.selected("tiny-mr") is None
+    assert store.find("tiny-mr").version == "1.1.0"
+    store.select(store.find("tiny-mr@1.0.0"))
+    assert store.find("tiny-mr").version == "1.0.0"
+
+
+def test_only_a_model_of_the_store_can_be_selected(store: ModelStore, made: Path) -> None:
+    with pytest.raises(BundleError, match="not among your models"):
+        store.select(open_bundle(made / "1.1.0"))
+
+
+def test_a_selected_autoencoder_does_not_hide_the_models_that_segment(store: ModelStore, tmp_path: Path) -> None:
+    encoder = autoencoder_spec(name="tiny-mr", version="0.9.0")
+    store.select(store.add(save_tiny(tmp_path / "mae", encoder).path))
+    assert store.find("tiny-mr").kind == "autoencoder"
+    assert store.find("tiny-mr", kind="segmentation").version == "1.0.0"
+
+
+def test_removing_the_selected_version_selects_its_parent(store: ModelStore, made: Path) -> None:
+    store.add(made / "1.1.0")
+    last = store.add(made / "1.2.0")
+    store.select(last)
+    store.remove(last)
+    assert [bundle.version for bundle in store.list()] == ["1.0.0", "1.1.0"]
+    assert store.find("tiny-mr").version == "1.1.0"
+    assert not last.path.exists()
+    assert not [*store.user_folder.glob(".removed*")]
+    store.remove(store.find("tiny-mr"))
+    assert store.find("tiny-mr").version == "1.0.0"
+    assert not (store.user_folder / "tiny-mr").exists()
+
+
+def test_removing_another_version_leaves_the_selection(store: ModelStore, made: Path) -> None:
+    store.add(made / "1.1.0")
+    store.remove(store.add(made / "1.2.0"))
+    assert store.find("tiny-mr").version == "1.0.0"
+
+
+def test_what_others_depend_on_cannot_be_removed(store: ModelStore, made: Path, tmp_path: Path) -> None:
+    middle = store.add(made / "1.1.0")
+    store.add(made / "1.2.0")
+    foreign = save_tiny(tmp_path / "foreign")
+    for bundle, reason in (
+        (middle, "made from it: tiny-mr@1.2.0"),
+        (store.find("tiny-mr@1.0.0"), "comes with MAESegment"),
+        (foreign, "not among your models"),
+    ):
+        assert reason in store.removable(bundle)
+        with pytest.raises(BundleError, match=reason):
+            store.remove(bundle)
+        assert open_bundle(bundle.path).content_hash == bundle.content_hash
+    assert store.removable(store.find("tiny-mr@1.2.0")) == ""
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs to be root, whom permissions do not stop, to use a read-only mount"
+)
+def test_nothing_changes_where_nothing_can_be_written(store: ModelStore, made: Path) -> None:
+    """A file where the folder should be; permissions would not stop root."""
+    store.user_folder.write_text("")
+    with pytest.raises(OutputError, match="cannot be made"):
+        store.add(made / "1.1.0")
+    with pytest.raises(OutputError):
+        store.select(store.find("tiny-mr"))
+
+
+def test_the_next_version(store: ModelStore, made: Path) -> None:
+    store.add(made / "1.2.0")
+    assert store.next_version("tiny-mr") == "1.3.0"
+    assert store.next_version("tiny-mr", major=True) == "2.0.0"
+    assert store.next_version("new") == store.next_version("new", major=True) == "1.0.0"
+
+
+def test_the_family_is_named_after_the_first_model_that_segments(store: ModelStore, made: Path, tmp_path: Path) -> None:
+    encoder = store.add(save_tiny(tmp_path / "mae", autoencoder_spec()).path)
+    mine = store.add(save_tiny(tmp_path / "mine", tiny_spec(name="mine", parent=encoder.reference)).path)
+    yours = store.add(save_tiny(tmp_path / "yours", tiny_spec(name="yours", parent=mine.reference)).path)
+    orphan = save_tiny(tmp_path / "orphan", tiny_spec(name="orphan", parent=open_bundle(made / "1.2.0").reference))
+    assert store.root_of(encoder) == "tiny-mae"
+    assert store.root_of(mine) == store.root_of(yours) == "mine"
+    assert store.root_of(orphan) == "tiny-mr"
+
+
+def test_an_imported_version_is_what_the_name_means(store: ModelStore, made: Path, tmp_path: Path) -> None:
+    archive = export_bundle(open_bundle(made / "1.1.0"), tmp_path / "one.zip")
+    store.add(made / "1.2.0")
+    import_bundle(archive, store)
+    assert store.find("tiny-mr").version == "1.1.0"
+    store.select(store.find("tiny-mr@1.2.0"))
+    import_bundle(archive, store)
+    assert store.find("tiny-mr").version == "1.2.0"
+
+
+def test_the_next_writer_clears_what_a_killed_one_left(store: ModelStore, made: Path) -> None:
+    fresh, old = store.user_folder / ".import-1.part", store.user_folder / ".import-2.part"
+    in_family = store.user_folder / "tiny-mr" / ".1.3.0-abc.part"
+    under_lock = [store.user_folder / ".adding-1.part", store.user_folder / ".removed-1"]
+    private = store.user_folder / ".git"
+    for folder in (fresh, old, in_family, private, *under_lock):
+        (folder / "models").mkdir(parents=True)
+    long_ago = time.time() - 7200
+    for path in (old, old / "models", in_family, in_family / "models", private, private / "models", fresh):
+        os.utime(path, (long_ago, long_ago))
+    store.add(made / "1.1.0")
+    assert [path for path in (fresh, old, in_family, private, *under_lock) if path.exists()] == [fresh, private]
+
+
+# Several programs at once --------------------------------------------------------------------------------------------
+
+ADD = """
+import sys
+from pathlib import Path
+from MAESegmentLib.bundle import ModelStore, VersionTaken
+store = ModelStore(sys.argv[1], shipped_folder=sys.argv[2])
+print("ready", flush=True)
+sys.stdin.readline()
+for folder in sys.argv[3:]:
+    try:
+        print(store.add(folder).content_hash, flush=True)
+    except VersionTaken:
+        print("taken", flush=True)
+"""
+
+
+def added_at_once(store: ModelStore, orders: list[list[Path]]) -> list[list[str]]:
+    """What one process for each of `orders` says while all of them add their bundles at the same time."""
+    fixed = [sys.executable, "-c", ADD, str(store.user_folder), str(store.shipped_folder)]
+    started = [
+        subprocess.Popen([*fixed, *map(str, order)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for order in orders
+    ]
+    assert [process.stdout.readline() for process in started] == ["ready\n"] * len(started)
+    for process in started:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=120)[0].split() for process in started]
+    assert [process.returncode for process in started] == [0] * len(started)
+    return said
+
+
+def intact(store: ModelStore) -> list[Bundle]:
+    bundles, problems = store.scan()
+    assert problems == []
+    return [open_bundle(bundle.path) for bundle in bundles]
+
+
+def test_two_programs_add_the_same_model(store: ModelStore, made: Path) -> None:
+    first, second = added_at_once(store, [[made / "1.1.0", made / "1.2.0"]] * 2)
+    assert first == second == [open_bundle(made / version).content_hash for version in ("1.1.0", "1.2.0")]
+    assert [bundle.version for bundle in intact(store)] == ["1.0.0", "1.1.0", "1.2.0"]
+    assert store.find("tiny-mr").version == "1.0.0"
+
+
+def test_of_two_models_of_one_version_one_is_refused(store: ModelStore, made: Path) -> None:
+    orders = [[made / "1.1.0"], [made / "other 1.1.0"]]
+    said = [line for lines in added_at_once(store, orders) for line in lines]
+    assert sorted(said, key=len)[0] == "taken"
+    kept = intact(store)[-1]
+    assert kept.content_hash in said
+    assert len(said) == 2
