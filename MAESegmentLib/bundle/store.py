@@ -120,7 +120,8 @@ class ModelStore:
     def take_in(self, staged: Bundle) -> Bundle:
         """Move the verified bundle `staged` from a hidden folder of the user's folder to its place.
 
-        For a person who asked for it: it becomes the version that its name means. What is there already is returned as it is and changes nothing.
+        For a person who asked for it: it becomes the version that its name means. What is there already is returned as
+        it is and changes nothing.
         """
         target = self.folder_for(staged.name, staged.version)
         with changing(self.user_folder):

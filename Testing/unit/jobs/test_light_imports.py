@@ -62,6 +62,8 @@ def test_the_blocker_blocks():
     [
         "bundle",
         "bundle.archive",
+        "bundle.changing",
+        "bundle.selection",
         "errors",
         "images",
         "images.volume",
