@@ -3,19 +3,27 @@
 Runs on Slicer's own thread and without any package that Slicer does not have.
 """
 
-from .content import is_edited, remember_content
+from .annotations import Drawing, Segment, drawing_steps, drawn_segments
+from .content import content_of, content_steps, has_content, is_edited, remember_content
 from .frames import Frame, add_segmentation_sequence, frames_of, remove_node, show_frame
 from .segmentations import add_segmentation, label_map_of, prepare_segments, put_segments, segment_id_of
 from .surfaces import show_in_3d, surface_steps
 from .volumes import NodeImage, hardened_copy, image_of, problem_of, roi_of
 
 __all__ = [
+    "Drawing",
     "Frame",
     "NodeImage",
+    "Segment",
     "add_segmentation",
     "add_segmentation_sequence",
+    "content_of",
+    "content_steps",
+    "drawing_steps",
+    "drawn_segments",
     "frames_of",
     "hardened_copy",
+    "has_content",
     "image_of",
     "is_edited",
     "label_map_of",

@@ -35,6 +35,21 @@ def remember_content(node: Any) -> None:
     outcome(remember_segments(segments_of(node.GetSegmentation())))
 
 
+def content_of(node: Any) -> str:
+    """The present content in a short text, to be compared later with `has_content`, also after saving and loading."""
+    return str(outcome(content_steps(node)))
+
+
+def content_steps(node: Any) -> Generator[float, None, str]:
+    """`content_of` in steps of a few hundredths of a second."""
+    return (yield from _description(segments_of(node.GetSegmentation())))
+
+
+def has_content(node: Any, content: str) -> bool:
+    """Whether voxels, names and segments are those of which `content_of` made `content`."""
+    return _is_same(content, content_of(node))
+
+
 def remember_segments(segments: Mapping[str, Any]) -> Generator[float, None, None]:
     """`remember_content` for segments by their IDs, whether or not a node has them; yields the share done."""
     description = yield from _description(segments)

@@ -12,13 +12,10 @@ from ..errors import NodeError
 from ..images.terminology_entry import terminology_entry
 from ..images.volume import LabelMap
 from ..labels import Label
+from .annotations import drawing_steps
 from .content import remember_segments
-from .layers import LABELMAP, Layer, image_matrix, layers_of, oriented_image, outcome, segments_of
+from .layers import LABELMAP, image_matrix, oriented_image, outcome
 from .matrices import ijk_to_ras, to_vtk
-from .volumes import image_of
-
-#: Voxels that lie this close (in voxels) to those of another grid are the same ones.
-_SAME_VOXEL = 0.01
 
 
 def segment_id_of(label: Label) -> str:
@@ -85,8 +82,6 @@ def label_map_of(node: Any, volume: Any, labels: Sequence[Label]) -> LabelMap:
 
     Segments are found by `segment_id_of`, else by name; `NodeError` names those that are missing.
     """
-    image = image_of([volume])
-    array = np.zeros(image.channels[0].shape, np.uint8 if max(x.value for x in labels) < 256 else np.uint16)
     ordered = sorted(labels, key=lambda label: label.value)
     ids = [_find(node.GetSegmentation(), label) for label in ordered]
     missing = [label.name for label, segment_id in zip(ordered, ids, strict=True) if not segment_id]
@@ -94,24 +89,9 @@ def label_map_of(node: Any, volume: Any, labels: Sequence[Label]) -> LabelMap:
         raise NodeError(
             f"{node.GetName()} has no segment for {', '.join(missing)}.", "Rename its segments as the model names them."
         )
-    layers = layers_of(node.GetSegmentation().GetSegment(segment_id) for segment_id in ids)
-    if len(layers) == 1 and _is_label_map(layers[0], node, ordered):
-        offset = _offset(layers[0], node, volume)
-        if offset is not None:
-            target, source = _overlap(array.shape, layers[0].voxels.shape, offset)
-            array[target] = layers[0].voxels[source]
-            return LabelMap(array.transpose(2, 1, 0), image.ijk_to_world)
-    places = {number: (layer, value) for layer in layers for number, value in layer.segments}
-    for number, (layer, value) in sorted(places.items()):
-        found = layer.voxels == value
-        offset = _offset(layer, node, volume)
-        if offset is not None:
-            target, source = _overlap(array.shape, found.shape, offset)
-            np.copyto(array[target], ordered[number].value, where=found[source])
-        elif found.any():
-            whole = slicer.util.arrayFromSegmentBinaryLabelmap(node, ids[number], volume)
-            np.copyto(array, ordered[number].value, where=whole != 0)
-    return LabelMap(array.transpose(2, 1, 0), image.ijk_to_world)
+    values = {segment_id: label.value for segment_id, label in zip(ids, ordered, strict=True)}
+    drawing = outcome(drawing_steps(node, volume, values))
+    return LabelMap(drawing.array.transpose(2, 1, 0), drawing.ijk_to_world)
 
 
 def _follow(volume: Any, segments: Mapping[str, Any]) -> None:
@@ -155,32 +135,3 @@ def _find(segmentation: Any, label: Label) -> str:
     if segmentation.GetSegment(segment_id) is not None:
         return segment_id
     return str(segmentation.GetSegmentIdBySegmentName(label.name))
-
-
-def _is_label_map(layer: Layer, node: Any, ordered: Sequence[Label]) -> bool:
-    """Whether the voxels of a layer are the labels' values as they are, and nothing else."""
-    sharing = [x for x in segments_of(node.GetSegmentation()).values() if x.GetRepresentation(LABELMAP) is layer.image]
-    return len(sharing) == len(layer.segments) and all(ordered[n].value == value for n, value in layer.segments)
-
-
-def _offset(layer: Layer, node: Any, volume: Any) -> tuple[int, ...] | None:
-    """(k, j, i) of the layer's first voxel on the grid of `volume`; None if its voxels are not that grid's."""
-    if node.GetTransformNodeID() != volume.GetTransformNodeID():
-        return None
-    mapping = np.linalg.inv(ijk_to_ras(volume)) @ layer.matrix
-    sizes = np.array(layer.voxels.shape[::-1])
-    shift = np.rint(mapping[:3, 3])
-    drift = np.abs(mapping[:3, :3] - np.eye(3)) @ sizes + np.abs(mapping[:3, 3] - shift)
-    return None if drift.max() > _SAME_VOXEL else tuple(int(number) for number in shift[::-1])
-
-
-def _overlap(
-    whole: tuple[int, ...], part: tuple[int, ...], offset: tuple[int, ...]
-) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Where a part at `offset` lies in the whole, and what of the part that is."""
-    target, source = [], []
-    for size, length, first in zip(whole, part, offset, strict=True):
-        low, high = max(first, 0), max(min(first + length, size), max(first, 0))
-        target.append(slice(low, high))
-        source.append(slice(low - first, high - first))
-    return tuple(target), tuple(source)
