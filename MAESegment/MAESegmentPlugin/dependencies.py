@@ -12,6 +12,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from MAESegmentLib.errors import WorkerError
+from MAESegmentLib.jobs.environment import SEGMENT, TRAIN
 from MAESegmentLib.jobs.interpreter import Interpreter, module_launch
 
 from .child_process import ChildProcess, ChildResult
@@ -31,11 +32,15 @@ class PackageProblem:
     size_mb: float = 0.0
     is_torch: bool = False
     advice: str = ""
+    purpose: str = SEGMENT
 
 
 @dataclass(frozen=True)
 class DependencyReport:
-    """`failure` is set when the interpreter could not even be asked."""
+    """What is lacking for `purpose`, "segment" or "train" (which needs all that segmenting needs, too).
+
+    `failure` is set when the interpreter could not even be asked.
+    """
 
     python: str
     origin: str = ""
@@ -44,10 +49,16 @@ class DependencyReport:
     packages: Mapping[str, str] | None = None
     is_foreign: bool = False
     failure: WorkerError | None = None
+    purpose: str = SEGMENT
 
     @property
     def ready(self) -> bool:
         return self.failure is None and not self.problems
+
+    @property
+    def ready_to_segment(self) -> bool:
+        """Whether nothing is lacking but, perhaps, what only training needs."""
+        return self.failure is None and all(problem.purpose == TRAIN for problem in self.problems)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -81,6 +92,8 @@ class DependencyReport:
             return _("{python} lacks {names}.").format(python=self.python, names=names)
         if any(problem.kind != "missing" for problem in self.problems):
             text = _("Some packages that run the network need repair or are missing: {names} (about {size}).")
+        elif self.ready_to_segment:
+            text = _("To store cases and fine-tune, Slicer needs {names} (download: about {size}).")
         else:
             text = _("To run the network, Slicer needs {names} (download: about {size}).")
         return text.format(names=names, size=size_text(self.download_mb))
@@ -91,57 +104,62 @@ class Dependencies:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._child: ChildProcess | None = None
+        self._children: dict[str, ChildProcess] = {}
 
-    def check(self, callback: Callable[[DependencyReport], None]) -> None:
-        """`callback(report)` from the event loop; a check under way is given up for this one."""
-        self.stop()
+    def check(self, callback: Callable[[DependencyReport], None], purpose: str = SEGMENT) -> None:
+        """`callback(report)` from the event loop; a check for the same purpose under way is given up for this one."""
+        self._stop(purpose)
         try:
             interpreter = self._session.interpreter()
         except WorkerError as error:
-            report = DependencyReport(self._session.chosen_python, failure=error)
+            report = DependencyReport(self._session.chosen_python, failure=error, purpose=purpose)
             self._session.call_later(0, lambda: callback(report))
             return
 
         def done(result: ChildResult) -> None:
             if result.reason != "stopped":
-                self._child = None
-                callback(report_of(interpreter, result))
+                self._children.pop(purpose, None)
+                callback(report_of(interpreter, result, purpose))
 
-        launch = module_launch(interpreter, self._session.environment(), _MODULE)
-        self._child = ChildProcess(self._session.transport_factory(), launch, done)
+        launch = module_launch(interpreter, self._session.environment(), _MODULE, (purpose,))
+        self._children[purpose] = ChildProcess(self._session.transport_factory(), launch, done)
 
     def stop(self) -> None:
-        """Give up a check under way; its callback is not called."""
-        if self._child is not None:
-            child, self._child = self._child, None
+        """Give up checks under way; their callbacks are not called."""
+        for purpose in (*self._children,):
+            self._stop(purpose)
+
+    def _stop(self, purpose: str) -> None:
+        child = self._children.pop(purpose, None)
+        if child is not None:
             child.stop()
 
-    def check_now(self) -> DependencyReport:
+    def check_now(self, purpose: str = SEGMENT) -> DependencyReport:
         """The report, waited for while Slicer stays alive; for scripts."""
         reports: list[DependencyReport] = []
-        self.check(reports.append)
+        self.check(reports.append, purpose)
         while not reports:
             self._session.pump(0.05)
         return reports[0]
 
 
-def report_of(interpreter: Interpreter, result: ChildResult) -> DependencyReport:
+def report_of(interpreter: Interpreter, result: ChildResult, purpose: str = SEGMENT) -> DependencyReport:
     """What the child said, or what is wrong if it said nothing of use."""
     path = str(interpreter.path)
     foreign = is_foreign(interpreter)
     try:
         said = json.loads(result.output.strip().splitlines()[-1])
         problems = tuple(_problem(entry) for entry in said["problems"])
+        packages = dict(said["packages"])
         return DependencyReport(
-            path, interpreter.origin, str(said["version"]), problems, dict(said["packages"]), foreign
+            path, interpreter.origin, str(said["version"]), problems, packages, foreign, purpose=purpose
         )
     except (ValueError, IndexError, KeyError, TypeError):
         failure = WorkerError(
             _("{python} cannot be used: {reason}").format(python=path, reason=result.last_words),
             _("Choose another Python under Advanced, or leave it empty to use Slicer's own."),
         )
-        return DependencyReport(path, interpreter.origin, is_foreign=foreign, failure=failure)
+        return DependencyReport(path, interpreter.origin, is_foreign=foreign, failure=failure, purpose=purpose)
 
 
 def is_foreign(interpreter: Interpreter) -> bool:
@@ -164,4 +182,5 @@ def _problem(entry: Mapping[str, Any]) -> PackageProblem:
         size_mb=float(entry.get("size_mb", 0.0)),
         is_torch=bool(entry.get("torch", False)),
         advice=str(entry.get("advice", "")),
+        purpose=str(entry.get("purpose", SEGMENT)),
     )

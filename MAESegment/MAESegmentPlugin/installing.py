@@ -67,7 +67,7 @@ class Installer:
 
         def finish(error: MAESegmentError | None) -> None:
             progress(_("Checking the result..."))
-            self._dependencies.check(lambda new: self._over(new, error, done))
+            self._dependencies.check(lambda new: self._over(new, error, done), report.purpose)
 
         # Files of a running worker cannot be replaced on Windows.
         self._session.shutdown()

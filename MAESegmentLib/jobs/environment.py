@@ -1,6 +1,7 @@
 """What the Python that runs the network needs, and what it lacks.
 
-Needs only the standard library: `python -m MAESegmentLib.jobs.environment` answers in any Python, as one line of JSON.
+Needs only the standard library: `python -m MAESegmentLib.jobs.environment [PURPOSE]` answers in any Python, as one line
+of JSON.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 
 LEAST_PYTHON = (3, 10)
+#: What a package is for. Whoever only segments is never asked for those of training.
+SEGMENT, TRAIN = "segment", "train"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Requirement:
     why: str
     size_mb: float
     torch: bool = False
+    purpose: str = SEGMENT
 
     @property
     def text(self) -> str:
@@ -34,12 +38,22 @@ class Requirement:
         return f"{self.name}>={self.floor}"
 
 
-#: What the worker imports to segment; the floors are those of pyproject.toml.
+#: What is imported to segment, and besides that to store corrected cases and to fine-tune on them; the floors are those
+#: of pyproject.toml.
 REQUIREMENTS = (
     Requirement("torch", "torch", "2.6", "runs the network", 900.0, torch=True),
     Requirement("numpy", "numpy", "1.26", "arrays", 17.0),
     Requirement("psutil", "psutil", "5.9", "free memory", 0.3),
+    Requirement("monai", "monai", "1.4", "training", 2.0, purpose=TRAIN),
+    Requirement("nibabel", "nibabel", "5.2", "corrected cases as files", 3.3, purpose=TRAIN),
+    Requirement("matplotlib", "matplotlib", "3.8", "pictures of cases and curves", 20.0, purpose=TRAIN),
 )
+
+
+def requirements_for(purpose: str) -> tuple[Requirement, ...]:
+    """Training needs what segmenting needs, and more."""
+    wanted = {SEGMENT: (SEGMENT,), TRAIN: (SEGMENT, TRAIN)}[purpose]
+    return tuple(requirement for requirement in REQUIREMENTS if requirement.purpose in wanted)
 
 
 @dataclass(frozen=True)
@@ -53,11 +67,12 @@ class Problem:
     requirement: str
     size_mb: float
     torch: bool
+    purpose: str
 
 
-def examine() -> list[Problem]:
+def examine(purpose: str = SEGMENT) -> list[Problem]:
     """Every requirement that this Python does not meet. Imports them all: nothing else proves that they load."""
-    return [problem for requirement in REQUIREMENTS if (problem := check(requirement)) is not None]
+    return [problem for requirement in requirements_for(purpose) if (problem := check(requirement)) is not None]
 
 
 def check(requirement: Requirement) -> Problem | None:
@@ -79,35 +94,37 @@ def check(requirement: Requirement) -> Problem | None:
     return _problem(requirement, "damaged", f"{name} is installed but does not load: {reason}")
 
 
-def report() -> dict[str, object]:
+def report(purpose: str = SEGMENT) -> dict[str, object]:
     """What `python -m MAESegmentLib.jobs.environment` prints."""
-    problems = examine() if sys.version_info >= LEAST_PYTHON else []
+    problems = examine(purpose) if sys.version_info >= LEAST_PYTHON else []
     packages = {}
-    for requirement in REQUIREMENTS:
+    for requirement in requirements_for(purpose):
         version = _installed(requirement.name)
         if version:
             packages[requirement.name] = version
     return {
         "python": sys.executable,
         "version": platform.python_version(),
+        "purpose": purpose,
         "problems": [asdict(problem) for problem in problems],
         "packages": packages,
     }
 
 
-def complaint() -> tuple[str, str] | None:
-    """In one line why this Python cannot run the network, and what to do; None if it can."""
+def complaint(purpose: str = SEGMENT) -> tuple[str, str] | None:
+    """In one line why this Python cannot run the network (or train it), and what to do; None if it can."""
     if sys.version_info < LEAST_PYTHON:
         return (
             f"{sys.executable} is Python {platform.python_version()}; 3.10 or newer is needed.",
             "Choose another Python under Advanced.",
         )
-    problems = examine()
+    problems = examine(purpose)
     if not problems:
         return None
     what = " ".join(problem.message for problem in problems)
     wanted = " ".join(f'"{problem.requirement}"' for problem in problems)
-    return f"{sys.executable} cannot run the network: {what}", f"Install the packages: python -m pip install {wanted}"
+    cannot = "cannot fine-tune" if purpose == TRAIN else "cannot run the network"
+    return f"{sys.executable} {cannot}: {what}", f"Install the packages: python -m pip install {wanted}"
 
 
 def _problem(requirement: Requirement, kind: str, message: str) -> Problem:
@@ -120,6 +137,7 @@ def _problem(requirement: Requirement, kind: str, message: str) -> Problem:
         requirement.text,
         requirement.size_mb,
         requirement.torch,
+        requirement.purpose,
     )
 
 
@@ -151,4 +169,4 @@ def _take_stdout() -> int:
 
 if __name__ == "__main__":
     with os.fdopen(_take_stdout(), "w", encoding="utf-8") as answer:
-        answer.write(json.dumps(report()) + "\n")
+        answer.write(json.dumps(report(*sys.argv[1:2])) + "\n")

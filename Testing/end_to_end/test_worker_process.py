@@ -21,7 +21,7 @@ import pytest
 
 from MAESegmentLib import __version__
 from MAESegmentLib.bundle import Bundle
-from MAESegmentLib.jobs.environment import REQUIREMENTS
+from MAESegmentLib.jobs.environment import SEGMENT, requirements_for
 from MAESegmentLib.jobs.job_folder import JobFolder
 from MAESegmentLib.jobs.protocol import EVENTS, PROTOCOL, STAGES, decode
 from Testing.bundles import save_tiny, tiny_spec
@@ -348,7 +348,7 @@ def test_stray_prints_never_reach_the_protocol(models, tmp_path):
 def test_it_needs_no_package_that_it_does_not_name(models, tmp_path):
     """Nothing but these is asked for in Slicer; the familiarity check included."""
     depends = {re.match(r"[\w-]+", text)[0].lower() for text in metadata.requires("maesegment") if "extra" not in text}
-    asked_for = {requirement.name for requirement in REQUIREMENTS}
+    asked_for = {requirement.name for requirement in requirements_for(SEGMENT)}
     blocked = [
         module
         for module, distributions in metadata.packages_distributions().items()

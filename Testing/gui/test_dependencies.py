@@ -74,6 +74,29 @@ def test_damaged_package_is_called_repair(dependencies, child, plugin):
     assert "repair" in report.sentence
 
 
+def test_what_only_training_needs_does_not_keep_anyone_from_segmenting(dependencies, child, plugin):
+    own = plugin("session").application_folder() / "PythonSlicer"
+    answer = _answer(_problem("monai", purpose="train", size_mb=20))
+    report = dependencies.report_of(_interpreter(str(own)), child.ChildResult(0, answer, ""), "train")
+    assert not report.ready
+    assert report.ready_to_segment
+    assert report.sentence == "To store cases and fine-tune, Slicer needs monai (download: about 20 MB)."
+    answer = _answer(_problem("monai", purpose="train"), _problem("torch", torch=True))
+    assert not dependencies.report_of(_interpreter(), child.ChildResult(0, answer, ""), "train").ready_to_segment
+
+
+def test_checks_for_two_purposes_do_not_disturb_each_other(dependencies, session, process_events_until):
+    session.set_python(sys.executable)
+    reports = {}
+    checks = dependencies.Dependencies(session)
+    for purpose in ("segment", "train"):
+        checks.check(lambda report, purpose=purpose: reports.update({purpose: report}), purpose)
+    process_events_until(lambda: len(reports) == 2, 120.0)
+    assert {purpose: report.purpose for purpose, report in reports.items()} == {"segment": "segment", "train": "train"}
+    assert "monai" not in reports["segment"].packages
+    assert "monai" in reports["train"].packages
+
+
 @pytest.mark.parametrize("output", ["", "Segmentation fault", "[1, 2]", '{"problems": 3}'])
 def test_a_python_that_answers_nonsense_is_said_to_be_unusable(dependencies, child, output):
     result = child.ChildResult(1, output, "Traceback\nImportError: libfoo.so.3 is missing\n")

@@ -12,8 +12,10 @@ class FakeDependencies:
 
     def __init__(self, *reports) -> None:
         self.reports = list(reports)
+        self.purposes: list[str] = []
 
-    def check(self, callback: Callable) -> None:
+    def check(self, callback: Callable, purpose: str) -> None:
+        self.purposes.append(purpose)
         callback(self.reports.pop(0))
 
 
@@ -93,6 +95,17 @@ def test_torch_comes_first_and_from_the_extension(install, report_with, problem)
     assert report.ready
     assert torch.calls == [("torch>=1.4", False)]
     assert pip.calls == [["monai>=1.4"]]
+
+
+def test_after_installing_for_training_it_is_asked_about_training(installing, plugin, session, problem):
+    missing = plugin("dependencies").DependencyReport("python", problems=(problem("monai"),), purpose="train")
+    dependencies, ends = FakeDependencies(plugin("dependencies").DependencyReport("python", purpose="train")), []
+    installer = installing.Installer(session, dependencies, pip=FakePip(), torch=FakeTorch())
+    installer.install(missing, lambda _line: None, lambda *end: ends.append(end))
+    while not ends:
+        session.pump(0.01)
+    assert dependencies.purposes == ["train"]
+    assert ends[0][1] is None
 
 
 def test_nothing_of_slicers_is_changed(install, report_with, problem):

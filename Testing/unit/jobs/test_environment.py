@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from MAESegmentLib.jobs.environment import LEAST_PYTHON, REQUIREMENTS
+from MAESegmentLib.jobs.environment import LEAST_PYTHON, REQUIREMENTS, SEGMENT, TRAIN, requirements_for
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -47,13 +47,13 @@ class Packages:
             file.parent.rmdir()
         (self.folder / f"{name}.py").unlink(missing_ok=True)
 
-    def run(self, module: str = MODULE) -> subprocess.CompletedProcess[str]:
+    def run(self, module: str = MODULE, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PYTHONPATH": f"{self.folder}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
         environment.pop("PYTHONUNBUFFERED", None)
         stdin, kept_open = os.pipe()
         try:
             return subprocess.run(
-                [sys.executable, "-S", "-m", module],
+                [sys.executable, "-S", "-m", module, *arguments],
                 env=environment,
                 capture_output=True,
                 text=True,
@@ -64,8 +64,8 @@ class Packages:
             os.close(stdin)
             os.close(kept_open)
 
-    def report(self) -> Mapping[str, Any]:
-        answer = self.run()
+    def report(self, *arguments: str) -> Mapping[str, Any]:
+        answer = self.run(MODULE, *arguments)
         assert answer.returncode == 0, answer.stderr
         assert answer.stdout.count("\n") == 1
         return json.loads(answer.stdout)
@@ -96,11 +96,12 @@ def test_good_python(packages):
     assert report["problems"] == []
     assert report["python"] == sys.executable
     assert report["version"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
-    assert report["packages"] == {requirement.name: requirement.floor for requirement in REQUIREMENTS}
+    assert report["packages"] == {one.name: one.floor for one in requirements_for(SEGMENT)}
 
 
 def test_python_of_these_tests_is_good():
-    answer = subprocess.run([sys.executable, "-m", MODULE], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-m", MODULE, TRAIN]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert json.loads(answer.stdout)["problems"] == []
 
 
@@ -117,9 +118,28 @@ def test_missing_package(packages):
 def test_everything_is_missing(packages):
     for requirement in REQUIREMENTS:
         packages.remove(requirement.name)
-    report = packages.report()
+    report = packages.report(TRAIN)
     assert [problem["name"] for problem in report["problems"]] == [requirement.name for requirement in REQUIREMENTS]
     assert report["packages"] == {}
+
+
+def test_whoever_segments_is_not_asked_for_what_only_training_needs(packages):
+    for name in ("monai", "nibabel", "matplotlib"):
+        packages.remove(name)
+    assert packages.report(SEGMENT)["problems"] == packages.report()["problems"] == []
+    problems = packages.report(TRAIN)["problems"]
+    assert [problem["name"] for problem in problems] == ["monai", "nibabel", "matplotlib"]
+    assert {problem["purpose"] for problem in problems} == {TRAIN}
+
+
+def test_whoever_trains_is_asked_for_all(packages):
+    packages.remove("psutil")
+    packages.install("monai", "1.3")
+    problems = packages.report(TRAIN)["problems"]
+    assert [(one["name"], one["kind"], one["purpose"]) for one in problems] == [
+        ("psutil", "missing", SEGMENT),
+        ("monai", "old", TRAIN),
+    ]
 
 
 @pytest.mark.parametrize("version", ["2.5.1", "2.5.9+cu124", "1.13", "2"])
