@@ -10,7 +10,7 @@ from torch import nn
 from ..images.volume import Volume
 from ..transforms.preprocessing import Prepared
 from .fallback import is_out_of_memory
-from .familiarity import FamiliarityCheck, HasAutoencoder
+from .familiarity import Familiarity, FamiliarityCheck, HasAutoencoder
 from .roi import Roi
 from .segmenter import Segmenter, check_channels
 from .settings import InferenceSettings, Prediction, Progress, ShouldCancel
@@ -32,8 +32,13 @@ class Predictor:
         self.settings = settings or InferenceSettings.of_model(bundle.spec.inference)
         self._bundle = bundle
         self._familiarity = FamiliarityCheck(bundle)
-        self._segmenter = _segmenter(bundle.spec, network or bundle.load_network(), self.settings)
-        self.device = self._segmenter.device
+        self.segmenter = _segmenter(bundle.spec, network or bundle.load_network(), self.settings)
+        self.device = self.segmenter.device
+
+    @property
+    def spec(self) -> Any:
+        """The bundle's description."""
+        return self._bundle.spec
 
     def predict(
         self,
@@ -50,7 +55,7 @@ class Predictor:
         Raises `Cancelled` soon after `should_cancel()` returns True (it is asked before every batch of windows).
         """
         check_channels(volume, self._bundle.spec.channels)
-        return self._segmenter.segment(
+        return self.segmenter.segment(
             volume,
             roi=roi,
             progress=progress,
@@ -62,19 +67,27 @@ class Predictor:
 
     def estimate_seconds(self, volume: Volume, roi: Roi | None, device: torch.device) -> float:
         """How long the network would take on `device`, from the time of one window there."""
-        return self._segmenter.estimate_seconds(volume, roi, device)
+        return self.segmenter.estimate_seconds(volume, roi, device)
 
-    def _examine(self, prepared: Prepared) -> list[str]:
+    def familiarity(self, prepared: Prepared) -> Familiarity | None:
+        """How well the model's autoencoder knows a prepared scan; None if the model has none to ask."""
         try:
-            result = self._familiarity(prepared.image, device=self.device)
+            return self._familiarity(prepared.image, device=self.device)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            result = self._familiarity(prepared.image)
+            return self._familiarity(prepared.image)
+
+    def _examine(self, prepared: Prepared) -> list[str]:
+        result = self.familiarity(prepared)
         return [result.message] if result and result.message else []
 
 
+def trained_mirror_axes(spec: Any) -> tuple[int, ...]:
+    """Axes the network was trained to be flipped along."""
+    return tuple(int(axis) for axis in spec.inference.get("mirror_axes", (0, 1, 2)))
+
+
 def _segmenter(spec: Any, network: nn.Module, settings: InferenceSettings) -> Segmenter:
-    mirror_axes = tuple(int(axis) for axis in spec.inference.get("mirror_axes", (0, 1, 2)))
     values = [0, *(label.value for label in spec.labels)]
-    return Segmenter(network, spec.preprocessing, values, settings, mirror_axes=mirror_axes)
+    return Segmenter(network, spec.preprocessing, values, settings, mirror_axes=trained_mirror_axes(spec))

@@ -52,8 +52,8 @@ class Segmenter:
         """`mirror_axes` are those the network was trained to be flipped along, used if `settings.mirroring` is True."""
         self.settings = settings or InferenceSettings()
         self.device = resolve_device(self.settings.device)
+        self.preprocessing = preprocessing
         self._network = network
-        self._preprocessing = preprocessing
         self._values = tuple(values)
         self._mirror_axes = self.settings.mirror_axes(mirror_axes)
 
@@ -77,17 +77,16 @@ class Segmenter:
         maps = self._allocate(volume, want_probabilities, want_entropy)
         warnings = [str(note) for note in getattr(volume, "notes", ())]
 
-        _stop_if(should_cancel)
+        stop_if(should_cancel)
         report("prepare", 0.0)
-        prepared = self._preprocessing.prepare(crop(volume, region))
+        prepared = self.preprocessing.prepare(crop(volume, region))
         warnings.extend(examine(prepared) if examine else ())
         report("prepare", 1.0)
 
         def run(step: Step) -> None:
             self._run(step, prepared, region, maps, report, should_cancel)
 
-        steps = steps_for(self.device, self._batch_size(), allow_cpu=self.settings.allow_cpu)
-        _, step = run_first_that_fits(steps, run, warnings.append)
+        _, step = run_first_that_fits(self.steps(), run, warnings.append)
         report("restore", 1.0)
         return Prediction(
             label_map=LabelMap(maps.labels, volume.ijk_to_ras),
@@ -101,10 +100,10 @@ class Segmenter:
     def estimate_seconds(self, volume: Volume, roi: Roi | None, device: torch.device) -> float:
         """How long the network would take for `volume`, or what lies within `roi`, from one window on `device`."""
         region = roi.voxels(volume.grid) if roi else tuple(slice(0, n) for n in volume.grid.shape)
-        patch = self._preprocessing.patch_size
+        patch = self.preprocessing.patch_size
         d, h, w = (
             max(n, least)
-            for n, least in zip(self._preprocessing.grid_for(crop(volume, region)).shape, patch, strict=True)
+            for n, least in zip(self.preprocessing.grid_for(crop(volume, region)).shape, patch, strict=True)
         )
         windows = len(WindowPlan((d, h, w), patch, self.settings.overlap).blocks())
         scores = self._scores_on(device)
@@ -114,8 +113,10 @@ class Segmenter:
             scores(sample)
             return windows * (time.perf_counter() - started)
 
-    def _batch_size(self) -> int:
-        return self.settings.batch_size or (GPU_BATCH if self.device.type == "cuda" else 1)
+    def steps(self) -> list[Step]:
+        """The ways to run the network, from the fastest to the one that needs least memory."""
+        batch_size = self.settings.batch_size or (GPU_BATCH if self.device.type == "cuda" else 1)
+        return steps_for(self.device, batch_size, allow_cpu=self.settings.allow_cpu)
 
     def _run(
         self,
@@ -127,7 +128,7 @@ class Segmenter:
         should_cancel: ShouldCancel | None,
     ) -> None:
         """One attempt with the means of `step`; fills `maps` within `region`."""
-        image, offset = pad_to(prepared.image, self._preprocessing.patch_size)
+        image, offset = pad_to(prepared.image, self.preprocessing.patch_size)
         depth, height, width = prepared.grid.shape
         d, h, w = (int(n) for n in image.shape[1:])
         restorer = RowRestorer(
@@ -139,13 +140,13 @@ class Segmenter:
         )
 
         def on_batch(fraction: float) -> None:
-            _stop_if(should_cancel)
+            stop_if(should_cancel)
             report("segment", fraction)
 
         rows = sliding_rows(
             image,
             self._scores_on(step.device),
-            WindowPlan((d, h, w), self._preprocessing.patch_size, self.settings.overlap),
+            WindowPlan((d, h, w), self.preprocessing.patch_size, self.settings.overlap),
             batch_size=step.batch_size,
             device=step.device,
             accumulate_on=step.accumulate_on,
@@ -158,6 +159,10 @@ class Segmenter:
                     restorer.push(row - offset[0], inner)
 
     def _scores_on(self, device: torch.device) -> Network:
+        return mirrored(self.network_on(device), self._mirror_axes)
+
+    def network_on(self, device: torch.device) -> Network:
+        """The network on `device` at the chosen precision, without mirroring; `WeightsError` for useless scores."""
         network = self._network.to(device).eval()
 
         def scores(patches: torch.Tensor) -> torch.Tensor:
@@ -176,7 +181,7 @@ class Segmenter:
                 )
             return result
 
-        return mirrored(scores, self._mirror_axes)
+        return scores
 
     def _allocate(self, volume: Volume, want_probabilities: bool, want_entropy: bool) -> _Maps:
         shape = volume.grid.shape
@@ -201,7 +206,8 @@ def check_channels(volume: Volume, channels: Sequence[str]) -> None:
         )
 
 
-def _stop_if(should_cancel: ShouldCancel | None) -> None:
+def stop_if(should_cancel: ShouldCancel | None) -> None:
+    """Raise `Cancelled` if the caller wants that."""
     if should_cancel is not None and should_cancel():
         raise Cancelled()
 

@@ -1,0 +1,233 @@
+"""How uncertain a model is about a scan, and in which slice most: from an ensemble of varied looks at the same scan.
+
+Every look is the network's answer to a flipped or slightly brighter or darker scan, turned back. Let p be the mean of
+their class probabilities at a voxel, H its entropy divided by the logarithm of the number of classes (0 to 1), and M
+the same entropy less the mean entropy of the single looks: what they disagree about (mutual information). A structure's
+region is where it is predicted or has p above `CONCEIVABLE`. A scan's `entropy` and `disagreement` are means over the
+structures of the means of H and M over their regions: so neither the empty rest of the scan nor a large structure
+decides. A structure without a region counts as 1: a model that finds nothing where something should be is not certain.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+
+from ..images.volume import Grid, Volume
+from ..transforms.grid import NetworkGrid
+from ..transforms.preprocessing import Prepared, pad_to
+from .fallback import Step, run_first_that_fits
+from .predictor import Predictor, trained_mirror_axes
+from .ranking import Uncertainty
+from .roi import Roi, crop
+from .segmenter import check_channels, stop_if
+from .settings import Progress, ShouldCancel
+from .windows import Network, WindowPlan, sliding_rows
+
+#: A voxel with this probability of a structure belongs to the structure's region.
+CONCEIVABLE = 0.05
+#: Looks at a scan: all flips that the model knows, with changes of brightness where these are fewer.
+LOOKS = 4
+#: Gain and offset (in standard deviations of the training scans' grey values) of a look.
+_BRIGHTNESS = ((1.0, 0.0), (1.1, 0.1), (0.9, -0.1), (1.1, -0.1))
+#: An axis is the scan's slice axis if its voxels are longer than all others by this factor; else it is K.
+_COARSER = 1.05
+
+
+@dataclass(frozen=True)
+class Look:
+    """Axes (0 = D) to flip along, and a change of brightness, neither of which moves anything from side to side."""
+
+    flips: tuple[int, ...] = ()
+    gain: float = 1.0
+    offset: float = 0.0
+
+
+def looks_of(mirror_axes: tuple[int, ...]) -> tuple[Look, ...]:
+    """At least `LOOKS` different ones, given the axes a model was trained to be flipped along; the first is plain."""
+    flips = [tuple(axis for axis, on in zip(mirror_axes, bits, strict=True) if on) for bits in _bits(len(mirror_axes))]
+    count = max(LOOKS, len(flips))
+    return tuple(Look(flips[n % len(flips)], *_BRIGHTNESS[n // len(flips)]) for n in range(count))
+
+
+def uncertainty_of(
+    predictor: Predictor,
+    volume: Volume,
+    roi: Roi | None = None,
+    progress: Progress | None = None,
+    should_cancel: ShouldCancel | None = None,
+) -> Uncertainty:
+    """Measure one scan, or what lies within `roi`. Memory is bounded as in segmenting: no map of the scan is kept.
+
+    `progress` and `should_cancel` as in `Predictor.predict`.
+    """
+    started = time.perf_counter()
+    report = progress or (lambda _stage, _fraction: None)
+    check_channels(volume, predictor.spec.channels)
+    volume.grid.check()
+    stop_if(should_cancel)
+    report("prepare", 0.0)
+    part = crop(volume, roi.voxels(volume.grid)) if roi else volume
+    prepared = predictor.segmenter.preprocessing.prepare(part)
+    familiarity = predictor.familiarity(prepared)
+    report("prepare", 1.0)
+    warnings = list(volume.notes)
+    if familiarity and familiarity.message:
+        warnings.append(familiarity.message)
+
+    def run(step: Step) -> _Findings:
+        return _look(predictor, prepared, step, report, should_cancel)
+
+    with torch.inference_mode():
+        findings, step = run_first_that_fits(predictor.segmenter.steps(), run, warnings.append)
+    axis, index, position = _slice_to_look_at(findings, prepared.grid, volume.grid)
+    names = [label.name for label in predictor.spec.labels]
+    entropy, disagreement = findings.means()
+    return Uncertainty(
+        entropy=float(entropy.mean()),
+        disagreement=float(disagreement.mean()),
+        reconstruction_error=familiarity.error if familiarity else None,
+        slice_axis=axis,
+        slice_index=index,
+        position_ras=position,
+        per_label={name: float(value) for name, value in zip(names, entropy, strict=True)},
+        not_found=tuple(name for name, size in zip(names, findings.sizes, strict=True) if size == 0),
+        seconds=time.perf_counter() - started,
+        device=str(step.device),
+        warnings=tuple(warnings),
+    )
+
+
+class _Findings:
+    """Sums over the voxels of the network's grid, (D, H, W), taken row by row; n structures."""
+
+    def __init__(self, shape: tuple[int, int, int], structures: int) -> None:
+        self.shape = shape
+        self.sizes = np.zeros(structures)
+        self.sums = np.zeros((2, structures))  # entropy, disagreement
+        #: Per axis and index, for every structure and last for "anything": sum of weights, and of weight x (d, h, w).
+        self.moments = [np.zeros((structures + 1, size, 4)) for size in shape]
+
+    def add(self, row: int, probabilities: np.ndarray, single_entropy: np.ndarray) -> None:
+        """(K, H, W) mean probabilities and (H, W) mean entropy of the looks, in nats, of row `row`."""
+        scale = 1.0 / math.log(len(probabilities))
+        entropy = _entropy(probabilities) * scale
+        disagreement = np.maximum(entropy - single_entropy * scale, 0.0)
+        winner = probabilities.argmax(axis=0)
+        for number in range(len(self.sizes)):
+            region = (probabilities[number + 1] > CONCEIVABLE) | (winner == number + 1)
+            self.sizes[number] += region.sum()
+            self.sums[0, number] += entropy[region].sum()
+            self.sums[1, number] += disagreement[region].sum()
+            self._add_moments(number, row, np.where(region, entropy, 0.0))
+        self._add_moments(-1, row, 1.0 - probabilities[0])
+
+    def means(self) -> np.ndarray:
+        """(2, n): entropy and disagreement of each structure."""
+        return np.where(self.sizes > 0, self.sums / np.maximum(self.sizes, 1), 1.0)
+
+    def along(self, axis: int) -> np.ndarray:
+        """(size, 4) moments at every index of `axis`; every structure has the same say, whatever its size."""
+        if not self.sums[0].any():  # nothing was found: where it would most likely be
+            return self.moments[axis][-1]
+        sizes = np.maximum(self.sizes, 1)[:, None, None]
+        total: np.ndarray = (self.moments[axis][:-1] / sizes).sum(axis=0)
+        return total
+
+    def _add_moments(self, number: int, row: int, weight: np.ndarray) -> None:  # (H, W)
+        rows, columns = np.arange(self.shape[1]), np.arange(self.shape[2])
+        by_row, by_column = weight.sum(axis=1), weight.sum(axis=0)
+        total = by_row.sum()
+        self.moments[0][number, row] += (total, total * row, by_row @ rows, by_column @ columns)
+        self.moments[1][number] += np.stack([by_row, by_row * row, by_row * rows, weight @ columns], axis=1)
+        self.moments[2][number] += np.stack([by_column, by_column * row, rows @ weight, by_column * columns], axis=1)
+
+
+def _look(
+    predictor: Predictor, prepared: Prepared, step: Step, report: Progress, should_cancel: ShouldCancel | None
+) -> _Findings:
+    """All looks at the prepared scan with the means of `step`."""
+    segmenter = predictor.segmenter
+    patch = segmenter.preprocessing.patch_size
+    image, offset = pad_to(prepared.image, patch)
+    d, h, w = (int(n) for n in image.shape[1:])
+    depth, height, width = prepared.grid.shape
+    findings = _Findings(prepared.grid.shape, len(predictor.spec.labels))
+
+    def on_batch(fraction: float) -> None:
+        stop_if(should_cancel)
+        report("segment", fraction)
+
+    rows = sliding_rows(
+        image,
+        _ensemble(segmenter.network_on(step.device), looks_of(trained_mirror_axes(predictor.spec))),
+        WindowPlan((d, h, w), patch, segmenter.settings.overlap),
+        batch_size=step.batch_size,
+        device=step.device,
+        accumulate_on=step.accumulate_on,
+        on_batch=on_batch,
+    )
+    for row, both in rows:
+        if 0 <= row - offset[0] < depth:
+            inner = both[:, offset[1] : offset[1] + height, offset[2] : offset[2] + width].double().cpu().numpy()
+            findings.add(row - offset[0], inner[:-1], inner[-1])
+    return findings
+
+
+def _ensemble(network: Network, looks: tuple[Look, ...]) -> Network:
+    """(B, C, d, h, w) -> (B, K + 1, d, h, w): mean class probabilities, and last the mean entropy of the looks."""
+
+    def answer(patches: torch.Tensor) -> torch.Tensor:
+        total: torch.Tensor | None = None
+        for look in looks:
+            dims = [axis + 2 for axis in look.flips]
+            varied = (patches * look.gain + look.offset).flip(dims)
+            probabilities = network(varied).float().softmax(dim=1).flip(dims)
+            entropy = torch.special.entr(probabilities).sum(dim=1, keepdim=True)
+            both = torch.cat([probabilities, entropy], dim=1)
+            total = both if total is None else total.add_(both)
+        assert total is not None
+        return total / len(looks)
+
+    return answer
+
+
+def _slice_to_look_at(
+    findings: _Findings, network_grid: NetworkGrid, grid: Grid
+) -> tuple[int, int, tuple[float, float, float]]:
+    """Axis and index in `grid`, the scan's own, of the slice with most uncertainty, and a point in it, RAS mm."""
+    axis = slice_axis(grid)
+    to_ijk = np.linalg.inv(grid.ijk_to_ras)
+    # The network's axis that runs along the scan's slice axis.
+    along = int(np.abs((to_ijk @ network_grid.ijk_to_ras)[axis, :3]).argmax())
+    moments = findings.along(along)
+    place = (np.array(network_grid.shape) - 1) / 2
+    best = int(moments[:, 0].argmax())
+    if moments[best, 0] > 0:
+        place = moments[best, 1:] / moments[best, 0]
+    ijk = to_ijk @ network_grid.ijk_to_ras @ [*place, 1.0]
+    ijk[axis] = min(max(round(float(ijk[axis])), 0), grid.shape[axis] - 1)
+    r, a, s = (float(x) for x in (grid.ijk_to_ras @ ijk)[:3])
+    return axis, int(ijk[axis]), (r, a, s)
+
+
+def slice_axis(grid: Grid) -> int:
+    """The axis across the scan's slices: that of the longest voxels, else the last, as scanners and formats have it."""
+    spacing = grid.spacing
+    longest = int(spacing.argmax())
+    others = np.delete(spacing, longest)
+    return longest if spacing[longest] > _COARSER * others.max() else 2
+
+
+def _entropy(probabilities: np.ndarray) -> np.ndarray:  # (K, ...) -> (...), nats
+    result: np.ndarray = -(probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(axis=0)
+    return result
+
+
+def _bits(count: int) -> list[tuple[int, ...]]:
+    return list(product((0, 1), repeat=count))
