@@ -42,6 +42,12 @@ class DatasetError(MAESegmentError):
     code = "dataset"
 
 
+class DuplicateCase(DatasetError):
+    """The image is in the case store already; `details` is {"case": id of the stored case}."""
+
+    code = "duplicate_case"
+
+
 class BundleError(MAESegmentError):
     """A model bundle is missing, damaged, unsafe or of an unknown format."""
 

@@ -93,10 +93,10 @@ def load_dataset(path: str | Path) -> CaseDataset:
     path = Path(path)
     if path.is_dir():
         file = path / "dataset.json"
-        description = _read_json(file) if file.is_file() else {}
+        description = _of_case_store(path) or (_read_json(file) if file.is_file() else {})
         root = path
     elif path.is_file():
-        description, root = _read_json(path), path.parent
+        description, root = _of_case_store(path.parent) or _read_json(path), path.parent
     else:
         raise DatasetError(
             f"There is no dataset at {path}.", "Give a folder with images/ and labels/, or a dataset.json."
@@ -117,6 +117,17 @@ def case_id(path: Path) -> str:
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]
     return path.name
+
+
+def _of_case_store(folder: Path) -> dict[str, Any] | None:
+    """A store of corrected cases knows better than its `dataset.json`, which may be older than its last change."""
+    from .label_table import is_case_store
+
+    if not is_case_store(folder):
+        return None
+    from .store import CaseStore
+
+    return CaseStore(folder).description()
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..errors import ConfigurationError
+import numpy as np
+
+from ..errors import ConfigurationError, MAESegmentError
+from ..images.volume import LabelMap, Volume
+from ..inference.volumetry import volumes_ml
 from ..labels import Label
-from .records import ROLES
+from .records import ROLES, TRAIN, CaseRecord
+from .region import border, inside
 
 #: Names that mean something else in a label map.
 RESERVED_NAMES = ("background", "ignore")
 
 ERROR = "error"
 WARNING = "warning"
+#: So many times larger or smaller than in the other cases, a structure is probably another one.
+_IMPLAUSIBLE = 10.0
 
 
 @dataclass(frozen=True)
@@ -82,3 +89,165 @@ class Finding:
     message: str
     hint: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check_entry(
+    entry: Entry,
+    volume: Volume,
+    label_map: LabelMap,
+    *,
+    stored: Sequence[CaseRecord] = (),
+    model_labels: Sequence[str] = (),
+    model_channels: int | None = None,
+    image_hash: str = "",
+) -> list[Finding]:
+    """What is wrong (severity "error") or worth a second look ("warning") before a case is stored.
+
+    `stored` are the cases that are there; `image_hash` (of `snapshot.image_hash`) tells whether this is one of them.
+    """
+    findings = _check_grids(volume, label_map)
+    if findings:
+        return findings
+    findings += _check_channels(volume, model_channels, [record for record in stored if record.id != entry.replace])
+    twins = [record.id for record in stored if image_hash == record.image_hash and record.id != entry.replace]
+    if twins:
+        findings.append(
+            Finding(
+                "duplicate",
+                ERROR,
+                f"This scan is stored already, as {twins[0]}.",
+                "Update the stored case, or leave it as it is.",
+                {"case": twins[0]},
+            )
+        )
+    try:
+        mask = inside(entry.region, volume.grid) if entry.region else None
+    except MAESegmentError as error:
+        return [*findings, Finding("region", ERROR, error.message, error.hint)]
+    findings += _check_names(entry, label_map)
+    findings += _check_labels(entry, label_map, mask, stored)
+    findings += _check_unknown(entry, [*model_labels, *(name for record in stored for name in record.labels)])
+    return findings + _check_group(entry, stored)
+
+
+def _check_grids(volume: Volume, label_map: LabelMap) -> list[Finding]:
+    try:
+        volume.grid.check()
+    except MAESegmentError as error:
+        return [Finding("geometry", ERROR, error.message, error.hint)]
+    if volume.grid.matches(label_map.grid):
+        return []
+    message = "The segmentation does not lie on the scan's voxel grid."
+    hint = "Set the scan as the segmentation's source geometry (Segmentations module), then try again."
+    return [Finding("geometry", ERROR, message, hint)]
+
+
+def _check_channels(volume: Volume, wanted: int | None, others: Sequence[CaseRecord]) -> list[Finding]:
+    channels = len(volume.array)
+    if wanted is not None and channels != wanted:
+        message = f"The scan has {channels} channels, the model takes {wanted}."
+        return [Finding("channels", ERROR, message, "Give one volume for each channel of the model, in its order.")]
+    if others and channels not in {record.channels for record in others}:
+        message = f"The scan has {channels} channels, the cases stored before have {others[0].channels}."
+        return [Finding("channels", ERROR, message, "Add the same channels in the same order for every case.")]
+    return []
+
+
+def _check_names(entry: Entry, label_map: LabelMap) -> list[Finding]:
+    findings = []
+    reserved = [label.name for label in entry.labels if label.name.casefold() in RESERVED_NAMES]
+    if reserved:
+        message = f"A label cannot be called {reserved[0]!r}."
+        findings.append(Finding("name", ERROR, message, "Give the segment another name."))
+    found = {int(value) for value in np.unique(label_map.array)}
+    unnamed = sorted(found - {0, *(label.value for label in entry.labels)})
+    if unnamed:
+        message = f"The label map has values without a name: {', '.join(map(str, unnamed))}."
+        findings.append(Finding("values", ERROR, message, "Name each value, or clear it."))
+    return findings
+
+
+def _check_labels(
+    entry: Entry, label_map: LabelMap, mask: np.ndarray | None, stored: Sequence[CaseRecord]
+) -> list[Finding]:
+    whole = _by_name(volumes_ml(label_map, entry.labels), entry)
+    sizes, touching = whole, set()
+    if mask is not None:
+        kept = LabelMap(label_map.array * mask, label_map.ijk_to_ras)
+        sizes = _by_name(volumes_ml(kept, entry.labels), entry)
+        values = {int(value) for value in np.unique(label_map.array[border(mask)])}
+        touching = {label.name for label in entry.labels if label.value in values}
+    findings = [_nothing(mask is not None)] if not any(sizes.values()) else []
+    absent = {name.casefold() for name in entry.absent}
+    for name, size in sizes.items():
+        if not size and name.casefold() not in absent:
+            findings.append(_empty(name, is_outside=whole[name] > 0))
+        elif size < whole[name] or name in touching:
+            findings.append(_cut(name, is_cut=size < whole[name]))
+        elif size:
+            findings += _check_size(name, size, [record for record in stored if record.id != entry.replace])
+    return findings
+
+
+def _by_name(sizes: Mapping[int, float], entry: Entry) -> dict[str, float]:
+    """Two values of one name are one label."""
+    total: dict[str, float] = {}
+    for label in entry.labels:
+        total[label.name] = total.get(label.name, 0.0) + sizes[label.value]
+    return total
+
+
+def _nothing(has_region: bool) -> Finding:
+    where = " inside the region" if has_region else ""
+    message = f"Nothing is annotated in this case: no label has a voxel{where}."
+    return Finding("nothing", ERROR, message, "Segment at least one structure, then add the case.")
+
+
+def _empty(name: str, *, is_outside: bool) -> Finding:
+    message = f"{name!r} lies outside the region." if is_outside else f"{name!r} has no voxels."
+    hint = (
+        "It counts as not annotated: nothing is learnt about it from this case. "
+        "If the scan really does not show it, say that it is absent."
+    )
+    return Finding("empty", WARNING, message, hint, {"label": name})
+
+
+def _cut(name: str, *, is_cut: bool) -> Finding:
+    if is_cut:
+        message, hint = f"Part of {name!r} lies outside the region.", "That part is not stored. Make the region larger."
+    else:
+        message = f"{name!r} touches the border of the region."
+        hint = "If it goes on beyond, segment that, too, and make the region larger."
+    return Finding("border", WARNING, message, hint, {"label": name})
+
+
+def _check_size(name: str, size: float, others: Sequence[CaseRecord]) -> list[Finding]:
+    known = [record.volumes_ml[name] for record in others if record.volumes_ml.get(name) and not record.partial]
+    if not known:
+        return []
+    usual = float(np.median(known))
+    if usual / _IMPLAUSIBLE <= size <= usual * _IMPLAUSIBLE:
+        return []
+    message = f"{name!r} has {size:.3g} ml here, but {usual:.3g} ml in the other cases."
+    return [Finding("volume", WARNING, message, "Check that the right structure has this name.", {"label": name})]
+
+
+def _check_unknown(entry: Entry, known: Sequence[str]) -> list[Finding]:
+    have = {label.name.casefold() for label in entry.labels}
+    missing = list(dict.fromkeys(name for name in (*known, *entry.unknown) if name.casefold() not in have))
+    if not missing:
+        return []
+    hint = "Nothing is learnt about these from this case. Segment them, too, if you can."
+    message = f"Not annotated in this case: {', '.join(missing)}."
+    return [Finding("unknown", WARNING, message, hint, {"labels": missing})]
+
+
+def _check_group(entry: Entry, stored: Sequence[CaseRecord]) -> list[Finding]:
+    role = entry.role or TRAIN
+    others = [record.id for record in stored if entry.group and record.group == entry.group and record.role != role]
+    if not others:
+        return []
+    message = f"Scans of this patient ({entry.group}) have different roles: {', '.join(others)} has another one."
+    return [
+        Finding("group", WARNING, message, "Give all scans of a patient one role, or the check is not independent.")
+    ]

@@ -12,9 +12,8 @@ _SIMILAR = 0.81
 _SIDES = {"l": "left", "lt": "left", "r": "right", "rt": "right", "sin": "left", "dex": "right"}
 #: Words that tell structures apart, however alike the rest of their names is.
 _DISTINCTIONS = frozenset(
-    ("left", "right", "anterior", "posterior", "superior", "inferior", "upper", "lower", "middle", "medial", "lateral")
-    + ("proximal", "distal", "internal", "external")
-)
+    ("left", "right", "anterior", "posterior", "superior", "inferior", "upper", "lower", "middle")
+) | {"medial", "lateral", "proximal", "distal", "internal", "external"}
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import nibabel as nib
 import numpy as np
@@ -61,17 +62,28 @@ def read_mgh(path: Path) -> DecodedImage:
 
 def write_nifti(path: Path, array: np.ndarray, ijk_to_ras: np.ndarray) -> None:
     """`array` is (I, J, K) or (I, J, K, C); both sform and qform say scanner coordinates in mm."""
+    with path.open("wb") as stream:
+        _write(stream, array, ijk_to_ras, compress=path.name.lower().endswith(".gz"))
+
+
+def pack_nifti(array: np.ndarray, ijk_to_ras: np.ndarray) -> bytes:
+    """What `write_nifti` writes to a `.nii.gz`."""
+    stream = io.BytesIO()
+    _write(stream, array, ijk_to_ras, compress=True)
+    return stream.getvalue()
+
+
+def _write(stream: IO[bytes], array: np.ndarray, ijk_to_ras: np.ndarray, *, compress: bool) -> None:
     image = nib.Nifti1Image(array, ijk_to_ras)
     image.header.set_xyzt_units("mm")
     image.set_sform(ijk_to_ras, code=1)
     image.set_qform(ijk_to_ras, code=1)
     data = image.to_bytes()
-    with path.open("wb") as raw:
-        if path.name.lower().endswith(".gz"):
-            with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=4, mtime=0) as packed:
-                packed.write(data)
-        else:
-            raw.write(data)
+    if compress:
+        with gzip.GzipFile(filename="", mode="wb", fileobj=stream, compresslevel=4, mtime=0) as packed:
+            packed.write(data)
+    else:
+        stream.write(data)
 
 
 def _uncompressed(path: Path) -> bytes:

@@ -1,0 +1,105 @@
+"""The case folders of a store: each appears, is replaced and disappears by renaming, whenever its writer is killed.
+
+A hidden folder is `.case-0001.new-<random>` (being written), `.old-` (replaced, or about to be) or `.removed-`. All but
+reading is for the holder of the store's lock.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from pathlib import Path
+
+from ..bundle.folder import sync_folder
+
+_CASE = re.compile(r"case-(\d{4,9})")
+_HIDDEN = re.compile(r"\.(case-\d{4,9})\.(new|old|removed)-[0-9a-f]+")
+#: What `images.atomic.replacing` leaves behind if its process is killed.
+_TEMPORARY_FILES = ".tmp-*"
+
+
+def case_name(number: int) -> str:
+    return f"case-{number:04d}"
+
+
+def case_number(name: str) -> int:
+    """0 if it is no case's name."""
+    match = _CASE.fullmatch(name)
+    return int(match[1]) if match else 0
+
+
+def case_folders(store: Path) -> list[Path]:
+    """Those of all cases, sound or not, by number."""
+    if not store.is_dir():
+        return []
+    found = [path for path in store.iterdir() if case_number(path.name) and path.is_dir()]
+    return sorted(found, key=lambda path: case_number(path.name))
+
+
+def begin(store: Path, name: str) -> Path:
+    """A new hidden folder to write the case `name` to."""
+    folder = _hidden(store / name, "new")
+    folder.mkdir()
+    return folder
+
+
+def publish(written: Path, target: Path) -> None:
+    """Put the finished folder `written` in the place of `target`, which may be there; down to the disk."""
+    sync_files(written)
+    if not target.exists():
+        written.rename(target)
+        sync_folder(target.parent)
+        return
+    old = _hidden(target, "old")
+    target.rename(old)
+    try:
+        written.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    sync_folder(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def retire(target: Path) -> None:
+    """Take the case away; its files may stay, hidden, until the next writer comes."""
+    removed = _hidden(target, "removed")
+    target.rename(removed)
+    sync_folder(target.parent)
+    shutil.rmtree(removed, ignore_errors=True)
+
+
+def torn(store: Path) -> list[tuple[Path, str]]:
+    """(hidden folder, name) of cases whose replacement is under way, or was when the writer was killed."""
+    if not store.is_dir():
+        return []
+    found = [(path, _HIDDEN.fullmatch(path.name)) for path in store.iterdir()]
+    names = [(path, match[1]) for path, match in found if match and match[2] == "old"]
+    return [(path, name) for path, name in names if not (store / name).exists()]
+
+
+def recover(store: Path) -> None:
+    """Put every case back in its place, and delete what dead writers left."""
+    for old, name in torn(store):
+        old.rename(store / name)
+        sync_folder(store)
+    for path in list(store.iterdir()):
+        if _HIDDEN.fullmatch(path.name) and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+    for folder in (store, *case_folders(store)):
+        for file in folder.glob(_TEMPORARY_FILES):
+            if file.is_file():
+                file.unlink(missing_ok=True)
+
+
+def sync_files(folder: Path) -> None:
+    for file in folder.iterdir():
+        with file.open("rb+") as stream:
+            os.fsync(stream.fileno())
+    sync_folder(folder)
+
+
+def _hidden(target: Path, state: str) -> Path:
+    return target.parent / f".{target.name}.{state}-{uuid.uuid4().hex[:12]}"

@@ -1,0 +1,160 @@
+"""The voxels of a case as they are stored, and its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DatasetError
+from ..images.volume import LabelMap, Volume
+from ..inference.volumetry import volumes_ml
+from ..labels import Label
+from .checks import voxel_hash
+from .entry import Entry
+from .label_table import LabelTable
+from .records import IGNORE, CaseRecord
+from .region import inside
+
+RECORD = "case.json"
+LABEL = "label.nii.gz"
+THUMBNAIL = "thumbnail.png"
+_EXPORT_AGAIN = "Export the scan again from its source."
+
+
+def image_names(channels: int) -> tuple[str, ...]:
+    """One file per channel."""
+    return ("image.nii.gz",) if channels == 1 else tuple(f"image_{n}.nii.gz" for n in range(channels))
+
+
+def stored_image(volume: Volume) -> Volume:
+    """The volume in a type that NIfTI has, nothing lost; voxels without a value (NaN) become the channel's lowest.
+
+    `DatasetError` if a channel is blank or has infinite voxels: nobody could read it again.
+    """
+    array = volume.array
+    if array.dtype.kind not in "biuf":
+        raise DatasetError(f"The scan's voxels are no plain numbers ({array.dtype}).", _EXPORT_AGAIN)
+    array = array.astype(_storable_type(array), copy=False)
+    for number in range(len(array)):
+        which = f"Channel {number + 1} of the scan" if len(array) > 1 else "The scan"
+        array = _with_finite_voxels(array, number, which)
+        low, high = array[number].min(), array[number].max()
+        if low == high:
+            raise DatasetError(f"{which} is blank: every voxel has the value {low}.", _EXPORT_AGAIN)
+    return Volume(array, np.asarray(volume.ijk_to_ras, dtype=float))
+
+
+def image_hash(volume: Volume) -> str:
+    """By which a stored case is recognised."""
+    return voxel_hash(stored_image(volume).array)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredLabels:
+    """`label_map` (uint8) in the values of the store's table, 255 where nothing was annotated.
+
+    `volumes_ml` has the labels annotated here; `empty` are those of the entry that count as not annotated.
+    """
+
+    label_map: LabelMap
+    volumes_ml: dict[str, float]
+    empty: tuple[str, ...]
+
+    @property
+    def partial(self) -> bool:
+        return bool(np.any(self.label_map.array == IGNORE))
+
+    @property
+    def hash(self) -> str:
+        return voxel_hash(self.label_map.array)
+
+
+def stored_labels(label_map: LabelMap, entry: Entry, table: LabelTable, region: Sequence[float] | None) -> StoredLabels:
+    """`DatasetError` if the label map has a value that `entry` does not name. `table` must have the entry's labels."""
+    named = {label.value: table.find(label.name) for label in entry.labels}
+    highest = int(label_map.array.max(initial=0))
+    unnamed = sorted({int(value) for value in np.unique(label_map.array)} - {0, *named})
+    if unnamed:
+        raise DatasetError(
+            f"The label map has values without a name: {', '.join(map(str, unnamed))}.", "Name each value, or clear it."
+        )
+    values = np.zeros(max(highest, *named, 0) + 1, dtype=np.uint8)
+    for value, label in named.items():
+        if label is None:
+            raise DatasetError("The store's table lacks a label of the case.")
+        values[value] = label.value
+    array = values[label_map.array]
+    if region:
+        array[~inside(region, label_map.grid)] = IGNORE
+    stored = LabelMap(array, label_map.ijk_to_ras)
+    labels = list(dict.fromkeys(label for label in named.values() if label is not None))
+    sizes = volumes_ml(stored, labels)
+    absent = {name.casefold() for name in entry.absent}
+    found = {
+        label.name: sizes[label.value] for label in labels if sizes[label.value] or label.name.casefold() in absent
+    }
+    return StoredLabels(stored, found, tuple(label.name for label in labels if label.name not in found))
+
+
+def packed(image: Volume) -> list[bytes]:
+    """The image files' content, one a channel: compressing takes most of the time, and needs no lock."""
+    from ..images.nifti import pack_nifti
+
+    return [pack_nifti(channel, image.ijk_to_ras) for channel in image.array]
+
+
+def write_case(
+    folder: Path, image: Volume, files: Sequence[bytes], labels: StoredLabels, record: CaseRecord, table: LabelTable
+) -> None:
+    """All files of a case into the empty `folder`; `files` are `packed(image)`. `OSError` as the disk has it."""
+    from ..images.nifti import write_nifti
+    from .thumbnail import write_thumbnail
+
+    for name, content in zip(image_names(record.channels), files, strict=True):
+        (folder / name).write_bytes(content)
+    write_nifti(folder / LABEL, labels.label_map.array, labels.label_map.ijk_to_ras)
+    used = [label for label in table.labels if label.name in record.labels]
+    write_thumbnail(folder / THUMBNAIL, image, labels.label_map, used)
+    (folder / RECORD).write_text(record_text(record, used), encoding="utf-8")
+
+
+def record_text(record: CaseRecord, used: Collection[Label]) -> str:
+    """`case.json`: the record, and what the values in the case's label map mean."""
+    content: dict[str, Any] = {**record.to_dict(), "values": [label.to_dict() for label in used]}
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def _with_finite_voxels(array: np.ndarray, number: int, which: str) -> np.ndarray:
+    """`array` (C, I, J, K) with the lowest value where channel `number` has none; a copy if there are such voxels."""
+    channel = array[number]
+    if array.dtype.kind != "f" or np.all(np.isfinite(channel)):
+        return array
+    if np.any(np.isinf(channel)):
+        raise DatasetError(f"{which} has infinite voxel values.", _EXPORT_AGAIN)
+    missing = np.isnan(channel)
+    if np.all(missing):
+        raise DatasetError(f"{which} holds no image: every voxel is NaN (not a number).", _EXPORT_AGAIN)
+    mended = array.copy()
+    mended[number][missing] = np.nanmin(channel)
+    return mended
+
+
+def _storable_type(array: np.ndarray) -> np.dtype:
+    """The same type, but for those that NIfTI lacks or whose readers are rare: the smallest that loses nothing."""
+    dtype = array.dtype.newbyteorder("=")
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    if dtype.kind in "iu" and dtype.itemsize == 8:
+        lowest, highest = int(array.min(initial=0)), int(array.max(initial=0))
+        for kind in (np.int32, np.uint32):
+            if np.iinfo(kind).min <= lowest and highest <= np.iinfo(kind).max:
+                return np.dtype(kind)
+        return np.dtype(np.float64)
+    if dtype.kind == "f" and dtype.itemsize not in (4, 8):
+        return np.dtype(np.float32 if dtype.itemsize < 4 else np.float64)
+    return dtype

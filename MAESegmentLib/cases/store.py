@@ -1,0 +1,365 @@
+"""The cases that a person corrected: a plain folder, one sub-folder a case, that several programs may share."""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigurationError, DatasetError, DuplicateCase, GeometryError, MAESegmentError, OutputError
+from ..file_lock import FileLock
+from ..images.atomic import replacing
+from ..images.volume import LabelMap, Volume
+from ..labels import Label
+from . import folders
+from .checks import voxel_hash
+from .description import DATASET, describe, read_remembered, remembered_text, write_if_changed
+from .entry import Entry
+from .label_table import LabelTable, merge, parse_labels, read_table
+from .records import ROLES, TRAIN, CaseRecord
+from .snapshot import (
+    LABEL,
+    RECORD,
+    THUMBNAIL,
+    image_names,
+    packed,
+    record_text,
+    stored_image,
+    stored_labels,
+    write_case,
+)
+
+#: `list` names a method below.
+Records = list[CaseRecord]
+Problems = list[tuple[Path, MAESegmentError]]
+
+_LOCK = ".lock"
+#: How long to wait for another writer, whose disk may be slow; but a person waits for all but adding.
+_PATIENCE_S = 10.0
+_PATIENCE_TO_ADD_S = 180.0
+_ADD_AGAIN = "Remove the case, then add it again."
+
+
+class CaseStore:
+    """`folder` need not exist until a case is added. Reading needs neither the lock nor permission to write."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+
+    # Reading ----------------------------------------------------------------------------------------------------------
+
+    def scan(self) -> tuple[Records, Problems]:
+        """The records of all sound cases (images not opened), by number, and what is wrong with the rest."""
+        self._settle()
+        records, problems = self._read()
+        return self._completed(records), problems
+
+    def list(self) -> Records:
+        """The records of all sound cases, by number."""
+        return self.scan()[0]
+
+    def get(self, case_id: str) -> CaseRecord:
+        """`DatasetError` if there is no such case, or what is wrong with it."""
+        records, problems = self.scan()
+        for record in records:
+            if record.id == case_id:
+                return record
+        for path, error in problems:
+            if path.name == case_id:
+                raise error
+        raise self._no_case(case_id, records)
+
+    def find(self, image_hash: str) -> CaseRecord | None:
+        """The case of this image (`snapshot.image_hash`)."""
+        return next((record for record in self.list() if record.image_hash == image_hash), None)
+
+    def labels(self) -> tuple[Label, ...]:
+        """Every label that a case ever had; `value` is that of the stored label maps."""
+        return self._table().labels
+
+    def case_path(self, case_id: str) -> Path:
+        """The folder of a case."""
+        if not folders.case_number(case_id) or not (self.folder / case_id).is_dir():
+            raise self._no_case(case_id, self.list())
+        return self.folder / case_id
+
+    def thumbnail(self, case_id: str) -> Path | None:
+        """A PNG, if the case has one."""
+        path = self.case_path(case_id) / THUMBNAIL
+        return path if path.is_file() else None
+
+    def read_image(self, case_id: str) -> Volume:
+        """All channels, (C, I, J, K)."""
+        from .checks import read_image
+        from .dataset import Case
+
+        record = self.get(case_id)
+        paths = tuple(self.folder / case_id / name for name in image_names(record.channels))
+        return read_image(Case(case_id, paths), record.channels)
+
+    def read_label_map(self, case_id: str) -> LabelMap:
+        """In the values of `labels()`; 255 where nothing was annotated."""
+        from ..images.reading import read_label_map
+
+        try:
+            return read_label_map(self.case_path(case_id) / LABEL)
+        except MAESegmentError as error:
+            raise DatasetError(f"Case {case_id}: {error.message}", _ADD_AGAIN) from error
+
+    def verify(self, case_id: str) -> None:
+        """`DatasetError` unless image and label map are readable, on one grid, and what was stored."""
+        record = self.get(case_id)
+        volume, label_map = self.read_image(case_id), self.read_label_map(case_id)
+        if not volume.grid.matches(label_map.grid):
+            raise DatasetError(f"Case {case_id}: the label map does not lie on its image's grid.", _ADD_AGAIN)
+        for what, array, expected in (
+            ("image", volume.array, record.image_hash),
+            ("label map", label_map.array, record.label_hash),
+        ):
+            if voxel_hash(array) != expected:
+                raise DatasetError(
+                    f"Case {case_id}: the {what} is not the one that was stored.",
+                    "It was changed by another program, or the disk is at fault: remove the case, then add it again.",
+                )
+
+    def description(self) -> dict[str, Any]:
+        """What belongs in `dataset.json` now."""
+        records = self.list()
+        return describe(self.folder.name, records, self._table().labels)
+
+    @property
+    def dataset_path(self) -> Path:
+        """`dataset.json`, written anew if a case was added or removed behind our back."""
+        content = self.description()
+        if write_if_changed(self.folder, content, check_only=True):
+            with self._writing():
+                self._write_dataset()
+        return self.folder / DATASET
+
+    def remembered(self) -> dict[str, str | None]:
+        """Segment name -> label name, None: left out; the answers given so far."""
+        return read_remembered(self.folder)
+
+    # Writing ----------------------------------------------------------------------------------------------------------
+
+    def add(self, volume: Volume, label_map: LabelMap, entry: Entry) -> CaseRecord:
+        """Store a case, or replace the one that `entry.replace` names, all or nothing.
+
+        `DuplicateCase` if the image is there as another case; `GeometryError` if the two do not lie on one grid;
+        `DatasetError` for what could not be trained on; `OutputError` if it cannot be written.
+        """
+        volume.grid.check()
+        if not volume.grid.matches(label_map.grid):
+            raise GeometryError(
+                "The segmentation does not lie on the scan's voxel grid.",
+                "Set the scan as the segmentation's source geometry, then try again.",
+            )
+        image = stored_image(volume)
+        # Before the work: it may be in vain.
+        self._check_image(image, voxel_hash(image.array), self.list(), entry.replace)
+        files = packed(image)
+        with self._writing(create=True, patience_s=_PATIENCE_TO_ADD_S):
+            return self._add(image, files, LabelMap(label_map.array, image.ijk_to_ras), entry)
+
+    def remove(self, case_id: str) -> None:
+        """The number of the case is not given again."""
+        self.case_path(case_id)
+        with self._writing():
+            if (self.folder / case_id).is_dir():
+                folders.retire(self.folder / case_id)
+            self._write_dataset()
+
+    def set_role(self, case_id: str, role: str) -> CaseRecord:
+        """Whether the case is trained on ("train") or tells how good a model is ("check")."""
+        if role not in ROLES:
+            raise ConfigurationError(f"A case has no role {role!r}.", f"Choose one of: {', '.join(ROLES)}.")
+        self.get(case_id)
+        with self._writing():
+            record = replace(self._one(case_id), role=role)
+            used = [label for label in self._table().labels if label.name in record.labels]
+            with replacing(self.folder / case_id / RECORD) as temporary:
+                temporary.write_text(record_text(record, used), encoding="utf-8")
+            self._write_dataset()
+        return self.get(case_id)
+
+    def remember(self, mapping: Mapping[str, str | None]) -> None:
+        """Keep answers for the next case; those given before stay unless `mapping` has others."""
+        with self._writing(create=True), replacing(self.folder / "mapping.json") as temporary:
+            temporary.write_text(remembered_text({**self.remembered(), **mapping}), encoding="utf-8")
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _add(self, image: Volume, files: Sequence[bytes], label_map: LabelMap, entry: Entry) -> CaseRecord:
+        """With the lock."""
+        old = self._one(entry.replace) if entry.replace else None
+        digest = voxel_hash(image.array)
+        self._check_image(image, digest, self._read()[0], entry.replace)
+        table = self._table().with_labels(entry.labels)
+        region = entry.region if entry.region is not None or old is None else old.region
+        labels = stored_labels(label_map, entry, table, region)
+        if not any(labels.volumes_ml.values()):
+            raise DatasetError(
+                "Nothing is annotated in this case: no label has a voxel" + (" inside the region." if region else "."),
+                "Segment at least one structure, then add the case.",
+            )
+        number = table.last_case + 1 if old is None else folders.case_number(old.id)
+        name = folders.case_name(number)
+        annotated = tuple(labels.volumes_ml)
+        record = CaseRecord(
+            id=name,
+            role=entry.role or (old.role if old else TRAIN),
+            group=entry.group or (old.group if old else name),
+            labels=annotated,
+            unknown=_without((*entry.unknown, *labels.empty), annotated),
+            partial=labels.partial,
+            volumes_ml={label: round(ml, 4) for label, ml in labels.volumes_ml.items()},
+            channels=len(image.array),
+            shape=image.grid.shape,
+            spacing=tuple(float(mm) for mm in image.grid.spacing),  # type: ignore[arg-type]
+            image_hash=digest,
+            label_hash=labels.hash,
+            model=entry.model,
+            added=old.added if old else datetime.date.today().isoformat(),
+            revision=old.revision + 1 if old else 1,
+            region=tuple(region) if region else None,
+        )
+        written = folders.begin(self.folder, name)
+        try:
+            write_case(written, image, files, labels, record, table)
+            replace(table, last_case=max(table.last_case, number)).save(self.folder)
+            folders.publish(written, self.folder / name)
+        finally:
+            shutil.rmtree(written, ignore_errors=True)
+        self._write_dataset()
+        return self._completed([record])[0]
+
+    @staticmethod
+    def _check_image(image: Volume, digest: str, records: Records, replaced: str) -> None:
+        others = [record for record in records if record.id != replaced]
+        for other in others:
+            if other.image_hash == digest:
+                error = DuplicateCase(
+                    f"This scan is stored already, as {other.id}.", "Update the stored case, or leave it as it is."
+                )
+                error.details = {"case": other.id}
+                raise error
+        channels = {other.channels for other in others}
+        if channels and len(image.array) not in channels:
+            raise DatasetError(
+                f"The scan has {len(image.array)} channels, the cases stored before have {channels.pop()}.",
+                "Add the same channels in the same order for every case.",
+            )
+
+    def _read(self) -> tuple[Records, Problems]:
+        records: Records = []
+        problems: Problems = []
+        for path in folders.case_folders(self.folder):
+            try:
+                records.append(_read_record(path)[0])
+            except MAESegmentError as error:
+                problems.append((path, error))
+        for path, name in folders.torn(self.folder):
+            hint = "Open the store once where it can be written to."
+            problems.append((path, DatasetError(f"Case {name} was being replaced.", hint)))
+        return records, problems
+
+    def _one(self, case_id: str) -> CaseRecord:
+        if not folders.case_number(case_id) or not (self.folder / case_id).is_dir():
+            raise self._no_case(case_id, self._read()[0])
+        return _read_record(self.folder / case_id)[0]
+
+    def _completed(self, records: Records) -> Records:
+        """A label that came into the store later is unknown in the cases before."""
+        names = [label.name for label in self._table().labels]
+        return [replace(record, unknown=_without((*record.unknown, *names), record.labels)) for record in records]
+
+    def _table(self) -> LabelTable:
+        """From `labels.json`; if that is damaged, from what the cases say of their own values."""
+        numbers = [folders.case_number(path.name) for path in folders.case_folders(self.folder)]
+        table = read_table(self.folder)
+        if table is None:
+            used = []
+            for path in folders.case_folders(self.folder):
+                with suppress(MAESegmentError):
+                    used.append(_read_record(path)[1])
+            table = LabelTable(merge(used))
+        return replace(table, last_case=max([table.last_case, *numbers]))
+
+    def _write_dataset(self) -> None:
+        """With the lock."""
+        records = self._completed(self._read()[0])
+        write_if_changed(self.folder, describe(self.folder.name, records, self._table().labels))
+
+    def _settle(self) -> None:
+        """Wait until no case is between its old and its new version, or put it back if its writer is dead."""
+        if folders.torn(self.folder):
+            with suppress(OutputError), self._writing():
+                pass
+
+    @contextmanager
+    def _writing(self, *, create: bool = False, patience_s: float = _PATIENCE_S) -> Iterator[None]:
+        """Hold the lock; what the disk refuses becomes an `OutputError`."""
+        try:
+            if create:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            busy = f"Another program is writing to the case store {self.folder}."
+            with FileLock(self.folder / _LOCK, timeout_s=patience_s, busy=busy):
+                folders.recover(self.folder)
+                yield
+        except OSError as error:
+            raise _output_error(self.folder, error) from error
+
+    def _no_case(self, case_id: str, records: Records) -> DatasetError:
+        known = ", ".join(record.id for record in records) or "none"
+        return DatasetError(f"There is no case {case_id!r} in {self.folder}.", f"Stored are: {known}.")
+
+
+def _read_record(folder: Path) -> tuple[CaseRecord, tuple[Label, ...]]:
+    """The record in a case's folder and the labels it has; the folder's name is what counts as the id."""
+    try:
+        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        values = parse_labels(content["values"])
+    except (OSError, ValueError, KeyError, TypeError, ConfigurationError) as error:
+        raise DatasetError(f"Case {folder.name}: {RECORD} cannot be read ({error}).", _ADD_AGAIN) from None
+    try:
+        record = replace(CaseRecord.from_dict(content), id=folder.name)
+    except DatasetError as error:
+        raise DatasetError(f"Case {folder.name}: {error.message}", error.hint) from None
+    missing = [name for name in (*image_names(record.channels), LABEL) if not (folder / name).is_file()]
+    if missing:
+        raise DatasetError(f"Case {folder.name}: {', '.join(missing)} is missing.", _ADD_AGAIN)
+    return record, values
+
+
+def _without(names: tuple[str, ...], taken: tuple[str, ...]) -> tuple[str, ...]:
+    """`names`, each once, that are none of `taken`; without regard to case."""
+    seen = {name.casefold() for name in taken}
+    kept = []
+    for name in names:
+        if name.casefold() not in seen:
+            seen.add(name.casefold())
+            kept.append(name)
+    return tuple(kept)
+
+
+def _output_error(folder: Path, error: OSError) -> OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return OutputError(
+            f"The case cannot be stored in {folder}: the disk (or your quota) is full.",
+            "Free some space, then try again. The cases stored before are as they were.",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return OutputError(
+            f"The case cannot be stored: no permission to write in {folder}.",
+            "Choose a folder of your own for cases, or ask for write permission.",
+        )
+    return OutputError(
+        f"The case cannot be stored in {folder}: {error.strerror or error}.", "Choose another folder, then try again."
+    )
