@@ -1,0 +1,209 @@
+"""Tables and plot from results.csv alone, put between the marks of README.md; its words stay as they are."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from MAESegmentLib.training.results import png, write_atomically
+
+from .results import read_results
+from .study import FACTORS, Scenario
+
+README = "README.md"
+PLOT = "curves.png"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What was measured of one run. `dice` is {(step, weights, part): {label: mean over cases}}."""
+
+    scenario: str
+    name: str
+    row: dict[str, str]
+    dice: dict[tuple[int, str, str], dict[str, float]]
+    seconds: float
+
+    @property
+    def steps(self) -> int:
+        return int(self.row["steps"])
+
+    def mean(self, step: int, part: str = "test", weights: str = "average") -> float:
+        """Mean over labels of the mean over cases; NaN where it was not measured."""
+        values = [v for v in self.dice.get((step, weights, part), {}).values() if not math.isnan(v)]
+        return sum(values) / len(values) if values else math.nan
+
+    def curve(self, part: str) -> list[tuple[int, float]]:
+        """(step, mean Dice) of the averaged weights."""
+        steps = sorted(step for step, weights, measured in self.dice if (weights, measured) == ("average", part))
+        return [(step, self.mean(step, part)) for step in steps]
+
+    def best_checked(self) -> int:
+        """The step that early stopping would have kept: the best on the check cases (the model from before included
+        where it could be measured)."""
+        return max(self.curve("check"), key=lambda point: point[1])[0]
+
+
+def load_runs(path: Path) -> list[RunResult]:
+    """Runs in the order in which they ended."""
+    runs: dict[tuple[str, str], RunResult] = {}
+    for row in read_results(path):
+        key = (row["scenario"], row["run"])
+        run = runs.setdefault(key, RunResult(*key, row, {}, 0.0))
+        where = (int(row["step"]), row["weights"], row["part"])
+        run.dice.setdefault(where, {})[row["label"]] = float(row["dice"])
+        runs[key] = RunResult(*key, row, run.dice, max(run.seconds, float(row["seconds"])))
+    return list(runs.values())
+
+
+def write_report(scenarios: Sequence[Scenario], results: Path, folder: Path) -> None:
+    """Refresh the marked tables of `folder`/README.md (made with the marks alone if it is missing) and curves.png."""
+    runs = load_runs(results)
+    blocks = {f"runs {s.name}": runs_table(s, [r for r in runs if r.scenario == s.name]) for s in scenarios}
+    blocks["weights"] = weights_table(scenarios, runs)
+    blocks["stopping"] = stopping_table(scenarios, runs)
+    path = folder / README
+    text = path.read_text(encoding="utf-8") if path.exists() else "".join(f"{_marked(n, '')}\n\n" for n in blocks)
+    write_atomically(folder / PLOT, draw(scenarios, runs))
+    write_atomically(path, replace_blocks(text, blocks).encode())
+
+
+def replace_blocks(text: str, blocks: dict[str, str]) -> str:
+    """`text` with what stands between `<!-- NAME -->` and `<!-- end -->` replaced by each block."""
+    for name, block in blocks.items():
+        pattern = re.compile(rf"<!-- {re.escape(name)} -->.*?<!-- end -->", re.DOTALL)
+        text = pattern.sub(lambda _, name=name, block=block: _marked(name, block), text)
+    return text
+
+
+def _marked(name: str, block: str) -> str:
+    return f"<!-- {name} -->\n{block}\n<!-- end -->"
+
+
+def runs_table(scenario: Scenario, runs: Sequence[RunResult]) -> str:
+    """One line per run: what differs from the centre, and Dice at its end."""
+    if not runs:
+        return "No run of this scenario has ended yet."
+    known_before = any(run.curve("test")[0][0] == 0 for run in runs)
+    unchanged = any(run.curve("unchanged") for run in runs)
+    labels = list(runs[0].dice[runs[0].steps, "average", "test"])
+    head = ["changed", "cases", "steps", *(["before"] if known_before else []), "Dice", *labels]
+    head += ["on unchanged images"] if unchanged else []
+    head += ["minutes"]
+    lines = []
+    for run in _in_order(scenario, runs):
+        end = run.dice[run.steps, "average", "test"]
+        line = [_changes(scenario, run), run.row["cases"], str(run.steps)]
+        line += [_number(run.mean(0))] if known_before else []
+        line += [f"**{_number(run.mean(run.steps))}**", *(_number(end[label]) for label in labels)]
+        if unchanged:
+            before, after = run.mean(0, "unchanged"), run.mean(run.steps, "unchanged")
+            line.append(f"{_number(before)} → {_number(after)}")
+        lines.append([*line, f"{run.seconds / 60:.1f}"])
+    return table(head, lines)
+
+
+def weights_table(scenarios: Sequence[Scenario], runs: Sequence[RunResult]) -> str:
+    """The moving average against the weights of the last step, over the runs that measured both."""
+    lines = []
+    for scenario in scenarios:
+        pairs = [
+            (run.mean(run.steps), run.mean(run.steps, weights="last"))
+            for run in runs
+            if run.scenario == scenario.name and (run.steps, "last", "test") in run.dice
+        ]
+        if pairs:
+            averaged, last = ([pair[n] for pair in pairs] for n in (0, 1))
+            better = sum(a > b for a, b in pairs)
+            lines.append(
+                [scenario.name, str(len(pairs)), _number(_mean(averaged)), _number(_mean(last)), f"{better} runs"]
+            )
+    return table(["scenario", "runs", "moving average", "last step", "average is better in"], lines)
+
+
+def stopping_table(scenarios: Sequence[Scenario], runs: Sequence[RunResult]) -> str:
+    """Test Dice at the end and at the step that the check cases choose."""
+    lines = []
+    for scenario in scenarios:
+        own = [run for run in runs if run.scenario == scenario.name and run.curve("check")]
+        if not own:
+            continue
+        ends = [run.mean(run.steps) for run in own]
+        chosen = [run.mean(run.best_checked()) for run in own]
+        earlier = sum(run.best_checked() < run.steps for run in own)
+        oracle = [max(value for _, value in run.curve("test")) for run in own]
+        lines.append(
+            [scenario.name, str(len(own)), str(earlier), *(_number(_mean(values)) for values in (ends, chosen, oracle))]
+        )
+    return table(
+        [
+            "scenario",
+            "runs",
+            "stopped before the end",
+            "end",
+            "best on check cases",
+            "best on the test cases themselves",
+        ],
+        lines,
+    )
+
+
+def draw(scenarios: Sequence[Scenario], runs: Sequence[RunResult]) -> bytes:
+    """Test Dice over steps: one panel per scenario with the learning rates and numbers of steps."""
+    from matplotlib.figure import Figure
+
+    shown = [s for s in scenarios if any(run.scenario == s.name for run in runs)] or list(scenarios)[:1]
+    figure = Figure(figsize=(3.6 * len(shown), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for panel, scenario in zip(panels, shown, strict=True):
+        own = [run for run in runs if run.scenario == scenario.name]
+        for run in _in_order(scenario, own):
+            if not _only(scenario, run, ("learning_rate", "steps")):
+                continue
+            steps, values = zip(*run.curve("test"), strict=True)
+            label = f"{float(run.row['learning_rate']):g}, {run.steps} steps"
+            panel.plot(steps, values, marker=".", label=label)
+        panel.set_title(scenario.name, fontsize=10)
+        panel.set_xlabel("step")
+        panel.grid(color="0.92")
+        panel.legend(fontsize=7, title="learning rate", title_fontsize=7)
+    panels[0].set_ylabel("mean Dice, test cases")
+    return png(figure)
+
+
+def _in_order(scenario: Scenario, runs: Iterable[RunResult]) -> list[RunResult]:
+    order = {run.name: n for n, run in enumerate(scenario.runs)}
+    return sorted(runs, key=lambda run: order.get(run.name, len(order)))
+
+
+def _differing(scenario: Scenario, run: RunResult) -> list[str]:
+    """Factors in which the run differs from the centre, and its seed."""
+    return [name for name in FACTORS if run.row[name] != str(scenario.centre[name])]
+
+
+def _only(scenario: Scenario, run: RunResult, names: Sequence[str]) -> bool:
+    same = {"cases": str(scenario.cases), "seed": str(scenario.seed)}
+    return set(_differing(scenario, run)) <= set(names) and all(run.row[k] == v for k, v in same.items())
+
+
+def _changes(scenario: Scenario, run: RunResult) -> str:
+    changes = [f"{name} {run.row[name]}" for name in _differing(scenario, run)]
+    changes += [f"seed {run.row['seed']}"] if run.row["seed"] != str(scenario.seed) else []
+    return ", ".join(changes) or ("nothing (centre)" if run.row["cases"] == str(scenario.cases) else "only the cases")
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

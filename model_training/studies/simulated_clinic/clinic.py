@@ -1,0 +1,117 @@
+"""One clinic: fine-tune on its first corrected cases as a person would, then measure on cases nobody learnt from."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from MAESegmentLib.bundle import Bundle, ModelStore
+from MAESegmentLib.cases.dataset import CaseDataset
+from MAESegmentLib.evaluation.cases import ModelPredictions, evaluate_cases
+from MAESegmentLib.inference.predictor import Predictor
+from MAESegmentLib.inference.settings import InferenceSettings
+from MAESegmentLib.labels import Label
+from MAESegmentLib.training.finetune import finetune
+from MAESegmentLib.training.recipe import read_settings_file
+from MAESegmentLib.training.settings import FineTuneSettings
+
+RUN_COLUMNS = ("run", "cases", "initial_weights", "seed", "learning_rate", "steps", "threads", "training_s", "device")
+METRIC_COLUMNS = ("run", "case", "label", "dice", "hd95_mm", "surface_dice", "volume_error_ml")
+
+
+@dataclass(frozen=True)
+class ClinicRun:
+    """Fine-tuning on the first `cases` of the pool."""
+
+    cases: int
+    settings: FineTuneSettings
+
+    @property
+    def name(self) -> str:
+        return f"{self.cases}-{self.settings.initial_weights}-{self.settings.seed}"
+
+
+@dataclass(frozen=True)
+class Clinic:
+    """`labels` are the organs of interest; `split` is measured on."""
+
+    data: str
+    base: str
+    labels: tuple[str, ...]
+    split: str
+    runs: tuple[ClinicRun, ...]
+
+
+def read_clinic(path: Path) -> Clinic:
+    """The clinic of a TOML file; a run's own values win over [settings]."""
+    data = read_settings_file(path)
+    runs = []
+    for entry in data["runs"]:
+        own = {key: value for key, value in entry.items() if key != "cases"}
+        settings = {"threads": 1, "device": "cpu", "checkpoint_every": 50, **data["settings"], **own}
+        runs.append(ClinicRun(int(entry["cases"]), FineTuneSettings.from_dict(settings)))
+    return Clinic(data["data"], data["base"], tuple(data["labels"]), data["split"], tuple(runs))
+
+
+def finetune_run(clinic: Clinic, run: ClinicRun, dataset: CaseDataset, work: Path, models: ModelStore) -> Bundle:
+    """The fine-tuned model; an interrupted run goes on from its checkpoint."""
+    base = models.find(clinic.base)
+    split = f"pool:{run.cases}"
+    # Nothing is held out: how good the model is, is measured on `clinic.split` afterwards.
+    out = work / run.name
+    return finetune(dataset, base, out, run.settings, split=split, validation="none", labels=clinic.labels)
+
+
+def measure(clinic: Clinic, model: Bundle, dataset: CaseDataset) -> list[dict[str, Any]]:
+    """One row per case and organ, on the scan's own grid as `maesegment evaluate` measures."""
+    labels = tuple(Label(value, name) for name, value in dataset.labels.items() if name in clinic.labels)
+    settings = InferenceSettings.of_model(model.spec.inference, device="cpu", check_familiarity=False)
+    predictions = ModelPredictions(Predictor(model, settings), model.labels, labels)
+    evaluation = evaluate_cases(dataset.select(clinic.split), predictions, labels)
+    if evaluation.failures:
+        raise SystemExit(f"These cases cannot be measured: {evaluation.failures}")
+    return [
+        {"case": score.case, "label": score.label, **{name: _text(getattr(score, name)) for name in METRIC_COLUMNS[3:]}}
+        for score in evaluation.scores
+    ]
+
+
+def run_row(run: ClinicRun, model: Bundle) -> dict[str, Any]:
+    """What a run was and how long its training took."""
+    settings, training = run.settings, model.spec.training
+    return {
+        "run": run.name,
+        "cases": run.cases,
+        "initial_weights": settings.initial_weights,
+        "seed": settings.seed,
+        "learning_rate": settings.learning_rate,
+        "steps": settings.steps,
+        "threads": settings.threads,
+        "training_s": training["seconds"],
+        "device": training["device"],
+    }
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows as text; an absent file has none."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    is_new = not path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        if is_new:
+            writer.writeheader()
+        writer.writerows(rows)
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
