@@ -142,6 +142,7 @@ class Job(Generic[T]):
         """For the client: ended without a result."""
         if not self.is_finished:
             self.error, self.details = error, dict(details or {})
+            error.details = error.details or self.details
             self.state = JobState.CANCELLED if isinstance(error, Cancelled) else JobState.FAILED
             self._notify(last=True)
 

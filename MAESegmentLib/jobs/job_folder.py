@@ -1,4 +1,5 @@
-"""One request's folder: the volume goes in, the label map comes out, as .npy files that both sides map into memory."""
+"""One request's folder: the volume goes in (with a label map, for a case), the labels come out, as .npy files that both
+sides map into memory."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from ..images.volume import LabelMap, Volume
 _NAME = re.compile(r"maesegment-(\d+)-[0-9a-f]+")
 _HEADER = "volume.json"
 _LABELS = "labels.npy"
+_LABELS_IN = "labels_in.npy"
 #: Written in one turn of the client's event loop: a few milliseconds.
 _STEP_BYTES = 8 * 2**20
 #: What reading a file or an answer that is not ours may raise (a file without a byte: EOFError).
@@ -80,6 +82,30 @@ class JobFolder:
                 f"The volume in the job folder {self.path.name} cannot be read: {error}", "Segment it again."
             ) from None
         return Volume(array.transpose(0, 3, 2, 1), matrix)
+
+    def write_label_map(self, array: np.ndarray) -> Iterator[float]:
+        """Write a label map (K, J, I) of the volume's grid, uint8 or uint16, as `write_volume` writes the volume."""
+        temporary = self.path / f".{_LABELS_IN}.part"
+        try:
+            for written in _write_array(temporary, array):
+                yield min(written / (array.nbytes or 1), 1.0)
+            temporary.replace(self.path / _LABELS_IN)
+        except OSError as error:
+            raise _cannot_write("The label map", self.path.parent, error) from error
+
+    def read_label_map(self, volume: Volume) -> LabelMap:
+        """The label map that was written beside `volume`: (I, J, K), mapped into memory."""
+        try:
+            array = self._load(_LABELS_IN)
+            if array.ndim != 3 or array.dtype not in (np.uint8, np.uint16):
+                raise ValueError(f"labels of {array.ndim} dimensions and type {array.dtype}")
+        except _UNREADABLE as error:
+            if getattr(error, "errno", None) == errno.ENOMEM:
+                raise MemoryError(f"the label map cannot be mapped: {error}") from None
+            raise VolumeReadError(
+                f"The label map in the job folder {self.path.name} cannot be read: {error}", "Add the case again."
+            ) from None
+        return LabelMap(array.transpose(2, 1, 0), volume.ijk_to_ras)
 
     def write_labels(self, label_map: LabelMap) -> dict[str, Any]:
         """Write the smallest block that holds every label; returns what `read_labels` needs, ready for JSON."""
