@@ -17,10 +17,12 @@ from MAESegmentLib.jobs.client import JobState, WorkerState
 from .advanced_section import AdvancedSection, explain
 from .batch_section import BatchSection, batch_text
 from .dependency_bar import DependencyBar
+from .improve_section import ImproveSection
 from .input_section import InputSection
 from .message_bar import MessageBar
 from .messages import Situation, error_text, offers_for
 from .model_section import ModelSection
+from .parameters import options_of
 from .qt_connection import connect
 from .remedies import Remedies
 from .result_section import ResultSection
@@ -59,6 +61,7 @@ class Panel:
             lambda: logic.diagnostics(self.dependencies.report),
             lambda: self.dependencies.report is not None and not self.dependencies.reason,
         )
+        self.improve = ImproveSection(ui, logic, self)
         connect(ui.addRoiButton, "clicked()", self.add_roi)
         scene = slicer.mrmlScene
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
@@ -75,6 +78,7 @@ class Panel:
             self._choose_defaults()
         if self.dependencies.report is None and not self.dependencies.is_checking:
             self.dependencies.check()
+        self.improve.enter()
         self.update()
 
     def exit(self) -> None:
@@ -105,6 +109,7 @@ class Panel:
             self._job.cancel()
         self.result.clear()
         self.batch.clear()
+        self.improve.scene_start_close()
         self.messages.clear()
         self._problem_shown = ""
         self._last_start = None
@@ -117,6 +122,7 @@ class Panel:
         if self._job is not None:
             self._job.cancel()
         self.set_parameter_node(None)
+        self.improve.cleanup()
         self.advanced.cleanup()
         self.dependencies.cleanup()
 
@@ -169,6 +175,7 @@ class Panel:
         self.batch.update(self._parameters.inputVolume, reason=self._general_reason)
         self.advanced.update(self._parameters, enabled=free)
         self.result.update()
+        self.improve.update()
         if free:
             self._show_problem()
 
@@ -232,6 +239,7 @@ class Panel:
             self.update()
 
     def _on_python(self) -> None:
+        self.improve.packages.forget()
         self.dependencies.check()
 
     # Running ----------------------------------------------------------------------------------------------------------
@@ -257,7 +265,7 @@ class Panel:
                 callback=callback,
                 outputSegmentation=output,
                 overwrite=overwrite,
-                **self._options(),
+                **options_of(self._parameters, roi=True),
             )
 
         self._launch(begin, self._on_job, lambda: self.start(overwrite=overwrite))
@@ -265,7 +273,12 @@ class Panel:
     def _start_batch(self, volumes: list[Any]) -> None:
         self._launch(
             lambda callback: self._logic.processBatch(
-                volumes, self.bundle, self._parameters.device, wait=False, callback=callback, **self._options(roi=False)
+                volumes,
+                self.bundle,
+                self._parameters.device,
+                wait=False,
+                callback=callback,
+                **options_of(self._parameters),
             ),
             self._on_batch,
             lambda: self._start_batch(volumes),
@@ -275,7 +288,12 @@ class Panel:
         volume = self._parameters.inputVolume
         self._launch(
             lambda callback: self._logic.processSequence(
-                volume, self.bundle, self._parameters.device, wait=False, callback=callback, **self._options()
+                volume,
+                self.bundle,
+                self._parameters.device,
+                wait=False,
+                callback=callback,
+                **options_of(self._parameters, roi=True),
             ),
             self._on_batch,
             self._start_frames,
@@ -310,18 +328,6 @@ class Panel:
                 self._job = job
                 listener(job)
         self.update()
-
-    def _options(self, *, roi: bool = True) -> dict[str, Any]:
-        parameters = self._parameters
-        mirroring = {"model": None, "on": True, "off": False}.get(parameters.mirroring)
-        options = {
-            "precision": parameters.precision,
-            "overlap": parameters.overlap or None,
-            "mirroring": mirroring,
-            "allowCpu": parameters.allowCpu,
-            "checkFamiliarity": parameters.checkFamiliarity,
-        }
-        return {**options, "roi": parameters.roi} if roi else options
 
     def _on_job(self, job: Any) -> None:
         if not self._is_open:

@@ -1,6 +1,8 @@
 """What a person has chosen in the panel; it is saved with the scene."""
 
 # No `from __future__ import annotations`: the wrapper reads the types of the fields when the class is made.
+from typing import Any
+
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
@@ -22,3 +24,15 @@ class MAESegmentParameterNode:
     mirroring: str = "model"
     allowCpu: bool = True
     checkFamiliarity: bool = True
+
+
+def options_of(parameters: MAESegmentParameterNode, *, roi: bool = False) -> dict[str, Any]:
+    """The settings as `MAESegmentLogic.process` takes them; with `roi` the region, too."""
+    options = {
+        "precision": parameters.precision,
+        "overlap": parameters.overlap or None,
+        "mirroring": {"model": None, "on": True, "off": False}.get(parameters.mirroring),
+        "allowCpu": parameters.allowCpu,
+        "checkFamiliarity": parameters.checkFamiliarity,
+    }
+    return {**options, "roi": parameters.roi} if roi else options

@@ -11,6 +11,7 @@ from typing import Any
 from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.errors import Cancelled, MAESegmentError
 from MAESegmentLib.jobs.client import JobState, WorkerState
+from Testing.gui.fake_learning import FakeLearning
 
 SHIPPED_MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
 
@@ -126,16 +127,19 @@ class FakeClient:
 
 
 class FakeDependencies:
-    """`report` answers a check at once; None leaves it open."""
+    """`report` answers a check at once, `training` one of what learning needs; None leaves it open."""
 
     def __init__(self, report: Any) -> None:
-        self.report = report
+        self.report = self.training = report
         self.checks = 0
+        self.purposes: list[str] = []
 
-    def check(self, callback: Callable[[Any], None]) -> None:
-        self.checks += 1
-        if self.report is not None:
-            callback(self.report)
+    def check(self, callback: Callable[[Any], None], purpose: str = "segment") -> None:
+        self.purposes.append(purpose)
+        self.checks += purpose == "segment"
+        report = self.report if purpose == "segment" else self.training
+        if report is not None:
+            callback(report)
 
     def stop(self) -> None:
         pass
@@ -158,10 +162,11 @@ class FakeSession:
         self.chosen_folder = path
 
 
-class FakeLogic:
+class FakeLogic(FakeLearning):
     """`jobs` and `batches` are what the panel started; `refusal` is raised instead, once."""
 
     def __init__(self, session: FakeSession, dependencies: FakeDependencies) -> None:
+        super().__init__()
         self.session = session
         self.dependencies = dependencies
         self.jobs: list[FakeJob] = []

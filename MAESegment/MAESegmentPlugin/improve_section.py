@@ -1,0 +1,178 @@
+"""The section Improve: corrected cases, learning from them, versions, and which case comes next.
+
+It owns its parts and holds them together; the panel knows only this object.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from MAESegmentLib.cases.records import CaseRecord
+from MAESegmentLib.errors import MAESegmentError
+
+from .add_case_bar import AddCaseBar
+from .cases_table import CasesTable
+from .qt_connection import connect
+from .training_packages import TrainingPackages
+
+_CHANNELS = ("inputVolume", "channel2", "channel3", "channel4")
+
+
+class ImproveSection:
+    """`panel` is what the sections around it have: parameters, the chosen model, and the message bar."""
+
+    def __init__(self, ui: Any, logic: Any, panel: Any) -> None:
+        self._ui = ui
+        self._logic = logic
+        self._panel = panel
+        self._is_open = True
+        self._read_for: str | None = None
+        self.records: tuple[CaseRecord, ...] = ()
+        self.packages = TrainingPackages(ui, logic, self._panel_update)
+        self.add_case = AddCaseBar(ui, logic, self)
+        self.cases = CasesTable(ui, self._open_case, self._remove_case, self._set_role)
+        connect(ui.improveCollapsibleButton, "contentsCollapsed(bool)", self._on_collapsed)
+
+    # What the parts see of the panel ----------------------------------------------------------------------------------
+
+    @property
+    def bundle(self) -> Any:
+        """The chosen model, which is the base of what is learned."""
+        return self._panel.bundle
+
+    @property
+    def volume(self) -> Any:
+        return self._panel.parameters.inputVolume if self._panel.parameters is not None else None
+
+    @property
+    def scan(self) -> Any:
+        """The volume, or the list of volumes of a model with several channels."""
+        nodes = self._panel.inputs.nodes(self._panel.parameters, self.bundle)
+        return nodes if len(nodes) > 1 else nodes[0]
+
+    @property
+    def segmentation(self) -> Any:
+        return self._panel.parameters.outputSegmentation if self._panel.parameters is not None else None
+
+    @property
+    def roi(self) -> Any:
+        return self._panel.parameters.roi if self._panel.parameters is not None else None
+
+    def failed(self, error: Exception) -> None:
+        """Said in this section; what is no error of ours goes to the log, too."""
+        if not isinstance(error, MAESegmentError):
+            logging.error("MAESegment: unexpected error in Improve", exc_info=error)
+            error = MAESegmentError(_("Unexpected error: {error}").format(error=error))
+        self._logic.session.log.add("error", f"{type(error).__name__}: {error}")
+        if self._is_open:
+            self.add_case.say_error(error)
+
+    def refresh(self) -> None:
+        """Read the cases anew, and bring everything up to date."""
+        if self._is_open:
+            self._read_for = None
+            self.update()
+
+    # What the panel calls ---------------------------------------------------------------------------------------------
+
+    @property
+    def is_unfolded(self) -> bool:
+        return not self._ui.improveCollapsibleButton.collapsed
+
+    def update(self) -> None:
+        """After each change of the parameters. The folder of cases is read only when it may have changed."""
+        if not self._is_open or self._panel.parameters is None:
+            return
+        if self.is_unfolded:
+            self._read_cases()
+            self._look_for_packages()
+        reason = self._panel.dependencies.reason or self.packages.reason
+        self.add_case.update(reason=reason)
+        self.cases.update(reason=_("A case is being stored.") if self.add_case.is_busy else "")
+
+    def enter(self) -> None:
+        """The person comes (back) to the module: stored cases may have been edited meanwhile."""
+        self._read_for = None
+        if self.is_unfolded:
+            self._look_for_changes()
+
+    def scene_start_close(self) -> None:
+        """What was asked about nodes of the scene is asked no more."""
+        self.add_case.clear()
+
+    def cleanup(self) -> None:
+        """The widgets go; what is still to come is not for them."""
+        self._is_open = False
+        self.packages.cleanup()
+
+    # Cases ------------------------------------------------------------------------------------------------------------
+
+    def _on_collapsed(self, collapsed: bool) -> None:
+        if not collapsed and self._panel.parameters is not None:
+            self._read_for = None
+            self.update()
+            self._look_for_changes()
+
+    def _panel_update(self) -> None:
+        if self._is_open:
+            self._panel.update()
+
+    def _look_for_packages(self) -> None:
+        report = self._panel.dependencies.report
+        if report is not None and report.ready:
+            self.packages.look()
+
+    def _read_cases(self) -> None:
+        """The cases of the chosen model's family."""
+        bundle = self.bundle
+        wanted = bundle.content_hash if bundle is not None else ""
+        if wanted == self._read_for:
+            return
+        self._read_for = wanted
+        self.records, problems, folder = (), [], None
+        try:
+            if bundle is not None:
+                store = self._logic.caseStore(bundle)
+                records, problems = store.scan()
+                self.records, folder = tuple(records), store.folder
+        except (MAESegmentError, OSError) as error:
+            self.failed(error)
+        self.cases.show(self.records, folder, [error for _path, error in problems])
+
+    def _look_for_changes(self) -> None:
+        """Hashes the voxels of stored segmentations in the scene, so only when a person comes to look."""
+        if self._panel.parameters is None or self.packages.reason:
+            return
+        try:
+            self.add_case.tell_of_changes(self._logic.changedCases())
+        except (MAESegmentError, OSError) as error:
+            self.failed(error)
+
+    def _open_case(self, record: CaseRecord) -> None:
+        try:
+            scan, segmentation = self._logic.openCase(record, self.bundle)
+        except (MAESegmentError, OSError) as error:
+            self.failed(error)
+            return
+        volumes = scan if isinstance(scan, list) else [scan]
+        for name, volume in zip(_CHANNELS, volumes, strict=False):
+            self._panel.set_parameter(name, volume)
+        self._panel.set_parameter("outputSegmentation", segmentation)
+        slicer.util.setSliceViewerLayers(background=volumes[0])
+
+    def _remove_case(self, record: CaseRecord) -> None:
+        self._do(lambda: self._logic.removeCase(record, self.bundle))
+
+    def _set_role(self, record: CaseRecord, role: str) -> None:
+        self._do(lambda: self._logic.setCaseRole(record, role, self.bundle))
+
+    def _do(self, change: Any) -> None:
+        try:
+            change()
+        except (MAESegmentError, OSError) as error:
+            self.failed(error)
+        self.refresh()

@@ -1,0 +1,213 @@
+"""The learning half of a fake logic: cases, fine-tuning, versions; a test brings everything to its end itself."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from MAESegmentLib.cases.entry import Finding
+from MAESegmentLib.cases.mapping import Choice
+from MAESegmentLib.cases.records import CaseRecord
+from MAESegmentLib.errors import MAESegmentError
+from MAESegmentLib.jobs.finetuning import Curves, RunRequest, RunResult, RunState, RunStatus
+
+GIB = 2**30
+
+
+def case_record(number: int, role: str = "train", **changes: Any) -> CaseRecord:
+    """A stored case of the shipped hippocampus model."""
+    record = CaseRecord(
+        id=f"case-{number:04d}",
+        role=role,
+        group=f"case-{number:04d}",
+        labels=("anterior", "posterior"),
+        unknown=(),
+        partial=False,
+        volumes_ml={"anterior": 1.2 + 0.1 * number, "posterior": 1.1 + 0.2 * number},
+        channels=1,
+        shape=(48, 64, 40),
+        spacing=(1.0, 1.0, 1.0),
+        image_hash=f"image{number}",
+        label_hash=f"label{number}",
+        model={"name": "hippocampus-mr", "version": "1.2.0", "hash": "h"},
+        added="2026-11-24",
+    )
+    return replace(record, **changes)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What `proposeCase` answers."""
+
+    choices: Sequence[Choice] = (Choice("anterior", "anterior", "same"), Choice("posterior", "posterior", "same"))
+    findings: Sequence[Finding] = ()
+    duplicate: CaseRecord | None = None
+    stored: CaseRecord | None = None
+    isChanged: bool = False
+    modelLabels: Sequence[str] = ("anterior", "posterior")
+
+
+class Answered:
+    """A job that is over when a test says so."""
+
+    def __init__(self, callback: Callable[[Any], None] | None = None, **arguments: Any) -> None:
+        self.arguments = arguments
+        self.error: MAESegmentError | None = None
+        self.is_finished = False
+        self.cancel_requested = False
+        self.stage, self.fraction, self.eta_s = "", 0.0, None
+        self.notes: list[str] = []
+        self._value: Any = None
+        self._listeners = [callback] if callback else []
+
+    def add_listener(self, callback: Callable[[Any], None]) -> None:
+        self._listeners.append(callback)
+
+    def cancel(self) -> None:
+        self.cancel_requested = True
+
+    def go_on(self, stage: str, fraction: float, eta_s: float | None = None) -> None:
+        self.stage, self.fraction, self.eta_s = stage, fraction, eta_s
+        self._tell()
+
+    def succeed(self, value: Any) -> None:
+        self.is_finished, self._value = True, value
+        self._tell()
+
+    def fail(self, error: MAESegmentError) -> None:
+        self.is_finished, self.error = True, error
+        self._tell()
+
+    def result(self) -> Any:
+        assert self.is_finished
+        if self.error is not None:
+            raise self.error
+        return self._value
+
+    def _tell(self) -> None:
+        for listener in tuple(self._listeners):
+            listener(self)
+
+
+@dataclass
+class FakeStore:
+    """A folder of cases in memory; pictures may lie below `folder`."""
+
+    folder: Path
+    records: list[CaseRecord] = field(default_factory=list)
+    problems: list[tuple[Path, MAESegmentError]] = field(default_factory=list)
+    reads: int = 0
+
+    def scan(self) -> tuple[list[CaseRecord], list[tuple[Path, MAESegmentError]]]:
+        self.reads += 1
+        return list(self.records), list(self.problems)
+
+
+class FakeRun:
+    """A `FineTuneJob` whose state and curves a test sets with `tell`."""
+
+    def __init__(self, callback: Callable[[Any], None] | None = None, **arguments: Any) -> None:
+        self.arguments = arguments
+        self.run = SimpleNamespace(id="run-1", request=RunRequest({"name": "hippocampus-mr"}, "", "", ("case-0001",)))
+        self.status = RunStatus(RunState.WAITING, text="Starting ...")
+        self.curves = Curves()
+        self.asked: list[str] = []
+        self._listeners = [callback] if callback else []
+
+    def add_listener(self, callback: Callable[[Any], None]) -> None:
+        self._listeners.append(callback)
+
+    def tell(self, status: RunStatus | None = None, curves: Curves | None = None) -> None:
+        self.status, self.curves = status or self.status, curves or self.curves
+        for listener in tuple(self._listeners):
+            listener(self)
+
+    def finish(self, result: RunResult) -> None:
+        self.tell(RunStatus(RunState.DONE, fraction=1.0, text=result.banner, result=result))
+
+    def stopAndKeep(self) -> None:
+        self._ask("stop")
+        self.tell(replace(self.status, stop_requested=True))
+
+    def discard(self) -> None:
+        self._ask("discard")
+        self.tell(replace(self.status, state=RunState.DISCARDED))
+
+    def resume(self) -> None:
+        self._ask("resume")
+        self.tell(replace(self.status, state=RunState.RUNNING))
+
+    def accept(self) -> Any:
+        self._ask("accept")
+
+    def decline(self) -> None:
+        self._ask("decline")
+
+    def _ask(self, what: str) -> None:
+        self.asked.append(what)
+
+
+class FakeLearning:
+    """`jobs_of[name]` are the jobs that the panel started by calling `name`; `refusals[name]` is raised, once."""
+
+    def __init__(self) -> None:
+        self.store = FakeStore(Path(tempfile.gettempdir()) / "no-such-store")
+        self.proposal = Proposal()
+        self.changed: list[tuple[Any, CaseRecord]] = []
+        self.runs: list[FakeRun] = []
+        self.jobs_of: dict[str, list[Any]] = {}
+        self.calls: list[tuple[Any, ...]] = []
+        self.refusals: dict[str, MAESegmentError] = {}
+
+    def caseStore(self, _model: Any = None) -> FakeStore:
+        return self.store
+
+    def proposeCase(self, volume: Any, segmentation: Any, model: Any = None) -> Proposal:
+        self._begin("proposeCase", volume, segmentation, model)
+        return self.proposal
+
+    def addCase(
+        self, volume: Any, segmentation: Any, model: Any = None, *, wait: bool, callback: Any, **how: Any
+    ) -> Any:
+        assert not wait
+        self._begin("addCase", volume, segmentation, how)
+        return self._job("addCase", callback, volume=volume, segmentation=segmentation, model=model, **how)
+
+    def changedCases(self) -> list[tuple[Any, CaseRecord]]:
+        self._begin("changedCases")
+        return self.changed
+
+    def openCase(self, case: CaseRecord, model: Any = None) -> tuple[Any, Any]:
+        self._begin("openCase", case.id, model)
+        return self.opened
+
+    def removeCase(self, case: CaseRecord, model: Any = None) -> None:
+        self._begin("removeCase", case.id, model)
+        self.store.records = [record for record in self.store.records if record.id != case.id]
+
+    def setCaseRole(self, case: CaseRecord, role: str, model: Any = None) -> None:
+        self._begin("setCaseRole", case.id, role, model)
+        self.store.records = [replace(r, role=role) if r.id == case.id else r for r in self.store.records]
+
+    def last(self, name: str) -> Any:
+        """The job that was started last by `name`."""
+        return self.jobs_of[name][-1]
+
+    def called(self, name: str) -> list[tuple[Any, ...]]:
+        """The arguments of all calls of `name`."""
+        return [arguments for what, *arguments in self.calls if what == name]
+
+    def _begin(self, name: str, *arguments: Any) -> None:
+        self.calls.append((name, *arguments))
+        refusal = self.refusals.pop(name, None)
+        if refusal is not None:
+            raise refusal
+
+    def _job(self, name: str, callback: Any = None, **arguments: Mapping[str, Any]) -> Answered:
+        job = Answered(callback, **arguments)
+        self.jobs_of.setdefault(name, []).append(job)
+        return job

@@ -1,0 +1,45 @@
+"""Fixtures of the tests of the section Improve: a scan, its corrected segmentation, the section open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def volume(panel: Any, add_volume: Callable[..., Any], settle: Callable[[], None]) -> Any:
+    """A scan is chosen, and Improve is open."""
+    node = add_volume("MNI152 head")
+    panel.parameters.modelName = "hippocampus-mr@1.2.0"
+    panel.ui.improveCollapsibleButton.collapsed = False
+    settle()
+    return node
+
+
+@pytest.fixture
+def segmentation(panel: Any, volume: Any, add_result: Callable[..., Any], settle: Callable[[], None]) -> Any:
+    """A corrected result of the scan is chosen."""
+    node, _summary = add_result(volume, panel.bundle)
+    panel.parameters.outputSegmentation = node
+    settle()
+    return node
+
+
+@pytest.fixture
+def store(fake_logic: Any) -> Any:
+    """The folder of cases."""
+    return fake_logic.store
+
+
+def choose(combo: Any, text: str) -> None:
+    """As a person does who reads the list."""
+    index = combo.findText(text)
+    assert index >= 0, [combo.itemText(number) for number in range(combo.count)]
+    combo.setCurrentIndex(index)
+
+
+def texts_of(table: Any, column: int) -> list[str]:
+    """What stands in a column."""
+    return [table.item(row, column).text() for row in range(table.rowCount)]
