@@ -56,7 +56,7 @@ def make_task(
     plan = plan_labels(dataset.labels, base.labels)
     cache = CaseCache(settings.cache_gb, out / "prepared")
     preprocessing = base.spec.preprocessing
-    prepared = prepare_labelled(holdout.cases, dataset.labels, plan, preprocessing, cache, _say, lambda: False)
+    prepared = prepare_labelled(holdout.cases, dataset, plan, preprocessing, cache, _say, lambda: False)
     return SegmentationTask(
         network,
         prepared.cases.subset([case.id for case in holdout.training]),

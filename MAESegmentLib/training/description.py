@@ -58,6 +58,10 @@ class Description:
         """How the model card begins."""
         return self.card or f"# {self.name} {self.version}\n\n{self.description}\n\n{self.intended_use}"
 
+    def with_version(self, version: str) -> Description:
+        """The same as `version`."""
+        return replace(self, version=version)
+
     def completed(self, base: Bundle | None, *, same_labels: bool, name: str, channels: int) -> Description:
         """With every field filled in; a child with the labels of its base is the base's next minor version."""
         spec = base.spec if base is not None else None

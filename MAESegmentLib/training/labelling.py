@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import ConfigurationError
 from ..images.volume import LabelMap
 from ..labels import Label
+from .prepared import IGNORED
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class LabelPlan:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(label.name for label in self.labels)
+
+    def channels_of(self, names: Iterable[str]) -> tuple[int, ...]:
+        """Output channels of those `names` that are learnt."""
+        wanted = {name.casefold() for name in names}
+        return tuple(n for n, name in enumerate(self.names, start=1) if name.casefold() in wanted)
 
     def describe(self, base_labels: Sequence[Label]) -> str:
         """What happens to the head, in a sentence."""
@@ -41,9 +47,11 @@ class LabelPlan:
         ]
         return "; ".join(parts) + "."
 
-    def to_classes(self, label_map: LabelMap) -> LabelMap:
-        """Voxel values -> output channels; labels that are not learnt become background."""
-        table = np.zeros(max(int(label_map.array.max(initial=0)), *self.values) + 1, dtype=np.uint8)
+    def to_classes(self, label_map: LabelMap, ignore: int | None = None) -> LabelMap:
+        """Voxel values -> output channels; labels that are not learnt become background, the value `ignore` IGNORED."""
+        table = np.zeros(max(int(label_map.array.max(initial=0)), ignore or 0, *self.values) + 1, dtype=np.uint8)
+        if ignore is not None:
+            table[ignore] = IGNORED
         table[list(self.values)] = np.arange(1, len(self.values) + 1)
         return LabelMap(table[label_map.array], label_map.ijk_to_ras)
 

@@ -43,7 +43,8 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the work stands. `stage` is "prepare", "train", "validate", "save" or "log" (a `message` only)."""
+    """Where the work stands. `stage` is "prepare", "before" (the start is measured), "train", "validate", "save" or
+    "log" (a `message` only); `fold` is (which, of how many) of leave-one-out."""
 
     stage: str
     fraction: float = 0.0
@@ -51,25 +52,38 @@ class Progress:
     step: int = 0
     message: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    fold: tuple[int, int] | None = None
 
 
 Report = Callable[[Progress], None]
 ShouldCancel = Callable[[], bool]
+ShouldStop = Callable[[], bool]
 
 
 def ignore(_: Progress) -> None:
     """For who wants no progress."""
 
 
+def never() -> bool:
+    """For who wants neither to cancel nor to stop."""
+    return False
+
+
 @dataclass(frozen=True)
 class Trained:
-    """`weights` are float32 on the CPU: the moving average's where there is one. `score` is of the best validation."""
+    """`weights` are float32 on the CPU: the moving average's where there is one. `score` is of the best validation.
+
+    `stopped` tells a run that ended before its last step, because it was asked to or did not get better any more;
+    `is_best` that `weights` are those of `best_step`, chosen on the held-out cases.
+    """
 
     weights: dict[str, Tensor]
     step: int
     best_step: int | None
     score: float | None
     seconds: float
+    stopped: bool = False
+    is_best: bool = False
 
 
 def train(
@@ -78,10 +92,14 @@ def train(
     folder: Path,
     *,
     keep_best: bool = False,
+    patience: int | None = None,
     report: Report = ignore,
-    should_cancel: ShouldCancel = lambda: False,
+    should_cancel: ShouldCancel = never,
+    should_stop: ShouldStop = never,
 ) -> Trained:
     """Train `task` up to `settings.steps`, going on from the checkpoint in `folder` if there is one.
+
+    It ends early, with the best weights so far, once `should_stop` says so or `patience` validations brought nothing.
 
     A run that was killed ends with the same weights as one that was not: patches, masks and dropout depend on the
     seed and the step alone, and everything else is in the checkpoint.
@@ -90,19 +108,22 @@ def train(
     device = resolve_device(settings.device)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    run = _Run(task, settings, folder, device, keep_best)
+    # Whoever stops a run early wants the best; otherwise a second copy of the weights would be of no use.
+    track_best = keep_best or patience is not None or should_stop is not never
+    run = _Run(task, settings, folder, device, keep_best=keep_best, track_best=track_best)
     run.resume()
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(RunLog(folder, resume_step=run.step))
         clock = _Clock(run.step, settings.steps)
         batches = stack.enter_context(contextlib.closing(task.batches(run.step, device)))  # type: ignore[type-var]
-        while run.step < settings.steps:
+        while run.step < settings.steps and not run.stopped:
             if should_cancel():
                 run.save()
                 raise Cancelled("Training was stopped.", "Start it again with the same output folder to go on.")
             with _explaining_memory(settings, device):
                 values = run.update(next(batches))
-            last = run.step == settings.steps
+            run.stopped = should_stop()
+            last = run.stopped or run.step == settings.steps
             report(Progress("train", run.step / settings.steps, clock.eta(run.step), run.step, metrics=values))
             if run.step % settings.log_every == 0 or last:
                 log.training(run.step, {**values, "seconds": run.seconds})
@@ -114,7 +135,8 @@ def train(
                     report(
                         Progress("validate", run.step / settings.steps, clock.eta(run.step), run.step, metrics=results)
                     )
-            if run.step % settings.checkpoint_every == 0 or last:
+            run.stopped = run.stopped or run.is_stale(patience)
+            if run.step % settings.checkpoint_every == 0 or last or run.stopped:
                 run.save()
     return run.result()
 
@@ -122,8 +144,18 @@ def train(
 class _Run:
     """Everything a checkpoint holds, and the step that changes it."""
 
-    def __init__(self, task: Task, settings: LoopSettings, folder: Path, device: torch.device, keep_best: bool) -> None:
-        self.task, self.settings, self.folder, self.device, self.keep_best = task, settings, folder, device, keep_best
+    def __init__(
+        self,
+        task: Task,
+        settings: LoopSettings,
+        folder: Path,
+        device: torch.device,
+        *,
+        keep_best: bool,
+        track_best: bool,
+    ) -> None:
+        self.task, self.settings, self.folder, self.device = task, settings, folder, device
+        self.keep_best, self.track_best = keep_best, track_best
         self.model = task.model.to(device)
         self.average = MovingAverage(self.model, settings.ema_decay)
         self.optimiser = torch.optim.AdamW(
@@ -136,7 +168,8 @@ class _Run:
         self.fingerprint = f"{settings.fingerprint()}-{task.identity}"
         self.step = 0
         self.seconds = 0.0
-        self.best: dict[str, Any] = {"step": None, "score": None, "weights": None}
+        self.stopped = False
+        self.best: dict[str, Any] = {"step": None, "score": None, "weights": None, "since": 0}
         if settings.compile:
             self.model.compile()
 
@@ -150,6 +183,7 @@ class _Run:
         if self.average.decay:
             self.average.model.load_state_dict(state["average"])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.stopped = state.get("stopped", False)
 
     def save(self) -> None:
         state = {
@@ -161,6 +195,7 @@ class _Run:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "best": self.best,
+            "stopped": self.stopped,
         }
         save_checkpoint(self.folder, state)
 
@@ -194,15 +229,23 @@ class _Run:
             results = self.task.validate(self.average.model.eval(), self.device)
         score = results.get("score")
         if score is not None and (self.best["score"] is None or score > self.best["score"]):
-            weights = _on_cpu(self.average.model.state_dict()) if self.keep_best else None
-            self.best = {"step": self.step, "score": float(score), "weights": weights}
+            weights = _on_cpu(self.average.model.state_dict()) if self.track_best else None
+            self.best = {"step": self.step, "score": float(score), "weights": weights, "since": 0}
+        elif score is not None:
+            self.best["since"] = self.best.get("since", 0) + 1
         return results
 
+    def is_stale(self, patience: int | None) -> bool:
+        """Whether the last `patience` validations brought no better score."""
+        return patience is not None and self.best.get("since", 0) >= patience
+
     def result(self) -> Trained:
-        weights = self.best["weights"] if self.keep_best else None
+        weights = self.best["weights"] if self.keep_best or self.stopped else None
+        is_best = weights is not None
         if weights is None:
             weights = _on_cpu(self.average.model.state_dict())
-        return Trained(weights, self.step, self.best["step"], self.best["score"], self.seconds)
+        best = self.best
+        return Trained(weights, self.step, best["step"], best["score"], self.seconds, self.stopped, is_best)
 
     def _check(self, value: Tensor, what: str, batch: Batch) -> None:
         if not bool(torch.isfinite(value)):

@@ -15,7 +15,9 @@ from .prepared import IGNORED
 class SegmentationLoss(nn.Module):
     """Soft Dice over the foreground, pooled over the batch, plus cross-entropy; ignored voxels count in neither.
 
-    Outputs coarser than the target are compared with the nearest of its voxels; `weights` are per output, finest first.
+    Labels that were not annotated in a case are one with the background there: only their sum is asked for (marginal
+    loss; Fang and Yan, IEEE TMI 39:3619, 2020). Outputs coarser than the target are compared with the nearest of its
+    voxels; `weights` are per output, finest first.
     """
 
     def __init__(self, weights: Sequence[float] = (4 / 7, 2 / 7, 1 / 7)) -> None:
@@ -24,18 +26,33 @@ class SegmentationLoss(nn.Module):
         # Pooled over the batch, because a patch often lacks a label, whose own Dice would be all or nothing.
         self.dice = DiceLoss(include_background=False, batch=True)
 
-    def forward(self, outputs: Tensor | Sequence[Tensor], classes: Tensor) -> Tensor:
-        """Logits (B, K, D, H, W), one or several sizes; `classes` int64 (B, 1, D, H, W) -> scalar."""
+    def forward(self, outputs: Tensor | Sequence[Tensor], classes: Tensor, unknown: Tensor | None = None) -> Tensor:
+        """Logits (B, K, D, H, W), one or several sizes; `classes` int64 (B, 1, D, H, W) -> scalar.
+
+        `unknown` bool (B, K) marks the channels that were not annotated in a sample.
+        """
         levels = [outputs] if isinstance(outputs, Tensor) else list(outputs)
         weights = self.weights[: len(levels)]
-        losses = [w * self._one(logits.float(), classes) for w, logits in zip(weights, levels, strict=True)]
+        losses = [w * self._one(logits.float(), classes, unknown) for w, logits in zip(weights, levels, strict=True)]
         return torch.stack(losses).sum() / sum(weights)
 
-    def _one(self, logits: Tensor, classes: Tensor) -> Tensor:
+    def _one(self, logits: Tensor, classes: Tensor, unknown: Tensor | None) -> Tensor:
         if logits.shape[2:] != classes.shape[2:]:
             classes = F.interpolate(classes.float(), size=logits.shape[2:], mode="nearest").long()
         known = classes != IGNORED
         truth = F.one_hot(torch.where(known, classes, 0)[:, 0], logits.shape[1]).movedim(-1, 1).to(logits.dtype)
-        dice = self.dice(logits.softmax(1) * known, truth * known)
-        entropy = F.cross_entropy(logits, classes[:, 0], ignore_index=IGNORED, reduction="sum")
+        scores = logits.log_softmax(1)
+        if unknown is not None and bool(unknown.any()):
+            scores = _merged(scores, unknown)
+        dice = self.dice(scores.exp() * known, truth * known)
+        entropy = F.nll_loss(scores, classes[:, 0], ignore_index=IGNORED, reduction="sum")
         return dice + entropy / known.sum().clamp(min=1)
+
+
+def _merged(scores: Tensor, unknown: Tensor) -> Tensor:
+    """Log-probabilities (B, K, D, H, W) with those of the `unknown` channels (B, K) added to the background's."""
+    away = unknown[:, :, None, None, None]
+    to_background = away.clone()
+    to_background[:, 0] = True
+    background = scores.masked_fill(~to_background, -torch.inf).logsumexp(1, keepdim=True)
+    return torch.cat([background, scores[:, 1:].masked_fill(away[:, 1:], -torch.inf)], dim=1)

@@ -22,7 +22,8 @@ MAX_PLACES = 20_000
 class PreparedCase:
     """`image` float32 (C, D, H, W); `classes` uint8 (D, H, W) of network output channels (0 = background), or None.
 
-    `places` holds, per class present, flat voxel indices; `spacing` is in mm, (D, H, W).
+    `places` holds, per class present, flat voxel indices; `spacing` is in mm, (D, H, W). `unknown` are output channels
+    that were not annotated in this case: where it says background, it may be one of these.
     """
 
     id: str
@@ -30,6 +31,7 @@ class PreparedCase:
     spacing: tuple[float, float, float]
     classes: np.ndarray | None = None
     places: tuple[tuple[int, np.ndarray], ...] = ()
+    unknown: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..cases.checks import read_image, read_labels, voxel_hash
-from ..cases.dataset import Case
+from ..cases.dataset import Case, CaseDataset
 from ..errors import Cancelled, DatasetError
 from ..transforms.preprocessing import Preprocessing
 from .labelling import LabelPlan
@@ -24,11 +24,13 @@ class Prepared:
     cases: CaseCache
     hashes: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    #: About labels, without any case's name: they go into the bundle.
+    label_notes: list[str] = field(default_factory=list)
 
 
 def prepare_labelled(
     cases: Sequence[Case],
-    labels: Mapping[str, int],
+    dataset: CaseDataset,
     plan: LabelPlan,
     preprocessing: Preprocessing,
     cache: CaseCache,
@@ -37,29 +39,43 @@ def prepare_labelled(
 ) -> Prepared:
     """Read, check and prepare images with label maps; raises one `DatasetError` that names every bad case."""
     prepared = Prepared(cache)
-    names = {value: name for name, value in labels.items()}
+    names = {value: name for name, value in dataset.labels.items()}
     wanted = [names[value] for value in plan.values]
     channels: list[int] = []
 
     def prepare(case: Case) -> None:
         volume = read_image(case, channels[0] if channels else None)
-        label_map = read_labels(case, volume, labels, wanted)
+        label_map = read_labels(case, volume, dataset.labels, wanted, dataset.ignore)
         channels.append(len(volume.array))
         image = preprocessing.prepare(volume)
-        classes = preprocessing.prepare_labels(plan.to_classes(label_map), image.grid).numpy().astype("uint8")
+        classes = (
+            preprocessing.prepare_labels(plan.to_classes(label_map, dataset.ignore), image.grid).numpy().astype("uint8")
+        )
         spacing = tuple(float(s) for s in image.grid.spacing)
-        cache.add(PreparedCase(case.id, as_array(image.image), spacing, classes, places_of(classes)))  # type: ignore[arg-type]
+        places, unknown = places_of(classes), plan.channels_of(case.unknown)
+        cache.add(PreparedCase(case.id, as_array(image.image), spacing, classes, places, unknown))  # type: ignore[arg-type]
         prepared.hashes[case.id] = {"image": voxel_hash(volume.array), "label": voxel_hash(label_map.array)}
         prepared.notes.extend(f"Case {case.id}: {note}" for note in volume.notes)
 
     _each(cases, prepare, report, should_cancel)
-    learnt = {value for case in cache for value, _ in case.places}
-    absent = [label.name for channel, label in enumerate(plan.labels, start=1) if channel not in learnt]
-    if absent:
-        raise DatasetError(
-            f"No case has a voxel of {', '.join(absent)} at the model's resolution.", "Leave this label out: --labels."
-        )
+    _check_absent(prepared, plan)
     return prepared
+
+
+def _check_absent(prepared: Prepared, plan: LabelPlan) -> None:
+    """A label that the base knows may be missing in the cases, but then nothing is learnt of it; a new one may not."""
+    learnt = {value for case in prepared.cases for value, _ in case.places}
+    absent = [channel for channel in range(1, len(plan.labels) + 1) if channel not in learnt]
+    unknown = set.intersection(*(set(case.unknown) for case in prepared.cases)) if absent else set()
+    kept = [c for c in absent if plan.origins[c - 1] is not None and c in unknown]
+    names = ", ".join(plan.names[c - 1] for c in absent if c not in kept)
+    if names:
+        raise DatasetError(
+            f"No case has a voxel of {names} at the model's resolution.", "Leave this label out: --labels."
+        )
+    if kept:
+        names = ", ".join(plan.names[channel - 1] for channel in kept)
+        prepared.label_notes.append(f"Not annotated in any case, so neither learnt nor checked: {names}.")
 
 
 def prepare_images(

@@ -17,7 +17,7 @@ from .patches import Batch, PatchSamples, batches
 from .prepared import IGNORED, PreparedCase
 from .settings import FineTuneSettings
 
-#: Dice per case and label; NaN where neither the reference nor the prediction has the label.
+#: Dice per case and label; NaN where neither reference nor prediction has the label, or it was not annotated.
 DiceTable = dict[str, dict[str, float]]
 
 
@@ -45,6 +45,7 @@ class SegmentationTask:
         self.encoder_stages = encoder_stages
         self._samples = PatchSamples(training, patch_size, settings, settings.foreground_fraction)
         self._loss = SegmentationLoss(settings.deep_supervision_weights)
+        self._unknown = {case.id: case.unknown for case in training if case.unknown}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         if self.encoder_stages is None:
@@ -56,8 +57,17 @@ class SegmentationTask:
 
     def loss(self, model: nn.Module, batch: Batch, step: int) -> Tensor:  # noqa: ARG002
         assert batch.classes is not None
-        loss: Tensor = self._loss(model(batch.image), batch.classes)
+        loss: Tensor = self._loss(model(batch.image), batch.classes, self._not_annotated(batch))
         return loss
+
+    def _not_annotated(self, batch: Batch) -> Tensor | None:
+        """(B, K) bool, or None if everything was annotated."""
+        if not any(name in self._unknown for name in batch.case_ids):
+            return None
+        marks = torch.zeros(len(batch.case_ids), len(self.label_names) + 1, dtype=torch.bool)
+        for row, name in zip(marks, batch.case_ids, strict=True):
+            row[list(self._unknown.get(name, ()))] = True
+        return marks.to(batch.image.device)
 
     def validate(self, model: nn.Module, device: torch.device) -> Mapping[str, float]:
         if not self.held_out:
@@ -104,6 +114,9 @@ def _dice(segmented: tuple[np.ndarray, int], case: PreparedCase) -> list[float]:
     known = case.classes != IGNORED
     result = []
     for channel in range(1, channels):
+        if channel in case.unknown:
+            result.append(math.nan)
+            continue
         truth, guess = (case.classes == channel) & known, (found == channel) & known
         total = int(truth.sum()) + int(guess.sum())
         result.append(2 * int((truth & guess).sum()) / total if total else math.nan)

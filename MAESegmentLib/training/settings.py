@@ -134,6 +134,8 @@ class FineTuneSettings(LoopSettings):
     #: Share of patches centred on a voxel of a random label; the others lie anywhere.
     foreground_fraction: float = 0.5
     deep_supervision_weights: tuple[float, ...] = (4 / 7, 2 / 7, 1 / 7)
+    #: Training ends, with the best weights so far, after this many validations without a better Dice; None: never.
+    patience: int | None = None
     #: "last" saves the final weights; "best" those with the highest validation Dice, which then is no fair estimate.
     keep: Literal["last", "best"] = "last"
     #: "pretrained" starts from the bundle's weights; "autoencoder" from the encoder it was pretrained with, which never
@@ -153,6 +155,7 @@ class FineTuneSettings(LoopSettings):
         _require(
             len(weights) > 0 and min(weights) >= 0 and sum(weights) > 0, "deep_supervision_weights", weights, "weights"
         )
+        _require(self.patience is None or self.patience >= 1, "patience", self.patience, "1 or more, or unset")
         _require(self.keep in ("last", "best"), "keep", self.keep, '"last" or "best"')
         _require(
             self.initial_weights in ("pretrained", "autoencoder", "random"),
