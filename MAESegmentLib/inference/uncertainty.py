@@ -33,6 +33,8 @@ from .windows import Network, WindowPlan, sliding_rows
 CONCEIVABLE = 0.05
 #: Looks at a scan: all flips that the model knows, with changes of brightness where these are fewer.
 LOOKS = 4
+#: Share of a window that its neighbour covers; a third of the windows of the overlap for segmenting.
+_OVERLAP = 0.25
 #: Gain and offset (in standard deviations of the training scans' grey values) of a look.
 _BRIGHTNESS = ((1.0, 0.0), (1.1, 0.1), (0.9, -0.1), (1.1, -0.1))
 #: An axis is the scan's slice axis if its voxels are longer than all others by this factor; else it is K.
@@ -166,7 +168,7 @@ def _look(
     rows = sliding_rows(
         image,
         _ensemble(segmenter.network_on(step.device), looks_of(trained_mirror_axes(predictor.spec))),
-        WindowPlan((d, h, w), patch, segmenter.settings.overlap),
+        WindowPlan((d, h, w), patch, min(segmenter.settings.overlap, _OVERLAP)),
         batch_size=step.batch_size,
         device=step.device,
         accumulate_on=step.accumulate_on,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import platform
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -25,12 +24,11 @@ from ..inference.roi import Roi
 from ..inference.settings import InferenceSettings
 from ..inference.volumetry import volumes_ml
 from .job_folder import JobFolder
-from .protocol import Devices, Message, Progress, Ready, Result, Segment
+from .protocol import Devices, Message, Ready, Result, Segment
+from .stage_clock import StageClock
 
 #: Networks that stay on the device; more would crowd a small GPU.
 _KEPT = 2
-#: No more messages a second than a person can see.
-_REPORT_EVERY_S = 0.1
 
 #: Requests that have a module of their own, with `answer(request, work, send, should_cancel) -> Result`.
 _ELSEWHERE = {"add_case": "adding", "estimate": "estimating", "rank": "ranking"}
@@ -63,9 +61,9 @@ class SegmentationWork:
         raise ConfigurationError(f"The worker does not do {request.type!r}.")
 
     def _segment(self, request: Segment, send: Send, should_cancel: Callable[[], bool]) -> Result:
-        clock = _Clock(request.id, send)
+        clock = StageClock(request.id, send)
         folder = JobFolder(Path(request.folder))
-        roi = _roi(request.roi)
+        roi = roi_of(request.roi)
         clock.enter("load")
         bundle = open_bundle(request.model)
         predictor = self.predictor(bundle, request.settings)
@@ -161,55 +159,6 @@ def device_title(device: torch.device) -> str:
     return platform.processor() or "CPU"
 
 
-@dataclass(frozen=True)
-class _Step:
-    stage: str
-    begun: float
-
-
-class _Clock:
-    """Times the stages of one request and reports them, with the time left once the network runs."""
-
-    def __init__(self, request_id: str, send: Send) -> None:
-        self.seconds: dict[str, float] = {}
-        self._id = request_id
-        self._send = send
-        self._begun = time.perf_counter()
-        self._step = _Step("", self._begun)
-        self._last_report = 0.0
-
-    @property
-    def total(self) -> float:
-        return time.perf_counter() - self._begun
-
-    def enter(self, stage: str) -> None:
-        self.report(stage, 0.0)
-
-    def end(self) -> None:
-        self._close(time.perf_counter())
-
-    def report(self, stage: str, fraction: float) -> None:
-        """As `inference.settings.Progress`."""
-        now = time.perf_counter()
-        is_new = stage != self._step.stage
-        if is_new:
-            self._close(now)
-            self._step = _Step(stage, now)
-        if is_new or fraction >= 1.0 or now - self._last_report >= _REPORT_EVERY_S:
-            self._last_report = now
-            self._send(Progress(self._id, stage, round(min(max(fraction, 0.0), 1.0), 4), self._left(fraction, now)))
-
-    def _left(self, fraction: float, now: float) -> float | None:
-        """Only the network takes long enough to be foretold, and only after its first windows."""
-        if self._step.stage != "segment" or fraction <= 0.0:
-            return None
-        return round((now - self._step.begun) * (1.0 - fraction) / fraction, 2)
-
-    def _close(self, now: float) -> None:
-        if self._step.stage:
-            self.seconds[self._step.stage] = self.seconds.get(self._step.stage, 0.0) + now - self._step.begun
-
-
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
@@ -225,7 +174,8 @@ def _as_settings(chosen: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _roi(bounds: tuple[float, ...] | None) -> Roi | None:
+def roi_of(bounds: Sequence[float] | None) -> Roi | None:
+    """From the bounds (R0, R1, A0, A1, S0, S1) of a request, mm."""
     if bounds is None:
         return None
     r0, r1, a0, a1, s0, s1 = bounds
