@@ -32,14 +32,15 @@ def image_names(channels: int) -> tuple[str, ...]:
 
 
 def stored_image(volume: Volume) -> Volume:
-    """The volume in a type that NIfTI has, nothing lost; voxels without a value (NaN) become the channel's lowest.
+    """The volume in the type in which it will be read again; voxels without a value (NaN) become the channel's lowest.
 
     `DatasetError` if a channel is blank or has infinite voxels: nobody could read it again.
     """
     array = volume.array
     if array.dtype.kind not in "biuf":
         raise DatasetError(f"The scan's voxels are no plain numbers ({array.dtype}).", _EXPORT_AGAIN)
-    array = array.astype(_storable_type(array), copy=False)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        array = array.astype(_storable_type(array), copy=False)
     for number in range(len(array)):
         which = f"Channel {number + 1} of the scan" if len(array) > 1 else "The scan"
         array = _with_finite_voxels(array, number, which)
@@ -145,16 +146,12 @@ def _with_finite_voxels(array: np.ndarray, number: int, which: str) -> np.ndarra
 
 
 def _storable_type(array: np.ndarray) -> np.dtype:
-    """The same type, but for those that NIfTI lacks or whose readers are rare: the smallest that loses nothing."""
+    """The same type, but for what NIfTI lacks or no reader keeps: single precision is what everything computes in."""
     dtype = array.dtype.newbyteorder("=")
     if dtype.kind == "b":
         return np.dtype(np.uint8)
     if dtype.kind in "iu" and dtype.itemsize == 8:
         lowest, highest = int(array.min(initial=0)), int(array.max(initial=0))
-        for kind in (np.int32, np.uint32):
-            if np.iinfo(kind).min <= lowest and highest <= np.iinfo(kind).max:
-                return np.dtype(kind)
-        return np.dtype(np.float64)
-    if dtype.kind == "f" and dtype.itemsize not in (4, 8):
-        return np.dtype(np.float32 if dtype.itemsize < 4 else np.float64)
-    return dtype
+        fits = np.iinfo(np.int32).min <= lowest and highest <= np.iinfo(np.int32).max
+        return np.dtype(np.int32 if fits else np.float32)
+    return np.dtype(np.float32) if dtype.kind == "f" else dtype

@@ -82,7 +82,19 @@ class CaseStore:
 
     def labels(self) -> tuple[Label, ...]:
         """Every label that a case ever had; `value` is that of the stored label maps."""
-        return self._table().labels
+        return self.label_table().labels
+
+    def label_table(self) -> LabelTable:
+        """From `labels.json`; if that is damaged, from what the cases say of their own values."""
+        numbers = [folders.case_number(path.name) for path in folders.case_folders(self.folder)]
+        table = read_table(self.folder)
+        if table is None:
+            used = []
+            for path in folders.case_folders(self.folder):
+                with suppress(MAESegmentError):
+                    used.append(_read_record(path)[1])
+            table = LabelTable(merge(used))
+        return replace(table, last_case=max([table.last_case, *numbers]))
 
     def case_path(self, case_id: str) -> Path:
         """The folder of a case."""
@@ -132,7 +144,7 @@ class CaseStore:
     def description(self) -> dict[str, Any]:
         """What belongs in `dataset.json` now."""
         records = self.list()
-        return describe(self.folder.name, records, self._table().labels)
+        return describe(self.folder.name, records, self.label_table().labels)
 
     @property
     def dataset_path(self) -> Path:
@@ -183,7 +195,7 @@ class CaseStore:
         self.get(case_id)
         with self._writing():
             record = replace(self._one(case_id), role=role)
-            used = [label for label in self._table().labels if label.name in record.labels]
+            used = [label for label in self.label_table().labels if label.name in record.labels]
             with replacing(self.folder / case_id / RECORD) as temporary:
                 temporary.write_text(record_text(record, used), encoding="utf-8")
             self._write_dataset()
@@ -201,7 +213,7 @@ class CaseStore:
         old = self._one(entry.replace) if entry.replace else None
         digest = voxel_hash(image.array)
         self._check_image(image, digest, self._read()[0], entry.replace)
-        table = self._table().with_labels(entry.labels)
+        table = self.label_table().with_labels(entry.labels)
         region = entry.region if entry.region is not None or old is None else old.region
         labels = stored_labels(label_map, entry, table, region)
         if not any(labels.volumes_ml.values()):
@@ -277,25 +289,13 @@ class CaseStore:
 
     def _completed(self, records: Records) -> Records:
         """A label that came into the store later is unknown in the cases before."""
-        names = [label.name for label in self._table().labels]
+        names = [label.name for label in self.label_table().labels]
         return [replace(record, unknown=_without((*record.unknown, *names), record.labels)) for record in records]
-
-    def _table(self) -> LabelTable:
-        """From `labels.json`; if that is damaged, from what the cases say of their own values."""
-        numbers = [folders.case_number(path.name) for path in folders.case_folders(self.folder)]
-        table = read_table(self.folder)
-        if table is None:
-            used = []
-            for path in folders.case_folders(self.folder):
-                with suppress(MAESegmentError):
-                    used.append(_read_record(path)[1])
-            table = LabelTable(merge(used))
-        return replace(table, last_case=max([table.last_case, *numbers]))
 
     def _write_dataset(self) -> None:
         """With the lock."""
         records = self._completed(self._read()[0])
-        write_if_changed(self.folder, describe(self.folder.name, records, self._table().labels))
+        write_if_changed(self.folder, describe(self.folder.name, records, self.label_table().labels))
 
     def _settle(self) -> None:
         """Wait until no case is between its old and its new version, or put it back if its writer is dead."""
