@@ -70,6 +70,7 @@ def test_the_blocker_blocks():
         "cases.snapshot",
         "cases.store",
         "errors",
+        "evaluation.comparison",
         "images",
         "images.volume",
         "inference",
