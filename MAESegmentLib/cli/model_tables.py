@@ -15,9 +15,12 @@ from rich.text import Text
 from ..bundle import Bundle, ModelStore
 from ..labels import UNCODED, Label
 
+#: Marks the version that a name alone means.
+USED = "●"
 
-def summary(bundle: Bundle, store: ModelStore) -> dict[str, Any]:
-    """What `models list --json` says of one model."""
+
+def summary(bundle: Bundle, store: ModelStore, *, is_used: bool) -> dict[str, Any]:
+    """What `models list --json` says of one model; `is_used` if it is the version that its name alone means."""
     own = bundle.metadata["maesegment"]
     return {
         "name": bundle.name,
@@ -29,6 +32,7 @@ def summary(bundle: Bundle, store: ModelStore) -> dict[str, Any]:
         "description": bundle.metadata["description"],
         "licence": own["licence"],
         "shipped": is_shipped(bundle, store),
+        "used": is_used,
         "parent": bundle.parent,
         "hash": bundle.content_hash,
         "size_bytes": bundle.size_bytes,
@@ -41,20 +45,40 @@ def is_shipped(bundle: Bundle, store: ModelStore) -> bool:
 
 
 def list_table(bundles: Sequence[Bundle], store: ModelStore) -> Table:
+    """Every version below the one it was made from."""
     table = _plain_table()
-    for heading in ("model", "version", "for", "structures", "MB", "from"):
-        table.add_column(heading, justify="right" if heading == "MB" else "left", overflow="fold")
-    for bundle in bundles:
+    for heading in ("model", "version", "used", "for", "structures", "MB", "from"):
+        justify: Any = {"MB": "right", "used": "center"}.get(heading, "left")
+        table.add_column(heading, justify=justify, overflow="fold")
+    used = {bundle.path for bundle in store.meant().values()}
+    for bundle, depth in family_tree(bundles):
         names = Text(", ").join(_swatch(label) for label in bundle.labels)
         table.add_row(
-            bundle.name,
+            "  " * depth + bundle.name,
             bundle.version,
+            USED if bundle.path in used else "",
             escape(bundle.metadata["maesegment"]["modality"]),
             names if bundle.labels else Text("pretrained encoder, to fine-tune", style="italic"),
             f"{bundle.size_bytes / 2**20:.1f}",
             "MAESegment" if is_shipped(bundle, store) else _origin(bundle),
         )
     return table
+
+
+def family_tree(bundles: Sequence[Bundle]) -> list[tuple[Bundle, int]]:
+    """Each bundle with its depth: below its parent, if that is among them, else at the top. Siblings stay in order."""
+    known = {bundle.content_hash for bundle in bundles}
+    children: dict[str, list[Bundle]] = {}
+    for bundle in bundles:
+        parent = bundle.parent["hash"] if bundle.parent else ""
+        children.setdefault(parent if parent in known else "", []).append(bundle)
+    tree: list[tuple[Bundle, int]] = []
+    waiting = [(bundle, 0) for bundle in reversed(children.get("", []))]
+    while waiting:
+        bundle, depth = waiting.pop()
+        tree.append((bundle, depth))
+        waiting += [(child, depth + 1) for child in reversed(children.get(bundle.content_hash, []))]
+    return tree
 
 
 def print_facts(console: Console, bundle: Bundle, store: ModelStore) -> None:

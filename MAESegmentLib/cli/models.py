@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from . import compare_models, official_models
 
 if TYPE_CHECKING:
-    from ..bundle import ModelStore
+    from ..bundle import Bundle, ModelStore
 
 #: Exit code when a model is damaged.
 DAMAGED = 1
@@ -34,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export = _add(actions, "export", "write a model to one zip file", _export)
     export.add_argument("model", metavar="MODEL", help="name, NAME@VERSION or a folder")
     export.add_argument("-o", "--output", type=Path, metavar="ZIP", help="(default: NAME-VERSION.zip here)")
+
+    use = _add(actions, "use", "choose which version a model's name means", _use)
+    use.add_argument("model", metavar="NAME@VERSION", help="e.g. the version from before a fine-tuning")
+
+    remove = _add(actions, "remove", "delete one of your own versions", _remove)
+    remove.add_argument("model", metavar="NAME@VERSION", help="a version that no other was made from")
+    remove.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
     compare = _add(actions, "compare", "Dice of two models on the same cases", compare_models.run)
     compare_models.add_arguments(compare)
@@ -76,7 +84,8 @@ def _list(arguments: argparse.Namespace) -> int:
     store = _store()
     bundles, problems = store.scan()
     if arguments.json:
-        print_json([summary(bundle, store) for bundle in bundles])
+        used = {bundle.path for bundle in store.meant().values()}
+        print_json([summary(bundle, store, is_used=bundle.path in used) for bundle in bundles])
     elif bundles:
         Console().print(list_table(bundles, store))
     else:
@@ -134,10 +143,62 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _import(arguments: argparse.Namespace) -> int:
     from ..bundle import import_bundle
 
-    bundle = import_bundle(arguments.source, _store())
+    store = _store()
+    before = store.meant()
+    bundle = import_bundle(arguments.source, store)
     print(f"Imported {bundle.name} {bundle.version}: {bundle.path}")
+    old, new = before.get(bundle.name), store.meant()[bundle.name]
+    if old is not None and old.version != new.version:
+        print(f"  {new.name} now means version {new.version}; back: maesegment models use {old.name}@{old.version}")
     print(f"  maesegment models show {bundle.name}@{bundle.version}")
     return 0
+
+
+def _use(arguments: argparse.Namespace) -> int:
+    store = _store()
+    bundle = _exactly(arguments.model, store)
+    before = store.meant().get(bundle.name)
+    store.select(bundle)
+    print(f"{bundle.name} now means version {bundle.version}.")
+    if before is not None and before.version != bundle.version:
+        print(f"  back: maesegment models use {before.name}@{before.version}")
+    return 0
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    from ..errors import Cancelled, ConfigurationError
+
+    store = _store()
+    bundle = _exactly(arguments.model, store)
+    # Asking about what cannot be done would be odd.
+    if not store.removable(bundle) and not arguments.yes:
+        if not sys.stdin.isatty():
+            raise ConfigurationError("Nothing was removed: there is nobody to ask.", "Add --yes to remove it unasked.")
+        size = f"{bundle.size_bytes / 2**20:.1f} MB"
+        if input(f"Delete {bundle.name} {bundle.version} ({size}) for ever? [y/N] ").strip().lower() not in (
+            "y",
+            "yes",
+        ):
+            raise Cancelled("Nothing was removed.")
+    store.remove(bundle)
+    print(f"Removed {bundle.name} {bundle.version}.")
+    now = store.meant().get(bundle.name)
+    if now is not None:
+        print(f"  {bundle.name} means version {now.version}.")
+    return 0
+
+
+def _exactly(text: str, store: ModelStore) -> Bundle:
+    """The one version that was named; what a name alone means is no choice here. Damaged ones can be chosen, too."""
+    from ..errors import ConfigurationError
+
+    bundle = store.find(text, verify=False)
+    if "@" not in text and not Path(text).is_dir():
+        versions = [other.version for other in store.list() if other.name == bundle.name]
+        raise ConfigurationError(
+            f"Which version of {bundle.name}?", f"It has {', '.join(versions)}; write e.g. {bundle.name}@{versions[0]}."
+        )
+    return bundle
 
 
 def _export(arguments: argparse.Namespace) -> int:

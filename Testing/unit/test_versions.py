@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from MAESegmentLib.bundle import Bundle, ModelStore, VersionTaken, export_bundle, import_bundle, open_bundle
+from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import BundleError, OutputError
 from Testing.bundles import autoencoder_spec, save_tiny, tiny_spec
 
@@ -260,3 +261,73 @@ def test_of_two_models_of_one_version_one_is_refused(store: ModelStore, made: Pa
     kept = intact(store)[-1]
     assert kept.content_hash in said
     assert len(said) == 2
+
+
+# As a person types it ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shell(store: ModelStore, made: Path, monkeypatch: pytest.MonkeyPatch) -> ModelStore:
+    """The store that the `maesegment` command finds, with 1.0.0, its child 1.1.0 and that one's child 1.2.0."""
+    monkeypatch.setenv("MAESEGMENT_MODELS", str(store.user_folder))
+    monkeypatch.setenv("COLUMNS", "160")
+    own = ModelStore()
+    for folder in (made / "shipped" / "tiny-mr", made / "1.1.0", made / "1.2.0"):
+        own.add(folder)
+    return own
+
+
+def listed(capsys: pytest.CaptureFixture[str]) -> list[list[object]]:
+    """Indentation, version and mark of every line of `models list` about our model."""
+    assert main(["models", "list"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("tiny-mr")]
+    edge = min(len(line) - len(line.lstrip()) for line in lines)
+    return [[len(line) - len(line.lstrip()) - edge, line.split()[1], "●" if "●" in line else ""] for line in lines]
+
+
+def test_the_list_shows_the_tree_and_what_is_used(shell: ModelStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert listed(capsys) == [[0, "1.0.0", "●"], [2, "1.1.0", ""], [4, "1.2.0", ""]]
+    shell.select(shell.find("tiny-mr@1.1.0"))
+    assert [line[2] for line in listed(capsys)] == ["", "●", ""]
+    assert main(["models", "list", "--json"]) == 0
+    said = {m["version"]: m["used"] for m in json.loads(capsys.readouterr().out) if m["name"] == "tiny-mr"}
+    assert said == {"1.0.0": False, "1.1.0": True, "1.2.0": False}
+
+
+def test_use_chooses_a_version_and_says_the_way_back(shell: ModelStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "use", "tiny-mr@1.2.0"]) == 0
+    assert shell.find("tiny-mr").version == "1.2.0"
+    out = capsys.readouterr().out
+    assert "now means version 1.2.0" in out
+    assert "models use tiny-mr@1.0.0" in out
+    assert main(["models", "use", "tiny-mr"]) == 2
+    assert "1.0.0, 1.1.0, 1.2.0" in capsys.readouterr().err
+    assert main(["models", "use", "tiny-mr@7.0.0"]) == 2
+
+
+def test_remove_asks_and_says_what_is_used_now(
+    shell: ModelStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.select(shell.find("tiny-mr@1.2.0"))
+    assert main(["models", "remove", "tiny-mr@1.2.0"]) == 2
+    assert "--yes" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _question: "n")
+    assert main(["models", "remove", "tiny-mr@1.2.0"]) == 130
+    assert shell.find("tiny-mr").version == "1.2.0"
+    monkeypatch.setattr("builtins.input", lambda _question: "y")
+    assert main(["models", "remove", "tiny-mr@1.2.0"]) == 0
+    assert "means version 1.1.0" in capsys.readouterr().out
+    assert [bundle.version for bundle in shell.list() if bundle.name == "tiny-mr"] == ["1.0.0", "1.1.0"]
+
+
+def test_a_version_with_children_is_not_removed(shell: ModelStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "remove", "tiny-mr@1.1.0", "--yes"]) == 2
+    assert "tiny-mr@1.2.0" in capsys.readouterr().err
+    assert shell.find("tiny-mr@1.1.0")
+
+
+def test_a_damaged_version_can_be_removed(shell: ModelStore) -> None:
+    (shell.folder_for("tiny-mr", "1.2.0") / "LICENSE").write_text("changed")
+    assert main(["models", "remove", "tiny-mr@1.2.0", "-y"]) == 0
+    assert not shell.folder_for("tiny-mr", "1.2.0").exists()
