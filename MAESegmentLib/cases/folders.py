@@ -30,12 +30,25 @@ def case_number(name: str) -> int:
     return int(match[1]) if match else 0
 
 
+def look(store: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """The folders of all cases, sound or not, by number; and (hidden folder, name) of those out of their place.
+
+    These are being replaced, or were when their writer was killed. Both are seen at one moment.
+    """
+    try:
+        with os.scandir(store) as entries:
+            names = {entry.name for entry in entries if entry.is_dir()}
+    except FileNotFoundError:
+        return [], []
+    cases = sorted((name for name in names if case_number(name)), key=case_number)
+    hidden = [match for match in map(_HIDDEN.fullmatch, sorted(names)) if match]
+    torn = [(store / match[0], match[1]) for match in hidden if match[2] == "old" and match[1] not in names]
+    return [store / name for name in cases], torn
+
+
 def case_folders(store: Path) -> list[Path]:
-    """Those of all cases, sound or not, by number."""
-    if not store.is_dir():
-        return []
-    found = [path for path in store.iterdir() if case_number(path.name) and path.is_dir()]
-    return sorted(found, key=lambda path: case_number(path.name))
+    """Those of all cases in their place, sound or not, by number."""
+    return look(store)[0]
 
 
 def begin(store: Path, name: str) -> Path:
@@ -71,18 +84,9 @@ def retire(target: Path) -> None:
     shutil.rmtree(removed, ignore_errors=True)
 
 
-def torn(store: Path) -> list[tuple[Path, str]]:
-    """(hidden folder, name) of cases whose replacement is under way, or was when the writer was killed."""
-    if not store.is_dir():
-        return []
-    found = [(path, _HIDDEN.fullmatch(path.name)) for path in store.iterdir()]
-    names = [(path, match[1]) for path, match in found if match and match[2] == "old"]
-    return [(path, name) for path, name in names if not (store / name).exists()]
-
-
 def recover(store: Path) -> None:
     """Put every case back in its place, and delete what dead writers left."""
-    for old, name in torn(store):
+    for old, name in look(store)[1]:
         old.rename(store / name)
         sync_folder(store)
     for path in list(store.iterdir()):

@@ -43,6 +43,7 @@ Problems = list[tuple[Path, MAESegmentError]]
 _LOCK = ".lock"
 #: How long to wait for another writer, whose disk may be slow; but a person waits for all but adding.
 _PATIENCE_S = 10.0
+_PATIENCE_TO_READ_S = 3.0
 _PATIENCE_TO_ADD_S = 180.0
 _ADD_AGAIN = "Remove the case, then add it again."
 
@@ -57,8 +58,11 @@ class CaseStore:
 
     def scan(self) -> tuple[Records, Problems]:
         """The records of all sound cases (images not opened), by number, and what is wrong with the rest."""
-        self._settle()
         records, problems = self._read()
+        if problems:
+            # A writer may be at it; or it was killed, and is tidied up after. What remains is damage.
+            with suppress(OutputError), self._writing(patience_s=_PATIENCE_TO_READ_S):
+                records, problems = self._read()
         return self._completed(records), problems
 
     def list(self) -> Records:
@@ -152,7 +156,7 @@ class CaseStore:
         content = self.description()
         if write_if_changed(self.folder, content, check_only=True):
             with self._writing():
-                self._write_dataset()
+                write_if_changed(self.folder, self.description())
         return self.folder / DATASET
 
     def remembered(self) -> dict[str, str | None]:
@@ -272,12 +276,13 @@ class CaseStore:
     def _read(self) -> tuple[Records, Problems]:
         records: Records = []
         problems: Problems = []
-        for path in folders.case_folders(self.folder):
+        places, torn = folders.look(self.folder)
+        for path in places:
             try:
                 records.append(_read_record(path)[0])
             except MAESegmentError as error:
                 problems.append((path, error))
-        for path, name in folders.torn(self.folder):
+        for path, name in torn:
             hint = "Open the store once where it can be written to."
             problems.append((path, DatasetError(f"Case {name} was being replaced.", hint)))
         return records, problems
@@ -293,15 +298,10 @@ class CaseStore:
         return [replace(record, unknown=_without((*record.unknown, *names), record.labels)) for record in records]
 
     def _write_dataset(self) -> None:
-        """With the lock."""
+        """With the lock. What it says can be told from the cases: a disk that is full now spoils nothing."""
         records = self._completed(self._read()[0])
-        write_if_changed(self.folder, describe(self.folder.name, records, self.label_table().labels))
-
-    def _settle(self) -> None:
-        """Wait until no case is between its old and its new version, or put it back if its writer is dead."""
-        if folders.torn(self.folder):
-            with suppress(OutputError), self._writing():
-                pass
+        with suppress(OutputError):
+            write_if_changed(self.folder, describe(self.folder.name, records, self.label_table().labels))
 
     @contextmanager
     def _writing(self, *, create: bool = False, patience_s: float = _PATIENCE_S) -> Iterator[None]:
