@@ -52,6 +52,7 @@ _drop_helpers()
 _find_helpers()
 
 from MAESegmentPlugin.batch import BatchItem, BatchJob  # noqa: E402
+from MAESegmentPlugin.case_calls import CaseCalls  # noqa: E402
 from MAESegmentPlugin.model_library import ModelLibrary  # noqa: E402
 from MAESegmentPlugin.processing import Request, SegmentationJob  # noqa: E402
 from MAESegmentPlugin.qt_transport import call_aside, event_clock  # noqa: E402
@@ -127,7 +128,7 @@ class MAESegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.set_parameter_node(self.logic.getParameterNode())
 
 
-class MAESegmentLogic(ScriptedLoadableModuleLogic):
+class MAESegmentLogic(ScriptedLoadableModuleLogic, CaseCalls):
     """Segmentation from a script or the console: `slicer.util.getModuleLogic("MAESegment").process(volumeNode)`.
 
     Never opens a dialog; what goes wrong is an exception of `MAESegmentLib.errors`.

@@ -31,9 +31,16 @@ class ModelLibrary:
         return list(self.store.scan()[1])
 
     def default(self) -> Bundle | None:
-        """What is segmented with unless a person chooses: the highest version of the first name."""
+        """What is segmented with unless a person chooses: the selected, else the highest version of the first name."""
         models = self.models()
-        return next((bundle for bundle in reversed(models) if bundle.name == models[0].name), None) if models else None
+        return self.meant(models[0].name) if models else None
+
+    def meant(self, name: str) -> Bundle | None:
+        """What the name of a model means: its selected version, else the highest; None if there is none."""
+        versions = [bundle for bundle in self.models() if bundle.name == name]
+        selected = self.store.selected(name)
+        chosen = selected.content_hash if selected is not None else ""
+        return next((one for one in versions if one.content_hash == chosen), versions[-1] if versions else None)
 
     def find(self, model: Bundle | str | os.PathLike[str] | None) -> Bundle:
         """`model` is a bundle, a name or the beginning of one, name@version, a folder, or None for the default."""

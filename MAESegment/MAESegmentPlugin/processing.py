@@ -21,6 +21,8 @@ from MAESegmentLib.jobs.job_folder import JobFolder
 from MAESegmentLib.jobs.segmentation import submit_segmentation
 from MAESegmentLib.labels import Label
 
+from .case_entry import MODEL, MODEL_HASH
+from .case_scene import content_stamp, unlink
 from .session import Session
 
 
@@ -98,7 +100,7 @@ class SegmentationJob:
         self.name = request.nodes[0].GetName()
         _check_nodes(request)
         self._shape = image.channels[0].shape
-        self._output_before = _content_stamp(request.output) if request.output is not None else ()
+        self._output_before = content_stamp(request.output) if request.output is not None else ()
         if request.output is not None and not request.overwrite and mrml.is_edited(request.output):
             raise NodeError(
                 _("{name} was edited; it is not overwritten.").format(name=request.output.GetName()),
@@ -232,7 +234,7 @@ class SegmentationJob:
             return None, []
         if output.GetScene() is None:
             return None, [_("The output segmentation was removed meanwhile; the result went to a new one.")]
-        if _content_stamp(output) != self._output_before and (self._request.overwrite or mrml.is_edited(output)):
+        if content_stamp(output) != self._output_before and (self._request.overwrite or mrml.is_edited(output)):
             text = _("{name} was edited meanwhile and was left as it is; the result went to a new segmentation.")
             return None, [text.format(name=output.GetName())]
         return output, []
@@ -310,18 +312,8 @@ def _check_nodes(request: Request) -> None:
         )
 
 
-def _content_stamp(segmentation) -> tuple[Any, ...]:
-    """Changes whenever voxels, names or the list of segments do; cheap, unlike comparing voxels."""
-    content = segmentation.GetSegmentation()
-    stamp: list[Any] = []
-    for number in range(content.GetNumberOfSegments()):
-        segment_id = content.GetNthSegmentID(number)
-        segment = content.GetSegment(segment_id)
-        labelmap = segment.GetRepresentation("Binary labelmap")
-        stamp.append((segment_id, segment.GetName(), labelmap.GetMTime() if labelmap is not None else 0))
-    return tuple(stamp)
-
-
 def _sign(node, bundle: Bundle) -> None:
-    node.SetAttribute("MAESegment.Model", f"{bundle.name}@{bundle.version}")
-    node.SetAttribute("MAESegment.ModelHash", bundle.content_hash)
+    node.SetAttribute(MODEL, f"{bundle.name}@{bundle.version}")
+    node.SetAttribute(MODEL_HASH, bundle.content_hash)
+    # What was stored as a case before is not in this node any more.
+    unlink(node)

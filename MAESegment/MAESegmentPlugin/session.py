@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import qt
 import slicer
 
+from MAESegmentLib.cases.locations import default_case_root
 from MAESegmentLib.errors import WorkerError
 from MAESegmentLib.jobs.client import WorkerClient
 from MAESegmentLib.jobs.interpreter import Interpreter, choose_interpreter, worker_launch
@@ -23,6 +24,7 @@ from .qt_transport import QProcessTransport, event_clock
 
 PYTHON_SETTING = "MAESegment/Python"
 FOLDER_SETTING = "MAESegment/WorkingFolder"
+CASES_SETTING = "MAESegment/CaseFolder"
 
 
 class Settings(Protocol):
@@ -90,6 +92,21 @@ class Session:
     def set_working_folder(self, path: str) -> None:
         """ "" for a folder below Slicer's temporary folder."""
         self._settings.setValue(FOLDER_SETTING, path)
+
+    @property
+    def case_root(self) -> Path:
+        """Where corrected cases are kept, a folder below it for each model."""
+        chosen = self.chosen_case_root
+        return Path(chosen).expanduser() if chosen else default_case_root()
+
+    @property
+    def chosen_case_root(self) -> str:
+        """The folder for cases given in the module's settings, or ""."""
+        return str(self._settings.value(CASES_SETTING, "") or "")
+
+    def set_case_root(self, path: str) -> None:
+        """ "" for the default; cases that are there already stay where they are."""
+        self._settings.setValue(CASES_SETTING, path)
 
     def restart(self) -> None:
         """End the worker, its jobs with it, and start a new one."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,22 +26,29 @@ def submit_case(
     store: Path,
     entry: Entry,
     working_folder: Path,
+    noted: Callable[[Sequence[str]], None] = lambda _notes: None,
 ) -> Job[CaseRecord]:
     """Store (K, J, I) `channels` with `label_array` of the same grid, uint8 or uint16, in the folder `store`.
 
     The arrays are read step by step while events go on. `DuplicateCase` ends the job if the scan is there already.
+    `noted` is told what is worth a second look.
     """
     if label_array.dtype not in (np.uint8, np.uint16):
         raise ConfigurationError(f"A label map has whole numbers up to 65535, not {label_array.dtype}.")
     if any(channel.shape != label_array.shape for channel in channels):
         raise ConfigurationError("The label map has not the size of the scan.", "Export it on the scan's grid.")
+
+    def finish(data: Mapping[str, Any]) -> CaseRecord:
+        noted([str(note) for note in data.get("notes", ())])
+        return CaseRecord.from_dict(data["case"])
+
     folder = JobFolder.create(working_folder)
     request = AddCase(client.new_id(), str(folder.path), str(store.absolute()), entry.to_dict())
     try:
         return client.submit(
             request,
             prepare=_write(folder, channels, ijk_to_ras, label_array),
-            finish=lambda data: CaseRecord.from_dict(data["case"]),
+            finish=finish,
             cleanup=folder.remove,
         )
     except BaseException:

@@ -4,7 +4,7 @@ Runs on Slicer's own thread and without any package that Slicer does not have.
 """
 
 from .annotations import Drawing, Segment, drawing_steps, drawn_segments
-from .content import content_of, content_steps, has_content, is_edited, remember_content
+from .content import content_of, content_steps, forget_content, has_content, is_edited, remember_content
 from .frames import Frame, add_segmentation_sequence, frames_of, remove_node, show_frame
 from .segmentations import add_segmentation, label_map_of, prepare_segments, put_segments, segment_id_of
 from .surfaces import show_in_3d, surface_steps
@@ -21,6 +21,7 @@ __all__ = [
     "content_steps",
     "drawing_steps",
     "drawn_segments",
+    "forget_content",
     "frames_of",
     "hardened_copy",
     "has_content",

@@ -14,6 +14,8 @@ from .layers import Layer, block_of, layers_of, moved, outcome, parts_of, segmen
 #: Tag of the first segment. A tag rather than the node's attribute: .seg.nrrd files and sequences keep tags.
 CONTENT_TAG = "MAESegment.Content"
 _FORMAT = "1"
+#: Of `content_of`, which does not depend on which segments share a label map either: Slicer joins them when it saves.
+_FORMAT_BY_SEGMENT = "2"
 #: How far saved directions (mm a voxel) and positions (mm) may be from what was written.
 _DIRECTION_TOLERANCE, _POSITION_TOLERANCE = 1e-3, 2e-2
 
@@ -35,6 +37,12 @@ def remember_content(node: Any) -> None:
     outcome(remember_segments(segments_of(node.GetSegmentation())))
 
 
+def forget_content(node: Any) -> None:
+    """From now on the content counts as edited by a person, whatever it is."""
+    for segment in segments_of(node.GetSegmentation()).values():
+        segment.RemoveTag(CONTENT_TAG)
+
+
 def content_of(node: Any) -> str:
     """The present content in a short text, to be compared later with `has_content`, also after saving and loading."""
     return str(outcome(content_steps(node)))
@@ -42,7 +50,33 @@ def content_of(node: Any) -> str:
 
 def content_steps(node: Any) -> Generator[float, None, str]:
     """`content_of` in steps of a few hundredths of a second."""
-    return (yield from _description(segments_of(node.GetSegmentation())))
+    segments = segments_of(node.GetSegmentation())
+    digest = hashlib.blake2b(digest_size=16)
+    first: np.ndarray | None = None
+    layers = layers_of(segments.values())
+    places = {number: (layer, value) for layer in layers for number, value in layer.segments}
+    blocks = {id(layer): block_of(layer.voxels) for layer in layers}
+    yield 0.0
+    for number, (segment_id, segment) in enumerate(segments.items()):
+        digest.update(f"{segment_id}\0{segment.GetName()}\0".encode())
+        layer, value = places.get(number, (None, 0))
+        block = blocks.get(id(layer))
+        if layer is None or block is None:
+            continue
+        mask = layer.voxels[block] == value
+        inner = block_of(mask.view(np.uint8))
+        if inner is None:
+            continue
+        start = tuple(outer.start + part.start for outer, part in zip(block, inner, strict=True))
+        matrix = moved(layer.matrix, start)
+        first = matrix if first is None else first
+        _add_place(digest, first, matrix, mask[inner].shape)
+        flat = np.ascontiguousarray(mask[inner]).ravel()
+        # The block begins with a voxel of the segment or without one; then where that changes.
+        digest.update(flat[:1].tobytes())
+        digest.update((np.flatnonzero(flat[1:] != flat[:-1]) + 1).astype("<i8").tobytes())
+        yield (number + 1) / len(segments)
+    return _joined(_FORMAT_BY_SEGMENT, digest, first)
 
 
 def has_content(node: Any, content: str) -> bool:
@@ -81,12 +115,20 @@ def _description(segments: Mapping[str, Any]) -> Generator[float, None, str]:
             continue
         matrix = moved(layer.matrix, tuple(part.start for part in block))
         first = matrix if first is None else first
-        # Identity and whole voxels: far from where rounding turns.
-        digest.update(np.rint(np.linalg.inv(first) @ matrix * 16).astype("<i8").tobytes())
-        digest.update(np.array(layer.voxels[block].shape, "<i8").tobytes())
+        _add_place(digest, first, matrix, layer.voxels[block].shape)
         yield from _add_runs(digest, layer, layer.voxels[block])
+    return _joined(_FORMAT, digest, first)
+
+
+def _add_place(digest: Any, first: np.ndarray, matrix: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Where a block lies, seen from the first one: identity and whole voxels, far from where rounding turns."""
+    digest.update(np.rint(np.linalg.inv(first) @ matrix * 16).astype("<i8").tobytes())
+    digest.update(np.array(shape, "<i8").tobytes())
+
+
+def _joined(kind: str, digest: Any, first: np.ndarray | None) -> str:
     place = () if first is None else tuple(first[:3].ravel())
-    return "_".join([_FORMAT, digest.hexdigest(), ",".join(f"{number:.6f}" for number in place)])
+    return "_".join([kind, digest.hexdigest(), ",".join(f"{number:.6f}" for number in place)])
 
 
 def _add_runs(digest: Any, layer: Layer, voxels: np.ndarray) -> Generator[float, None, None]:

@@ -214,6 +214,21 @@ def test_content_is_recognised_after_the_scene_was_saved(tmp_path) -> None:
     assert mrml.has_content(loaded, loaded.GetAttribute("remembered"))
     paint(loaded, "Segment_3", scan)
     assert not mrml.has_content(loaded, loaded.GetAttribute("remembered"))
+    paint(loaded, "Segment_3", scan)
+    assert mrml.has_content(loaded, content), "undone"
+
+
+@pytest.mark.parametrize("matrix", GRIDS.values(), ids=GRIDS)
+def test_content_does_not_depend_on_which_segments_share_a_label_map(matrix) -> None:
+    node, ids = hand_drawn(volume(matrix), one=box(2, 5, 3, 8, 1, 6), none=None, other=box(6, 8, 3, 8, 4, 9))
+    before, content = node.GetSegmentation().GetNumberOfLayers(), mrml.content_of(node)
+    node.GetSegmentation().SeparateSegmentLabelmap(ids["other"])
+    assert node.GetSegmentation().GetNumberOfLayers() != before or before > 1
+    assert mrml.has_content(node, content)
+    node.GetSegmentation().CollapseBinaryLabelmaps(False)
+    assert mrml.has_content(node, content)
+    node.GetSegmentation().GetSegment(ids["none"]).SetName("something")
+    assert not mrml.has_content(node, content)
 
 
 def test_content_of_nothing_is_that_of_nothing() -> None:

@@ -1,0 +1,327 @@
+"""Corrected segmentations become stored cases, on real nodes and with a real worker; and cases become nodes again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import slicer
+
+from Testing import slicer_core
+from Testing.gui.logic_scene import edit, segment_names
+
+pytestmark = pytest.mark.usefixtures("case_root")
+
+
+@pytest.fixture
+def volume(scene):
+    return scene.plain("Scan")
+
+
+def kinds(proposal) -> dict[str, str]:
+    return {choice.segment: choice.kind for choice in proposal.choices}
+
+
+def findings(proposal) -> dict[str, str]:
+    return {finding.kind: finding.severity for finding in proposal.findings}
+
+
+def world_label_map(store, case_id) -> tuple[np.ndarray, np.ndarray]:
+    label_map = store.read_label_map(case_id)
+    return label_map.array, label_map.ijk_to_ras
+
+
+# What it would be ----------------------------------------------------------------------------------------------------
+
+
+def test_names_of_the_model_need_no_answer(logic, volume, corrected):
+    proposal = logic.proposeCase(volume, corrected)
+    assert kinds(proposal) == {"front": "same", "back": "same"}
+    assert proposal.modelLabels == ("front", "back", "absent")
+    assert findings(proposal) == {"missing": "warning"}
+    assert (proposal.duplicate, proposal.stored, proposal.isChanged) == (None, None, False)
+    assert not logic.caseStore().folder.exists(), "looking changes nothing"
+
+
+def test_other_names_are_asked_about(logic, volume, draw, truth):
+    node = draw(volume, Frontt=truth["front"], lesion=truth["back"])
+    assert kinds(logic.proposeCase(volume, node)) == {"Frontt": "similar", "lesion": "new"}
+    with pytest.raises(Exception, match=r'"Frontt" \(perhaps front\), "lesion"') as caught:
+        logic.addCase(volume, node)
+    assert 'mapping={"Frontt": "front", "lesion": "LABEL"}' in caught.value.hint
+    assert 'newLabels=["Frontt", "lesion"]' in caught.value.hint
+    assert caught.value.details["problem"] == "unclear_segments"
+
+
+def test_nothing_drawn_is_an_error(logic, volume, draw):
+    assert findings(logic.proposeCase(volume, draw(volume, front=None)))["nothing"] == "error"
+
+
+def test_an_empty_segment_is_said_to_count_as_not_annotated(logic, volume, draw, truth):
+    proposal = logic.proposeCase(volume, draw(volume, front=truth["front"], absent=None))
+    (empty,) = [finding for finding in proposal.findings if finding.kind == "empty"]
+    assert empty.details == {"segment": "absent", "label": "absent"}
+
+
+@pytest.mark.parametrize("kind", ["single_slice", "warped"])
+def test_a_scan_that_cannot_be_used_is_an_error_in_the_proposal(logic, scene, corrected, kind):
+    proposal = logic.proposeCase(getattr(scene, kind)("odd"), corrected)
+    assert findings(proposal)["scan"] == "error"
+    with pytest.raises(Exception, match="odd"):
+        logic.addCase(getattr(scene, kind)("odd"), corrected)
+
+
+def test_two_volumes_for_a_model_of_one_channel(logic, volume, scene, corrected):
+    pair = [volume, scene.plain("Second")]
+    assert findings(logic.proposeCase(pair, corrected))["channels"] == "error"
+    with pytest.raises(Exception, match=r"1 volumes \(CT\) a case; 2 were given"):
+        logic.addCase(pair, corrected)
+
+
+# Storing it ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_drawn_is_stored_where_it_is(logic, scene, draw):
+    from MAESegmentLib import mrml
+    from MAESegmentLib.jobs.self_test_model import body_on
+
+    volume = scene.oblique("Patient Müller")
+    shape = volume.GetImageData().GetDimensions()[::-1]
+    labels = body_on(shape, mrml.image_of([volume]).ijk_to_world)[1]
+    node = draw(volume, back=labels == 2, front=labels == 1)
+    record = logic.addCase(volume, node)
+    store = logic.caseStore()
+    array, matrix = world_label_map(store, record.id)
+    values = {label.name: label.value for label in store.labels()}
+    np.testing.assert_allclose(matrix, mrml.image_of([volume]).ijk_to_world, atol=1e-4)
+    for name, value in (("front", 1), ("back", 2)):
+        np.testing.assert_array_equal(array == values[name], (labels == value).T)
+    np.testing.assert_array_equal(store.read_image(record.id).array[0], slicer.util.arrayFromVolume(volume).T)
+    assert (record.labels, record.unknown) == (("back", "front"), ("absent",))
+    everything = "".join(path.read_text(errors="replace") for path in store.folder.rglob("*.json"))
+    assert "Müller" not in everything
+    assert "Drawn" not in everything
+
+
+def test_colours_and_codes_are_the_models_and_those_of_new_labels_the_segments(logic, model, volume, draw, truth):
+    node = draw(volume, front=truth["front"], lesion=truth["back"])
+    node.GetSegmentation().GetNthSegment(0).SetColor(0.0, 0.0, 0.0)
+    node.GetSegmentation().GetNthSegment(1).SetColor(1.0, 0.0, 0.2)
+    logic.addCase(volume, node, newLabels="lesion")
+    front, lesion = logic.caseStore().labels()
+    assert (front.colour, front.terminology) == (model.labels[0].colour, model.labels[0].terminology)
+    assert (lesion.name, lesion.colour) == ("lesion", (255, 0, 51))
+    assert kinds(logic.proposeCase(volume, node))["lesion"] in ("same", "remembered")
+
+
+def test_answers_are_remembered_for_the_next_case(logic, scene, volume, draw, truth):
+    node = draw(volume, Vorne=truth["front"], notes=truth["back"])
+    logic.addCase(volume, node, mapping={"Vorne": "front", "notes": None})
+    other = scene.left_handed("Other")
+    again = draw(other, Vorne=slicer.util.arrayFromVolume(other) > 600, notes=slicer.util.arrayFromVolume(other) > 1000)
+    assert kinds(logic.proposeCase(other, again)) == {"Vorne": "remembered", "notes": "left out"}
+    record = logic.addCase(other, again)
+    assert record.labels == ("front",)
+    assert [case.id for case in logic.cases()] == ["case-0001", "case-0002"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"mapping": {"front": "liver"}}, 'no label "liver"'),
+        ({"mapping": {"nose": "front"}}, 'no segment called "nose"'),
+        ({"absent": ["liver"]}, 'no label "liver"'),
+        ({"absent": ["front"]}, "front was said to be absent, but has voxels"),
+    ],
+)
+def test_answers_that_make_no_sense_are_refused(logic, volume, corrected, arguments, words):
+    with pytest.raises(Exception, match=words) as caught:
+        logic.addCase(volume, corrected, **arguments)
+    assert caught.value.hint
+    assert logic.cases() == []
+
+
+def test_absent_is_what_was_looked_for_and_empty_is_not(logic, scene, volume, draw, truth):
+    node = draw(volume, front=truth["front"], back=None, absent=None)
+    record = logic.addCase(volume, node, absent=["absent"])
+    assert (record.labels, record.unknown) == (("front", "absent"), ("back",))
+    other = scene.left_handed("Other")
+    node = draw(other, front=slicer.util.arrayFromVolume(other) > 600)
+    assert logic.addCase(other, node, absent="back").labels == ("front", "back")
+
+
+def test_outside_the_region_is_unknown(logic, volume, corrected):
+    record = logic.addCase(volume, corrected, region=(-30, 30, -30, 30, -5, 5), role="check", group="patient 7")
+    assert record.partial
+    assert (record.role, record.group) == ("check", "patient 7")
+    array, matrix = world_label_map(logic.caseStore(), record.id)
+    s = matrix[2, 2] * np.arange(array.shape[2]) + matrix[2, 3]
+    assert (array[:, :, np.abs(s) > 5.001] == 255).all()
+    assert not (array[:, :, np.abs(s) < 4.999] == 255).any()
+
+
+def test_what_the_model_made_is_known_as_its_own(logic, model, volume):
+    node = logic.process(volume, model)
+    proposal = logic.proposeCase(volume, node)
+    assert findings(proposal)["unchanged"] == "warning"
+    assert set(kinds(proposal).values()) == {"same"}
+    edit(node)
+    assert "unchanged" not in findings(logic.proposeCase(volume, node))
+    assert logic.addCase(volume, node).model == model.reference
+
+
+def test_waiting_is_optional(logic, volume, corrected):
+    seen = []
+    job = logic.addCase(volume, corrected, callback=lambda job: seen.append((job.state.name, job.stage)))
+    assert not job.is_finished
+    record = job.result(300)
+    assert record.id == "case-0001"
+    assert seen[0] == ("PREPARING", "draw")
+    assert seen[-1][0] == "DONE"
+
+
+def test_cancelling_stores_nothing(logic, volume, corrected):
+    job = logic.addCase(volume, corrected, wait=False)
+    job.cancel()
+    with pytest.raises(Exception, match="Cancelled"):
+        job.result(60)
+    assert logic.cases() == []
+    assert logic.session.client.state.name == "STOPPED"
+
+
+def test_a_segmentation_of_another_scan_is_refused(logic, scene, corrected):
+    far = scene.plain("Far away")
+    far.SetOrigin(900.0, 0.0, 0.0)
+    with pytest.raises(Exception, match="No segment of Drawn lies within Far away"):
+        logic.addCase(far, corrected)
+
+
+def test_overlaps_are_noted(logic, volume, draw, truth):
+    node = draw(volume, front=truth["front"], back=truth["back"] | truth["front"])
+    job = logic.addCase(volume, node, wait=False)
+    job.result(300)
+    if node.GetSegmentation().GetNumberOfLayers() > 1:
+        assert any("front and back overlap" in note for note in job.notes), job.notes
+
+
+# Updating it ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_case_edited_later_is_noticed_and_updated(logic, volume, corrected):
+    first = logic.addCase(volume, corrected)
+    assert logic.changedCases() == []
+    proposal = logic.proposeCase(volume, corrected)
+    assert (proposal.stored, proposal.isChanged, proposal.duplicate) == (first, False, None)
+    edit(corrected)
+    assert [(node.GetID(), record.id) for node, record in logic.changedCases()] == [(corrected.GetID(), first.id)]
+    assert logic.proposeCase(volume, corrected).isChanged
+    with pytest.raises(Exception, match="stored already, as case-0001") as caught:
+        logic.addCase(volume, corrected)
+    assert caught.value.details == {"case": "case-0001"}
+    second = logic.addCase(volume, corrected, update=True)
+    assert (second.id, second.revision) == (first.id, 2)
+    assert second.label_hash != first.label_hash
+    assert logic.changedCases() == []
+
+
+def test_an_update_keeps_what_is_not_said_again(logic, volume, draw, truth):
+    node = draw(volume, front=truth["front"], absent=None)
+    logic.addCase(volume, node, role="check", group="7", absent=["absent"], region=(-30, 30, -30, 30, -5, 5))
+    edit(node)
+    record = logic.addCase(volume, node, update=True)
+    assert (record.role, record.group, record.labels) == ("check", "7", ("front", "absent"))
+    assert record.partial
+    assert not logic.addCase(volume, node, update=record.id, region=()).partial
+
+
+def test_the_same_scan_in_another_node_is_recognised(logic, scene, volume, corrected, draw, truth):
+    record = logic.addCase(volume, corrected)
+    twin = scene.plain("Loaded once more")
+    node = draw(twin, front=truth["front"])
+    proposal = logic.proposeCase(twin, node)
+    assert proposal.duplicate == record
+    assert findings(proposal)["duplicate"] == "warning"
+    with pytest.raises(Exception, match="stored already"):
+        logic.addCase(twin, node)
+    slicer.util.arrayFromVolume(twin)[0, 0, 0] += 1
+    slicer.util.arrayFromVolumeModified(twin)
+    assert logic.proposeCase(twin, node).duplicate is None
+
+
+def test_updating_what_is_not_stored_is_refused(logic, volume, corrected):
+    with pytest.raises(Exception, match="not stored yet"):
+        logic.addCase(volume, corrected, update=True)
+
+
+def test_the_link_survives_saving_the_scene(logic, volume, corrected, tmp_path):
+    record = logic.addCase(volume, corrected)
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    slicer_core.fresh_scene()
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"), False)
+    (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    proposal = logic.proposeCase(slicer.util.getNode("Scan"), node)
+    assert (proposal.stored, proposal.isChanged) == (record, False)
+    edit(node)
+    assert [found.id for _node, found in logic.changedCases()] == [record.id]
+
+
+def test_a_result_put_into_a_stored_segmentation_is_not_taken_for_the_case(logic, model, volume, corrected):
+    logic.addCase(volume, corrected)
+    logic.process(volume, model, outputSegmentation=corrected, overwrite=True)
+    assert logic.changedCases() == []
+    assert logic.proposeCase(volume, corrected).duplicate is not None
+
+
+# Cases as nodes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["plain", "left_handed", "oblique"])
+def test_a_case_is_opened_as_it_was_stored(logic, scene, draw, kind):
+    from MAESegmentLib import mrml
+
+    volume = getattr(scene, kind)("Scan")
+    grey = slicer.util.arrayFromVolume(volume)
+    node = draw(volume, front=(grey > 600) & (grey < 900), back=grey > 1000, absent=None)
+    record = logic.addCase(volume, node, absent=["absent"])
+    image, segmentation = logic.openCase(record)
+    assert (image.GetName(), segmentation.GetName()) == ("case-0001", "case-0001 segmentation")
+    assert segment_names(segmentation) == ["front", "back", "absent"]
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(image), grey)
+    np.testing.assert_allclose(mrml.image_of([image]).ijk_to_world, mrml.image_of([volume]).ijk_to_world, atol=1e-4)
+    store = logic.caseStore()
+    found = mrml.label_map_of(segmentation, image, list(store.labels()))
+    np.testing.assert_array_equal(found.array, store.read_label_map(record.id).array)
+    assert image.GetStorageNode() is None, "saving the scene must not write into the store"
+
+
+def test_an_opened_case_is_updated_as_the_same_case(logic, model, volume):
+    node = logic.process(volume, model)
+    edit(node)
+    first = logic.addCase(volume, node, region=(-30, 30, -30, 30, -12, 12))
+    image, segmentation = logic.openCase(first.id)
+    assert logic.proposeCase(image, segmentation).stored == first
+    edit(segmentation)
+    assert [record.id for _node, record in logic.changedCases()] == [first.id]
+    second = logic.addCase(image, segmentation, update=True)
+    assert (second.id, second.revision, second.image_hash) == (first.id, 2, first.image_hash)
+    assert second.model == first.model
+    assert second.partial
+    with pytest.raises(Exception, match="was edited; it is not overwritten"):
+        logic.process(image, model, outputSegmentation=segmentation)
+
+
+def test_cases_change_role_and_go(logic, volume, corrected):
+    record = logic.addCase(volume, corrected)
+    assert logic.setCaseRole(record, "check").role == "check"
+    logic.removeCase(record.id)
+    assert logic.cases() == []
+    assert logic.changedCases() == []
+    assert logic.addCase(volume, corrected).id == "case-0002", "a number is not given twice"
+    with pytest.raises(Exception, match="no case 'case-0001'"):
+        logic.openCase("case-0001")
+
+
+def test_the_folder_is_chosen_for_all_models(logic, volume, corrected, tmp_path):
+    logic.setCaseFolder(str(tmp_path / "elsewhere"))
+    logic.addCase(volume, corrected)
+    assert (tmp_path / "elsewhere" / "self-test" / "case-0001" / "case.json").is_file()
+    assert logic.caseFolder() == tmp_path / "elsewhere"
