@@ -14,6 +14,7 @@ from .learning_texts import added_text, findings_text, labels_text
 from .mapping_table import MappingTable
 from .messages import breakable, error_text, tooltip
 from .qt_connection import connect
+from .result_section import volume_of
 
 #: Kinds of `cases.mapping.Choice` that a person must look at.
 _TO_BE_ASKED = ("similar", "new")
@@ -168,8 +169,7 @@ class AddCaseBar:
 
     def _update(self, segmentation: Any, record: CaseRecord) -> None:
         """Of a segmentation that need not be the chosen one."""
-        volume = segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
-        self._begin(volume, segmentation, record.id, {})
+        self._begin(volume_of(segmentation), segmentation, record.id, {})
 
     def _go_on(self, proposal: Any, update_of: str, *, look_first: bool = False) -> None:
         asks = any(choice.kind in _TO_BE_ASKED for choice in proposal.choices)

@@ -5,7 +5,6 @@ It owns its parts and holds them together; the panel knows only this object.
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import slicer
@@ -13,9 +12,13 @@ from slicer.i18n import tr as _
 
 from MAESegmentLib.cases.records import CaseRecord
 from MAESegmentLib.errors import MAESegmentError
+from MAESegmentLib.labels import Label
 
 from .add_case_bar import AddCaseBar
+from .advanced_section import explain
 from .cases_table import CasesTable
+from .finetune_section import FineTuneSection
+from .messages import breakable, expected
 from .qt_connection import connect
 from .training_packages import TrainingPackages
 
@@ -32,9 +35,12 @@ class ImproveSection:
         self._is_open = True
         self._read_for: str | None = None
         self.records: tuple[CaseRecord, ...] = ()
+        self.labels: tuple[Label, ...] = ()
         self.packages = TrainingPackages(ui, logic, self._panel_update)
         self.add_case = AddCaseBar(ui, logic, self)
         self.cases = CasesTable(ui, self._open_case, self._remove_case, self._set_role)
+        self.learning = FineTuneSection(ui, logic, self)
+        ui.planNoteLabel.visible = False
         connect(ui.improveCollapsibleButton, "contentsCollapsed(bool)", self._on_collapsed)
 
     # What the parts see of the panel ----------------------------------------------------------------------------------
@@ -62,14 +68,33 @@ class ImproveSection:
     def roi(self) -> Any:
         return self._panel.parameters.roi if self._panel.parameters is not None else None
 
+    @property
+    def device(self) -> str:
+        return str(self._panel.parameters.device) if self._panel.parameters is not None else "auto"
+
+    def say(self, text: str) -> None:
+        """A quiet line."""
+        self._ui.planNoteLabel.text = breakable(text)
+        self._ui.planNoteLabel.visible = bool(text)
+
+    def use_model(self, name: str) -> None:
+        """Choose name@version in the panel, too."""
+        self._panel.model.refresh()
+        self._panel.set_parameter("modelName", name)
+
+    def models_changed(self) -> None:
+        """There is one more, or one less."""
+        self._panel.model.refresh()
+
+    def compare(self, first: str, second: str) -> None:
+        """Two versions, on the chosen volume."""
+
     def failed(self, error: Exception) -> None:
-        """Said in this section; what is no error of ours goes to the log, too."""
-        if not isinstance(error, MAESegmentError):
-            logging.error("MAESegment: unexpected error in Improve", exc_info=error)
-            error = MAESegmentError(_("Unexpected error: {error}").format(error=error))
-        self._logic.session.log.add("error", f"{type(error).__name__}: {error}")
+        """Said in this section."""
+        known = expected(error)
+        self._logic.session.log.add("error", explain(known))
         if self._is_open:
-            self.add_case.say_error(error)
+            self.add_case.say_error(known)
 
     def refresh(self) -> None:
         """Read the cases anew, and bring everything up to date."""
@@ -93,21 +118,27 @@ class ImproveSection:
         reason = self._panel.dependencies.reason or self.packages.reason
         self.add_case.update(reason=reason)
         self.cases.update(reason=_("A case is being stored.") if self.add_case.is_busy else "")
+        self.learning.update(reason=reason)
+        title, summary = _("Improve"), self.learning.summary
+        self._ui.improveCollapsibleButton.text = f"{title} ({summary})" if summary else title
 
     def enter(self) -> None:
         """The person comes (back) to the module: stored cases may have been edited meanwhile."""
         self._read_for = None
+        self._look_for_runs()
         if self.is_unfolded:
             self._look_for_changes()
 
     def scene_start_close(self) -> None:
         """What was asked about nodes of the scene is asked no more."""
         self.add_case.clear()
+        self.learning.scene_start_close()
 
     def cleanup(self) -> None:
         """The widgets go; what is still to come is not for them."""
         self._is_open = False
         self.packages.cleanup()
+        self.learning.cleanup()
 
     # Cases ------------------------------------------------------------------------------------------------------------
 
@@ -126,6 +157,16 @@ class ImproveSection:
         if report is not None and report.ready:
             self.packages.look()
 
+    def _look_for_runs(self) -> None:
+        """One that waits for the person opens the section by itself."""
+        had_one = self.learning.job is not None
+        try:
+            self.learning.look_for_runs()
+        except (MAESegmentError, OSError) as error:
+            self.failed(error)
+        if self.learning.job is not None and not had_one:
+            self._ui.improveCollapsibleButton.collapsed = False
+
     def _read_cases(self) -> None:
         """The cases of the chosen model's family."""
         bundle = self.bundle
@@ -133,12 +174,12 @@ class ImproveSection:
         if wanted == self._read_for:
             return
         self._read_for = wanted
-        self.records, problems, folder = (), [], None
+        self.records, self.labels, problems, folder = (), (), [], None
         try:
             if bundle is not None:
                 store = self._logic.caseStore(bundle)
                 records, problems = store.scan()
-                self.records, folder = tuple(records), store.folder
+                self.records, self.labels, folder = tuple(records), store.labels(), store.folder
         except (MAESegmentError, OSError) as error:
             self.failed(error)
         self.cases.show(self.records, folder, [error for _path, error in problems])

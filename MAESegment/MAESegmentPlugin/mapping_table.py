@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from .messages import tooltip
 from .qt_connection import connect
+from .table_rows import fit_height, text_item
 
 _MOST_ROWS = 8
 #: What a combo box's entry stands for; a label's name cannot begin so.
@@ -65,9 +66,7 @@ class MappingTable:
         for row, label in enumerate(empty, len(choices)):
             self._put(row, _("{label} (empty)").format(label=label), combo := self._empty_combo(label))
             self._empty[label] = combo
-        rows = min(table.rowCount, _MOST_ROWS)
-        height = table.horizontalHeader().sizeHint.height() + sum(table.rowHeight(row) for row in range(rows)) + 4
-        table.setFixedHeight(height)
+        fit_height(table, _MOST_ROWS)
 
     def _label(self, segment: str, chosen: str) -> str | None:
         if chosen in (_OPEN, _LEFT_OUT):
@@ -75,9 +74,7 @@ class MappingTable:
         return segment if chosen == _NEW else chosen
 
     def _put(self, row: int, text: str, combo: Any) -> None:
-        item = qt.QTableWidgetItem(text)
-        item.setToolTip(tooltip(text))
-        self._table.setItem(row, 0, item)
+        self._table.setItem(row, 0, text_item(text))
         self._table.setCellWidget(row, 1, combo)
 
     def _segment_combo(self, choice: Any, labels: Sequence[str]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import textwrap
@@ -147,6 +148,14 @@ def tooltip(text: str) -> str:
 def error_text(error: MAESegmentError) -> str:
     """Sentence and advice."""
     return f"{error.message} {error.hint}".strip()
+
+
+def expected(error: Exception) -> MAESegmentError:
+    """The error as one that can be shown; one that nobody foresaw goes to Slicer's log with its traceback."""
+    if isinstance(error, MAESegmentError):
+        return error
+    logging.error("MAESegment: unexpected error", exc_info=error)
+    return MAESegmentError(_("Unexpected error: {error}").format(error=error))
 
 
 def offers_for(error: MAESegmentError, details: Mapping[str, Any], situation: Situation) -> Sequence[Offer]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -20,12 +19,12 @@ from .dependency_bar import DependencyBar
 from .improve_section import ImproveSection
 from .input_section import InputSection
 from .message_bar import MessageBar
-from .messages import Situation, error_text, offers_for
+from .messages import Situation, error_text, expected, offers_for
 from .model_section import ModelSection
 from .parameters import options_of
 from .qt_connection import connect
 from .remedies import Remedies
-from .result_section import ResultSection
+from .result_section import ResultSection, volume_of
 from .run_section import RunSection
 
 
@@ -220,7 +219,7 @@ class Panel:
         if volume is self._volume:
             return
         self._volume = volume
-        if volume is not None and output is not None and self._volume_of(output) not in (None, volume):
+        if volume is not None and output is not None and volume_of(output) not in (None, volume):
             self.set_parameter("outputSegmentation", None)
 
     def _on_scene_changed(self, _caller: Any = None, _event: Any = None) -> None:
@@ -260,12 +259,11 @@ class Panel:
             return self._logic.process(
                 nodes if len(nodes) > 1 else nodes[0],
                 self.bundle,
-                parameters.device,
                 wait=False,
                 callback=callback,
                 outputSegmentation=output,
                 overwrite=overwrite,
-                **options_of(self._parameters, roi=True),
+                **options_of(parameters, roi=True),
             )
 
         self._launch(begin, self._on_job, lambda: self.start(overwrite=overwrite))
@@ -273,12 +271,7 @@ class Panel:
     def _start_batch(self, volumes: list[Any]) -> None:
         self._launch(
             lambda callback: self._logic.processBatch(
-                volumes,
-                self.bundle,
-                self._parameters.device,
-                wait=False,
-                callback=callback,
-                **options_of(self._parameters),
+                volumes, self.bundle, wait=False, callback=callback, **options_of(self._parameters)
             ),
             self._on_batch,
             lambda: self._start_batch(volumes),
@@ -288,12 +281,7 @@ class Panel:
         volume = self._parameters.inputVolume
         self._launch(
             lambda callback: self._logic.processSequence(
-                volume,
-                self.bundle,
-                self._parameters.device,
-                wait=False,
-                callback=callback,
-                **options_of(self._parameters, roi=True),
+                volume, self.bundle, wait=False, callback=callback, **options_of(self._parameters, roi=True)
             ),
             self._on_batch,
             self._start_frames,
@@ -318,11 +306,8 @@ class Panel:
         self._scene_was_closed = False
         try:
             job = begin(listener)
-        except MAESegmentError as error:
-            self.show_error(error)
         except Exception as error:
-            logging.exception("MAESegment: the segmentation could not be started")
-            self.show_error(MAESegmentError(_("Unexpected error: {error}").format(error=error)))
+            self.show_error(expected(error))
         else:
             if not job.is_finished:
                 self._job = job
@@ -342,7 +327,7 @@ class Panel:
             elif self._parameters is not None:
                 segmentation = job.result()
                 self.set_parameter("outputSegmentation", segmentation)
-                self.result.show(job.summary, segmentation, self._volume_of(segmentation))
+                self.result.show(job.summary, segmentation, volume_of(segmentation))
         finally:
             self.update()
 
@@ -392,9 +377,6 @@ class Panel:
             device=parameters.device,
         )
 
-    def _volume_of(self, segmentation: Any) -> Any:
-        return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
-
     def _open_row(self, batch: Any, number: int) -> None:
         """Choose what came of a row, and show its scan in the views; of a sequence, go to the frame."""
         segmentation = batch.rows[number].segmentation
@@ -403,7 +385,7 @@ class Panel:
         if segmentation is None:
             mrml.show_frame(self._parameters.inputVolume, number)
         elif segmentation.GetScene() is not None:
-            volume = self._volume_of(segmentation)
+            volume = volume_of(segmentation)
             if volume is not None:
                 self._parameters.inputVolume = volume
                 slicer.util.setSliceViewerLayers(background=volume)

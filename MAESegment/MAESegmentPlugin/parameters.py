@@ -29,6 +29,7 @@ class MAESegmentParameterNode:
 def options_of(parameters: MAESegmentParameterNode, *, roi: bool = False) -> dict[str, Any]:
     """The settings as `MAESegmentLogic.process` takes them; with `roi` the region, too."""
     options = {
+        "device": parameters.device,
         "precision": parameters.precision,
         "overlap": parameters.overlap or None,
         "mirroring": {"model": None, "on": True, "off": False}.get(parameters.mirroring),

@@ -14,6 +14,7 @@ from MAESegmentLib import mrml
 
 from .messages import breakable, result_text, tooltip, volume_text
 from .qt_connection import connect
+from .table_rows import figure_item, fill, label_item
 
 _MOST_ROWS_SHOWN = 8
 
@@ -83,23 +84,12 @@ class ResultSection:
             widget.editor.setSourceVolumeNode(self._volume)
 
     def _fill_table(self, summary: Any) -> None:
-        table = self._ui.segmentsTable
-        table.setRowCount(len(summary.labels))
-        for row, label in enumerate(summary.labels):
+        rows = []
+        for label in summary.labels:
             volume = summary.volumes_ml.get(label.value, 0.0)
-            name = qt.QTableWidgetItem(label.name)
-            name.setToolTip(label.terminology.type.meaning)
-            swatch = qt.QPixmap(12, 12)
-            swatch.fill(qt.QColor(*label.colour))
-            name.setIcon(qt.QIcon(swatch))
-            figure = qt.QTableWidgetItem(volume_text(volume, fine=True) if volume > 0 else _("not found"))
-            figure.setTextAlignment(qt.Qt.AlignRight + qt.Qt.AlignVCenter)
-            table.setItem(row, 0, name)
-            table.setItem(row, 1, figure)
-        table.resizeRowsToContents()
-        rows = min(len(summary.labels), _MOST_ROWS_SHOWN)
-        height = table.horizontalHeader().sizeHint.height() + sum(table.rowHeight(row) for row in range(rows)) + 4
-        table.setFixedHeight(height)
+            figure = volume_text(volume, fine=True) if volume > 0 else _("not found")
+            rows.append([label_item(label.name, label.colour, label.terminology.type.meaning), figure_item(figure)])
+        fill(self._ui.segmentsTable, rows, _MOST_ROWS_SHOWN)
 
     def _on_show_3d(self, shown: bool) -> None:
         node = self.segmentation
@@ -127,3 +117,8 @@ class ResultSection:
             logging.exception("MAESegment: the surfaces could not be made")
         else:
             self._session.call_later(0.0, lambda: self._make_surface(steps))
+
+
+def volume_of(segmentation: Any) -> Any:
+    """The scan that a segmentation was made on; None if that is not known."""
+    return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())

@@ -73,11 +73,11 @@ class AddCase(Message):
 
 @dataclass(frozen=True)
 class Estimate(Message):
-    """Measure how long the fine-tuning described in run folder `run` would take here, and its memory."""
+    """Measure how long the fine-tuning that `run` asks for (a `finetuning.RunRequest`) would take here, and its memory."""
 
     type: ClassVar[str] = "estimate"
     id: str
-    run: str
+    run: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,12 @@ class SegmentationWork:
         }
         return Result(request.id, data)
 
+    def forget_models(self) -> None:
+        """Give their memory back."""
+        self._predictors.clear()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     def predictor(self, bundle: Bundle, chosen: Mapping[str, Any]) -> Predictor:
         """The predictor of a model with the chosen settings; kept for the next request."""
         settings = InferenceSettings.of_model(bundle.spec.inference, **_as_settings(chosen))

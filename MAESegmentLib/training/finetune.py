@@ -69,7 +69,7 @@ def finetune(
         text = text.with_version(version_of(text.name, same_labels))
     bundle = save_model(run, trained, measured, holdout, text)
     cache.remove_files()
-    run.remove_folds()
+    run.tidy_folds()
     return bundle
 
 

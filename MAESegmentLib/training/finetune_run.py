@@ -17,6 +17,7 @@ from ..bundle import Bundle
 from ..cases.dataset import Case
 from ..inference.device import resolve_device
 from ..networks import NnFormer
+from .checkpoint import CHECKPOINT
 from .holdout import Holdout
 from .initial import initial_network
 from .labelling import LabelPlan
@@ -163,9 +164,11 @@ class FineTuning:
         after = self._dice(network, self._cases(holdout.held_out))
         return Measured(before, after, holdout.how, indicative_only=trained.is_best)
 
-    def remove_folds(self) -> None:
-        """Their checkpoints; the logs would say nothing without them."""
-        shutil.rmtree(self.out / FOLDS, ignore_errors=True)
+    def tidy_folds(self) -> None:
+        """Remove their checkpoints; the curves stay."""
+        for folder in (self.out / FOLDS).glob("*"):
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+            shutil.rmtree(folder / "tensorboard", ignore_errors=True)
 
     def say(self, *messages: str) -> None:
         for message in messages:

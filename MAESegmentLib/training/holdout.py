@@ -13,6 +13,8 @@ from ..errors import DatasetError
 
 #: With fewer cases than this, holding some out costs more than leave-one-out takes time.
 FEW_CASES = 5
+#: The share of the cases that is held out where nothing else is said.
+HELD_OUT = 0.2
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def plan_holdout(dataset: CaseDataset, split: str | None, validation: str, seed:
         )
     groups = list(dict.fromkeys(case.group for case in chosen))
     if validation == "auto":
-        validation = "loo" if len(groups) < FEW_CASES else "0.2"
+        validation = "loo" if len(groups) < FEW_CASES else str(HELD_OUT)
     if validation == "none":
         return Holdout(chosen)
     if validation == "loo":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,8 @@ from MAESegmentLib.cases.mapping import Choice
 from MAESegmentLib.cases.records import CaseRecord
 from MAESegmentLib.errors import MAESegmentError
 from MAESegmentLib.jobs.finetuning import Curves, RunRequest, RunResult, RunState, RunStatus
+from MAESegmentLib.jobs.finetuning.records import CaseChange
+from MAESegmentLib.labels import Label
 
 GIB = 2**30
 
@@ -37,6 +40,40 @@ def case_record(number: int, role: str = "train", **changes: Any) -> CaseRecord:
         added="2026-11-24",
     )
     return replace(record, **changes)
+
+
+def run_curves(steps: int) -> Curves:
+    """Of a run of the hippocampus model that learns: loss at each step, Dice each twenty."""
+    loss = tuple((n, 0.25 + 0.55 * math.exp(-n / 60) + 0.03 * math.sin(2.1 * n)) for n in range(1, steps + 1))
+    dice = []
+    for step in range(20, steps + 1, 20):
+        gain = 0.13 * (1 - math.exp(-step / 70)) + 0.006 * math.sin(step / 11)
+        values = {"anterior": 0.70 + gain, "posterior": 0.72 + 0.92 * gain}
+        dice.append((step, {**values, "mean": sum(values.values()) / 2}))
+    return Curves(loss, tuple(dice), {"anterior": 0.70, "posterior": 0.72, "mean": 0.71})
+
+
+def run_result(**changes: Any) -> RunResult:
+    """Better on the whole, worse for one case."""
+    first = CaseChange(
+        "case-0005", 0.70, 0.86, {"anterior": 0.69, "posterior": 0.71}, {"anterior": 0.85, "posterior": 0.87}
+    )
+    second = CaseChange("case-0006", 0.75, 0.73, {"anterior": 0.75}, {"anterior": 0.73})
+    result = RunResult(
+        model={"name": "hippocampus-mr", "version": "1.3.0", "hash": "new"},
+        path="nowhere",
+        parent={"name": "hippocampus-mr", "version": "1.2.0", "hash": "old"},
+        cases=6,
+        how="4 held-out cases",
+        indicative_only=False,
+        before={"anterior": 0.70, "posterior": 0.72},
+        after={"anterior": 0.82, "posterior": 0.84},
+        mean_before=0.71,
+        mean_after=0.83,
+        per_case=(first, second),
+        seconds=700.0,
+    )
+    return replace(result, **changes)
 
 
 @dataclass(frozen=True)
@@ -102,6 +139,9 @@ class FakeStore:
     problems: list[tuple[Path, MAESegmentError]] = field(default_factory=list)
     reads: int = 0
 
+    def labels(self) -> tuple[Label, ...]:
+        return ()
+
     def scan(self) -> tuple[list[CaseRecord], list[tuple[Path, MAESegmentError]]]:
         self.reads += 1
         return list(self.records), list(self.problems)
@@ -162,6 +202,7 @@ class FakeLearning:
         self.jobs_of: dict[str, list[Any]] = {}
         self.calls: list[tuple[Any, ...]] = []
         self.refusals: dict[str, MAESegmentError] = {}
+        self.opened: tuple[Any, Any] = (None, None)
 
     def caseStore(self, _model: Any = None) -> FakeStore:
         return self.store
@@ -192,6 +233,20 @@ class FakeLearning:
     def setCaseRole(self, case: CaseRecord, role: str, model: Any = None) -> None:
         self._begin("setCaseRole", case.id, role, model)
         self.store.records = [replace(r, role=role) if r.id == case.id else r for r in self.store.records]
+
+    def estimateFineTune(self, baseModel: Any = None, cases: Any = None, **settings: Any) -> Answered:
+        self._begin("estimateFineTune", baseModel, cases, settings)
+        return self._job("estimateFineTune", None, model=baseModel, **settings)
+
+    def fineTune(self, cases: Any = None, baseModel: Any = None, *, wait: bool, **settings: Any) -> FakeRun:
+        assert not wait
+        self._begin("fineTune", cases, baseModel, settings)
+        self.runs.append(FakeRun(None, cases=cases, model=baseModel, **settings))
+        return self.runs[-1]
+
+    def fineTuneRuns(self) -> list[FakeRun]:
+        self._begin("fineTuneRuns")
+        return [run for run in self.runs if not {"accept", "decline", "discard"} & set(run.asked)]
 
     def last(self, name: str) -> Any:
         """The job that was started last by `name`."""

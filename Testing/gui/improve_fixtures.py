@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +32,26 @@ def segmentation(panel: Any, volume: Any, add_result: Callable[..., Any], settle
 def store(fake_logic: Any) -> Any:
     """The folder of cases."""
     return fake_logic.store
+
+
+@pytest.fixture
+def new_version(fake_logic: Any) -> Any:
+    """hippocampus-mr 1.3.0, a child of the shipped one, among the models."""
+    base = next(bundle for bundle in fake_logic.bundles if bundle.name == "hippocampus-mr")
+    parent = {"name": base.name, "version": base.version, "hash": base.content_hash}
+    new = SimpleNamespace(
+        name=base.name,
+        version="1.3.0",
+        content_hash="new",
+        metadata=base.metadata,
+        labels=base.labels,
+        card=base.card,
+        path=base.path,
+        kind=base.kind,
+        parent=parent,
+    )
+    fake_logic.bundles = [*fake_logic.bundles, new]
+    return new
 
 
 def choose(combo: Any, text: str) -> None:

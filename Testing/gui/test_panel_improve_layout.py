@@ -5,12 +5,15 @@ Set MAESEGMENT_SCREENSHOTS to a folder to look at the pictures.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from MAESegmentLib.cases.entry import Finding
 from MAESegmentLib.cases.mapping import Choice
-from Testing.gui.fake_learning import Proposal, case_record
+from MAESegmentLib.jobs.finetuning import Curves, RunState, RunStatus
+from Testing.gui.fake_learning import GIB, FakeRun, Proposal, case_record, run_curves, run_result
 from Testing.gui.looking import nothing_is_cut_off
 from Testing.gui.standin import to_qt
 
@@ -118,3 +121,68 @@ def test_edited_case(fake_logic, panel, ready, four_cases, look):
     panel.enter()
     assert ready is not None
     look("23-improve-edited-case")
+
+
+RUNNING = RunStatus(
+    RunState.RUNNING,
+    "train",
+    "Training, step 180 of 280",
+    0.64,
+    400.0,
+    180,
+    280,
+    None,
+    "cpu",
+    "Intel Xeon Platinum 8481C",
+    700.0,
+)
+
+
+@pytest.fixture
+def run(fake_logic, ui, four_cases):  # noqa: ARG001
+    ui.casesCollapsibleButton.collapsed = True
+    ui.fineTuneButton.click()
+    return fake_logic.runs[-1]
+
+
+def test_fine_tuning_under_way(run, ui, look):
+    run.tell(RUNNING, run_curves(180))
+    ui.discardRunButton.click()
+    look("24-improve-curves")
+
+
+def test_fine_tuning_finished(run, ui, look):
+    run.tell(RUNNING, run_curves(280))
+    run.finish(run_result(notes=("Two cases share a patient: they were kept on the same side.",)))
+    ui.outcomeButton.click()
+    look("25-improve-banner")
+
+
+def test_fine_tuning_of_many_labels(run, look):
+    names = [f"Structure with a long name {number}" for number in range(1, 13)]
+    before = {**{name: 0.4 + 0.03 * n for n, name in enumerate(names[:8])}, "mean": 0.5}
+    dice = tuple(
+        (step, {**{name: 0.4 + 0.03 * n + step / 900 for n, name in enumerate(names)}, "mean": 0.55 + step / 900})
+        for step in (50, 100, 150)
+    )
+    run.tell(RUNNING, Curves(run_curves(180).loss, dice, before))
+    look("26-improve-many-labels")
+
+
+def test_fine_tuning_interrupted_and_estimate(fake_logic, panel, ui, four_cases, look):  # noqa: ARG001
+    ui.estimateButton.click()
+    fake_logic.last("estimateFineTune").succeed(
+        SimpleNamespace(
+            seconds=1500.0,
+            memory_bytes=3.4 * GIB,
+            free_bytes=11.6 * GIB,
+            device_title="Intel Xeon Platinum 8481C, 2 cores",
+            warnings=("Only 2.1 GB are free on the disk of the models.",),
+        )
+    )
+    look("27-improve-estimate")
+    waiting = FakeRun()
+    waiting.status = RunStatus(RunState.INTERRUPTED, fraction=0.43)
+    fake_logic.runs.append(waiting)
+    panel.enter()
+    look("28-improve-interrupted")

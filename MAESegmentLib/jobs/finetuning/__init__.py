@@ -5,12 +5,14 @@ A run is a folder: the request goes in, where it stands and what came of it are 
 
 from __future__ import annotations
 
+from .estimate import submit_estimate
 from .launching import start
-from .records import Curves, RunRequest, RunResult, RunState, RunStatus
+from .records import Curves, FineTuneEstimate, RunRequest, RunResult, RunState, RunStatus
 from .run_folder import FineTuneRun, create_run, default_run_root, list_runs
 
 __all__ = [
     "Curves",
+    "FineTuneEstimate",
     "FineTuneRun",
     "RunRequest",
     "RunResult",
@@ -20,4 +22,5 @@ __all__ = [
     "default_run_root",
     "list_runs",
     "start",
+    "submit_estimate",
 ]

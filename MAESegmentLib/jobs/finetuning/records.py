@@ -116,9 +116,9 @@ class RunResult(_Json):
         version = f"{self.model['name']} {self.model['version']}"
         if self.mean_after is None:
             return f"{version}: trained on {_count(self.cases, 'case')}; nothing was held out, so nothing was measured."
-        change = f"{self.mean_after:.2f}"
+        change = _number(self.mean_after)
         if self.mean_before is not None:
-            change = f"{self.mean_before:.2f} -> {change}"
+            change = f"{_number(self.mean_before, self.mean_after)} -> {_number(self.mean_after, self.mean_before)}"
         text = f"{version}: mean Dice {change} on {self.how}"
         if self.indicative_only:
             text += " (indicative only)"
@@ -158,12 +158,37 @@ class RunStatus:
 class Curves:
     """`loss` is (step, loss) of the training; `dice` is (step, {label: Dice, ..., "mean": Dice}) on other cases.
 
-    Under leave-one-out, `dice` is that of the latest fold. `before` is the base's Dice of the same cases, if known.
+    Under leave-one-out, `dice` is the mean over the folds so far. `before` is the base's Dice of these cases, if known.
     """
 
     loss: tuple[tuple[int, float], ...] = ()
     dice: tuple[tuple[int, Mapping[str, float]], ...] = ()
     before: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class FineTuneEstimate(_Json):
+    """Measured by a few steps on this machine: how long a run takes and what memory it needs, of what is free.
+
+    `cases` are trained on, `how` says what the result is checked on.
+    """
+
+    seconds: float
+    seconds_per_step: float
+    steps: int
+    memory_bytes: float
+    free_bytes: float
+    device: str
+    device_title: str
+    cases: int
+    how: str
+    warnings: tuple[str, ...] = ()
+
+
+def _number(value: float, other: float | None = None) -> str:
+    """Two digits, or three where two would hide that it differs from `other`."""
+    short = f"{value:.2f}"
+    return short if other is None or short != f"{other:.2f}" else f"{value:.3f}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -85,8 +85,8 @@ class FineTuneRun:
         said = _read_or_empty(self.path / STATUS)
         status = RunStatus(
             RunState.RUNNING,
-            stage=str(said.get("stage", "")),
-            text=str(said.get("text", "")),
+            stage=str(said.get("stage", "prepare")),
+            text=str(said.get("text", "Starting ...")),
             fraction=float(said.get("fraction", 0.0)),
             eta_s=said.get("eta_s"),
             step=int(said.get("step", 0)),
@@ -106,13 +106,10 @@ class FineTuneRun:
 
     def curves(self) -> Curves:
         """What can be drawn so far."""
-        before = _read_or_empty(self.work / BEFORE).get("by_label")
-        folds = sorted((self.work / "folds").glob("[0-9]*"))
-        dice = _dice_rows(self.work / "validation.csv")
-        for fold in reversed(folds):
-            if not dice:
-                dice = _dice_rows(fold / "validation.csv")
-                before = before or _read_or_empty(fold / BEFORE).get("by_label")
+        folders = [self.work, *sorted((self.work / "folds").glob("[0-9]*"))]
+        dice = _mean_by_step([_dice_rows(folder / "validation.csv") for folder in folders])
+        measured = [_read_or_empty(folder / BEFORE).get("by_label") or {} for folder in folders]
+        before = _mean_by_name([row for row in measured if row]) or None
         loss = tuple((int(row["step"]), row["loss"]) for row in _rows(self.work / "log.csv") if "loss" in row)
         return Curves(loss, dice, before)
 
@@ -254,14 +251,29 @@ def _rows(path: Path) -> list[dict[str, float]]:
     return rows
 
 
-def _dice_rows(path: Path) -> tuple[tuple[int, dict[str, float]], ...]:
+def _mean_by_step(curves: Sequence[Sequence[tuple[int, dict[str, float]]]]) -> tuple[tuple[int, dict[str, float]], ...]:
+    """Of the folds (or the one run), at every step that any of them has reached."""
+    by_step: dict[int, list[dict[str, float]]] = {}
+    for curve in curves:
+        for step, row in curve:
+            by_step.setdefault(step, []).append(row)
+    return tuple((step, _mean_by_name(rows)) for step, rows in sorted(by_step.items()))
+
+
+def _mean_by_name(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    values = {name: [row[name] for row in rows if name in row] for name in names}
+    return {name: sum(numbers) / len(numbers) for name, numbers in values.items()}
+
+
+def _dice_rows(path: Path) -> list[tuple[int, dict[str, float]]]:
     """(step, Dice by label and "mean") of each validation."""
     rows = []
     for row in _rows(path):
         values = {name.removeprefix("dice "): value for name, value in row.items() if name.startswith("dice ")}
         values["mean"] = row.get("dice", math.nan)
         rows.append((int(row["step"]), {name: value for name, value in values.items() if math.isfinite(value)}))
-    return tuple(rows)
+    return rows
 
 
 def _age(path: Path) -> float:

@@ -9,6 +9,8 @@ import slicer
 from PySide6 import QtWidgets
 from PySide6.QtCore import Property, Signal
 
+from .plot_view import PlotView
+
 
 class MRMLWidget(QtWidgets.QWidget):
     """Hands its scene on to the widgets inside, as the connections of a .ui file do in Slicer."""
@@ -230,4 +232,5 @@ MRML_WIDGETS = {
     "qMRMLWidget": MRMLWidget,
     "qMRMLNodeComboBox": NodeComboBox,
     "qMRMLCheckableNodeComboBox": CheckableNodeComboBox,
+    "qMRMLPlotView": PlotView,
 }

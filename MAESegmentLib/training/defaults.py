@@ -1,0 +1,44 @@
+"""What fine-tuning does unless a person says otherwise; chosen by `model_training/studies/finetune_defaults`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..bundle import Bundle
+from .settings import FineTuneSettings
+
+#: Fine-tuning a model for its own labels.
+ADAPT: dict[str, Any] = {
+    "steps": 300,
+    "learning_rate": 5e-4,
+    "layer_decay": 0.8,
+    "warmup": 0.1,
+    "ema_decay": 0.99,
+    "foreground_fraction": 0.5,
+}
+#: New labels take longer: their part of the head starts from nothing.
+NEW_LABELS: dict[str, Any] = {**ADAPT, "steps": 400, "learning_rate": 1e-3}
+#: Points of the curve that a person watches, and how often at most (steps) the work is saved.
+_POINTS = 10
+_SAVE_EVERY = 25
+
+
+def default_settings(base: Bundle, *, new_labels: bool, chosen: Mapping[str, Any] | None = None) -> FineTuneSettings:
+    """Settings for `base`, those that were `chosen` (fields of `FineTuneSettings`) on top; raises what is wrong there.
+
+    `new_labels`: whether some label has no output in `base` to start from.
+    """
+    chosen = dict(chosen or {})
+    from_scratch = (
+        new_labels or base.kind != "segmentation" or chosen.get("initial_weights", "pretrained") != "pretrained"
+    )
+    values = {**(NEW_LABELS if from_scratch else ADAPT), **chosen}
+    steps = int(values["steps"])
+    values.setdefault("validate_every", max(1, steps // _POINTS))
+    values.setdefault("checkpoint_every", max(1, min(_SAVE_EVERY, steps // _POINTS)))
+    values.setdefault("log_every", max(1, steps // 100))
+    # A structure with a side must not be mirrored: the base knows which axes may be.
+    augmentation = dict(values.get("augmentation", {}))
+    augmentation.setdefault("flip_axes", list(base.spec.inference.get("mirror_axes", ())))
+    return FineTuneSettings.from_dict({**values, "augmentation": augmentation})
