@@ -35,6 +35,7 @@ class Command:
 COMMANDS = (
     Command("segment", ".segment", "label the structures in a scan (NIfTI, NRRD, MHA, DICOM folder)"),
     Command("demo", ".demo", "segment both hippocampi of a sample head that comes with the installation"),
+    Command("cases", ".cases", "keep corrected cases to fine-tune on: add, list, check, remove, and which is next"),
     Command("finetune", ".finetune", "adapt a model to your own labelled cases"),
     Command("pretrain", ".pretrain", "learn anatomy from scans without labels (masked autoencoder)"),
     Command("evaluate", ".evaluate", "measure a model, or finished label maps, against reference labels"),

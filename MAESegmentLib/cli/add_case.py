@@ -1,0 +1,287 @@
+"""`maesegment cases add`: one corrected segmentation and its scan into the store."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigurationError, DatasetError, DuplicateCase
+
+if TYPE_CHECKING:
+    from ..bundle import Bundle
+    from ..cases.entry import Entry
+    from ..cases.records import CaseRecord
+    from ..cases.store import CaseStore
+    from ..images.volume import LabelMap, Volume
+    from ..labels import Label
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    # Lets "--region -40,-5,..." pass; argparse would take "-40,-5,..." for an option.
+    parser._negative_number_matcher = re.compile(r"^-\.?\d[\d.,eE+-]*$")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="the scan (one file per channel, or a DICOM folder), then its segmentation: .seg.nrrd, DICOM SEG, or a "
+        "label map as NIfTI or NRRD",
+    )
+    parser.add_argument("-m", "--model", help="the model that was corrected; its cases share a store")
+    parser.add_argument("--store", type=Path, metavar="DIR", help="the store's folder (default: that of the model)")
+    parser.add_argument(
+        "--role", choices=("train", "check"), default="", help="check: never trained on, tells how good"
+    )
+    parser.add_argument("--group", default="", metavar="NAME", help="what scans of one patient share; not their name")
+    parser.add_argument(
+        "--labels", metavar="1=NAME,2=NAME", help="what a label map's values mean (default: as in the model)"
+    )
+    parser.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="SEGMENT=LABEL",
+        help="which label a segment is; SEGMENT= leaves it out",
+    )
+    parser.add_argument("--new-label", action="append", default=[], metavar="NAME", help="a label there was not before")
+    parser.add_argument("--absent", action="append", default=[], metavar="NAME", help="a label this scan does not show")
+    parser.add_argument(
+        "--region", metavar="R0,R1,A0,A1,S0,S1", help="only this box was annotated; RAS mm, or `all` to lift it"
+    )
+    parser.add_argument("--update", default="", metavar="ID", help="replace this case")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if len(arguments.files) < 2:
+        raise ConfigurationError("Give the scan, then its segmentation.", "maesegment cases add SCAN SEGMENTATION ...")
+    from ..cases.entry import ERROR, check_entry
+    from ..images.reading import read_volumes
+    from .case_stores import choose_store
+
+    store, bundle = choose_store(arguments.store, arguments.model)
+    if arguments.update:
+        store.get(arguments.update)
+    volume = read_volumes(arguments.files[:-1])
+    label_map, segments = _read_segments(arguments.files[-1], arguments.labels, bundle, store)
+    label_map = label_map if volume.grid.matches(label_map.grid) else label_map.on_grid(volume.grid)
+    mapping = _mapping(segments, arguments, _Known.of(bundle, store))
+    entry, label_map = _entry(arguments, label_map, mapping, bundle, store)
+    findings = check_entry(
+        entry,
+        volume,
+        label_map,
+        stored=store.list(),
+        model_labels=[label.name for label in bundle.labels] if bundle else [],
+        model_channels=len(bundle.metadata["maesegment"]["channels"]) if bundle else None,
+    )
+    errors = [finding for finding in findings if finding.severity == ERROR]
+    if errors:
+        raise DatasetError("\n".join(finding.message for finding in errors), errors[0].hint)
+    for finding in findings:
+        print(f"note: {finding.message}\n  {finding.hint}", file=sys.stderr)
+    _tell(_store(store, volume, label_map, entry), store)
+    store.remember(_answers(mapping, arguments))
+    return 0
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Labels that the model or the store has, and what segments were said to be before."""
+
+    labels: tuple[Label, ...]
+    remembered: dict[str, str | None]
+
+    @classmethod
+    def of(cls, bundle: Bundle | None, store: CaseStore) -> _Known:
+        labels = {label.name.casefold(): label for label in (*store.labels(), *(bundle.labels if bundle else ()))}
+        return cls(tuple(labels.values()), store.remembered())
+
+    def find(self, name: str) -> Label | None:
+        return next((label for label in self.labels if label.name.casefold() == name.casefold()), None)
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """A segment and the label it is stored as (None: not at all)."""
+
+    segment: Label
+    label: Label | None
+
+
+def _read_segments(
+    path: Path, meanings: str | None, bundle: Bundle | None, store: CaseStore
+) -> tuple[LabelMap, tuple[Label, ...]]:
+    """The label map and its segments, whose names are in the file, given, or those of the model or the store."""
+    from ..images.dicom_seg import read_dicom_seg
+    from ..images.reading import read_label_map
+    from ..images.segmentation_nrrd import read_seg_nrrd
+
+    name = path.name.lower()
+    label_map = read_label_map(path)
+    if meanings:
+        return label_map, _meanings(meanings)
+    if name.endswith(".seg.nrrd"):
+        return label_map, read_seg_nrrd(path)[1]
+    if path.is_dir() or name.endswith(".dcm"):
+        return label_map, read_dicom_seg(path)[1]
+    if bundle is not None:
+        return label_map, bundle.labels
+    if store.labels():
+        return label_map, store.labels()
+    raise ConfigurationError(
+        f"What the values in {path.name} mean is not known.", 'Add -m MODEL, or --labels "1=anterior,2=posterior".'
+    )
+
+
+def _meanings(text: str) -> tuple[Label, ...]:
+    from ..labels import Label
+
+    labels = []
+    for part in text.split(","):
+        value, _, name = part.partition("=")
+        if not value.strip().isdecimal() or not name.strip():
+            raise ConfigurationError(
+                f"--labels {text!r}: {part!r} is not VALUE=NAME.", 'Write --labels "1=anterior,2=posterior".'
+            )
+        labels.append(Label(int(value), name.strip()))
+    return tuple(labels)
+
+
+def _mapping(segments: Sequence[Label], arguments: argparse.Namespace, known: _Known) -> list[_Segment]:
+    """What each segment is; `ConfigurationError` naming those that somebody has to decide about."""
+    from ..cases.mapping import propose_mapping, same_name
+
+    answers = _given(arguments.map, [segment.name for segment in segments])
+    names = [label.name for label in known.labels]
+    # The first case of a store without a model says what labels there are: nothing can be mistaken.
+    allowed = [*arguments.new_label, *(() if names else (segment.name for segment in segments))]
+    choices = propose_mapping([segment.name for segment in segments], names, {**known.remembered, **answers})
+    mapped, questions = [], []
+    for segment, choice in zip(segments, choices, strict=True):
+        label = choice.label
+        if choice.kind == "new" and any(same_name(segment.name, new) for new in allowed):
+            label = next(new for new in allowed if same_name(segment.name, new))
+        elif choice.kind == "new":
+            questions.append(f"{segment.name!r} is no label yet: --new-label {_quoted(segment.name)}")
+        elif choice.kind == "similar":
+            questions.append(f"{segment.name!r} may be {label!r}: --map {_quoted(f'{segment.name}={label}')}")
+        elif label is not None and known.find(label) is None and not any(same_name(label, new) for new in allowed):
+            questions.append(f"{label!r} is no label yet: --new-label {_quoted(label)}")
+        found = known.find(label) if label is not None else None
+        mapped.append(_Segment(segment, found or (replace(segment, name=label) if label is not None else None)))
+    if questions:
+        raise ConfigurationError(
+            "Which label some segments are has to be said once.",
+            "\n".join([*questions, f"Labels: {', '.join(names) or 'none'}. To leave a segment out: --map SEGMENT="]),
+        )
+    return mapped
+
+
+def _given(pairs: Sequence[str], segments: Sequence[str]) -> dict[str, str | None]:
+    """The answers of --map."""
+    from ..cases.mapping import same_name
+
+    answers: dict[str, str | None] = {}
+    for pair in pairs:
+        segment, equals, label = pair.partition("=")
+        if not equals or not any(same_name(segment, name) for name in segments):
+            raise ConfigurationError(
+                f"--map {pair!r} names no segment of the segmentation.",
+                f"Write --map SEGMENT=LABEL; the segments are: {', '.join(segments)}.",
+            )
+        answers[segment] = label.strip() or None
+    return answers
+
+
+def _entry(
+    arguments: argparse.Namespace,
+    label_map: LabelMap,
+    mapping: Sequence[_Segment],
+    bundle: Bundle | None,
+    store: CaseStore,
+) -> tuple[Entry, LabelMap]:
+    """What is to be stored; segments that are left out are cleared from the label map."""
+    import numpy as np
+
+    from ..cases.entry import Entry
+    from ..images.volume import LabelMap
+
+    labels = [replace(one.label, value=one.segment.value) for one in mapping if one.label is not None]
+    left_out = [one.segment.value for one in mapping if one.label is None]
+    array = np.where(np.isin(label_map.array, left_out), 0, label_map.array) if left_out else label_map.array
+    labels += _absent(arguments.absent, labels, _Known.of(bundle, store), int(array.max(initial=0)))
+    have = {label.name.casefold() for label in labels}
+    entry = Entry(
+        labels=tuple(labels),
+        unknown=tuple(label.name for label in (bundle.labels if bundle else ()) if label.name.casefold() not in have),
+        role=arguments.role,
+        group=arguments.group,
+        model=bundle.reference if bundle else None,
+        region=_region(arguments.region),
+        replace=arguments.update,
+        absent=tuple(arguments.absent),
+    )
+    return entry, LabelMap(array.astype(label_map.array.dtype, copy=False), label_map.ijk_to_ras)
+
+
+def _absent(names: Sequence[str], labels: Sequence[Label], known: _Known, highest: int) -> list[Label]:
+    """Labels that were looked for without being a segment, at values that the label map does not have."""
+    have = {label.name.casefold() for label in labels}
+    highest = max([highest, *(label.value for label in labels)])
+    missing: list[Label] = []
+    for name in names:
+        if name.casefold() in have:
+            continue
+        label = known.find(name)
+        if label is None:
+            labels_there = ", ".join(label.name for label in known.labels) or "none"
+            raise ConfigurationError(
+                f"--absent {name!r} is no label of the model or the store.", f"Labels: {labels_there}."
+            )
+        missing.append(replace(label, value=highest + len(missing) + 1))
+    return missing
+
+
+def _region(text: str | None) -> tuple[float, ...] | None:
+    from ..inference.roi import Roi
+
+    if text is None or text == "all":
+        return None if text is None else ()
+    roi = Roi.parse(text)
+    return tuple(bound for pair in zip(roi.minimum, roi.maximum, strict=True) for bound in pair)
+
+
+def _store(store: CaseStore, volume: Volume, label_map: LabelMap, entry: Entry) -> CaseRecord:
+    try:
+        return store.add(volume, label_map, entry)
+    except DuplicateCase as error:
+        error.hint = f"Add --update {error.details['case']} to replace its label map."
+        raise
+
+
+def _tell(record: CaseRecord, store: CaseStore) -> None:
+    verb = "Updated" if record.revision > 1 else "Stored"
+    volumes = ", ".join(f"{name} {ml:.2f} ml" for name, ml in record.volumes_ml.items())
+    print(f"{verb} {record.id} ({record.role}) in {store.folder}")
+    print(f"  {volumes}")
+    if record.unknown:
+        print(f"  not annotated: {', '.join(record.unknown)}")
+
+
+def _answers(mapping: Sequence[_Segment], arguments: argparse.Namespace) -> dict[str, str | None]:
+    """What need not be asked again: what was said, not what goes without saying."""
+    said = {pair.partition("=")[0].casefold() for pair in arguments.map}
+    return {
+        one.segment.name: one.label.name if one.label else None
+        for one in mapping
+        if one.segment.name.casefold() in said
+    }
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"' if re.search(r"[^\w=-]", text) else text
