@@ -73,7 +73,7 @@ class AddCase(Message):
 
 @dataclass(frozen=True)
 class Estimate(Message):
-    """Measure how long the fine-tuning that `run` asks for (a `finetuning.RunRequest`) would take here, and its memory."""
+    """Measure how long the fine-tuning that `run` (a `finetuning.RunRequest`) asks for takes here, and its memory."""
 
     type: ClassVar[str] = "estimate"
     id: str

@@ -1,0 +1,203 @@
+"""Fine-tuning in its own process: it outlives whoever started it, goes on after a kill, and leaves whole versions."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from MAESegmentLib.bundle import ModelStore, verify_bundle
+from MAESegmentLib.errors import BundleError
+from MAESegmentLib.jobs.finetuning import FineTuneRun, RunState, list_runs
+from Testing.finetuning import SETTINGS, Clinic, launch, make_clinic, wait_for_end, wait_until
+
+#: So many steps that something can happen meanwhile.
+LONG = {**SETTINGS, "steps": 4000, "validate_every": 2}
+
+
+@pytest.fixture
+def clinic(tmp_path: Path) -> Clinic:
+    return make_clinic(tmp_path)
+
+
+def trainer_pid(run: FineTuneRun) -> int:
+    """Of the process that has the run."""
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        if str(run.path) in (process.info["cmdline"] or ()):
+            return int(process.info["pid"])
+    raise AssertionError("no process has this run")
+
+
+def kill(run: FineTuneRun) -> None:
+    os.kill(trainer_pid(run), signal.SIGKILL)
+    wait_until(run, lambda: not run.is_alive)
+
+
+def wait_for_step(run: FineTuneRun, step: int) -> None:
+    wait_until(run, lambda: run.status().step >= step or run.status().is_finished)
+    assert not run.status().is_finished, run.log_tail()
+
+
+def versions(clinic: Clinic) -> list[str]:
+    bundles, problems = clinic.models.scan()
+    assert not problems
+    for bundle in bundles:
+        verify_bundle(bundle.path)
+    return [bundle.version for bundle in bundles]
+
+
+def test_a_few_cases_make_a_version_with_proof_that_nobody_uses_unasked(clinic: Clinic) -> None:
+    run = clinic.start(clinic.request())
+    wait_for_end(run)
+    status = run.status()
+    assert status.state is RunState.DONE, run.log_tail()
+    result = status.result
+    assert result is not None
+    child = clinic.models.find(f"tiny-mr@{result.model['version']}")
+    assert child.parent == clinic.base.reference == result.parent
+    assert result.model == child.reference
+    assert clinic.models.find("tiny-mr").version == "1.0.0"
+    # Three cases: leave-one-out, called by its name.
+    assert result.indicative_only
+    assert [row.case for row in result.per_case] == ["case-0001", "case-0002", "case-0003"]
+    assert "indicative only" in result.banner
+    assert "3 cases, each left out of training in turn" in result.banner
+    curves = run.curves()
+    assert [step for step, _loss in curves.loss] == list(range(1, 7))
+    assert [step for step, _row in curves.dice] == [2, 4, 6]
+    assert curves.before is not None
+    assert set(curves.before) == {"front", "back", "mean"}
+
+
+def test_cases_kept_to_check_are_never_trained_on(clinic: Clinic) -> None:
+    run = clinic.start(clinic.request(check=["case-0002"]))
+    wait_for_end(run)
+    result = run.status().result
+    assert result is not None
+    assert (result.cases, result.how, result.indicative_only) == (2, "1 held-out case", False)
+    training = clinic.models.find(f"tiny-mr@{result.model['version']}").metadata["maesegment"]["training"]
+    held = {record.id: record.image_hash for record in clinic.store.list()}["case-0002"]
+    assert [case["image"] for case in training["held_out_cases"]] == [held]
+    assert held not in [case["image"] for case in training["cases"]]
+    assert str(clinic.folder) not in json.dumps(training)
+
+
+def test_killed_training_goes_on_from_its_last_checkpoint(clinic: Clinic) -> None:
+    run = clinic.start(clinic.request(check=["case-0003"], settings={**SETTINGS, "steps": 40}))
+    wait_for_step(run, 5)
+    kill(run)
+    status = run.status()
+    assert status.state is RunState.INTERRUPTED
+    assert versions(clinic) == ["1.0.0"]
+    run.resume(launch)
+    wait_for_end(run)
+    assert run.status().state is RunState.DONE, run.log_tail()
+    steps = [step for step, _loss in run.curves().loss]
+    assert steps == list(range(1, 41))
+    # The same weights as without the kill.
+    whole = clinic.start(clinic.request(check=["case-0003"], settings={**SETTINGS, "steps": 40}))
+    wait_for_end(whole)
+    first, second = run.status().result, whole.status().result
+    assert first is not None
+    assert second is not None
+    assert first.after == second.after
+
+
+def test_the_run_goes_on_when_whoever_started_it_is_killed(clinic: Clinic) -> None:
+    request = json.dumps(clinic.request(check=["case-0003"], settings=LONG).to_dict())
+    code = (
+        "import sys, json; from pathlib import Path;"
+        "from Testing.finetuning import launch;"
+        "from MAESegmentLib.jobs.finetuning import RunRequest, create_run;"
+        "run = create_run(Path(sys.argv[1]), RunRequest.from_dict(json.loads(sys.argv[2])));"
+        "launch(run); print(run.path, flush=True); sys.stdin.read()"
+    )
+    client = subprocess.Popen(
+        [sys.executable, "-c", code, str(clinic.runs), request],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert client.stdout is not None
+    path = Path(client.stdout.readline().strip())
+    os.kill(client.pid, signal.SIGKILL)
+    client.wait()
+    # Another program finds it by its folder and stops it.
+    (run,) = list_runs(clinic.runs)
+    assert run.path == path
+    wait_for_step(run, 4)
+    run.stop_and_keep()
+    wait_for_end(run)
+    result = run.status().result
+    assert result is not None, run.log_tail()
+    assert result.indicative_only  # the best was chosen on the case that it is measured on
+    assert versions(clinic) == ["1.0.0", "1.1.0"]
+
+
+def test_a_discarded_run_leaves_nothing(clinic: Clinic) -> None:
+    run = clinic.start(clinic.request(check=["case-0003"], settings=LONG))
+    wait_for_step(run, 2)
+    run.discard()
+    wait_until(run, lambda: not run.is_alive)
+    assert run.status().state is RunState.DISCARDED
+    assert not run.work.exists()
+    assert versions(clinic) == ["1.0.0"]
+    run.remove()
+    assert list_runs(clinic.runs) == []
+    assert not list(clinic.runs.glob(".*"))
+
+
+def test_two_processes_never_have_one_run(clinic: Clinic) -> None:
+    run = clinic.start(clinic.request(check=["case-0003"], settings=LONG))
+    wait_for_step(run, 2)
+    first = trainer_pid(run)
+    second = psutil.Process(launch(run))
+    second.wait(60)
+    assert trainer_pid(run) == first
+    run.discard()
+    wait_until(run, lambda: not run.is_alive)
+
+
+def test_a_case_that_changes_meanwhile_does_not_change_the_run(clinic: Clinic) -> None:
+    run = clinic.start(clinic.request(check=["case-0003"], settings={**SETTINGS, "steps": 40}))
+    wait_for_step(run, 3)
+    kill(run)
+    clinic.store.remove("case-0001")
+    run.resume(launch)
+    wait_for_end(run)
+    result = run.status().result
+    assert result is not None, run.log_tail()
+    assert result.cases == 2
+
+
+def test_what_went_wrong_is_said_and_can_be_mended(clinic: Clinic) -> None:
+    hidden = clinic.base.path.with_name("elsewhere")
+    run_request = clinic.request(check=["case-0003"])
+    clinic.base.path.rename(hidden)
+    run = clinic.start(run_request)
+    wait_for_end(run)
+    status = run.status()
+    assert status.state is RunState.FAILED
+    assert isinstance(status.error, BundleError)
+    assert status.error.hint
+    hidden.rename(clinic.base.path)
+    run.resume(launch)
+    wait_for_end(run)
+    assert run.status().state is RunState.DONE, run.log_tail()
+
+
+def test_a_version_number_that_is_taken_meanwhile_is_left_alone(clinic: Clinic) -> None:
+    """Two runs from one base become two versions."""
+    runs = [clinic.start(clinic.request(check=["case-0003"], settings={**SETTINGS, "seed": seed})) for seed in (1, 2)]
+    for run in runs:
+        wait_for_end(run)
+        assert run.status().state is RunState.DONE, run.log_tail()
+    assert versions(clinic) == ["1.0.0", "1.1.0", "1.2.0"]
+    assert len(ModelStore(clinic.models.user_folder).children(clinic.base)) == 2
