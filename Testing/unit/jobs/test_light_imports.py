@@ -72,6 +72,7 @@ def test_the_blocker_blocks():
         "errors",
         "evaluation.comparison",
         "images",
+        "images.scans",
         "images.volume",
         "inference",
         "inference.ranking",

@@ -1,8 +1,9 @@
 """Does correcting the scans first that the model is least certain of need fewer of them than a random order?
 
 `python -m model_training.studies.case_order.study --data DATA/hippocampus_mr --out runs/case_order` trains a base on
-three cases, ranks a clinic's scans with it, fine-tunes it on the first two and four of every order, and measures all
-models on the same other cases. What is in `runs.csv` already is not done again.
+three cases, ranks a clinic's scans with it, fine-tunes it on these three and the first two or four of every order, and
+measures all models on the same other cases. The control is fine-tuned as long, on the three alone. What is in
+`runs.csv` already is not done again.
 """
 
 from __future__ import annotations
@@ -59,10 +60,11 @@ class Study:
         done = {(row["order"], row["seed"], row["count"]) for row in _rows(self.runs) if row["clinic"] == clinic.name}
         if ("base", "0", "0") not in done:
             self._record(clinic, "base", 0, (), base, tests)
+        planned = [("control", 0, 0, [])]
         for count in self.config["counts"]:
-            for order, seed, indices in orders(measured, self.config["random_seeds"]):
-                if (order, str(seed), str(count)) in done:
-                    continue
+            planned += [(*one, count, indices) for *one, indices in orders(measured, self.config["random_seeds"])]
+        for order, seed, count, indices in planned:
+            if (order, str(seed), str(count)) not in done:
                 chosen = [candidates[index] for index in indices[:count]]
                 self._record(clinic, order, seed, chosen, self._tuned(clinic, base, chosen), tests)
 
@@ -71,8 +73,8 @@ class Study:
         return self._finetune(clinic.base_name, self.shipped, cases, self.config["base_settings"])
 
     def _tuned(self, clinic: Clinic, base: Bundle, cases: Sequence[Case]) -> Bundle:
-        """The same cases in another order are the same run."""
-        cases = sorted(cases, key=lambda case: case.id)
+        """Trained on the base's cases and these; the same cases in another order are the same run."""
+        cases = [*part(self.dataset, clinic.base), *sorted(cases, key=lambda case: case.id)]
         content = "\n".join([clinic.base_name, str(clinic.mixed), *(case.id for case in cases)])
         name = hashlib.sha256(content.encode()).hexdigest()[:12]
         return self._finetune(name, base, cases, self.config["settings"])
