@@ -53,6 +53,7 @@ _find_helpers()
 
 from MAESegmentPlugin.batch import BatchItem, BatchJob  # noqa: E402
 from MAESegmentPlugin.case_calls import CaseCalls  # noqa: E402
+from MAESegmentPlugin.learning_calls import LearningCalls  # noqa: E402
 from MAESegmentPlugin.model_library import ModelLibrary  # noqa: E402
 from MAESegmentPlugin.processing import Request, SegmentationJob  # noqa: E402
 from MAESegmentPlugin.qt_transport import call_aside, event_clock  # noqa: E402
@@ -128,7 +129,7 @@ class MAESegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.set_parameter_node(self.logic.getParameterNode())
 
 
-class MAESegmentLogic(ScriptedLoadableModuleLogic, CaseCalls):
+class MAESegmentLogic(ScriptedLoadableModuleLogic, CaseCalls, LearningCalls):
     """Segmentation from a script or the console: `slicer.util.getModuleLogic("MAESegment").process(volumeNode)`.
 
     Never opens a dialog; what goes wrong is an exception of `MAESegmentLib.errors`.
@@ -205,9 +206,10 @@ class MAESegmentLogic(ScriptedLoadableModuleLogic, CaseCalls):
         `model` is a name, name@version, a folder or a bundle. With `wait` the node is returned and Slicer stays alive
         meanwhile; with `wait=False` or a `callback` (called with the job after every change) a job is returned.
         `roi` is an ROI node or (R0, R1, A0, A1, S0, S1) in mm. An `outputSegmentation` that a person edited is
-        replaced only with `overwrite`.
+        replaced only with `overwrite`. While a fine-tuning has the GPU, "auto" is the processor.
         """
         nodes = tuple(volumeNode) if isinstance(volumeNode, Sequence) else (volumeNode,)
+        device, notes = self._device(device, allowCpu)
         request = Request(
             nodes=nodes,
             bundle=self._library.find(model),
@@ -220,6 +222,7 @@ class MAESegmentLogic(ScriptedLoadableModuleLogic, CaseCalls):
             allow_cpu=allowCpu,
             check_familiarity=checkFamiliarity,
             overwrite=overwrite,
+            notes=notes,
         )
         job = SegmentationJob(self.session, request, callback)
         return job.result() if wait and callback is None else job

@@ -41,6 +41,8 @@ class Request:
     allow_cpu: bool = True
     check_familiarity: bool = True
     overwrite: bool = False
+    #: What the person is told with the result.
+    notes: tuple[str, ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -251,7 +253,7 @@ class SegmentationJob:
             device_title=str(data.get("device_title", "")),
             output_name=node.GetName(),
             went_to_new_node=moved,
-            warnings=(*map(str, data.get("warnings", ())), *notes),
+            warnings=(*map(str, data.get("warnings", ())), *self._request.notes, *notes),
             timings=dict(data.get("timings", {})),
         )
 

@@ -21,6 +21,7 @@ from MAESegmentLib.jobs.transport import Launch, Transport
 
 from .log_buffer import LogBuffer
 from .qt_transport import QProcessTransport, event_clock
+from .run_watch import RunWatch
 
 PYTHON_SETTING = "MAESegment/Python"
 FOLDER_SETTING = "MAESegment/WorkingFolder"
@@ -50,6 +51,8 @@ class Session:
         self._environ = environ or worker_environment
         self.transport_factory = transport_factory
         self.client = WorkerClient(transport_factory, self._launch, log=self.log.add, **client_options)
+        #: Looks at fine-tunings, which are processes of their own and go on without this session.
+        self.watch = RunWatch(self.call_later)
 
     @property
     def chosen_python(self) -> str:
@@ -117,6 +120,11 @@ class Session:
         """End the worker and cancel its jobs; the next request starts a new one."""
         self.client.shutdown()
 
+    def close(self) -> None:
+        """End everything that lives with the session; a fine-tuning goes on."""
+        self.watch.stop()
+        self.shutdown()
+
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
         """In a later turn of the event loop; the answer makes it forgotten."""
         return event_clock().call_later(seconds, callback)
@@ -178,4 +186,4 @@ def close_shared_session() -> None:
     while _shared:
         session = _shared.pop()
         slicer.app.disconnect("aboutToQuit()", close_shared_session)
-        session.shutdown()
+        session.close()

@@ -54,3 +54,38 @@ def truth(volume: Any) -> dict[str, np.ndarray]:
 def corrected(draw: Callable[..., Any], volume: Any, truth: dict[str, np.ndarray]) -> Any:
     """A segmentation of both structures; nobody looked for the third."""
     return draw(volume, front=truth["front"], back=truth["back"])
+
+
+@pytest.fixture
+def versions(models_folder: Path, tmp_path: Path) -> Path:
+    """A folder of models of this test's own: 1.0.0 of the self test's, and its child 1.1.0, which finds less."""
+    import shutil
+    from dataclasses import replace
+
+    from MAESegmentLib.bundle import open_bundle, save_bundle
+    from MAESegmentLib.jobs.self_test_model import LABELS, NAME
+
+    folder = tmp_path / "own models"
+    shutil.copytree(models_folder / NAME / "1.0.0", folder / NAME / "1.0.0")
+    base = open_bundle(folder / NAME / "1.0.0")
+    state = base.load_network().state_dict()
+    biases = [key for key, value in state.items() if value.shape == (1 + len(LABELS),)]
+    for key in biases:
+        state[key][1] -= 4.0
+    spec = replace(base.spec, version="1.1.0", parent=base.reference)
+    save_bundle(folder / NAME / "1.1.0", spec, state, card="# Child\n", licence_text="None\n")
+    assert biases
+    return folder
+
+
+@pytest.fixture
+def versions_logic(make_logic: Callable[[Path], Any], versions: Path) -> Any:
+    return make_logic(versions)
+
+
+@pytest.fixture
+def runs_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where fine-tunings of this test are."""
+    folder = tmp_path / "runs"
+    monkeypatch.setenv("MAESEGMENT_RUNS", str(folder))
+    return folder
