@@ -69,6 +69,12 @@ def make_clinic(folder: Path, cases: int = 3) -> Clinic:
     return Clinic(folder, base, models, store)
 
 
+def open_clinic(folder: Path) -> Clinic:
+    """One that `make_clinic` made."""
+    models = ModelStore(folder / "models", shipped_folder=folder / "shipped")
+    return Clinic(folder, models.find("tiny-mr@1.0.0"), models, CaseStore(folder / "cases" / "tiny-mr"))
+
+
 def launch(run: FineTuneRun) -> int:
     """The real process."""
     return start(run, Interpreter(Path(sys.executable), "the tests' own"), dict(os.environ))

@@ -1,4 +1,4 @@
-"""`maesegment cases next`: which of many unlabelled scans to correct first, and which slice of it."""
+"""`maesegment cases next`: which of many scans to correct first, and which slice of it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..bundle import Bundle
+    from ..cases.store import CaseStore
     from ..inference.predictor import Predictor
     from ..inference.ranking import Uncertainty
     from ..inference.roi import Roi
@@ -22,17 +23,18 @@ if TYPE_CHECKING:
 INCOMPLETE = 1
 COLUMNS = (
     *("rank", "scan", "entropy", "disagreement", "reconstruction_error", "axis", "slice"),
-    *("r_mm", "a_mm", "s_mm", "not_found", "problem"),
+    *("r_mm", "a_mm", "s_mm", "not_found", "stored_as", "problem"),
 )
 
 
 @dataclass(frozen=True)
 class RankedScan:
-    """One scan: how uncertain the model is about it, or why that is not known."""
+    """One scan: how uncertain the model is about it, or that it is in the store already, or why neither is known."""
 
     path: Path
     name: str
     uncertainty: Uncertainty | None = None
+    stored_as: str = ""
     problem: str = ""
 
 
@@ -43,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "scans", nargs="+", type=Path, metavar="FOLDER|FILE", help="folders of scans, image files, DICOM folders"
     )
     parser.add_argument("-m", "--model", required=True, help="name (or the start of it), name@version or folder")
+    parser.add_argument(
+        "--store", type=Path, metavar="DIR", help="scans that are cases there are left out (default: the model's cases)"
+    )
     parser.add_argument("--roi", metavar="R0,R1,A0,A1,S0,S1", help="look only at this box of every scan; RAS mm")
     parser.add_argument("-o", "--output", type=Path, metavar="CSV", help="also write the table as CSV")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
@@ -56,34 +61,37 @@ def run(arguments: argparse.Namespace) -> int:
     from ..images.atomic import check_writable
     from ..images.scans import find_scans
     from ..inference.roi import Roi
+    from .case_stores import choose_store
 
     roi = Roi.parse(arguments.roi) if arguments.roi else None
     if arguments.output:
         check_writable(arguments.output)
     bundle = ModelStore().find(arguments.model, kind="segmentation")
+    store = choose_store(arguments.store, arguments.model)[0]
     scans = find_scans(arguments.scans)
     if not scans:
         raise ConfigurationError(
             f"There is no scan in {', '.join(map(str, arguments.scans))}.",
             "Give folders with NIfTI, NRRD, MetaImage, MGZ or DICOM files.",
         )
-    ranked = in_order(look_at(bundle, scans, roi, arguments.device))
+    ranked = in_order(look_at(bundle, scans, store, roi, arguments.device))
     console = Console()
     looked_at = [scan for scan in ranked if scan.uncertainty is not None]
     if looked_at:
         console.print(table_of(looked_at, bundle))
         console.print(f"Correct {looked_at[0].name} first.", highlight=False, markup=False, soft_wrap=True)
     for scan in ranked:
-        if scan.problem:
-            console.print(f"left out: {scan.name}: {scan.problem}", highlight=False, markup=False, soft_wrap=True)
+        remark = f"it is {scan.stored_as} already." if scan.stored_as else scan.problem
+        if remark:
+            console.print(f"left out: {scan.name}: {remark}", highlight=False, markup=False, soft_wrap=True)
     if arguments.output:
         write_csv(arguments.output, ranked)
         console.print(f"Written: {arguments.output}", highlight=False, markup=False, soft_wrap=True)
-    return INCOMPLETE if len(looked_at) < len(ranked) else 0
+    return INCOMPLETE if any(scan.problem for scan in ranked) else 0
 
 
-def look_at(bundle: Bundle, scans: Sequence[Path], roi: Roi | None, device: str) -> list[RankedScan]:
-    """How uncertain the model is about each scan; one that cannot be read or segmented carries the reason."""
+def look_at(bundle: Bundle, scans: Sequence[Path], store: CaseStore, roi: Roi | None, device: str) -> list[RankedScan]:
+    """How uncertain the model is about each scan that is not in the store; a bad one carries the reason."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -102,20 +110,30 @@ def look_at(bundle: Bundle, scans: Sequence[Path], roi: Roi | None, device: str)
                 if stage == "segment":
                     bar.update(task, completed=done + fraction)
 
-            result.append(_look(predictor, path, name, roi, report))
+            result.append(_look(predictor, path, name, store, roi, report))
             bar.update(task, completed=number + 1)
     return result
 
 
 def _look(
-    predictor: Predictor, path: Path, name: str, roi: Roi | None, report: Callable[[str, float], None]
+    predictor: Predictor,
+    path: Path,
+    name: str,
+    store: CaseStore,
+    roi: Roi | None,
+    report: Callable[[str, float], None],
 ) -> RankedScan:
+    from ..cases.snapshot import image_hash
     from ..errors import Cancelled, MAESegmentError
     from ..images.reading import read_volume
     from ..inference.uncertainty import uncertainty_of
 
     try:
-        return RankedScan(path, name, uncertainty_of(predictor, read_volume(path), roi, report))
+        volume = read_volume(path)
+        known = store.find(image_hash(volume)) if store.folder.is_dir() else None
+        if known is not None:
+            return RankedScan(path, name, stored_as=known.id)
+        return RankedScan(path, name, uncertainty_of(predictor, volume, roi, report))
     except Cancelled:
         raise
     except MAESegmentError as error:
@@ -123,7 +141,7 @@ def _look(
 
 
 def in_order(scans: Sequence[RankedScan]) -> list[RankedScan]:
-    """The most useful to correct first; those with a problem last."""
+    """The most useful to correct first; last those that were not looked at."""
     from ..inference.ranking import rank
 
     good = [(scan, scan.uncertainty) for scan in scans if scan.uncertainty is not None]
@@ -182,9 +200,9 @@ def write_csv(path: Path, scans: Sequence[RankedScan]) -> None:
         for number, scan in enumerate(scans, start=1):
             found = scan.uncertainty
             if found is None:
-                writer.writerow(["", scan.path, *[""] * (len(COLUMNS) - 3), scan.problem])
+                writer.writerow(["", scan.path, *[""] * (len(COLUMNS) - 4), scan.stored_as, scan.problem])
                 continue
             error = "" if found.reconstruction_error is None else f"{found.reconstruction_error:.6g}"
             figures = (f"{found.entropy:.6g}", f"{found.disagreement:.6g}", error)
             where = ("IJK"[found.slice_axis], found.slice_index, *(f"{x:.2f}" for x in found.position_ras))
-            writer.writerow([number, scan.path, *figures, *where, " ".join(found.not_found), ""])
+            writer.writerow([number, scan.path, *figures, *where, " ".join(found.not_found), "", ""])

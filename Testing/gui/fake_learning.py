@@ -77,6 +77,19 @@ def run_result(**changes: Any) -> RunResult:
 
 
 @dataclass(frozen=True)
+class Ranked:
+    """A row of `nextCases`."""
+
+    name: str
+    source: Any
+    score: float | None = None
+    entropy: float | None = None
+    reconstruction_error: float | None = None
+    position: tuple[float, float, float] | None = (0.0, 0.0, 0.0)
+    error: MAESegmentError | None = None
+
+
+@dataclass(frozen=True)
 class Proposal:
     """What `proposeCase` answers."""
 
@@ -98,6 +111,7 @@ class Answered:
         self.cancel_requested = False
         self.stage, self.fraction, self.eta_s = "", 0.0, None
         self.notes: list[str] = []
+        self.rows: list[Any] = []
         self._value: Any = None
         self._listeners = [callback] if callback else []
 
@@ -155,6 +169,8 @@ class FakeRun:
         self.run = SimpleNamespace(id="run-1", request=RunRequest({"name": "hippocampus-mr"}, "", "", ("case-0001",)))
         self.status = RunStatus(RunState.WAITING, text="Starting ...")
         self.curves = Curves()
+        self.answer = ""
+        self.refusal: MAESegmentError | None = None
         self.asked: list[str] = []
         self._listeners = [callback] if callback else []
 
@@ -183,11 +199,18 @@ class FakeRun:
 
     def accept(self) -> Any:
         self._ask("accept")
+        self.answer = "accepted"
+        self.tell()
 
     def decline(self) -> None:
         self._ask("decline")
+        self.answer = "declined"
+        self.tell()
 
     def _ask(self, what: str) -> None:
+        refusal, self.refusal = self.refusal, None
+        if refusal is not None:
+            raise refusal
         self.asked.append(what)
 
 
@@ -203,6 +226,8 @@ class FakeLearning:
         self.calls: list[tuple[Any, ...]] = []
         self.refusals: dict[str, MAESegmentError] = {}
         self.opened: tuple[Any, Any] = (None, None)
+        self.meant: dict[str, str] = {}
+        self.kept = {"1.2.0": "It comes with MAESegment."}
 
     def caseStore(self, _model: Any = None) -> FakeStore:
         return self.store
@@ -246,7 +271,39 @@ class FakeLearning:
 
     def fineTuneRuns(self) -> list[FakeRun]:
         self._begin("fineTuneRuns")
-        return [run for run in self.runs if not {"accept", "decline", "discard"} & set(run.asked)]
+        return [run for run in self.runs if not run.answer and "discard" not in run.asked]
+
+    def removableReason(self, model: Any) -> str:
+        return self.kept.get(model.version, "")
+
+    def selectedModel(self, name: str) -> Any:
+        versions = [bundle for bundle in self.models() if bundle.name == name]
+        return next(
+            (one for one in versions if one.version == self.meant.get(name)), versions[-1] if versions else None
+        )
+
+    def useVersion(self, model: Any) -> None:
+        self._begin("useVersion", model)
+        self.meant[model.name] = model.version
+
+    def removeVersion(self, model: Any) -> None:
+        self._begin("removeVersion", model)
+        self.bundles = [bundle for bundle in self.bundles if bundle is not model]
+
+    def exportModel(self, model: Any, path: str) -> None:
+        self._begin("exportModel", model, path)
+
+    def compare(
+        self, scan: Any, first: Any, second: Any, *, roi: Any, device: str, wait: bool, callback: Any
+    ) -> Answered:
+        assert not wait
+        self._begin("compare", scan, first, second, roi)
+        return self._job("compare", callback, device=device)
+
+    def nextCases(self, scans: Any, model: Any = None, *, callback: Any, wait: bool, roi: Any, device: str) -> Answered:
+        assert not wait
+        self._begin("nextCases", scans, model, roi)
+        return self._job("nextCases", callback, device=device)
 
     def last(self, name: str) -> Any:
         """The job that was started last by `name`."""

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import slicer
 
-from MAESegmentLib.errors import TrainingError, WorkerError
+from MAESegmentLib.errors import OutputError, TrainingError, WorkerError
 from MAESegmentLib.jobs.finetuning import RunState, RunStatus
 from Testing.gui.fake_learning import GIB, FakeRun, case_record, run_curves, run_result
 from Testing.gui.improve_fixtures import texts_of
@@ -210,6 +210,7 @@ def test_discarding_asks_beside_the_button(ui, run):
     ui.discardRunButton.click()
     ui.runAsk2Button.click()
     assert run.asked == []
+    assert ui.discardRunButton.text == "Cancel and discard"
     ui.discardRunButton.click()
     ui.runAsk1Button.click()
     assert run.asked == ["discard"]
@@ -301,6 +302,21 @@ def test_keeping_the_old_one_changes_nothing(panel, ui, run):
     assert panel.parameters.modelName == "hippocampus-mr@1.2.0"
     assert ui.planNoteLabel.text == "hippocampus-mr 1.2.0 stays in use."
     assert ui.fineTuneButton.enabled
+
+
+def test_answer_of_a_script_counts_too(panel, ui, run, new_version):  # noqa: ARG001
+    run.finish(run_result())
+    run.accept()
+    assert panel.parameters.modelName == "hippocampus-mr@1.3.0"
+    assert not ui.runFrame.visible
+
+
+def test_answer_that_cannot_be_noted_is_asked_again(ui, run):
+    run.finish(run_result())
+    run.refusal = OutputError("The disk is full.", "Free some space.")
+    ui.bannerAsk1Button.click()
+    assert ui.improveNoteLabel.text == "The disk is full. Free some space."
+    assert ui.bannerAskFrame.visible
 
 
 def test_worse_version_is_not_recommended(ui, run):

@@ -12,8 +12,10 @@ import pytest
 
 from MAESegmentLib.cases.entry import Finding
 from MAESegmentLib.cases.mapping import Choice
+from MAESegmentLib.errors import GeometryError
+from MAESegmentLib.evaluation.comparison import Row
 from MAESegmentLib.jobs.finetuning import Curves, RunState, RunStatus
-from Testing.gui.fake_learning import GIB, FakeRun, Proposal, case_record, run_curves, run_result
+from Testing.gui.fake_learning import GIB, FakeRun, Proposal, Ranked, case_record, run_curves, run_result
 from Testing.gui.looking import nothing_is_cut_off
 from Testing.gui.standin import to_qt
 
@@ -186,3 +188,32 @@ def test_fine_tuning_interrupted_and_estimate(fake_logic, panel, ui, four_cases,
     fake_logic.runs.append(waiting)
     panel.enter()
     look("28-improve-interrupted")
+
+
+def test_versions_compared(fake_logic, panel, ui, ready, new_version, look):  # noqa: ARG001
+    ui.learnCollapsibleButton.collapsed = ui.casesCollapsibleButton.collapsed = True
+    panel.improve.use_model("hippocampus-mr@1.3.0")
+    ui.versionsCollapsibleButton.collapsed = False
+    ui.versionsTable.selectRow(0)
+    ui.deleteVersionButton.click()
+    ui.compareButton.click()
+    name = "MNI152 head: hippocampus-mr 1.2.0 and 1.3.0 differ"
+    rows = (Row("anterior", 1.23, 1.41, 0.88), Row("posterior", 1.10, 1.32, 0.91), Row("cyst", None, 0.31, None))
+    fake_logic.last("compare").succeed(SimpleNamespace(disagreement=SimpleNamespace(GetName=lambda: name), rows=rows))
+    look("29-improve-versions")
+
+
+def test_which_case_next(fake_logic, panel, ui, ready, add_volume, settle, look):  # noqa: ARG001
+    ui.learnCollapsibleButton.collapsed = ui.casesCollapsibleButton.collapsed = True
+    ui.nextCollapsibleButton.collapsed = False
+    nodes = [add_volume(name) for name in ("Follow-up after six months, sagittal MPRAGE", "Third")]
+    settle()
+    ui.rankButton.click()
+    job = fake_logic.last("nextCases")
+    job.rows[:] = [
+        Ranked(nodes[0].GetName(), nodes[0], score=0.42, entropy=0.42, reconstruction_error=0.081),
+        Ranked("MNI152 head", ready, score=0.11, entropy=0.11, reconstruction_error=0.012),
+        Ranked("Third", nodes[1], error=GeometryError("Third has 1 slice: it is no volume.")),
+    ]
+    job.succeed(job.rows)
+    look("30-improve-next")

@@ -170,3 +170,28 @@ def test_real_datasets_resolve_every_split(real_data: Path) -> None:
     assert counts["hippocampus_mr"] == (200, 160, 40)
     assert counts["headneck_ct"] == (115, 75, 40)
     assert counts["cardiac_mr"] == (50, 36, 14)
+
+
+def test_what_was_not_annotated_is_read_and_is_no_label(tmp_path: Path) -> None:
+    write_dataset(tmp_path, 2)
+    change(tmp_path / "labels" / "case_0.nii.gz", set_value(255))
+    cases = [{"id": f"c{n}", "image": f"images/case_{n}.nii.gz", "label": f"labels/case_{n}.nii.gz"} for n in range(2)]
+    cases[1] = {**cases[1], "unknown": ["back", "top"]}
+    labels = {"background": 0, "front": 1, "back": 2, "ignore": 255}
+    dataset = load_dataset(write_json(tmp_path, labels=labels, cases=cases, splits={"train": ["c0", "c1"]}))
+    assert dataset.labels == {"front": 1, "back": 2}
+    assert dataset.ignore == 255
+    assert [case.unknown for case in dataset.cases] == [(), ("back", "top")]
+    case = dataset.cases[0]
+    label_map = read_labels(case, read_image(case), dataset.labels, ["front"], dataset.ignore)
+    assert label_map.array[0, 0, 0] == 255
+    with pytest.raises(DatasetError, match="does not name: 255"):
+        read_labels(case, read_image(case), dataset.labels, ["front"])
+
+
+def test_unknown_labels_that_are_no_list_of_names_are_refused(tmp_path: Path) -> None:
+    write_dataset(tmp_path, 1)
+    for unknown in ("back", [1], {"back": 1}):
+        file = write_json(tmp_path, cases=[{"image": "images/case_0.nii.gz", "unknown": unknown}])
+        with pytest.raises(DatasetError, match="not a list of label names"):
+            load_dataset(file)

@@ -12,9 +12,15 @@ import numpy as np
 import pytest
 
 from MAESegmentLib.bundle import ModelStore
+from MAESegmentLib.cases.entry import Entry
+from MAESegmentLib.cases.store import CaseStore
 from MAESegmentLib.cli import next_case
+from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import ConfigurationError, OutputError
+from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.scans import find_scans
+from MAESegmentLib.images.volume import LabelMap
+from MAESegmentLib.labels import Label
 from Testing.bundles import save_tiny
 from Testing.dicom_series import head
 from Testing.phantoms import PhantomFactory
@@ -24,6 +30,7 @@ from Testing.phantoms import PhantomFactory
 def clinic(tmp_path: Path, phantom: PhantomFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with three scans, one of them in a sub-folder, and a model; works beside it."""
     monkeypatch.setenv("MAESEGMENT_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("MAESEGMENT_CASES", str(tmp_path / "no cases"))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
     save_tiny(ModelStore().folder_for("tiny-mr", "1.0.0"))
@@ -74,6 +81,21 @@ def test_a_bad_file_is_listed_with_its_reason_and_the_others_are_ranked(
     assert table[-1]["scan"] == str(clinic / "a.nii.gz")
     assert table[-1]["problem"]
     assert f"left out: {clinic.name}/a.nii.gz: {table[-1]['problem']}" in capsys.readouterr().out
+
+
+def test_a_scan_that_is_a_case_already_is_left_out(clinic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    volume = read_volume(clinic / "a.nii.gz")
+    labels = LabelMap((volume.array[0] > 600).astype(np.uint8), volume.ijk_to_ras)
+    store = CaseStore(Path("cases"))
+    store.add(volume, labels, Entry(labels=(Label(1, "anterior"),), unknown=("posterior",)))
+    assert run(clinic, "-m", "tiny", "--store", "cases", "-o", "next.csv") == 0
+    table = rows(Path("next.csv"))
+    assert [(Path(row["scan"]).name, row["stored_as"]) for row in table[2:]] == [("a.nii.gz", "case-0001")]
+    assert "it is case-0001 already" in capsys.readouterr().out
+
+
+def test_it_is_a_command_of_the_shell(clinic: Path) -> None:
+    assert main(["cases", "next", str(clinic / "b.nii.gz"), "-m", "tiny", "--device", "cpu"]) == 0
 
 
 def test_all_bad(clinic: Path, capsys: pytest.CaptureFixture[str]) -> None:

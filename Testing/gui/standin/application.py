@@ -27,6 +27,10 @@ class Dialogs:
             def getOpenFileName(_parent: Any = None, caption: str = "", *_rest: Any) -> str:
                 return str(dialogs.ask(f"file dialog {caption!r}", ""))
 
+            @staticmethod
+            def getSaveFileName(_parent: Any = None, caption: str = "", *_rest: Any) -> str:
+                return str(dialogs.ask(f"file dialog {caption!r}", ""))
+
         class MessageBox:
             Ok, Cancel, Yes, No = 1024, 4194304, 16384, 65536
 

@@ -1,0 +1,157 @@
+"""Which case next: scans in the order in which the model has most to learn from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import slicer
+
+from MAESegmentLib.errors import Cancelled, GeometryError, WorkerError
+from Testing.gui.fake_learning import Ranked
+from Testing.gui.improve_fixtures import choose, texts_of
+
+
+@pytest.fixture
+def ui(panel):
+    return panel.ui
+
+
+@pytest.fixture
+def scans(ui, volume, add_volume, settle):
+    """Three scans in the scene; the section is open."""
+    ui.nextCollapsibleButton.collapsed = False
+    nodes = [volume, add_volume("Second"), add_volume("Third")]
+    settle()
+    return nodes
+
+
+@pytest.fixture
+def slice_node():
+    node = slicer.vtkMRMLSliceNode()
+    node.SetName("Red")
+    node.SetLayoutName("Red")
+    return slicer.mrmlScene.AddNode(node)
+
+
+def rows_of(scans):
+    return [
+        Ranked("Third", scans[2], score=0.42, entropy=0.42, reconstruction_error=0.08, position=(3.0, -4.0, 12.0)),
+        Ranked("MNI152 head", scans[0], score=0.11, entropy=0.11),
+        Ranked("Second", scans[1], error=GeometryError("Second has 1 slice: it is no volume.")),
+    ]
+
+
+def finish(fake_logic, rows):
+    job = fake_logic.last("nextCases")
+    job.rows[:] = rows
+    job.succeed(job.rows)
+
+
+def test_without_a_scan_there_is_nothing_to_look_at(panel, ui):
+    ui.improveCollapsibleButton.collapsed = False
+    ui.nextCollapsibleButton.collapsed = False
+    panel.update()
+    assert not ui.rankButton.enabled
+    assert ui.rankButton.toolTip == "There is no scan in the scene."
+
+
+def test_scans_come_in_the_order_of_what_is_to_be_learned(fake_logic, ui, scans):
+    ui.rankButton.click()
+    asked, model, _roi = fake_logic.called("nextCases")[0]
+    assert asked == scans
+    assert model.name == "hippocampus-mr"
+    job = fake_logic.last("nextCases")
+    job.rows[:] = [Ranked("Third", scans[2], score=0.42), Ranked("Second", scans[1]), Ranked("MNI152 head", scans[0])]
+    job.go_on("Second", 0.4)
+    assert ui.rankProgressBar.value == 400
+    assert ui.rankLabel.text == "Looking at Second"
+    assert texts_of(ui.rankTable, 2) == ["uncertainty 0.42", "waiting", "waiting"]
+    job.rows[:] = rows_of(scans)
+    job.succeed(job.rows)
+    assert texts_of(ui.rankTable, 0) == ["1", "2", "\u2013"]
+    assert texts_of(ui.rankTable, 1) == ["Third", "MNI152 head", "Second"]
+    assert texts_of(ui.rankTable, 2)[0].startswith("uncertainty 0.42")
+    assert texts_of(ui.rankTable, 2)[2] == "Second has 1 slice: it is no volume."
+    assert not ui.rankProgressBar.visible
+
+
+def test_ticked_scans_only(fake_logic, ui, scans):
+    ui.nextVolumesSelector.setCheckState(scans[1], 2)
+    ui.rankButton.click()
+    assert fake_logic.called("nextCases")[0][0] == [scans[1]]
+
+
+def test_least_certain_slice_is_shown_and_the_scan_chosen(fake_logic, panel, ui, scans, slice_node):
+    ui.rankButton.click()
+    finish(fake_logic, rows_of(scans))
+    ui.showSliceButton.click()
+    assert panel.parameters.inputVolume is scans[2]
+    matrix = slice_node.GetSliceToRAS()
+    assert [matrix.GetElement(row, 3) for row in range(3)] == [3.0, -4.0, 12.0]
+    ui.rankTable.selectRow(2)
+    assert not ui.showSliceButton.enabled
+    ui.rankTable.cellDoubleClicked(1, 0)
+    assert panel.parameters.inputVolume is scans[0]
+
+
+def test_scan_that_has_gone_is_said(fake_logic, ui, scans):
+    ui.rankButton.click()
+    finish(fake_logic, rows_of(scans))
+    slicer.mrmlScene.RemoveNode(scans[2])
+    ui.showSliceButton.click()
+    assert ui.improveNoteLabel.text == "Third is no longer in the scene."
+
+
+def test_folder_of_scans(fake_logic, panel, ui, scans, tmp_path, add_volume, monkeypatch):  # noqa: ARG001
+    choose(ui.nextSourceComboBox, "A folder")
+    assert not ui.nextVolumesSelector.visible
+    assert ui.rankButton.toolTip == "Choose a folder of scans."
+    ui.nextFolderPathLineEdit.currentPath = str(tmp_path)
+    ui.rankButton.click()
+    assert fake_logic.called("nextCases")[0][0] == str(tmp_path)
+    scan, series = tmp_path / "head.nii.gz", tmp_path / "series"
+    scan.write_bytes(b"")
+    series.mkdir()
+    finish(fake_logic, [Ranked("head", scan, score=0.3), Ranked("series", series, score=0.2)])
+    loaded = []
+
+    def load(path: str):
+        loaded.append(Path(path))
+        return add_volume("head")
+
+    monkeypatch.setattr(slicer.util, "loadVolume", load, raising=False)
+    ui.showSliceButton.click()
+    assert loaded == [scan]
+    assert panel.parameters.inputVolume.GetName() == "head"
+    ui.rankTable.cellDoubleClicked(1, 0)
+    assert "series is a folder of DICOM files." in ui.improveNoteLabel.text
+
+
+def test_it_can_be_cancelled(fake_logic, ui, scans):
+    ui.rankButton.click()
+    assert ui.rankButton.text == "Cancel"
+    fake_logic.last("nextCases").rows[:] = [Ranked("Second", scans[1], score=0.3), Ranked("Third", scans[2])]
+    ui.rankButton.click()
+    fake_logic.last("nextCases").fail(Cancelled())
+    assert ui.rankButton.text == "Which first?"
+    assert texts_of(ui.rankTable, 1) == ["Second", "Third"], "what was measured stays"
+    assert not ui.improveNoteFrame.visible
+
+
+def test_refusal_and_failure_are_said(fake_logic, ui, scans):  # noqa: ARG001
+    fake_logic.refusals["nextCases"] = WorkerError("No Python was found.")
+    ui.rankButton.click()
+    assert ui.improveNoteLabel.text == "No Python was found."
+    ui.rankButton.click()
+    fake_logic.last("nextCases").fail(WorkerError("The worker ended."))
+    assert ui.improveNoteLabel.text == "The worker ended."
+
+
+def test_closing_the_scene_forgets_the_scans(fake_logic, ui, scans):
+    ui.rankButton.click()
+    finish(fake_logic, rows_of(scans))
+    ui.rankButton.click()
+    slicer.mrmlScene.Clear(0)
+    assert fake_logic.last("nextCases").cancel_requested
+    assert not ui.rankTable.visible
