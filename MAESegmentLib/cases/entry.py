@@ -10,10 +10,10 @@ import numpy as np
 
 from ..errors import ConfigurationError, MAESegmentError
 from ..images.volume import LabelMap, Volume
-from ..inference.volumetry import volumes_ml
+from ..inference.volumetry import value_counts
 from ..labels import Label
 from .records import ROLES, TRAIN, CaseRecord
-from .region import border, inside
+from .region import Part, inside
 
 #: Names that mean something else in a label map.
 RESERVED_NAMES = ("background", "ignore")
@@ -121,11 +121,12 @@ def check_entry(
             )
         )
     try:
-        mask = inside(entry.region, volume.grid) if entry.region else None
+        part = inside(entry.region, volume.grid) if entry.region else None
     except MAESegmentError as error:
         return [*findings, Finding("region", ERROR, error.message, error.hint)]
-    findings += _check_names(entry, label_map)
-    findings += _check_labels(entry, label_map, mask, stored)
+    counts = value_counts(label_map.array)
+    findings += _check_names(entry, counts)
+    findings += _check_labels(entry, label_map, counts, part, stored)
     findings += _check_unknown(entry, [*model_labels, *(name for record in stored for name in record.labels)])
     return findings + _check_group(entry, stored)
 
@@ -153,14 +154,13 @@ def _check_channels(volume: Volume, wanted: int | None, others: Sequence[CaseRec
     return []
 
 
-def _check_names(entry: Entry, label_map: LabelMap) -> list[Finding]:
+def _check_names(entry: Entry, counts: np.ndarray) -> list[Finding]:
     findings = []
     reserved = [label.name for label in entry.labels if label.name.casefold() in RESERVED_NAMES]
     if reserved:
         message = f"A label cannot be called {reserved[0]!r}."
         findings.append(Finding("name", ERROR, message, "Give the segment another name."))
-    found = {int(value) for value in np.unique(label_map.array)}
-    unnamed = sorted(found - {0, *(label.value for label in entry.labels)})
+    unnamed = sorted(set(np.flatnonzero(counts).tolist()) - {0, *(label.value for label in entry.labels)})
     if unnamed:
         message = f"The label map has values without a name: {', '.join(map(str, unnamed))}."
         findings.append(Finding("values", ERROR, message, "Name each value, or clear it."))
@@ -168,16 +168,16 @@ def _check_names(entry: Entry, label_map: LabelMap) -> list[Finding]:
 
 
 def _check_labels(
-    entry: Entry, label_map: LabelMap, mask: np.ndarray | None, stored: Sequence[CaseRecord]
+    entry: Entry, label_map: LabelMap, counts: np.ndarray, part: Part | None, stored: Sequence[CaseRecord]
 ) -> list[Finding]:
-    whole = _by_name(volumes_ml(label_map, entry.labels), entry)
+    voxel_ml = abs(float(np.linalg.det(label_map.ijk_to_ras[:3, :3]))) / 1000
+    whole = _by_name(counts * voxel_ml, entry)
     sizes, touching = whole, set()
-    if mask is not None:
-        kept = LabelMap(label_map.array * mask, label_map.ijk_to_ras)
-        sizes = _by_name(volumes_ml(kept, entry.labels), entry)
-        values = {int(value) for value in np.unique(label_map.array[border(mask)])}
-        touching = {label.name for label in entry.labels if label.value in values}
-    findings = [_nothing(mask is not None)] if not any(sizes.values()) else []
+    if part is not None:
+        sizes = _by_name(value_counts(part.values(label_map.array)) * voxel_ml, entry)
+        at_border = value_counts(label_map.array[part.block][part.border])
+        touching = {name for name, size in _by_name(at_border, entry).items() if size}
+    findings = [_nothing(part is not None)] if not any(sizes.values()) else []
     absent = {name.casefold() for name in entry.absent}
     for name, size in sizes.items():
         if not size and name.casefold() not in absent:
@@ -189,11 +189,12 @@ def _check_labels(
     return findings
 
 
-def _by_name(sizes: Mapping[int, float], entry: Entry) -> dict[str, float]:
+def _by_name(by_value: np.ndarray, entry: Entry) -> dict[str, float]:
     """Two values of one name are one label."""
     total: dict[str, float] = {}
     for label in entry.labels:
-        total[label.name] = total.get(label.name, 0.0) + sizes[label.value]
+        size = float(by_value[label.value]) if label.value < len(by_value) else 0.0
+        total[label.name] = total.get(label.name, 0.0) + size
     return total
 
 

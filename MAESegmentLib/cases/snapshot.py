@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import DatasetError
 from ..images.volume import LabelMap, Volume
-from ..inference.volumetry import volumes_ml
+from ..inference.volumetry import value_counts, volumes_ml
 from ..labels import Label
 from .checks import voxel_hash
 from .entry import Entry
@@ -78,20 +78,23 @@ class StoredLabels:
 def stored_labels(label_map: LabelMap, entry: Entry, table: LabelTable, region: Sequence[float] | None) -> StoredLabels:
     """`DatasetError` if the label map has a value that `entry` does not name. `table` must have the entry's labels."""
     named = {label.value: table.find(label.name) for label in entry.labels}
-    highest = int(label_map.array.max(initial=0))
-    unnamed = sorted({int(value) for value in np.unique(label_map.array)} - {0, *named})
+    counts = value_counts(label_map.array)
+    unnamed = sorted(set(np.flatnonzero(counts).tolist()) - {0, *named})
     if unnamed:
         raise DatasetError(
             f"The label map has values without a name: {', '.join(map(str, unnamed))}.", "Name each value, or clear it."
         )
-    values = np.zeros(max(highest, *named, 0) + 1, dtype=np.uint8)
+    values = np.zeros(max(len(counts), *(value + 1 for value in named), 1), dtype=np.uint8)
     for value, label in named.items():
         if label is None:
             raise DatasetError("The store's table lacks a label of the case.")
         values[value] = label.value
     array = values[label_map.array]
     if region:
-        array[~inside(region, label_map.grid)] = IGNORE
+        part = inside(region, label_map.grid)
+        kept = part.values(array)
+        array.fill(IGNORE)
+        array[part.block][part.mask] = kept
     stored = LabelMap(array, label_map.ijk_to_ras)
     labels = list(dict.fromkeys(label for label in named.values() if label is not None))
     sizes = volumes_ml(stored, labels)
