@@ -137,14 +137,14 @@ def orders(measured: Sequence[Uncertainty], seeds: Sequence[int]) -> Iterator[tu
     """Name, seed and candidates, the first to correct first, of every order that is compared."""
     figures = {
         "entropy": [item.entropy for item in measured],
-        "disagreement": [item.disagreement for item in measured],
         "reconstruction error": [item.reconstruction_error or 0.0 for item in measured],
+        "disagreement": [item.disagreement for item in measured],
     }
     yield "combined", 0, rank(measured)
-    for name, values in figures.items():
-        yield name, 0, sorted(range(len(values)), key=lambda index: -values[index])
     for seed in seeds:
         yield "random", seed, [int(index) for index in np.random.default_rng(seed).permutation(len(measured))]
+    for name, values in figures.items():
+        yield name, 0, sorted(range(len(values)), key=lambda index: -values[index])
 
 
 def _predictor(bundle: Bundle) -> Predictor:
