@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ConfigurationError
 from .training_progress import TrainingDisplay, add_setting_arguments, chosen_settings, interruptible
 
 if TYPE_CHECKING:
-    from ..bundle import Bundle
+    from ..bundle import Bundle, ModelStore
+    from ..cases.dataset import CaseDataset
+    from ..labels import Label
+    from ..training.settings import FineTuneSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,12 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--split",
-        help='cases to learn from: a split ("pool"), a part of it ("pool:8") or ids (default: all with labels)',
+        help='cases to learn from: a split ("pool"), a part of it ("pool:8") or ids; '
+        'default: all with labels, of a case store those of the role "train"',
     )
     parser.add_argument(
         "--validation",
         help="cases held out: a split, ids, a fraction (0.2), loo (leave-one-out), none; "
-        "default: loo below five cases, else 0.2",
+        'default: those of the role "check" in a case store; else loo below five cases, else 0.2',
     )
     parser.add_argument("--labels", help="labels to learn, separated by commas (default: all of the dataset)")
     parser.add_argument("--name", help="name of the new model (default: the base's, if the labels are the same)")
@@ -41,10 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from ..bundle import ModelStore
-    from ..cases.dataset import load_dataset
     from ..training.finetune import finetune
     from ..training.recipe import read_recipe, read_settings_file
-    from ..training.settings import FineTuneSettings
 
     recipe = read_recipe(arguments.recipe)
     settings = chosen_settings(
@@ -55,24 +60,75 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.keep:
         settings["keep"] = arguments.keep
     labels = arguments.labels.split(",") if arguments.labels else recipe.cases.get("labels")
+    labels = [label.strip() for label in labels] if labels else None
     description = replace(recipe.description, name=arguments.name) if arguments.name else recipe.description
-    dataset = load_dataset(arguments.cases)
-    base = ModelStore().find(arguments.model)
+    models = ModelStore()
+    base = models.find(arguments.model)
+    cases = _cases(arguments.cases, base)
+    if cases.is_store and base.kind == "segmentation":
+        description = replace(description, name=description.name or base.name)
     with interruptible() as should_cancel, TrainingDisplay() as display:
         bundle = finetune(
-            dataset,
+            cases.dataset,
             base,
             arguments.out,
-            FineTuneSettings.from_dict(settings),
-            split=arguments.split or recipe.cases.get("split"),
-            validation=arguments.validation or str(recipe.cases.get("validation", "auto")),
-            labels=[label.strip() for label in labels] if labels else None,
-            description=description,
+            _settings(settings, base, labels or cases.dataset.labels, has_recipe=arguments.recipe is not None),
+            split=arguments.split or recipe.cases.get("split") or cases.split,
+            validation=arguments.validation or str(recipe.cases.get("validation", cases.validation)),
+            labels=labels,
+            description=replace(description, labels=(*cases.new_labels, *description.labels)),
+            # A number that no version among the models has, so that the result can join them.
+            version_of=None if description.version else partial(_version, models, base),
             progress=display,
             should_cancel=should_cancel,
         )
     _print_result(bundle)
     return 0
+
+
+@dataclass(frozen=True)
+class _Cases:
+    dataset: CaseDataset
+    is_store: bool = False
+    new_labels: tuple[Label, ...] = ()
+    split: str | None = None
+    validation: str = "auto"
+
+
+def _cases(path: Path, base: Bundle) -> _Cases:
+    """A dataset, or a case store, whose roles say what is learnt from and what is only checked on."""
+    from ..cases.dataset import load_dataset
+    from ..cases.store import CaseStore
+    from ..training.store_dataset import store_dataset
+
+    store = CaseStore(path)
+    records = store.list() if path.is_dir() else []
+    if not records:
+        return _Cases(load_dataset(path))
+    if not any(record.role == "train" for record in records):
+        raise ConfigurationError(
+            f"Every case in {path} is kept to check: none is left to learn from.",
+            "Give one the other role: `maesegment cases role ID train`.",
+        )
+    dataset, new = store_dataset(store.dataset_path, store.labels(), base)
+    has_check = any(record.role == "check" for record in records)
+    return _Cases(dataset, True, new, "train", "check" if has_check else "auto")
+
+
+def _settings(chosen: Mapping[str, Any], base: Bundle, labels: Iterable[str], *, has_recipe: bool) -> FineTuneSettings:
+    """A recipe says everything; otherwise what is not chosen is what the panel does."""
+    from ..training.defaults import default_settings
+    from ..training.settings import FineTuneSettings
+
+    if has_recipe:
+        return FineTuneSettings.from_dict(chosen)
+    known = {label.name.casefold() for label in base.labels}
+    new_labels = any(name.casefold() not in known for name in labels)
+    return default_settings(base, new_labels=new_labels, chosen=chosen)
+
+
+def _version(models: ModelStore, base: Bundle, name: str, same_labels: bool) -> str:
+    return models.next_version(name, major=name == base.name and not same_labels)
 
 
 def _print_result(bundle: Bundle) -> None:

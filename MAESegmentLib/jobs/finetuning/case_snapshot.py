@@ -1,4 +1,4 @@
-"""The cases of a run as they were when it began, and the dataset that they are."""
+"""The cases of a run as they were when it began."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from ...bundle import Bundle
-from ...cases.dataset import CaseDataset, load_dataset
 from ...cases.store import CaseStore
 from ...errors import DatasetError, OutputError
-from ...labels import Label
 
 DATASET = "dataset.json"
 #: A case that is updated while it is copied is copied again.
@@ -46,26 +42,6 @@ def snapshot(store: CaseStore, training: Sequence[str], check: Sequence[str], ta
         ) from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
-
-
-def training_dataset(folder: Path, labels: Sequence[Label], base: Bundle) -> tuple[CaseDataset, tuple[Label, ...]]:
-    """The snapshot's dataset with the labels of `base` added, and the labels that are new to it.
-
-    A label of the base that no case has was not annotated in any: it is kept, and nothing is learnt of it.
-    """
-    dataset = load_dataset(folder)
-    known = {label.name.casefold(): label for label in base.labels}
-    own = {name.casefold(): value for name, value in dataset.labels.items()}
-    free = iter(sorted(set(range(1, 255)) - set(dataset.labels.values())))
-    named = {label.name: own[key] if key in own else next(free) for key, label in known.items()}
-    added = {name: value for name, value in dataset.labels.items() if name.casefold() not in known}
-    missing = tuple(label.name for key, label in known.items() if key not in own)
-    cases = tuple(replace(case, unknown=(*case.unknown, *missing)) for case in dataset.cases)
-    taken = {label.value for label in base.labels}
-    values = iter(sorted(set(range(1, 255)) - taken))
-    by_name = {label.name: label for label in labels}
-    new = tuple(replace(by_name.get(name, Label(1, name)), value=next(values)) for name in added)
-    return replace(dataset, labels={**named, **added}, cases=cases), new
 
 
 def _take(source: Path, target: Path) -> None:

@@ -22,8 +22,9 @@ from ...training.finetune import MODEL_FOLDER, finetune
 from ...training.holdout import FEW_CASES
 from ...training.loop import Progress, ShouldCancel, ShouldStop
 from ...training.settings import FineTuneSettings
+from ...training.store_dataset import store_dataset
 from ..segmenting import device_title
-from .case_snapshot import snapshot, training_dataset
+from .case_snapshot import snapshot
 from .records import RunResult
 from .reporting import StatusWriter, result_of
 from .run_folder import CASES, FineTuneRun, read_json, write_json
@@ -50,7 +51,7 @@ class FineTuneWork:
         store = CaseStore(self._request.store)
         self._status(Progress("prepare"))
         snapshot(store, self._request.training, self._request.check, self._run.path / CASES)
-        dataset, new = training_dataset(self._run.path / CASES, store.labels(), self._base)
+        dataset, new = store_dataset(self._run.path / CASES, store.labels(), self._base)
         for settings in self._attempts(new):
             device = resolve_device(settings.device)
             self._status.steps, self._status.device = settings.steps, (str(device), device_title(device))

@@ -1,0 +1,164 @@
+"""From a case store to a version: the shell, the estimate in the worker, full disks and what is new to the base."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from MAESegmentLib.bundle import open_bundle
+from MAESegmentLib.cases.entry import Entry
+from MAESegmentLib.cli.main import main
+from MAESegmentLib.errors import DatasetError, OutputError
+from MAESegmentLib.images.volume import LabelMap
+from MAESegmentLib.jobs.client import WorkerClient
+from MAESegmentLib.jobs.finetuning import RunState, create_run, submit_estimate
+from MAESegmentLib.jobs.interpreter import Interpreter, module_launch, worker_launch
+from MAESegmentLib.jobs.transport import SubprocessTransport
+from MAESegmentLib.labels import Label
+from Testing.finetuning import LABELS, SETTINGS, Clinic, launch, make_clinic, wait_for_end
+from Testing.phantoms import PhantomFactory
+
+QUICK = ["--steps", "2", "--device", "cpu", "--threads", "1"]
+PYTHON = Interpreter(Path(sys.executable), "the tests' own")
+
+
+@pytest.fixture
+def clinic(tmp_path: Path) -> Clinic:
+    return make_clinic(tmp_path / "Klinik für alle")
+
+
+@pytest.fixture
+def shell(clinic: Clinic, monkeypatch: pytest.MonkeyPatch):
+    """`maesegment` with the clinic's models."""
+    monkeypatch.setenv("MAESEGMENT_MODELS", str(clinic.models.user_folder))
+    return lambda *words: main([str(word) for word in words])
+
+
+def test_the_shell_trains_on_the_cases_to_learn_from_and_checks_on_the_others(clinic: Clinic, shell) -> None:
+    clinic.store.set_role("case-0002", "check")
+    out = clinic.folder / "run"
+    assert shell("finetune", "--cases", clinic.store.folder, "-m", "tiny-mr", "-o", out, *QUICK) == 0
+    child = open_bundle(out / "model")
+    assert (child.name, child.version) == ("tiny-mr", "1.1.0")
+    assert child.spec.metrics["validation"]["cases"] == 1
+    assert len(child.spec.training["cases"]) == 2
+    assert child.spec.training["settings"]["learning_rate"] > 0
+
+
+def test_two_fine_tunings_of_one_base_get_two_versions(clinic: Clinic, shell) -> None:
+    for number in (1, 2):
+        out = clinic.folder / f"run{number}"
+        words = ["--seed", number, "--validation", "none", *QUICK]
+        assert shell("finetune", "--cases", clinic.store.folder, "-m", "tiny-mr@1.0.0", "-o", out, *words) == 0
+        assert shell("models", "import", out / "model") == 0
+    assert [bundle.version for bundle in clinic.models.list()] == ["1.0.0", "1.1.0", "1.2.0"]
+
+
+def test_with_nothing_to_learn_from_it_says_what_to_do(clinic: Clinic, shell, capsys) -> None:
+    for record in clinic.store.list():
+        clinic.store.set_role(record.id, "check")
+    assert shell("finetune", "--cases", clinic.store.folder, "-m", "tiny-mr", "-o", clinic.folder / "run") == 2
+    assert "cases role ID train" in capsys.readouterr().err
+
+
+def test_a_new_label_makes_a_new_major_version_that_keeps_the_old_ones(clinic: Clinic) -> None:
+    """Also where a case has only the new label: the others are unknown there, not gone."""
+    phantom = PhantomFactory()(shape=(26, 22, 18), noise=20.0, seed=9)
+    only_new = LabelMap((phantom.label_map.array == 1).astype(np.uint8) * 7, phantom.label_map.ijk_to_ras)
+    label = Label(7, "lesion", (1, 2, 3))
+    clinic.store.add(phantom.volume, only_new, Entry((label,), unknown=("front", "back")))
+    run = clinic.start(clinic.request(check=["case-0003"]))
+    wait_for_end(run)
+    result = run.status().result
+    assert result is not None, run.log_tail()
+    assert result.model["version"] == "2.0.0"
+    child = clinic.models.find("tiny-mr@2.0.0")
+    assert [label.name for label in child.labels] == ["front", "back", "lesion"]
+    assert [label.value for label in child.labels] == [1, 2, 3]
+    assert child.labels[2].colour == (1, 2, 3)
+    # The base cannot segment a lesion: there is no fair "before".
+    assert result.mean_before is None
+
+
+def test_a_label_that_no_case_has_stays_in_the_model(clinic: Clinic) -> None:
+    for record in clinic.store.list():
+        clinic.store.remove(record.id)
+    for seed in (1, 2):
+        phantom = PhantomFactory()(shape=(20, 22, 18), noise=20.0, seed=seed)
+        front = LabelMap(np.where(phantom.label_map.array == 1, 1, 0).astype(np.uint8), phantom.label_map.ijk_to_ras)
+        clinic.store.add(phantom.volume, front, Entry(LABELS[:1]))
+    run = clinic.start(clinic.request())
+    wait_for_end(run)
+    result = run.status().result
+    assert result is not None, run.log_tail()
+    assert result.model["version"] == "1.1.0"
+    assert any("neither learnt nor checked: back" in note for note in result.notes)
+    assert set(result.after or {}) == {"front"}
+
+
+def test_how_long_it_takes_is_measured_in_the_worker(clinic: Clinic) -> None:
+    client = WorkerClient(SubprocessTransport, lambda: worker_launch(PYTHON, dict(os.environ)))
+    try:
+        three = submit_estimate(client, clinic.request()).result(120)
+        kept = submit_estimate(client, clinic.request(check=["case-0003"])).result(120)
+        with pytest.raises(DatasetError, match="no case case-0099"):
+            submit_estimate(client, clinic.request(training=["case-0099"])).result(120)
+    finally:
+        client.shutdown()
+        client.wait_until_ended(10)
+    assert three.how == "leave-one-out (indicative only)"
+    assert any("fewer than five" in warning for warning in three.warnings)
+    assert kept.how == "1 case kept to check"
+    assert (three.cases, kept.cases) == (3, 2)
+    assert three.seconds > kept.seconds > 0
+    assert three.steps == SETTINGS["steps"]
+    assert 0 < kept.memory_bytes < kept.free_bytes
+
+
+def limited(run_path: Path, largest_file: int) -> int:
+    """The trainer where no file may become larger than this, as on a disk that is full."""
+    what = module_launch(PYTHON, dict(os.environ), "MAESegmentLib.jobs.finetuning.trainer", (str(run_path),))
+    return subprocess.run(
+        [what.program, *what.arguments],
+        env=dict(what.environment),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file)),
+        stderr=subprocess.PIPE,
+        timeout=180,
+        check=False,
+    ).returncode
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost(clinic: Clinic) -> None:
+    run = create_run(clinic.runs, clinic.request(check=["case-0003"]))
+    assert limited(run.path, 100_000) == 1
+    status = run.status()
+    assert status.state is RunState.FAILED
+    assert isinstance(status.error, OutputError)
+    assert status.error.hint
+    assert [bundle.version for bundle in clinic.models.list()] == ["1.0.0"]
+    assert not clinic.models.scan()[1]
+    run.resume(launch)  # there is room again
+    wait_for_end(run)
+    assert run.status().state is RunState.DONE, run.log_tail()
+
+
+def test_models_that_cannot_be_written_to_do_not_lose_the_work(clinic: Clinic) -> None:
+    """The folder for models is a file: training is through, but the version has nowhere to go."""
+    request = replace(clinic.request(check=["case-0003"]), models=str(clinic.folder / "taken"))
+    (clinic.folder / "taken").write_text("in the way")
+    run = clinic.start(request)
+    wait_for_end(run)
+    status = run.status()
+    assert status.state is RunState.FAILED
+    assert isinstance(status.error, OutputError)
+    (clinic.folder / "taken").unlink()
+    run.resume(launch)
+    wait_for_end(run)
+    assert run.status().state is RunState.DONE, run.log_tail()
