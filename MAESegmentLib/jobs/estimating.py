@@ -160,8 +160,6 @@ def _estimate(
         warnings.append(
             f"It needs about {memory / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: close other programs."
         )
-    if folds:
-        warnings.append("With fewer than five cases the check is leave-one-out: indicative only.")
     return FineTuneEstimate(
         seconds=round(seconds, 1),
         seconds_per_step=round(measured.step, 4),

@@ -31,6 +31,7 @@ def save_model(
         **metrics,
         "per_case": None if measured is None else {"before": measured.before, "after": measured.after},
         "trained_on": [case.id for case in holdout.training],
+        "label_notes": run.prepared.label_notes,
         "cache": run.prepared.cases.describe(),
     }
     write_report(run.out, report)

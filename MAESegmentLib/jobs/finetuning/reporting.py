@@ -7,7 +7,6 @@ import math
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ...bundle import Bundle
@@ -90,13 +89,14 @@ def result_of(run: FineTuneRun, bundle: Bundle, notes: tuple[str, ...], seconds:
     own = bundle.metadata["maesegment"]
     measured = own["metrics"].get("validation")
     training = own["training"]
+    report = json.loads((run.work / "report.json").read_text(encoding="utf-8"))
     common: dict[str, Any] = {
         "model": bundle.reference,
         "path": str(bundle.path),
         "parent": dict(bundle.parent or {}),
         "cases": len(training["cases"]),
         "seconds": round(seconds, 1),
-        "notes": (*training.get("notes", ()), *notes),
+        "notes": (*report.get("label_notes", ()), *notes),
     }
     if not measured:
         return RunResult(how="nothing was held out", indicative_only=True, **common)
@@ -107,7 +107,7 @@ def result_of(run: FineTuneRun, bundle: Bundle, notes: tuple[str, ...], seconds:
         after=_known(measured["dice_after"]),
         mean_before=measured["mean_dice_before"],
         mean_after=measured["mean_dice_after"],
-        per_case=_per_case(run.work / "report.json"),
+        per_case=_per_case(report),
         **common,
     )
 
@@ -120,8 +120,8 @@ def _how(measured: Mapping[str, Any]) -> str:
     return cases.replace("case", "held-out case")
 
 
-def _per_case(report: Path) -> tuple[CaseChange, ...]:
-    per_case = json.loads(report.read_text(encoding="utf-8")).get("per_case") or {}
+def _per_case(report: Mapping[str, Any]) -> tuple[CaseChange, ...]:
+    per_case = report.get("per_case") or {}
     before, after = per_case.get("before") or {}, per_case.get("after") or {}
     return tuple(
         CaseChange(case, _mean(before.get(case)), _mean(row), before.get(case) or {}, row)
