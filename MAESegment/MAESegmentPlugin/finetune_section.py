@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -35,7 +35,7 @@ class FineTuneSection:
         self._estimate_of: tuple[Any, ...] = ()
         self._told_done = ""
         self._banner = AskBar(ui, "bannerAsk")
-        self._live = RunLive(ui)
+        self._live = RunLive(ui, self._do)
         self._outcome = OutcomeTable(ui)
         connect(ui.estimateButton, "clicked()", self._on_estimate)
         connect(ui.fineTuneButton, "clicked()", self._on_start)
@@ -164,6 +164,9 @@ class FineTuneSection:
         if status.state is RunState.DISCARDED:
             self._leave(_("Discarded. Your models are as they were."))
             return
+        if status.state is RunState.DONE and job.answer:
+            self._on_answer(job.answer, status.result)
+            return
         self._live.show(job, status, job.curves, self._colours())
         self._outcome.show(status.result)
         if status.state is RunState.DONE:
@@ -177,10 +180,12 @@ class FineTuneSection:
     def _show_banner(self, job: Any, result: RunResult) -> None:
         """The answer that speaks for itself comes first."""
         new, old = f"{result.model['version']}", f"{result.parent.get('version', '?')}"
-        use = Answer(_("Use it"), lambda: self._accept(job), _("Segment with version {v} from now on.").format(v=new))
+        use = Answer(
+            _("Use it"), lambda: self._do(job.accept), _("Segment with version {v} from now on.").format(v=new)
+        )
         keep = Answer(
             _("Keep the old one"),
-            lambda: self._decline(job),
+            lambda: self._do(job.decline),
             _("Go on with version {v}; the new one stays in the list of versions.").format(v=old),
         )
         compare = Answer(
@@ -201,34 +206,30 @@ class FineTuneSection:
             Answer(_("Discard"), lambda: self._do(job.discard), _("Forget what it has learned.")),
         )
 
-    def _accept(self, job: Any) -> None:
-        model = job.status.result.model
-        name = f"{model['name']}@{model['version']}"
-        if self._do(job.accept):
-            self._place.use_model(name)
-            self._leave(_("{name} is used from now on.").format(name=name.replace("@", " ")))
-
-    def _decline(self, job: Any) -> None:
-        if self._do(job.decline):
-            parent = job.status.result.parent
+    def _on_answer(self, answer: str, result: RunResult) -> None:
+        """Of the buttons, or of a script."""
+        if answer == "accepted":
+            name, version = result.model["name"], result.model["version"]
+            self._place.use_model(f"{name}@{version}")
+            text = _("{name} {version} is used from now on.")
+        else:
+            name, version = result.parent.get("name", "?"), result.parent.get("version", "?")
             text = _("{name} {version} stays in use.")
-            self._leave(text.format(name=parent.get("name", "?"), version=parent.get("version", "?")))
+        self._leave(text.format(name=name, version=version))
 
     def _compare(self, job: Any, result: RunResult) -> None:
         names = [f"{one['name']}@{one['version']}" for one in (result.parent, result.model)]
         self._place.compare(*names)
         self._show_banner(job, result)
 
-    def _do(self, act: Any) -> bool:
-        """What cannot be done is said, and the question stays."""
+    def _do(self, act: Callable[[], Any]) -> None:
+        """What cannot be done is said, and the question stays. That it is done is heard from the run itself."""
         try:
             act()
-        except MAESegmentError as error:
+        except (MAESegmentError, OSError) as error:
             self._place.failed(error)
             if self.job is not None:
                 self._on_run(self.job)
-            return False
-        return True
 
     def _leave(self, text: str) -> None:
         """This run is dealt with."""

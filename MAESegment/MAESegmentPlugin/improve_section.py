@@ -5,6 +5,7 @@ It owns its parts and holds them together; the panel knows only this object.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import slicer
@@ -19,8 +20,10 @@ from .advanced_section import explain
 from .cases_table import CasesTable
 from .finetune_section import FineTuneSection
 from .messages import breakable, expected
+from .next_case_section import NextCaseSection
 from .qt_connection import connect
 from .training_packages import TrainingPackages
+from .versions_section import VersionsSection
 
 _CHANNELS = ("inputVolume", "channel2", "channel3", "channel4")
 
@@ -40,6 +43,8 @@ class ImproveSection:
         self.add_case = AddCaseBar(ui, logic, self)
         self.cases = CasesTable(ui, self._open_case, self._remove_case, self._set_role)
         self.learning = FineTuneSection(ui, logic, self)
+        self.versions = VersionsSection(ui, logic, self)
+        self.next_case = NextCaseSection(ui, logic, self)
         ui.planNoteLabel.visible = False
         connect(ui.improveCollapsibleButton, "contentsCollapsed(bool)", self._on_collapsed)
 
@@ -77,17 +82,28 @@ class ImproveSection:
         self._ui.planNoteLabel.text = breakable(text)
         self._ui.planNoteLabel.visible = bool(text)
 
+    def soon(self, act: Callable[[], None]) -> None:
+        """In a later turn of the event loop, if the widgets are there still."""
+        self._logic.session.call_later(0.0, lambda: act() if self._is_open else None)
+
     def use_model(self, name: str) -> None:
         """Choose name@version in the panel, too."""
         self._panel.model.refresh()
         self._panel.set_parameter("modelName", name)
+        self._panel.update()
 
     def models_changed(self) -> None:
         """There is one more, or one less."""
         self._panel.model.refresh()
 
     def compare(self, first: str, second: str) -> None:
-        """Two versions, on the chosen volume."""
+        """Two versions (name@version), on the chosen volume."""
+        self.versions.compare_versions(first, second)
+
+    def choose_volume(self, volume: Any) -> None:
+        """As the input, and in the views."""
+        self._panel.set_parameter("inputVolume", volume)
+        slicer.util.setSliceViewerLayers(background=volume)
 
     def failed(self, error: Exception) -> None:
         """Said in this section."""
@@ -119,6 +135,8 @@ class ImproveSection:
         self.add_case.update(reason=reason)
         self.cases.update(reason=_("A case is being stored.") if self.add_case.is_busy else "")
         self.learning.update(reason=reason)
+        self.versions.update()
+        self.next_case.update(reason=self._panel.dependencies.reason)
         title, summary = _("Improve"), self.learning.summary
         self._ui.improveCollapsibleButton.text = f"{title} ({summary})" if summary else title
 
@@ -133,12 +151,16 @@ class ImproveSection:
         """What was asked about nodes of the scene is asked no more."""
         self.add_case.clear()
         self.learning.scene_start_close()
+        self.versions.compare.clear()
+        self.next_case.clear()
 
     def cleanup(self) -> None:
         """The widgets go; what is still to come is not for them."""
         self._is_open = False
         self.packages.cleanup()
         self.learning.cleanup()
+        self.versions.compare.cleanup()
+        self.next_case.cleanup()
 
     # Cases ------------------------------------------------------------------------------------------------------------
 

@@ -114,6 +114,10 @@ class LearningCalls:
         self._library.store.select(bundle)
         return bundle
 
+    def removableReason(self, model) -> str:
+        """Why a version cannot be removed, in a sentence; "" if it can."""
+        return self._library.store.removable(self._library.find(model))
+
     def removeVersion(self, model) -> None:
         """Delete a version that nothing was made from; `BundleError` says why one cannot be removed."""
         self._library.store.remove(self._library.find(model))
@@ -219,12 +223,13 @@ class LearningCalls:
 
     @staticmethod
     def _refuse_second_run() -> None:
-        running = [run for run in list_runs(default_run_root()) if run.is_alive]
-        if running:
-            raise WorkerError(
-                _("A fine-tuning is running already: {text}").format(text=running[0].status().text),
-                _("Wait until it is finished, or cancel it."),
-            )
+        for run in list_runs(default_run_root()):
+            status = run.status()
+            if status.state in (RunState.WAITING, RunState.RUNNING):
+                raise WorkerError(
+                    _("A fine-tuning is running already: {text}").format(text=status.text),
+                    _("Wait until it is finished, or cancel it."),
+                )
 
 
 def _pairs(cases: Any) -> list[tuple[Any, Any]]:

@@ -162,7 +162,19 @@ def ranked_text(row: Any) -> str:
     """Why a scan is worth correcting."""
     if row.error is not None:
         return str(getattr(row.error, "message", row.error))
-    text = _("uncertainty {value}").format(value=f"{row.score:.2f}")
+    if row.score is None:
+        return _("waiting")
+    text = _("uncertain {value}").format(value=f"{row.score:.2f}")
     if row.reconstruction_error is not None:
-        text += ", " + _("unlike the training scans by {value}").format(value=f"{row.reconstruction_error:.2f}")
+        text += ", " + _("unusual {value}").format(value=f"{row.reconstruction_error:.2f}")
     return text
+
+
+def ranked_tip(row: Any) -> str:
+    """What the two figures are."""
+    if row.score is None:
+        return ranked_text(row)
+    return _(
+        "Uncertain: how much the mirrored predictions contradict each other, 0 to 1. Unusual: how badly the pretrained "
+        "autoencoder recognises the scan, so how unlike its training scans it is."
+    )

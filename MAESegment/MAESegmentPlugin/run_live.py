@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import qt
@@ -24,8 +24,11 @@ _MEAN = "mean"
 class RunLive:
     """Shows a `FineTuneJob`; every change comes from it, at most once a second."""
 
-    def __init__(self, ui: Any) -> None:
+    def __init__(self, ui: Any, do: Callable[[Callable[[], Any]], None]) -> None:
+        """`do(act)` calls `act`, and says it if that cannot be done."""
         self._ui = ui
+        self._do = do
+        self._discarding: Any = None
         self._job: Any = None
         self._rows: tuple[Any, ...] = ()
         self._ask = AskBar(ui, "runAsk")
@@ -48,7 +51,7 @@ class RunLive:
 
     def clear(self) -> None:
         """There is no run to show."""
-        self._job = None
+        self._job = self._discarding = None
         self._rows = ()
         self._ask.clear()
         self.plot.clear()
@@ -78,7 +81,10 @@ class RunLive:
     def _show_buttons(self, status: RunStatus) -> None:
         button = self._ui.stopKeepButton
         nothing = "" if status.step > 0 else _("Nothing has been learned yet.")
-        button.enabled = not nothing and not status.stop_requested
+        is_ending = self._discarding is self._job
+        self._ui.discardRunButton.enabled = not is_ending
+        self._ui.discardRunButton.text = _("Discarding...") if is_ending else _("Cancel and discard")
+        button.enabled = not nothing and not status.stop_requested and not is_ending
         button.text = _("Stopping...") if status.stop_requested else _("Stop and keep best")
         button.toolTip = tooltip(
             nothing or _("End the training now and make a version of the best state so far; it is checked as usual.")
@@ -86,15 +92,21 @@ class RunLive:
 
     def _on_stop(self) -> None:
         if self._job is not None:
-            self._job.stopAndKeep()
+            self._do(self._job.stopAndKeep)
 
     def _on_discard(self) -> None:
         job = self._job
         self._ask.show(
             _("Cancel it and discard what was learned?"),
-            Answer(_("Discard"), lambda: job.discard(), _("Your cases and models stay as they are.")),
+            Answer(_("Discard"), lambda: self._discard(job), _("Your cases and models stay as they are.")),
             Answer(_("Go on training"), lambda: None),
         )
+
+    def _discard(self, job: Any) -> None:
+        """Its process takes a moment to end."""
+        self._discarding = job
+        self._show_buttons(job.status)
+        self._do(job.discard)
 
     def _show_dice(self, result: RunResult | None, curves: Curves, colours: Mapping[str, Colour]) -> None:
         """Before and now, label by label; in the end before and after."""

@@ -46,5 +46,10 @@ def fill(table: Any, rows: list[list[Any]], most_rows: int) -> None:
     for number, row in enumerate(rows):
         for column, item in enumerate(row):
             table.setItem(number, column, item)
+    fit_rows(table, most_rows)
+
+
+def fit_rows(table: Any, most_rows: int) -> None:
+    """Rows as high as their texts. Once more when a table that was just shown has its width."""
     table.resizeRowsToContents()
     fit_height(table, most_rows)

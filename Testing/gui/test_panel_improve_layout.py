@@ -190,13 +190,14 @@ def test_fine_tuning_interrupted_and_estimate(fake_logic, panel, ui, four_cases,
     look("28-improve-interrupted")
 
 
-def test_versions_compared(fake_logic, panel, ui, ready, new_version, look):  # noqa: ARG001
+def test_versions_compared(fake_logic, panel, ui, ready, new_version, settle, look):  # noqa: ARG001
     ui.learnCollapsibleButton.collapsed = ui.casesCollapsibleButton.collapsed = True
     panel.improve.use_model("hippocampus-mr@1.3.0")
     ui.versionsCollapsibleButton.collapsed = False
     ui.versionsTable.selectRow(0)
     ui.deleteVersionButton.click()
     ui.compareButton.click()
+    settle()
     name = "MNI152 head: hippocampus-mr 1.2.0 and 1.3.0 differ"
     rows = (Row("anterior", 1.23, 1.41, 0.88), Row("posterior", 1.10, 1.32, 0.91), Row("cyst", None, 0.31, None))
     fake_logic.last("compare").succeed(SimpleNamespace(disagreement=SimpleNamespace(GetName=lambda: name), rows=rows))
@@ -216,4 +217,5 @@ def test_which_case_next(fake_logic, panel, ui, ready, add_volume, settle, look)
         Ranked("Third", nodes[1], error=GeometryError("Third has 1 slice: it is no volume.")),
     ]
     job.succeed(job.rows)
+    settle()
     look("30-improve-next")

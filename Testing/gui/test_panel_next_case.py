@@ -66,12 +66,12 @@ def test_scans_come_in_the_order_of_what_is_to_be_learned(fake_logic, ui, scans)
     job.go_on("Second", 0.4)
     assert ui.rankProgressBar.value == 400
     assert ui.rankLabel.text == "Looking at Second"
-    assert texts_of(ui.rankTable, 2) == ["uncertainty 0.42", "waiting", "waiting"]
+    assert texts_of(ui.rankTable, 2) == ["uncertain 0.42", "waiting", "waiting"]
     job.rows[:] = rows_of(scans)
     job.succeed(job.rows)
     assert texts_of(ui.rankTable, 0) == ["1", "2", "\u2013"]
     assert texts_of(ui.rankTable, 1) == ["Third", "MNI152 head", "Second"]
-    assert texts_of(ui.rankTable, 2)[0].startswith("uncertainty 0.42")
+    assert texts_of(ui.rankTable, 2)[0].startswith("uncertain 0.42, unusual 0.08")
     assert texts_of(ui.rankTable, 2)[2] == "Second has 1 slice: it is no volume."
     assert not ui.rankProgressBar.visible
 
