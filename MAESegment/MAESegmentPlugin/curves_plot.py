@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,15 +153,16 @@ class _Chart:
         chart.SetAxisLabelFontSize(11)
         chart.SetXAxisRangeAuto(False)
         chart.SetYAxisRangeAuto(False)
-        view = slicer.vtkMRMLPlotViewNode()
-        view.SetLayoutName(self._name)
-        view.SetHideFromEditors(True)
-        view.SetSaveWithScene(False)
-        # It is not the layout manager's to show: the chart "owns" it.
-        view.SetAndObserveParentLayoutNodeID(chart.GetID())
-        self._view = slicer.mrmlScene.AddNode(view)
+        self._view = _add("vtkMRMLPlotViewNode", self._name, self._set_up_view)
+        # A view that had this name before is taken again: it knows nothing of the new chart.
+        self._set_up_view(self._view)
         self._view.SetPlotChartNodeID(chart.GetID())
         self._widget.setMRMLPlotViewNode(self._view)
+
+    def _set_up_view(self, view: Any) -> None:
+        """Before it is in the scene, so that the layout manager lets it alone: the chart "owns" it."""
+        view.SetLayoutName(self._name)
+        view.SetAndObserveParentLayoutNodeID(self._chart.GetID())
 
     def _make_series(self, lines: Sequence[Line]) -> None:
         kind = slicer.vtkMRMLPlotSeriesNode
@@ -184,12 +185,13 @@ class _Chart:
             self._series.append(series)
 
 
-def _add(class_name: str, name: str) -> Any:
+def _add(class_name: str, name: str, set_up: Callable[[Any], None] = lambda _node: None) -> Any:
     """A node that no list shows and no file gets."""
     node = getattr(slicer, class_name)()
     node.SetName(name)
     node.SetHideFromEditors(True)
     node.SetSaveWithScene(False)
+    set_up(node)
     return slicer.mrmlScene.AddNode(node)
 
 

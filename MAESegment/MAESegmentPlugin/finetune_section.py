@@ -65,6 +65,8 @@ class FineTuneSection:
     def update(self, *, reason: str) -> None:
         """`reason` says why nothing can be learned now, beside what is missing here."""
         place, ui = self._place, self._ui
+        if self.job is not None and self._live.is_lost:
+            self._live.show(self.job, self.job.status, self.job.curves, self._colours())
         self._forget_old_estimate()
         ui.planLabel.text = breakable(plan_text(place.records, place.bundle, self._estimate))
         nothing = reason or self._missing()

@@ -13,8 +13,8 @@ from .qt_connection import connect
 from .table_rows import fit_height, text_item
 
 _MOST_ROWS = 8
-#: What a combo box's entry stands for; a label's name cannot begin so.
-_OPEN, _NEW, _LEFT_OUT, _UNKNOWN, _ABSENT = (f"\0{word}" for word in ("open", "new", "left out", "unknown", "absent"))
+#: What a combo box's entry stands for; no label's name begins so.
+_OPEN, _NEW, _LEFT_OUT, _UNKNOWN, _ABSENT = (f"\x01{word}" for word in ("open", "new", "left out", "unknown", "absent"))
 
 
 class MappingTable:

@@ -31,6 +31,8 @@ class RunLive:
         self._discarding: Any = None
         self._job: Any = None
         self._rows: tuple[Any, ...] = ()
+        #: Whether the plots went with the scene.
+        self.is_lost = False
         self._ask = AskBar(ui, "runAsk")
         self.plot = CurvesPlot(ui.curvesWidget)
         table = ui.diceTable
@@ -60,7 +62,7 @@ class RunLive:
     def show(self, job: Any, status: RunStatus, curves: Curves, colours: Mapping[str, Colour]) -> None:
         """`status` and `curves` of `job` now; without the buttons if it is not running."""
         ui = self._ui
-        self._job = job
+        self._job, self.is_lost = job, False
         is_running = status.state.name in ("WAITING", "RUNNING")
         ui.runFrame.visible = True
         ui.liveWidget.visible = is_running
@@ -75,7 +77,8 @@ class RunLive:
         self._show_dice(status.result, curves, colours)
 
     def scene_start_close(self) -> None:
-        """The nodes of the plots go; they are made anew when there is something to draw."""
+        """The nodes of the plots go; they are made anew when the next scene is there."""
+        self.is_lost = self._job is not None
         self.plot.clear()
 
     def _show_buttons(self, status: RunStatus) -> None:

@@ -179,11 +179,13 @@ def test_curves_follow_and_are_not_drawn_again_without_news(run):
 
 def test_curves_come_back_after_the_scene_was_closed(panel, run, ui, settle):
     run.tell(RUNNING, run_curves(40))
+    before = charts()["MAESegmentDice"]
     slicer.mrmlScene.Clear(0)
     settle()
-    assert charts() == {}
-    run.tell(RUNNING, run_curves(60))
     assert set(charts()) == {"MAESegmentDice", "MAESegmentLoss"}
+    assert charts()["MAESegmentDice"] is not before
+    run.tell(RUNNING, run_curves(60))
+    assert len(column(series_of(charts()["MAESegmentLoss"])["loss"])) == 60
     assert ui.runLabel.text.startswith("Training")
     assert panel.improve.learning.is_running
 

@@ -1,0 +1,99 @@
+"""Draws the README's pictures of learning: `python -m Testing.gui.make_learning_screenshots Resources/Screenshots`.
+
+A real fine-tuning, started by the panel's buttons: hippocampus scans whose contrast is turned round, as if from another
+scanner, with the labels of the data set as a person's corrections. It takes some minutes, and needs the folder
+`hippocampus_mr` of MAESEGMENT_DATA.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+import numpy as np
+import slicer
+from scipy import ndimage
+
+from MAESegmentLib import mrml
+from MAESegmentLib.cases.dataset import load_dataset
+from MAESegmentLib.images import read_label_map, read_volume
+from MAESegmentLib.mrml.matrices import to_vtk
+from Testing.gui import standin
+from Testing.gui.looking import Screenshot
+from Testing.gui.make_screenshots import MODULE_FOLDER, wait
+
+_TRAINING, _CHECK = 6, 4
+_PATIENCE_S = 3600.0
+#: Where a run is when the curves say something and are not complete.
+_AT = 0.7
+
+
+def main(folder: Path, data: Path) -> None:
+    application = standin.install()
+    for name in ("MAESEGMENT_MODELS", "MAESEGMENT_CASES", "MAESEGMENT_RUNS"):
+        os.environ[name] = tempfile.mkdtemp()
+    os.environ["MAESEGMENT_PYTHON"] = sys.executable
+    application.temporaryPath = tempfile.mkdtemp()
+    loaded = standin.load_module(MODULE_FOLDER, "MAESegment")
+    loaded.show()
+    panel, logic, ui = loaded.widget.panel, loaded.logic, loaded.widget.panel.ui
+    model = next(bundle for bundle in logic.models() if bundle.name == "hippocampus-mr")
+    panel.parameters.modelName = f"{model.name}@{model.version}"
+    add_cases(logic, model, data)
+    for button in (ui.inputsCollapsibleButton, ui.modelCollapsibleButton, ui.outputsCollapsibleButton):
+        button.collapsed = True
+    ui.improveCollapsibleButton.collapsed = False
+    wait(lambda: ui.fineTuneButton.enabled)
+    grab = Screenshot(application, folder)
+    ui.fineTuneButton.click()
+    learning = panel.improve.learning
+    wait(lambda: learning.job.status.fraction > _AT or learning.job.is_finished, _PATIENCE_S)
+    ui.casesTable.scrollToTop()
+    grab(loaded.parent, "improve-curves")
+    wait(lambda: learning.job.is_finished and not learning.job.run.is_alive, _PATIENCE_S)
+    if learning.job.status.result is None:
+        raise RuntimeError(learning.job.run.log_tail())
+    ui.casesCollapsibleButton.collapsed = True
+    ui.outcomeButton.checked = True
+    grab(loaded.parent, "improve-banner")
+    client = logic.session.client
+    standin.unload_module("MAESegment")
+    wait(lambda: client.is_ended)
+
+
+def add_cases(logic: Any, model: Any, data: Path) -> None:
+    """Ten corrected cases, the last of them kept to check."""
+    dataset = load_dataset(data / "hippocampus_mr")
+    names = dataset.splits["pool"][: _TRAINING + _CHECK]
+    cases = {case.id: case for case in dataset.cases}
+    for number, name in enumerate(names):
+        case = cases[name]
+        volume = load_scan(read_volume(case.image[0]), name)
+        labels = read_label_map(case.label).array.astype(np.uint8).transpose(2, 1, 0)
+        node = mrml.add_segmentation(volume, model.labels, np.ascontiguousarray(labels), (0, 0, 0), name=f"{name} mine")
+        logic.addCase(volume, node, model, role="train" if number < _TRAINING else "check")
+        slicer.mrmlScene.RemoveNode(node)
+        slicer.mrmlScene.RemoveNode(volume)
+
+
+def load_scan(image: Any, name: str) -> Any:
+    """A scan as from another scanner: dark is bright, and all a little blurred."""
+    array = image.array[0].astype(np.float32)
+    low, high = np.percentile(array, (1, 99))
+    turned = ndimage.gaussian_filter(np.clip((high - array) / (high - low), 0, 1), 0.6) * 800
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(turned.transpose(2, 1, 0)).astype(np.int16))
+    node.SetIJKToRASMatrix(to_vtk(image.ijk_to_ras))
+    return node
+
+
+if __name__ == "__main__":
+    main(
+        Path(sys.argv[1] if len(sys.argv) > 1 else "Resources/Screenshots"),
+        Path(os.environ.get("MAESEGMENT_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"),
+    )
