@@ -13,6 +13,7 @@ import uuid
 from pathlib import Path
 
 from ..bundle.folder import sync_folder
+from ..errors import DatasetError
 
 _CASE = re.compile(r"case-(\d{4,9})")
 _HIDDEN = re.compile(r"\.(case-\d{4,9})\.(new|old|removed)-[0-9a-f]+")
@@ -33,13 +34,19 @@ def case_number(name: str) -> int:
 def look(store: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
     """The folders of all cases, sound or not, by number; and (hidden folder, name) of those out of their place.
 
-    These are being replaced, or were when their writer was killed. Both are seen at one moment.
+    These are being replaced, or were when their writer was killed. Both are seen at one moment. `DatasetError` if the
+    store cannot be read.
     """
     try:
         with os.scandir(store) as entries:
             names = {entry.name for entry in entries if entry.is_dir()}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return [], []
+    except OSError as error:
+        raise DatasetError(
+            f"The cases in {store} cannot be read: {error.strerror or error}.",
+            "Check that the disk is connected, and ask for permission to read the folder.",
+        ) from error
     cases = sorted((name for name in names if case_number(name)), key=case_number)
     hidden = [match for match in map(_HIDDEN.fullmatch, sorted(names)) if match]
     torn = [(store / match[0], match[1]) for match in hidden if match[2] == "old" and match[1] not in names]

@@ -15,7 +15,7 @@ from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.cases.entry import Entry
 from MAESegmentLib.cases.records import CaseRecord
 from MAESegmentLib.cases.store import CaseStore
-from MAESegmentLib.errors import DuplicateCase, OutputError
+from MAESegmentLib.errors import DatasetError, DuplicateCase, OutputError
 from Testing.children import become_nobody, fork, killed_before, limit_file_size, run, wait
 from Testing.phantoms import LABELS
 
@@ -209,6 +209,32 @@ def test_torn_case_in_a_read_only_store_is_reported(public: Path, scan: Scan) ->
     run(work)
     store.folder.chmod(0o755)
     assert [record.id for record in check(store)] == ["case-0001"]
+
+
+def test_store_that_may_not_be_read_is_not_taken_for_an_empty_one(public: Path, scan: Scan) -> None:
+    store = CaseStore(public / "cases")
+    phantom = scan(1)
+    store.add(phantom.volume, phantom.label_map, Entry(LABELS))
+    store.folder.chmod(0o700)
+
+    def work() -> None:
+        become_nobody()
+        if os.access(store.folder, os.R_OK):
+            store.folder.chmod(0o300)  # it is our own
+        with pytest.raises(DatasetError, match="cannot be read: Permission denied"):
+            store.list()
+
+    run(work)
+    store.folder.chmod(0o700)
+
+
+def test_place_that_is_a_file_is_no_store(tmp_path: Path, scan: Scan) -> None:
+    (tmp_path / "file").touch()
+    phantom = scan(1)
+    for store in (CaseStore(tmp_path / "file"), CaseStore(tmp_path / "file" / "store")):
+        assert store.list() == []
+        with pytest.raises(OutputError, match="file"):
+            store.add(phantom.volume, phantom.label_map, Entry(LABELS))
 
 
 def test_place_where_no_folder_can_be_made(public: Path, scan: Scan) -> None:
