@@ -77,9 +77,10 @@ class CurvesPlot:
         at, lines = dice_lines(curves, colours, steps)
         self._container.visible = bool(lines or curves.loss)
         self._dice.show(self._container, at, lines, max(steps, *at, 1))
-        at = tuple(step for step, _value in curves.loss)
-        loss = Line("loss", tuple(value for _step, value in curves.loss), _LOSS_COLOUR)
-        self._loss.show(self._container, at, [loss] if at else [], max(steps, *at, 1))
+        # A row without a value at the end: VTK complains about a line of one row.
+        at = (*(step for step, _value in curves.loss), steps)
+        loss = Line("loss", (*(value for _step, value in curves.loss), math.nan), _LOSS_COLOUR)
+        self._loss.show(self._container, at, [loss] if curves.loss else [], max(*at, 1))
 
     def clear(self) -> None:
         """Draw nothing; the nodes leave the scene."""

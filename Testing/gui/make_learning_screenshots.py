@@ -1,12 +1,13 @@
 """Draws the README's pictures of learning: `python -m Testing.gui.make_learning_screenshots Resources/Screenshots`.
 
 A real fine-tuning, started by the panel's buttons: hippocampus scans whose contrast is turned round, as if from another
-scanner, with the labels of the data set as a person's corrections. It takes some minutes, and needs the folder
-`hippocampus_mr` of MAESEGMENT_DATA.
+scanner, with the labels of the data set as a person's corrections. It takes some minutes (a number as a second argument
+takes so many steps instead), and needs the folder `hippocampus_mr` of MAESEGMENT_DATA.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from MAESegmentLib.mrml.matrices import to_vtk
 from Testing.gui import standin
 from Testing.gui.looking import Screenshot
 from Testing.gui.make_screenshots import MODULE_FOLDER, wait
+from Testing.skips import real_data_folder
 
 _TRAINING, _CHECK = 6, 4
 _PATIENCE_S = 3600.0
@@ -33,7 +35,7 @@ _PATIENCE_S = 3600.0
 _AT = 0.7
 
 
-def main(folder: Path, data: Path) -> None:
+def main(folder: Path, data: Path, steps: int = 0) -> None:
     application = standin.install()
     for name in ("MAESEGMENT_MODELS", "MAESEGMENT_CASES", "MAESEGMENT_RUNS"):
         os.environ[name] = tempfile.mkdtemp()
@@ -45,6 +47,8 @@ def main(folder: Path, data: Path) -> None:
     model = next(bundle for bundle in logic.models() if bundle.name == "hippocampus-mr")
     panel.parameters.modelName = f"{model.name}@{model.version}"
     add_cases(logic, model, data)
+    if steps:
+        logic.fineTune = functools.partial(logic.fineTune, steps=steps)
     for button in (ui.inputsCollapsibleButton, ui.modelCollapsibleButton, ui.outputsCollapsibleButton):
         button.collapsed = True
     ui.improveCollapsibleButton.collapsed = False
@@ -95,5 +99,6 @@ def load_scan(image: Any, name: str) -> Any:
 if __name__ == "__main__":
     main(
         Path(sys.argv[1] if len(sys.argv) > 1 else "Resources/Screenshots"),
-        Path(os.environ.get("MAESEGMENT_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"),
+        real_data_folder(),
+        int(sys.argv[2]) if len(sys.argv) > 2 else 0,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
 import slicer
 
 from MAESegmentLib.errors import OutputError, TrainingError, WorkerError
-from MAESegmentLib.jobs.finetuning import RunState, RunStatus
+from MAESegmentLib.jobs.finetuning import Curves, RunState, RunStatus
 from Testing.gui.fake_learning import GIB, FakeRun, case_record, run_curves, run_result
 from Testing.gui.improve_fixtures import texts_of
 from Testing.gui.standin import to_qt
@@ -56,7 +57,8 @@ def series_of(chart):
 
 def column(series):
     array = series.GetTableNode().GetTable().GetColumnByName(series.GetYColumnName())
-    return [array.GetValue(row) for row in range(array.GetNumberOfTuples())]
+    values = [array.GetValue(row) for row in range(array.GetNumberOfTuples())]
+    return [value for value in values if math.isfinite(value)]
 
 
 # Before ---------------------------------------------------------------------------------------------------------------
@@ -175,6 +177,16 @@ def test_curves_follow_and_are_not_drawn_again_without_news(run):
     assert table.GetTable() is before
     run.tell(RUNNING, run_curves(60))
     assert len(column(series_of(charts()["MAESegmentLoss"])["loss"])) == 60
+
+
+def test_first_points_are_drawn_without_complaints(slicer_gui, ui, run):
+    """VTK's complaints fail every test."""
+    first = run_curves(20)
+    run.tell(RUNNING, Curves(first.loss[:1]))
+    slicer_gui.processEvents()
+    run.tell(RUNNING, first)
+    slicer_gui.processEvents()
+    assert ui.curvesWidget.visible
 
 
 def test_curves_come_back_after_the_scene_was_closed(panel, run, ui, settle):
