@@ -79,6 +79,7 @@ class AdvancedSection:
             self._ui.familiarityCheckBox,
             self._ui.pythonPathLineEdit,
             self._ui.folderPathLineEdit,
+            self._ui.caseFolderPathLineEdit,
         ):
             widget.enabled = enabled
 
@@ -139,9 +140,10 @@ class AdvancedSection:
     def _set_up_paths(self) -> None:
         ui = self._ui
         ui.pythonPathLineEdit.filters = ctk.ctkPathLineEdit.Files + ctk.ctkPathLineEdit.Executable
-        ui.folderPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
+        ui.folderPathLineEdit.filters = ui.caseFolderPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
         ui.pythonPathLineEdit.currentPath = self._session.chosen_python
         ui.folderPathLineEdit.currentPath = self._session.chosen_folder
+        ui.caseFolderPathLineEdit.currentPath = self._session.chosen_case_root
         connect(ui.pythonPathLineEdit, "currentPathChanged(QString)", self._on_python)
         connect(ui.folderPathLineEdit, "currentPathChanged(QString)", self._session.set_working_folder)
 

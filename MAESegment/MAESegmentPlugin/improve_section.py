@@ -46,6 +46,7 @@ class ImproveSection:
         self.versions = VersionsSection(ui, logic, self)
         self.next_case = NextCaseSection(ui, logic, self)
         ui.planNoteLabel.visible = False
+        connect(ui.caseFolderPathLineEdit, "currentPathChanged(QString)", self._on_case_folder)
         connect(ui.improveCollapsibleButton, "contentsCollapsed(bool)", self._on_collapsed)
 
     # What the parts see of the panel ----------------------------------------------------------------------------------
@@ -169,6 +170,11 @@ class ImproveSection:
             self._read_for = None
             self.update()
             self._look_for_changes()
+
+    def _on_case_folder(self, path: str) -> None:
+        """Of the setting under Advanced; a path that is being typed need not exist."""
+        self._logic.setCaseFolder(str(path))
+        self.refresh()
 
     def _panel_update(self) -> None:
         if self._is_open:

@@ -133,8 +133,9 @@ def banner_text(result: Any) -> str:
     lines = [result.banner]
     if result.is_better is False:
         lines.append(_("It is not better than {name} {version}: keep the old one.").format(**_reference(result.parent)))
-    lines += [str(note) for note in result.notes]
-    return "\n".join(lines)
+    elif result.is_better is None:
+        lines.append(_("Compare both on a scan before you decide."))
+    return "\n".join([*lines, *result.notes])
 
 
 def _reference(reference: Mapping[str, str]) -> dict[str, str]:

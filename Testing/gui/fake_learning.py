@@ -229,6 +229,9 @@ class FakeLearning:
         self.meant: dict[str, str] = {}
         self.kept = {"1.2.0": "It comes with MAESegment."}
 
+    def setCaseFolder(self, path: str) -> None:
+        self._begin("setCaseFolder", path)
+
     def caseStore(self, _model: Any = None) -> FakeStore:
         return self.store
 

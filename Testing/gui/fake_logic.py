@@ -154,6 +154,7 @@ class FakeSession:
     client: FakeClient = field(default_factory=FakeClient)
     chosen_python: str = ""
     chosen_folder: str = ""
+    chosen_case_root: str = ""
 
     def set_python(self, path: str) -> None:
         self.chosen_python = path

@@ -341,6 +341,13 @@ def test_worse_version_is_not_recommended(ui, run):
     assert run.asked == ["decline"]
 
 
+def test_nothing_measured_advises_to_compare(ui, run):
+    run.finish(run_result(mean_before=None, mean_after=None, before=None, after=None, per_case=(), cases=1))
+    assert "nothing was measured.\nCompare both on a scan before you decide." in ui.bannerAskLabel.text
+    assert not ui.outcomeButton.visible
+    assert not ui.diceTable.visible
+
+
 def test_leave_one_out_is_called_indicative(ui, run):
     run.finish(run_result(how="leave-one-out", indicative_only=True, notes=("Trained on one device.",)))
     assert "leave-one-out (indicative only)" in ui.bannerAskLabel.text

@@ -69,6 +69,13 @@ def test_folder_is_read_only_when_it_may_have_changed(panel, ui, three, store, s
     assert store.reads == before + 1
 
 
+def test_folder_of_cases_can_be_chosen(fake_logic, ui, three, store):  # noqa: ARG001
+    store.records.pop()
+    ui.caseFolderPathLineEdit.currentPath = "/data/my cases"
+    assert fake_logic.called("setCaseFolder") == [["/data/my cases"]]
+    assert ui.casesTable.rowCount == 2
+
+
 def test_role_is_changed_in_the_table(fake_logic, ui, three, store):  # noqa: ARG001
     combo = role_of(ui, 0)
     combo.setCurrentIndex(1)
