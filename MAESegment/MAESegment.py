@@ -135,10 +135,19 @@ class MAESegmentLogic(ScriptedLoadableModuleLogic, CaseCalls, LearningCalls):
     Never opens a dialog; what goes wrong is an exception of `MAESegmentLib.errors`.
     """
 
-    def __init__(self, parent=None, *, session: Session | None = None, library: ModelLibrary | None = None):
+    def __init__(
+        self,
+        parent=None,
+        *,
+        session: Session | None = None,
+        library: ModelLibrary | None = None,
+        caseFolder: Path | None = None,
+    ):
+        """Another session, models and folder for cases than this Slicer's are for tests."""
         ScriptedLoadableModuleLogic.__init__(self, parent)
         self._session = session
         self._library = library or ModelLibrary()
+        self._case_folder = caseFolder
         self._dependencies = None
 
     @property

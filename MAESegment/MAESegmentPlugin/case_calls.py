@@ -35,10 +35,11 @@ from .session import Session
 
 
 class CaseCalls:
-    """Needs `session` and `_library` of the logic that it is part of."""
+    """Needs `session`, `_library` and `_case_folder` of the logic that it is part of."""
 
     session: Session
     _library: ModelLibrary
+    _case_folder: Path | None
 
     def setCaseFolder(self, path: str) -> None:
         """Keep cases below `path` from now on ("": in the documents folder); what is stored stays where it is."""
@@ -46,12 +47,12 @@ class CaseCalls:
 
     def caseFolder(self) -> Path:
         """Where the cases of all models are, a folder for each."""
-        return self.session.case_root
+        return self._case_folder or self.session.case_root
 
     def caseStore(self, model=None) -> CaseStore:
         """The cases for `model` (see `process`) and all its versions. The folder is made with the first case."""
         bundle = self._library.find(model)
-        return CaseStore(case_folder(self.session.case_root, bundle, self._library.store))
+        return CaseStore(case_folder(self.caseFolder(), bundle, self._library.store))
 
     def cases(self, model=None) -> list[CaseRecord]:
         """The stored cases, by number."""
@@ -133,7 +134,7 @@ class CaseCalls:
         found = []
         for node in case_scene.linked_segmentations():
             family = node.GetAttribute(case_scene.CASE).rpartition("/")[0]
-            store = stores.setdefault(family, CaseStore(self.session.case_root / family))
+            store = stores.setdefault(family, CaseStore(self.caseFolder() / family))
             record = case_scene.linked_case(node, store)
             if record is not None and case_scene.is_changed(node):
                 found.append((node, record))

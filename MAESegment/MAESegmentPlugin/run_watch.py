@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from MAESegmentLib.jobs.finetuning import FineTuneRun, RunState, list_runs
+from MAESegmentLib.jobs.finetuning.launching import reap
 
 _EVERY_S = 1.0
 
@@ -41,8 +42,8 @@ class RunWatch:
         self.go_on()
 
     def go_on(self) -> None:
-        """Look from now on, if there is anything to look at."""
-        if self._forget is None and any(not job.is_over for job in self._watched.values()):
+        """Look from now on, if there is anything to look at, or a process of ours whose end is to be noted."""
+        if self._forget is None and (reap() or any(not job.is_over for job in self._watched.values())):
             self._forget = self._call_later(_EVERY_S, self._tick)
 
     def stop(self) -> None:

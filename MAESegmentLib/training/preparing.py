@@ -63,19 +63,22 @@ def prepare_labelled(
 
 
 def _check_absent(prepared: Prepared, plan: LabelPlan) -> None:
-    """A label that the base knows may be missing in the cases, but then nothing is learnt of it; a new one may not."""
+    """A label that the base knows may be missing in all cases; a new one may not: nothing could be learnt of it."""
     learnt = {value for case in prepared.cases for value, _ in case.places}
     absent = [channel for channel in range(1, len(plan.labels) + 1) if channel not in learnt]
     unknown = set.intersection(*(set(case.unknown) for case in prepared.cases)) if absent else set()
-    kept = [c for c in absent if plan.origins[c - 1] is not None and c in unknown]
+    kept = [c for c in absent if plan.origins[c - 1] is not None]
     names = ", ".join(plan.names[c - 1] for c in absent if c not in kept)
     if names:
         raise DatasetError(
             f"No case has a voxel of {names} at the model's resolution.", "Leave this label out: --labels."
         )
-    if kept:
-        names = ", ".join(plan.names[channel - 1] for channel in kept)
-        prepared.label_notes.append(f"Not annotated in any case, so neither learnt nor checked: {names}.")
+    ignored = ", ".join(plan.names[channel - 1] for channel in kept if channel in unknown)
+    if ignored:
+        prepared.label_notes.append(f"Not annotated in any case, so neither learnt nor checked: {ignored}.")
+    nowhere = ", ".join(plan.names[channel - 1] for channel in kept if channel not in unknown)
+    if nowhere:
+        prepared.label_notes.append(f"In no case at all, so learnt only not to be there, and not checked: {nowhere}.")
 
 
 def prepare_images(

@@ -84,8 +84,8 @@ def versions_logic(make_logic: Callable[[Path], Any], versions: Path) -> Any:
 
 
 @pytest.fixture
-def runs_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def runs_folder(slicer_gui: Any) -> Path:  # noqa: ARG001
     """Where fine-tunings of this test are."""
-    folder = tmp_path / "runs"
-    monkeypatch.setenv("MAESEGMENT_RUNS", str(folder))
-    return folder
+    from MAESegmentLib.jobs.finetuning import default_run_root
+
+    return default_run_root()

@@ -29,6 +29,9 @@ MODULE_FOLDER = Path(__file__).resolve().parents[2] / "MAESegment"
 @pytest.fixture
 def slicer_gui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     """Slicer's application object; the scene is empty, and what goes wrong in a slot fails the test."""
+    # No test stores cases among a person's documents, or meets a person's runs.
+    monkeypatch.setenv("MAESEGMENT_CASES", str(tmp_path / "cases of the test"))
+    monkeypatch.setenv("MAESEGMENT_RUNS", str(tmp_path / "runs"))
     application = standin.install()
     application.temporaryPath = str(tmp_path)
     standin.Settings.values.clear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import time
@@ -23,7 +22,7 @@ def start(run: FineTuneRun, interpreter: Interpreter, environ: Mapping[str, str]
 
     Nothing happens to a run that has a process already: only one gets its lock.
     """
-    _started[:] = [process for process in _started if process.poll() is None]
+    reap()
     what = module_launch(interpreter, environ, _TRAINER, (str(run.path),))
     try:
         write_json(run.path / STARTED, {"time": time.time()})
@@ -49,11 +48,10 @@ def start(run: FineTuneRun, interpreter: Interpreter, environ: Mapping[str, str]
     return process.pid
 
 
-def reap() -> None:
-    """Take note of processes that have ended."""
-    for process in _started:
-        with contextlib.suppress(OSError):
-            process.poll()
+def reap() -> bool:
+    """Take note of processes that have ended; whether others that this process started have not."""
+    _started[:] = [process for process in _started if process.poll() is None]
+    return bool(_started)
 
 
 def _apart() -> dict[str, Any]:

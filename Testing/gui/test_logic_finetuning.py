@@ -1,0 +1,253 @@
+"""Fine-tuning from the console: the real trainer, in a process that nobody here has to keep."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+
+from Testing.gui.logic_scene import edit
+
+pytestmark = pytest.mark.usefixtures("case_root")
+
+#: Some seconds of real training.
+QUICK = {"steps": 6, "validate_every": 2, "checkpoint_every": 1, "threads": 1}
+
+
+@pytest.fixture
+def volume(scene):
+    return scene.plain("Scan")
+
+
+@pytest.fixture
+def logic(make_logic, models_folder, tmp_path, runs_folder):
+    """On a folder of models of its own, because versions are added to it."""
+    import shutil
+
+    shutil.copytree(models_folder, tmp_path / "own models")
+    assert not runs_folder.exists()
+    return make_logic(tmp_path / "own models")
+
+
+@pytest.fixture
+def pairs(scene, draw):
+    """Three scans with corrected segmentations."""
+
+    def make(kind: str):
+        volume = getattr(scene, kind)(kind)
+        grey = slicer.util.arrayFromVolume(volume)
+        return volume, draw(volume, front=(grey > 600) & (grey < 900), back=grey > 1000)
+
+    return [make(kind) for kind in ("plain", "left_handed", "oblique")]
+
+
+@pytest.fixture
+def cases(logic, pairs, case_root):
+    assert not case_root.exists()
+    return [logic.addCase(volume, node) for volume, node in pairs]
+
+
+@pytest.fixture(autouse=True)
+def no_trainer_left(runs_folder: Path):
+    """Whatever a test did, its processes end."""
+    yield
+    from MAESegmentLib.jobs.finetuning import list_runs
+    from MAESegmentLib.jobs.finetuning.launching import reap
+
+    for run in list_runs(runs_folder):
+        if run.is_alive:
+            run.discard()
+    for run in list_runs(runs_folder):
+        _wait_for(lambda run=run: not run.is_alive)
+    _wait_for(lambda: not reap())
+
+
+def _wait_for(condition, seconds: float = 600.0) -> None:
+    import time
+
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def kill(run) -> None:
+    """As the system does when it is out of memory."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"finetuning.trainer" in command and str(run.path).encode() in command:
+            os.kill(int(entry.name), signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("cases")
+def test_a_new_version_is_used_once_it_is_accepted(logic, volume):
+    from MAESegmentLib.jobs.finetuning import RunState
+
+    seen = []
+    base = logic.defaultModel()
+    job = logic.fineTune(callback=lambda job: seen.append((job.status.state, job.status.stage)), **QUICK)
+    assert not job.is_finished
+    result = job.result(600)
+    assert result.parent["hash"] == base.content_hash
+    assert result.cases == 3
+    assert result.indicative_only, "three cases are few"
+    assert result.banner
+    assert RunState.RUNNING in {state for state, _stage in seen}
+    assert seen[-1][0] is RunState.DONE
+    assert job.curves.loss
+    assert logic.defaultModel().content_hash == base.content_hash, "nothing changes by itself"
+    assert [one.run.id for one in logic.fineTuneRuns()] == [job.run.id], "nobody answered yet"
+    bundle = job.accept()
+    assert bundle.content_hash == result.model["hash"] == logic.defaultModel().content_hash
+    assert logic.fineTuneRuns() == []
+    assert job.answer == "accepted"
+    assert logic.process(volume).GetAttribute("MAESegment.ModelHash") == bundle.content_hash
+    assert logic.caseStore().folder.name == "self-test", "a child's cases are its family's"
+    logic.useVersion(base)
+    assert logic.defaultModel().content_hash == base.content_hash
+
+
+@pytest.mark.usefixtures("cases")
+def test_a_declined_version_changes_nothing(logic):
+    base = logic.defaultModel()
+    job = logic.fineTune(["case-0001"], wait=True, **QUICK)
+    assert job.status.result.cases == 1
+    job.decline()
+    assert logic.defaultModel().content_hash == base.content_hash
+    assert logic.fineTuneRuns() == []
+    assert len(logic.models()) == 2, "the version is there for whoever wants it"
+
+
+def test_pairs_of_nodes_are_stored_first(logic, pairs):
+    logic.addCase(*pairs[0])
+    logic.addCase(*pairs[1])
+    edit(pairs[1][1])
+    job = logic.fineTune(pairs, **QUICK)
+    assert job.run is None
+    assert "Storing" in job.status.text
+    assert job.result(600).cases == 3
+    assert [(case.id, case.revision) for case in logic.cases()] == [
+        ("case-0001", 1),
+        ("case-0002", 2),
+        ("case-0003", 1),
+    ]
+
+
+def test_a_pair_that_cannot_be_stored_ends_it_with_the_reason(logic, pairs, draw, scene):
+    other = scene.left_handed("Other")
+    slicer.util.arrayFromVolume(other)[0, 0, 0] += 1
+    unclear = draw(other, nobody=np.ones(slicer.util.arrayFromVolume(other).shape))
+    job = logic.fineTune([pairs[0], (other, unclear)], **QUICK)
+    with pytest.raises(Exception, match="not clear which labels"):
+        job.result(600)
+    assert logic.fineTuneRuns() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "no case to learn from"),
+        ({"cases": ["case-0009"]}, "no case 'case-0009'"),
+        ({"speed": 3}, "no setting called speed"),
+        ({"steps": 0}, "steps"),
+        ({"cases": ["case-0001", (None, None)]}, "pairs of nodes"),
+    ],
+)
+def test_what_cannot_work_is_said_at_once(logic, volume, corrected, arguments, words):
+    if arguments:
+        logic.addCase(volume, corrected)
+    with pytest.raises(Exception, match=words):
+        logic.fineTune(**arguments)
+    assert logic.fineTuneRuns() == []
+
+
+def test_cases_kept_to_check_are_not_learnt_from(logic, volume, corrected):
+    logic.addCase(volume, corrected, role="check")
+    with pytest.raises(Exception, match="no case to learn from"):
+        logic.fineTune()
+
+
+@pytest.mark.usefixtures("cases")
+def test_a_later_slicer_finds_the_run_and_goes_on(logic, make_logic, tmp_path, process_events_until):
+    from MAESegmentLib.jobs.finetuning import RunState
+
+    job = logic.fineTune(**{**QUICK, "steps": 400})
+    with pytest.raises(Exception, match="running already"):
+        logic.fineTune()
+    process_events_until(lambda: job.status.step > 2, 600.0)
+    logic.session.watch.stop()  # as when the module is loaded anew: the process goes on
+    assert job.run.is_alive
+    later = make_logic(tmp_path / "own models")
+    (found,) = later.fineTuneRuns()
+    assert found is not job
+    assert found.status.state is RunState.RUNNING
+    kill(found.run)
+    process_events_until(lambda: found.status.state is RunState.INTERRUPTED, 300.0)
+    with pytest.raises(Exception, match="interrupted"):
+        found.result()
+    found.resume()
+    process_events_until(lambda: found.status.state is RunState.RUNNING and found.status.step > 2, 600.0)
+    found.stopAndKeep()
+    assert found.result(600).model["version"] == "1.1.0"
+
+
+@pytest.mark.usefixtures("cases")
+def test_discarding_leaves_nothing(logic, process_events_until, runs_folder):
+    from MAESegmentLib.jobs.finetuning import RunState
+
+    job = logic.fineTune(**{**QUICK, "steps": 400})
+    process_events_until(lambda: job.status.state is RunState.RUNNING, 600.0)
+    job.discard()
+    with pytest.raises(Exception, match="discarded"):
+        job.result(600)
+    _wait_for(lambda: not job.run.is_alive)
+    assert logic.fineTuneRuns() == []
+    assert not [path for path in runs_folder.iterdir() if not path.name.startswith(".")]
+    assert len(logic.models()) == 1
+
+
+@pytest.mark.usefixtures("cases")
+def test_segmenting_goes_on_meanwhile(logic, volume, process_events_until):
+    from MAESegmentLib.jobs.finetuning import RunState
+
+    job = logic.fineTune(**{**QUICK, "steps": 400})
+    process_events_until(lambda: job.status.state is RunState.RUNNING, 600.0)
+    segmentation = logic.process(volume)
+    assert segmentation.GetScene() is not None
+    assert job.status.state is RunState.RUNNING
+    job.discard()
+
+
+def test_while_the_gpu_trains_the_processor_segments_and_says_so(logic, volume, runs_folder):
+    """The run is made up: its folder says that it has a GPU, and this process holds its lock."""
+    from MAESegmentLib.jobs.finetuning import RunRequest, create_run
+    from MAESegmentLib.jobs.finetuning.run_folder import STATUS, write_json
+
+    run = create_run(runs_folder, RunRequest({"name": "self-test"}, "", "", ("case-0001",)))
+    write_json(run.path / STATUS, {"stage": "train", "device": "cuda:0"})
+    with run.lock:
+        job = logic.process(volume, wait=False)
+        job.result(600)
+        assert job.summary.device == "cpu"
+        assert job.summary.warnings[-1] == "The GPU is busy with fine-tuning: this was done on the processor."
+    job = logic.process(volume, wait=False)
+    job.result(600)
+    assert not any("busy" in warning for warning in job.summary.warnings)
+
+
+@pytest.mark.usefixtures("cases")
+def test_an_estimate_is_measured_here(logic):
+    estimate = logic.estimateFineTune(steps=100).result(600)
+    assert estimate.steps == 100
+    assert estimate.cases == 3
+    assert estimate.seconds > 100 * estimate.seconds_per_step > 0
+    assert estimate.memory_bytes > 0
+    assert estimate.device == "cpu"
+    assert estimate.device_title
