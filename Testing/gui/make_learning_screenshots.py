@@ -31,7 +31,7 @@ from Testing.skips import real_data_folder
 
 _TRAINING, _CHECK = 6, 4
 _PATIENCE_S = 3600.0
-#: Where a run is when the curves say something and are not complete.
+#: How far a run is when its curves are worth a picture and not complete.
 _AT = 0.7
 
 
@@ -56,8 +56,7 @@ def main(folder: Path, data: Path, steps: int = 0) -> None:
     grab = Screenshot(application, folder)
     ui.fineTuneButton.click()
     learning = panel.improve.learning
-    wait(lambda: learning.job.status.fraction > _AT or learning.job.is_finished, _PATIENCE_S)
-    ui.casesTable.scrollToTop()
+    wait(lambda: is_far(learning.job.status) or learning.job.is_finished, _PATIENCE_S)
     grab(loaded.parent, "improve-curves")
     wait(lambda: learning.job.is_finished and not learning.job.run.is_alive, _PATIENCE_S)
     if learning.job.status.result is None:
@@ -68,6 +67,11 @@ def main(folder: Path, data: Path, steps: int = 0) -> None:
     client = logic.session.client
     standin.unload_module("MAESegment")
     wait(lambda: client.is_ended)
+
+
+def is_far(status: Any) -> bool:
+    """Whether the curves have something to say."""
+    return bool(status.stage == "train" and status.fraction > _AT)
 
 
 def add_cases(logic: Any, model: Any, data: Path) -> None:

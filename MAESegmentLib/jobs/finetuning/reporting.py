@@ -44,10 +44,12 @@ class StatusWriter:
             return
         stage = self._stage(progress)
         is_new = stage != self._said["stage"]
+        # Of the whole; preparing, which counts its cases, is little of it.
+        share = 0.0 if progress.stage == "prepare" else progress.fraction
         self._said = {
             "stage": stage,
             "text": self._text(progress),
-            "fraction": round(min(max(progress.fraction, 0.0), 1.0), 4),
+            "fraction": round(min(max(share, 0.0), 1.0), 4),
             "eta_s": None if progress.eta_s is None else round(progress.eta_s, 1),
             "step": progress.step,
             "fold": list(progress.fold) if progress.fold else None,

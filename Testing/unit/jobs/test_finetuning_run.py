@@ -16,8 +16,10 @@ from MAESegmentLib.errors import DeviceMemoryError, OutputError, WorkerError
 from MAESegmentLib.file_lock import FileLock
 from MAESegmentLib.jobs.finetuning import FineTuneRun, RunRequest, RunResult, RunState, create_run, list_runs, start
 from MAESegmentLib.jobs.finetuning.records import CaseChange
+from MAESegmentLib.jobs.finetuning.reporting import StatusWriter
 from MAESegmentLib.jobs.finetuning.run_folder import LOG, RESULT, STARTED, STATUS, write_json
 from MAESegmentLib.jobs.interpreter import Interpreter
+from MAESegmentLib.training.loop import Progress
 
 BASE = {"name": "tiny-mr", "version": "1.0.0", "hash": "0" * 64}
 REQUEST = RunRequest(BASE, "/models/tiny-mr/1.0.0", "/cases/tiny-mr", ("case-0001", "case-0002"), settings={"steps": 3})
@@ -202,6 +204,15 @@ def test_better_is_said_only_of_what_was_measured() -> None:
     assert result(mean_after=0.7123).is_better is False  # the same
     assert result(mean_before=None).is_better is True  # it could not do this at all
     assert result(mean_after=None).is_better is None
+
+
+def test_the_share_that_is_done_is_of_the_whole(run: FineTuneRun) -> None:
+    writer = StatusWriter(run, steps=40)
+    shares = []
+    for progress in (Progress("prepare", 1.0), Progress("before", 0.0), Progress("train", 0.25, step=10)):
+        writer(progress)
+        shares.append(run.status().fraction)
+    assert shares == [0.0, 0.0, 0.25]
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
