@@ -13,10 +13,12 @@ from slicer.i18n import tr as _
 
 from MAESegmentLib.errors import Cancelled, MAESegmentError
 
+from . import case_scene
 from .input_section import is_scan
 from .learning_texts import ranked_text, ranked_tip
 from .messages import breakable, tooltip
 from .qt_connection import connect
+from .result_section import volume_of
 from .table_rows import figure_item, fill, fit_rows, text_item
 
 _MOST_ROWS = 8
@@ -82,9 +84,10 @@ class NextCaseSection:
         return str(self._ui.nextFolderPathLineEdit.currentPath)
 
     def _scans(self) -> list[Any]:
-        """The ticked ones, or all that a person sees."""
+        """The ticked ones, or all that a person sees and has not stored as a case."""
         ticked = [node for node in self._ui.nextVolumesSelector.checkedNodes() if node is not None]
-        return ticked or _volumes()
+        stored = [volume_of(node) for node in case_scene.linked_segmentations()]
+        return ticked or [node for node in _volumes() if node not in stored]
 
     def _missing(self) -> str:
         if self._reason:
@@ -93,7 +96,7 @@ class NextCaseSection:
             return _("Choose a model.")
         if self._is_folder:
             return "" if self._folder and Path(self._folder).is_dir() else _("Choose a folder of scans.")
-        return "" if self._scans() else _("There is no scan in the scene.")
+        return "" if self._scans() else _("There is no scan in the scene without a corrected case.")
 
     def _update(self) -> None:
         ui, is_running = self._ui, self._job is not None

@@ -53,7 +53,7 @@ def test_without_a_scan_there_is_nothing_to_look_at(panel, ui):
     ui.nextCollapsibleButton.collapsed = False
     panel.update()
     assert not ui.rankButton.enabled
-    assert ui.rankButton.toolTip == "There is no scan in the scene."
+    assert ui.rankButton.toolTip == "There is no scan in the scene without a corrected case."
 
 
 def test_scans_come_in_the_order_of_what_is_to_be_learned(fake_logic, ui, scans):
@@ -80,6 +80,13 @@ def test_ticked_scans_only(fake_logic, ui, scans):
     ui.nextVolumesSelector.setCheckState(scans[1], 2)
     ui.rankButton.click()
     assert fake_logic.called("nextCases")[0][0] == [scans[1]]
+
+
+def test_scans_that_are_stored_are_left_out(fake_logic, panel, ui, scans, add_result):
+    node, _summary = add_result(scans[0], panel.bundle)
+    node.SetAttribute("MAESegment.Case", "hippocampus-mr/case-0001")
+    ui.rankButton.click()
+    assert fake_logic.called("nextCases")[0][0] == scans[1:]
 
 
 def test_least_certain_slice_is_shown_and_the_scan_chosen(fake_logic, panel, ui, scans, slice_node):
