@@ -51,7 +51,7 @@ def out(root: Path, clinic: Clinic) -> Path:
 
 def test_each_run_is_measured_on_every_case_of_the_split(out: Path) -> None:
     measured = [(row["run"], row["case"], row["label"]) for row in read_rows(out / "metrics.csv")]
-    runs = ("2-autoencoder-0", "1-random-0")
+    runs = ("2-autoencoder-2-0", "1-random-2-0")
     assert measured == [
         (run, case, label) for run in runs for case in ("case_2", "case_3") for label in ("front", "back")
     ]

@@ -25,7 +25,6 @@ class RunResult:
     name: str
     row: dict[str, str]
     dice: dict[tuple[int, str, str], dict[str, float]]
-    seconds: float
 
     @property
     def steps(self) -> int:
@@ -52,10 +51,9 @@ def load_runs(path: Path) -> list[RunResult]:
     runs: dict[tuple[str, str], RunResult] = {}
     for row in read_results(path):
         key = (row["scenario"], row["run"])
-        run = runs.setdefault(key, RunResult(*key, row, {}, 0.0))
+        run = runs.setdefault(key, RunResult(*key, row, {}))
         where = (int(row["step"]), row["weights"], row["part"])
         run.dice.setdefault(where, {})[row["label"]] = float(row["dice"])
-        runs[key] = RunResult(*key, row, run.dice, max(run.seconds, float(row["seconds"])))
     return list(runs.values())
 
 
@@ -63,6 +61,7 @@ def write_report(scenarios: Sequence[Scenario], results: Path, folder: Path) -> 
     """Refresh the marked tables of `folder`/README.md (made with the marks alone if it is missing) and curves.png."""
     runs = load_runs(results)
     blocks = {f"runs {s.name}": runs_table(s, [r for r in runs if r.scenario == s.name]) for s in scenarios}
+    blocks |= {f"steps {s.name}": steps_table(s, [r for r in runs if r.scenario == s.name]) for s in scenarios}
     blocks["weights"] = weights_table(scenarios, runs)
     blocks["stopping"] = stopping_table(scenarios, runs)
     path = folder / README
@@ -92,7 +91,6 @@ def runs_table(scenario: Scenario, runs: Sequence[RunResult]) -> str:
     labels = list(runs[0].dice[runs[0].steps, "average", "test"])
     head = ["changed", "cases", "steps", *(["before"] if known_before else []), "Dice", *labels]
     head += ["on unchanged images"] if unchanged else []
-    head += ["minutes"]
     lines = []
     for run in _in_order(scenario, runs):
         end = run.dice[run.steps, "average", "test"]
@@ -102,8 +100,20 @@ def runs_table(scenario: Scenario, runs: Sequence[RunResult]) -> str:
         if unchanged:
             before, after = run.mean(0, "unchanged"), run.mean(run.steps, "unchanged")
             line.append(f"{_number(before)} → {_number(after)}")
-        lines.append([*line, f"{run.seconds / 60:.1f}"])
+        lines.append(line)
     return table(head, lines)
+
+
+def steps_table(scenario: Scenario, runs: Sequence[RunResult]) -> str:
+    """Mean Dice on the test cases along each run."""
+    if not runs:
+        return "No run of this scenario has ended yet."
+    steps = sorted({step for run in runs for step, _ in run.curve("test")})
+    lines = [
+        [_changes(scenario, run), run.row["cases"], *(_number(run.mean(step)) for step in steps)]
+        for run in _in_order(scenario, runs)
+    ]
+    return table(["changed", "cases", *(f"step {step}" for step in steps)], lines)
 
 
 def weights_table(scenarios: Sequence[Scenario], runs: Sequence[RunResult]) -> str:
@@ -152,7 +162,7 @@ def stopping_table(scenarios: Sequence[Scenario], runs: Sequence[RunResult]) -> 
 
 
 def draw(scenarios: Sequence[Scenario], runs: Sequence[RunResult]) -> bytes:
-    """Test Dice over steps: one panel per scenario with the learning rates and numbers of steps."""
+    """Test Dice over steps: a panel per scenario with its learning rates and numbers of steps; dashed: unchanged images."""
     from matplotlib.figure import Figure
 
     shown = [s for s in scenarios if any(run.scenario == s.name for run in runs)] or list(scenarios)[:1]
@@ -165,7 +175,9 @@ def draw(scenarios: Sequence[Scenario], runs: Sequence[RunResult]) -> bytes:
                 continue
             steps, values = zip(*run.curve("test"), strict=True)
             label = f"{float(run.row['learning_rate']):g}, {run.steps} steps"
-            panel.plot(steps, values, marker=".", label=label)
+            (line,) = panel.plot(steps, values, marker=".", label=label)
+            if unchanged := run.curve("unchanged"):
+                panel.plot(*zip(*unchanged, strict=True), linestyle="--", color=line.get_color())
         panel.set_title(scenario.name, fontsize=10)
         panel.set_xlabel("step")
         panel.grid(color="0.92")

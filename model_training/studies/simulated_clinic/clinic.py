@@ -19,6 +19,8 @@ from MAESegmentLib.training.recipe import read_settings_file
 from MAESegmentLib.training.settings import FineTuneSettings
 
 RUN_COLUMNS = ("run", "cases", "initial_weights", "seed", "learning_rate", "steps", "threads", "training_s", "device")
+#: Of the sliding windows; less than `maesegment evaluate` takes, because the runs are many.
+OVERLAP = 0.25
 METRIC_COLUMNS = ("run", "case", "label", "dice", "hd95_mm", "surface_dice", "volume_error_ml")
 
 
@@ -31,7 +33,7 @@ class ClinicRun:
 
     @property
     def name(self) -> str:
-        return f"{self.cases}-{self.settings.initial_weights}-{self.settings.seed}"
+        return f"{self.cases}-{self.settings.initial_weights}-{self.settings.steps}-{self.settings.seed}"
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def finetune_run(clinic: Clinic, run: ClinicRun, dataset: CaseDataset, work: Pat
 def measure(clinic: Clinic, model: Bundle, dataset: CaseDataset) -> list[dict[str, Any]]:
     """One row per case and organ, on the scan's own grid as `maesegment evaluate` measures."""
     labels = tuple(Label(value, name) for name, value in dataset.labels.items() if name in clinic.labels)
-    settings = InferenceSettings.of_model(model.spec.inference, device="cpu", check_familiarity=False)
+    settings = InferenceSettings.of_model(model.spec.inference, device="cpu", check_familiarity=False, overlap=OVERLAP)
     predictions = ModelPredictions(Predictor(model, settings), model.labels, labels)
     evaluation = evaluate_cases(dataset.select(clinic.split), predictions, labels)
     if evaluation.failures:
