@@ -162,7 +162,7 @@ def stopping_table(scenarios: Sequence[Scenario], runs: Sequence[RunResult]) -> 
 
 
 def draw(scenarios: Sequence[Scenario], runs: Sequence[RunResult]) -> bytes:
-    """Test Dice over steps: a panel per scenario with its learning rates and numbers of steps; dashed: unchanged images."""
+    """Test Dice over steps, a panel per scenario: its learning rates and numbers of steps; dashed, unchanged images."""
     from matplotlib.figure import Figure
 
     shown = [s for s in scenarios if any(run.scenario == s.name for run in runs)] or list(scenarios)[:1]
