@@ -16,13 +16,14 @@ import psutil
 import torch
 
 from ..bundle import Bundle, open_bundle
-from ..errors import ConfigurationError, DeviceMemoryError
+from ..errors import ConfigurationError, DeviceMemoryError, WorkerError
 from ..images.volume import LabelMap, Volume
 from ..inference.fallback import is_out_of_memory
 from ..inference.predictor import Predictor
 from ..inference.roi import Roi
 from ..inference.settings import InferenceSettings
 from ..inference.volumetry import volumes_ml
+from .environment import TRAIN, complaint
 from .job_folder import JobFolder
 from .protocol import Devices, Message, Ready, Result, Segment
 from .stage_clock import StageClock
@@ -55,8 +56,12 @@ class SegmentationWork:
             return self._segment(request, send, should_cancel)
         home = _ELSEWHERE.get(request.type)
         if home is not None:
-            # Imported when first asked for: they need packages that segmenting does not.
-            answer: Result = import_module(f".{home}", __package__).answer(request, self, send, should_cancel)
+            try:
+                # Imported when first asked for: they need packages that segmenting does not.
+                answer: Result = import_module(f".{home}", __package__).answer(request, self, send, should_cancel)
+            except ModuleNotFoundError as error:
+                trouble = complaint(TRAIN)
+                raise (WorkerError(*trouble) if trouble is not None else error) from error
             return answer
         raise ConfigurationError(f"The worker does not do {request.type!r}.")
 

@@ -64,6 +64,7 @@ def test_the_blocker_blocks():
         "bundle.archive",
         "bundle.changing",
         "bundle.selection",
+        "cases.dataset",
         "cases.entry",
         "cases.locations",
         "cases.mapping",
@@ -84,6 +85,7 @@ def test_the_blocker_blocks():
         "jobs.client",
         "jobs.console",
         "jobs.environment",
+        "jobs.finetuning",
         "jobs.interpreter",
         "jobs.job_folder",
         "jobs.process_tree",
@@ -92,6 +94,7 @@ def test_the_blocker_blocks():
         "jobs.segmentation",
         "jobs.transport",
         "labels",
+        "training.settings",
     ],
 )
 def test_module_needs_only_numpy(module):
