@@ -8,17 +8,17 @@ from typing import Any
 from ..bundle import Bundle
 from .settings import FineTuneSettings
 
-#: Fine-tuning a model for its own labels.
+#: Fine-tuning a model for its own labels, on another scanner's images: gently, because it forgets the old ones otherwise.
 ADAPT: dict[str, Any] = {
-    "steps": 300,
-    "learning_rate": 5e-4,
+    "steps": 150,
+    "learning_rate": 3e-4,
     "layer_decay": 0.8,
-    "warmup": 0.1,
+    "warmup": 0.05,
     "ema_decay": 0.99,
     "foreground_fraction": 0.5,
 }
-#: New labels take longer: their part of the head starts from nothing.
-NEW_LABELS: dict[str, Any] = {**ADAPT, "steps": 400, "learning_rate": 1e-3}
+#: Labels that the model starts without need larger steps, and more of them.
+NEW_LABELS: dict[str, Any] = {**ADAPT, "steps": 400, "learning_rate": 3e-3}
 #: Points of the curve that a person watches, and how often at most (steps) the work is saved.
 _POINTS = 10
 _SAVE_EVERY = 25
