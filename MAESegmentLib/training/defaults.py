@@ -8,7 +8,7 @@ from typing import Any
 from ..bundle import Bundle
 from .settings import FineTuneSettings
 
-#: Fine-tuning a model for its own labels, on another scanner's images: gently, because it forgets the old ones otherwise.
+#: A model's own labels on another scanner's images: learnt gently, because otherwise it forgets the old ones.
 ADAPT: dict[str, Any] = {
     "steps": 150,
     "learning_rate": 3e-4,
