@@ -74,13 +74,15 @@ class CurvesPlot:
         if self._shown == (curves, steps) and self._dice.is_intact and self._loss.is_intact:
             return
         self._shown = (curves, steps)
+        for chart in (self._dice, self._loss):
+            chart.make_view(self._container)
         at, lines = dice_lines(curves, colours, steps)
         self._container.visible = bool(lines or curves.loss)
-        self._dice.show(self._container, at, lines, max(steps, *at, 1))
+        self._dice.show(at, lines, max(steps, *at, 1))
         # A row without a value at the end: VTK complains about a line of one row.
         at = (*(step for step, _value in curves.loss), steps)
         loss = Line("loss", (*(value for _step, value in curves.loss), math.nan), _LOSS_COLOUR)
-        self._loss.show(self._container, at, [loss] if curves.loss else [], max(*at, 1))
+        self._loss.show(at, [loss] if curves.loss else [], max(*at, 1))
 
     def clear(self) -> None:
         """Draw nothing; the nodes leave the scene."""
@@ -108,15 +110,19 @@ class _Chart:
         """Whether its nodes are in the scene still; also if it has none because there is nothing to draw."""
         return self._chart is None or all(node.GetScene() is not None for node in (self._chart, self._table))
 
-    def show(self, container: Any, steps: Sequence[int], lines: Sequence[Line], last_step: int) -> None:
-        if not lines:
-            self.remove()
-            return
+    def make_view(self, container: Any) -> None:
+        """Below those that are there; nothing if that was done."""
         if self._widget is None:
             self._widget = slicer.qMRMLPlotView()
             self._widget.setMRMLScene(slicer.mrmlScene)
             self._widget.setFixedHeight(self._height)
+            self._widget.visible = False
             container.layout().addWidget(self._widget)
+
+    def show(self, steps: Sequence[int], lines: Sequence[Line], last_step: int) -> None:
+        if not lines:
+            self.remove()
+            return
         self._widget.visible = True
         if self._chart is None or not self.is_intact:
             self._make_nodes()

@@ -186,7 +186,11 @@ def test_first_points_are_drawn_without_complaints(slicer_gui, ui, run):
     slicer_gui.processEvents()
     run.tell(RUNNING, first)
     slicer_gui.processEvents()
-    assert ui.curvesWidget.visible
+    layout = ui.curvesWidget.layout()
+    above, below = (layout.itemAt(number).widget() for number in (0, 1))
+    assert above.height() > below.height(), "Dice stays above, though the loss was there first"
+    assert above.isVisible()
+    assert below.isVisible()
 
 
 def test_curves_come_back_after_the_scene_was_closed(panel, run, ui, settle):
