@@ -16,7 +16,8 @@ from ..images.volume import LabelMap, Volume
 from ..inference.settings import InferenceSettings
 from ..labels import Label
 from .client import WorkerClient
-from .interpreter import choose_interpreter, worker_launch
+from .console_learning import LearningCalls
+from .interpreter import Interpreter, choose_interpreter, worker_launch
 from .job import Job, JobProgress, JobState
 from .job_folder import JobFolder, full_label_array, remove_stale
 from .segmentation import submit_segmentation
@@ -92,7 +93,7 @@ class ConsoleJob:
         return self._job
 
 
-class Console:
+class Console(LearningCalls):
     """Keeps one warm worker for all its calls; `close` it, use it in `with`, or leave that to the end of the program.
 
     `python` is the interpreter for the network (default: `MAESEGMENT_PYTHON`, else this one).
@@ -110,7 +111,8 @@ class Console:
         """`log(level, text)` gets what the worker says. `working_folder` needs room for the scan."""
         self.store = store or ModelStore()
         self.working_folder = Path(working_folder or Path(tempfile.gettempdir()) / "maesegment")
-        environment = dict(os.environ if environ is None else environ)
+        self.environment = environment = dict(os.environ if environ is None else environ)
+        self._python = python
         self._is_telling = False
         working = self.working_folder
 
@@ -155,9 +157,9 @@ class Console:
         Waits for the result, or answers a job if `wait` is False or a `callback(job)` is given. `roi` is
         (R0, R1, A0, A1, S0, S1) in RAS mm. `out` is written when the result is there. Raises `MAESegmentError`s.
         """
-        bundle = model if isinstance(model, Bundle) else self._find(model)
+        bundle = self.find(model)
         settings = _chosen(device, precision, overlap, mirroring, allow_cpu, check_familiarity)
-        volume = scan if isinstance(scan, Volume) else _read(scan)
+        volume = scan if isinstance(scan, Volume) else self.read(scan)
         volume.grid.check()
         _check_channels(volume, bundle)
         if out is not None:
@@ -196,9 +198,17 @@ class Console:
         finally:
             self._is_telling = before
 
-    def _find(self, model: str | os.PathLike[str]) -> Bundle:
-        # The worker verifies it, once.
-        return self.store.find(model, kind="segmentation", verify=False)
+    def find(self, model: str | os.PathLike[str] | Bundle) -> Bundle:
+        """The model that is meant; verified by the worker, once."""
+        return model if isinstance(model, Bundle) else self.store.find(model, kind="segmentation", verify=False)
+
+    def read(self, scan: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Volume:
+        """A file or DICOM folder, or a list of files, one per channel."""
+        return _read(scan)
+
+    def interpreter(self) -> Interpreter:
+        """The Python that runs the network."""
+        return choose_interpreter(self._python, environ=self.environment)
 
 
 def _waited_for(job: ConsoleJob) -> SegmentedVolume:

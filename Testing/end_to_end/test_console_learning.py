@@ -1,0 +1,52 @@
+"""Learning from the console outside Slicer: cases in, a version out, two compared; the real worker and trainer."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from MAESegmentLib.errors import DatasetError, DuplicateCase
+from MAESegmentLib.jobs.console import Console
+from Testing.finetuning import LABELS, SETTINGS, make_clinic
+from Testing.phantoms import PhantomFactory
+
+
+@pytest.fixture
+def clinic(tmp_path, monkeypatch):
+    """A model that was never trained, and no case yet."""
+    clinic = make_clinic(tmp_path, cases=0)
+    monkeypatch.setenv("MAESEGMENT_CASES", str(tmp_path / "cases"))
+    monkeypatch.setenv("MAESEGMENT_RUNS", str(clinic.runs))
+    return clinic
+
+
+@pytest.fixture
+def console(clinic, tmp_path):
+    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with Console(store=clinic.models, working_folder=tmp_path / "work", environ=environ) as console:
+        yield console
+
+
+def phantom(seed: int):
+    return PhantomFactory()(shape=(20, 22, 18), noise=20.0, seed=seed)
+
+
+def test_from_a_corrected_scan_to_a_version_and_its_comparison(console, clinic):
+    with pytest.raises(DatasetError, match="no case to learn from"):
+        console.fine_tune("tiny-mr")
+    scan = phantom(0)
+    record = console.add_case(scan.volume, scan.label_map, "tiny-mr")
+    assert (record.labels, record.model) == (("front", "back"), clinic.base.reference)
+    stored = console.case_store("tiny-mr").read_label_map(record.id)
+    np.testing.assert_array_equal(stored.array, scan.label_map.array)
+    with pytest.raises(DuplicateCase):
+        console.add_case(scan.volume, scan.label_map, "tiny-mr")
+    assert console.add_case(scan.volume, scan.label_map, "tiny-mr", update=record.id).revision == 2
+    result = console.fine_tune("tiny-mr", **SETTINGS)
+    assert result.parent["hash"] == clinic.base.content_hash
+    new = f"tiny-mr@{result.model['version']}"
+    comparison = console.compare(phantom(1).volume, clinic.base, new, device="cpu")
+    assert [row.label for row in comparison.rows] == [label.name for label in LABELS]
+    assert comparison.disagreement.array.shape == phantom(1).volume.grid.shape
