@@ -147,6 +147,14 @@ def test_partly_annotated_cases_can_be_fine_tuned_on(tmp_path: Path) -> None:
     assert child.spec.metrics["validation"]["dice_after"]["back"] is None
 
 
+def test_a_label_of_the_base_that_is_in_no_case_is_learnt_not_to_be_there(tmp_path: Path) -> None:
+    base = save_tiny(tmp_path / "base", tiny_spec(labels=(Label(1, "front"), Label(2, "back"))))
+    dataset = load_dataset(dataset_with(tmp_path / "data", unknown=(), remove=2))
+    child = finetune(dataset, base, tmp_path / "run", QUICK, validation="case_2")
+    assert [label.name for label in child.labels] == ["front", "back"]
+    assert any("learnt only not to be there, and not checked: back" in note for note in child.spec.training["notes"])
+
+
 def test_a_new_label_that_no_case_has_is_refused(tmp_path: Path) -> None:
     base = save_tiny(tmp_path / "base")  # anterior, posterior
     dataset = load_dataset(dataset_with(tmp_path / "data", unknown=("back",), remove=2))
