@@ -51,14 +51,15 @@ def dice_table(labels: Sequence[str], runs: Sequence[dict[str, str]], dice: dict
 
 
 def draw(labels: Sequence[str], runs: Sequence[dict[str, str]], dice: dict[str, dict[str, np.ndarray]]) -> bytes:
-    """Mean Dice over the number of corrected cases, by organ; crosses are trained from scratch."""
+    """Mean Dice over the number of corrected cases, by organ, of the longest runs; crosses are trained from scratch."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.5, 3.6), layout="constrained")
     panel = figure.subplots()
+    steps = max((int(run["steps"]) for run in runs), default=0)
     for number, label in enumerate(labels):
         colour = f"C{number}"
-        own = [run for run in runs if run["initial_weights"] != "random"]
+        own = [run for run in runs if run["initial_weights"] != "random" and int(run["steps"]) == steps]
         points = [(0, 0.0), *((int(run["cases"]), float(dice[run["run"]][label].mean())) for run in own)]
         panel.plot(*zip(*points, strict=True), marker="o", color=colour, label=label)
         for run in runs:
