@@ -66,6 +66,7 @@ def draw(labels: Sequence[str], runs: Sequence[dict[str, str]], dice: dict[str, 
             if run["initial_weights"] == "random":
                 panel.plot(int(run["cases"]), dice[run["run"]][label].mean(), marker="x", color=colour)
     panel.set(xlabel="corrected cases", ylabel="mean Dice on validation", ylim=(0, 1))
+    panel.set_xticks(sorted({0, *(int(run["cases"]) for run in runs)}))
     panel.grid(color="0.92")
     panel.legend(fontsize=8)
     return png(figure)
