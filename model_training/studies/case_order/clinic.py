@@ -17,6 +17,10 @@ _GAMMA = 2.0
 _NOISE = 0.06
 
 
+#: Which candidates, and which tests, are altered.
+CANDIDATES_SEED, TESTS_SEED = 1, 2
+
+
 @dataclass(frozen=True)
 class Clinic:
     """One simulated clinic; ranges are places in the pool."""
@@ -38,9 +42,14 @@ def part(dataset: CaseDataset, places: Sequence[int]) -> tuple[Case, ...]:
 
 def with_altered(cases: Sequence[Case], share: float, seed: int, folder: Path) -> tuple[Case, ...]:
     """`cases`, the `share` of them that `seed` draws with images as if from another scanner, written to `folder`."""
-    drawn = np.random.default_rng(seed).permutation(len(cases))[: round(share * len(cases))]
+    drawn = draw(len(cases), seed)[: round(share * len(cases))]
     folder.mkdir(parents=True, exist_ok=True)
     return tuple(_altered(case, folder) if index in drawn else case for index, case in enumerate(cases))
+
+
+def draw(count: int, seed: int) -> list[int]:
+    """0 to `count` - 1 in random order."""
+    return [int(index) for index in np.random.default_rng(seed).permutation(count)]
 
 
 def is_altered(case: Case) -> bool:

@@ -31,7 +31,7 @@ from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.recipe import read_settings_file
 from MAESegmentLib.training.settings import FineTuneSettings
 
-from .clinic import Clinic, is_altered, part, with_altered
+from .clinic import CANDIDATES_SEED, TESTS_SEED, Clinic, draw, is_altered, part, with_altered
 
 HERE = Path(__file__).parent
 #: One row a run and test case; Dice is the mean over the structures.
@@ -62,7 +62,9 @@ class Study:
             self._record(clinic, "base", 0, (), base, tests)
         planned = [("control", 0, 0, [])]
         for count in self.config["counts"]:
-            planned += [(*one, count, indices) for *one, indices in orders(measured, self.config["random_seeds"])]
+            planned += [
+                (*one, count, indices) for *one, indices in orders(measured, self.config["random_seeds"], clinic)
+            ]
         for order, seed, count, indices in planned:
             if (order, str(seed), str(count)) not in done:
                 chosen = [candidates[index] for index in indices[:count]]
@@ -91,7 +93,10 @@ class Study:
         if not clinic.mixed:
             return candidates, tests
         share, folder = self.config["altered_share"], self.out / "altered"
-        return with_altered(candidates, share, 1, folder), with_altered(tests, share, 2, folder)
+        return (
+            with_altered(candidates, share, CANDIDATES_SEED, folder),
+            with_altered(tests, share, TESTS_SEED, folder),
+        )
 
     def _rank(self, clinic: Clinic, base: Bundle, candidates: Sequence[Case]) -> list[Uncertainty]:
         """How uncertain the base is about every candidate; noted once, read from then on."""
@@ -133,8 +138,11 @@ class Study:
         print(*fixed, f"{np.mean([float(row[-1]) for row in rows]):.4f}", flush=True)
 
 
-def orders(measured: Sequence[Uncertainty], seeds: Sequence[int]) -> Iterator[tuple[str, int, list[int]]]:
+def orders(
+    measured: Sequence[Uncertainty], seeds: Sequence[int], clinic: Clinic
+) -> Iterator[tuple[str, int, list[int]]]:
     """Name, seed and candidates, the first to correct first, of every order that is compared."""
+    assert CANDIDATES_SEED not in seeds, "this order is no random one: it begins with the altered scans"
     figures = {
         "entropy": [item.entropy for item in measured],
         "reconstruction error": [item.reconstruction_error or 0.0 for item in measured],
@@ -142,9 +150,11 @@ def orders(measured: Sequence[Uncertainty], seeds: Sequence[int]) -> Iterator[tu
     }
     yield "combined", 0, rank(measured)
     for seed in seeds:
-        yield "random", seed, [int(index) for index in np.random.default_rng(seed).permutation(len(measured))]
+        yield "random", seed, draw(len(measured), seed)
     for name, values in figures.items():
         yield name, 0, sorted(range(len(values)), key=lambda index: -values[index])
+    if clinic.mixed:
+        yield "other scanner first", 0, draw(len(measured), CANDIDATES_SEED)
 
 
 def _predictor(bundle: Bundle) -> Predictor:
