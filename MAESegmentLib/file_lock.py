@@ -25,7 +25,7 @@ class FileLock:
     def try_acquire(self) -> bool:
         """Take it if nobody has it. `OutputError` if the file cannot be made."""
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)  # others may share the folder; umask decides
         except OSError as error:
             raise OutputError(
                 f"{self.path.parent} cannot be written to: {error.strerror or error}.",

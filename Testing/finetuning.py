@@ -14,6 +14,7 @@ from MAESegmentLib.bundle import Bundle, ModelStore
 from MAESegmentLib.cases.entry import Entry
 from MAESegmentLib.cases.store import CaseStore
 from MAESegmentLib.jobs.finetuning import FineTuneRun, RunRequest, create_run, start
+from MAESegmentLib.jobs.finetuning.launching import reap
 from MAESegmentLib.jobs.interpreter import Interpreter
 from MAESegmentLib.labels import Label
 
@@ -87,6 +88,7 @@ def wait_until(run: FineTuneRun, condition: Callable[[], bool], timeout_s: float
         if time.monotonic() > end:
             raise AssertionError(f"{run.status()} after {timeout_s:g} s\n{run.log_tail()}")
         time.sleep(0.05)
+    reap()
 
 
 def wait_for_end(run: FineTuneRun, timeout_s: float = 180.0) -> None:

@@ -32,6 +32,8 @@ def slicer_gui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]
     # No test stores cases among a person's documents, or meets a person's runs.
     monkeypatch.setenv("MAESEGMENT_CASES", str(tmp_path / "cases of the test"))
     monkeypatch.setenv("MAESEGMENT_RUNS", str(tmp_path / "runs"))
+    # Not this test's, e.g. of one that failed, or ended but not waited for.
+    others = {*descendants(os.getpid())}
     application = standin.install()
     application.temporaryPath = str(tmp_path)
     standin.Settings.values.clear()
@@ -49,7 +51,7 @@ def slicer_gui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]
         for name in [name for name in application.moduleManager().modules if name != "SegmentEditor"]:
             standin.unload_module(name)
         slicer_core.fresh_scene()
-        left = _children_after(10.0, application)
+        left = _children_after(10.0, application, others)
     if sys.modules["MAESegmentLib"] is not code_before["MAESegmentLib"]:
         # The module was loaded again, which executes our code anew, as Reload must: other tests would meet two of each
         # class.
@@ -67,10 +69,10 @@ def _own_code() -> dict[str, Any]:
     return {name: code for name, code in sys.modules.items() if name.split(".")[0] in own}
 
 
-def _children_after(seconds: float, application: Any) -> list[int]:
+def _children_after(seconds: float, application: Any, others: set[int]) -> set[int]:
     """Child processes that are still there: a worker has a moment to end."""
     end = time.monotonic() + seconds
-    while (left := descendants(os.getpid())) and time.monotonic() < end:
+    while (left := {*descendants(os.getpid())} - others) and time.monotonic() < end:
         application.processEvents()
         time.sleep(0.01)
     return left
