@@ -86,8 +86,10 @@ def fresh_scene() -> Any:
     start()
     scene = slicer.mrmlScene
     scene.Clear(0)
-    for singleton in [*slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode")]:
-        scene.RemoveNode(singleton)
+    # Singletons that a test made survive that.
+    for kind in ("vtkMRMLScriptedModuleNode", "vtkMRMLSliceNode"):
+        for singleton in [*slicer.util.getNodesByClass(kind)]:
+            scene.RemoveNode(singleton)
     return scene
 
 

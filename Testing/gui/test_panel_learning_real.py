@@ -8,7 +8,6 @@ import pytest
 import slicer
 
 from MAESegmentLib.jobs.finetuning import default_run_root, list_runs
-from Testing.gui import standin
 from Testing.gui.logic_scene import edit
 
 #: Some seconds of real training; what a person gets is `training.defaults`.
@@ -30,7 +29,6 @@ def quick(panel, monkeypatch):
     """The panel's fine-tuning takes a few steps."""
     logic = panel._logic
     monkeypatch.setattr(logic, "fineTune", partial(logic.fineTune, **QUICK), raising=False)
-    return lambda **more: monkeypatch.setattr(logic, "fineTune", partial(type(logic).fineTune, logic, **QUICK | more))
 
 
 @pytest.fixture
@@ -104,41 +102,11 @@ def test_three_corrections_become_a_version_that_is_used_only_when_accepted(
     assert store.find(model.name).version == result.model["version"]
     assert panel.parameters.modelName == f"{model.name}@{result.model['version']}"
     assert job() is None
-    # And back.
-    ui.previousVersionButton.click()
+    # And back; the models are other tests', too.
+    panel._logic.useVersion(f"{model.name}@{model.version}")
     assert store.find(model.name).version == model.version
-    assert panel.parameters.modelName == f"{model.name}@{model.version}"
-
-
-@pytest.mark.usefixtures("three_cases")
-def test_a_run_is_found_again_after_slicer_was_closed(ui, quick, job, process_events_until):
-    quick(steps=4000)
-    ui.fineTuneButton.click()
-    process_events_until(lambda: job() is not None and job().status.step > 0, 300)
-    run = job().run
-    again = standin.reload_module("MAESegment")  # all code anew, as in another Slicer
-    assert run.is_alive
-    again.show()
-    found = again.widget.panel
-    process_events_until(lambda: found.improve.learning.job is not None, 60)
-    assert found.improve.learning.job.run.path == run.path
-    assert found.ui.stopKeepButton.visible
-    found.ui.stopKeepButton.click()
-    process_events_until(lambda: run.status().is_finished and not run.is_alive, 120)
-    assert run.status().result is not None, run.log_tail()
-
-
-@pytest.mark.usefixtures("three_cases")
-def test_a_discarded_run_leaves_nothing_behind(panel, ui, quick, job, process_events_until, model):
-    quick(steps=4000)
-    ui.fineTuneButton.click()
-    process_events_until(lambda: job() is not None and job().status.step > 0, 300)
-    path = job().run.path
-    ui.discardRunButton.click()
-    button(ui, "runAsk", "Discard").click()
-    process_events_until(lambda: not path.exists() and job() is None, 120)
-    assert [bundle.version for bundle in panel._logic.models() if bundle.name == model.name] == [model.version]
-    assert ui.fineTuneButton.enabled
+    panel._logic.removeVersion(f"{model.name}@{result.model['version']}")
+    assert [bundle.version for bundle in store.list() if bundle.name == model.name] == [model.version]
 
 
 def test_an_edited_case_is_asked_about_and_updated(panel, ui, corrected, scene, process_events_until):
