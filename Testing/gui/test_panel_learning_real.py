@@ -103,7 +103,10 @@ def test_three_corrections_become_a_version_that_is_used_only_when_accepted(
     assert panel.parameters.modelName == f"{model.name}@{result.model['version']}"
     assert job() is None
     # And back; the models are other tests', too.
-    panel._logic.useVersion(f"{model.name}@{model.version}")
+    ui.versionsCollapsibleButton.collapsed = False
+    process_events_until(lambda: ui.previousVersionButton.enabled, 20)
+    ui.previousVersionButton.click()
+    process_events_until(lambda: store.find(model.name).version == model.version, 20)
     assert store.find(model.name).version == model.version
     panel._logic.removeVersion(f"{model.name}@{result.model['version']}")
     assert [bundle.version for bundle in store.list() if bundle.name == model.name] == [model.version]
