@@ -155,9 +155,6 @@ def test_what_others_depend_on_cannot_be_removed(store: ModelStore, made: Path, 
     assert store.removable(store.find("tiny-mr@1.2.0")) == ""
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0, reason="needs to be root, whom permissions do not stop, to use a read-only mount"
-)
 def test_nothing_changes_where_nothing_can_be_written(store: ModelStore, made: Path) -> None:
     """A file where the folder should be; permissions would not stop root."""
     store.user_folder.write_text("")

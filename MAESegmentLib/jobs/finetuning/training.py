@@ -19,7 +19,6 @@ from ...labels import Label
 from ...training.defaults import default_settings
 from ...training.description import Description
 from ...training.finetune import MODEL_FOLDER, finetune
-from ...training.holdout import FEW_CASES
 from ...training.loop import Progress, ShouldCancel, ShouldStop
 from ...training.settings import FineTuneSettings
 from ...training.store_dataset import store_dataset
@@ -102,7 +101,7 @@ class FineTuneWork:
                 self._run.work,
                 settings,
                 split="train",
-                validation=self._validation(),
+                validation="check" if self._request.check else "auto",
                 description=Description(name=self._request.name or self._own_name(), labels=new),
                 version_of=lambda name, same_labels: models.next_version(name, major=not same_labels),
                 progress=self._status,
@@ -116,11 +115,6 @@ class FineTuneWork:
                 shutil.rmtree(self._run.work / MODEL_FOLDER)
         raise ConfigurationError("No free version number was found.", "Give the new model another name.")
 
-    def _validation(self) -> str:
-        if self._request.check:
-            return "check"
-        return "auto"
-
     def _own_name(self) -> str:
         """A model's version, whatever its labels; the first model of a pretrained encoder has the store's name."""
         return self._base.name if self._base.kind == "segmentation" else ""
@@ -128,8 +122,3 @@ class FineTuneWork:
     def _seconds(self, bundle: Bundle) -> float:
         """Of training, also before an interruption, where that is more than this process has lived."""
         return max(time.monotonic() - self._begun, float(bundle.spec.training.get("seconds", 0.0)))
-
-
-def folds_of(training: int, check: int) -> int:
-    """How many times leave-one-out trains."""
-    return training if not check and 2 <= training < FEW_CASES else 0
