@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from MAESegmentLib.training.results import png, write_atomically
 
+from ..marked_tables import marked, replace_blocks, table
 from .results import read_results
 from .study import FACTORS, Scenario
 
@@ -65,21 +65,9 @@ def write_report(scenarios: Sequence[Scenario], results: Path, folder: Path) -> 
     blocks["weights"] = weights_table(scenarios, runs)
     blocks["stopping"] = stopping_table(scenarios, runs)
     path = folder / README
-    text = path.read_text(encoding="utf-8") if path.exists() else "".join(f"{_marked(n, '')}\n\n" for n in blocks)
+    text = path.read_text(encoding="utf-8") if path.exists() else "".join(f"{marked(n, '')}\n\n" for n in blocks)
     write_atomically(folder / PLOT, draw(scenarios, runs))
     write_atomically(path, replace_blocks(text, blocks).encode())
-
-
-def replace_blocks(text: str, blocks: dict[str, str]) -> str:
-    """`text` with what stands between `<!-- NAME -->` and `<!-- end -->` replaced by each block."""
-    for name, block in blocks.items():
-        pattern = re.compile(rf"<!-- {re.escape(name)} -->.*?<!-- end -->", re.DOTALL)
-        text = pattern.sub(lambda _, name=name, block=block: _marked(name, block), text)
-    return text
-
-
-def _marked(name: str, block: str) -> str:
-    return f"<!-- {name} -->\n{block}\n<!-- end -->"
 
 
 def runs_table(scenario: Scenario, runs: Sequence[RunResult]) -> str:
@@ -205,12 +193,6 @@ def _changes(scenario: Scenario, run: RunResult) -> str:
     changes = [f"{name} {run.row[name]}" for name in _differing(scenario, run)]
     changes += [f"seed {run.row['seed']}"] if run.row["seed"] != str(scenario.seed) else []
     return ", ".join(changes) or ("nothing (centre)" if run.row["cases"] == str(scenario.cases) else "only the cases")
-
-
-def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def _number(value: float) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from MAESegmentLib.training.results import png, write_atomically
 
-from ..finetune_defaults.report import replace_blocks, table
+from ..marked_tables import replace_blocks, table
 from .clinic import read_rows
 
 PLOT = "dice.png"
