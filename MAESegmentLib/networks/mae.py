@@ -92,7 +92,7 @@ class MaskedAutoencoder(nn.Module):
         self.config = config
         self.encoder = Encoder(config.encoder)
         self.mask_token = nn.Parameter(torch.zeros(config.encoder.embed_dim))
-        self.decoder = LightDecoder(config)
+        self.decoder: nn.Module = LightDecoder(config)
         self.apply(_initialise)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
@@ -112,15 +112,22 @@ class MaskedAutoencoder(nn.Module):
 
     def predict(self, padded: Tensor, mask: Tensor) -> Tensor:
         """Prediction for every voxel of an image of whole units; masked voxels of the input have no influence."""
+        return self.decoder(self.encode(padded, mask))
+
+    def encode(self, padded: Tensor, mask: Tensor) -> list[Tensor]:
+        """Normalised tokens of every stage, finest first, of the visible units of an image of whole units."""
         size: Triple = (padded.shape[2], padded.shape[3], padded.shape[4])
         visible = padded * (1 - expand_mask(mask, self.config.unit, size))
         tokens = self.encoder.embedding(visible)
+        masked = self.masked_tokens(mask, (tokens.shape[1], tokens.shape[2], tokens.shape[3]))
+        tokens = torch.where(masked, self.mask_token.to(tokens.dtype), tokens)
+        return self.encoder.encode_tokens(tokens)
+
+    def masked_tokens(self, mask: Tensor, grid: Triple) -> Tensor:
+        """(B, 1, units) -> bool (B, *grid, 1), which tokens of stage 0 lie in a masked unit."""
         token_size = self.config.encoder.token_size
         per_unit: Triple = tuple(u // t for u, t in zip(self.config.unit, token_size, strict=True))  # type: ignore[assignment]
-        token_mask = expand_mask(mask, per_unit, (tokens.shape[1], tokens.shape[2], tokens.shape[3]))
-        masked = token_mask.permute(0, 2, 3, 4, 1).bool()
-        tokens = torch.where(masked, self.mask_token.to(tokens.dtype), tokens)
-        return self.decoder(self.encoder.encode_tokens(tokens))
+        return expand_mask(mask, per_unit, grid).permute(0, 2, 3, 4, 1).bool()
 
     def _loss(self, padded: Tensor, prediction: Tensor, mask: Tensor, size: Triple) -> MaeOutput:
         unit = self.config.unit

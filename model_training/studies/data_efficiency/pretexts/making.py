@@ -21,7 +21,10 @@ from MAESegmentLib.training.masked import MaskedTask
 from MAESegmentLib.training.prepared import PreparedCase
 from MAESegmentLib.training.settings import PretrainSettings
 
+from .own_decoder import NnFormerAutoencoder
+
 _AUTOENCODER_OPTIONS = tuple(f.name for f in fields(MaeConfig) if f.name != "encoder")
+_MASKING_OPTIONS = ("unit", "mask_ratio", "normalise_target")
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,14 @@ def _mae(what: Pretraining) -> Task:
     return MaskedTask(model, what.training, what.held_out, what.patch_size, what.settings, what.identity)
 
 
+def _mae_decoder(what: Pretraining) -> Task:
+    model = NnFormerAutoencoder(what.autoencoder)
+    return MaskedTask(model, what.training, what.held_out, what.patch_size, what.settings, what.identity)
+
+
 PRETEXTS: dict[str, Pretext] = {
     "mae": Pretext(_mae, _AUTOENCODER_OPTIONS),
+    "mae-decoder": Pretext(_mae_decoder, _MASKING_OPTIONS),
 }
 
 
