@@ -140,11 +140,15 @@ class MaskedAutoencoder(nn.Module):
         real = torch.zeros_like(voxel_mask)
         real[:, :, : size[0], : size[1], : size[2]] = 1
         weight = voxel_mask * real
-        error = (prediction - target).square().mean(dim=1, keepdim=True) * weight
+        error = self.distance(prediction, target).mean(dim=1, keepdim=True) * weight
         per_image = error.sum(dim=(1, 2, 3, 4)) / weight.sum(dim=(1, 2, 3, 4)).clamp(min=1)
         loss = error.sum() / weight.sum().clamp(min=1)
         d, h, w = size
         return MaeOutput(loss, prediction[:, :, :d, :h, :w], voxel_mask[:, :, :d, :h, :w], per_image)
+
+    def distance(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Of each voxel; what the loss averages."""
+        return (prediction - target).square()
 
     def _unit_statistics(self, padded: Tensor) -> tuple[Tensor, Tensor]:
         units = split_units(padded, self.config.unit)

@@ -8,7 +8,11 @@ import pytest
 import torch
 
 from MAESegmentLib.networks import MaeConfig, NnFormer, transfer_matching
+from model_training.studies.data_efficiency.pretexts.corruptions import bend_intensities, shuffle_locally
+from model_training.studies.data_efficiency.pretexts.deepest import DeepestHead
+from model_training.studies.data_efficiency.pretexts.genesis import SPOILING_OPTIONS, Spoiling
 from model_training.studies.data_efficiency.pretexts.own_decoder import NnFormerAutoencoder
+from model_training.studies.data_efficiency.pretexts.simmim import SimMim
 from Testing.bundles import tiny_network_config
 
 NETWORK = replace(
@@ -91,3 +95,91 @@ def test_every_parameter_of_the_deep_autoencoder_receives_a_gradient() -> None:
     model = own_decoder().train()
     model(torch.randn(2, 1, 16, 16, 16), generator=seeded(0)).loss.backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+# --- SimMIM ----------------------------------------------------------------------------------------------------------
+
+
+def test_simmim_scores_absolute_differences_on_masked_voxels_only() -> None:
+    torch.manual_seed(0)
+    model, image = SimMim(CONFIG).eval(), torch.randn(2, 1, 10, 13, 16)
+    output = model(image, generator=seeded(2))
+    difference = (output.prediction - image)[output.mask.bool()].abs().mean()
+    assert output.loss.item() == pytest.approx(difference.item(), rel=1e-5)
+
+
+def test_simmims_head_sees_the_deepest_stage_alone() -> None:
+    model = SimMim(CONFIG)
+    assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"encoder", "mask_token", "decoder"}
+    assert [tuple(p.shape) for p in model.decoder.parameters()] == [(32, 1, 8, 8, 8), (1,)]
+
+
+def test_the_deepest_head_reaches_voxels_that_an_unpadded_convolution_dropped() -> None:
+    """The third stage of the ACDC preset goes from 7 to 3 tokens: 3 cells of 2 voxels for 7."""
+    config = replace(
+        tiny_network_config(),
+        embed_strides=((1, 2, 2), (1, 1, 1)),
+        windows=((1, 2, 2), (1, 2, 2)),
+        down_paddings=((0, 1, 1),),
+    )
+    deepest = NnFormer(config).encoder(torch.randn(1, 1, 7, 8, 8))[-1]
+    assert deepest.shape[1] == 3
+    painted = DeepestHead(config)(deepest, (7, 8, 8))
+    assert painted.shape == (1, 1, 7, 8, 8)
+    assert torch.equal(painted[:, :, 6], painted[:, :, 5])
+
+
+# --- Models Genesis --------------------------------------------------------------------------------------------------
+
+
+def test_bent_intensities_keep_their_order_or_reverse_it_within_the_range() -> None:
+    image = torch.randn(1, 8, 8, 8)
+    order = image.flatten().argsort()
+    directions = set()
+    for seed in range(12):
+        bent = bend_intensities(image, seeded(seed))
+        steps = bent.flatten()[order].diff()
+        directions.add(bool(steps.sum() > 0))
+        assert (steps >= -1e-6).all() or (steps <= 1e-6).all()
+        assert bent.amin().item() == pytest.approx(image.amin().item(), abs=1e-4)
+        assert bent.amax().item() == pytest.approx(image.amax().item(), abs=1e-4)
+    assert directions == {True, False}
+
+
+def test_shuffling_moves_voxels_within_small_windows_only() -> None:
+    image = torch.arange(20**3, dtype=torch.float32).view(1, 20, 20, 20)
+    moved = 0
+    for seed in range(8):
+        shuffled = shuffle_locally(image, seeded(seed), largest=0.2)
+        assert torch.equal(shuffled.flatten().sort().values, image.flatten())
+        came_from = torch.stack(torch.unravel_index(shuffled[0].long(), (20, 20, 20)))
+        here = torch.stack(torch.meshgrid(*[torch.arange(20)] * 3, indexing="ij"))
+        assert (came_from - here).abs().max() < 4
+        moved += int((came_from != here).any(0).sum())
+    assert moved > 8 * 20**3 / 3
+
+
+def test_channels_are_shuffled_alike() -> None:
+    image = torch.arange(12**3, dtype=torch.float32).view(1, 12, 12, 12).repeat(2, 1, 1, 1)
+    shuffled = shuffle_locally(image, seeded(3), largest=0.3)
+    assert torch.equal(shuffled[0], shuffled[1])
+
+
+@pytest.mark.parametrize(("in_painting", "low", "high"), [(1.0, 0.003, 0.2), (0.0, 0.5, 0.93)])
+def test_painting_hides_boxes_or_all_but_boxes(in_painting: float, low: float, high: float) -> None:
+    spoil, image = Spoiling(intensity=0, shuffling=0, painting=1, in_painting=in_painting), torch.randn(1, 24, 24, 24)
+    for seed in range(6):
+        changed = (spoil(image, seeded(seed)) != image).float().mean().item()
+        assert low < changed < high
+
+
+def test_no_change_is_left_out_and_all_can_be_turned_off() -> None:
+    image = torch.randn(1, 20, 20, 20)
+    assert torch.equal(Spoiling(intensity=0, shuffling=0, painting=0)(image, seeded(0)), image)
+    alone = [dict.fromkeys(SPOILING_OPTIONS, 0.0) | {name: 1.0} for name in ("intensity", "shuffling", "painting")]
+    assert not any(torch.equal(Spoiling(**one)(image, seeded(1)), image) for one in alone)
+
+
+def test_a_constant_image_stays_finite() -> None:
+    spoil = Spoiling(intensity=1, shuffling=1, painting=1)
+    assert spoil(torch.full((1, 12, 12, 12), 3.0), seeded(0)).isfinite().all()

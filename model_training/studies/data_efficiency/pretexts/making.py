@@ -21,23 +21,13 @@ from MAESegmentLib.training.masked import MaskedTask
 from MAESegmentLib.training.prepared import PreparedCase
 from MAESegmentLib.training.settings import PretrainSettings
 
+from .genesis import SPOILING_OPTIONS, GenesisTask
 from .own_decoder import NnFormerAutoencoder
+from .simmim import SimMim
+from .task import Pretraining
 
 _AUTOENCODER_OPTIONS = tuple(f.name for f in fields(MaeConfig) if f.name != "encoder")
 _MASKING_OPTIONS = ("unit", "mask_ratio", "normalise_target")
-
-
-@dataclass(frozen=True)
-class Pretraining:
-    """What every pretext is made from. `options` are those that the study gives to this one alone."""
-
-    autoencoder: MaeConfig
-    training: Sequence[PreparedCase]
-    held_out: Sequence[PreparedCase]
-    patch_size: tuple[int, ...]
-    settings: PretrainSettings
-    identity: str
-    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -48,19 +38,19 @@ class Pretext:
     options: tuple[str, ...]
 
 
-def _mae(what: Pretraining) -> Task:
-    model = MaskedAutoencoder(what.autoencoder)
-    return MaskedTask(model, what.training, what.held_out, what.patch_size, what.settings, what.identity)
+def _masked(network: type[MaskedAutoencoder]) -> Callable[[Pretraining], Task]:
+    def make(what: Pretraining) -> Task:
+        model = network(what.autoencoder)
+        return MaskedTask(model, what.training, what.held_out, what.patch_size, what.settings, what.identity)
 
-
-def _mae_decoder(what: Pretraining) -> Task:
-    model = NnFormerAutoencoder(what.autoencoder)
-    return MaskedTask(model, what.training, what.held_out, what.patch_size, what.settings, what.identity)
+    return make
 
 
 PRETEXTS: dict[str, Pretext] = {
-    "mae": Pretext(_mae, _AUTOENCODER_OPTIONS),
-    "mae-decoder": Pretext(_mae_decoder, _MASKING_OPTIONS),
+    "mae": Pretext(_masked(MaskedAutoencoder), _AUTOENCODER_OPTIONS),
+    "mae-decoder": Pretext(_masked(NnFormerAutoencoder), _MASKING_OPTIONS),
+    "simmim": Pretext(_masked(SimMim), _MASKING_OPTIONS),
+    "genesis": Pretext(GenesisTask, SPOILING_OPTIONS),
 }
 
 
