@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from monai.networks.nets import DynUNet, SegResNet
 from torch import nn
 
 from MAESegmentLib.bundle import Bundle, ModelStore
@@ -37,21 +36,19 @@ from MAESegmentLib.training.recipe import read_recipe
 from MAESegmentLib.training.segmentation import SegmentationTask
 from MAESegmentLib.training.settings import FineTuneSettings
 
+from .studies.data_efficiency.networks import NETWORKS, SIZES, build_network
+
 TIMED_STEPS = 12
 
 
-def build_network(name: str, channels: int, classes: int) -> nn.Module:
-    """Each at its documented default size; both halve a patch three times at least."""
-    if name == "segresnet":
-        return SegResNet(spatial_dims=3, in_channels=channels, out_channels=classes, init_filters=8)
-    if name == "dynunet":
-        strides = [1, 2, 2, 2]
-        return DynUNet(3, channels, classes, [3] * 4, strides, strides[1:], filters=[32, 64, 128, 256])
-    raise SystemExit(f"No network {name!r}: segresnet or dynunet.")
-
-
 def make_task(
-    network: nn.Module, base: Bundle, dataset: CaseDataset, holdout: Holdout, settings: FineTuneSettings, out: Path
+    network: nn.Module,
+    name: str,
+    base: Bundle,
+    dataset: CaseDataset,
+    holdout: Holdout,
+    settings: FineTuneSettings,
+    out: Path,
 ) -> SegmentationTask:
     plan = plan_labels(dataset.labels, base.labels)
     cache = CaseCache(settings.cache_gb, out / "prepared")
@@ -64,7 +61,7 @@ def make_task(
         plan.names,
         preprocessing.patch_size,
         settings,
-        identity=type(network).__name__,
+        identity=name,
     )
 
 
@@ -85,7 +82,8 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", required=True, help="bundle whose labels and preprocessing are used")
-    parser.add_argument("--network", choices=("segresnet", "dynunet"), default="segresnet")
+    parser.add_argument("--network", choices=NETWORKS, default="segresnet")
+    parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--seconds", type=float, help="training time to fill (default: the recipe's steps)")
     parser.add_argument("--learning-rate", type=float, help="default: the recipe's")
     parser.add_argument("--split", default="validation", help="cases to evaluate on")
@@ -103,7 +101,9 @@ def main() -> None:
         dataset, recipe.cases.get("split"), str(recipe.cases.get("validation", "auto")), settings.seed
     )
     torch.manual_seed(settings.seed)
-    network = build_network(arguments.network, len(base.spec.channels), len(base.labels) + 1)
+    name, patch_size = arguments.network, base.spec.preprocessing.patch_size
+    network = build_network(name, len(base.spec.channels), len(base.labels) + 1, patch_size, arguments.size)
+    name = f"{name} ({arguments.size})"
     arguments.out.mkdir(parents=True, exist_ok=True)
     record = arguments.out / "run.json"
     if record.exists():  # a resumed run keeps the number of steps it began with
@@ -111,19 +111,19 @@ def main() -> None:
     elif not arguments.seconds:
         steps = settings.steps
     else:
-        per_step = seconds_per_step(make_task(network, base, dataset, holdout, settings, arguments.out))
+        per_step = seconds_per_step(make_task(network, name, base, dataset, holdout, settings, arguments.out))
         steps = int(arguments.seconds / per_step)
     settings = replace(settings, steps=steps)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    run = {"network": arguments.network, "parameters": parameters, "steps": steps, "settings": settings.to_dict()}
+    run = {"network": name, "parameters": parameters, "steps": steps, "settings": settings.to_dict()}
     record.write_text(json.dumps(run, indent=2) + "\n")
-    print(f"{arguments.network}: {parameters / 1e6:.2f} M parameters, {steps} steps", flush=True)
+    print(f"{name}: {parameters / 1e6:.2f} M parameters, {steps} steps", flush=True)
 
-    task = make_task(network, base, dataset, holdout, settings, arguments.out)
+    task = make_task(network, name, base, dataset, holdout, settings, arguments.out)
     trained = train(task, settings, arguments.out, report=_say)
     network.load_state_dict(trained.weights)
     record.write_text(json.dumps({**run, "seconds": round(trained.seconds, 1)}, indent=2) + "\n")
-    _evaluate(network.eval(), base, dataset, arguments.split, arguments.out)
+    _evaluate(network.eval(), name, base, dataset, arguments.split, arguments.out)
 
 
 def _say(progress: Progress) -> None:
@@ -131,7 +131,7 @@ def _say(progress: Progress) -> None:
         print(progress.step, {name: round(value, 4) for name, value in progress.metrics.items()}, flush=True)
 
 
-def _evaluate(network: nn.Module, base: Bundle, dataset: CaseDataset, split: str, out: Path) -> None:
+def _evaluate(network: nn.Module, name: str, base: Bundle, dataset: CaseDataset, split: str, out: Path) -> None:
     settings = InferenceSettings.of_model(base.spec.inference, check_familiarity=False)
     predictor = Predictor(base, settings, network=network)
     labels = tuple(Label(value, name) for name, value in dataset.labels.items())
@@ -142,7 +142,7 @@ def _evaluate(network: nn.Module, base: Bundle, dataset: CaseDataset, split: str
     write_summary_json(out / "summary.json", summaries, evaluation.failures, {"split": split})
     from rich.console import Console
 
-    Console().print(summary_table(summaries, title=type(network).__name__, tolerance_mm=1.0))
+    Console().print(summary_table(summaries, title=name, tolerance_mm=1.0))
 
 
 if __name__ == "__main__":

@@ -100,14 +100,14 @@ def _unet(channels: int, classes: int, patch: Triple, size: str) -> nn.Module:
     """Full: the widths of the 3D U-Net (arXiv 1606.06650), in MONAI's residual form with instance norm."""
     strides, _ = strides_and_kernels(patch, 3)
     widths = _widths(16 if size == "small" else 64, strides)
-    return Padded(UNet(3, channels, classes, widths, strides, num_res_units=2), _multiple(strides))  # type: ignore[arg-type]
+    return Padded(UNet(3, channels, classes, widths, strides, num_res_units=2), _multiple(strides))
 
 
 def _attention_unet(channels: int, classes: int, patch: Triple, size: str) -> nn.Module:
     """arXiv 1804.03999, with that paper's batch norm."""
     strides, _ = strides_and_kernels(patch, 3)
     widths = _widths(16 if size == "small" else 64, strides)
-    return Padded(AttentionUnet(3, channels, classes, widths, strides), _multiple(strides))  # type: ignore[arg-type]
+    return Padded(AttentionUnet(3, channels, classes, widths, strides), _multiple(strides))
 
 
 def _widths(first: int, strides: Sequence[Triple]) -> list[int]:
