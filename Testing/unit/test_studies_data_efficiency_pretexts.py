@@ -56,7 +56,7 @@ def task(
 
 
 def first_loss(made: Task, step: int = 0) -> torch.Tensor:
-    batch = next(iter(made.batches(0, torch.device("cpu"))))
+    batch = next(iter(made.batches(step, torch.device("cpu"))))
     torch.manual_seed(SETTINGS.seed * 1_000_003 + step)
     return made.loss(made.model.train(), batch, step)
 

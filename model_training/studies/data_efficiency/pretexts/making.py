@@ -21,9 +21,12 @@ from MAESegmentLib.training.masked import MaskedTask
 from MAESegmentLib.training.prepared import PreparedCase
 from MAESegmentLib.training.settings import PretrainSettings
 
+from .byol import BYOL_OPTIONS, ByolTask
+from .contrastive import SIMCLR_OPTIONS, SimClrTask
 from .genesis import SPOILING_OPTIONS, GenesisTask
 from .own_decoder import NnFormerAutoencoder
 from .simmim import SimMim
+from .swin import SWIN_OPTIONS, SwinTask
 from .task import Pretraining
 
 _AUTOENCODER_OPTIONS = tuple(f.name for f in fields(MaeConfig) if f.name != "encoder")
@@ -51,6 +54,9 @@ PRETEXTS: dict[str, Pretext] = {
     "mae-decoder": Pretext(_masked(NnFormerAutoencoder), _MASKING_OPTIONS),
     "simmim": Pretext(_masked(SimMim), _MASKING_OPTIONS),
     "genesis": Pretext(GenesisTask, SPOILING_OPTIONS),
+    "simclr": Pretext(SimClrTask, SIMCLR_OPTIONS),
+    "byol": Pretext(ByolTask, BYOL_OPTIONS),
+    "swin-ssl": Pretext(SwinTask, SWIN_OPTIONS),
 }
 
 
