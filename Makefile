@@ -1,6 +1,8 @@
 # make run    segment both hippocampi of a sample head with the shipped model (results in output/)
 # make test   every test            ARGS="-k geometry" chooses
 # make lint   ruff and mypy
+# make study-report   tables and plots of the study of data efficiency, from its result files alone
+# make study RUN=small/hippocampus_mr/mae/n4/s0   do one of its runs again and compare (DATA=folder of the data sets)
 # Each makes .venv on first use; it is brought up to date only when pyproject.toml or constraints.txt change.
 # `test` and `lint` add what only they need: Slicer's MRML classes, Qt, CMake, and a few system libraries (as root).
 # PYTHON=/path/to/python3 chooses the interpreter (3.10 or newer).
@@ -12,9 +14,12 @@ BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 ARGS ?=
 PYTHON ?=
+RUN ?=
+DATA ?= $(or $(MAESEGMENT_DATA),../shared/data)
+STUDY = $(BIN)/python -m model_training.studies.data_efficiency
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format clean
+.PHONY: help run test lint format study study-report clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +35,13 @@ lint: $(TEST_READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+study: $(READY)
+	@if [ -z "$(RUN)" ]; then $(STUDY) list; echo "Choose a run: make study RUN=small/hippocampus_mr/mae/n4/s0"; \
+	else $(STUDY) repeat --data "$(DATA)" --work runs/data_efficiency $(RUN); fi
+
+study-report: $(READY)
+	$(STUDY) report
 
 format: $(TEST_READY)
 	$(BIN)/ruff check --fix .

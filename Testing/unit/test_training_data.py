@@ -35,6 +35,12 @@ def test_sample_is_the_same_whatever_came_before() -> None:
     assert name == name_again
 
 
+def test_patches_are_plain_tensors() -> None:
+    """MONAI's own class would come along through every operation of the network and slow it."""
+    image, classes, _ = samples()[0]
+    assert type(image) is type(classes) is torch.Tensor
+
+
 def test_worker_processes_make_the_same_batches_as_the_background_thread() -> None:
     threaded = list(batches(samples(), 3, CPU))
     processed = list(batches(samples(num_workers=1), 3, CPU))

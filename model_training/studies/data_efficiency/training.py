@@ -66,9 +66,14 @@ def perform(run: Run, place: Workplace) -> None:
     row = _run_row(run, settings, rate, trained, flops, parameters(network), pretrained)
     append_rows(place.results / RUNS, RUN_COLUMNS, [row])
     if place.keep:
-        _keep(trained, place.work / "weights" / f"{run.name}.pt")
+        _keep(trained, weights_file(run, place))
     shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(cases.work, ignore_errors=True)
+
+
+def weights_file(run: Run, place: Workplace) -> Path:
+    """Where a run's final weights lie if they were kept."""
+    return place.work / "weights" / f"{run.name}.pt"
 
 
 def chosen_rate(run: Run, place: Workplace) -> float:

@@ -1,0 +1,127 @@
+"""The declared study: what study.toml says is what is run, by names that anyone can give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from MAESegmentLib.errors import ConfigurationError
+from MAESegmentLib.networks.config import MaeConfig
+from model_training.studies.data_efficiency.__main__ import HERE
+from model_training.studies.data_efficiency.networks import build_network
+from model_training.studies.data_efficiency.pretexts import PRETEXTS
+from model_training.studies.data_efficiency.pretraining import pretraining_steps
+from model_training.studies.data_efficiency.results import (
+    METRIC_COLUMNS,
+    METRICS,
+    RUN_COLUMNS,
+    RUNS,
+    append_rows,
+    merge,
+    read_rows,
+)
+from model_training.studies.data_efficiency.study import NNUNET, Study, read_study
+from model_training.studies.data_efficiency.training import best_rate, run_settings
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return read_study(HERE / "study.toml")
+
+
+def test_every_run_is_found_by_its_name(study: Study) -> None:
+    runs = study.runs()
+    assert len({run.name for run in runs}) == len(runs) > 500
+    for run in runs:
+        assert study.run(run.name) == run
+        for search in study.search_runs(run):
+            assert study.run(search.name) == search
+
+
+@pytest.mark.parametrize(
+    "name", ["small/hippocampus_mr/mae/n4", "small/x/mae/n4/s0", "small/hippocampus_mr/mae/4/s0", ""]
+)
+def test_a_name_that_is_no_run_is_refused_with_what_to_write(study: Study, name: str) -> None:
+    with pytest.raises(ConfigurationError):
+        study.run(name)
+
+
+def test_every_arm_can_be_made(study: Study) -> None:
+    for arm in study.arms:
+        if arm.pretext:
+            assert set(arm.options) <= set(PRETEXTS[arm.pretext].options)
+            for plan in study.plans:
+                assert pretraining_steps(plan, arm) > 0
+        elif arm.network not in ("nnformer", NNUNET):
+            build_network(arm.network, 1, 3, study.plans[0].preprocessing.patch_size, "small")
+
+
+def test_ablations_of_the_autoencoder_fit_the_networks_they_are_run_on(study: Study) -> None:
+    for run in study.runs():
+        arm, plan = study.arm(run.arm), study.plan(run.scale, run.dataset)
+        if arm.pretext == "mae":
+            MaeConfig.from_dict({**plan.autoencoder.to_dict(), **arm.options})
+
+
+def test_matched_compute_gets_the_steps_of_pretraining_on_top(study: Study) -> None:
+    plan = study.plan("small", "hippocampus_mr")
+    equal, scratch = study.arm("scratch-equal"), study.arm("scratch")
+    settings = [
+        run_settings(study, plan, arm, study.run(f"small/hippocampus_mr/{arm.name}/n4/s1"), 2e-3)
+        for arm in (scratch, equal)
+    ]
+    assert settings[1].steps == settings[0].steps + pretraining_steps(plan, study.arm("mae"))
+    assert settings[0].seed == settings[1].seed == 1
+    assert settings[1].layer_decay == settings[0].layer_decay == 1.0
+
+
+def test_the_control_with_random_weights_differs_from_mae_in_nothing_else(study: Study) -> None:
+    plan = study.plan("small", "headneck_ct")
+    mae, control = (
+        run_settings(study, plan, study.arm(arm), study.run(f"small/headneck_ct/{arm}/n2/s0"), 1e-3)
+        for arm in ("mae", "random-mae-recipe")
+    )
+    assert mae == control
+    assert study.search_runs(study.run("small/headneck_ct/random-mae-recipe/n2/s0"))[0].arm == "mae"
+
+
+def test_pretext_and_control_search_the_same_rates(study: Study) -> None:
+    for arm in ("scratch", "mae", "simclr"):
+        searched = study.search_runs(study.run(f"small/hippocampus_mr/{arm}/n8/s2"))
+        assert [run.learning_rate for run in searched] == [1e-3, 2e-3, 4e-3]
+        assert {(run.arm, run.labels, run.measured_on) for run in searched} == {(arm, 4, "check")}
+
+
+def test_the_best_rate_on_check_cases_is_taken(study: Study) -> None:
+    searched = study.search_runs(study.run("small/hippocampus_mr/mae/n8/s2"))
+    rows = [
+        {"run": run.name, "case": case, "label": label, "dice": dice}
+        for run, dices in zip(searched, (("0.5", ""), ("0.6", "0.8"), ("0.65", "0.6")), strict=True)
+        for case, dice in zip("ab", dices, strict=True)
+        for label in ("front", "back")
+    ]
+    assert best_rate(searched, rows) == 2e-3
+
+
+def _write(folder: Path, run: str, dice: float, *, ended: bool = True) -> None:
+    row = {"run": run, "step": 3, "grid": "scan", "case": "a", "label": "front", "dice": dice}
+    append_rows(folder / METRICS, METRIC_COLUMNS, [row])
+    if ended:
+        append_rows(folder / RUNS, RUN_COLUMNS, [{"run": run}])
+
+
+def test_results_of_two_machines_are_joined_run_by_run(tmp_path: Path) -> None:
+    _write(tmp_path / "one", "x", 0.1)
+    _write(tmp_path / "one", "cut off", 0.2, ended=False)
+    _write(tmp_path / "two", "x", 0.9)
+    _write(tmp_path / "two", "y", 0.3)
+    counts = merge([tmp_path / "one", tmp_path / "two"], tmp_path / "one")
+    assert counts[RUNS] == counts[METRICS] == 2
+    assert [(row["run"], row["dice"]) for row in read_rows(tmp_path / "one" / METRICS)] == [("x", "0.1"), ("y", "0.3")]
+
+
+def test_rows_of_a_run_that_was_killed_while_they_were_written_count_once(tmp_path: Path) -> None:
+    _write(tmp_path, "x", 0.4, ended=False)
+    _write(tmp_path, "x", 0.4)
+    assert len(read_rows(tmp_path / METRICS)) == 1
