@@ -162,6 +162,8 @@ def _cell_words(cell: Evidence, margin: float) -> str:
     spoken = cell.speaks(margin)
     if spoken == "for" and cell.intervals[0].estimate < margin:
         spoken = "for, but too small to be of use"
+    if spoken == "against" and all(interval.high < 0 for interval in cell.intervals):
+        spoken = "against: worse"
     if cell.seeds < LEAST_SEEDS:
         spoken = f"open, {cell.seeds} seed{'s' if cell.seeds > 1 else ''} only"
     return f"{cell.name} {cell.words} ({spoken})"
@@ -194,9 +196,10 @@ def _steps(comparisons: Comparisons, plan: Plan) -> Iterator[Evidence]:
             if found is None:
                 yield Evidence(name)
                 continue
-            reached = f"after {found.steps:.0f} steps" if math.isfinite(found.steps) else "not reached"
-            saved = f"{_percent(found.saved[0].estimate)} {_range(found.saved[1])}"
-            words = f"{reached} instead of {found.reference_steps:.0f}, saved {saved}"
+            words = f"not reached, instead of after {found.reference_steps:.0f} steps"
+            if math.isfinite(found.steps):
+                saved = f"{_percent(found.saved[0].estimate)} {_range(found.saved[1])}"
+                words = f"after {found.steps:.0f} steps instead of {found.reference_steps:.0f}, saved {saved}"
             yield Evidence(name, found.saved, words, found.seeds)
 
 

@@ -76,8 +76,9 @@ def _plane(reference: Labels, predictions: Sequence[Labels]) -> tuple[int, int, 
     """The axis with the fewest voxels, the place on it with most wrong voxels, and the box of the labels there."""
     axis = int(np.argmin(reference.shape))
     others = tuple(other for other in range(3) if other != axis)
-    wrong = sum((prediction != reference).sum(axis=others) for prediction in predictions)
-    place = int(np.argmax(wrong))
+    wrong = np.sum([(prediction != reference).sum(axis=others) for prediction in predictions], axis=0)
+    # Where nothing is wrong, the slice with most of the reference.
+    place = int(np.lexsort(((reference > 0).sum(axis=others), wrong))[-1])
     labelled = np.any([np.take(labels, place, axis) > 0 for labels in [reference, *predictions]], axis=0)
     if not labelled.any():
         return axis, place, (slice(None), slice(None))
