@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import ConfigurationError
 
@@ -218,7 +218,8 @@ class MaeConfig:
     """A masked autoencoder (arXiv 2111.06377) around an nnFormer encoder.
 
     `unit` is the size of one masked unit in voxels (d, h, w), a multiple of the encoder's token size. `mask_ratio` is
-    fixed, or a range sampled anew for every image. `normalise_target` standardises each unit of the target.
+    fixed, or a range sampled anew for every image. `normalise_target` standardises each unit of the target. `encoding`
+    "visible" encodes visible units only, each by itself in the first `packed_stages`.
     """
 
     encoder: NnFormerConfig
@@ -228,6 +229,7 @@ class MaeConfig:
     decoder_dim: int = 64
     decoder_depth: int = 2
     decoder_heads: int = 2
+    encoding: Literal["dense", "visible"] = "dense"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "unit", _triple(self.unit, "unit"))
@@ -243,6 +245,33 @@ class MaeConfig:
             )
         if self.decoder_dim % self.decoder_heads:
             raise ConfigurationError(f"decoder_dim {self.decoder_dim} is not divisible by {self.decoder_heads} heads.")
+        if self.encoding not in ("dense", "visible"):
+            raise ConfigurationError(f'encoding is {self.encoding!r}; it must be "dense" or "visible".')
+        if self.encoding == "visible" and self.packed_stages == 0:
+            self._refuse_packing()
+
+    def _refuse_packing(self) -> None:
+        if self.encoder.global_stages[0]:
+            raise ConfigurationError(
+                "Only visible units can be encoded where the first stage is local; here it is global.",
+                'Set encoding to "dense".',
+            )
+        cell = tuple(t * s for t, s in zip(self.encoder.token_size, self.encoder.down_strides[0], strict=True))
+        raise ConfigurationError(
+            f"To encode visible units only, the mask unit {self.unit} must be a multiple of {cell}, the voxels of one "
+            "token of the second stage.",
+            f'Set unit to {cell}, or encoding to "dense".',
+        )
+
+    @property
+    def packed_stages(self) -> int:
+        """Stages that can run inside single units: before the first global one and the last, of whole cells a unit."""
+        encoder, cell = self.encoder, self.encoder.token_size
+        for stage, stride in enumerate(encoder.down_strides):
+            cell = (cell[0] * stride[0], cell[1] * stride[1], cell[2] * stride[2])
+            if encoder.global_stages[stage] or any(u % c for u, c in zip(self.unit, cell, strict=True)):
+                return stage
+        return len(encoder.down_strides)
 
     @property
     def ratio_range(self) -> tuple[float, float]:
@@ -256,8 +285,11 @@ class MaeConfig:
         return units[0], units[1], units[2]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; `from_dict` reads it back."""
-        return asdict(self)
+        """JSON-ready; `from_dict` reads it back. A dense encoding is not named: versions before know no other."""
+        data = asdict(self)
+        if self.encoding == "dense":
+            del data["encoding"]
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> MaeConfig:

@@ -2,7 +2,7 @@
 
 mask -> encode visible -> decode -> loss on masked voxels. Windows, shifts and strided convolutions need a dense grid,
 so masked units stay in it: their voxels are zeroed before the convolutional stem, which would otherwise leak them into
-visible tokens, and their tokens are replaced by one learned mask token after it.
+visible tokens, and their tokens are replaced by one learned mask token after it. `visible.py` saves their cost instead.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .attention import Block, WindowAttention
 from .config import MaeConfig, Triple
 from .masking import expand_mask, join_units, pad_to_units, random_unit_mask, split_units, unit_grid
 from .nnformer import Encoder, _initialise, _to_conv, _to_tokens
+from .visible import VisibleEncoding
 
 #: Keeps the standardisation of a constant unit finite (He et al. use 1e-6 on 8-bit images; ours are z-scores).
 _VARIANCE_FLOOR = 1e-4
@@ -91,10 +92,12 @@ class MaskedAutoencoder(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config.encoder)
-        self.mask_token = nn.Parameter(torch.zeros(config.encoder.embed_dim))
+        self.mask_token = nn.Parameter(torch.zeros(config.encoder.embed_dim)) if config.encoding == "dense" else None
         self.decoder: nn.Module = LightDecoder(config)
         self.apply(_initialise)
-        nn.init.trunc_normal_(self.mask_token, std=0.02)
+        if self.mask_token is not None:
+            nn.init.trunc_normal_(self.mask_token, std=0.02)
+        self.visible = VisibleEncoding(config) if config.encoding == "visible" else None
 
     def forward(
         self, image: Tensor, mask: Tensor | None = None, *, generator: torch.Generator | None = None
@@ -116,10 +119,13 @@ class MaskedAutoencoder(nn.Module):
 
     def encode(self, padded: Tensor, mask: Tensor) -> list[Tensor]:
         """Normalised tokens of every stage, finest first, of the visible units of an image of whole units."""
+        if self.visible is not None:
+            return self.visible(self.encoder, padded, mask)
         size: Triple = (padded.shape[2], padded.shape[3], padded.shape[4])
         visible = padded * (1 - expand_mask(mask, self.config.unit, size))
         tokens = self.encoder.embedding(visible)
         masked = self.masked_tokens(mask, (tokens.shape[1], tokens.shape[2], tokens.shape[3]))
+        assert self.mask_token is not None
         tokens = torch.where(masked, self.mask_token.to(tokens.dtype), tokens)
         return self.encoder.encode_tokens(tokens)
 

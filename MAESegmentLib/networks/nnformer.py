@@ -128,16 +128,21 @@ class Encoder(nn.Module):
         """(B, C, D, H, W) -> normalised tokens of every stage, finest first."""
         return self.encode_tokens(self.embedding(image))
 
-    def encode_tokens(self, tokens: Tensor) -> list[Tensor]:
-        """The stages after the embedding, which masked pretraining enters with mask tokens in place."""
+    def encode_tokens(self, tokens: Tensor, first_stage: int = 0) -> list[Tensor]:
+        """The stages from `first_stage` on, which masked pretraining enters with mask tokens in place."""
         outputs = []
-        for stage, blocks in enumerate(self.stages):
-            for block in blocks:  # type: ignore[attr-defined]
-                tokens = block(tokens)
+        for stage in range(first_stage, len(self.stages)):
+            tokens = self.run_stage(stage, tokens)
             outputs.append(self.norms[stage](tokens))
             if stage < len(self.downs):
                 tokens = self.downs[stage](tokens)
         return outputs
+
+    def run_stage(self, stage: int, tokens: Tensor) -> Tensor:
+        """The blocks of one stage, without its norm."""
+        for block in self.stages[stage]:  # type: ignore[attr-defined]
+            tokens = block(tokens)
+        return tokens
 
 
 class DecoderStage(nn.Module):

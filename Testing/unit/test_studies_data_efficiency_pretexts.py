@@ -128,6 +128,13 @@ def test_options_change_the_autoencoder_and_the_identity() -> None:
     assert task("mae").identity == plain.identity
 
 
+def test_visible_units_alone_can_be_encoded_by_an_option() -> None:
+    made = task("mae", {"encoding": "visible"})
+    first_loss(made).backward()
+    assert all(token.grad.abs().sum() > 0 for token in made.model.visible.tokens)  # type: ignore[union-attr, operator]
+    assert made.identity != task("mae").identity
+
+
 def test_unknown_names_and_options_are_refused_with_those_that_exist() -> None:
     with pytest.raises(ConfigurationError, match=r"'jigsaw'.*\n.*mae"):
         task("jigsaw")
