@@ -23,6 +23,7 @@ from model_training.studies.data_efficiency.results import (
 )
 from model_training.studies.data_efficiency.scores import Cell, Results, read_results
 from model_training.studies.data_efficiency.statistics import Interval
+from model_training.studies.data_efficiency.tables import compute_table, primary_table, search_table, surface_table
 from Testing.study_results import DATASET, SCALE, MadeUp, final_row, made_up_study, run_row, write_pretext
 
 STUDY = made_up_study()
@@ -127,8 +128,8 @@ def test_rows_that_two_machines_sent_count_once(folder: Path, tmp_path: Path) ->
     once, twice = (Comparisons(STUDY, read_results(place)) for place in (folder, tmp_path))
     merge([folder, tmp_path], tmp_path / "merged")
     merged = Comparisons(STUDY, read_results(tmp_path / "merged"))
-    for name in ("primary", "claims", "convergence", "compute"):
-        assert tables(once)[name] == tables(twice)[name] == tables(merged)[name]
+    for make in (primary_table, compute_table):
+        assert make(once) == make(twice) == make(merged)
 
 
 def test_a_case_that_one_arm_lacks_is_left_out_of_the_pairs(folder: Path) -> None:
@@ -163,17 +164,16 @@ def test_a_structure_that_was_not_found_counts_as_zero_but_has_no_distance(tmp_p
         assert interval is not None
         means[measure] = interval.estimate
     assert means == pytest.approx({"dice": 0.4, "hd95_mm": 1.2, "surface_dice": 0.4})
-    assert "| 1 of 2 |" in tables(Comparisons(STUDY, results))["surfaces"]
+    assert "| 1 of 2 |" in surface_table(Comparisons(STUDY, results), STUDY.arms)
 
 
 def test_the_search_is_told_from_the_runs_that_count(folder: Path) -> None:
     name = f"{SCALE}/{DATASET}/mae/n4/s0/lr0.003"
     runs = [*_rows(folder / RUNS), _text(run_row(name, measured_on="check", learning_rate=0.003))]
     metrics = [*_rows(folder / METRICS), _text(final_row(name, "pool_1", "front", 0.123))]
-    before = tables(Comparisons(STUDY, read_results(folder)))
-    after = tables(Comparisons(STUDY, Results(runs, metrics)))
-    assert "**0.123**" in after["search"]
-    assert after["primary"] == before["primary"]
+    with_search = Comparisons(STUDY, Results(runs, metrics))
+    assert "**0.123**" in search_table(with_search)
+    assert primary_table(with_search) == primary_table(Comparisons(STUDY, read_results(folder)))
 
 
 def test_report_is_the_same_bytes_when_it_is_made_again(folder: Path, tmp_path: Path) -> None:

@@ -159,7 +159,16 @@ def compute_table(comparisons: Comparisons) -> str:
             rows = _validation_runs(comparisons, plan, arm.name)
             if rows:
                 lines.append([place(plan), f"`{arm.name}`", str(len(rows)), *_costs(rows)])
-    head = ["data (scale)", "arm", "runs", "parameters, M", "pretraining steps", "steps", "pretraining, TFLOP"]
+    head = [
+        "data (scale)",
+        "arm",
+        "runs",
+        "parameters, M",
+        "learning rate",
+        "pretraining steps",
+        "steps",
+        "pretraining, TFLOP",
+    ]
     head += ["training, TFLOP", "together", "pretraining, min", "training, min"]
     return table(head, lines) if lines else NOTHING
 
@@ -263,7 +272,14 @@ def _costs(rows: Sequence[Row]) -> list[str]:
     flops = [_range_of(values, 1e12) for values in (of("pretext_flops"), of("flops"), together)]
     minutes = [f"{np.mean([number(text) for text in of(name)]) / 60:.1f}" for name in ("pretext_seconds", "seconds")]
     steps = [_range_of(of(name), 1.0) for name in ("pretext_steps", "steps")]
-    return [_millions(of("parameters")), *steps, *flops, *(text.replace("nan", "-") for text in minutes)]
+    rates = list(dict.fromkeys(f"{rate:g}" for rate in sorted(map(number, of("learning_rate"))) if rate == rate))
+    return [
+        _millions(of("parameters")),
+        " and ".join(rates) or "-",
+        *steps,
+        *flops,
+        *(text.replace("nan", "-") for text in minutes),
+    ]
 
 
 def _range_of(values: Sequence[str], unit: float) -> str:
