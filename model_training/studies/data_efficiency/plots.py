@@ -63,7 +63,7 @@ def plot_differences(comparisons: Comparisons) -> bytes | None:
         return None
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.0, 1.2 + 0.26 * len(lines)), layout="constrained")
+    figure = Figure(figsize=(8.0, 1.4 + 0.3 * len(lines)), layout="constrained")
     panel = figure.subplots()
     margin = comparisons.study.endpoints.margin
     panel.axvspan(-margin, margin, color="0.92")
@@ -75,8 +75,9 @@ def plot_differences(comparisons: Comparisons) -> bytes | None:
         label = None if control in [line[1] for line in lines[:row]] else f"{MAE} − {control}"
         panel.plot(found.by_case.estimate, -row, MARKERS[number], color=COLOURS[number], label=label)
     panel.set_yticks([-row for row in range(len(lines))], [name for name, _, _ in lines], fontsize=8)
-    panel.set_xlabel("difference of mean Dice; thick: interval by case, thin: by case and seed")
-    panel.legend(fontsize=8, loc="best")
+    panel.set_ylim(0.5 - len(lines), 0.5)
+    panel.set_xlabel("difference of mean Dice; thick: interval by case, thin: by case and seed", fontsize=9)
+    _legend(figure, [panel])
     return png(figure)
 
 
