@@ -17,6 +17,7 @@ from model_training.studies.data_efficiency.cases import StudyCases
 from model_training.studies.data_efficiency.nnunet import (
     Cost,
     Layout,
+    parse,
     perform,
     require_nnunet,
     run_program,
@@ -81,7 +82,7 @@ class FakeNnUnet:
             self.layout.predictions.mkdir(exist_ok=True)
             for image in (self.layout.raw / "imagesTs").iterdir():
                 name = image.name.replace("_0000", "")
-                reference = nib.load(self.reference / name)
+                reference = nib.Nifti1Image.from_filename(self.reference / name)
                 values = np.asarray(reference.dataobj)
                 nib.save(
                     nib.Nifti1Image(np.where(values == 1, values, 0).astype(np.uint8), reference.affine),
@@ -107,7 +108,7 @@ class Place:
         perform(
             *(self.run, self.cases, self.layout, self.results),
             device="cpu",
-            processes=0,
+            processes=1,
             runner=self.nnunet,
             cost=lambda _: COST,
         )
@@ -161,8 +162,7 @@ def test_the_programs_run_in_order_and_only_inside_the_work_folder(place: Place)
     assert all("nnUNetTrainer_5epochs" in command for command in place.nnunet.ran[1:])
     folders = [place.nnunet.environment[f"nnUNet_{name}"] for name in ("raw", "preprocessed", "results")]
     assert all(Path(folder).is_relative_to(place.layout.folder) for folder in folders)
-    assert place.nnunet.environment["nnUNet_n_proc_DA"] == "0"
-    assert place.nnunet.environment["nnUNet_def_n_proc"] == "1"
+    assert place.nnunet.environment["nnUNet_n_proc_DA"] == place.nnunet.environment["nnUNet_def_n_proc"] == "1"
 
 
 def test_a_run_that_ended_is_not_done_again(place: Place) -> None:
@@ -212,6 +212,12 @@ def test_a_program_that_fails_is_named_with_its_exit_code() -> None:
         run_program(["false"], {})
     with pytest.raises(ConfigurationError, match="was not found"):
         run_program(["no-such-program"], {})
+
+
+def test_a_run_without_processes_is_refused_because_nnunet_fails_late(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--data", "data", "--work", "work", "--labels", "4", "--processes", "0"])
+    assert "at least 1" in capsys.readouterr().err
 
 
 def test_epochs_name_a_trainer_that_nnunet_ships() -> None:

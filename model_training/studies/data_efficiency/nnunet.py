@@ -79,9 +79,9 @@ class Layout:
         return self.folder / "predictions"
 
     def environment(self, processes: int) -> dict[str, str]:
-        names = ("raw", "preprocessed", "results")
-        counts = {"nnUNet_def_n_proc": str(max(1, processes)), "nnUNet_n_proc_DA": str(processes)}
-        return {f"nnUNet_{name}": str(self.folder / name) for name in names} | counts
+        """`processes` prepare and augment; nnU-Net's planner fails with none."""
+        folders = {f"nnUNet_{name}": str(self.folder / name) for name in ("raw", "preprocessed", "results")}
+        return {**folders, "nnUNet_def_n_proc": str(processes), "nnUNet_n_proc_DA": str(processes)}
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def commands(layout: Layout, device: str, processes: int) -> list[list[str]]:
     """nnU-Net's programs in their order: plan and prepare, train (or go on), predict."""
-    workers = str(max(1, processes))
+    workers = str(processes)
     network = ["-c", CONFIGURATION, "-f", FOLD, "-tr", layout.trainer, "-device", device]
     folders = ["-i", str(layout.raw / "imagesTs"), "-o", str(layout.predictions)]
     prepare = ["-d", "1", "-c", CONFIGURATION, "-npfp", workers, "-np", workers, "--verify_dataset_integrity"]
@@ -284,7 +284,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=4, help="for preparing and augmenting")
     parser.add_argument("--study", type=Path, default=HERE / "study.toml")
     parser.add_argument("--results", type=Path, default=HERE / "results")
-    return parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
+    if parsed.processes < 1:
+        parser.error("--processes must be at least 1")
+    return parsed
 
 
 def main() -> None:
