@@ -95,7 +95,7 @@ def _train(study: Study, plan: Plan, arm: Arm, name: str, data: Path, folder: Pa
     flops = step_flops(task) * settings.steps
     trained = train(task, settings, folder)
     device = resolve_device(settings.device)
-    # Named for a reader: the negative of the last held-out score is the pretext's own loss there.
+    # On training images (all of them are learnt from), so it tells whether a pretext was learnt, not how well.
     loss = "" if trained.score is None else f"{-trained.score:.5g}"
     temporary = folder / f".{WEIGHTS}.tmp"
     torch.save(trained.weights, temporary)

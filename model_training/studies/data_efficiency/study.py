@@ -67,7 +67,7 @@ class Arm:
 
     `pretext` is the pretraining it starts from (None: random weights), with `options`, `pretraining` settings changed,
     a share of the images (`data`) or another data set's images (`pretrain_on`). `recipe` names the arm whose searched
-    learning rate and settings it uses. `equal_compute_to` adds that arm's pretraining steps to its own training.
+    learning rate and settings it uses; `learning_rate` is taken instead of a searched one. `equal_compute_to` adds that arm's pretraining steps to its own training.
     """
 
     name: str
@@ -77,6 +77,7 @@ class Arm:
     pretext: str | None = None
     transfer: str = "encoder"
     recipe: str = ""
+    learning_rate: float | None = None
     equal_compute_to: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     pretraining: Mapping[str, Any] = field(default_factory=dict)

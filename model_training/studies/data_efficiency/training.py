@@ -78,7 +78,10 @@ def weights_file(run: Run, place: Workplace) -> Path:
 
 def chosen_rate(run: Run, place: Workplace) -> float:
     """The rate of the recipe's search with the best mean Dice on the pool's check cases; the search is done first."""
-    plan, recipe = place.study.plan(run.scale, run.dataset), place.study.arm(place.study.arm(run.arm).recipe)
+    plan, arm = place.study.plan(run.scale, run.dataset), place.study.arm(run.arm)
+    if arm.learning_rate is not None:
+        return arm.learning_rate
+    recipe = place.study.arm(arm.recipe)
     if len(plan.learning_rates) == 1:
         return plan.learning_rates[0]
     searched = place.study.search_runs(Run(run.scale, run.dataset, recipe.name, None, 0))
