@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from MAESegmentLib.errors import ConfigurationError
+from MAESegmentLib.errors import ConfigurationError, DatasetError
 from MAESegmentLib.networks.config import MaeConfig
 from model_training.studies.data_efficiency.__main__ import HERE
 from model_training.studies.data_efficiency.networks import build_network
@@ -21,8 +22,8 @@ from model_training.studies.data_efficiency.results import (
     merge,
     read_rows,
 )
-from model_training.studies.data_efficiency.study import NNUNET, Study, read_study
-from model_training.studies.data_efficiency.training import best_rate, run_settings
+from model_training.studies.data_efficiency.study import NNUNET, Run, Study, read_study
+from model_training.studies.data_efficiency.training import ranked_rates, run_settings
 
 
 @pytest.fixture(scope="module")
@@ -89,19 +90,32 @@ def test_the_control_with_random_weights_differs_from_mae_in_nothing_else(study:
 def test_pretext_and_control_search_the_same_rates(study: Study) -> None:
     for arm in ("scratch", "mae", "simclr"):
         searched = study.search_runs(study.run(f"small/hippocampus_mr/{arm}/n8/s2"))
-        assert [run.learning_rate for run in searched] == [1e-3, 2e-3, 4e-3]
+        assert [run.learning_rate for run in searched] == [1e-3, 2e-3, 4e-3, 8e-3, 16e-3]
         assert {(run.arm, run.labels, run.measured_on) for run in searched} == {(arm, 4, "check")}
 
 
-def test_the_best_rate_on_check_cases_is_taken(study: Study) -> None:
-    searched = study.search_runs(study.run("small/hippocampus_mr/mae/n8/s2"))
-    rows = [
+def _rows(run: Run, *dices: str) -> list[dict[str, str]]:
+    return [
         {"run": run.name, "case": case, "label": label, "dice": dice}
-        for run, dices in zip(searched, (("0.5", ""), ("0.6", "0.8"), ("0.65", "0.6")), strict=True)
         for case, dice in zip("ab", dices, strict=True)
         for label in ("front", "back")
     ]
-    assert best_rate(searched, rows) == 2e-3
+
+
+def test_rates_are_ranked_by_the_mean_over_cases_and_seeds() -> None:
+    one, two, three = (Run("small", "hippocampus_mr", "mae", 4, 0, rate) for rate in (1e-3, 2e-3, 4e-3))
+    rows = [*_rows(one, "0.5", ""), *_rows(two, "0.6", "0.8"), *_rows(three, "0.65", "0.6")]
+    assert ranked_rates([one, two, three], rows) == [2e-3, 4e-3, 1e-3]
+    unlucky = replace(two, seed=1)
+    assert ranked_rates([two, three, unlucky], [*rows, *_rows(unlucky, "0.1", "0.2")]) == [4e-3, 2e-3]
+    with pytest.raises(DatasetError, match="no figures"):
+        ranked_rates([one, replace(one, seed=7)], rows)
+
+
+def test_the_two_best_rates_are_tried_with_more_seeds(study: Study) -> None:
+    searched = study.search_runs(study.run("small/hippocampus_mr/scratch/n8/s2"))
+    names = [run.name for run in study.confirming_runs(searched[:1])]
+    assert names == [f"small/hippocampus_mr/scratch/n4/s{seed}/lr0.001" for seed in (1, 2)]
 
 
 def _write(folder: Path, run: str, dice: float, *, ended: bool = True) -> None:

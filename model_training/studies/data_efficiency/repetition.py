@@ -47,7 +47,8 @@ def repeat(run: Run, study: Study, data: Path, work: Path, results: Path) -> Rep
 
 def _copy_search(run: Run, study: Study, results: Path, out: Path) -> None:
     """Rows of the search and of pretrainings: what a run rests on, and is not asked to do again."""
-    names = {search.name for search in study.search_runs(run)}
+    searched = study.search_runs(run)
+    names = {search.name for search in (*searched, *study.confirming_runs(searched))}
     append_rows(out / PRETEXTS, PRETEXT_COLUMNS, read_rows(results / PRETEXTS))
     append_rows(out / METRICS, METRIC_COLUMNS, [r for r in read_rows(results / METRICS) if r["run"] in names])
     append_rows(out / RUNS, RUN_COLUMNS, [r for r in read_rows(results / RUNS) if r["run"] in names])

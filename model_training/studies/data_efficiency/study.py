@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +53,8 @@ class Plan:
     check: str
     search_labels: int
     learning_rates: tuple[float, ...]
+    #: The two best rates are tried with these seeds too, and the better mean is taken: one seed may have been lucky.
+    confirming_seeds: tuple[int, ...] = ()
     #: Steps at which the curve is measured, as fractions of the steps; on so many test cases.
     curve_points: int = 6
     curve_cases: int | None = None
@@ -67,7 +69,8 @@ class Arm:
 
     `pretext` is the pretraining it starts from (None: random weights), with `options`, `pretraining` settings changed,
     a share of the images (`data`) or another data set's images (`pretrain_on`). `recipe` names the arm whose searched
-    learning rate and settings it uses; `learning_rate` is taken instead of a searched one. `equal_compute_to` adds that arm's pretraining steps to its own training.
+    learning rate and settings it uses; `learning_rate` is taken instead of a searched one. `equal_compute_to` adds that
+    arm's pretraining steps to its own training.
     """
 
     name: str
@@ -172,9 +175,15 @@ class Study:
         return tuple(dict.fromkeys(run for experiment in self.experiments for run in experiment.runs()))
 
     def search_runs(self, run: Run) -> tuple[Run, ...]:
-        """The runs that choose the learning rate of `run`'s recipe."""
+        """The runs that search the learning rate of `run`'s recipe: every rate with seed 0."""
         plan, recipe = self.plan(run.scale, run.dataset), self.arm(run.arm).recipe
         return tuple(Run(run.scale, run.dataset, recipe, plan.search_labels, 0, rate) for rate in plan.learning_rates)
+
+    def confirming_runs(self, best: Sequence[Run]) -> tuple[Run, ...]:
+        """The runs of the search's `best` rates with the other seeds."""
+        return tuple(
+            replace(run, seed=seed) for run in best for seed in self.plan(run.scale, run.dataset).confirming_seeds
+        )
 
     def run(self, name: str) -> Run:
         """The run of this name; it need not be one that an experiment lists."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,27 +79,35 @@ def weights_file(run: Run, place: Workplace) -> Path:
 
 def chosen_rate(run: Run, place: Workplace) -> float:
     """The rate of the recipe's search with the best mean Dice on the pool's check cases; the search is done first."""
-    plan, arm = place.study.plan(run.scale, run.dataset), place.study.arm(run.arm)
+    study = place.study
+    plan, arm = study.plan(run.scale, run.dataset), study.arm(run.arm)
     if arm.learning_rate is not None:
         return arm.learning_rate
-    recipe = place.study.arm(arm.recipe)
     if len(plan.learning_rates) == 1:
         return plan.learning_rates[0]
-    searched = place.study.search_runs(Run(run.scale, run.dataset, recipe.name, None, 0))
+    searched = study.search_runs(run)
     for search in searched:
         perform(search, place)
-    return best_rate(searched, read_rows(place.results / METRICS))
+    if plan.confirming_seeds:
+        best = ranked_rates(searched, read_rows(place.results / METRICS))[:2]
+        kept = tuple(search for search in searched if search.learning_rate in best)
+        confirming = study.confirming_runs(kept)
+        for search in confirming:
+            perform(search, place)
+        searched = (*kept, *confirming)
+    return ranked_rates(searched, read_rows(place.results / METRICS))[0]
 
 
-def best_rate(searched: tuple[Run, ...], metrics: list[dict[str, str]]) -> float:
-    """Of equal ones the first."""
-    scores = {run: mean_dice([row for row in metrics if row["run"] == run.name]) for run in searched}
-    missing = [run.name for run, score in scores.items() if score != score]
-    if missing:
-        raise DatasetError(f"The search has no figures of {missing[0]}.", "Merge the results of all machines first.")
-    best = max(searched, key=lambda run: scores[run])
-    assert best.learning_rate is not None
-    return best.learning_rate
+def ranked_rates(searched: Sequence[Run], metrics: list[dict[str, str]]) -> list[float]:
+    """Rates by mean Dice over their runs, the best first; of equal ones the lower."""
+    scores: dict[float, list[float]] = {}
+    for run in searched:
+        assert run.learning_rate is not None
+        score = mean_dice([row for row in metrics if row["run"] == run.name])
+        if math.isnan(score):
+            raise DatasetError(f"The search has no figures of {run.name}.", "Merge the results of all machines first.")
+        scores.setdefault(run.learning_rate, []).append(score)
+    return sorted(scores, key=lambda rate: (-sum(scores[rate]) / len(scores[rate]), rate))
 
 
 def run_settings(study: Study, plan: Plan, arm: Arm, run: Run, rate: float) -> FineTuneSettings:
