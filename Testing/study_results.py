@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from model_training.studies.data_efficiency.__main__ import HERE
-from model_training.studies.data_efficiency.results import (
+from model_training.studies.data_efficiency.result_files import (
     METRIC_COLUMNS,
     METRICS,
     PRETEXT_COLUMNS,

@@ -24,7 +24,7 @@ from model_training.studies.data_efficiency.nnunet import (
     trainer_of,
     write_raw_data,
 )
-from model_training.studies.data_efficiency.results import METRICS, RUNS, read_rows
+from model_training.studies.data_efficiency.result_files import METRICS, RUNS, read_rows
 from model_training.studies.data_efficiency.study import Run, read_study
 
 STUDY = Path(nnunet.__file__).with_name("study.toml")

@@ -18,7 +18,7 @@ from model_training.studies.data_efficiency.pictures import (
     worst_cases_picture,
 )
 from model_training.studies.data_efficiency.report import pictures, worst_cases_name
-from model_training.studies.data_efficiency.results import METRIC_COLUMNS, METRICS, RUN_COLUMNS, RUNS, append_rows
+from model_training.studies.data_efficiency.result_files import METRIC_COLUMNS, METRICS, RUN_COLUMNS, RUNS, append_rows
 from model_training.studies.data_efficiency.scores import Cell, Results, read_results
 from Testing.bundles import tiny_network_config
 from Testing.study_results import DATASET, SCALE, final_row, made_up_study, run_row

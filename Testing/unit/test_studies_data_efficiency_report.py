@@ -13,7 +13,7 @@ from model_training.studies.data_efficiency.__main__ import HERE
 from model_training.studies.data_efficiency.claims import Evidence, Verdict, claims, decide, findings
 from model_training.studies.data_efficiency.comparisons import EQUAL, SAME_RECIPE, SCRATCH, Comparisons
 from model_training.studies.data_efficiency.report import pictures, plots, tables, write_report
-from model_training.studies.data_efficiency.results import (
+from model_training.studies.data_efficiency.result_files import (
     METRIC_COLUMNS,
     METRICS,
     RUN_COLUMNS,

@@ -18,7 +18,7 @@ from model_training.studies.data_efficiency.compute import step_flops
 from model_training.studies.data_efficiency.measuring import middle_part, middle_roi
 from model_training.studies.data_efficiency.pretraining import make_task, pretrain, transfer
 from model_training.studies.data_efficiency.repetition import repeat
-from model_training.studies.data_efficiency.results import METRICS, PRETEXTS, RUNS, read_rows
+from model_training.studies.data_efficiency.result_files import METRICS, PRETEXTS, RUNS, read_rows
 from model_training.studies.data_efficiency.study import Study, read_study
 from model_training.studies.data_efficiency.training import Workplace, new_network, perform, weights_file
 from Testing.datasets import prepared_case, write_dataset

@@ -13,7 +13,7 @@ from model_training.studies.data_efficiency.__main__ import HERE
 from model_training.studies.data_efficiency.networks import build_network
 from model_training.studies.data_efficiency.pretexts import PRETEXTS
 from model_training.studies.data_efficiency.pretraining import pretraining_steps
-from model_training.studies.data_efficiency.results import (
+from model_training.studies.data_efficiency.result_files import (
     METRIC_COLUMNS,
     METRICS,
     RUN_COLUMNS,

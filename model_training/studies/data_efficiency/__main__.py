@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .results import finished_runs, merge
+from .result_files import finished_runs, merge
 from .study import NNUNET, Run, Study, read_study
 
 HERE = Path(__file__).parent

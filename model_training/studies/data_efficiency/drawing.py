@@ -77,4 +77,6 @@ def _worst(plan: Plan, place: Workplace, cases: StudyCases, test: tuple[Case, ..
         assert case.label is not None
         images.append(np.ascontiguousarray(grid.to_canonical(read_image(case).array)[0]))
         references.append(np.ascontiguousarray(grid.to_canonical(read_label_map(case.label).array)))
-    return worst_cases_picture(images, references, predictions, names, [grid.canonical_spacing for grid in grids])
+    return worst_cases_picture(
+        images, references, predictions, names, [tuple(grid.canonical_spacing) for grid in grids]
+    )

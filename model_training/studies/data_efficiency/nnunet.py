@@ -35,7 +35,7 @@ from MAESegmentLib.training.results import write_atomically
 from .cases import StudyCases
 from .compute import machine, parameters
 from .measuring import score_row
-from .results import METRIC_COLUMNS, METRICS, RUN_COLUMNS, RUNS, append_rows, finished_runs, now
+from .result_files import METRIC_COLUMNS, METRICS, RUN_COLUMNS, RUNS, append_rows, finished_runs, now
 from .study import NNUNET, Run, read_study
 
 HERE = Path(__file__).parent

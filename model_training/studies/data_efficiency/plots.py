@@ -161,7 +161,7 @@ def _bars(panel: Any, points: dict[float, Interval], number: int, title: str) ->
 
 def _legend(figure: Any, panels: Iterable[Any]) -> None:
     """One for all panels, below them."""
-    entries = {}
+    entries: dict[str, Any] = {}
     for panel in panels:
         handles, labels = panel.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))

@@ -19,7 +19,7 @@ from MAESegmentLib.training.settings import PretrainSettings
 from .cases import StudyCases
 from .compute import machine, parameters, step_flops
 from .pretexts import make_pretext
-from .results import PRETEXT_COLUMNS, PRETEXTS, append_rows, now, read_rows
+from .result_files import PRETEXT_COLUMNS, PRETEXTS, append_rows, now, read_rows
 from .study import Arm, Plan, Study
 
 HELD_OUT = 8

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .measuring import mean_dice
-from .results import METRIC_COLUMNS, METRICS, PRETEXT_COLUMNS, PRETEXTS, RUN_COLUMNS, RUNS, append_rows, read_rows
+from .result_files import METRIC_COLUMNS, METRICS, PRETEXT_COLUMNS, PRETEXTS, RUN_COLUMNS, RUNS, append_rows, read_rows
 from .study import Run, Study
 from .training import Workplace, perform
 

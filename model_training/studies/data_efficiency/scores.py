@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .results import METRICS, PRETEXTS, RUNS, read_rows
+from .result_files import METRICS, PRETEXTS, RUNS, read_rows
 from .statistics import Array, mean
 from .study import Plan
 
@@ -168,8 +168,9 @@ def _scores(
     """Rows by seed as one array; `along` keeps the steps that all seeds have, else there is one step a run."""
     if not runs:
         return None
-    found = [[key for rows in runs.values() for key in rows]]
-    cases, labels = (tuple(dict.fromkeys(key[axis] for key in found[0])) for axis in (1, 2))
+    found = [key for rows in runs.values() for key in rows]
+    cases = tuple(dict.fromkeys(case for _, case, _ in found))
+    labels = tuple(dict.fromkeys(label for _, _, label in found))
     shared = set.intersection(*({step for step, _, _ in rows} for rows in runs.values())) if along else {0}
     if not shared:
         return None

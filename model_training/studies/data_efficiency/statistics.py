@@ -77,11 +77,12 @@ def difference(first: Array, second: Array, groups: Sequence[str], how: Resampli
         return None
     cases, seeds = _weights(_numbered(groups), len(pairs), how)
     estimate = float(mean(pairs))
-    replicates = (weighted_mean(pairs, cases, np.ones_like(seeds)), weighted_mean(pairs, cases, seeds))
+    by_cases, by_both = weighted_mean(pairs, cases, np.ones_like(seeds)), weighted_mean(pairs, cases, seeds)
     by_case = np.array([mean(pairs[:, n : n + 1]) for n in range(pairs.shape[1])])
     return Difference(
-        *(interval(estimate, sample, how.confidence) for sample in replicates),
-        p=max(_p_value(sample) for sample in replicates),
+        interval(estimate, by_cases, how.confidence),
+        interval(estimate, by_both, how.confidence),
+        p=max(_p_value(by_cases), _p_value(by_both)),
         seeds=len(pairs),
         cases=int(np.isfinite(by_case).sum()),
         better=float((by_case[np.isfinite(by_case)] > 0).mean()),

@@ -27,7 +27,7 @@ from .compute import machine, parameters, step_flops
 from .measuring import Row, mean_dice, middle_part, network_rows, scan_rows, segmenter_of
 from .networks import build_network
 from .pretraining import Pretrained, pretrain, pretraining_steps, transfer
-from .results import METRIC_COLUMNS, METRICS, RUN_COLUMNS, RUNS, append_rows, finished_runs, now, read_rows
+from .result_files import METRIC_COLUMNS, METRICS, RUN_COLUMNS, RUNS, append_rows, finished_runs, now, read_rows
 from .study import Arm, Plan, Run, Study
 
 CURVE = "curve.json"
