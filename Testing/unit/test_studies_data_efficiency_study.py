@@ -77,6 +77,17 @@ def test_matched_compute_gets_the_steps_of_pretraining_on_top(study: Study) -> N
     assert settings[1].layer_decay == settings[0].layer_decay == 1.0
 
 
+def test_a_longer_training_is_as_long_as_its_control_and_has_a_control_of_its_own(study: Study) -> None:
+    plan = study.plan("small", "headneck_ct")
+    steps = {
+        name: run_settings(study, plan, study.arm(name), study.run(f"small/headneck_ct/{name}/n4/s0"), 2e-3).steps
+        for name in ("scratch", "scratch-equal", "mae-long", "scratch-long-equal")
+    }
+    pretraining = pretraining_steps(plan, study.arm("mae"))
+    assert steps["mae-long"] == steps["scratch-equal"] == steps["scratch"] + pretraining
+    assert steps["scratch-long-equal"] == steps["mae-long"] + pretraining
+
+
 def test_the_control_with_random_weights_differs_from_mae_in_nothing_else(study: Study) -> None:
     plan = study.plan("small", "headneck_ct")
     mae, control = (

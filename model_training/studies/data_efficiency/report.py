@@ -9,7 +9,7 @@ from MAESegmentLib.training.results import write_atomically
 
 from ..marked_tables import marked, replace_blocks
 from .claims import claims_text
-from .comparisons import MAE, SCRATCH, Comparisons
+from .comparisons import EQUAL, MAE, SCRATCH, Comparisons
 from .plots import plot_curves, plot_dice, plot_differences
 from .scores import place, read_results
 from .study import Plan, Study
@@ -77,6 +77,7 @@ def tables(comparisons: Comparisons) -> dict[str, str]:
         "surfaces": surface_table(comparisons, primary),
         "seeds": spread_table(comparisons),
         "transfer": difference_table(comparisons, primary, SCRATCH, "primary"),
+        "schedule": difference_table(comparisons, arms_of(comparisons, "schedule"), EQUAL, "schedule"),
         "pretexts": difference_table(comparisons, arms_of(comparisons, "pretext", beside=[SCRATCH]), MAE, "pretext"),
         "networks": difference_table(comparisons, arms_of(comparisons, "network", beside=[MAE]), SCRATCH, "network"),
         "ablations": difference_table(comparisons, arms_of(comparisons, "ablation"), MAE, "ablation"),

@@ -14,7 +14,7 @@ from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
 from MAESegmentLib.transforms.intensity import IntensityRecipe
 from MAESegmentLib.transforms.preprocessing import Preprocessing
 
-GROUPS = ("primary", "pretext", "network", "ablation")
+GROUPS = ("primary", "schedule", "pretext", "network", "ablation")
 TRANSFERS = ("encoder", "encoder+decoder")
 NNUNET = "nnunet"
 T = TypeVar("T")
@@ -69,8 +69,8 @@ class Arm:
 
     `pretext` is the pretraining it starts from (None: random weights), with `options`, `pretraining` settings changed,
     a share of the images (`data`) or another data set's images (`pretrain_on`). `recipe` names the arm whose searched
-    learning rate and settings it uses; `learning_rate` is taken instead of a searched one. `equal_compute_to` adds that
-    arm's pretraining steps to its own training.
+    learning rate and settings it uses; `learning_rate` is taken instead of a searched one. `as_long_as` gives it as
+    many steps of training as another arm has; `equal_compute_to` adds that arm's pretraining steps to its training.
     """
 
     name: str
@@ -81,6 +81,7 @@ class Arm:
     transfer: str = "encoder"
     recipe: str = ""
     learning_rate: float | None = None
+    as_long_as: str | None = None
     equal_compute_to: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     pretraining: Mapping[str, Any] = field(default_factory=dict)
@@ -213,9 +214,9 @@ def read_study(path: Path) -> Study:
         names = [item.name for item in getattr(study, kind)]
         _require(len(set(names)) == len(names), f"Two {kind} of the study share a name: {names}.")
     for arm in arms:
-        study.arm(arm.recipe)
-        if arm.equal_compute_to:
-            study.arm(arm.equal_compute_to)
+        for name in (arm.recipe, arm.as_long_as, arm.equal_compute_to):
+            if name:
+                study.arm(name)
     for run in study.runs():
         study.plan(run.scale, run.dataset), study.arm(run.arm)
     return study

@@ -115,6 +115,8 @@ def run_settings(study: Study, plan: Plan, arm: Arm, run: Run, rate: float) -> F
     changed: dict[str, Any] = {**study.arm(arm.recipe).settings, **arm.settings}
     settings = FineTuneSettings.from_dict({**plan.finetuning.to_dict(), **changed, "learning_rate": rate})
     steps = settings.steps
+    if arm.as_long_as:
+        steps = run_settings(study, plan, study.arm(arm.as_long_as), run, rate).steps
     if arm.equal_compute_to:
         steps += pretraining_steps(plan, study.arm(arm.equal_compute_to))
     every = max(1, round(steps / plan.curve_points))
