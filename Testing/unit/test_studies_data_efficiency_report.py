@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from model_training.studies.data_efficiency.result_files import (
 )
 from model_training.studies.data_efficiency.scores import Cell, Results, read_results
 from model_training.studies.data_efficiency.statistics import Interval
+from model_training.studies.data_efficiency.study import read_study
 from model_training.studies.data_efficiency.tables import compute_table, primary_table, search_table, surface_table
 from Testing.study_results import DATASET, SCALE, MadeUp, final_row, made_up_study, run_row, write_pretext
 
@@ -226,3 +228,11 @@ def _arm(row: dict[str, str]) -> str:
 
 def _text(row: dict[str, object]) -> dict[str, str]:
     return {key: str(value) for key, value in row.items()}
+
+
+def test_the_tables_that_are_committed_are_those_of_the_results_that_are_committed(tmp_path: Path) -> None:
+    for picture in HERE.glob("*.png"):
+        shutil.copy(picture, tmp_path)
+    shutil.copy(HERE / "README.md", tmp_path)
+    write_report(read_study(HERE / "study.toml"), HERE / "results", tmp_path)
+    assert (tmp_path / "README.md").read_text() == (HERE / "README.md").read_text()
