@@ -242,13 +242,7 @@ def scan_rows(cases: StudyCases, run: Run, predictions: Path) -> list[dict[str, 
 
 def _run_row(run: Run, training: Mapping[str, Any], cost: Cost, device: torch.device) -> dict[str, Any]:
     return {
-        "run": run.name,
-        "scale": run.scale,
-        "dataset": run.dataset,
-        "arm": run.arm,
-        "labels": "all" if run.labels is None else run.labels,
-        "seed": run.seed,
-        "measured_on": run.measured_on,
+        **run.columns(),
         "steps": training["steps"],
         "learning_rate": f"{training['learning_rate']:g}",
         "pretext_steps": 0,

@@ -132,6 +132,18 @@ class Run:
     def measured_on(self) -> str:
         return "validation" if self.learning_rate is None else "check"
 
+    def columns(self) -> dict[str, Any]:
+        """Which run it is, as a row of runs.csv says it."""
+        return {
+            "run": self.name,
+            "scale": self.scale,
+            "dataset": self.dataset,
+            "arm": self.arm,
+            "labels": "all" if self.labels is None else self.labels,
+            "seed": self.seed,
+            "measured_on": self.measured_on,
+        }
+
 
 @dataclass(frozen=True)
 class Experiment:

@@ -202,13 +202,7 @@ def _run_row(
 ) -> dict[str, Any]:
     device = resolve_device(settings.device)
     return {
-        "run": run.name,
-        "scale": run.scale,
-        "dataset": run.dataset,
-        "arm": run.arm,
-        "labels": "all" if run.labels is None else run.labels,
-        "seed": run.seed,
-        "measured_on": run.measured_on,
+        **run.columns(),
         "steps": trained.step,
         "learning_rate": f"{rate:g}",
         "pretext_steps": pretrained.steps if pretrained else 0,
