@@ -178,6 +178,17 @@ def test_the_search_is_told_from_the_runs_that_count(folder: Path) -> None:
     assert primary_table(with_search) == primary_table(Comparisons(STUDY, read_results(folder)))
 
 
+def test_the_rate_that_three_seeds_confirm_beats_one_that_was_lucky_once(folder: Path) -> None:
+    dice = {("0.001", 0): 0.5, ("0.003", 0): 0.9, ("0.003", 1): 0.1, ("0.002", 0): 0.6, ("0.002", 1): 0.7}
+    runs, metrics = _rows(folder / RUNS), _rows(folder / METRICS)
+    for (rate, seed), value in dice.items():
+        name = f"{SCALE}/{DATASET}/mae/n4/s{seed}/lr{rate}"
+        runs.append(_text(run_row(name, measured_on="check", learning_rate=float(rate), seed=seed)))
+        metrics.append(_text(final_row(name, "pool_1", "front", value)))
+    shown = search_table(Comparisons(STUDY, Results(runs, metrics)))
+    assert "| 0.500 | **0.650** (0.600, 0.700) | 0.500 (0.900, 0.100) |" in shown
+
+
 def test_report_is_the_same_bytes_when_it_is_made_again(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_bytes((HERE / "README.md").read_bytes())
     made = []

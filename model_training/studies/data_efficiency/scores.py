@@ -116,7 +116,7 @@ class Results:
         """Runs of the learning-rate search, which are measured on cases of the pool."""
         return sorted(
             (row for row in self.runs.values() if row["measured_on"] == "check"),
-            key=lambda row: (row["scale"], row["dataset"], row["arm"], float(row["learning_rate"])),
+            key=lambda row: (row["scale"], row["dataset"], row["arm"], float(row["learning_rate"]), int(row["seed"])),
         )
 
     def searched_dice(self, run: str) -> float:

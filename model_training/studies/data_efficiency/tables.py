@@ -134,21 +134,29 @@ def spread_table(comparisons: Comparisons) -> str:
 
 
 def search_table(comparisons: Comparisons) -> str:
-    """Dice on the check cases by learning rate; the best of each arm is what its runs use."""
-    searched: dict[tuple[str, str, str, str], dict[float, float]] = {}
+    """Dice on the check cases by learning rate: the mean of the seeds that tried it, each in brackets if several did.
+
+    The rates that most seeds tried are the two best of seed 0; the better of these is what the recipe's runs use.
+    """
+    searched: dict[tuple[str, str, str, str], dict[float, list[float]]] = {}
     for row in comparisons.results.search():
         key = (row["scale"], row["dataset"], row["arm"], row["labels"])
-        searched.setdefault(key, {})[float(row["learning_rate"])] = comparisons.results.searched_dice(row["run"])
+        dice = comparisons.results.searched_dice(row["run"])
+        if math.isfinite(dice):
+            searched.setdefault(key, {}).setdefault(float(row["learning_rate"]), []).append(dice)
     rates = sorted({rate for found in searched.values() for rate in found})
     lines = []
     for (scale, dataset, arm, labels), found in searched.items():
-        known = {rate: dice for rate, dice in found.items() if math.isfinite(dice)}
-        figures = [_dice(known.get(rate)) for rate in rates]
-        if known:
-            best = rates.index(max(known, key=known.__getitem__))
-            figures[best] = f"**{figures[best]}**"
+        best = max(found, key=lambda rate: (len(found[rate]), sum(found[rate]) / len(found[rate])))
+        figures = [_by_seed(found.get(rate, []), bold=rate == best) for rate in rates]
         lines.append([place(comparisons.study.plan(scale, dataset)), f"`{arm}`", labels, *figures])
     return table(["data (scale)", "recipe", "labels", *(f"{r:g}" for r in rates)], lines) if lines else NOTHING
+
+
+def _by_seed(dice: list[float], *, bold: bool) -> str:
+    mark = "**" if bold else ""
+    each = f" ({', '.join(f'{value:.3f}' for value in dice)})" if len(dice) > 1 else ""
+    return f"{mark}{_dice(sum(dice) / len(dice) if dice else None)}{mark}{each}"
 
 
 def compute_table(comparisons: Comparisons) -> str:
