@@ -15,6 +15,8 @@ from .study import FACTORS, Scenario
 
 README = "README.md"
 PLOT = "curves.png"
+#: Where learning is quick the table has each step that was measured; after that, multiples of this.
+_EVERY_STEP_UP_TO = 200
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ def steps_table(scenario: Scenario, runs: Sequence[RunResult]) -> str:
     """Mean Dice on the test cases along each run."""
     if not runs:
         return "No run of this scenario has ended yet."
-    steps = sorted({step for run in runs for step, _ in run.curve("test")})
+    measured = sorted({step for run in runs for step, _ in run.curve("test")})
+    steps = [step for step in measured if step <= _EVERY_STEP_UP_TO or step % _EVERY_STEP_UP_TO == 0]
     lines = [
         [_changes(scenario, run), run.row["cases"], *(_number(run.mean(step)) for step in steps)]
         for run in _in_order(scenario, runs)
