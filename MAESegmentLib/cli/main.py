@@ -34,6 +34,7 @@ class Command:
 
 COMMANDS = (
     Command("segment", ".segment", "label the structures in a scan (NIfTI, NRRD, MHA, DICOM folder)"),
+    Command("batch", ".batch", "segment every scan of a folder or DICOM archive, resumable, into one table"),
     Command("demo", ".demo", "segment both hippocampi of a sample head that comes with the installation"),
     Command("cases", ".cases", "keep corrected cases to fine-tune on: add, list, check, remove, and which is next"),
     Command("finetune", ".finetune", "adapt a model to your own labelled cases"),

@@ -55,12 +55,29 @@ def read_dicom(path: Path, *, series_uid: str | None = None) -> Volume:
     else:
         inventory = take_inventory(sorted(item for item in path.parent.iterdir() if item.is_file()))
         uid = _series_of(path, inventory)
-    instances = inventory.series[uid]
-    _check_damaged(inventory, instances)
     others = len(inventory.series) - 1
     notes = (
         (f"{others} other series in {path.name} not used.",) if others and series_uid is None and path.is_dir() else ()
     )
+    return _read_series(inventory, uid, notes)
+
+
+def read_series_files(files: Sequence[Path], series_uid: str) -> Volume:
+    """The series `series_uid` from exactly these files, which were found earlier, perhaps in several folders."""
+    inventory = take_inventory(files)
+    if series_uid not in inventory.series:
+        if inventory.damaged:
+            _refuse_damaged(inventory.damaged)
+        raise VolumeReadError(
+            f"The series {series_uid or '(no UID)'} is no longer in {files[0].parent.name}.",
+            "Was it moved or replaced? List the folder again.",
+        )
+    return _read_series(inventory, series_uid)
+
+
+def _read_series(inventory: Inventory, uid: str, notes: tuple[str, ...] = ()) -> Volume:
+    instances = inventory.series[uid]
+    _check_damaged(inventory, instances)
     if len(instances) == 1 and instances[0].frames > 1:
         return _read_multiframe(instances[0], notes)
     stack = stack_slices(_name(instances), instances)

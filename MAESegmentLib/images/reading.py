@@ -34,6 +34,15 @@ def read_volume(path: str | Path, *, series_uid: str | None = None) -> Volume:
     return _with_finite_voxels(path, Volume(image.array[None], image.ijk_to_ras, notes=image.notes))
 
 
+def read_series(files: Sequence[Path], series_uid: str) -> Volume:
+    """The scan `series_uid` from exactly these DICOM files, as `read_volume` gives it; damaged ones are refused."""
+    from .dicom import read_series_files
+
+    for path in files:
+        _existing(path)
+    return _with_finite_voxels(files[0].parent, read_series_files(files, series_uid))
+
+
 def read_volumes(paths: Sequence[str | Path]) -> Volume:
     """Channels of one case, one scan each, stacked to (C, I, J, K); their grids must be the same."""
     volumes = [read_volume(path) for path in paths]

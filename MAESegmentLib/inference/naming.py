@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".dcm")
+from ..images.scans import without_ending
 
 
 def default_output(scan: str | Path) -> Path:
     """`<name>.seg.nrrd` in the current folder: next to the person, never onto the scan."""
     path = Path(scan).resolve()
-    extension = next((e for e in _EXTENSIONS if path.name.lower().endswith(e)), "") if not path.is_dir() else ""
-    stem = path.name[: len(path.name) - len(extension)] or "segmentation"
-    return Path(f"{stem}.seg.nrrd")
+    stem = path.name if path.is_dir() else without_ending(path.name)
+    return Path(f"{stem or 'segmentation'}.seg.nrrd")

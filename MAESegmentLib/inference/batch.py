@@ -1,0 +1,223 @@
+"""Many scans segmented into one folder: goes on where it was stopped, alone or as several processes at once."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import Cancelled, MAESegmentError, OutputError
+from ..file_lock import FileLock
+from ..images.archive_index import ArchivedScan
+from ..images.atomic import check_writable
+from ..images.volume import Volume
+from ..images.writing import check_label_map_destination, write_label_map
+from ..labels import Label
+from .batch_table import DONE, FAILED, VolumeRow, VolumeTable, utc_now
+from .roi import Roi
+from .settings import Prediction, Progress, ShouldCancel
+from .volumetry import volumes_ml
+
+_log = logging.getLogger(__name__)
+
+#: How often a process without work looks whether another one has left some.
+_NAP_S = 0.5
+
+
+class Predicts(Protocol):
+    """The part of a `Predictor` used here."""
+
+    def predict(
+        self, volume: Volume, *, roi: Roi | None, progress: Progress | None, should_cancel: ShouldCancel | None
+    ) -> Prediction: ...
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """Which scans are to be segmented, and where to.
+
+    `ending` is that of the results; with `.dcm`, scans that are not DICOM become `.seg.nrrd`. Rows that failed before
+    `retry_before` (as `utc_now` gives it) are tried again; those that failed later, or never since, are not.
+    """
+
+    folder: Path
+    scans: Sequence[ArchivedScan]
+    ending: str = ".seg.nrrd"
+    roi: Roi | None = None
+    retry_before: str = ""
+    rank: int = 0
+
+    def outputs(self) -> dict[str, str]:
+        """Key of each scan -> its result, below `folder`; the same in every run, and no two alike."""
+        names = {scan.key: scan.name for scan in self.scans}
+        # Names that differ in nothing but case are one file on some systems.
+        count = Counter(name.casefold() for name in names.values())
+        unlike = {key: name if count[name.casefold()] == 1 else f"{name}-{key[:8]}" for key, name in names.items()}
+        endings = {
+            scan.key: ".seg.nrrd" if self.ending == ".dcm" and not scan.files else self.ending for scan in self.scans
+        }
+        return {key: f"segmentations/{name}{endings[key]}" for key, name in unlike.items()}
+
+
+class Batch:
+    """Segments what `plan` lists and nobody has done yet. Several processes with the same plan share the work."""
+
+    def __init__(self, plan: BatchPlan, labels: Sequence[Label]) -> None:
+        self._plan = plan
+        self._labels = tuple(labels)
+        self._table = VolumeTable(plan.folder, labels)
+        self._outputs = plan.outputs()
+
+    def rows(self) -> Mapping[str, VolumeRow]:
+        """What became of the scans of the plan so far, by key."""
+        rows = self._table.rows()
+        return {scan.key: rows[scan.key] for scan in self._plan.scans if scan.key in rows}
+
+    def left(self) -> list[ArchivedScan]:
+        """The scans that are still to be segmented: without a row, or with one that no longer holds."""
+        rows = self._table.rows()
+        return [scan for scan in self._plan.scans if not self._holds(scan, rows.get(scan.key))]
+
+    def run(
+        self,
+        predictor: Predicts,
+        *,
+        on_row: Callable[[VolumeRow, int], None] = lambda _row, _done: None,
+        progress: Progress | None = None,
+        should_cancel: ShouldCancel | None = None,
+    ) -> None:
+        """Return when every scan of the plan has a row, also those that other processes are working on.
+
+        A scan whose process was killed is taken over. A failure is a row, never an exception, but for `Cancelled` and
+        the `OutputError` of a folder in which nothing can be written any more. `on_row` gets what this process did, and
+        how many scans are done by then.
+        """
+        left = self.left()
+        done, before, replaced = len(self._plan.scans) - len(left), len(self._table.rows()), 0
+        while left:
+            worked = False
+            for scan in left:
+                with self._claimed(scan) as is_mine:
+                    known = self._table.rows().get(scan.key)
+                    # Another process may have finished it since the list was made.
+                    if is_mine and not self._holds(scan, known):
+                        row = self._row(scan, predictor, progress, should_cancel)
+                        self._table.put(row)
+                        replaced += known is not None
+                        on_row(row, done + replaced + len(self._table.rows()) - before)
+                        worked = True
+            left = self.left()
+            if left and not worked:
+                time.sleep(_NAP_S)
+
+    def _holds(self, scan: ArchivedScan, row: VolumeRow | None) -> bool:
+        if row is None or row.stamp != scan.stamp():
+            return False
+        if row.status == FAILED:
+            return row.finished >= self._plan.retry_before
+        try:
+            return (self._plan.folder / row.output).stat().st_size == row.output_bytes
+        except OSError:
+            return False
+
+    @contextmanager
+    def _claimed(self, scan: ArchivedScan) -> Iterator[bool]:
+        """Whether this process alone has `scan` now. The system gives the claim of a killed process back."""
+        claims = self._plan.folder / ".claims"
+        claims.mkdir(exist_ok=True)
+        lock = FileLock(claims / f"{scan.key}.lock")
+        if not lock.try_acquire():
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            # Whoever gets hold of the removed file after this finds the scan's row.
+            with suppress(OSError):
+                lock.path.unlink()
+            lock.release()
+
+    def _row(
+        self, scan: ArchivedScan, predictor: Predicts, progress: Progress | None, should_cancel: ShouldCancel | None
+    ) -> VolumeRow:
+        begun = time.monotonic()
+        row = VolumeRow(
+            scan.key, scan.name, FAILED, str(scan.path), scan.stamp(), "", scan.series_uid, rank=self._plan.rank
+        )
+        try:
+            row = self._segment(scan, row, predictor, progress, should_cancel)
+        except Cancelled:
+            raise
+        except Exception as error:  # one scan must not cost the others, whatever is wrong with it
+            if isinstance(error, OutputError):
+                check_writable(self._plan.folder / "volumes.csv")
+            if not isinstance(error, MAESegmentError):
+                _log.exception("%s", scan.path)
+            row = replace(row, reason=_reason(error))
+        return replace(row, seconds=time.monotonic() - begun, finished=utc_now())
+
+    def _segment(
+        self,
+        scan: ArchivedScan,
+        row: VolumeRow,
+        predictor: Predicts,
+        progress: Progress | None,
+        should_cancel: ShouldCancel | None,
+    ) -> VolumeRow:
+        output = self._outputs[scan.key]
+        volume = scan.read()
+        with self._workplace(scan) as place:
+            temporary = place / Path(output).name
+            check_label_map_destination(temporary, source=volume)
+            prediction = predictor.predict(volume, roi=self._plan.roi, progress=progress, should_cancel=should_cancel)
+            write_label_map(temporary, prediction.label_map, self._labels, source=volume, volume_name=scan.name)
+            size = temporary.stat().st_size
+            _place(temporary, self._plan.folder / output)
+        return replace(
+            row,
+            status=DONE,
+            output=output,
+            output_bytes=size,
+            device=prediction.device,
+            warnings="; ".join(prediction.warnings),
+            ml=volumes_ml(prediction.label_map, self._labels),
+        )
+
+    @contextmanager
+    def _workplace(self, scan: ArchivedScan) -> Iterator[Path]:
+        """An empty folder for what is being written: whoever takes over the scan finds what a killed process left."""
+        place = self._plan.folder / ".claims" / scan.key
+        try:
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+        except OSError as error:
+            raise OutputError(f"{place} cannot be made: {error.strerror or error}.", _MAKE_ROOM) from error
+        try:
+            yield place
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+_MAKE_ROOM = "Free some space, or choose another folder for the results; then run it again."
+
+
+def _reason(error: BaseException) -> str:
+    """One sentence for the table."""
+    if isinstance(error, MAESegmentError):
+        return error.message
+    text = next(iter(str(error).splitlines()), "")
+    return f"Unexpected: {type(error).__name__}: {text}"[:300]
+
+
+def _place(temporary: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.replace(target)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}.", _MAKE_ROOM) from error

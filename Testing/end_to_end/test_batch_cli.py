@@ -1,0 +1,281 @@
+"""`maesegment batch` on real files: mixed formats, bad ones, a run that was killed, two processes."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from MAESegmentLib.bundle import Bundle
+from MAESegmentLib.cli.main import main
+from MAESegmentLib.images.reading import read_label_map, read_volume
+from MAESegmentLib.images.writing import write_volume
+from Testing import dicom_series
+from Testing.bundles import save_tiny, tiny_spec
+from Testing.phantoms import PhantomFactory
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Never trained; 6 mm voxels, so that a whole head takes a second."""
+    spec = tiny_spec()
+    spec = replace(spec, preprocessing=replace(spec.preprocessing, spacing=(6.0, 6.0, 6.0)))
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny", spec)
+
+
+@pytest.fixture
+def archive(tmp_path: Path, phantom: PhantomFactory) -> Path:
+    """Four scans of three formats, a DICOM series in two folders, one that is incomplete, and a cut-off file."""
+    folder = tmp_path / "archive"
+    for name, volume in {
+        "one/head.nii.gz": phantom.oblique(noise=40.0).volume,
+        "one/head.nrrd": phantom.las(noise=30.0).volume,
+        "two/deep/thick.nii": phantom.anisotropic(noise=20.0).volume,
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_volume(folder / name, volume)
+    (folder / "one" / "cut.nii.gz").write_bytes((folder / "one" / "head.nii.gz").read_bytes()[:3000])
+    whole = dicom_series.head(9).write(folder / "ct" / "a")
+    (folder / "ct" / "b").mkdir()
+    for file in sorted(whole.iterdir())[5:]:
+        file.rename(folder / "ct" / "b" / file.name)
+    dicom_series.head(9).write(folder / "gap", lambda k, _dataset: k != 4)
+    return folder
+
+
+def batch(model: Bundle, out: Path, *words: object) -> int:
+    return main(["batch", "-m", str(model.path), "--device", "cpu", "-o", str(out), *map(str, words)])
+
+
+def table(out: Path) -> dict[str, dict[str, str]]:
+    """Rows by source and series; fails if a scan has two."""
+    rows = list(csv.DictReader((out / "volumes.csv").read_text().splitlines()))
+    assert all(None not in row and None not in row.values() for row in rows)
+    found = {row["key"]: row for row in rows}
+    assert len(found) == len(rows)
+    return {row["source"]: row for row in rows}
+
+
+def states(out: Path) -> list[tuple[str, str]]:
+    return sorted((row["volume"], row["status"]) for row in table(out).values())
+
+
+def test_every_good_scan_of_an_archive_is_segmented_and_bad_ones_are_told(
+    model: Bundle, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    assert batch(model, out, archive) == 1
+    assert states(out) == [
+        ("ct/a", "done"),
+        ("gap", "failed"),
+        ("one/cut", "failed"),
+        ("one/head", "done"),
+        ("one/head", "done"),
+        ("two/deep/thick", "done"),
+    ]
+    rows = table(out)
+    assert "slice" in rows[str(archive / "gap")]["reason"]
+    for source in ("one/head.nii.gz", "one/head.nrrd", "two/deep/thick.nii", "ct/a"):
+        row = rows[str(archive / source)]
+        scan = read_volume(archive / source if source != "ct/a" else archive / "ct")
+        found = read_label_map(out / row["output"])
+        assert scan.grid.matches(found.grid)
+        voxel_ml = float(np.prod(scan.grid.spacing)) / 1000
+        for value, name in ((1, "anterior"), (2, "posterior")):
+            assert float(row[f"{name}_ml"]) == pytest.approx(np.sum(found.array == value) * voxel_ml, rel=1e-4)
+    said = capsys.readouterr().err
+    assert "2 could not be segmented" in said
+    assert "cut.nii.gz" in said
+
+
+def test_a_second_run_repeats_only_what_is_not_whole(model: Bundle, archive: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    batch(model, out, archive)
+    before = table(out)
+    nii, nrrd = str(archive / "one/head.nii.gz"), str(archive / "one/head.nrrd")
+    (out / before[nii]["output"]).write_bytes(b"half a file")
+    (out / before[nrrd]["output"]).unlink()
+    cut = archive / "one" / "cut.nii.gz"
+    cut.write_bytes((archive / "two/deep/thick.nii").read_bytes())
+    cut.rename(archive / "one" / "cut.nii")
+    assert batch(model, out, archive) == 1  # the series with a gap is still there
+    after = table(out)
+    again = {source for source in after if source in before and after[source]["finished"] != before[source]["finished"]}
+    assert again == {nii, nrrd}
+    assert after[str(archive / "one/cut.nii")]["status"] == "done"
+    assert read_label_map(out / after[nii]["output"]).array.shape == read_volume(archive / "one/head.nii.gz").grid.shape
+
+
+def test_what_failed_is_tried_again_only_on_request_or_when_its_files_change(
+    model: Bundle, archive: Path, tmp_path: Path
+) -> None:
+    out, gap = tmp_path / "out", str(archive / "gap")
+    batch(model, out, archive)
+    first = table(out)[gap]["finished"]
+    batch(model, out, archive)
+    assert table(out)[gap]["finished"] == first
+    batch(model, out, archive, "--retry-failed")
+    assert table(out)[gap]["finished"] > first
+    (archive / "one/cut.nii.gz").write_bytes((archive / "one/head.nii.gz").read_bytes())
+    batch(model, out, archive)
+    assert table(out)[str(archive / "one/cut.nii.gz")]["status"] == "done"
+
+
+def test_half_a_row_of_a_killed_process_costs_nothing(model: Bundle, archive: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    batch(model, out, archive / "two")
+    with (out / "volumes.csv").open("a") as stream:
+        stream.write("one/head,done,,0.")
+    with (out / "index.jsonl").open("a") as stream:
+        stream.write('{"folder": "/a')
+    batch(model, out, archive / "two", archive / "one")
+    assert states(out) == [
+        ("cut", "failed"),
+        ("deep/thick", "done"),
+        ("head", "done"),
+        ("head", "done"),
+    ]
+
+
+def test_results_of_another_model_or_setting_are_not_mixed(
+    model: Bundle, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    assert batch(model, out, archive / "two") == 0
+    assert batch(model, out, archive / "two", "--overlap", "0.25") == 2
+    other = save_tiny(tmp_path / "other", tiny_spec(version="2.0.0"), seed=1)
+    assert batch(other, out, archive / "two") == 2
+    said = capsys.readouterr().err
+    assert "overlap 0.5, now 0.25" in said
+    assert "2.0.0" in said
+
+
+def test_two_series_in_one_folder_are_two_scans_and_dicom_gets_dicom(
+    model: Bundle, tmp_path: Path, phantom: PhantomFactory
+) -> None:
+    folder = tmp_path / "in"
+    for number, description in enumerate(("Bone", "Soft tissue"), start=1):
+        recipe = replace(dicom_series.head(4 + number), description=description)
+        recipe.write(tmp_path / description)
+        folder.mkdir(exist_ok=True)
+        for file in (tmp_path / description).iterdir():
+            file.rename(folder / f"{number}_{file.name}")
+    write_volume(folder / "head.nii.gz", phantom(noise=10.0).volume)
+    out = tmp_path / "out"
+    assert batch(model, out, folder, "--format", "dicom") == 0
+    outputs = sorted(row["output"] for row in csv.DictReader((out / "volumes.csv").read_text().splitlines()))
+    assert outputs == [f"segmentations/{name}" for name in ("Bone.dcm", "Soft_tissue.dcm", "head.seg.nrrd")]
+    assert read_label_map(out / outputs[0]).array.shape == (5, 6, 5)
+    only = tmp_path / "mr"
+    assert batch(model, only, folder, "--modality", "mr") == 0
+    assert [row["volume"] for row in table(only).values()] == ["head"]
+
+
+@pytest.mark.parametrize("words", [["{folder}/absent"], ["{folder}/empty"]])
+def test_nothing_to_segment_is_said_at_once(
+    model: Bundle, tmp_path: Path, words: Sequence[str], capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert batch(model, tmp_path / "out", *(word.format(folder=tmp_path) for word in words)) == 2
+    assert "There is no" in capsys.readouterr().err
+
+
+def _many(folder: Path, phantom: PhantomFactory, count: int) -> None:
+    folder.mkdir()
+    for number in range(count):
+        write_volume(folder / f"scan{number:02d}.nii", phantom(noise=30.0, seed=number, shape=(64, 64, 48)).volume)
+    (folder / "bad.nii").write_bytes(b"nothing")
+
+
+def _command(model: Bundle, folder: Path, out: Path) -> list[str]:
+    return ["-m", "MAESegmentLib.cli", "batch", str(folder), "-m", str(model.path), "-o", str(out), "--device", "cpu"]
+
+
+def _environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", **more}
+
+
+def test_a_killed_run_goes_on_and_leaves_nothing_half_behind(
+    model: Bundle, tmp_path: Path, phantom: PhantomFactory
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    _many(folder, phantom, 8)
+    process = subprocess.Popen(
+        [sys.executable, *_command(model, folder, out)], cwd=REPOSITORY, env=_environment(), stderr=subprocess.DEVNULL
+    )
+    end = time.monotonic() + 120
+    while not ((out / "volumes.csv").exists() and len(table(out)) >= 2) and time.monotonic() < end:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = table(out)
+    assert 2 <= len(before) < 9
+    assert batch(model, out, folder, "-q") == 1
+    after = table(out)
+    assert len(after) == 9
+    assert all(after[source] == row for source, row in before.items())
+    assert len([*(out / "segmentations").iterdir()]) == 8
+    assert not [place for place in (out / ".claims").iterdir() if place.is_dir()]
+
+
+def test_two_processes_share_the_scans_without_doing_one_twice(
+    model: Bundle, tmp_path: Path, phantom: PhantomFactory
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    _many(folder, phantom, 8)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    finished = subprocess.run(
+        [*launcher, *_command(model, folder, out)],
+        cwd=REPOSITORY,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert finished.returncode == 1, finished.stderr  # one scan is bad
+    assert "8 of 9 scans segmented" in finished.stdout
+    rows = table(out)
+    assert len(rows) == 9
+    assert {row["rank"] for row in rows.values()} == {"0", "1"}
+    alone = tmp_path / "alone"
+    assert batch(model, alone, folder, "-q") == 1
+    for source, row in table(alone).items():
+        if row["status"] == "done":
+            one, other = (read_label_map(place / row["output"]) for place in (out, alone))
+            assert np.mean(one.array != other.array) < 1e-3, source
+
+
+def test_a_scan_whose_process_died_is_taken_over(model: Bundle, tmp_path: Path, phantom: PhantomFactory) -> None:
+    """Process 1 of two is killed with a scan in its hands; process 0 ends with every scan done."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    _many(folder, phantom, 8)
+    pair = [
+        subprocess.Popen(
+            [sys.executable, *_command(model, folder, out)],
+            cwd=REPOSITORY,
+            env=_environment(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE="2"),
+            stderr=subprocess.DEVNULL,
+        )
+        for rank in (0, 1)
+    ]
+    end = time.monotonic() + 120
+    while time.monotonic() < end and pair[1].poll() is None:
+        if (out / "volumes.csv").exists() and any(row["rank"] == "1" for row in table(out).values()):
+            pair[1].kill()
+            break
+        time.sleep(0.02)
+    assert pair[1].wait() == -signal.SIGKILL
+    assert pair[0].wait(120) == 1
+    assert len(table(out)) == 9
+    assert not [place for place in (out / ".claims").iterdir() if place.is_dir()]
