@@ -11,12 +11,20 @@ import torch.nn.functional as F
 
 from ..transforms.grid import NetworkGrid
 
+#: Above half by more than rounding, a probability is the largest, also after interpolation.
+_MAJORITY = 0.5 + 1e-4
+#: Interpolated probabilities exist for at most so many values at a time, which stay in a processor's cache.
+_PART = 2**19
+
 
 class RowRestorer:
     """Interpolates class probabilities linearly from network rows to voxels of the input grid and takes the largest.
 
     Everything is written through canonical views of arrays on the input grid, so flips and permutations are exact; only
     two rows of probabilities exist at a time. `values[k]` is the label value of class k.
+
+    Where only labels are wanted, nothing is interpolated where class 0 has the majority in all voxels around, nor any
+    class that cannot be the largest: the labels are the same, and most of a scan is background.
     """
 
     def __init__(
@@ -34,13 +42,15 @@ class RowRestorer:
         self._labels = grid.to_canonical(labels)
         self._probabilities = None if probabilities is None else grid.to_canonical(probabilities)
         self._entropy = None if entropy is None else grid.to_canonical(entropy)
-        self._softmax = grid.resamples or probabilities is not None or entropy is not None
+        self._wants_maps = probabilities is not None or entropy is not None
+        self._rows, self._columns = (_Axis(grid.shape[n], grid.canonical_shape[n]) for n in (1, 2))
         self._previous: torch.Tensor | None = None
         self._next_row = 0
 
     def push(self, row: int, scores: torch.Tensor) -> None:
         """Take the scores (K, H, W) of network row `row`; rows must come in order."""
-        plane = self._in_plane(scores)
+        needs_shares = self._grid.resamples or self._wants_maps
+        plane = scores.float().softmax(dim=0) if needs_shares else scores
         depth, depth_out = self._grid.shape[0], self._grid.canonical_shape[0]
         while self._next_row < depth_out:
             position = min(max((self._next_row + 0.5) * depth / depth_out - 0.5, 0.0), depth - 1.0)
@@ -54,22 +64,80 @@ class RowRestorer:
                 assert self._previous is not None
                 self._write(self._next_row, torch.lerp(self._previous, plane, share))
             self._next_row += 1
-        self._previous = plane
+        if needs_shares:  # else every row is one of the input's, and `plane` a buffer that is used again
+            self._previous = plane
 
-    def _in_plane(self, scores: torch.Tensor) -> torch.Tensor:  # (K, H, W) -> (K, H', W')
-        if not self._softmax:
-            return scores
-        probabilities = scores.float().softmax(dim=0)
+    def _write(self, row: int, plane: torch.Tensor) -> None:  # (K, H, W)
+        if self._wants_maps:
+            self._write_maps(row, plane)
+        elif plane.shape[1:] == self._grid.canonical_shape[1:]:
+            self._write_winners(row, plane)
+        else:
+            self._write_interpolated(row, plane)
+
+    def _write_maps(self, row: int, plane: torch.Tensor) -> None:
         size = self._grid.canonical_shape[1:]
-        if probabilities.shape[1:] == size:
-            return probabilities
-        return F.interpolate(probabilities[None], size=size, mode="bilinear", align_corners=False)[0]
-
-    def _write(self, row: int, classes: torch.Tensor) -> None:  # (K, H', W')
-        winners = classes.max(dim=0).indices  # four times as fast as argmax on a CPU
-        self._labels[row] = self._values[winners.cpu().numpy()]
+        if plane.shape[1:] != size:
+            plane = F.interpolate(plane[None], size=size, mode="bilinear", align_corners=False)[0]
+        self._write_winners(row, plane)
         if self._probabilities is not None:
-            self._probabilities[:, row] = classes.cpu().numpy()
+            self._probabilities[:, row] = plane.cpu().numpy()
         if self._entropy is not None:
-            entropy = torch.special.entr(classes).sum(dim=0) / math.log(len(classes))
+            entropy = torch.special.entr(plane).sum(dim=0) / math.log(len(plane))
             self._entropy[row] = entropy.cpu().numpy()
+
+    def _write_winners(self, row: int, plane: torch.Tensor) -> None:  # (K, H', W')
+        winners = plane.max(dim=0).indices  # four times as fast as argmax on a CPU
+        self._labels[row] = self._values[winners.cpu().numpy()]
+
+    def _write_interpolated(self, row: int, plane: torch.Tensor) -> None:  # (K, H, W)
+        self._labels[row] = self._values[0]
+        undecided = plane[0] <= _MAJORITY
+        h, w = (_extent(undecided.any(dim=dim)) for dim in (1, 0))
+        if h is None or w is None:
+            return
+        rows, columns = self._rows.around(h), self._columns.around(w)
+        near = plane[:, self._rows.sources(rows), self._columns.sources(columns)]
+        # The largest of K probabilities is at least 1 / K; what is below that all over cannot be it.
+        possible = (near.amax(dim=(1, 2)) > (1 - 1e-4) / len(plane)).nonzero()[:, 0]
+        values = self._values[possible.cpu().numpy()]
+        near = self._columns.interpolate(near[possible], columns, dim=2)
+        step = max(1, _PART // (near.shape[0] * near.shape[2]))
+        for first in range(rows.start, rows.stop, step):
+            part = slice(first, min(first + step, rows.stop))
+            winners = self._rows.interpolate(near, part, dim=1, origin=rows).max(dim=0).indices
+            self._labels[row][part, columns] = values[winners.cpu().numpy()]
+
+
+class _Axis:
+    """Linear interpolation along one axis of a plane, from `size` network voxels to `size_out` voxels of the input."""
+
+    def __init__(self, size: int, size_out: int) -> None:
+        position = ((torch.arange(size_out, dtype=torch.float64) + 0.5) * size / size_out - 0.5).clamp(0, size - 1)
+        self._lower = position.floor().long()
+        self._upper = (self._lower + 1).clamp(max=size - 1)
+        self._share = (position - self._lower).float()
+
+    def around(self, voxels: slice) -> slice:
+        """The voxels of the input that network `voxels` have a part in."""
+        first = int(torch.searchsorted(self._upper, voxels.start))
+        return slice(first, int(torch.searchsorted(self._lower, voxels.stop)))
+
+    def sources(self, outputs: slice) -> slice:
+        """The network voxels that have a part in voxels `outputs` of the input, which are not none."""
+        return slice(int(self._lower[outputs.start]), int(self._upper[outputs.stop - 1]) + 1)
+
+    def interpolate(
+        self, plane: torch.Tensor, outputs: slice, *, dim: int, origin: slice | None = None
+    ) -> torch.Tensor:
+        """`plane` has the `sources` of `origin` (else of `outputs`) along `dim`; the result has `outputs`."""
+        start = self.sources(origin or outputs).start
+        lower, upper, share = (x[outputs].to(plane.device) for x in (self._lower, self._upper, self._share))
+        below, above = (plane.index_select(dim, index - start) for index in (lower, upper))
+        return torch.lerp(below, above, share.reshape(-1, *[1] * (plane.ndim - 1 - dim)))
+
+
+def _extent(found: torch.Tensor) -> slice | None:
+    """From the first to the last True of (N,)."""
+    indices = found.nonzero()[:, 0]
+    return slice(int(indices[0]), int(indices[-1]) + 1) if len(indices) else None

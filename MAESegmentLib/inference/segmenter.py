@@ -68,7 +68,10 @@ class Segmenter:
         want_entropy: bool = False,
         examine: Callable[[Prepared], Sequence[str]] | None = None,
     ) -> Prediction:
-        """Label `volume`, or what lies within `roi`; `examine` may look at the network's input and return warnings."""
+        """Label `volume`, or what lies within `roi`.
+
+        `examine` may look at the network's input, after the network has, and return warnings.
+        """
         started = time.perf_counter()
         report = progress or (lambda _stage, _fraction: None)
         volume.grid.check()
@@ -80,13 +83,14 @@ class Segmenter:
         stop_if(should_cancel)
         report("prepare", 0.0)
         prepared = self.preprocessing.prepare(crop(volume, region))
-        warnings.extend(examine(prepared) if examine else ())
         report("prepare", 1.0)
 
         def run(step: Step) -> None:
             self._run(step, prepared, region, maps, report, should_cancel)
 
         _, step = run_first_that_fits(self.steps(), run, warnings.append)
+        report("restore", 0.0)
+        warnings.extend(examine(prepared) if examine else ())
         report("restore", 1.0)
         return Prediction(
             label_map=LabelMap(maps.labels, volume.ijk_to_ras),

@@ -65,6 +65,8 @@ def sliding_rows(
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield (d, class scores (K, H, W)) for every row d of `image` (C, D, H, W), in order; needs image >= patch.
 
+    What is yielded lies in a buffer that is used again: it is valid until the next one is asked for.
+
     A row is yielded as soon as no later window reaches it, so memory is that of one slab, patch depth x H x W x K.
     `on_batch` is called before each batch with the share of windows done; it may raise to stop.
     """
@@ -110,7 +112,8 @@ class _Slab:
         if self._sums is None or finished == 0:
             return
         for row in range(min(finished, self._depth)):
-            yield self._start + row, self._sums[row] / self._weights[row]
+            # In place: it is not needed any more, and may be large.
+            yield self._start + row, self._sums[row].div_(self._weights[row])
         for buffer in (self._sums, self._weights):
             for row in range(self._depth):  # row by row: the two ranges overlap
                 if row + finished < self._depth:

@@ -28,7 +28,7 @@ def network() -> Callable[[torch.Tensor], torch.Tensor]:
 def blend(image: torch.Tensor, network: Callable, plan: WindowPlan, **options) -> torch.Tensor:  # -> (K, D, H, W)
     options = {"batch_size": 2, "device": CPU, "accumulate_on": CPU, **options}
     with torch.inference_mode():
-        rows = list(sliding_rows(image, network, plan, **options))
+        rows = [(row, scores.clone()) for row, scores in sliding_rows(image, network, plan, **options)]
     assert [row for row, _ in rows] == list(range(image.shape[1]))
     return torch.stack([scores for _, scores in rows], dim=1)
 
