@@ -80,17 +80,17 @@ def test_label_map_is_not_offered(panel, ui, settle):
 
 
 def test_default_model_says_what_it_is_for_and_how_good_it_is(panel, ui):
-    assert panel.parameters.modelName == "headneck-ct@1.0.0"
-    assert ui.modelComboBox.currentText == "headneck-ct 1.0.0"
+    assert panel.parameters.modelName == "headneck-ct@1.1.0"
+    assert ui.modelComboBox.currentText == "headneck-ct 1.1.0"
     assert "head-and-neck planning CT" in ui.modelInfoLabel.text
-    assert "Mean Dice 0.74 (n = 40 held-out cases)" in ui.modelInfoLabel.text
+    assert "Mean Dice 0.77 (n = 40 held-out cases)" in ui.modelInfoLabel.text
 
 
 def test_tooltip_of_a_model_is_its_card_in_short_lines(ui):
     import qt
 
     tip = ui.modelComboBox.itemData(0, qt.Qt.ToolTipRole)
-    for part in ("headneck-ct 1.0.0", "Segments: Brainstem", "Research only", "OpenKBP", "MIT"):
+    for part in ("headneck-ct 1.1.0", "Segments: Brainstem", "Research only", "OpenKBP", "MIT"):
         assert part in tip
     assert max(map(len, tip.splitlines())) <= 72
 
@@ -149,7 +149,7 @@ def test_file_that_is_no_model_is_explained(fake_logic, panel, ui):
     standin.dialogs.answers.append("cat.zip")
     ui.importButton.click()
     assert panel.messages.text == "cat.zip holds no model. Choose a MONAI bundle."
-    assert panel.parameters.modelName == "headneck-ct@1.0.0"
+    assert panel.parameters.modelName == "headneck-ct@1.1.0"
 
 
 def test_import_cannot_be_pressed_twice(fake_logic, panel, ui, two_channel_model):
@@ -175,7 +175,7 @@ def test_import_that_is_given_up_changes_nothing(panel, ui):
     standin.dialogs.answers.append("")
     ui.importButton.click()
     assert not ui.messageFrame.visible
-    assert panel.parameters.modelName == "headneck-ct@1.0.0"
+    assert panel.parameters.modelName == "headneck-ct@1.1.0"
 
 
 def test_each_channel_has_a_selector_called_as_the_model_calls_it(
@@ -251,7 +251,7 @@ def test_model_made_for_a_box_asks_for_one(ui, add_volume, choose):
 
 
 def test_model_made_for_whole_scans_asks_for_no_box(ui, add_volume, choose):
-    choose(add_volume(), "headneck-ct@1.0.0")
+    choose(add_volume(), "headneck-ct@1.1.0")
     assert not ui.addRoiButton.visible
     assert not ui.roiHintLabel.visible
 
@@ -309,7 +309,7 @@ def test_result_of_one_scan_is_not_where_the_next_ones_goes(panel, add_volume, c
     choose(second)
     assert panel.parameters.outputSegmentation is None
     panel.parameters.outputSegmentation = add_result(second, panel.bundle)[0]
-    choose(second, "headneck-ct@1.0.0")
+    choose(second, "headneck-ct@1.1.0")
     assert panel.parameters.outputSegmentation is not None
 
 
@@ -347,7 +347,7 @@ def test_new_scene_starts_afresh(panel, ui, add_volume, choose, settle):
     settle()
     assert panel.parameters.inputVolume is None
     assert panel.parameters.precision == "auto"
-    assert panel.parameters.modelName == "headneck-ct@1.0.0"
+    assert panel.parameters.modelName == "headneck-ct@1.1.0"
     assert ui.precisionComboBox.currentText == "Automatic"
     assert ui.segmentButton.toolTip == "Select a volume."
 

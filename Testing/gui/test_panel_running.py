@@ -132,7 +132,7 @@ def test_result_is_one_line_and_the_volume_of_each_segment(panel, ui, volume, st
 
 
 def test_segments_that_were_not_found_are_named(panel, ui, volume, start, add_result, settle):
-    panel.parameters.modelName = "headneck-ct@1.0.0"
+    panel.parameters.modelName = "headneck-ct@1.1.0"
     settle()
     job = start()
     job.succeed(*add_result(volume, panel.bundle))
