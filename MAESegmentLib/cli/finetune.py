@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
-from .training_progress import TrainingDisplay, add_setting_arguments, chosen_settings, interruptible
+from .training_progress import add_setting_arguments, chosen_settings, interruptible, training_display
 
 if TYPE_CHECKING:
     from ..bundle import Bundle, ModelStore
@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from ..bundle import ModelStore
+    from ..training.distributed import joined
     from ..training.finetune import finetune
     from ..training.recipe import read_recipe, read_settings_file
 
@@ -67,12 +68,13 @@ def run(arguments: argparse.Namespace) -> int:
     cases = _cases(arguments.cases, base)
     if cases.is_store and base.kind == "segmentation":
         description = replace(description, name=description.name or base.name)
-    with interruptible() as should_cancel, TrainingDisplay() as display:
+    chosen = _settings(settings, base, labels or cases.dataset.labels, has_recipe=arguments.recipe is not None)
+    with interruptible() as should_cancel, joined(chosen.device) as team, training_display(team.is_first) as display:
         bundle = finetune(
             cases.dataset,
             base,
             arguments.out,
-            _settings(settings, base, labels or cases.dataset.labels, has_recipe=arguments.recipe is not None),
+            chosen,
             split=arguments.split or recipe.cases.get("split") or cases.split,
             validation=arguments.validation or str(recipe.cases.get("validation", cases.validation)),
             labels=labels,
@@ -81,8 +83,10 @@ def run(arguments: argparse.Namespace) -> int:
             version_of=None if description.version else partial(_version, models, base),
             progress=display,
             should_cancel=should_cancel,
+            team=team,
         )
-    _print_result(bundle)
+    if team.is_first:
+        _print_result(bundle)
     return 0
 
 

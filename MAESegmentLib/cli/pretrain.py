@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
-from .training_progress import TrainingDisplay, add_setting_arguments, chosen_settings, interruptible
+from .training_progress import add_setting_arguments, chosen_settings, interruptible, training_display
 
 if TYPE_CHECKING:
     from ..cases.dataset import Case
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from ..training.distributed import joined
     from ..training.pretrain import pretrain
     from ..training.recipe import read_recipe
     from ..training.settings import PretrainSettings
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     cases = _cases(arguments, recipe)
     preprocessing = _preprocessing(arguments, recipe, cases)
     autoencoder = _autoencoder(arguments, recipe, preprocessing)
-    with interruptible() as should_cancel, TrainingDisplay() as display:
+    with interruptible() as should_cancel, joined(settings.device) as team, training_display(team.is_first) as display:
         bundle = pretrain(
             cases,
             arguments.out,
@@ -60,7 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
             description=description,
             progress=display,
             should_cancel=should_cancel,
+            team=team,
         )
+    if not team.is_first:
+        return 0
     print(f"{bundle.name} {bundle.version}: {bundle.path}")
     print(f"Reconstructions: {arguments.out / 'reconstruction.png'}")
     print(f"Next: maesegment finetune --cases DIR --model {bundle.path} --out DIR")

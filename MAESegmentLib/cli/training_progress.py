@@ -7,13 +7,13 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from ..training.loop import Progress
+    from ..training.loop import Progress, Report
 
 _STAGES = {"prepare": "Preparing", "train": "Training", "validate": "Checking", "save": "Saving"}
 #: Without a terminal, a line of progress at most this often.
@@ -59,12 +59,17 @@ class TrainingDisplay:
         else:
             print(text, file=sys.stderr, flush=True)
 
-    def __enter__(self) -> TrainingDisplay:
+    def __enter__(self) -> Report:
         self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+
+
+def training_display(is_shown: bool) -> AbstractContextManager[Report]:
+    """What is told of a run's progress; of several processes that train together, one shows it."""
+    return TrainingDisplay() if is_shown else nullcontext(lambda _: None)
 
 
 @contextmanager
@@ -94,6 +99,12 @@ def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
     """Options that pretraining and fine-tuning share."""
     parser.add_argument("--steps", type=int, help="optimiser steps")
     parser.add_argument("--batch-size", type=int, help="patches a step")
+    parser.add_argument(
+        "--micro-batch",
+        type=int,
+        metavar="PATCHES",
+        help="patches computed at a time (default: all of a step; with torchrun, an equal part for each process)",
+    )
     parser.add_argument("--learning-rate", type=float, help="peak learning rate")
     parser.add_argument("--seed", type=int, help="same seed, same result (default: 0)")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
@@ -116,6 +127,7 @@ def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
 _DIRECT = (
     "steps",
     "batch_size",
+    "micro_batch",
     "learning_rate",
     "seed",
     "device",

@@ -7,6 +7,7 @@ visible tokens, and their tokens are replaced by one learned mask token after it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -106,12 +107,16 @@ class MaskedAutoencoder(nn.Module):
         size: Triple = (image.shape[2], image.shape[3], image.shape[4])
         unit = self.config.unit
         if mask is None:
-            mask = random_unit_mask(
-                image.shape[0], unit_grid(size, unit), self.config.ratio_range, image.device, generator
-            )
+            mask = self.draw_mask(image.shape, generator).to(image.device)
         padded = pad_to_units(image, unit)
         prediction = self.predict(padded, mask)
         return self._loss(padded, prediction.float(), mask, size)
+
+    def draw_mask(self, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
+        """A random mask (B, 1, units) on the CPU for images of `shape` (B, C, D, H, W)."""
+        batch, _, d, h, w = shape
+        grid = unit_grid((d, h, w), self.config.unit)
+        return random_unit_mask(batch, grid, self.config.ratio_range, torch.device("cpu"), generator)
 
     def predict(self, padded: Tensor, mask: Tensor) -> Tensor:
         """Prediction for every voxel of an image of whole units; masked voxels of the input have no influence."""

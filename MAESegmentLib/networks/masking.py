@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,6 +37,15 @@ def expand_mask(mask: Tensor, factor: Triple, size: Triple) -> Tensor:
     for axis, repeats in enumerate(factor):
         mask = mask.repeat_interleave(repeats, dim=2 + axis)
     return mask[:, :, : size[0], : size[1], : size[2]]
+
+
+def count_masked_voxels(mask: Tensor, unit: Sequence[int], size: Sequence[int]) -> float:
+    """Voxels of an image of `size` that lie in masked units of `mask` (B, 1, units), the whole batch together."""
+    d, h, w = (
+        torch.tensor([min(u, s - first) for first in range(0, s, u)], dtype=torch.float64)
+        for s, u in zip(size, unit, strict=True)
+    )
+    return float(torch.einsum("bcdhw,d,h,w->", mask.double(), d, h, w))
 
 
 def split_units(volume: Tensor, unit: Triple) -> Tensor:

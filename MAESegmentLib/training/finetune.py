@@ -9,6 +9,7 @@ from ..bundle import Bundle, open_bundle
 from ..cases.dataset import CaseDataset
 from ..errors import ConfigurationError, OutputError
 from .description import Description
+from .distributed import SOLO, Team
 from .finetune_model import MODEL_FOLDER, save_model
 from .finetune_run import FineTuning
 from .holdout import plan_holdout
@@ -38,15 +39,16 @@ def finetune(
     progress: Report = ignore,
     should_cancel: ShouldCancel = never,
     should_stop: ShouldStop = never,
+    team: Team = SOLO,
 ) -> Bundle:
     """Train on the `split` of `dataset` (None: every case with a label map) and save the model as `out`/model.
 
     `labels` are those to learn (None: all of the dataset). `validation`: see `plan_holdout`. `version_of` is asked for
     the version just before the model is saved. Called again with the same arguments after a kill, it goes on from its
     last checkpoint; after the end, it returns the finished model. Once `should_stop` says so, training ends and the
-    best weights so far are saved.
+    best weights so far are saved. All of a `team` call this alike; its first process writes, all get the model.
     """
-    settings = settings or FineTuneSettings()
+    settings = team.settings(settings or FineTuneSettings())
     description = description or Description()
     finished = finished_model(out, settings, base.reference, progress)
     if finished is not None:
@@ -54,22 +56,26 @@ def finetune(
     make_folder(out)
     holdout = plan_holdout(dataset, split, validation, settings.seed)
     plan = plan_labels(dataset.labels, base.labels, labels, description.labels)
-    cache = CaseCache(settings.cache_gb, out / "prepared")
+    cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
     prepared = prepare_labelled(holdout.cases, dataset, plan, base.spec.preprocessing, cache, progress, should_cancel)
     same_labels = {label.name for label in base.labels} == set(plan.names)
     channels = len(cache[0].image)
     text = description.completed(base, same_labels=same_labels, name=dataset.name, channels=channels)
-    run = FineTuning(base, plan, settings, prepared, out, progress, should_cancel, should_stop)
-    run.say(*prepared.notes, cache.describe(), f"Held out: {holdout.how}.", *run.notes)
+    run = FineTuning(base, plan, settings, prepared, out, progress, should_cancel, should_stop, team)
+    run.say(*prepared.notes, cache.describe(), f"Held out: {holdout.how}.", *run.notes, *team.describe(settings))
     # The model comes first, its leave-one-out estimate after it: whoever stops early still has a model.
     share = 1 / (len(holdout.folds) + 1)
     trained = run.train(holdout.training, holdout.held_out, out, (0.0, share))
     measured = run.leave_one_out(holdout, trained) if holdout.folds else run.before_and_after(trained, holdout, out)
-    if version_of is not None:
-        text = text.with_version(version_of(text.name, same_labels))
-    bundle = save_model(run, trained, measured, holdout, text)
+
+    def save() -> Bundle:
+        version = version_of(text.name, same_labels) if version_of is not None else text.version
+        bundle = save_model(run, trained, measured, holdout, text.with_version(version))
+        run.tidy_folds()
+        return bundle
+
+    bundle = team.first(save) or open_bundle(out / MODEL_FOLDER)
     cache.remove_files()
-    run.tidy_folds()
     return bundle
 
 

@@ -18,6 +18,7 @@ from ..cases.dataset import Case
 from ..inference.device import resolve_device
 from ..networks import NnFormer
 from .checkpoint import CHECKPOINT
+from .distributed import SOLO, Team
 from .holdout import Holdout
 from .initial import initial_network
 from .labelling import LabelPlan
@@ -78,9 +79,11 @@ class FineTuning:
         progress: Report,
         should_cancel: ShouldCancel,
         should_stop: ShouldStop,
+        team: Team = SOLO,
     ) -> None:
         self.base, self.plan, self.settings, self.prepared = base, plan, settings, prepared
         self.out, self.progress, self.should_cancel, self.should_stop = out, progress, should_cancel, should_stop
+        self.team = team
         self.channels = len(prepared.cases[0].image)
         self.patch_size = base.spec.preprocessing.patch_size
         network, self.notes = self._network()
@@ -107,6 +110,7 @@ class FineTuning:
             self.settings,
             identity=self._identity(training),
             encoder_stages=len(network.config.depths),
+            team=self.team,
         )
 
         def report(progress: Progress) -> None:
@@ -125,6 +129,7 @@ class FineTuning:
             report=report,
             should_cancel=self.should_cancel,
             should_stop=self.should_stop,
+            team=self.team,
         )
 
     def leave_one_out(self, holdout: Holdout, final: Trained) -> Measured | None:
@@ -137,7 +142,7 @@ class FineTuning:
         count = len(holdout.folds)
         done = 0
         for number, (training, held_out) in enumerate(holdout.folds):
-            if final.stopped or self.should_stop():
+            if final.stopped or self.team.any(self.should_stop()):
                 break
             folder = self.out / FOLDS / f"{number:02d}"
             share = ((number + 1) / (count + 1), (number + 2) / (count + 1))
@@ -181,14 +186,18 @@ class FineTuning:
         self.progress(progress)
         network, _ = self._network()
         table = self._dice(network, self._cases(held_out))
-        folder.mkdir(parents=True, exist_ok=True)
         means = {**mean_by_label(table), "mean": mean_dice(table)}
         content = {
             "identity": self._identity(held_out),
             "table": finite(table),
             "by_label": {name: value for name, value in means.items() if math.isfinite(value)},
         }
-        write_atomically(folder / BEFORE, json.dumps(content).encode())
+
+        def write() -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / BEFORE, json.dumps(content).encode())
+
+        self.team.first(write)
 
     def _read_before(self, held_out: Sequence[Case], folder: Path) -> DiceTable | None:
         try:
@@ -217,6 +226,7 @@ class FineTuning:
                 self.patch_size,
                 device,
                 self.settings.validation_overlap,
+                self.team,
             )
 
     def _network(self) -> tuple[NnFormer, tuple[str, ...]]:

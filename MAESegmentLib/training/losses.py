@@ -26,17 +26,26 @@ class SegmentationLoss(nn.Module):
         # Pooled over the batch, because a patch often lacks a label, whose own Dice would be all or nothing.
         self.dice = DiceLoss(include_background=False, batch=True)
 
-    def forward(self, outputs: Tensor | Sequence[Tensor], classes: Tensor, unknown: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        outputs: Tensor | Sequence[Tensor],
+        classes: Tensor,
+        unknown: Tensor | None = None,
+        share: tuple[float, float] = (1.0, 1.0),
+    ) -> Tensor:
         """Logits (B, K, D, H, W), one or several sizes; `classes` int64 (B, 1, D, H, W) -> scalar.
 
-        `unknown` bool (B, K) marks the channels that were not annotated in a sample.
+        `unknown` bool (B, K) marks the channels that were not annotated in a sample. `share` is how much of a larger
+        batch this is: of its samples (for Dice) and of its voxels (for cross-entropy).
         """
         levels = [outputs] if isinstance(outputs, Tensor) else list(outputs)
         weights = self.weights[: len(levels)]
-        losses = [w * self._one(logits.float(), classes, unknown) for w, logits in zip(weights, levels, strict=True)]
+        losses = [
+            w * self._one(logits.float(), classes, unknown, share) for w, logits in zip(weights, levels, strict=True)
+        ]
         return torch.stack(losses).sum() / sum(weights)
 
-    def _one(self, logits: Tensor, classes: Tensor, unknown: Tensor | None) -> Tensor:
+    def _one(self, logits: Tensor, classes: Tensor, unknown: Tensor | None, share: tuple[float, float]) -> Tensor:
         if logits.shape[2:] != classes.shape[2:]:
             classes = F.interpolate(classes.float(), size=logits.shape[2:], mode="nearest").long()
         known = classes != IGNORED
@@ -46,7 +55,7 @@ class SegmentationLoss(nn.Module):
             scores = _merged(scores, unknown)
         dice = self.dice(scores.exp() * known, truth * known)
         entropy = F.nll_loss(scores, classes[:, 0], ignore_index=IGNORED, reduction="sum")
-        return dice + entropy / known.sum().clamp(min=1)
+        return share[0] * dice + share[1] * (entropy / known.sum().clamp(min=1))
 
 
 def _merged(scores: Tensor, unknown: Tensor) -> Tensor:

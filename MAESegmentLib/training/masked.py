@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from ..inference.familiarity import reconstruction_error
 from ..networks import MaskedAutoencoder
+from ..networks.masking import count_masked_voxels
 from ..transforms.preprocessing import pad_to
+from .distributed import SOLO, Team, seed_of
 from .optimiser import parameter_groups
 from .patches import Batch, PatchSamples, batches
 from .prepared import PreparedCase
@@ -34,8 +36,10 @@ class MaskedTask:
         patch_size: Sequence[int],
         settings: PretrainSettings,
         identity: str = "",
+        team: Team = SOLO,
     ) -> None:
         self.model: nn.Module = model
+        self.team = team
         self.held_out = held_out[:MAX_FOLLOWED]
         self.patch_size = tuple(patch_size)
         self.settings = settings
@@ -46,17 +50,33 @@ class MaskedTask:
         return parameter_groups(self.model, self.settings)
 
     def batches(self, first_step: int, device: torch.device) -> Iterator[Batch]:
-        return batches(self._samples, first_step, device)
+        return batches(self._samples, first_step, device, self.team)
 
-    def loss(self, model: nn.Module, batch: Batch, step: int) -> Tensor:
-        masks = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + step)
-        loss: Tensor = model(batch.image, generator=masks).loss
-        return loss
+    def loss(self, model: nn.Module, batch: Batch, step: int, of: Sequence[float] | None = None) -> Tensor:
+        mask = self._mask(batch, step)
+        loss: Tensor = model(batch.image, mask.to(batch.image.device)).loss
+        return loss if of is None else loss * (self._masked_voxels(batch, mask) / of[0])
+
+    def amounts(self, batch: Batch, step: int) -> list[float]:
+        """Masked voxels, over which the error is averaged."""
+        return [self._masked_voxels(batch, self._mask(batch, step))]
+
+    def _mask(self, batch: Batch, step: int) -> Tensor:
+        assert isinstance(self.model, MaskedAutoencoder)
+        generator = torch.Generator().manual_seed(seed_of(self.settings, step, batch.part))
+        return self.model.draw_mask(batch.image.shape, generator)
+
+    def _masked_voxels(self, batch: Batch, mask: Tensor) -> float:
+        assert isinstance(self.model, MaskedAutoencoder)
+        return count_masked_voxels(mask, self.model.config.unit, batch.image.shape[2:])
 
     def validate(self, model: nn.Module, device: torch.device) -> Mapping[str, float]:
         if not self.held_out:
             return {}
-        error = float(np.mean(reconstruction_errors(model, self.held_out, self.patch_size, device, windows=1, masks=1)))
+        errors = reconstruction_errors(
+            model, self.held_out, self.patch_size, device, windows=1, masks=1, team=self.team
+        )
+        error = float(np.mean(errors))
         return {"reconstruction error": error, "score": -error}
 
 
@@ -68,15 +88,16 @@ def reconstruction_errors(
     *,
     windows: int = 4,
     masks: int = 2,
+    team: Team = SOLO,
 ) -> list[float]:
-    """Per case, as inference measures it to recognise scans unlike the training data."""
-    assert isinstance(model, MaskedAutoencoder)
-    return [
-        reconstruction_error(
-            model, torch.from_numpy(case.image), patch_size, device=device, windows=windows, masks=masks
-        )
-        for case in cases
-    ]
+    """Per case, as inference measures it to recognise scans unlike the training data; the `team` shares them out."""
+
+    def error(case: PreparedCase) -> float:
+        assert isinstance(model, MaskedAutoencoder)
+        image = torch.from_numpy(case.image)
+        return reconstruction_error(model, image, patch_size, device=device, windows=windows, masks=masks)
+
+    return team.map(error, cases)
 
 
 def error_statistics(errors: Sequence[float], of: str) -> dict[str, Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import cycle
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,21 +17,26 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from .augment import intensity_transform, random_geometry, sample_patch
+from .distributed import SOLO, Team
 from .prepared import PreparedCase
 from .settings import LoopSettings
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """`image` float32 (B, C, D, H, W); `classes` int64 (B, 1, D, H, W) or None; the cases they were cut from."""
+    """`image` float32 (B, C, D, H, W); `classes` int64 (B, 1, D, H, W) or None; the cases they were cut from.
+
+    `part` says which part of its step this is.
+    """
 
     image: Tensor
     classes: Tensor | None
     case_ids: tuple[str, ...]
+    part: int = 0
 
     def to(self, device: torch.device) -> Batch:
         classes = None if self.classes is None else self.classes.to(device, non_blocking=True)
-        return Batch(self.image.to(device, non_blocking=True), classes, self.case_ids)
+        return replace(self, image=self.image.to(device, non_blocking=True), classes=classes)
 
 
 class PatchSamples(Dataset[tuple[Tensor, Tensor | None, str]]):
@@ -82,25 +89,31 @@ class PatchSamples(Dataset[tuple[Tensor, Tensor | None, str]]):
         return [min(max(w, 0), r) if r > 0 else -(-r // 2) for w, r in zip(wanted, room, strict=True)]
 
 
-def batches(samples: PatchSamples, first_step: int, device: torch.device) -> Iterator[Batch]:
-    """The batches of steps `first_step`, `first_step` + 1, ... up to the last, made ahead of their use."""
+def batches(samples: PatchSamples, first_step: int, device: torch.device, team: Team = SOLO) -> Iterator[Batch]:
+    """This process's parts of steps `first_step`, `first_step` + 1, ... up to the last, made ahead of their use."""
     settings = samples.settings
-    loader = DataLoader(
+    own = team.own(list(enumerate(settings.parts())))
+    numbers = (
+        [step * settings.batch_size + position for position in part]
+        for step in range(first_step, settings.steps)
+        for _, part in own
+    )
+    part_of = cycle(number for number, _ in own)
+    loader: Iterable[Any] = DataLoader(
         samples,
-        batch_size=settings.batch_size,
-        sampler=range(first_step * settings.batch_size, len(samples)),
+        batch_sampler=numbers,
         num_workers=settings.num_workers,
         collate_fn=_collate,
         pin_memory=device.type == "cuda",
         persistent_workers=settings.num_workers > 0,
     )
     if settings.num_workers:
-        for parts in loader:
-            yield Batch(*parts).to(device)
+        for image, classes, ids in loader:
+            yield Batch(image, classes, ids, next(part_of)).to(device)
         return
-    with closing(ahead(iter(loader))) as made:
-        for parts in made:
-            yield Batch(*parts).to(device)
+    with closing(ahead(iter(loader))) as stream:
+        for image, classes, ids in stream:
+            yield Batch(image, classes, ids, next(part_of)).to(device)
 
 
 def ahead(items: Iterator, depth: int = 2) -> Generator:

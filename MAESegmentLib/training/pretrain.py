@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..bundle import Bundle, ModelSpec, save_bundle
+from ..bundle import Bundle, ModelSpec, open_bundle, save_bundle
 from ..cases.checks import read_image
 from ..cases.dataset import Case
 from ..errors import ConfigurationError, DatasetError
@@ -21,6 +21,7 @@ from ..networks import MaeConfig, MaskedAutoencoder
 from ..transforms.grid import NetworkGrid
 from ..transforms.preprocessing import Preprocessing
 from .description import Description
+from .distributed import SOLO, Team
 from .finetune import MODEL_FOLDER, finished_model, make_folder
 from .loop import Progress, Report, ShouldCancel, Trained, ignore, train
 from .masked import MaskedTask, error_statistics, reconstruction_errors, reconstruction_figure
@@ -44,32 +45,36 @@ def pretrain(
     description: Description | None = None,
     progress: Report = ignore,
     should_cancel: ShouldCancel = lambda: False,
+    team: Team = SOLO,
 ) -> Bundle:
     """Train a masked autoencoder on the images of `cases` and save it as `out`/model (kind "autoencoder").
 
-    Called again with the same arguments after a kill, it goes on from its last checkpoint.
+    Called again with the same arguments after a kill, it goes on from its last checkpoint. All of a `team` call this
+    alike; its first process writes, all get the model.
     """
-    settings = settings or PretrainSettings()
+    settings = team.settings(settings or PretrainSettings())
     finished = finished_model(out, settings, None, progress)
     if finished is not None:
         return finished
     if not cases:
         raise DatasetError("There is no image to learn from.")
     make_folder(out)
-    cache = CaseCache(settings.cache_gb, out / "prepared")
+    cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
     prepared = prepare_images(cases, preprocessing, cache, progress, should_cancel)
     channels = _check_channels(prepared, autoencoder)
     text = (description or Description()).completed(None, same_labels=False, name=out.name, channels=channels)
     training, held_out = _hold_out(cases, prepared, settings)
     run = _Pretraining(settings, autoencoder, preprocessing, prepared, training, held_out, text, out)
-    for note in (*prepared.notes, cache.describe(), f"{len(training)} images to learn from, {len(held_out)} held out."):
+    share = f"{len(training)} images to learn from, {len(held_out)} held out."
+    for note in (*prepared.notes, cache.describe(), share, *team.describe(settings)):
         progress(Progress("log", message=note))
     model = run.new_model()
-    task = MaskedTask(model, training, held_out, preprocessing.patch_size, settings, run.identity())
-    trained = train(task, settings, out, report=progress, should_cancel=should_cancel)
+    task = MaskedTask(model, training, held_out, preprocessing.patch_size, settings, run.identity(), team)
+    trained = train(task, settings, out, report=progress, should_cancel=should_cancel, team=team)
     model.load_state_dict(trained.weights)
     progress(Progress("save", 1.0, step=trained.step, message="Measuring reconstruction errors."))
-    bundle = run.save(model, trained)
+    statistics = run.statistics(model, team)
+    bundle = team.first(lambda: run.save(model, trained, statistics)) or open_bundle(out / MODEL_FOLDER)
     cache.remove_files()
     progress(Progress("save", 1.0, step=trained.step, message=f"Model saved: {bundle.path}"))
     return bundle
@@ -99,11 +104,10 @@ class _Pretraining:
         content: list[Any] = [self.autoencoder.to_dict(), self.preprocessing.to_dict(), hashes]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
-    def save(self, model: MaskedAutoencoder, trained: Trained) -> Bundle:
+    def save(self, model: MaskedAutoencoder, trained: Trained, statistics: dict[str, Any]) -> Bundle:
         """Pictures, report and, last, the bundle: where the model folder is, everything is."""
         device = resolve_device(self.settings.device)
         model = model.to(device)
-        statistics = self._statistics(model, device)
         pictures = {
             "reconstruction.png": reconstruction_figure(
                 model, (self.held_out or self.training)[:PICTURED], self.preprocessing.patch_size, device
@@ -137,10 +141,12 @@ class _Pretraining:
             documents=pictures,
         )
 
-    def _statistics(self, model: MaskedAutoencoder, device: torch.device) -> dict[str, Any]:
+    def statistics(self, model: MaskedAutoencoder, team: Team) -> dict[str, Any]:
+        """Of reconstruction errors, as the bundle keeps them; measured by the `team` together."""
+        device = resolve_device(self.settings.device)
         enough = len(self.held_out) >= ENOUGH_HELD_OUT
         measured = self.held_out if enough else [*self.training, *self.held_out]
-        errors = reconstruction_errors(model, measured, self.preprocessing.patch_size, device)
+        errors = reconstruction_errors(model.to(device), measured, self.preprocessing.patch_size, device, team=team)
         return error_statistics(errors, "held-out images" if enough else "all images, most of them trained on")
 
     def _spec(self, record: dict[str, Any], statistics: dict[str, Any]) -> ModelSpec:

@@ -11,6 +11,7 @@ import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
+from .distributed import SOLO, Team
 from .losses import SegmentationLoss
 from .optimiser import parameter_groups, stage_scale
 from .patches import Batch, PatchSamples, batches
@@ -34,6 +35,7 @@ class SegmentationTask:
         settings: FineTuneSettings,
         identity: str = "",
         encoder_stages: int | None = None,
+        team: Team = SOLO,
     ) -> None:
         """`encoder_stages` turns layer-wise learning-rate decay on, for an NnFormer of that many stages."""
         self.model = model
@@ -43,6 +45,7 @@ class SegmentationTask:
         self.settings = settings
         self.identity = identity
         self.encoder_stages = encoder_stages
+        self.team = team
         self._samples = PatchSamples(training, patch_size, settings, settings.foreground_fraction)
         self._loss = SegmentationLoss(settings.deep_supervision_weights)
         self._unknown = {case.id: case.unknown for case in training if case.unknown}
@@ -53,12 +56,21 @@ class SegmentationTask:
         return parameter_groups(self.model, self.settings, stage_scale(self.encoder_stages, self.settings.layer_decay))
 
     def batches(self, first_step: int, device: torch.device) -> Iterator[Batch]:
-        return batches(self._samples, first_step, device)
+        return batches(self._samples, first_step, device, self.team)
 
-    def loss(self, model: nn.Module, batch: Batch, step: int) -> Tensor:  # noqa: ARG002
+    def loss(self, model: nn.Module, batch: Batch, step: int, of: Sequence[float] | None = None) -> Tensor:
         assert batch.classes is not None
-        loss: Tensor = self._loss(model(batch.image), batch.classes, self._not_annotated(batch))
+        share = (1.0, 1.0)
+        if of is not None:
+            samples, voxels = self.amounts(batch, step)
+            share = (samples / of[0], voxels / max(of[1], 1.0))
+        loss: Tensor = self._loss(model(batch.image), batch.classes, self._not_annotated(batch), share)
         return loss
+
+    def amounts(self, batch: Batch, step: int) -> list[float]:  # noqa: ARG002
+        """Samples, over which parts of the pooled Dice are averaged, and annotated voxels, for the cross-entropy."""
+        assert batch.classes is not None
+        return [float(len(batch.case_ids)), float((batch.classes != IGNORED).sum())]
 
     def _not_annotated(self, batch: Batch) -> Tensor | None:
         """(B, K) bool, or None if everything was annotated."""
@@ -72,9 +84,8 @@ class SegmentationTask:
     def validate(self, model: nn.Module, device: torch.device) -> Mapping[str, float]:
         if not self.held_out:
             return {}
-        table = dice_table(
-            model, self.held_out, self.label_names, self.patch_size, device, self.settings.validation_overlap
-        )
+        overlap = self.settings.validation_overlap
+        table = dice_table(model, self.held_out, self.label_names, self.patch_size, device, overlap, self.team)
         per_label = mean_by_label(table)
         mean = mean_dice(table)
         results = {**{f"dice {name}": value for name, value in per_label.items()}, "dice": mean}
@@ -88,12 +99,11 @@ def dice_table(
     patch_size: Sequence[int],
     device: torch.device,
     overlap: float = 0.25,
+    team: Team = SOLO,
 ) -> DiceTable:
-    """Dice of whole prepared cases, segmented in sliding windows, on the network's grid."""
-    return {
-        case.id: dict(zip(label_names, _dice(_segment(model, case, patch_size, device, overlap), case), strict=True))
-        for case in cases
-    }
+    """Dice of whole prepared cases, segmented in sliding windows, on the network's grid; the `team` shares them out."""
+    rows = team.map(lambda case: _dice(_segment(model, case, patch_size, device, overlap), case), cases)
+    return {case.id: dict(zip(label_names, row, strict=True)) for case, row in zip(cases, rows, strict=True)}
 
 
 def _segment(

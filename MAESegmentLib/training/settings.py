@@ -59,6 +59,9 @@ class LoopSettings:
 
     steps: int = 1000
     batch_size: int = 2
+    #: Patches of a step that are computed together; the gradients of such parts are added up, by one process or more.
+    #: None: all at once, or, by several processes, an equal part each.
+    micro_batch: int | None = None
     learning_rate: float = 5e-4
     #: Fraction of the steps over which the learning rate rises linearly; it then falls along a cosine.
     warmup: float = 0.05
@@ -78,6 +81,8 @@ class LoopSettings:
     num_workers: int = 0
     #: Prepared cases beyond this much memory are read from a disk cache in the run folder.
     cache_gb: float = 4.0
+    #: With several processes, each keeps only a part of the optimiser's state.
+    shard_optimiser: bool = False
     checkpoint_every: int = 200
     validate_every: int = 500
     log_every: int = 10
@@ -85,13 +90,21 @@ class LoopSettings:
 
     #: Settings that change how fast or where a run goes, not where it ends up.
     INCIDENTAL: ClassVar[frozenset[str]] = frozenset(
-        {"device", "threads", "num_workers", "cache_gb", "checkpoint_every", "validate_every", "log_every", "compile"}
+        {
+            *("device", "threads", "num_workers", "cache_gb", "shard_optimiser", "compile"),
+            *("checkpoint_every", "validate_every", "log_every"),
+        }
     )
+    #: Settings that came later count only where they are used: a run that began without them must be able to go on.
+    LATER: ClassVar[frozenset[str]] = frozenset({"micro_batch"})
 
     def __post_init__(self) -> None:
         _tuples(self)
         for name in ("steps", "batch_size", "checkpoint_every", "validate_every", "log_every"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number above 0")
+        _require(
+            self.micro_batch is None or self.micro_batch >= 1, "micro_batch", self.micro_batch, "above 0, or unset"
+        )
         _require(_finite(self.learning_rate) and self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
         for name in ("warmup", "final_learning_rate"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a fraction from 0 to 1")
@@ -102,6 +115,11 @@ class LoopSettings:
         _require(self.threads is None or self.threads >= 1, "threads", self.threads, "a whole number above 0, or unset")
         _require(_finite(self.cache_gb) and self.cache_gb >= 0, "cache_gb", self.cache_gb, "0 or more gigabytes")
         _require(self.precision in get_args(Precision), "precision", self.precision, f"one of {get_args(Precision)}")
+
+    def parts(self) -> tuple[range, ...]:
+        """Which patches of a step's batch are computed together."""
+        size = self.micro_batch or self.batch_size
+        return tuple(range(first, min(first + size, self.batch_size)) for first in range(0, self.batch_size, size))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` reads it back."""
@@ -122,7 +140,8 @@ class LoopSettings:
 
     def fingerprint(self) -> str:
         """Equal for two runs that must end with the same weights, given the same cases."""
-        decisive = {k: v for k, v in self.to_dict().items() if k not in self.INCIDENTAL}
+        unused = {name for name in self.LATER if getattr(self, name) is None}
+        decisive = {k: v for k, v in self.to_dict().items() if k not in self.INCIDENTAL | unused}
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -1,0 +1,107 @@
+"""`torchrun ... -m MAESegmentLib.cli pretrain` and `finetune` with real processes, on the CPU with gloo."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from MAESegmentLib.bundle import Bundle, open_bundle
+from MAESegmentLib.cli.main import main
+from MAESegmentLib.training.checkpoint import CHECKPOINT
+from MAESegmentLib.training.runlog import read_log
+from Testing.bundles import save_tiny, tiny_network_config, tiny_spec
+from Testing.datasets import write_dataset
+from Testing.phantoms import LABELS
+from Testing.teams import process_of_rank, torchrun, wait_for
+
+SETTINGS = {"batch_size": 4, "micro_batch": 1, "log_every": 1, "checkpoint_every": 3, "validate_every": 4}
+QUICK = ["--device", "cpu", "--precision", "fp32", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data"), 4, splits={"pool": ["case_0", "case_1", "case_2"]})
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return save_tiny(tmp_path_factory.mktemp("base") / "tiny", tiny_spec(labels=LABELS))
+
+
+def pretraining(data: Path, out: Path, steps: int = 8) -> list[str]:
+    network = {key: value for key, value in tiny_network_config().to_dict().items() if value is not None}
+    network.pop("crop_size")
+    recipe = {
+        "network": {"preset": "small", **network},
+        "autoencoder": {"unit": [8, 8, 8], "decoder_dim": 16},
+        "preprocessing": {"spacing": [1, 1, 1], "patch_size": [16, 16, 16]},
+        "settings": {**SETTINGS, "held_out": 0.3},
+    }
+    file = data / "recipe.json"
+    file.write_text(json.dumps(recipe))
+    return ["pretrain", "--data", str(data), "-o", str(out), "--recipe", str(file), "--steps", str(steps), *QUICK]
+
+
+def fine_tuning(data: Path, base: Bundle, out: Path, steps: int) -> list[str]:
+    chosen = [f"--set={name}={value}" for name, value in SETTINGS.items()]
+    command = ["finetune", "--cases", str(data), "-m", str(base.path), "-o", str(out), "--validation", "case_3"]
+    return [*command, "--steps", str(steps), "--set=shard_optimiser=true", *chosen, *QUICK]
+
+
+def assert_same_run(one: Path, several: Path) -> None:
+    """Equal but for the order in which floating-point numbers were added."""
+    for name in ("log.csv", "validation.csv"):
+        expected, found = read_log(one / name), read_log(several / name)
+        assert [row["step"] for row in found] == [row["step"] for row in expected]
+        for left, right in zip(found, expected, strict=True):
+            left.pop("seconds", None)
+            assert left == pytest.approx({key: right[key] for key in left}, rel=2e-3, abs=1e-4)
+    weights = [torch.load(folder / "model" / "models" / "model.pt", weights_only=True) for folder in (one, several)]
+    for key, value in weights[0].items():
+        torch.testing.assert_close(weights[1][key], value, atol=2e-3, rtol=1e-2, msg=key)
+
+
+@pytest.mark.slow
+def test_two_processes_pretrain_like_one(data: Path, tmp_path: Path) -> None:
+    assert main(pretraining(data, tmp_path / "one")) == 0
+    several = torchrun(2, pretraining(data, tmp_path / "two"))
+    output, _ = several.communicate(timeout=400)
+    assert several.returncode == 0, output
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+    assert output.count("Next: maesegment finetune") == 1, "one process talks, not all"
+
+
+@pytest.mark.slow
+def test_fine_tuning_whose_process_is_killed_is_restarted_and_ends_like_one_process(
+    data: Path, base: Bundle, tmp_path: Path
+) -> None:
+    assert main(fine_tuning(data, base, tmp_path / "one", 12)) == 0
+    out = tmp_path / "two"
+    several = torchrun(2, fine_tuning(data, base, out, 12), restarts=1)
+    wait_for((out / CHECKPOINT).exists, several)
+    os.kill(process_of_rank(several, 1), signal.SIGKILL)
+    output, _ = several.communicate(timeout=400)
+    assert several.returncode == 0, output
+    assert "exitcode: -9" in output, output
+    assert_same_run(tmp_path / "one", out)
+    assert open_bundle(out / "model").spec.training["settings"]["micro_batch"] == 1
+
+
+@pytest.mark.slow
+def test_run_of_two_processes_that_is_told_to_end_goes_on_with_one(data: Path, base: Bundle, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    several = torchrun(2, fine_tuning(data, base, out, 100))
+    wait_for(lambda: len(read_log(out / "log.csv")) > 4, several)
+    several.terminate()
+    output, _ = several.communicate(timeout=400)
+    assert "to go on" in output, output
+    assert not (out / "model").exists()
+    reached = torch.load(out / CHECKPOINT, weights_only=True)["step"]
+    assert len(read_log(out / "log.csv")) == reached
+    assert main(fine_tuning(data, base, out, 100)) == 0
+    assert [row["step"] for row in read_log(out / "log.csv")] == [*range(1, 101)]
