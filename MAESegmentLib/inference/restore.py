@@ -97,6 +97,8 @@ class RowRestorer:
         if h is None or w is None:
             return
         rows, columns = self._rows.around(h), self._columns.around(w)
+        if rows.start >= rows.stop or columns.start >= columns.stop:  # it lies between the voxels of a coarser input
+            return
         near = plane[:, self._rows.sources(rows), self._columns.sources(columns)]
         # The largest of K probabilities is at least 1 / K; what is below that all over cannot be it.
         possible = (near.amax(dim=(1, 2)) > (1 - 1e-4) / len(plane)).nonzero()[:, 0]

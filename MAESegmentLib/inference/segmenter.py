@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -172,9 +173,9 @@ class Segmenter:
         def scores(patches: torch.Tensor) -> torch.Tensor:
             with autocast(device, self.settings.precision):
                 result = network(patches)
-            if not torch.isfinite(result).all():  # half precision overflowed: this batch again in full
+            if not _is_finite(result):  # half precision overflowed: this batch again in full
                 result = network(patches)
-                if not torch.isfinite(result).all():
+                if not _is_finite(result):
                     raise WeightsError(
                         "The network gives scores that are not finite.",
                         "Its weights are damaged, or the training diverged.",
@@ -199,6 +200,11 @@ class Segmenter:
             probabilities=probabilities,
             entropy=np.zeros(shape, np.float32) if want_entropy else None,
         )
+
+
+def _is_finite(scores: torch.Tensor) -> bool:
+    """By the sum, which any number that is not finite spoils: `torch.isfinite` makes copies of what may be large."""
+    return math.isfinite(float(scores.sum(dtype=torch.float32)))
 
 
 def check_channels(volume: Volume, channels: Sequence[str]) -> None:

@@ -12,6 +12,8 @@ from itertools import groupby, product
 
 import torch
 
+from .spilled import SpilledTensor
+
 Block = tuple[slice, slice, slice]
 #: (B, C, d, h, w) -> (B, K, d, h, w)
 Network = Callable[[torch.Tensor], torch.Tensor]
@@ -89,37 +91,38 @@ def sliding_rows(
 
 
 class _Slab:
-    """Weighted sums over rows [start, start + patch depth); rows come first, so moving on copies contiguous memory."""
+    """Weighted sums over rows [start, start + patch depth); row n is in slot n modulo the depth, so that none moves."""
 
     def __init__(self, plan: WindowPlan, device: torch.device) -> None:
         self._depth = plan.patch_size[0]
         self._plane = plan.image_size[1:]
         self._device = device
         self._start = 0
-        self._sums: torch.Tensor | None = None  # (d, K, H, W), made once K is known
+        self._sums: SpilledTensor | None = None  # (d, K, H, W), made once K is known
         self._weights = torch.zeros((self._depth, *self._plane), device=device)
 
     def add(self, block: Block, scores: torch.Tensor, weight: torch.Tensor) -> None:  # scores (K, d, h, w)
         if self._sums is None:
-            self._sums = torch.zeros((self._depth, len(scores), *self._plane), device=self._device)
-        _, rows, columns = block
-        self._sums[:, :, rows, columns].addcmul_(scores.transpose(0, 1), weight[:, None])
-        self._weights[:, rows, columns] += weight
+            self._sums = SpilledTensor((self._depth, len(scores), *self._plane), self._device)
+        depth, rows, columns = block
+        for row in range(self._depth):
+            slot = (depth.start + row) % self._depth
+            self._sums.rows[slot][:, rows, columns].addcmul_(scores[:, row], weight[row])
+            self._weights[slot, rows, columns] += weight[row]
+            self._sums.release()
 
     def advance_to(self, start: int) -> Iterator[tuple[int, torch.Tensor]]:
-        """Yield the rows before `start`, then make room for as many new ones."""
-        finished = start - self._start
-        if self._sums is None or finished == 0:
+        """Yield the rows before `start`, and make room for as many new ones."""
+        if self._sums is None:
             return
-        for row in range(min(finished, self._depth)):
+        for row in range(self._start, start):
+            slot = row % self._depth
+            sums, weights = self._sums.rows[slot], self._weights[slot]
             # In place: it is not needed any more, and may be large.
-            yield self._start + row, self._sums[row].div_(self._weights[row])
-        for buffer in (self._sums, self._weights):
-            for row in range(self._depth):  # row by row: the two ranges overlap
-                if row + finished < self._depth:
-                    buffer[row] = buffer[row + finished]
-                else:
-                    buffer[row] = 0
+            yield row, sums.div_(weights)
+            sums.zero_()
+            weights.zero_()
+            self._sums.release()
         self._start = start
 
 

@@ -39,7 +39,7 @@ def assert_largest(labels: np.ndarray, probabilities: torch.Tensor, values: list
     assert float(behind.max()) < 1e-5
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**31),
     classes=st.integers(2, 9),
@@ -66,6 +66,13 @@ def test_a_large_plane_is_worked_on_in_parts(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(restore, "_PART", 50)
     scores = torch.randn((4, 5, 7, 6), generator=torch.Generator().manual_seed(1)) * 4
     assert_largest(restored(scores, (9, 23, 17), [0, 1, 2, 3]), interpolated(scores, (9, 23, 17)), [0, 1, 2, 3])
+
+
+def test_what_lies_between_the_voxels_of_a_coarser_scan_is_nowhere() -> None:
+    scores = torch.zeros((2, 2, 4, 8))
+    scores[0] = 9.0
+    scores[1, :, :, 0] = 20.0  # the two voxels of the input, along this axis, see network voxels 1, 2, 5 and 6
+    assert not restored(scores, (2, 4, 2), [0, 1]).any()
 
 
 def test_nothing_but_background_is_background_everywhere() -> None:

@@ -1,0 +1,65 @@
+"""Sums of class scores that may be larger than memory: beyond a bound they lie in a temporary file."""
+
+from __future__ import annotations
+
+import logging
+import math
+import mmap
+import os
+import tempfile
+
+import torch
+
+_log = logging.getLogger(__name__)
+
+#: Sums of up to so many bytes stay in memory. 61 classes of a large CT take gigabytes.
+IN_MEMORY = 512 * 2**20
+#: So much of the file stays mapped between two calls of `release`.
+_MAPPED = 64 * 2**20
+
+
+class SpilledTensor:
+    """`rows` is float32 zeros of `shape` on `device`: in memory if small or on a GPU, else in a file without a name.
+
+    The system writes the file's pages to disk when it needs the memory, and keeps them cached otherwise. Without
+    `release`, all of them would count as this process's own memory.
+    """
+
+    def __init__(self, shape: tuple[int, ...], device: torch.device, *, in_memory: int | None = None) -> None:
+        """`in_memory` (bytes) takes the place of `IN_MEMORY`."""
+        size = 4 * math.prod(shape)
+        bound = IN_MEMORY if in_memory is None else in_memory
+        self._map = _map_file(size) if device.type == "cpu" and size > bound else None
+        if self._map is None:
+            self.rows = torch.zeros(shape, device=device)
+        else:
+            self.rows = torch.frombuffer(self._map, dtype=torch.float32).reshape(shape)
+        self._row_bytes = size // shape[0] if shape[0] else 0
+        self._touched = 0
+
+    @property
+    def is_in_memory(self) -> bool:
+        return self._map is None
+
+    def release(self) -> None:
+        """To be called after a row was used; the values stay."""
+        if self._map is None:
+            return
+        self._touched += self._row_bytes
+        if self._touched >= _MAPPED and hasattr(self._map, "madvise"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self._touched = 0
+
+
+def _map_file(size: int) -> mmap.mmap | None:
+    """`size` zero bytes; None if the disk has no room, which would else end the process at some later write."""
+    try:
+        with tempfile.TemporaryFile(prefix="maesegment-") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+            return mmap.mmap(file.fileno(), size)
+    except (OSError, ValueError) as error:
+        _log.warning("No temporary file of %.1f GiB (%s): using memory.", size / 2**30, error)
+        return None
