@@ -18,7 +18,7 @@ ADAPT: dict[str, Any] = {
     "foreground_fraction": 0.5,
 }
 #: Labels that the model starts without need larger steps, and more of them.
-NEW_LABELS: dict[str, Any] = {**ADAPT, "steps": 400, "learning_rate": 3e-3}
+NEW_LABELS: dict[str, Any] = {**ADAPT, "steps": 800, "learning_rate": 3e-3}
 #: Points of the curve that a person watches, and how often at most (steps) the work is saved.
 _POINTS = 10
 _SAVE_EVERY = 25

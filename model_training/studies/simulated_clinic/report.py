@@ -19,7 +19,9 @@ STARTS = {"autoencoder": "pretrained encoder", "random": "from scratch", "pretra
 def write_report(labels: Sequence[str], folder: Path) -> None:
     """Refresh the marked table of `folder`/README.md and the plot."""
     runs, metrics = read_rows(folder / "runs.csv"), read_rows(folder / "metrics.csv")
-    runs = sorted(runs, key=lambda row: (row["initial_weights"], int(row["cases"]), int(row["seed"])))
+    runs = sorted(
+        runs, key=lambda row: (row["initial_weights"], int(row["cases"]), int(row["steps"]), int(row["seed"]))
+    )
     dice = {run["run"]: dice_of(run["run"], metrics) for run in runs}
     path = folder / "README.md"
     text = path.read_text(encoding="utf-8") if path.exists() else "<!-- dice --><!-- end -->\n"
@@ -51,12 +53,13 @@ def dice_table(labels: Sequence[str], runs: Sequence[dict[str, str]], dice: dict
 
 
 def draw(labels: Sequence[str], runs: Sequence[dict[str, str]], dice: dict[str, dict[str, np.ndarray]]) -> bytes:
-    """Mean Dice over the number of corrected cases, by organ, of the longest runs; crosses are trained from scratch."""
+    """Mean Dice over the number of corrected cases, by organ, at the number of steps that most case counts have."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.5, 3.6), layout="constrained")
     panel = figure.subplots()
-    steps = max((int(run["steps"]) for run in runs), default=0)
+    lengths = [int(run["steps"]) for run in runs if run["initial_weights"] != "random"]
+    steps = max(lengths, key=lambda length: (lengths.count(length), length), default=0)
     for number, label in enumerate(labels):
         colour = f"C{number}"
         own = [run for run in runs if run["initial_weights"] != "random" and int(run["steps"]) == steps]
@@ -65,7 +68,7 @@ def draw(labels: Sequence[str], runs: Sequence[dict[str, str]], dice: dict[str, 
         for run in runs:
             if run["initial_weights"] == "random":
                 panel.plot(int(run["cases"]), dice[run["run"]][label].mean(), marker="x", color=colour)
-    panel.set(xlabel="corrected cases", ylabel="mean Dice on validation", ylim=(0, 1))
+    panel.set(xlabel=f"corrected cases ({steps} steps)", ylabel="mean Dice on validation", ylim=(0, 1))
     panel.set_xticks(sorted({0, *(int(run["cases"]) for run in runs)}))
     panel.grid(color="0.92")
     panel.legend(fontsize=8)
