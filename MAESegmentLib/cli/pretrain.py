@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,18 @@ from ..errors import ConfigurationError
 from .training_progress import add_setting_arguments, chosen_settings, interruptible, training_display
 
 if TYPE_CHECKING:
+    from ..bundle import Bundle
     from ..cases.dataset import Case
     from ..networks import MaeConfig
+    from ..training.description import Description
+    from ..training.distributed import Team
+    from ..training.loop import Report, ShouldCancel
     from ..training.recipe import Recipe
+    from ..training.settings import PretrainSettings
     from ..transforms.preprocessing import Preprocessing
+
+#: Reading and preparing a scan costs far more than cutting patches; more of them make a batch less varied.
+PATCHES_PER_VOLUME = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,34 +44,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask-ratio", type=float, help="fraction of the voxels hidden (default: 0.7)")
     parser.add_argument("--unit-mm", type=float, help="edge of one masked unit (default: 8 voxels)")
     parser.add_argument("--name", help="name of the model (default: that of the run folder)")
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="for archives larger than memory: read each scan when it is needed; skip those that cannot be used",
+    )
+    parser.add_argument(
+        "--patches-per-volume",
+        type=int,
+        metavar="N",
+        help="with --stream: patches cut from a scan each time it is read (default: 4)",
+    )
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML or JSON file that sets all of this and more")
     add_setting_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from ..training.distributed import joined
-    from ..training.pretrain import pretrain
     from ..training.recipe import read_recipe
     from ..training.settings import PretrainSettings
 
     recipe = read_recipe(arguments.recipe)
-    settings = PretrainSettings.from_dict(chosen_settings(arguments, recipe.settings))
+    chosen = chosen_settings(arguments, recipe.settings)
+    if arguments.patches_per_volume is not None:
+        chosen["patches_per_volume"] = arguments.patches_per_volume
+    if arguments.stream:
+        chosen.setdefault("patches_per_volume", PATCHES_PER_VOLUME)
+    settings = PretrainSettings.from_dict(chosen)
     description = replace(recipe.description, name=arguments.name) if arguments.name else recipe.description
-    cases = _cases(arguments, recipe)
-    preprocessing = _preprocessing(arguments, recipe, cases)
-    autoencoder = _autoencoder(arguments, recipe, preprocessing)
     with interruptible() as should_cancel, joined(settings.device) as team, training_display(team.is_first) as display:
-        bundle = pretrain(
-            cases,
-            arguments.out,
-            settings,
-            autoencoder=autoencoder,
-            preprocessing=preprocessing,
-            description=description,
-            progress=display,
-            should_cancel=should_cancel,
-            team=team,
-        )
+        work = _Work(arguments, recipe, settings, description, display, should_cancel, team)
+        bundle = work.stream() if settings.patches_per_volume else work.in_memory()
     if not team.is_first:
         return 0
     print(f"{bundle.name} {bundle.version}: {bundle.path}")
@@ -71,12 +83,66 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _cases(arguments: argparse.Namespace, recipe: Recipe) -> list[Case]:
-    from ..cases.dataset import load_dataset
+@dataclass(frozen=True)
+class _Work:
+    """One pretraining as it was asked for."""
 
+    arguments: argparse.Namespace
+    recipe: Recipe
+    settings: PretrainSettings
+    description: Description
+    display: Report
+    should_cancel: ShouldCancel
+    team: Team
+
+    def in_memory(self) -> Bundle:
+        from ..training.pretrain import median_spacing, pretrain
+
+        cases = _cases(self.arguments, self.recipe)
+        preprocessing = _preprocessing(self.arguments, self.recipe, partial(median_spacing, cases))
+        return pretrain(cases, self.arguments.out, self.settings, **self._shared(preprocessing))
+
+    def stream(self) -> Bundle:
+        from ..training.archive import open_archive
+        from ..training.finetune import make_folder
+        from ..training.pretrain_streaming import pretrain_streaming
+
+        if self.arguments.split or self.arguments.exclude:
+            raise ConfigurationError(
+                "An archive that is streamed has no splits.",
+                "Leave out --split and --exclude, and give with --data the folders to learn from.",
+            )
+        folders, out, report = _folders(self.arguments, self.recipe), self.arguments.out, self.display
+        make_folder(out)
+        archive = open_archive(
+            folders, out, self.settings.held_out, report=report, should_cancel=self.should_cancel, team=self.team
+        )
+        spacing = partial(archive.median_spacing, team=self.team)
+        preprocessing = _preprocessing(self.arguments, self.recipe, spacing)
+        return pretrain_streaming(archive, out, self.settings, **self._shared(preprocessing))
+
+    def _shared(self, preprocessing: Preprocessing) -> dict[str, Any]:
+        return {
+            "autoencoder": _autoencoder(self.arguments, self.recipe, preprocessing),
+            "preprocessing": preprocessing,
+            "description": self.description,
+            "progress": self.display,
+            "should_cancel": self.should_cancel,
+            "team": self.team,
+        }
+
+
+def _folders(arguments: argparse.Namespace, recipe: Recipe) -> list[Path]:
     folders = arguments.data or [arguments.recipe.parent / folder for folder in recipe.cases.get("data", [])]
     if not folders:
         raise ConfigurationError("No scans were given.", "Name folders of scans with --data.")
+    return list(folders)
+
+
+def _cases(arguments: argparse.Namespace, recipe: Recipe) -> list[Case]:
+    from ..cases.dataset import load_dataset
+
+    folders = _folders(arguments, recipe)
     split = arguments.split or recipe.cases.get("split")
     exclude = arguments.exclude or recipe.cases.get("exclude")
     cases: list[Case] = []
@@ -91,8 +157,9 @@ def _cases(arguments: argparse.Namespace, recipe: Recipe) -> list[Case]:
     return cases
 
 
-def _preprocessing(arguments: argparse.Namespace, recipe: Recipe, cases: Sequence[Case]) -> Preprocessing:
-    from ..training.pretrain import median_spacing
+def _preprocessing(
+    arguments: argparse.Namespace, recipe: Recipe, median_spacing: Callable[[str], Sequence[float]]
+) -> Preprocessing:
     from ..transforms.preprocessing import Preprocessing
 
     table: dict[str, Any] = {"orientation": "RAS", **recipe.preprocessing}
@@ -108,7 +175,7 @@ def _preprocessing(arguments: argparse.Namespace, recipe: Recipe, cases: Sequenc
     if "patch_size" not in table:
         table["patch_size"] = _network(arguments, recipe.network).crop_size
     if "spacing" not in table:
-        table["spacing"] = median_spacing(cases, table["orientation"])
+        table["spacing"] = median_spacing(table["orientation"])
     return Preprocessing.from_dict(table)
 
 

@@ -25,6 +25,7 @@ from torch import nn
 from torch.distributed.rendezvous import rendezvous
 
 from ..errors import ConfigurationError, DeviceError, MAESegmentError, TrainingError, from_code
+from ..launch import Launch
 from .settings import LoopSettings
 
 T = TypeVar("T")
@@ -138,7 +139,7 @@ class Team:
             consolidate(0)
         return optimiser.state_dict() if self.is_first else None
 
-    def check_same(self, value: int, what: str) -> None:
+    def check_same(self, value: int | str, what: str) -> None:
         """Raise everywhere unless `value` is the same in all processes."""
         values = self.gather(value)
         if len(set(values)) > 1:
@@ -191,12 +192,13 @@ def joined(device: str) -> Iterator[Team]:
 
     `device` is the setting: each process takes the GPU of its local rank, or all compute on the CPU.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    launch = Launch.from_environment()
+    size = launch.world_size
     if size == 1:
         yield SOLO
         return
-    team = Team(int(os.environ["RANK"]), size, int(os.environ.get("LOCAL_WORLD_SIZE", size)))
-    uses_gpu = _choose_gpu(device, int(os.environ.get("LOCAL_RANK", "0")))
+    team = Team(launch.rank, size, launch.local_world_size)
+    uses_gpu = _choose_gpu(device, launch.local_rank)
     # What steers the run are small tensors on the CPU, whatever the gradients are on.
     backend = "cpu:gloo,cuda:nccl" if uses_gpu else "gloo"
     dist.init_process_group(backend, store=_meeting_place(team), rank=team.rank, world_size=size, timeout=_TIMEOUT)

@@ -39,6 +39,39 @@ class Batch:
         return replace(self, image=self.image.to(device, non_blocking=True), classes=classes)
 
 
+class PatchCutter:
+    """Cuts augmented patches out of cases."""
+
+    def __init__(self, patch_size: Sequence[int], settings: LoopSettings, foreground_fraction: float = 0.0) -> None:
+        self.patch_size = tuple(patch_size)
+        self.augmentation = settings.augmentation
+        self.foreground_fraction = foreground_fraction
+        self._intensity = intensity_transform(settings.augmentation)
+
+    def cut(self, case: PreparedCase, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
+        """Patch (C, D, H, W), classes (1, D, H, W) int64; every random choice is drawn from `rng`."""
+        start = self._start(case, rng)
+        geometry = random_geometry(self.augmentation, case.spacing, self.patch_size, rng)
+        volume = torch.from_numpy(case.image)
+        labels = None if case.classes is None else torch.from_numpy(case.classes)
+        image, classes, inside = sample_patch(volume, labels, start, self.patch_size, geometry)
+        self._intensity.set_random_state(seed=int(rng.integers(2**31)))
+        # As MONAI's own tensor class it would slow every operation of the network (about a tenth of a small step).
+        image = torch.as_tensor(self._intensity(image), dtype=torch.float32).as_subclass(Tensor) * inside
+        return image, None if classes is None else classes[None].long()
+
+    def _start(self, case: PreparedCase, rng: np.random.Generator) -> list[int]:
+        """First voxel of the patch: around a voxel of a random label, or anywhere; small volumes are centred."""
+        room = [size - patch for size, patch in zip(case.shape, self.patch_size, strict=True)]
+        if case.places and rng.random() < self.foreground_fraction:
+            _, places = case.places[rng.integers(len(case.places))]
+            centre = np.unravel_index(places[rng.integers(len(places))], case.shape)
+            wanted = [int(c) - patch // 2 for c, patch in zip(centre, self.patch_size, strict=True)]
+        else:
+            wanted = [int(rng.integers(max(r, 0) + 1)) for r in room]
+        return [min(max(w, 0), r) if r > 0 else -(-r // 2) for w, r in zip(wanted, room, strict=True)]
+
+
 class PatchSamples(Dataset[tuple[Tensor, Tensor | None, str]]):
     """Sample n of an endless series of augmented patches. Every case comes once before any comes again."""
 
@@ -52,8 +85,7 @@ class PatchSamples(Dataset[tuple[Tensor, Tensor | None, str]]):
         self.cases = cases
         self.patch_size = tuple(patch_size)
         self.settings = settings
-        self.foreground_fraction = foreground_fraction
-        self._intensity = intensity_transform(settings.augmentation)
+        self.cutter = PatchCutter(patch_size, settings, foreground_fraction)
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
     def __len__(self) -> int:
@@ -63,30 +95,11 @@ class PatchSamples(Dataset[tuple[Tensor, Tensor | None, str]]):
         """Patch (C, D, H, W), classes (1, D, H, W) int64, case id."""
         epoch, position = divmod(number, len(self.cases))
         case = self.cases[self._order(epoch)[position]]
-        rng = np.random.default_rng((self.settings.seed, number))
-        start = self._start(case, rng)
-        geometry = random_geometry(self.settings.augmentation, case.spacing, self.patch_size, rng)
-        volume = torch.from_numpy(case.image)
-        labels = None if case.classes is None else torch.from_numpy(case.classes)
-        image, classes, inside = sample_patch(volume, labels, start, self.patch_size, geometry)
-        self._intensity.set_random_state(seed=int(rng.integers(2**31)))
-        # As MONAI's own tensor class it would slow every operation of the network (about a tenth of a small step).
-        image = torch.as_tensor(self._intensity(image), dtype=torch.float32).as_subclass(Tensor) * inside
-        return image, None if classes is None else classes[None].long(), case.id
+        image, classes = self.cutter.cut(case, np.random.default_rng((self.settings.seed, number)))
+        return image, classes, case.id
 
     def _shuffled(self, epoch: int) -> np.ndarray:
         return np.random.default_rng((self.settings.seed, 1_000_003, epoch)).permutation(len(self.cases))
-
-    def _start(self, case: PreparedCase, rng: np.random.Generator) -> list[int]:
-        """First voxel of the patch: around a voxel of a random label, or anywhere; small volumes are centred."""
-        room = [size - patch for size, patch in zip(case.shape, self.patch_size, strict=True)]
-        if case.places and rng.random() < self.foreground_fraction:
-            _, places = case.places[rng.integers(len(case.places))]
-            centre = np.unravel_index(places[rng.integers(len(places))], case.shape)
-            wanted = [int(c) - patch // 2 for c, patch in zip(centre, self.patch_size, strict=True)]
-        else:
-            wanted = [int(rng.integers(max(r, 0) + 1)) for r in room]
-        return [min(max(w, 0), r) if r > 0 else -(-r // 2) for w, r in zip(wanted, room, strict=True)]
 
 
 def batches(samples: PatchSamples, first_step: int, device: torch.device, team: Team = SOLO) -> Iterator[Batch]:

@@ -140,7 +140,7 @@ class LoopSettings:
 
     def fingerprint(self) -> str:
         """Equal for two runs that must end with the same weights, given the same cases."""
-        unused = {name for name in self.LATER if getattr(self, name) is None}
+        unused = {f.name for f in fields(self) if f.name in self.LATER and getattr(self, f.name) == f.default}
         decisive = {k: v for k, v in self.to_dict().items() if k not in self.INCIDENTAL | unused}
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -194,10 +194,19 @@ class PretrainSettings(LoopSettings):
     ema_decay: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation.geometric)
     held_out: float = 0.1
+    #: Patches that are cut from a scan each time it is read, where scans are streamed; None: they are not.
+    patches_per_volume: int | None = None
+    #: Scans whose patches are mixed, for each part of a step, where scans are streamed.
+    open_volumes: int = 16
+
+    LATER: ClassVar[frozenset[str]] = LoopSettings.LATER | {"patches_per_volume", "open_volumes"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(0 <= self.held_out < 1, "held_out", self.held_out, "a fraction from 0 to below 1")
+        patches = self.patches_per_volume
+        _require(patches is None or patches >= 1, "patches_per_volume", patches, "above 0, or unset")
+        _require(self.open_volumes >= 1, "open_volumes", self.open_volumes, "a whole number above 0")
 
 
 def _default_augmentation(cls: type[LoopSettings]) -> Augmentation:

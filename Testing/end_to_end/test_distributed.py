@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -90,6 +91,29 @@ def test_fine_tuning_whose_process_is_killed_is_restarted_and_ends_like_one_proc
     assert "exitcode: -9" in output, output
     assert_same_run(tmp_path / "one", out)
     assert open_bundle(out / "model").spec.training["settings"]["micro_batch"] == 1
+
+
+@pytest.mark.slow
+def test_two_processes_stream_an_archive_with_bad_scans_like_one(data: Path, tmp_path: Path, capfd) -> None:
+    archive = Path(shutil.copytree(data / "images", tmp_path / "archive"))
+    for name in ("case_2.nii.gz", "broken.nii.gz"):
+        (archive / name).write_bytes((archive / name).read_bytes()[:500] if name.startswith("case") else b"")
+    chosen = ["--stream", "--data", str(archive), "--patches-per-volume", "2", "--set", "held_out=0.3"]
+    assert main([*pretraining(data, tmp_path / "one"), *chosen]) == 0
+    assert "2 scans could not be used" in capfd.readouterr().err
+    several = torchrun(2, [*pretraining(data, tmp_path / "two"), *chosen])
+    output, _ = several.communicate(timeout=400)
+    assert several.returncode == 0, output
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+    skipped = [(tmp_path / run / "skipped.csv").read_text() for run in ("one", "two")]
+    assert skipped[0] == skipped[1]
+    assert [line.split(",")[0] for line in skipped[0].splitlines()] == ["volume", "broken", "case_2"]
+    assert not [*(tmp_path / "two").glob("skipped-*.csv")]
+
+
+def test_splits_of_a_streamed_archive_are_refused(data: Path, tmp_path: Path, capsys) -> None:
+    assert main([*pretraining(data, tmp_path / "out"), "--stream", "--split", "pool"]) == 2
+    assert "no splits" in capsys.readouterr().err
 
 
 @pytest.mark.slow
