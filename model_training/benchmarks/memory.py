@@ -5,12 +5,7 @@ volume itself and the label map. The default network is one 1x1x1 convolution, s
 grows with the scan is the slab of class scores. A real network adds its weights and the activations of one window,
 whatever the size of the scan: `--network synapse --size 128 128 64` is one window of the largest published nnFormer.
 
-Measured (x86-64, one thread, torch 2.13, 14 classes):
-
-    volume 512x512x600, network grid 512x512x600 (no resampling), patch  64x128x128    2.76 GiB
-    volume 512x512x600, network grid 273x273x400 (1.5 mm),        patch  64x128x128    1.88 GiB
-    volume 512x512x600, network grid 273x273x400 (1.5 mm),        patch 128x128x128    2.13 GiB
-    volume 128x128x64,  synapse preset (150 M parameters), one window                  1.72 GiB (1.01 before)
+`memory_table` runs it over sizes and numbers of classes.
 """
 
 from __future__ import annotations
@@ -27,6 +22,7 @@ import torch
 from torch import nn
 
 from MAESegmentLib.images.volume import Volume
+from MAESegmentLib.inference import spilled
 from MAESegmentLib.inference.segmenter import Segmenter
 from MAESegmentLib.inference.settings import InferenceSettings
 from MAESegmentLib.networks import NnFormer, NnFormerConfig
@@ -52,6 +48,8 @@ def main() -> int:
 
 def measure(arguments: argparse.Namespace) -> dict[str, object]:
     """Segment one volume in this process; figures in GiB and seconds."""
+    if arguments.sums_in_memory_gib is not None:
+        spilled.IN_MEMORY = int(arguments.sums_in_memory_gib * 2**30)
     affine = np.diag([-SPACING[0], -SPACING[1], SPACING[2], 1.0])  # LPS, as CT comes
     volume = Volume(_synthetic_ct(tuple(arguments.size)), affine)
     spacing = SPACING if arguments.spacing is None else (arguments.spacing,) * 3
@@ -59,12 +57,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     settings = InferenceSettings(overlap=arguments.overlap, device="cpu", precision="fp32")
     segmenter = Segmenter(_network(arguments), preprocessing, range(arguments.classes), settings)
     before = _peak_gib()
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     segmenter.segment(volume)
     return {
         "before_gib": before,
         "peak_gib": _peak_gib(),
         "seconds": time.perf_counter() - started,
+        "processor_seconds": time.process_time() - worked,
         "network_shape": preprocessing.grid_for(volume).shape,
     }
 
@@ -101,6 +100,9 @@ def _parse() -> argparse.Namespace:
         "--network", help="an nnFormer preset: synapse, acdc, brats or small (default: one convolution)"
     )
     parser.add_argument("--overlap", type=float, default=0.25)
+    parser.add_argument(
+        "--sums-in-memory-gib", type=float, help="sums of class scores up to this size stay in memory (default: 0.5)"
+    )
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -1,0 +1,194 @@
+"""Whole scans, from file to file: `python -m model_training.benchmarks.volumes`.
+
+The library (reading, familiarity check, windows, restoring, writing) against the same network in a plain MONAI pipeline
+(`plain_monai.py`), one thread, float32, the same windows. The contenders take turns in one process; before that their
+outputs are compared. A scan that is measured again replaces its rows in results/volumes.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from MAESegmentLib.bundle import Bundle, ModelStore
+from MAESegmentLib.images.reading import read_label_map, read_volume
+from MAESegmentLib.images.writing import write_label_map
+from MAESegmentLib.inference.predictor import Predictor
+from MAESegmentLib.inference.settings import InferenceSettings
+
+from .measurements import RESULTS, machine, replace_rows
+from .plain_monai import RESAMPLINGS, PlainPipeline
+from .stages import Stages
+from .timing import Timing, alternate, load
+from .volumes_cases import SCANS, make_scan
+from .volumes_report import write_report
+
+CSV = RESULTS / "volumes.csv"
+MODEL = "headneck"
+OVERLAP = 0.5
+OURS, OURS_CHECKED = "ours", "ours, with the familiarity check"
+#: Least Dice of every structure between ours and MONAI on the same input.
+EQUAL = 0.999
+
+
+class Ours:
+    """The library as `maesegment segment` uses it."""
+
+    def __init__(self, bundle: Bundle, *, check: bool) -> None:
+        self.stages = Stages()
+        settings = InferenceSettings.of_model(
+            bundle.spec.inference, device="cpu", precision="fp32", overlap=OVERLAP, check_familiarity=check
+        )
+        self._labels = bundle.labels
+        self._predictor = Predictor(bundle, settings, network=self.stages.timed(bundle.load_network()))
+
+    def run(self, scan: Path, output: Path) -> None:
+        self.stages.start()
+        volume = read_volume(scan)
+        self.stages.lap("load")
+
+        def report(stage: str, fraction: float) -> None:
+            if (stage, fraction) in _LAPS:
+                self.stages.lap(_LAPS[stage, fraction])
+
+        prediction = self._predictor.predict(volume, progress=report)
+        write_label_map(output, prediction.label_map, self._labels)
+        self.stages.lap("write")
+
+
+#: What has been done when the library reports this.
+_LAPS = {("prepare", 1.0): "prepare", ("restore", 0.0): "blend and restore", ("restore", 1.0): "check"}
+
+
+@dataclass
+class Measured:
+    """One contender: how to run it, and the stages of each timed run."""
+
+    stages: Stages
+    run: Callable[[], None]
+    laps: list[dict[str, float]] = field(default_factory=list)
+
+    def __call__(self) -> None:
+        self.run()
+        self.laps.append(dict(self.stages))
+
+
+def main() -> int:
+    arguments = _parse()
+    if arguments.report:
+        write_report()
+        return 0
+    torch.set_num_threads(1)
+    bundle = ModelStore().find(MODEL)
+    for name in arguments.scan or SCANS:
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            measure(name, bundle, make_scan(name, arguments.data, Path(folder)), Path(folder), arguments.seconds)
+    write_report()
+    return 0
+
+
+def measure(name: str, bundle: Bundle, scan: Path, folder: Path, seconds: float) -> None:
+    """Compare the outputs, let the contenders take turns, and note the rows of this scan."""
+    volume = read_volume(scan)
+    grid = bundle.spec.preprocessing.grid_for(volume)
+    pipelines: dict[str, Ours | PlainPipeline] = {
+        OURS: Ours(bundle, check=False),
+        OURS_CHECKED: Ours(bundle, check=True),
+    }
+    for resampling in RESAMPLINGS:
+        pipelines[f"MONAI, {resampling}"] = PlainPipeline(
+            bundle.load_network(), bundle.spec.preprocessing, resampling=resampling, grid=grid.shape, overlap=OVERLAP
+        )
+    outputs = {contender: folder / f"{number}.nii.gz" for number, contender in enumerate(pipelines)}
+    for contender, pipeline in pipelines.items():
+        pipeline.run(scan, outputs[contender])
+    agreement = {contender: agree(outputs[OURS], outputs[contender], bundle) for contender in pipelines}
+    print(f"{name}: {volume.grid.shape} -> {grid.shape}", flush=True)
+    for contender, (dice, share) in agreement.items():
+        print(f"  {contender}: least Dice with ours {dice:.4f}, {share:.1e} of the voxels differ", flush=True)
+    assert agreement["MONAI, same input"][0] >= EQUAL, "the two pipelines do not compute the same"
+    contenders = {
+        contender: Measured(pipeline.stages, lambda p=pipeline, o=outputs[contender]: p.run(scan, o))
+        for contender, pipeline in pipelines.items()
+        if not contender.endswith("same input")
+    }
+    timings = alternate(contenders, seconds=seconds, warm_up=1)
+    fixed = {
+        "scan": name,
+        "voxels": _size(volume.grid.shape),
+        "network_grid": _size(grid.shape),
+        "classes": len(bundle.labels) + 1,
+        "precision": "fp32",
+        "threads": 1,
+        "machine": machine(),
+        "load": f"{load():.1f}",
+        "cores": os.cpu_count(),
+    }
+    rows = [
+        fixed | _row(contender, timings, contenders[contender].laps[1:], agreement[contender]) for contender in timings
+    ]
+    replace_rows(CSV, rows, ("scan", "precision", "threads"))
+
+
+def agree(one: Path, other: Path, bundle: Bundle) -> tuple[float, float]:
+    """Least Dice over the structures that either has, and the share of voxels that differ."""
+    a, b = read_label_map(one), read_label_map(other)
+    assert a.grid.matches(b.grid)
+    dice = []
+    for label in bundle.labels:
+        mine, its = a.array == label.value, b.array == label.value
+        if mine.any() or its.any():
+            dice.append(2 * float(np.sum(mine & its)) / float(mine.sum() + its.sum()))
+    return min(dice, default=1.0), float(np.mean(a.array != b.array))
+
+
+def _row(
+    contender: str, timings: dict[str, Timing], laps: list[dict[str, float]], agreement: tuple[float, float]
+) -> dict[str, object]:
+    timing = timings[contender]
+    ratios = [its / mine for mine, its in zip(timings[OURS].processor, timing.processor, strict=True)]
+    low, middle, high = np.quantile(timing.processor, [0.25, 0.5, 0.75])
+    names = dict.fromkeys(name for lap in laps for name in lap)
+    return {
+        "contender": contender,
+        "rounds": len(timing.processor),
+        "processor_s": f"{middle:.3f}",
+        "processor_q1": f"{low:.3f}",
+        "processor_q3": f"{high:.3f}",
+        "wall_s": f"{median(timing.wall):.3f}",
+        "ours_faster": f"{median(ratios):.3f}",
+        "ours_faster_q1": f"{np.quantile(ratios, 0.25):.3f}",
+        "ours_faster_q3": f"{np.quantile(ratios, 0.75):.3f}",
+        "least_dice_with_ours": f"{agreement[0]:.5f}",
+        "voxels_that_differ": f"{agreement[1]:.2e}",
+        **{f"{name} (s)": f"{median(lap.get(name, 0.0) for lap in laps):.3f}" for name in names},
+    }
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = Path(os.environ.get("MAESEGMENT_DATA", "../shared/data"))
+    parser.add_argument("--data", type=Path, default=default, help="folder of the data sets (default: %(default)s)")
+    parser.add_argument("--scan", choices=SCANS, action="append", help="default: all")
+    parser.add_argument("--seconds", type=float, default=60.0, help="for each scan (default: 60)")
+    parser.add_argument("--report", action="store_true", help="only make table and plot again")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
