@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import slicer
@@ -51,14 +51,13 @@ def _find_helpers() -> None:
 _drop_helpers()
 _find_helpers()
 
-from MAESegmentPlugin.batch import BatchItem, BatchJob  # noqa: E402
-from MAESegmentPlugin.case_calls import CaseCalls  # noqa: E402
-from MAESegmentPlugin.learning_calls import LearningCalls  # noqa: E402
-from MAESegmentPlugin.model_library import ModelLibrary  # noqa: E402
-from MAESegmentPlugin.processing import Request, SegmentationJob  # noqa: E402
-from MAESegmentPlugin.qt_transport import call_aside, event_clock  # noqa: E402
+from MAESegmentPlugin.qt_transport import event_clock  # noqa: E402
 from MAESegmentPlugin.sample_data import register as register_sample_data  # noqa: E402
 from MAESegmentPlugin.session import Session, close_shared_session, shared_session  # noqa: E402
+
+from MAESegmentLib.scene.batch import BatchItem, BatchJob  # noqa: E402
+from MAESegmentLib.scene.learning_calls import LearningCalls  # noqa: E402
+from MAESegmentLib.scene.model_library import ModelLibrary  # noqa: E402
 
 
 class MAESegment(ScriptedLoadableModule):
@@ -129,7 +128,7 @@ class MAESegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.set_parameter_node(self.logic.getParameterNode())
 
 
-class MAESegmentLogic(ScriptedLoadableModuleLogic, CaseCalls, LearningCalls):
+class MAESegmentLogic(ScriptedLoadableModuleLogic, LearningCalls):
     """Segmentation from a script or the console: `slicer.util.getModuleLogic("MAESegment").process(volumeNode)`.
 
     Never opens a dialog; what goes wrong is an exception of `MAESegmentLib.errors`.
@@ -177,65 +176,6 @@ class MAESegmentLogic(ScriptedLoadableModuleLogic, CaseCalls, LearningCalls):
 
         return MAESegmentParameterNode(ScriptedLoadableModuleLogic.getParameterNode(self))
 
-    def models(self):
-        """The models that segment, by name and version."""
-        return self._library.models()
-
-    def problems(self):
-        """(folder, error) of what lies among the models but cannot be used."""
-        return self._library.problems()
-
-    def defaultModel(self):
-        """What `process` uses unless a model is given; None if there is none."""
-        return self._library.default()
-
-    def importModel(self, zipPath: str):
-        """Verify and add a model; Slicer stays alive meanwhile."""
-        return call_aside(lambda: self._library.add(zipPath))
-
-    def process(
-        self,
-        volumeNode,
-        model=None,
-        device: str = "auto",
-        wait: bool = True,
-        callback: Callable[[SegmentationJob], None] | None = None,
-        *,
-        outputSegmentation=None,
-        roi=None,
-        precision: str = "auto",
-        overlap: float | None = None,
-        mirroring: bool | tuple[int, ...] | None = None,
-        allowCpu: bool = True,
-        checkFamiliarity: bool = True,
-        overwrite: bool = False,
-    ):
-        """Segment a volume node (or a list: one node a channel) into a segmentation node.
-
-        `model` is a name, name@version, a folder or a bundle. With `wait` the node is returned and Slicer stays alive
-        meanwhile; with `wait=False` or a `callback` (called with the job after every change) a job is returned.
-        `roi` is an ROI node or (R0, R1, A0, A1, S0, S1) in mm. An `outputSegmentation` that a person edited is
-        replaced only with `overwrite`. While a fine-tuning has the GPU, "auto" is the processor.
-        """
-        nodes = tuple(volumeNode) if isinstance(volumeNode, Sequence) else (volumeNode,)
-        device, notes = self._device(device, allowCpu)
-        request = Request(
-            nodes=nodes,
-            bundle=self._library.find(model),
-            output=outputSegmentation,
-            roi=roi,
-            device=device,
-            precision=precision,
-            overlap=overlap,
-            mirroring=mirroring,
-            allow_cpu=allowCpu,
-            check_familiarity=checkFamiliarity,
-            overwrite=overwrite,
-            notes=notes,
-        )
-        job = SegmentationJob(self.session, request, callback)
-        return job.result() if wait and callback is None else job
-
     def processBatch(self, volumeNodes, model=None, device: str = "auto", wait: bool = True, callback=None, **options):
         """Segment several volumes one after the other; `options` as in `process`. Returns a `BatchJob`: its `rows`
         say what became of each, and one that fails does not stop the rest."""
@@ -254,7 +194,7 @@ class MAESegmentLogic(ScriptedLoadableModuleLogic, CaseCalls, LearningCalls):
     def processSequence(self, sequenceNode, model=None, device: str = "auto", wait=True, callback=None, **options):
         """Segment every frame of a sequence (or of the one that a volume node shows) one after the other; `options` as
         in `process`. Returns a batch whose `output` is a sequence of segmentations in the same browser."""
-        from MAESegmentPlugin.sequence import SequenceJob
+        from MAESegmentLib.scene.sequence import SequenceJob
 
         bundle = self._library.find(model)
         start = lambda node: self.process(node, bundle, device, wait=False, **options)  # noqa: E731

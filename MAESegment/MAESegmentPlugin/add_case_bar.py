@@ -8,11 +8,11 @@ from slicer.i18n import tr as _
 
 from MAESegmentLib.cases.records import CHECK, TRAIN, CaseRecord
 from MAESegmentLib.errors import MAESegmentError
+from MAESegmentLib.scene.learning_texts import added_text, findings_text, labels_text
+from MAESegmentLib.scene.messages import breakable, error_text, tooltip
 
 from .ask_bar import Answer, AskBar
-from .learning_texts import added_text, findings_text, labels_text
 from .mapping_table import MappingTable
-from .messages import breakable, error_text, tooltip
 from .qt_connection import connect
 from .result_section import volume_of
 

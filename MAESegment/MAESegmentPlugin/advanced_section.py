@@ -11,8 +11,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from MAESegmentLib.errors import MAESegmentError
+from MAESegmentLib.scene.messages import device_text, device_tooltip
 
-from .messages import device_text, device_tooltip
 from .qt_connection import connect
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .messages import breakable, tooltip
+from MAESegmentLib.scene.messages import breakable, tooltip
+
 from .qt_connection import connect
 
 

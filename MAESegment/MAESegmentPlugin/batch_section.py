@@ -9,8 +9,8 @@ import qt
 from slicer.i18n import tr as _
 
 from MAESegmentLib import mrml
+from MAESegmentLib.scene.messages import result_text, tooltip
 
-from .messages import result_text, tooltip
 from .qt_connection import connect
 
 _HEIGHT_OF_TABLE = 160

@@ -11,10 +11,10 @@ from slicer.i18n import tr as _
 
 from MAESegmentLib.cases.records import CHECK, TRAIN, CaseRecord
 from MAESegmentLib.errors import MAESegmentError
+from MAESegmentLib.scene.learning_texts import case_text, cases_text
+from MAESegmentLib.scene.messages import breakable, error_text, tooltip
 
 from .ask_bar import Answer, AskBar
-from .learning_texts import case_text, cases_text
-from .messages import breakable, error_text, tooltip
 from .qt_connection import connect
 
 _PICTURE = 72

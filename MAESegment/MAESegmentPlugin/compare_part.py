@@ -10,10 +10,10 @@ from slicer.i18n import tr as _
 
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.errors import Cancelled, MAESegmentError
+from MAESegmentLib.scene.learning_texts import dice_text
+from MAESegmentLib.scene.messages import breakable, tooltip, volume_text
+from MAESegmentLib.scene.model_cards import name_of
 
-from .learning_texts import dice_text
-from .messages import breakable, tooltip, volume_text
-from .model_section import name_of
 from .qt_connection import connect
 from .table_rows import figure_item, fill, label_item
 

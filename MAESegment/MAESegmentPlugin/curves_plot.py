@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import slicer
@@ -12,51 +10,9 @@ import vtk
 from slicer.i18n import tr as _
 
 from MAESegmentLib.jobs.finetuning import Curves
+from MAESegmentLib.scene.curves import Colour, Line, dice_lines, loss_lines, range_of
 
-Colour = tuple[int, ...]
 _STEP = "Step"
-#: With more labels, only the mean's past is drawn: lines that nobody can tell apart say nothing.
-_MOST_DASHED = 3
-_MEAN = "mean"
-_BLACK: Colour = (40, 40, 40)
-_LOSS_COLOUR: Colour = (70, 110, 170)
-#: Colours of labels that nobody gave one.
-_SPARE: tuple[Colour, ...] = ((200, 90, 60), (60, 140, 90), (110, 90, 180), (190, 150, 40), (40, 150, 170))
-
-
-@dataclass(frozen=True)
-class Line:
-    """One curve: `values` at the steps of its chart; NaN where there is none."""
-
-    name: str
-    values: tuple[float, ...]
-    colour: Colour
-    width: float = 2.0
-    is_dashed: bool = False
-    has_points: bool = False
-
-
-def dice_lines(curves: Curves, colours: Mapping[str, Colour], last_step: int) -> tuple[tuple[int, ...], list[Line]]:
-    """(steps, curves): every label and the mean, from what the base could do (step 0); that also dashed, all along."""
-    if not curves.dice:
-        return (), []
-    before = curves.before or {}
-    steps = (0, *(step for step, _values in curves.dice), max(last_step, curves.dice[-1][0]))
-    names = list(dict.fromkeys(name for _step, values in curves.dice for name in values if name != _MEAN))
-    lines = []
-    for name, colour in [*((name, colour_of(name, names, colours)) for name in names), (_MEAN, _BLACK)]:
-        if name == _MEAN and len(names) == 1:
-            continue  # the same curve
-        values = (before.get(name, math.nan), *(row.get(name, math.nan) for _step, row in curves.dice), math.nan)
-        lines.append(Line(name, values, colour, 3.0 if name == _MEAN else 1.5, has_points=True))
-        if name in before and (name == _MEAN or len(names) <= _MOST_DASHED):
-            text = _("{label} before").format(label=name)
-            lines.append(Line(text, (before[name],) * len(steps), colour, 1.0, is_dashed=True))
-    return steps, lines
-
-
-def colour_of(name: str, names: Sequence[str], colours: Mapping[str, Colour]) -> Colour:
-    return colours.get(name) or _SPARE[list(names).index(name) % len(_SPARE)]
 
 
 class CurvesPlot:
@@ -79,10 +35,8 @@ class CurvesPlot:
         at, lines = dice_lines(curves, colours, steps)
         self._container.visible = bool(lines or curves.loss)
         self._dice.show(at, lines, max(steps, *at, 1))
-        # A row without a value at the end: VTK complains about a line of one row.
-        at = (*(step for step, _value in curves.loss), steps)
-        loss = Line("loss", (*(value for _step, value in curves.loss), math.nan), _LOSS_COLOUR)
-        self._loss.show(at, [loss] if curves.loss else [], max(*at, 1))
+        at, lines = loss_lines(curves, steps)
+        self._loss.show(at, lines, max(*at, 1))
 
     def clear(self) -> None:
         """Draw nothing; the nodes leave the scene."""
@@ -131,7 +85,7 @@ class _Chart:
         self._table.SetAndObserveTable(_table(steps, lines))
         if [series.GetName() for series in self._series] != [line.name for line in lines]:
             self._make_series(lines)
-        low, high = _range(lines)
+        low, high = range_of(lines)
         self._chart.SetXAxisRange(0.0, float(last_step))
         self._chart.SetYAxisRange(low, high)
         self._chart.EndModify(was_modifying)
@@ -212,11 +166,3 @@ def _table(steps: Sequence[int], lines: Sequence[Line]) -> Any:
             column.InsertNextValue(float(value))
         table.AddColumn(column)
     return table
-
-
-def _range(lines: Sequence[Line]) -> tuple[float, float]:
-    """Of all curves, with room around them; at least 0.1, so that little does not look like much."""
-    values = [value for line in lines for value in line.values if math.isfinite(value)]
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    room = max(0.08 * (high - low), (0.1 - (high - low)) / 2, 0.01)
-    return max(0.0, low - room), high + room

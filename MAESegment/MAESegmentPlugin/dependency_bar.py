@@ -8,9 +8,10 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from MAESegmentLib.scene.messages import breakable, tooltip
+
 from .dependencies import DependencyReport
 from .installing import Installer
-from .messages import breakable, tooltip
 from .qt_connection import connect
 
 _LONGEST_NOTE = 160

@@ -9,11 +9,11 @@ from slicer.i18n import tr as _
 
 from MAESegmentLib.errors import MAESegmentError
 from MAESegmentLib.jobs.finetuning import RunResult, RunState, RunStatus
+from MAESegmentLib.scene.curves import Colour
+from MAESegmentLib.scene.learning_texts import banner_text, interrupted_text, kept_to_check, plan_text
+from MAESegmentLib.scene.messages import breakable, tooltip
 
 from .ask_bar import Answer, AskBar
-from .curves_plot import Colour
-from .learning_texts import banner_text, interrupted_text, kept_to_check, plan_text
-from .messages import breakable, tooltip
 from .qt_connection import connect
 from .run_live import RunLive
 from .run_outcome import OutcomeTable

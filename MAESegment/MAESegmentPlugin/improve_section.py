@@ -14,12 +14,12 @@ from slicer.i18n import tr as _
 from MAESegmentLib.cases.records import CaseRecord
 from MAESegmentLib.errors import MAESegmentError
 from MAESegmentLib.labels import Label
+from MAESegmentLib.scene.messages import breakable, expected
 
 from .add_case_bar import AddCaseBar
 from .advanced_section import explain
 from .cases_table import CasesTable
 from .finetune_section import FineTuneSection
-from .messages import breakable, expected
 from .next_case_section import NextCaseSection
 from .qt_connection import connect
 from .training_packages import TrainingPackages

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
 from MAESegmentLib import mrml
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.errors import MAESegmentError
+from MAESegmentLib.scene.regions import add_box, box_hint
 
 #: More channels than the panel has selectors for are for scripts.
 MOST_CHANNELS = 4
@@ -59,7 +58,7 @@ class InputSection:
         if len(names) <= 1:
             self._ui.inputLabel.text = _("Vol&ume:")
         self._ui.roiSelector.enabled = enabled
-        hint = _box_hint(bundle) if parameters.roi is None and parameters.inputVolume is not None else ""
+        hint = box_hint(bundle) if parameters.roi is None and parameters.inputVolume is not None else ""
         self._ui.roiHintLabel.text = hint
         self._ui.roiHintLabel.visible = bool(hint)
         self._ui.addRoiButton.visible = bool(hint)
@@ -80,22 +79,8 @@ class InputSection:
 
     def add_roi(self, parameters: Any, bundle: Bundle | None) -> Any:
         """A box of the model's window size at the middle of the volume, ready to be dragged."""
-        volume = parameters.inputVolume
-        bounds = [0.0] * 6
-        volume.GetRASBounds(bounds)
-        low, high = np.array(bounds[0::2]), np.array(bounds[1::2])
-        roi = slicer.mrmlScene.AddNewNodeByClass(
-            "vtkMRMLMarkupsROINode", _("{name} region").format(name=volume.GetName())
-        )
-        roi.CreateDefaultDisplayNodes()
-        roi.SetCenter([float(value) for value in (low + high) / 2])
-        roi.SetSize([float(value) for value in np.minimum(_window_mm(bundle), high - low)])
-        display = roi.GetDisplayNode()
-        if display is not None:
-            display.SetHandlesInteractive(True)
-            display.SetFillOpacity(0.1)
-        parameters.roi = roi
-        return roi
+        parameters.roi = add_box(parameters.inputVolume, bundle)
+        return parameters.roi
 
 
 def channels_of(bundle: Bundle | None) -> list[str]:
@@ -106,22 +91,3 @@ def channels_of(bundle: Bundle | None) -> list[str]:
 def is_scan(node: Any) -> bool:
     """A plain scalar volume that people see in selectors."""
     return node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
-
-
-def _box_hint(bundle: Bundle | None) -> str:
-    """What to say if the model's author asks for a box around the structure; else ""."""
-    if bundle is None or not re.search(r"\b(box|ROI)\b", str(bundle.metadata.get("intended_use", ""))):
-        return ""
-    return _("Made for a box around the structure: choose or add one. Without it the whole volume is searched.")
-
-
-def _window_mm(bundle: Bundle | None) -> np.ndarray:
-    """Size of the network's window along R, A, S in mm."""
-    if bundle is None:
-        return np.full(3, 100.0)
-    recipe = bundle.metadata["maesegment"]["preprocessing"]
-    size = np.array(recipe["patch_size"], float) * np.array(recipe["spacing"], float)
-    axes = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
-    result = np.empty(3)
-    result[[axes[letter] for letter in recipe["orientation"]]] = size
-    return result

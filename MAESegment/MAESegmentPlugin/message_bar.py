@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .messages import Offer, Remedy, breakable
+from MAESegmentLib.scene.messages import Offer, Remedy, breakable
+
 from .qt_connection import connect
 
 

@@ -12,11 +12,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from MAESegmentLib.errors import Cancelled, MAESegmentError
+from MAESegmentLib.scene import case_scene
+from MAESegmentLib.scene.learning_texts import ranked_text, ranked_tip
+from MAESegmentLib.scene.messages import breakable, tooltip
 
-from . import case_scene
 from .input_section import is_scan
-from .learning_texts import ranked_text, ranked_tip
-from .messages import breakable, tooltip
 from .qt_connection import connect
 from .result_section import volume_of
 from .table_rows import figure_item, fill, fit_rows, text_item

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from MAESegmentLib import mrml
 from MAESegmentLib.errors import MAESegmentError
 from MAESegmentLib.jobs.client import JobState, WorkerState
+from MAESegmentLib.scene.messages import Situation, error_text, expected, offers_for
 
 from .advanced_section import AdvancedSection, explain
 from .batch_section import BatchSection, batch_text
@@ -19,7 +20,6 @@ from .dependency_bar import DependencyBar
 from .improve_section import ImproveSection
 from .input_section import InputSection
 from .message_bar import MessageBar
-from .messages import Situation, error_text, expected, offers_for
 from .model_section import ModelSection
 from .parameters import options_of
 from .qt_connection import connect

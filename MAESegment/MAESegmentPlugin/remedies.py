@@ -6,8 +6,7 @@ from typing import Any
 
 from MAESegmentLib import mrml
 from MAESegmentLib.errors import MAESegmentError
-
-from .messages import Remedy
+from MAESegmentLib.scene.messages import Remedy
 
 
 class Remedies:

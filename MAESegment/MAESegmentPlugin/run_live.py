@@ -9,11 +9,12 @@ import qt
 from slicer.i18n import tr as _
 
 from MAESegmentLib.jobs.finetuning import Curves, RunResult, RunStatus
+from MAESegmentLib.scene.curves import Colour, colour_of
+from MAESegmentLib.scene.learning_texts import dice_text, run_text
+from MAESegmentLib.scene.messages import breakable, tooltip
 
 from .ask_bar import Answer, AskBar
-from .curves_plot import Colour, CurvesPlot, colour_of
-from .learning_texts import dice_text, run_text
-from .messages import breakable, tooltip
+from .curves_plot import CurvesPlot
 from .qt_connection import connect
 from .table_rows import figure_item, fill, label_item
 

@@ -8,8 +8,8 @@ import qt
 from slicer.i18n import tr as _
 
 from MAESegmentLib.jobs.finetuning import RunResult
+from MAESegmentLib.scene.learning_texts import change_text
 
-from .learning_texts import change_text
 from .qt_connection import connect
 from .table_rows import figure_item, fill, text_item
 

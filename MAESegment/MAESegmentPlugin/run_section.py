@@ -8,7 +8,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from .messages import overall_fraction, progress_text, tooltip
+from MAESegmentLib.scene.messages import overall_fraction, progress_text, tooltip
+
 from .qt_connection import connect
 
 #: A person reads no faster; painting more often would only cost.

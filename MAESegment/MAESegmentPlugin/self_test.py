@@ -321,9 +321,9 @@ class _SelfTest:
 def reload_module(session: Session) -> None:
     """Reload the module as its developer button does."""
     session.client.start()
-    before = sys.modules["MAESegmentPlugin.processing"]
+    before = sys.modules["MAESegmentPlugin.session"]
     slicer.util.reloadScriptedModule("MAESegment")
-    expect(sys.modules["MAESegmentPlugin.processing"] is not before, "the helper code was not executed anew")
+    expect(sys.modules["MAESegmentPlugin.session"] is not before, "the helper code was not executed anew")
     expect(session.client.state.name == "STOPPED", f"the old worker is {session.client.state.name}")
     widget = slicer.util.getModuleWidget("MAESegment")
     expect(widget.panel is not None, "there is no panel after the reload")

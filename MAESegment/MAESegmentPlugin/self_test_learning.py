@@ -14,9 +14,9 @@ from MAESegmentLib.bundle import Bundle, ModelStore
 from MAESegmentLib.jobs.finetuning import RunState
 from MAESegmentLib.jobs.finetuning.launching import reap
 from MAESegmentLib.jobs.self_test_model import LABELS, body_on
+from MAESegmentLib.scene.model_library import ModelLibrary
 
 from . import self_test_scene as scene_of
-from .model_library import ModelLibrary
 
 _PATIENCE_S = 600.0
 #: Enough to see that every part works, not to learn anything.

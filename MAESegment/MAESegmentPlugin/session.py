@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import qt
 import slicer
@@ -18,10 +18,12 @@ from MAESegmentLib.jobs.client import WorkerClient
 from MAESegmentLib.jobs.interpreter import Interpreter, choose_interpreter, worker_launch
 from MAESegmentLib.jobs.job_folder import remove_stale
 from MAESegmentLib.jobs.transport import Launch, Transport
+from MAESegmentLib.scene.log_buffer import LogBuffer
+from MAESegmentLib.scene.run_watch import RunWatch
 
-from .log_buffer import LogBuffer
-from .qt_transport import QProcessTransport, event_clock
-from .run_watch import RunWatch
+from .qt_transport import QProcessTransport, call_aside, event_clock
+
+T = TypeVar("T")
 
 PYTHON_SETTING = "MAESegment/Python"
 FOLDER_SETTING = "MAESegment/WorkingFolder"
@@ -132,6 +134,10 @@ class Session:
     def pump(self, seconds: float) -> None:
         """Let events happen for at most this long; for callers that wait."""
         event_clock().pump(seconds)
+
+    def call_aside(self, function: Callable[[], T]) -> T:
+        """The result of `function`, run in a thread while Slicer stays alive."""
+        return call_aside(function)
 
     def environment(self) -> dict[str, str]:
         """Environment of processes that the session starts."""

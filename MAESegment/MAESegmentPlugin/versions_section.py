@@ -10,11 +10,11 @@ from slicer.i18n import tr as _
 
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.errors import MAESegmentError
+from MAESegmentLib.scene.messages import tooltip
+from MAESegmentLib.scene.model_cards import accuracy_of, card_tooltip, name_of
 
 from .ask_bar import Answer, AskBar
 from .compare_part import ComparePart
-from .messages import tooltip
-from .model_section import accuracy_of, card_tooltip, name_of
 from .qt_connection import connect
 from .table_rows import fill, fit_rows, text_item
 

@@ -48,11 +48,14 @@ class RecordingListener:
 
 @pytest.fixture
 def plugin(slicer_gui: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:  # noqa: ARG001
-    """`plugin("session")` is the module MAESegmentPlugin.session."""
+    """`plugin("session")` is the module MAESegmentPlugin.session, `plugin("messages")` MAESegmentLib.scene.messages."""
     monkeypatch.syspath_prepend(str(MODULE_FOLDER))
     # First, because it drops helper code that is there before it: that is what Reload needs.
     importlib.import_module("MAESegment")
-    return lambda name: importlib.import_module(f"MAESegmentPlugin.{name}")
+    own = {path.stem for path in (MODULE_FOLDER / "MAESegmentPlugin").glob("*.py")}
+    return lambda name: importlib.import_module(
+        f"{'MAESegmentPlugin' if name in own else 'MAESegmentLib.scene'}.{name}"
+    )
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ def test_reload_executes_helper_code_anew_and_ends_the_old_worker(module, worker
     client.start()
     process_events_until(lambda: client.state.name == "IDLE", 300.0)
     pid = worker_pid()
-    before = {name: sys.modules[name] for name in ("MAESegmentPlugin.processing", "MAESegmentLib.errors")}
+    before = {name: sys.modules[name] for name in ("MAESegmentPlugin.session", "MAESegmentLib.errors")}
     reloaded = standin.reload_module("MAESegment")
     for name, code in before.items():
         assert sys.modules[name] is not code, name

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 
-from MAESegmentLib.bundle import Bundle, ModelStore, import_bundle
-from MAESegmentLib.errors import BundleError, MAESegmentError
+from ..bundle import Bundle, ModelStore, import_bundle
+from ..errors import BundleError, MAESegmentError
 
 SEGMENTATION = "segmentation"
 
@@ -45,7 +46,7 @@ class ModelLibrary:
     def find(self, model: Bundle | str | os.PathLike[str] | None) -> Bundle:
         """`model` is a bundle, a name or the beginning of one, name@version, a folder, or None for the default."""
         if hasattr(model, "content_hash"):  # a bundle, maybe one of before a Reload: then not of this class
-            return model
+            return cast(Bundle, model)
         if model is None or model == "":
             bundle = self.default()
             if bundle is None:

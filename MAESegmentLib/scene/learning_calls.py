@@ -7,15 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slicer.i18n import tr as _
-
-from MAESegmentLib.bundle import Bundle, export_bundle
-from MAESegmentLib.cases.records import CHECK, CaseRecord
-from MAESegmentLib.cases.store import CaseStore
-from MAESegmentLib.errors import ConfigurationError, DatasetError, MAESegmentError, WorkerError
-from MAESegmentLib.inference.settings import InferenceSettings
-from MAESegmentLib.jobs.client import Job
-from MAESegmentLib.jobs.finetuning import (
+from ..bundle import Bundle, export_bundle
+from ..cases.records import CHECK, CaseRecord
+from ..cases.store import CaseStore
+from ..errors import ConfigurationError, DatasetError, MAESegmentError, WorkerError
+from ..inference.settings import InferenceSettings
+from ..jobs.client import Job
+from ..jobs.finetuning import (
     FineTuneEstimate,
     RunRequest,
     RunState,
@@ -24,29 +22,24 @@ from MAESegmentLib.jobs.finetuning import (
     list_runs,
     submit_estimate,
 )
-from MAESegmentLib.training.settings import FineTuneSettings
-
+from ..training.settings import FineTuneSettings
+from .case_calls import CaseCalls
 from .comparing import CompareJob, ComparisonNodes
 from .finetuning import FineTuneJob, StoreCases
-from .model_library import ModelLibrary
 from .processing import roi_box
-from .qt_transport import call_aside
 from .ranking import RankedVolume, RankJob, sources_of
-from .run_watch import run_on_gpu
-from .session import Session
-
-_AUTO, _CPU = "auto", "cpu"
+from .segment_calls import AUTO, ModelChoice, Node, SegmentCalls
+from .translation import tr as _
 
 
-class LearningCalls:
-    """Needs `session` and `_library` of the logic that it is part of, and its `CaseCalls`."""
-
-    session: Session
-    _library: ModelLibrary
+class LearningCalls(CaseCalls, SegmentCalls):
+    """All that a logic can do; needs what these need."""
 
     # Fine-tuning ------------------------------------------------------------------------------------------------------
 
-    def estimateFineTune(self, baseModel=None, cases=None, *, device: str = _AUTO, **settings) -> Job[FineTuneEstimate]:
+    def estimateFineTune(
+        self, baseModel: ModelChoice = None, cases: Any = None, *, device: str = AUTO, **settings: Any
+    ) -> Job[FineTuneEstimate]:
         """A job that measures, by a few steps here, how long `fineTune` of the same arguments takes and its memory."""
         base = self._library.find(baseModel)
         records = self._chosen_cases(self.caseStore(base), cases)
@@ -54,14 +47,14 @@ class LearningCalls:
 
     def fineTune(
         self,
-        cases=None,
-        baseModel=None,
+        cases: Any = None,
+        baseModel: ModelChoice = None,
         *,
-        device: str = _AUTO,
+        device: str = AUTO,
         name: str | None = None,
         wait: bool = False,
         callback: Callable[[FineTuneJob], None] | None = None,
-        **settings,
+        **settings: Any,
     ) -> FineTuneJob:
         """Make a new version of `baseModel` from corrected cases, in a process that outlives Slicer.
 
@@ -108,33 +101,33 @@ class LearningCalls:
         """The version that the name of a model means: the one that was chosen, else the highest."""
         return self._library.meant(name)
 
-    def useVersion(self, model) -> Bundle:
+    def useVersion(self, model: ModelChoice) -> Bundle:
         """From now on the name of this model means this version, here and in every other program."""
         bundle = self._library.find(model)
         self._library.store.select(bundle)
         return bundle
 
-    def removableReason(self, model) -> str:
+    def removableReason(self, model: ModelChoice) -> str:
         """Why a version cannot be removed, in a sentence; "" if it can."""
         return self._library.store.removable(self._library.find(model))
 
-    def removeVersion(self, model) -> None:
+    def removeVersion(self, model: ModelChoice) -> None:
         """Delete a version that nothing was made from; `BundleError` says why one cannot be removed."""
         self._library.store.remove(self._library.find(model))
 
-    def exportModel(self, model, path: str | os.PathLike[str]) -> Path:
+    def exportModel(self, model: ModelChoice, path: str | os.PathLike[str]) -> Path:
         """Write a model as a zip that `importModel` reads; Slicer stays alive meanwhile."""
         bundle = self._library.find(model)
-        return call_aside(lambda: export_bundle(bundle, path))
+        return self.session.call_aside(lambda: export_bundle(bundle, path))
 
     def compare(
         self,
-        volumeNode,
-        first,
-        second,
+        volumeNode: Node,
+        first: ModelChoice,
+        second: ModelChoice,
         *,
-        roi=None,
-        device: str = _AUTO,
+        roi: Any = None,
+        device: str = AUTO,
         wait: bool = False,
         callback: Callable[[CompareJob], None] | None = None,
     ) -> CompareJob | ComparisonNodes:
@@ -149,12 +142,12 @@ class LearningCalls:
 
     def nextCases(
         self,
-        volumes,
-        model=None,
+        volumes: Any,
+        model: ModelChoice = None,
         callback: Callable[[RankJob], None] | None = None,
         wait: bool = False,
-        roi=None,
-        device: str = _AUTO,
+        roi: Any = None,
+        device: str = AUTO,
     ) -> RankJob | list[RankedVolume]:
         """Which scan is most worth correcting: of volume nodes, or of the scans without label map in a folder.
 
@@ -167,12 +160,6 @@ class LearningCalls:
         return job.result() if wait and callback is None else job
 
     # ------------------------------------------------------------------------------------------------------------------
-
-    def _device(self, device: str, allow_cpu: bool = True) -> tuple[str, tuple[str, ...]]:
-        """The device to use, and what to tell the person if that is not what "auto" usually means."""
-        if device == _AUTO and allow_cpu and run_on_gpu(default_run_root()) is not None:
-            return _CPU, (_("The GPU is busy with fine-tuning: this was done on the processor."),)
-        return device, ()
 
     def _request(
         self, base: Bundle, records: Sequence[CaseRecord], device: str, name: str, settings: Mapping[str, Any]
@@ -192,7 +179,7 @@ class LearningCalls:
             check=tuple(record.id for record in records if record.role == CHECK),
             models=str(self._library.store.user_folder.absolute()),
             name=name,
-            settings=_checked_settings({**settings, **({} if device == _AUTO else {"device": device})}),
+            settings=_checked_settings({**settings, **({} if device == AUTO else {"device": device})}),
         )
 
     def _chosen_cases(self, store: CaseStore, cases: Any) -> list[CaseRecord]:

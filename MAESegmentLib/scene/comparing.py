@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -10,18 +11,17 @@ from typing import Any
 
 import numpy as np
 import slicer
-from slicer.i18n import tr as _
 
-from MAESegmentLib import mrml
-from MAESegmentLib.bundle import Bundle
-from MAESegmentLib.errors import Cancelled, MAESegmentError, NodeError
-from MAESegmentLib.evaluation.comparison import Comparison, Row, compare_label_maps
-from MAESegmentLib.images.volume import LabelMap
-from MAESegmentLib.jobs.client import JobState
-from MAESegmentLib.labels import Label
-
+from .. import mrml
+from ..bundle import Bundle
+from ..errors import Cancelled, MAESegmentError, NodeError
+from ..evaluation.comparison import Comparison, Row, compare_label_maps
+from ..images.volume import LabelMap
+from ..jobs.client import JobState
+from ..labels import Label
 from .processing import SegmentationJob
 from .staged_job import EventLoop, StagedJob
+from .translation import tr as _
 
 DISAGREEMENT = Label(1, "disagreement", (214, 39, 40))
 #: How long a turn of the event loop is waited for the figures; Slicer stays alive.
@@ -79,11 +79,11 @@ class CompareJob(StagedJob[ComparisonNodes]):
             self._fail(Cancelled())
             return
         self._current = self._start(self._volume, self.versions[number])
-        self._current.add_listener(lambda job, number=number: self._changed(job, number))
+        self._current.add_listener(functools.partial(self._changed, number))
         if self._current.is_finished:
-            self._changed(self._current, number)
+            self._changed(number, self._current)
 
-    def _changed(self, job: SegmentationJob, number: int) -> None:
+    def _changed(self, number: int, job: SegmentationJob) -> None:
         if self.is_finished or number != len(self._nodes):
             return
         if not job.is_finished:

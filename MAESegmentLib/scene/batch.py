@@ -8,12 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from slicer.i18n import tr as _
-
-from MAESegmentLib.errors import Cancelled, MAESegmentError
-from MAESegmentLib.jobs.client import JobState
-
+from ..errors import Cancelled, MAESegmentError
+from ..jobs.client import JobState
 from .processing import SegmentationJob, SegmentationSummary
+from .translation import tr as _
 
 
 class EventLoop(Protocol):

@@ -6,18 +6,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from slicer.i18n import tr as _
-
-from MAESegmentLib import mrml
-from MAESegmentLib.bundle import Bundle
-from MAESegmentLib.cases.entry import ERROR, WARNING, Entry, Finding
-from MAESegmentLib.cases.mapping import Choice, propose_mapping, same_name
-from MAESegmentLib.cases.records import CaseRecord
-from MAESegmentLib.cases.store import CaseStore
-from MAESegmentLib.errors import MAESegmentError, NodeError
-from MAESegmentLib.labels import Label
-
+from .. import mrml
+from ..bundle import Bundle
+from ..cases.entry import ERROR, WARNING, Entry, Finding
+from ..cases.mapping import Choice, propose_mapping, same_name
+from ..cases.records import CaseRecord
+from ..cases.store import CaseStore
+from ..errors import MAESegmentError, NodeError
+from ..labels import Label
 from . import case_scene
+from .translation import tr as _
 
 #: What `process` notes on its results.
 MODEL, MODEL_HASH = "MAESegment.Model", "MAESegment.ModelHash"

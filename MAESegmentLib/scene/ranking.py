@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slicer.i18n import tr as _
-
-from MAESegmentLib import mrml
-from MAESegmentLib.bundle import Bundle
-from MAESegmentLib.cases.dataset import load_dataset
-from MAESegmentLib.errors import Cancelled, DatasetError, MAESegmentError
-from MAESegmentLib.inference.ranking import Uncertainty, rank
-from MAESegmentLib.jobs.client import Job, JobState
-from MAESegmentLib.jobs.ranking import submit_ranking, submit_scan_ranking
-
-from .session import Session
+from .. import mrml
+from ..bundle import Bundle
+from ..cases.dataset import load_dataset
+from ..errors import Cancelled, DatasetError, MAESegmentError
+from ..inference.ranking import Uncertainty, rank
+from ..jobs.client import Job, JobState
+from ..jobs.ranking import submit_ranking, submit_scan_ranking
+from .session import SceneSession
 from .staged_job import StagedJob
+from .translation import tr as _
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class RankJob(StagedJob[list[RankedVolume]]):
 
     def __init__(
         self,
-        session: Session,
+        session: SceneSession,
         sources: Sequence[tuple[str, Any]],
         bundle: Bundle,
         settings: Mapping[str, Any],

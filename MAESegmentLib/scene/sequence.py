@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
 
 import slicer
-from slicer.i18n import tr as _
 
-from MAESegmentLib import mrml
-from MAESegmentLib.errors import MAESegmentError, NodeError
-from MAESegmentLib.jobs.client import JobState
-from MAESegmentLib.mrml.frames import find_sequence, frame_in_scene
-
+from .. import mrml
+from ..errors import MAESegmentError, NodeError
+from ..jobs.client import JobState
+from ..mrml.frames import find_sequence, frame_in_scene
 from .batch import BatchItem, BatchJob, EventLoop
 from .processing import SegmentationJob
+from .translation import tr as _
 
 #: `start(volume node)` submits one frame.
 StartFrame = Callable[[Any], SegmentationJob]
@@ -40,7 +40,7 @@ class SequenceJob(BatchJob):
         self._sequence, browser = find_sequence(node)
         self._proxy = browser.GetProxyNode(self._sequence) if browser is not None else None
         self._volume: Any = None
-        items = [BatchItem(frame.title, lambda frame=frame: self._start_frame(frame)) for frame in self._frames]
+        items = [BatchItem(frame.title, functools.partial(self._start_frame, frame)) for frame in self._frames]
         super().__init__(items, loop, callback)
 
     def _start_frame(self, frame: mrml.Frame) -> SegmentationJob:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import slicer
 import vtk
-from slicer.i18n import tr as _
 
-from MAESegmentLib import mrml
-from MAESegmentLib.bundle import Bundle
-from MAESegmentLib.errors import EDITED_OUTPUT, Cancelled, ConfigurationError, MAESegmentError, NodeError
-from MAESegmentLib.inference.settings import InferenceSettings
-from MAESegmentLib.jobs.client import Job, JobState
-from MAESegmentLib.jobs.job_folder import JobFolder
-from MAESegmentLib.jobs.segmentation import submit_segmentation
-from MAESegmentLib.labels import Label
-
+from .. import mrml
+from ..bundle import Bundle
+from ..errors import EDITED_OUTPUT, Cancelled, ConfigurationError, MAESegmentError, NodeError
+from ..inference.settings import InferenceSettings
+from ..jobs.client import Job, JobState
+from ..jobs.job import JobProgress
+from ..jobs.job_folder import JobFolder
+from ..jobs.segmentation import submit_segmentation
+from ..labels import Label
 from .case_entry import MODEL, MODEL_HASH
 from .case_scene import content_stamp, unlink
-from .session import Session
+from .session import SceneSession
+from .translation import tr as _
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Request:
     @property
     def settings(self) -> dict[str, Any]:
         """Only what was chosen: the worker adds the model's own."""
-        chosen = {
+        chosen: dict[str, Any] = {
             "device": self.device,
             "precision": None if self.precision == "auto" else self.precision,
             "overlap": self.overlap,
@@ -90,14 +90,17 @@ class SegmentationSummary:
 class SegmentationJob:
     """A segmentation that is being made. All of it happens on the main thread, a step at a time."""
 
-    def __init__(self, session: Session, request: Request, callback: Callable[[SegmentationJob], None] | None) -> None:
+    def __init__(
+        self, session: SceneSession, request: Request, callback: Callable[[SegmentationJob], None] | None
+    ) -> None:
         """Checks everything that can be checked, then submits; raises what is wrong with the request."""
         self.summary: SegmentationSummary | None = None
         self._request = request
         self._listeners = [callback] if callback else []
         self._reason: Cancelled | None = None
         self._begun = time.monotonic()
-        self._job: Job | None = None
+        #: A Job, once it is submitted.
+        self._job: Any = None
         image = mrml.image_of(request.nodes)
         self.name = request.nodes[0].GetName()
         _check_nodes(request)
@@ -149,7 +152,7 @@ class SegmentationJob:
         return self._job.position
 
     @property
-    def progress(self):
+    def progress(self) -> JobProgress:
         """A frozen snapshot: stage, fraction, eta_s, position."""
         return self._job.progress
 
@@ -174,7 +177,7 @@ class SegmentationJob:
         """Stop soon; the job ends as cancelled, and the scene is as it was."""
         self._job.cancel()
 
-    def result(self, timeout_s: float | None = None):
+    def result(self, timeout_s: float | None = None) -> Any:
         """The segmentation node; waits for it while Slicer stays alive. Raises the job's error, or `TimeoutError`."""
         try:
             return self._job.result(timeout_s)
@@ -204,7 +207,7 @@ class SegmentationJob:
             if self._job is not None:
                 self._job.cancel()
 
-    def _finish(self, data: Mapping[str, Any], folder: JobFolder) -> Iterator[float]:
+    def _finish(self, data: Mapping[str, Any], folder: JobFolder) -> Generator[float, None, Any]:
         """Turn the worker's answer into a node; a step per turn of the event loop."""
         block, origin = folder.read_labels(data["labels"])
         yield 0.3
@@ -241,7 +244,9 @@ class SegmentationJob:
             return None, [text.format(name=output.GetName())]
         return output, []
 
-    def _summarise(self, data: Mapping[str, Any], node, notes: Sequence[str], *, moved: bool) -> SegmentationSummary:
+    def _summarise(
+        self, data: Mapping[str, Any], node: Any, notes: Sequence[str], *, moved: bool
+    ) -> SegmentationSummary:
         return SegmentationSummary(
             model_name=self._request.bundle.name,
             model_version=self._request.bundle.version,
@@ -276,11 +281,11 @@ class _SceneWatch:
             self._scene.RemoveObserver(tag)
         self._tags = []
 
-    def _on_close(self, _scene, _event) -> None:
+    def _on_close(self, _scene: Any, _event: Any) -> None:
         self._abandon(_("The scene was closed while the scan was being segmented."))
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _on_removed(self, _scene, _event, node) -> None:
+    def _on_removed(self, _scene: Any, _event: Any, node: Any) -> None:
         name = self._ids.get(node.GetID()) if node is not None else None
         if name is not None:
             self._abandon(_("{name} was removed from the scene while it was being segmented.").format(name=name))
@@ -314,7 +319,7 @@ def _check_nodes(request: Request) -> None:
         )
 
 
-def _sign(node, bundle: Bundle) -> None:
+def _sign(node: Any, bundle: Bundle) -> None:
     node.SetAttribute(MODEL, f"{bundle.name}@{bundle.version}")
     node.SetAttribute(MODEL_HASH, bundle.content_hash)
     # What was stored as a case before is not in this node any more.

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 import slicer
-from slicer.i18n import tr as _
 
-from MAESegmentLib import mrml
-from MAESegmentLib.cases.records import IGNORE, CaseRecord
-from MAESegmentLib.cases.snapshot import LABEL, image_names
-from MAESegmentLib.cases.store import CaseStore
-from MAESegmentLib.errors import DatasetError, MAESegmentError
-from MAESegmentLib.mrml.matrices import ijk_to_ras, to_vtk
+from .. import mrml
+from ..cases.records import IGNORE, CaseRecord
+from ..cases.snapshot import LABEL, image_names
+from ..cases.store import CaseStore
+from ..errors import DatasetError, MAESegmentError
+from ..mrml.matrices import ijk_to_ras, to_vtk
+from .translation import tr as _
 
 #: The store's folder name and the case's id, as "hippocampus-mr/case-0003".
 CASE = "MAESegment.Case"
@@ -154,8 +154,8 @@ def _segmentation(store: CaseStore, record: CaseRecord, volume: Any, label_node:
 
 
 def _labels(store: CaseStore, record: CaseRecord) -> tuple[Any, ...]:
-    from MAESegmentLib.cases.label_table import parse_labels
-    from MAESegmentLib.cases.snapshot import RECORD
+    from ..cases.label_table import parse_labels
+    from ..cases.snapshot import RECORD
 
     try:
         content = json.loads((store.case_path(record.id) / RECORD).read_text(encoding="utf-8"))

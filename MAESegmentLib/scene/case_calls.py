@@ -6,15 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slicer.i18n import tr as _
-
-from MAESegmentLib import mrml
-from MAESegmentLib.bundle import Bundle
-from MAESegmentLib.cases.locations import case_folder
-from MAESegmentLib.cases.records import CaseRecord
-from MAESegmentLib.cases.store import CaseStore
-from MAESegmentLib.errors import DatasetError, DuplicateCase, NodeError
-
+from .. import mrml
+from ..bundle import Bundle
+from ..cases.locations import case_folder
+from ..cases.records import CaseRecord
+from ..cases.store import CaseStore
+from ..errors import DatasetError, DuplicateCase, NodeError
 from . import case_scene
 from .case_entry import (
     MODEL,
@@ -31,13 +28,15 @@ from .case_entry import (
 from .case_job import CaseJob, CaseRequest
 from .model_library import ModelLibrary
 from .processing import roi_box
-from .session import Session
+from .segment_calls import ModelChoice, Node
+from .session import SceneSession
+from .translation import tr as _
 
 
 class CaseCalls:
     """Needs `session`, `_library` and `_case_folder` of the logic that it is part of."""
 
-    session: Session
+    session: SceneSession
     _library: ModelLibrary
     _case_folder: Path | None
 
@@ -49,16 +48,16 @@ class CaseCalls:
         """Where the cases of all models are, a folder for each."""
         return self._case_folder or self.session.case_root
 
-    def caseStore(self, model=None) -> CaseStore:
+    def caseStore(self, model: ModelChoice = None) -> CaseStore:
         """The cases for `model` (see `process`) and all its versions. The folder is made with the first case."""
         bundle = self._library.find(model)
         return CaseStore(case_folder(self.caseFolder(), bundle, self._library.store))
 
-    def cases(self, model=None) -> list[CaseRecord]:
+    def cases(self, model: ModelChoice = None) -> list[CaseRecord]:
         """The stored cases, by number."""
         return self.caseStore(model).list()
 
-    def proposeCase(self, volumeNode, segmentationNode, model=None) -> CaseProposal:
+    def proposeCase(self, volumeNode: Node, segmentationNode: Node, model: ModelChoice = None) -> CaseProposal:
         """What `addCase` would store and what it would have to be told; changes nothing.
 
         `model` is the one to be fine-tuned; if none is given, the one that made the segmentation.
@@ -68,15 +67,15 @@ class CaseCalls:
 
     def addCase(
         self,
-        volumeNode,
-        segmentationNode,
-        model=None,
+        volumeNode: Node,
+        segmentationNode: Node,
+        model: ModelChoice = None,
         *,
         mapping: Mapping[str, str | None] | None = None,
         newLabels: Sequence[str] = (),
         absent: Sequence[str] = (),
         role: str = "",
-        region=None,
+        region: Any = None,
         update: bool | str | None = None,
         group: str = "",
         wait: bool = True,
@@ -114,17 +113,17 @@ class CaseCalls:
         job = CaseJob(self.session, CaseRequest(nodes, segmentationNode, store, decision), callback)
         return job.result() if wait and callback is None else job
 
-    def openCase(self, case, model=None):
+    def openCase(self, case: CaseRecord | str, model: ModelChoice = None) -> tuple[Any, Any]:
         """(volume node, segmentation node) of a stored case, by record or id; a list of volumes if it has several
         channels. Edit the segmentation, then `addCase(..., update=True)`."""
         store = self.caseStore(model)
         return case_scene.open_case(store, store.get(_id_of(case)))
 
-    def removeCase(self, case, model=None) -> None:
+    def removeCase(self, case: CaseRecord | str, model: ModelChoice = None) -> None:
         """Delete a stored case, by record or id; its number is not given again."""
         self.caseStore(model).remove(_id_of(case))
 
-    def setCaseRole(self, case, role: str, model=None) -> CaseRecord:
+    def setCaseRole(self, case: CaseRecord | str, role: str, model: ModelChoice = None) -> CaseRecord:
         """ "train": the model learns from it; "check": it only tells how good the model is."""
         return self.caseStore(model).set_role(_id_of(case), role)
 

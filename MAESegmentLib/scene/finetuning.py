@@ -8,16 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from slicer.i18n import tr as _
-
-from MAESegmentLib.bundle import Bundle, ModelStore, open_bundle
-from MAESegmentLib.cases.records import CaseRecord
-from MAESegmentLib.errors import Cancelled, MAESegmentError, WorkerError
-from MAESegmentLib.jobs.client import JobState
-from MAESegmentLib.jobs.finetuning import Curves, FineTuneRun, RunResult, RunState, RunStatus, start
-
-from .session import Session
+from ..bundle import Bundle, ModelStore, open_bundle
+from ..cases.records import CaseRecord
+from ..errors import Cancelled, MAESegmentError, WorkerError
+from ..jobs.client import JobState
+from ..jobs.finetuning import Curves, FineTuneRun, RunResult, RunState, RunStatus, start
+from .session import SceneSession
 from .staged_job import StagedJob
+from .translation import tr as _
 
 ACCEPTED, DECLINED = "accepted", "declined"
 
@@ -26,7 +24,7 @@ class FineTuneJob:
     """`run` is None while its cases are being stored. `status` and `curves` are those of the last look."""
 
     def __init__(
-        self, session: Session, models: ModelStore, callback: Callable[[FineTuneJob], None] | None = None
+        self, session: SceneSession, models: ModelStore, callback: Callable[[FineTuneJob], None] | None = None
     ) -> None:
         self.run: FineTuneRun | None = None
         self.status = RunStatus(RunState.WAITING, text=_("Storing the cases ..."))
@@ -38,7 +36,7 @@ class FineTuneJob:
         self._answer = ""
 
     @classmethod
-    def of_run(cls, session: Session, models: ModelStore, run: FineTuneRun) -> FineTuneJob:
+    def of_run(cls, session: SceneSession, models: ModelStore, run: FineTuneRun) -> FineTuneJob:
         """For a run that is there, of this Slicer or an earlier one."""
         job: FineTuneJob = session.watch.job_of(run, lambda: cls(session, models))
         if job.run is None:
@@ -189,7 +187,7 @@ class StoreCases(StagedJob[list[CaseRecord]]):
     """Stores pairs of scan and segmentation one after the other; what is stored and unchanged is taken as it is."""
 
     def __init__(
-        self, session: Session, pairs: Sequence[tuple[Any, Any]], store_one: Callable[[Any, Any], CaseRecord | Any]
+        self, session: SceneSession, pairs: Sequence[tuple[Any, Any]], store_one: Callable[[Any, Any], CaseRecord | Any]
     ) -> None:
         """`store_one(volume, segmentation)` answers the record of a case that is there, or the job that stores it."""
         super().__init__(session)

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
-from slicer.i18n import tr as _
-
-from MAESegmentLib.errors import Cancelled, MAESegmentError
-from MAESegmentLib.jobs.client import JobState
-from MAESegmentLib.jobs.stepping import Stepper, Steps
+from ..errors import Cancelled, MAESegmentError
+from ..jobs.client import JobState
+from ..jobs.stepping import Stepper, Steps
+from .translation import tr as _
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from MAESegmentLib.jobs.finetuning import FineTuneRun, RunState, list_runs
-from MAESegmentLib.jobs.finetuning.launching import reap
+from ..jobs.finetuning import FineTuneRun, RunState, list_runs
+from ..jobs.finetuning.launching import reap
 
 _EVERY_S = 1.0
 

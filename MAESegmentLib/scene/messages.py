@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from slicer.i18n import tr as _
-
-from MAESegmentLib.errors import EDITED_OUTPUT, NONLINEAR_TRANSFORM, MAESegmentError
+from ..errors import EDITED_OUTPUT, NONLINEAR_TRANSFORM, MAESegmentError
+from .translation import tr as _
 
 
 class Remedy(Enum):

@@ -6,19 +6,17 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slicer.i18n import tr as _
-
-from MAESegmentLib import mrml
-from MAESegmentLib.cases.records import CaseRecord
-from MAESegmentLib.cases.store import CaseStore
-from MAESegmentLib.errors import MAESegmentError, NodeError
-from MAESegmentLib.jobs.cases import submit_case
-from MAESegmentLib.jobs.client import Job, JobState
-
+from .. import mrml
+from ..cases.records import CaseRecord
+from ..cases.store import CaseStore
+from ..errors import MAESegmentError, NodeError
+from ..jobs.cases import submit_case
+from ..jobs.client import Job, JobState
 from . import case_scene
 from .case_entry import Decision
-from .session import Session
+from .session import SceneSession
 from .staged_job import StagedJob
+from .translation import tr as _
 
 #: How often it is drawn anew because a person goes on editing meanwhile.
 _ATTEMPTS = 5
@@ -37,7 +35,7 @@ class CaseRequest:
 class CaseJob(StagedJob[CaseRecord]):
     """A case that is being stored. `notes` are sentences about what was put right or is to be known."""
 
-    def __init__(self, session: Session, request: CaseRequest, callback: Callable[[CaseJob], None] | None) -> None:
+    def __init__(self, session: SceneSession, request: CaseRequest, callback: Callable[[CaseJob], None] | None) -> None:
         super().__init__(session, callback)
         self.name = request.nodes[0].GetName()
         self.notes: list[str] = []

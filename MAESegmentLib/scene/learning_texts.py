@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slicer.i18n import tr as _
-
-from MAESegmentLib.bundle import Bundle
-from MAESegmentLib.cases.records import CHECK, CaseRecord
-
+from ..bundle import Bundle
+from ..cases.records import CHECK, CaseRecord
 from .messages import duration_text, volume_text
+from .translation import tr as _
 
 _MOST_LABELS = 6
 #: From so many cases on, some are held out by themselves.
