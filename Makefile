@@ -1,14 +1,17 @@
 # make run    segment both hippocampi of a sample head with the shipped model (results in output/)
+# make app    Slicer's views in the browser: segment, correct, improve, export   ARGS="scan.nii.gz" opens a scan
 # make test   every test            ARGS="-k geometry" chooses
 # make lint   ruff and mypy
 # make study-report   tables and plots of the study of data efficiency, from its result files alone
 # make study RUN=small/hippocampus_mr/mae/n4/s0   do one of its runs again and compare (DATA=folder of the data sets)
 # Each makes .venv on first use; it is brought up to date only when pyproject.toml or constraints.txt change.
-# `test` and `lint` add what only they need: Slicer's MRML classes, Qt, CMake, and a few system libraries (as root).
+# `app` adds Slicer's MRML classes; `test` and `lint` what only they need: Qt, CMake, Chromium. Each also adds a few
+# system libraries (as root).
 # PYTHON=/path/to/python3 chooses the interpreter (3.10 or newer).
 
 VENV := .venv
 READY := $(VENV)/.ready
+APP_READY := $(VENV)/.ready-app
 TEST_READY := $(VENV)/.ready-test
 BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
@@ -19,7 +22,7 @@ DATA ?= $(or $(MAESEGMENT_DATA),../shared/data)
 STUDY = $(BIN)/python -m model_training.studies.data_efficiency
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format study study-report clean
+.PHONY: help run app test lint format study study-report clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +30,9 @@ help:
 
 run: $(READY)
 	$(BIN)/maesegment demo $(ARGS)
+
+app: $(APP_READY)
+	$(BIN)/maesegment app $(ARGS)
 
 test: $(TEST_READY)
 	$(BIN)/python -m pytest $(ARGS)
@@ -79,7 +85,12 @@ $(READY): pyproject.toml constraints.txt
 	$(PIP_INSTALL) -e ".[train,demo]"
 	@touch $@
 
+$(APP_READY): $(READY) Testing/system_packages.sh
+	$(PIP_INSTALL) -e ".[train,demo,web]"
+	bash Testing/system_packages.sh $(BIN)/python views
+	@touch $@
+
 $(TEST_READY): $(READY) Testing/system_packages.sh
 	$(PIP_INSTALL) -e ".[train,demo,slicer,dev]"
-	bash Testing/system_packages.sh $(BIN)/python
+	bash Testing/system_packages.sh $(BIN)/python views panel browser
 	@touch $@

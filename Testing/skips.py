@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 NO_GPU = "no CUDA device on this machine"
 NO_DATA = "the folder of real data is absent"
+NO_BROWSER = "no Chromium with its driver on this machine"
 
-_REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def real_data_folder() -> Path:
     """`MAESEGMENT_DATA`, or `shared/data` beside the repository; it may not exist."""
-    return Path(os.environ.get("MAESEGMENT_DATA") or _REPOSITORY.parent / "shared" / "data")
+    return Path(os.environ.get("MAESEGMENT_DATA") or REPOSITORY.parent / "shared" / "data")
 
 
 def has_gpu() -> bool:
@@ -22,6 +24,12 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+def has_browser() -> bool:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    return bool(chromium and shutil.which("chromedriver"))
+
+
 def is_expected(reason: str, *, gpu: bool, data: bool) -> bool:
     """Whether a skip with this reason is right on a machine with or without a GPU and the real data."""
-    return (NO_GPU in reason and not gpu) or (NO_DATA in reason and not data)
+    absent = (NO_GPU in reason and not gpu) or (NO_DATA in reason and not data)
+    return absent or (NO_BROWSER in reason and not has_browser())

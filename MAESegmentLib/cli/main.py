@@ -41,6 +41,7 @@ COMMANDS = (
     Command("pretrain", ".pretrain", "learn anatomy from scans without labels (masked autoencoder)"),
     Command("evaluate", ".evaluate", "measure a model, or finished label maps, against reference labels"),
     Command("models", ".models", "list, show, verify, compare, import and export models"),
+    Command("app", ".app", "open Slicer's views in the browser: segment, correct, improve, export"),
     Command("doctor", ".doctor", "check this machine and say what to do about each problem"),
 )
 

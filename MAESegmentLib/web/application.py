@@ -1,0 +1,111 @@
+"""The page of one person: sections at the left, Slicer's views beside them, and what connects them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from trame.app import get_server
+from trame_slicer import module as trame_slicer_module
+from trame_slicer.core import SlicerApp
+
+from ..errors import MAESegmentError
+from ..scene.messages import error_text
+from . import page, slicer_scene
+from .data_panel import DataPanel
+from .downloads import Downloads
+from .export_panel import ExportPanel
+from .folders import Folders
+from .heartbeat import Heartbeat
+from .logic import Logic
+from .segment_panel import SegmentPanel
+from .session_process import SessionConfig
+from .surfaces import Surfaces
+from .uploads import Uploads
+from .views import FIRST_LAYOUT, Views
+from .worker_session import WorkerSession
+from .workspace import Workspace
+
+_STATIC = Path(__file__).with_name("static")
+
+
+class Application:
+    """Made on the running event loop, once in a process: there is one scene."""
+
+    def __init__(self, config: SessionConfig) -> None:
+        self.config = config
+        self.server = get_server("maesegment", client_type="vue3")
+        self.state = self.server.state
+        self.server.enable_module(trame_slicer_module)
+        self.server.enable_module({"serve": {"maesegment": str(_STATIC)}, "scripts": ["maesegment/upload.js"]})
+        slicer_app = SlicerApp()
+        slicer_scene.install(slicer_app)
+        work = Path(config.work)
+        self.session = WorkerSession(work / "jobs")
+        self.logic = Logic(self.session)
+        self.folders = Folders(config.volumes, config.folders)
+        self.uploads = Uploads(work / "uploads", config.upload_bytes)
+        self.downloads = Downloads()
+        self.heartbeat = Heartbeat()
+        self.surfaces = Surfaces()
+        self.views = Views(self.server, slicer_app)
+        self.workspace = Workspace(slicer_app.display_manager)
+        self._set_up_state()
+        self.data = DataPanel(self)
+        self.segment = SegmentPanel(self)
+        self.export = ExportPanel(self)
+        page.build(self)
+        self.segment.refresh_models()
+        self.server.controller.on_server_ready.add(self._on_ready)
+
+    def routes(self) -> list[web.RouteDef]:
+        """What the session's server answers beside the page itself."""
+        return [*self.uploads.routes(), *self.downloads.routes(), *self.heartbeat.routes()]
+
+    async def close(self) -> None:
+        """End the worker."""
+        self.heartbeat.stop()
+        await self.session.close()
+
+    def say(self, text: str, *, kind: str = "info") -> None:
+        """A line at the top of the panel; "" removes it. `kind` is info, success, warning or error."""
+        with self.state as state:
+            state.notice, state.notice_kind = text, kind
+
+    def offer(self, error: MAESegmentError, _details: Mapping[str, Any]) -> None:
+        """What went wrong."""
+        self.say(error_text(error), kind="error")
+
+    def go_to(self, tab: str) -> None:
+        """Show a section."""
+        with self.state as state:
+            state.tab = tab
+
+    def _set_up_state(self) -> None:
+        icon = Path(__file__).with_name("static") / "icon.png"
+        self.state.update(
+            {
+                "trame__title": "MAESegment",
+                # Not trame-slicer's, which is fetched from the internet.
+                "trame__favicon": f"data:image/png;base64,{base64.b64encode(icon.read_bytes()).decode()}",
+                "tab": "data",
+                "notice": self.config.notice,
+                "notice_kind": "warning" if self.config.notice else "info",
+                "layout": FIRST_LAYOUT,
+                "layouts": self.views.layouts,
+            }
+        )
+        self.state.change("layout")(lambda layout, **_state: self.views.set_layout(layout))
+
+    def _on_ready(self, **_state: Any) -> None:
+        self.data.run(self._open_what_was_given())
+
+    async def _open_what_was_given(self) -> None:
+        """The first of the scans named on the command line, as soon as somebody is there to see it."""
+        if self.config.volumes or self.config.folders:
+            await self.data.look_for_files()
+        if self.config.volumes:
+            await self.data.open_path(Path(self.config.volumes[0]))

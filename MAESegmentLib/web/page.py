@@ -1,0 +1,81 @@
+"""How the page is laid out: made for 1280 x 800 and larger, light for bright rooms, dark only where images are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trame.ui.vuetify3 import VAppLayout
+from trame.widgets import client, html
+from trame.widgets import vuetify3 as v3
+
+SECTIONS = (
+    ("data", "Data", "mdi-folder-open"),
+    ("segment", "Segment", "mdi-shape-outline"),
+    ("export", "Export", "mdi-export"),
+)
+_WIDTH = 380
+
+_STYLE = """
+html { overflow-y: hidden; }
+.side-letter { color: #ffd54f; font: 600 15px sans-serif; text-shadow: 0 0 3px #000; pointer-events: none; }
+.info-text { white-space: pre-line; overflow-wrap: anywhere; }
+.card-text { white-space: pre-wrap; font-size: 13px; }
+.swatch { display: inline-block; width: 12px; height: 12px; border-radius: 2px; border: 1px solid #0006;
+  margin-right: 8px; vertical-align: -1px; }
+.result-table td { padding: 0 6px !important; }
+.section { padding: 12px 16px 24px; }
+.v-btn { letter-spacing: 0; text-transform: none; }
+.v-tab.v-btn { min-width: 0; padding: 0 4px; }
+:focus-visible { outline: 2px solid #1565c0; outline-offset: 1px; }
+"""
+_THEME = {
+    "theme": {
+        "defaultTheme": "light",
+        "themes": {"light": {"colors": {"primary": "#0b5cad", "surface": "#ffffff", "background": "#f4f6f8"}}},
+    }
+}
+
+
+def build(app: Any) -> None:
+    """Everything once; sections are filled by their panels."""
+    with VAppLayout(app.server, vuetify_config=_THEME) as layout:
+        client.Style(_STYLE)
+        with v3.VAppBar(density="compact", elevation=1):
+            html.Span("MAESegment", classes="text-h6 ml-4 mr-6")
+            html.Span("For research only: not for diagnosis or treatment", classes="text-caption")
+            v3.VSpacer()
+            v3.VSelect(
+                v_model=("layout",),
+                items=("layouts",),
+                id="layout-select",
+                density="compact",
+                hide_details=True,
+                variant="outlined",
+                style="max-width: 190px",
+                classes="mr-3",
+                aria_label="Arrangement of the views",
+            )
+        with v3.VNavigationDrawer(permanent=True, width=_WIDTH, disable_resize_watcher=True):
+            with v3.VTabs(v_model=("tab",), grow=True, density="compact", stacked=True, color="primary"):
+                for key, title, icon in SECTIONS:
+                    with v3.VTab(value=key, id=f"tab-{key}"):
+                        v3.VIcon(icon, size="small")
+                        html.Span(title)
+            v3.VDivider()
+            v3.VAlert(
+                text=("notice",),
+                v_if=("notice",),
+                type=("notice_kind",),
+                id="notice",
+                density="compact",
+                closable=True,
+                click_close="notice = ''",
+                classes="ma-3 info-text",
+                variant="tonal",
+                role="alert",
+            )
+            for key, _title, _icon in SECTIONS:
+                with html.Div(v_show=(f"tab === '{key}'",), classes="section", id=f"section-{key}"):
+                    getattr(app, key).build()
+        with v3.VMain(), html.Div(style="height: calc(100vh - 48px); display: flex"):
+            app.views.build(layout)

@@ -1,0 +1,144 @@
+"""The widgets of the section Segment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trame.widgets import html
+from trame.widgets import vuetify3 as v3
+
+_COMPACT = {"density": "compact", "hide_details": True}
+
+
+def build(panel: Any) -> None:
+    """Put them where the caller's `with` is."""
+    _build_choices(panel)
+    _build_button(panel)
+    with html.Div(v_if=(f"{panel.name('result')}",), id="result", classes="mt-4"):
+        _build_result(panel)
+
+
+def _build_choices(panel: Any) -> None:
+    name = panel.name
+    with html.Div(classes="d-flex align-center"):
+        v3.VSelect(
+            v_model=(name("model"),),
+            items=(name("models"),),
+            label="Model",
+            id="model-select",
+            disabled=(name("running"),),
+            **_COMPACT,
+        )
+        v3.VBtn(
+            icon="mdi-information-outline",
+            click=f"{name('card_open')} = true",
+            aria_label="About this model",
+            variant="text",
+            size="small",
+        )
+    html.Div(f"{{{{ {name('summary')} }}}}", classes="text-body-2 info-text mt-1 mb-3", id="model-summary")
+    with (
+        v3.VDialog(v_model=(name("card_open"),), max_width=760, scrollable=True),
+        v3.VCard(title="About this model"),
+        v3.VCardText(),
+    ):
+        html.Pre(f"{{{{ {name('card')} }}}}", classes="card-text")
+    with html.Div(classes="d-flex align-center"):
+        v3.VSelect(
+            v_model=(name("region"),),
+            items=(name("regions"),),
+            label="Region",
+            id="region-select",
+            disabled=(name("running"),),
+            **_COMPACT,
+        )
+        v3.VBtn(
+            icon="mdi-cube-scan",
+            id="add-box",
+            click=panel.guarded(panel.add_box),
+            disabled=(f"!data_scan || {name('running')}",),
+            aria_label="Add a box that can be dragged",
+            title="Add a box that can be dragged",
+            variant="text",
+            size="small",
+        )
+    html.Div(f"{{{{ {name('box_hint')} }}}}", v_if=(name("box_hint"),), classes="text-caption mt-1")
+    v3.VSelect(
+        v_model=(name("device"),),
+        items=(f"{name('devices')}.length ? {name('devices')} : [{{title: 'Automatic', value: 'auto'}}]",),
+        label="Device",
+        id="device-select",
+        disabled=(name("running"),),
+        classes="mt-3",
+        **_COMPACT,
+    )
+
+
+def _build_button(panel: Any) -> None:
+    name = panel.name
+    running = name("running")
+    v3.VBtn(
+        f"{{{{ {name('cancelling')} ? 'Cancelling...' : {running} ? 'Cancel' : 'Segment' }}}}",
+        id="segment-button",
+        click=panel.guarded(panel.press),
+        disabled=(f"{name('cancelling')} || (!{running} && !!{name('reason')})",),
+        color=(f"{running} ? 'grey-darken-1' : 'primary'",),
+        block=True,
+        size="large",
+        classes="mt-4",
+    )
+    html.Div(f"{{{{ {name('reason')} }}}}", v_if=(f"!{running} && {name('reason')}",), classes="text-caption mt-1")
+    with html.Div(v_if=(running,), classes="mt-2"):
+        v3.VProgressLinear(model_value=(name("percent"),), height=8, rounded=True)
+        html.Div(f"{{{{ {name('stage')} }}}}", classes="text-body-2", id="segment-stage")
+
+
+def _build_result(panel: Any) -> None:
+    name = panel.name
+    v3.VSelect(
+        v_if=(f"{name('results')}.length > 1",),
+        v_model=(name("result"),),
+        items=(name("results"),),
+        label="Result",
+        id="result-select",
+        classes="mb-2",
+        **_COMPACT,
+    )
+    html.Div(f"{{{{ {name('line')} }}}}", id="result-line", classes="text-body-2 font-weight-medium")
+    with (
+        v3.VTable(density="compact", classes="result-table"),
+        html.Tbody(),
+        html.Tr(v_for=f"row in {name('rows')}", key="row.id"),
+    ):
+        with html.Td(style="width: 36px"):
+            v3.VBtn(
+                icon=("row.visible ? 'mdi-eye' : 'mdi-eye-off'",),
+                click=(panel.guarded(panel.toggle_segment), "[row.id]"),
+                aria_label=("(row.visible ? 'Hide ' : 'Show ') + row.name",),
+                variant="text",
+                density="compact",
+                size="small",
+            )
+        with html.Td():
+            html.Span(classes="swatch", style=("'background:' + row.colour",))
+            html.Span("{{ row.name }}")
+        html.Td("{{ row.volume }}", classes="text-right")
+    html.Div(
+        f"{{{{ {name('warnings')} }}}}", v_if=(name("warnings"),), classes="text-body-2 info-text", id="result-warnings"
+    )
+    with html.Div(classes="d-flex align-center"):
+        v3.VSwitch(v_model=(name("show_3d"),), label="3D", id="show-3d", color="primary", classes="mr-4", **_COMPACT)
+        v3.VSwitch(v_model=(name("filled"),), label="Filled", id="filled", color="primary", **_COMPACT)
+        html.Span(f"{{{{ {name('surface')} }}}}", classes="text-caption ml-2", id="surface-state")
+    v3.VSlider(
+        v_model=(name("opacity"),),
+        min=0,
+        max=1,
+        step=0.05,
+        label="Opacity",
+        disabled=(f"!{name('filled')}",),
+        **_COMPACT,
+    )
+    with html.Div(classes="d-flex ga-2 mt-3"):
+        v3.VBtn("Correct", id="go-correct", click="tab = 'correct'", variant="tonal", classes="flex-grow-1")
+        v3.VBtn("Export", id="go-export", click="tab = 'export'", variant="tonal", classes="flex-grow-1")

@@ -1,0 +1,42 @@
+// Sends chosen files to the session one after the other, as they are; what arrived is told to the panel.
+window.maesegment = {
+  choose(id) {
+    document.getElementById(id).click();
+  },
+
+  async upload(input, trame) {
+    const files = Array.from(input.files).filter((file) => !file.name.startsWith("."));
+    input.value = "";
+    if (files.length === 0) return;
+    const total = files.reduce((sum, file) => sum + file.size, 0) || 1;
+    const upload = Array.from(crypto.getRandomValues(new Uint8Array(12)), (b) => b.toString(16).padStart(2, "0")).join("");
+    const name = files.length === 1 ? files[0].name : (files[0].webkitRelativePath || files[0].name).split("/")[0];
+    let sent = 0;
+    trame.state.set("upload_percent", 0);
+    trame.state.set("is_uploading", true);
+    try {
+      for (const [number, file] of files.entries()) {
+        await this.put(`upload/${upload}/${number}?name=${encodeURIComponent(file.name)}`, file, (part) => {
+          trame.state.set("upload_percent", Math.round((100 * (sent + part)) / total));
+        });
+        sent += file.size;
+      }
+      await trame.trigger("uploaded", [upload, name]);
+    } catch (error) {
+      await trame.trigger("upload_failed", [upload, String(error.message || error)]);
+    } finally {
+      trame.state.set("is_uploading", false);
+    }
+  },
+
+  put(url, file, progress) {
+    return new Promise((resolve, reject) => {
+      const request = new XMLHttpRequest();
+      request.open("PUT", url);
+      request.upload.onprogress = (event) => progress(event.loaded);
+      request.onload = () => (request.status === 200 ? resolve() : reject(new Error(request.responseText)));
+      request.onerror = () => reject(new Error("The connection was lost."));
+      request.send(file);
+    });
+  },
+};

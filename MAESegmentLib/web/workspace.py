@@ -1,0 +1,102 @@
+"""What is open: the scans, which of them is shown, and the segmentations of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+
+from .. import mrml
+from ..images.volume import Volume
+from . import slicer_scene
+
+
+@dataclass(frozen=True)
+class Scan:
+    """`source` is the volume that was read without its voxels: what a DICOM SEG refers to."""
+
+    node: Any
+    source: Volume
+    notes: tuple[str, ...] = ()
+
+
+class Workspace:
+    """`changed` is called after every change of what is open or chosen."""
+
+    def __init__(self, display: Any) -> None:
+        self.scans: list[Scan] = []
+        self.scan: Scan | None = None
+        self.segmentation: Any = None
+        self._display = display
+        self._listeners: list[Callable[[], None]] = []
+
+    def add_listener(self, callback: Callable[[], None]) -> None:
+        self._listeners.append(callback)
+
+    def add(self, volume: Volume, name: str) -> Scan:
+        """Put a scan that was read into the scene and show it."""
+        node = slicer_scene.volume_node(volume, name)
+        voxels = np.broadcast_to(np.zeros((), volume.array.dtype), volume.array.shape)
+        scan = Scan(node, Volume(voxels, volume.ijk_to_ras, volume.source), volume.notes)
+        self.scans.append(scan)
+        self.show(scan)
+        return scan
+
+    def adopt(self, node: Any) -> Scan:
+        """Take a volume that something else put into the scene, such as a stored case that was opened."""
+        image = mrml.image_of([node])
+        voxels = np.broadcast_to(np.zeros((), np.uint8), (1, *image.grid.shape))
+        scan = Scan(node, Volume(voxels, image.ijk_to_world))
+        slicer_scene.set_window(node, *slicer_scene.comfortable_window(image.channels[0]))
+        self.scans.append(scan)
+        self.show(scan)
+        return scan
+
+    def show(self, scan: Scan) -> None:
+        """Make it the scan that is seen and worked on."""
+        self.scan = scan
+        self._display.show_volume_in_slice_background(scan.node)
+        self._display.reset_views()
+        mine = self.segmentations()
+        self.choose(mine[-1] if mine else None)
+
+    def remove(self, scan: Scan) -> None:
+        """Forget a scan and its segmentations."""
+        for node in segmentations_of(scan.node):
+            mrml.remove_node(node)
+        mrml.remove_node(scan.node)
+        self.scans.remove(scan)
+        if self.scans:
+            self.show(self.scans[-1])
+        else:
+            self.scan = None
+            self._display.show_volume_in_slice_background(None)
+            self.choose(None)
+
+    def choose(self, segmentation: Any) -> None:
+        """The segmentation that is seen, corrected and exported; the others are hidden."""
+        self.segmentation = segmentation
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+            if node.GetDisplayNode() is not None:
+                node.GetDisplayNode().SetVisibility(node is segmentation)
+        self.tell()
+
+    def segmentations(self) -> list[Any]:
+        """Those of the scan that is shown, the newest last."""
+        return segmentations_of(self.scan.node) if self.scan is not None else []
+
+    def scan_of(self, node_id: str) -> Scan | None:
+        return next((scan for scan in self.scans if scan.node.GetID() == node_id), None)
+
+    def tell(self) -> None:
+        for callback in self._listeners:
+            callback()
+
+
+def segmentations_of(volume: Any) -> list[Any]:
+    """The segmentations that were drawn on a volume."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return [node for node in nodes if node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is volume]

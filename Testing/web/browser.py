@@ -1,0 +1,152 @@
+"""A person at a real browser: headless Chromium at 1280 x 800, driven through its own driver."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--window-size=1280,887",
+)
+
+
+class Person:
+    """Waits as people do, and looks for things by their `id`."""
+
+    def __init__(self, profile: Path) -> None:
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+
+        options = webdriver.ChromeOptions()
+        for flag in (*_FLAGS, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        options.add_experimental_option("prefs", {"download.default_directory": str(profile / "downloads")})
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        options.binary_location = shutil.which("chromium") or shutil.which("chromium-browser") or ""
+        self.downloads = profile / "downloads"
+        self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+
+    def open(self, address: str) -> Person:
+        self.driver.get(address)
+        self.until(lambda: self.see("tab-data"), "the page")
+        return self
+
+    def find(self, name: str) -> Any:
+        return self.driver.find_element("id", name)
+
+    def see(self, name: str) -> bool:
+        return any(element.is_displayed() for element in self.driver.find_elements("id", name))
+
+    def text(self, name: str) -> str:
+        return self.find(name).text if self.see(name) else ""
+
+    def press(self, name: str) -> None:
+        """Click, as soon as it can be."""
+        self.until(lambda: self.see(name) and self.find(name).is_enabled(), f"{name} can be pressed")
+        self.until(lambda: self.find(name).click() or True, f"{name} is free")
+
+    def until(self, condition: Callable[[], T], what: str, timeout_s: float = 120.0) -> T:
+        """What `condition` answers once it is true; fails with what is on the screen."""
+        from selenium.common.exceptions import WebDriverException
+
+        end = time.monotonic() + timeout_s
+        while True:
+            try:
+                if answer := condition():
+                    return answer
+            except WebDriverException:
+                pass
+            assert time.monotonic() < end, f"still waiting for {what}; the panel says: {self.panel()}"
+            time.sleep(0.05)
+
+    def panel(self) -> str:
+        from selenium.common.exceptions import WebDriverException
+
+        try:
+            return self.driver.find_element("tag name", "body").text
+        except WebDriverException as error:
+            return str(error)
+
+    def choose(self, select: str, title: str) -> None:
+        """Pick an entry of a list that drops down."""
+        self.until(lambda: self._open_list(select) or True, f"{select} opens")
+
+        def entry() -> Any:
+            rows = self.driver.find_elements("css selector", ".v-overlay--active .v-list-item")
+            return next((row for row in rows if title in row.text), None)
+
+        self.until(entry, f"{title} in {select}").click()
+
+    def upload(self, *files: Path) -> None:
+        self.find("upload-files").send_keys("\n".join(str(path) for path in files))
+
+    def upload_folder(self, folder: Path) -> None:
+        self.find("upload-folder").send_keys(str(folder))
+
+    def saved(self, ending: str) -> Path:
+        """The file that was downloaded."""
+        return self.until(lambda: next(iter(self.downloads.glob(f"*{ending}")), None), f"a file {ending}")
+
+    def problems(self) -> list[str]:
+        """Errors in the browser's log, but for a request by which trame's page asks what server this is."""
+        lines = self.driver.get_log("browser")
+        return [one["message"] for one in lines if one["level"] == "SEVERE" and "/paraview/" not in one["message"]]
+
+    def quit(self) -> None:
+        self.driver.quit()
+
+    def _open_list(self, select: str) -> None:
+        field = self.find(select).find_element("xpath", "./ancestor::div[contains(@class, 'v-field')]")
+        field.click()
+
+
+class App:
+    """`maesegment app --server` in a process of its own."""
+
+    def __init__(self, arguments: Sequence[str], environment: dict[str, str]) -> None:
+        command = [sys.executable, "-m", "MAESegmentLib.cli", "app", "--server", *arguments]
+        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        found = re.search(r"http://\S+", line)
+        assert found, f"the app said: {line}"
+        self.address = found.group()
+        self.origin, _slash, _token = self.address.rpartition("/")
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(60)
+
+    def longest_stall_s(self, person: Person) -> float:
+        """Of the event loop of a person's session since this was last asked."""
+        cookies = "; ".join(f"{one['name']}={one['value']}" for one in person.driver.get_cookies())
+        request = urllib.request.Request(f"{self.origin}/heartbeat", headers={"Cookie": cookies})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return float(json.load(answer)["longest_stall_s"])
+
+
+@contextmanager
+def running_app(arguments: Sequence[str], environment: dict[str, str]) -> Iterator[App]:
+    app = App(arguments, environment)
+    try:
+        yield app
+    finally:
+        app.close()
