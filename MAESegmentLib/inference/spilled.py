@@ -7,6 +7,7 @@ import math
 import mmap
 import os
 import tempfile
+from collections.abc import Iterator
 
 import torch
 
@@ -34,21 +35,34 @@ class SpilledTensor:
             self.rows = torch.zeros(shape, device=device)
         else:
             self.rows = torch.frombuffer(self._map, dtype=torch.float32).reshape(shape)
-        self._row_bytes = size // shape[0] if shape[0] else 0
-        self._touched = 0
+        self._row_bytes = size // shape[0]
+        self._mapped = 0
 
     @property
     def is_in_memory(self) -> bool:
         return self._map is None
 
-    def release(self) -> None:
-        """To be called after a row was used; the values stay."""
+    def pieces(self, first: int) -> Iterator[tuple[slice, slice]]:
+        """Every row once, from row `first` to the last and from row 0 to there: (rows, their places in that order).
+
+        As few pieces as there can be, of as many rows as may be used between two calls of `release`.
+        """
+        count = len(self.rows)
+        step = count if self._map is None else max(1, _MAPPED // self._row_bytes)
+        for begin, end in ((first, count), (0, first)):
+            for row in range(begin, end, step):
+                stop = min(row + step, end)
+                place = (row - first) % count
+                yield slice(row, stop), slice(place, place + stop - row)
+
+    def release(self, rows: slice) -> None:
+        """To be called after `rows` were used; their values stay."""
         if self._map is None:
             return
-        self._touched += self._row_bytes
-        if self._touched >= _MAPPED and hasattr(self._map, "madvise"):
+        self._mapped += self._row_bytes * (rows.stop - rows.start)
+        if self._mapped >= _MAPPED and hasattr(self._map, "madvise"):
             self._map.madvise(mmap.MADV_DONTNEED)
-            self._touched = 0
+            self._mapped = 0
 
 
 def _map_file(size: int) -> mmap.mmap | None:

@@ -105,11 +105,10 @@ class _Slab:
         if self._sums is None:
             self._sums = SpilledTensor((self._depth, len(scores), *self._plane), self._device)
         depth, rows, columns = block
-        for row in range(self._depth):
-            slot = (depth.start + row) % self._depth
-            self._sums.rows[slot][:, rows, columns].addcmul_(scores[:, row], weight[row])
-            self._weights[slot, rows, columns] += weight[row]
-            self._sums.release()
+        for slots, part in self._sums.pieces(depth.start % self._depth):
+            self._sums.rows[slots, :, rows, columns].addcmul_(scores[:, part].transpose(0, 1), weight[part, None])
+            self._weights[slots, rows, columns] += weight[part]
+            self._sums.release(slots)
 
     def advance_to(self, start: int) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield the rows before `start`, and make room for as many new ones."""
@@ -122,7 +121,7 @@ class _Slab:
             yield row, sums.div_(weights)
             sums.zero_()
             weights.zero_()
-            self._sums.release()
+            self._sums.release(slice(slot, slot + 1))
         self._start = start
 
 

@@ -92,11 +92,21 @@ class NetworkGrid:
 
 def resize(image: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
     """Linear, anti-aliased, extent-keeping resampling of (D, H, W); in two passes, as torch anti-aliases in 2D only."""
-    d, h, w = shape
-    if image.shape[1:] != (h, w):
-        image = F.interpolate(image[None], size=(h, w), mode="bilinear", align_corners=False, antialias=True)[0]
-    if image.shape[0] != d:
-        columns = image.reshape(1, 1, image.shape[0], h * w)
-        columns = F.interpolate(columns, size=(d, h * w), mode="bilinear", align_corners=False, antialias=True)
-        image = columns.reshape(d, h, w)
-    return image
+    return resize_depth(resize_planes(image, shape[1:]), shape[0])
+
+
+def resize_planes(image: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """The first pass of `resize`, (D, H, W) -> (D, *shape): each plane by itself."""
+    if image.shape[1:] == shape:
+        return image
+    return F.interpolate(image[None], size=shape, mode="bilinear", align_corners=False, antialias=True)[0]
+
+
+def resize_depth(image: torch.Tensor, depth: int) -> torch.Tensor:
+    """The second pass of `resize`, (D, H, W) -> (depth, H, W)."""
+    if image.shape[0] == depth:
+        return image
+    _, h, w = image.shape
+    columns = image.reshape(1, 1, image.shape[0], h * w)
+    columns = F.interpolate(columns, size=(depth, h * w), mode="bilinear", align_corners=False, antialias=True)
+    return columns.reshape(depth, h, w)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -49,13 +49,18 @@ class IntensityRecipe:
 
     def apply(self, array: np.ndarray) -> np.ndarray:
         """(C, D, H, W) of any real dtype -> new float32. Non-finite voxels become the channel's mean (0)."""
-        normalised = np.empty(array.shape, dtype=np.float32)
-        for channel, out in zip(array, normalised, strict=True):
-            lower, upper, mean, std = self._statistics(channel)
-            # Plane by plane, which stays in the cache, across the axis along which `channel` does not lie in memory:
+        return np.stack([self.normaliser(channel)(channel) for channel in array])
+
+    def normaliser(self, channel: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """What makes any part (D', H', W') of `channel` (D, H, W) new float32, with the statistics of all of it."""
+        lower, upper, mean, std = self._statistics(channel)
+
+        def normalise(part: np.ndarray) -> np.ndarray:
+            out = np.empty(part.shape, dtype=np.float32)
+            # Plane by plane, which stays in the cache, across the axis along which `part` does not lie in memory:
             # Slicer keeps voxels in the opposite order of the network.
-            axis = int(np.argmin(np.abs(channel.strides)) == 0)
-            for given, plane_out in zip(np.moveaxis(channel, axis, 0), np.moveaxis(out, axis, 0), strict=True):
+            axis = int(np.argmin(np.abs(part.strides)) == 0)
+            for given, plane_out in zip(np.moveaxis(part, axis, 0), np.moveaxis(out, axis, 0), strict=True):
                 plane = given.astype(np.float32, order="K")
                 np.clip(plane, lower, upper, out=plane)
                 plane -= np.float32(mean)
@@ -63,7 +68,9 @@ class IntensityRecipe:
                 if np.issubdtype(given.dtype, np.floating):
                     plane[~np.isfinite(given)] = 0.0
                 plane_out[...] = plane
-        return normalised
+            return out
+
+        return normalise
 
     def _statistics(self, channel: np.ndarray) -> tuple[float, float, float, float]:
         """Clip bounds, mean and standard deviation for one channel."""

@@ -13,8 +13,11 @@ import torch.nn.functional as F
 
 from ..errors import ConfigurationError, GeometryError
 from ..images.volume import LabelMap, Volume
-from .grid import NetworkGrid, check_orientation, resize
+from .grid import NetworkGrid, check_orientation, resize_depth, resize_planes
 from .intensity import IntensityRecipe
+
+#: Planes prepared at a time: int16 voxels of so many fill whole cache lines, also where planes lie across memory.
+_PLANES = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +52,10 @@ class Preprocessing:
         grid = self.grid_for(volume)
         canonical = grid.to_canonical(volume.array)
         if len(canonical) == 1:
-            return Prepared(self._prepare_channel(canonical, grid)[None], grid)
+            return Prepared(self._prepare_channel(canonical[0], grid)[None], grid)
         image = torch.empty((len(canonical), *grid.shape))
-        for index in range(len(canonical)):
-            image[index] = self._prepare_channel(canonical[index : index + 1], grid)
+        for index, channel in enumerate(canonical):
+            image[index] = self._prepare_channel(channel, grid)
         return Prepared(image, grid)
 
     def prepare_labels(self, label_map: LabelMap, grid: NetworkGrid) -> torch.Tensor:
@@ -75,8 +78,14 @@ class Preprocessing:
             best = torch.maximum(best, share)
         return labels
 
-    def _prepare_channel(self, channel: np.ndarray, grid: NetworkGrid) -> torch.Tensor:  # (1, D, H, W) -> (D, H, W)
-        return resize(torch.from_numpy(self.intensity.apply(channel)[0]), grid.shape)
+    def _prepare_channel(self, channel: np.ndarray, grid: NetworkGrid) -> torch.Tensor:  # (D', H', W') -> (D, H, W)
+        """A few planes at a time, so that normalised voxels never exist at the input's resolution all at once."""
+        normalise = self.intensity.normaliser(channel)
+        planes = torch.empty((len(channel), *grid.shape[1:]))
+        for first in range(0, len(channel), _PLANES):
+            part = torch.from_numpy(normalise(channel[first : first + _PLANES]))
+            planes[first : first + _PLANES] = resize_planes(part, grid.shape[1:])
+        return resize_depth(planes, grid.shape[0])
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` reads it back."""

@@ -16,8 +16,11 @@ from Testing.processes import resident_bytes
 CPU = torch.device("cpu")
 
 
+@pytest.mark.parametrize("mapped", [0, 5000, 2**20])
 @pytest.mark.parametrize("overlap", [0.0, 0.3, 0.5])
-def test_blended_scores_do_not_depend_on_where_they_are_summed(overlap: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blended_scores_do_not_depend_on_where_they_are_summed(
+    overlap: float, mapped: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     image, network = torch.randn(1, 23, 17, 14), torch.nn.Conv3d(1, 5, 3, padding=1)
     plan = WindowPlan((23, 17, 14), (8, 6, 7), overlap)
@@ -29,7 +32,7 @@ def test_blended_scores_do_not_depend_on_where_they_are_summed(overlap: float, m
     with torch.inference_mode():
         in_memory = blended()
         monkeypatch.setattr(spilled, "IN_MEMORY", 0)
-        monkeypatch.setattr(spilled, "_MAPPED", 0)
+        monkeypatch.setattr(spilled, "_MAPPED", mapped)
         torch.testing.assert_close(blended(), in_memory, atol=0, rtol=0)
 
 
@@ -39,7 +42,7 @@ def test_what_was_released_is_kept_but_not_in_memory(monkeypatch: pytest.MonkeyP
     sums = SpilledTensor((64, 2**20), CPU, in_memory=0)  # 256 MiB
     for row in range(64):
         sums.rows[row].fill_(row)
-        sums.release()
+        sums.release(slice(row, row + 1))
     assert not sums.is_in_memory
     assert resident_bytes(os.getpid()) - before < 64 * 2**20
     assert [float(sums.rows[row].sum()) for row in (0, 7, 63)] == [0, 7 * 2**20, 63 * 2**20]

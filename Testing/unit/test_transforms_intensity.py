@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from MAESegmentLib.errors import ConfigurationError
+from MAESegmentLib.transforms import preprocessing
 from MAESegmentLib.transforms.intensity import MAX_SAMPLE_VOXELS, IntensityRecipe
+from MAESegmentLib.transforms.preprocessing import Preprocessing
+from Testing.phantoms import PhantomFactory
 
 
 def test_zscore_gives_mean_zero_and_deviation_one() -> None:
@@ -88,3 +92,14 @@ def test_a_recipe_survives_being_written_as_a_dictionary() -> None:
 def test_a_recipe_that_cannot_work_is_refused(wrong: dict) -> None:
     with pytest.raises(ConfigurationError):
         IntensityRecipe(**{"kind": "zscore", **wrong})
+
+
+@pytest.mark.parametrize("make", ["las", "oblique", "anisotropic"])
+def test_how_many_planes_are_prepared_at_a_time_changes_nothing(
+    make: str, phantom: PhantomFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = getattr(phantom, make)(noise=50.0, channels=2).volume
+    recipe = Preprocessing("RAS", (1.3, 0.8, 2.0), (8, 8, 8), IntensityRecipe("zscore"))
+    expected = recipe.prepare(volume).image
+    monkeypatch.setattr(preprocessing, "_PLANES", 3)
+    torch.testing.assert_close(recipe.prepare(volume).image, expected, atol=0, rtol=0)
