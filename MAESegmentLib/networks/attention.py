@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .window_attention import attend
 from .windows import Triple, WindowLayout
 
 
@@ -107,26 +108,20 @@ class WindowAttention(nn.Module):
 
     def forward(self, tokens: Tensor, query: Tensor | None = None) -> Tensor:
         """tokens (B, D, H, W, C) -> (B, D, H, W, C); `query`, of the same shape, only with `cross=True`."""
-        batch, *grid_sizes, channels = tokens.shape
-        grid: Triple = (grid_sizes[0], grid_sizes[1], grid_sizes[2])
+        channels = tokens.shape[-1]
+        grid: Triple = (tokens.shape[1], tokens.shape[2], tokens.shape[3])
         layout = WindowLayout(grid, grid if self.covers_grid else self.window, self.shifted)
         windows = layout.partition(tokens)
-        count, length, _ = windows.shape
-        projected = self.projection_in(windows).view(count, length, -1, self.heads, channels // self.heads)
-        parts = [part.transpose(1, 2) for part in projected.unbind(2)]  # each (B * windows, heads, L, head dim)
+        projected = self.projection_in(windows).unflatten(-1, (-1, self.heads, channels // self.heads))
+        parts = list(projected.permute(2, 0, 3, 1, 4).unbind())  # each (B * windows, heads, L, head dim)
         if self.cross:
             assert query is not None
-            parts.insert(0, layout.partition(query).view(count, length, self.heads, -1).transpose(1, 2))
+            parts.insert(0, layout.partition(query).unflatten(-1, (self.heads, -1)).transpose(1, 2))
         q, k, v = parts
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=self._additive(layout, batch, q))
-        return layout.merge(self.projection_out(attended.transpose(1, 2).reshape(count, length, channels)))
-
-    def _additive(self, layout: WindowLayout, batch: int, like: Tensor) -> Tensor:
         bias = self.bias(layout.window)
-        mask = layout.mask(like.device, padding=self.mask_padding, shift=self.mask_shift)
-        if mask is not None:
-            bias = (bias + mask).repeat(batch, 1, 1, 1)
-        return bias.to(like.dtype)
+        mask = layout.mask(tokens.device, padding=self.mask_padding, shift=self.mask_shift)
+        attended = attend(q, k, v, bias, mask).transpose(1, 2).flatten(2)
+        return layout.merge(self.projection_out(attended))
 
 
 class Mlp(nn.Sequential):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .attention import Block, WindowAttention
 from .config import MaeConfig, Triple
 from .masking import expand_mask, join_units, pad_to_units, random_unit_mask, split_units, unit_grid
-from .nnformer import Encoder, _initialise, _to_conv, _to_tokens
+from .nnformer import Encoder, _initialise, _to_conv, _to_tokens, to_voxels
 from .visible import VisibleEncoding
 
 #: Keeps the standardisation of a constant unit finite (He et al. use 1e-6 on 8-bit images; ours are z-scores).
@@ -83,7 +83,7 @@ class LightDecoder(nn.Module):
             tokens = tokens + _to_tokens(coarse)
         for block in self.blocks:
             tokens = block(tokens)
-        return self.head(_to_conv(self.norm(tokens)))
+        return to_voxels(self.norm(tokens), self.head)
 
 
 class MaskedAutoencoder(nn.Module):

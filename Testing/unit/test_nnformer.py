@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.networks import NnFormer, NnFormerConfig
 from MAESegmentLib.networks.attention import DropPath, RelativePositionBias, WindowAttention, offset_index
+from MAESegmentLib.networks.nnformer import Up, to_voxels
+from MAESegmentLib.networks.window_attention import attend
 from MAESegmentLib.networks.windows import WindowLayout
 
 CPU = torch.device("cpu")
@@ -213,6 +215,29 @@ def test_partition_and_merge_are_inverse() -> None:
     assert torch.equal(layout.merge(layout.partition(tokens)), tokens)
 
 
+@pytest.mark.parametrize("shifted", [False, True])
+def test_gradients_find_their_way_back_through_windows(shifted: bool) -> None:
+    """Padding takes none, and gives none to a token that it stands in for."""
+    layout = WindowLayout((3, 5, 4), (2, 3, 4), shifted)
+    tokens = torch.randn(2, 3, 5, 4, 2, dtype=torch.double, requires_grad=True)
+    windows = layout.partition(tokens)
+    assert int((windows == 0).sum()) == 2 * 2 * (4 * 6 * 4 - 3 * 5 * 4)
+    assert torch.autograd.gradcheck(layout.partition, (tokens,))
+    assert torch.autograd.gradcheck(layout.merge, (windows.detach().requires_grad_(),))
+
+
+@pytest.mark.parametrize("windows", [None, 2])
+def test_attention_while_training_equals_the_library_and_has_its_gradients(windows: int | None) -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(4, 2, 6, 3, dtype=torch.double, requires_grad=True) for _ in range(3))
+    bias = torch.randn(1, 2, 6, 6, dtype=torch.double, requires_grad=True)
+    mask = None if windows is None else torch.randn(windows, 1, 6, 6, dtype=torch.double)
+    assert torch.autograd.gradcheck(lambda *inputs: attend(*inputs, mask), (q, k, v, bias))
+    with torch.no_grad():
+        plain = attend(q, k, v, bias, mask)
+    torch.testing.assert_close(attend(q, k, v, bias, mask), plain)
+
+
 def test_training_works_after_inference_mode_filled_the_caches() -> None:
     """A cached inference tensor could not be saved for backward."""
     network, image = tiny(windows=((2, 2, 3), (1, 2, 2), (2, 2, 2))), torch.randn(1, 1, 5, 10, 14)
@@ -269,6 +294,27 @@ def test_bfloat16_autocast_stays_close_to_float32() -> None:
     exact = network(image)
     assert low.isfinite().all()
     assert (low.float() - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+def test_bfloat16_training_has_the_gradients_of_float32_roughly() -> None:
+    network, image = tiny(drop_path=0.0).train(), torch.randn(2, 1, 8, 12, 12)
+    gradients = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            loss = sum(logits.float().square().mean() for logits in network(image))
+        loss.backward()  # outside of autocast, as in the training loop
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
+        network.zero_grad()
+    assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.98
+
+
+def test_upsampling_is_the_transposed_convolution_of_its_weights() -> None:
+    layer, tokens = Up(3, (1, 2, 2)), torch.randn(2, 3, 4, 2, 6)
+    expected = layer.conv(layer.norm(tokens).movedim(-1, 1)).movedim(1, -1)
+    torch.testing.assert_close(layer(tokens, (3, 8, 4)), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(layer(tokens, (3, 7, 3)), expected[:, :, :7, :3], rtol=0, atol=1e-5)
+    torch.testing.assert_close(layer(tokens, (3, 9, 4))[:, :, :8], expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(to_voxels(tokens, layer.conv), layer.conv(tokens.movedim(-1, 1)), rtol=0, atol=1e-5)
 
 
 # --- tracing ---------------------------------------------------------------------------------------------------------
