@@ -170,7 +170,8 @@ def _load(file: Path) -> dict[str, _Folder]:
     for line in lines:
         try:
             values = json.loads(line)
-            folders[values.pop("folder")] = _Folder(**values)
+            folder = values.pop("folder")
+            folders[folder] = _Folder(**values)
         except (ValueError, TypeError, KeyError, AttributeError):
             continue
     if lines[-1]:  # cut off in the middle: what is added must begin on a line of its own

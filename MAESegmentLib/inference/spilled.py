@@ -14,7 +14,7 @@ import torch
 _log = logging.getLogger(__name__)
 
 #: Sums of up to so many bytes stay in memory. 61 classes of a large CT take gigabytes.
-IN_MEMORY = 512 * 2**20
+IN_MEMORY = 256 * 2**20
 #: So much of the file stays mapped between two calls of `release`.
 _MAPPED = 64 * 2**20
 

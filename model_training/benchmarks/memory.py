@@ -101,7 +101,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--overlap", type=float, default=0.25)
     parser.add_argument(
-        "--sums-in-memory-gib", type=float, help="sums of class scores up to this size stay in memory (default: 0.5)"
+        "--sums-in-memory-gib", type=float, help="sums of class scores up to this size stay in memory (default: 0.25)"
     )
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -73,7 +73,7 @@ def measure(model: str, data: Path, count: int) -> None:
         low, high = np.quantile(difference, [0.25, 0.75])
         rows.append(
             {
-                "model": bundle.reference,
+                "model": f"{bundle.name} {bundle.version}",
                 "cases": len(cases),
                 "overlap": overlap,
                 "mirroring": predictors[overlap].settings.mirroring,

@@ -1,4 +1,4 @@
-"""Tables and plot of README_volumes.md, from the CSV files of `volumes`, `worker`, `memory_table` and `overlap`."""
+"""Tables and plot of README_volumes.md, from the CSV files of the benchmarks it names."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ def write_report() -> None:
 
 def updated(text: str) -> str:
     """`text` of the README with its tables as the CSV files have them."""
-    rows = {name: read_rows(RESULTS / f"{name}.csv") for name in ("volumes", "worker", "memory", "overlap")}
+    rows = {name: read_rows(RESULTS / f"{name}.csv") for name in ("volumes", "worker", "memory", "overlap", "batch")}
     blocks = {
         "volumes": volumes_table(rows["volumes"]),
         "stages": stages_table(rows["volumes"]),
         "worker": worker_table(rows["worker"]),
         "memory": memory_table(rows["memory"]),
         "overlap": overlap_table(rows["overlap"]),
+        "batch": batch_table(rows["batch"]),
     }
     return replace_blocks(text, blocks)
 
@@ -133,6 +134,13 @@ def overlap_table(rows: Sequence[Row]) -> str:
         own = [row["model"], row["cases"], row["overlap"], row["mirroring"], row["dice"], difference, row["windows"]]
         lines.append(own)
     return table(head, lines)
+
+
+def batch_table(rows: Sequence[Row]) -> str:
+    if not rows:
+        return _EMPTY
+    lines = [[row["what"], row["ms_per_scan"]] for row in rows]
+    return table(["what", "processor milliseconds a scan"], lines) + "\n\n" + _machines(rows)
 
 
 def _stage(row: Row, name: str) -> str:
