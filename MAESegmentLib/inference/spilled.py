@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import mmap
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 
@@ -68,7 +70,10 @@ class SpilledTensor:
 def _map_file(size: int) -> mmap.mmap | None:
     """`size` zero bytes; None if the disk has no room, which would else end the process at some later write."""
     try:
-        with tempfile.TemporaryFile(prefix="maesegment-") as file:
+        folder = _folder()
+        if shutil.disk_usage(folder).free < 2 * size:  # others need some, too
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with tempfile.TemporaryFile(prefix="maesegment-", dir=folder) as file:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)
             else:
@@ -77,3 +82,10 @@ def _map_file(size: int) -> mmap.mmap | None:
     except (OSError, ValueError) as error:
         _log.warning("No temporary file of %.1f GiB (%s): using memory.", size / 2**30, error)
         return None
+
+
+def _folder() -> str:
+    """On many systems /tmp is memory; /var/tmp is on a disk. A choice by TMPDIR counts."""
+    if "TMPDIR" not in os.environ and os.access("/var/tmp", os.W_OK):
+        return "/var/tmp"
+    return tempfile.gettempdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -49,7 +50,17 @@ def test_what_was_released_is_kept_but_not_in_memory(monkeypatch: pytest.MonkeyP
 
 
 def test_without_room_for_a_file_memory_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", "/nowhere")
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     sums = SpilledTensor((2, 3), CPU, in_memory=0)
     assert sums.is_in_memory
     assert sums.rows.shape == (2, 3)
+
+
+def test_the_file_lies_where_the_person_wants_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    sums = SpilledTensor((2, 3), CPU, in_memory=0)
+    assert str(tmp_path) in Path("/proc/self/maps").read_text()
+    assert not sums.is_in_memory
+    assert not [*tmp_path.iterdir()]  # nothing is left, however the process ends
