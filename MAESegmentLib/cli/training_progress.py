@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _STAGES = {"prepare": "Preparing", "train": "Training", "validate": "Checking", "save": "Saving"}
 #: Without a terminal, a line of progress at most this often.
 _QUIET_SECONDS = 30.0
+#: Signals so soon after each other are one wish.
+_SAME_REQUEST_SECONDS = 1.0
 
 
 class TrainingDisplay:
@@ -76,15 +78,18 @@ def training_display(is_shown: bool) -> AbstractContextManager[Report]:
 def interruptible() -> Iterator[Any]:
     """Yield `should_cancel`: true after the first Ctrl-C (or SIGTERM), which then lets the run save its checkpoint.
 
-    A second Ctrl-C stops at once.
+    A second Ctrl-C stops at once, unless it comes with the first: a launcher passes on what its processes got already.
     """
     requested = False
+    since = 0.0
 
-    def request(*_: object) -> None:
-        nonlocal requested
+    def request(number: int, _: object) -> None:
+        nonlocal requested, since
         if requested:
-            raise KeyboardInterrupt
-        requested = True
+            if number == signal.SIGINT and time.monotonic() - since > _SAME_REQUEST_SECONDS:
+                raise KeyboardInterrupt
+            return
+        requested, since = True, time.monotonic()
         print("Stopping after this step; the checkpoint is saved ...", file=sys.stderr, flush=True)
 
     before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}

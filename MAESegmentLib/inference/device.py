@@ -14,7 +14,10 @@ _log = logging.getLogger(__name__)
 
 
 def resolve_device(name: str | torch.device = "auto") -> torch.device:
-    """From "auto", "cpu", "cuda" or "cuda:n" to a device that has just run a kernel; `DeviceError` says what to do."""
+    """From "auto", "cpu", "cuda" or "cuda:n" to a device that has just run a kernel; `DeviceError` says what to do.
+
+    "auto" and "cuda" take PyTorch's current GPU: the first one, or this process's own of several that train together.
+    """
     name = str(name).strip().lower()
     if name == "auto":
         return _auto()
@@ -23,8 +26,8 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
     match = re.fullmatch(r"cuda(?::(\d+))?", name)
     if not match:
         raise DeviceError(f"Device {name!r} is not supported.", "Use auto, cpu, cuda or cuda:N.")
-    index = int(match[1] or 0)
-    _check_cuda_exists(index)
+    _check_cuda_exists(int(match[1] or 0))
+    index = int(match[1]) if match[1] else torch.cuda.current_device()
     device = torch.device("cuda", index)
     run_kernel(device)
     return device

@@ -15,7 +15,7 @@ import torch
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.networks import MaeConfig, MaskedAutoencoder, NnFormer
 from MAESegmentLib.training.checkpoint import CHECKPOINT
-from MAESegmentLib.training.distributed import SOLO, Team
+from MAESegmentLib.training.distributed import SOLO, Team, joined
 from MAESegmentLib.training.loop import train
 from MAESegmentLib.training.losses import SegmentationLoss
 from MAESegmentLib.training.masked import MaskedTask
@@ -190,3 +190,11 @@ def _assert_sharded_run_is_like_one_process(folder: Path) -> None:
     again = train(task, SETTINGS, folder / "sharded")
     for name, value in alone.weights.items():
         torch.testing.assert_close(again.weights[name], value, atol=1e-3, rtol=1e-2, msg=name)
+
+
+def test_one_gpu_for_all_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match="cannot all use cuda:0") as raised, joined("cuda:0"):
+        pass
+    assert "--device cuda" in raised.value.hint
