@@ -81,8 +81,7 @@ class Batch:
 
     def left(self) -> list[ArchivedScan]:
         """The scans that are still to be segmented: without a row, or with one that no longer holds."""
-        rows = self._table.rows()
-        return [scan for scan in self._plan.scans if not self._holds(scan, rows.get(scan.key))]
+        return self._left_of(self._plan.scans)
 
     def run(
         self,
@@ -112,9 +111,13 @@ class Batch:
                         replaced += known is not None
                         on_row(row, done + replaced + len(self._table.rows()) - before)
                         worked = True
-            left = self.left()
+            left = self._left_of(left)  # not of all: an archive's files may be slow to look at
             if left and not worked:
                 time.sleep(_NAP_S)
+
+    def _left_of(self, scans: Sequence[ArchivedScan]) -> list[ArchivedScan]:
+        rows = self._table.rows()
+        return [scan for scan in scans if not self._holds(scan, rows.get(scan.key))]
 
     def _holds(self, scan: ArchivedScan, row: VolumeRow | None) -> bool:
         if row is None or row.stamp != scan.stamp():

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -97,6 +98,35 @@ def test_every_good_scan_of_an_archive_is_segmented_and_bad_ones_are_told(
     said = capsys.readouterr().err
     assert "2 could not be segmented" in said
     assert "cut.nii.gz" in said
+
+
+def test_an_archive_of_real_files_good_and_bad(model: Bundle, real_data: Path, tmp_path: Path) -> None:
+    for archive in (real_data / "geometry" / "dicom").glob("*.tar.gz"):
+        with tarfile.open(archive) as packed:
+            packed.extractall(tmp_path / "dicom", filter="data")
+    geometry = [real_data / "geometry" / name for name in ("volumes", "corrupt")]
+    out = tmp_path / "out"
+    assert batch(model, out, *geometry, tmp_path / "dicom", real_data / "hippocampus_mr" / "dicom") == 1
+    rows = table(out).values()
+    good = sorted(row["volume"] for row in rows if row["status"] == "done")
+    assert good == [
+        "Study1",
+        "aniso_4x5x7",
+        "bigendian_int16",
+        "ct_head_axial_64px",
+        "ct_jpeg2000_6slices",
+        "freesurfer_LIA",
+        "int16_scl_slope",
+        "label_shape_mismatch_hippocampus_001",
+        "mr_oblique_flair",
+        "mr_oblique_flair",
+        "mr_oblique_flair_label",
+        "tiny_7x5x3",
+    ]
+    reasons = {row["volume"]: row["reason"] for row in rows if row["status"] == "failed"}
+    assert len(reasons) == 14
+    assert all(reasons.values())
+    assert not any("Unexpected" in reason for reason in reasons.values())
 
 
 def test_a_second_run_repeats_only_what_is_not_whole(model: Bundle, archive: Path, tmp_path: Path) -> None:
