@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import qt
@@ -12,6 +11,7 @@ from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.errors import MAESegmentError
 from MAESegmentLib.scene.messages import tooltip
 from MAESegmentLib.scene.model_cards import accuracy_of, card_tooltip, name_of
+from MAESegmentLib.scene.model_versions import family_of, parent_of
 
 from .ask_bar import Answer, AskBar
 from .compare_part import ComparePart
@@ -176,24 +176,6 @@ class VersionsSection:
         else:
             self._place.models_changed()
         self._place.update()
-
-
-def parent_of(bundle: Bundle | None, models: Sequence[Bundle]) -> Bundle | None:
-    """What `bundle` was made from, if it is among `models`."""
-    wanted = bundle.parent["hash"] if bundle is not None and bundle.parent else None
-    return next((one for one in models if one.content_hash == wanted), None)
-
-
-def family_of(bundle: Bundle, models: Sequence[Bundle]) -> list[Bundle]:
-    """Those of `models` that descend from one model with `bundle`, or have a name in common; the newest first."""
-    names = {bundle.name}
-    while True:
-        family = [one for one in models if names & {one.name, one.parent["name"] if one.parent else one.name}]
-        known = {one.name for one in models}
-        more = {name for one in family for name in (one.name, one.parent["name"] if one.parent else one.name)} & known
-        if more <= names:
-            return [one for one in reversed(family) if one.name in names]
-        names |= more
 
 
 def _close() -> Answer:

@@ -15,16 +15,21 @@ from trame_slicer.core import SlicerApp
 from ..errors import MAESegmentError
 from ..scene.messages import error_text
 from . import page, slicer_scene
+from .cases_panel import CasesPanel
+from .correct_panel import CorrectPanel
 from .data_panel import DataPanel
 from .downloads import Downloads
 from .export_panel import ExportPanel
 from .folders import Folders
 from .heartbeat import Heartbeat
+from .improve_panel import ImprovePanel
+from .learning_panel import LearningPanel
 from .logic import Logic
 from .segment_panel import SegmentPanel
 from .session_process import SessionConfig
 from .surfaces import Surfaces
 from .uploads import Uploads
+from .versions_panel import VersionsPanel
 from .views import FIRST_LAYOUT, Views
 from .worker_session import WorkerSession
 from .workspace import Workspace
@@ -40,7 +45,7 @@ class Application:
         self.server = get_server("maesegment", client_type="vue3")
         self.state = self.server.state
         self.server.enable_module(trame_slicer_module)
-        self.server.enable_module({"serve": {"maesegment": str(_STATIC)}, "scripts": ["maesegment/upload.js"]})
+        self.server.enable_module({"serve": {"maesegment": str(_STATIC)}, "scripts": ["maesegment/panel.js"]})
         slicer_app = SlicerApp()
         slicer_scene.install(slicer_app)
         work = Path(config.work)
@@ -56,9 +61,16 @@ class Application:
         self._set_up_state()
         self.data = DataPanel(self)
         self.segment = SegmentPanel(self)
+        self.correct = CorrectPanel(self, slicer_app)
+        self.cases = CasesPanel(self)
+        self.learning = LearningPanel(self)
+        self.versions = VersionsPanel(self)
+        self.improve = ImprovePanel(self)
         self.export = ExportPanel(self)
         page.build(self)
         self.segment.refresh_models()
+        self.cases.update()
+        self.versions.update()
         self.server.controller.on_server_ready.add(self._on_ready)
 
     def routes(self) -> list[web.RouteDef]:
@@ -104,7 +116,8 @@ class Application:
         self.data.run(self._open_what_was_given())
 
     async def _open_what_was_given(self) -> None:
-        """The first of the scans named on the command line, as soon as somebody is there to see it."""
+        """The first of the scans named on the command line; and what an earlier session left to be decided."""
+        self.learning.look_for_runs()
         if self.config.volumes or self.config.folders:
             await self.data.look_for_files()
         if self.config.volumes:

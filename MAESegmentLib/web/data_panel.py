@@ -63,7 +63,7 @@ class DataPanel(Panel):
                 id="window-slider",
                 density="compact",
                 hide_details=True,
-                aria_label="Grey values shown as black and white",
+                raw_attrs=['aria-label="Grey values shown as black and white"'],
             )
             with html.Div(classes="d-flex mt-1"):
                 v3.VBtn("Automatic", click=self.guarded(self._automatic_window), size="small", variant="text")

@@ -11,6 +11,8 @@ from trame.widgets import vuetify3 as v3
 SECTIONS = (
     ("data", "Data", "mdi-folder-open"),
     ("segment", "Segment", "mdi-shape-outline"),
+    ("correct", "Correct", "mdi-brush"),
+    ("improve", "Improve", "mdi-school-outline"),
     ("export", "Export", "mdi-export"),
 )
 _WIDTH = 380
@@ -23,9 +25,13 @@ html { overflow-y: hidden; }
 .swatch { display: inline-block; width: 12px; height: 12px; border-radius: 2px; border: 1px solid #0006;
   margin-right: 8px; vertical-align: -1px; }
 .result-table td { padding: 0 6px !important; }
+.tool-grid { display: grid; grid-template-columns: repeat(4, 1fr); gap: 6px; }
+.tool-grid .v-btn { min-width: 0; }
+#section-correct .v-field--disabled, #section-correct .v-list-item .v-icon { opacity: 1; }
+.case-picture { width: 56px; height: 56px; object-fit: cover; border-radius: 3px; }
 .section { padding: 12px 16px 24px; }
 .v-btn { letter-spacing: 0; text-transform: none; }
-.v-tab.v-btn { min-width: 0; padding: 0 4px; }
+.v-tab.v-tab.v-btn { min-width: 0 !important; padding: 0 2px; font-size: 13px; }
 :focus-visible { outline: 2px solid #1565c0; outline-offset: 1px; }
 """
 _THEME = {
@@ -53,10 +59,12 @@ def build(app: Any) -> None:
                 variant="outlined",
                 style="max-width: 190px",
                 classes="mr-3",
-                aria_label="Arrangement of the views",
+                raw_attrs=['aria-label="Arrangement of the views"'],
             )
         with v3.VNavigationDrawer(permanent=True, width=_WIDTH, disable_resize_watcher=True):
-            with v3.VTabs(v_model=("tab",), grow=True, density="compact", stacked=True, color="primary"):
+            with v3.VTabs(
+                v_model=("tab",), grow=True, density="compact", stacked=True, color="primary", show_arrows=(False,)
+            ):
                 for key, title, icon in SECTIONS:
                     with v3.VTab(value=key, id=f"tab-{key}"):
                         v3.VIcon(icon, size="small")
@@ -72,7 +80,7 @@ def build(app: Any) -> None:
                 click_close="notice = ''",
                 classes="ma-3 info-text",
                 variant="tonal",
-                role="alert",
+                raw_attrs=['role="alert"'],
             )
             for key, _title, _icon in SECTIONS:
                 with html.Div(v_show=(f"tab === '{key}'",), classes="section", id=f"section-{key}"):

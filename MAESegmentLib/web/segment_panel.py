@@ -30,6 +30,7 @@ class SegmentPanel(Panel):
         super().__init__(app)
         self.job: SegmentationJob | None = None
         self._drawn = 0.0
+        self._was_3d_shown = False
         self._boxes: dict[str, Any] = {}
         self._bundles: dict[str, Bundle] = {}
         #: What each segmentation node came with, by its ID.
@@ -101,6 +102,12 @@ class SegmentPanel(Panel):
         self.put(model=hippocampus, region=nodes[0].GetID())
         self.update()
         self.app.views.centre_on(nodes[0])
+
+    def show_box(self, visible: bool, region: str = "") -> None:
+        """Only the chosen box is seen, and none while a person draws."""
+        chosen = region or self.get("region")
+        for key, node in self._boxes.items():
+            node.GetDisplayNode().SetVisibility(visible and key == chosen)
 
     def add_box(self) -> None:
         """A box of the model's window size where the views are, ready to be dragged."""
@@ -184,8 +191,7 @@ class SegmentPanel(Panel):
         self._boxes = {key: node for key, node in self._boxes.items() if node.GetScene() is not None}
         boxes = [{"title": node.GetName(), "value": key} for key, node in self._boxes.items()]
         region = self.get("region") if self.get("region") in self._boxes else WHOLE
-        for key, node in self._boxes.items():
-            node.GetDisplayNode().SetVisibility(key == region)
+        self.show_box(self.app.state.tab != "correct", region)
         problem = mrml.problem_of(scan.node) if scan is not None else None
         reason = "Open a scan first." if scan is None else "Choose a model." if bundle is None else str(problem or "")
         self.put(
@@ -258,10 +264,17 @@ class SegmentPanel(Panel):
         if node is not None:
             self.run(self._show_3d(node, bool(self.get("show_3d"))))
 
+    def after_edit(self) -> None:
+        """What was drawn has changed: volumes and surfaces are not true any more."""
+        self._show_result()
+        if self.get("show_3d"):
+            self._on_show_3d()
+
     async def _show_3d(self, node: Any, visible: bool) -> None:
         await self.app.surfaces.show(node, visible, lambda text: self.put(surface=text))
-        if visible:
+        if visible and not self._was_3d_shown:
             self.app.views.reset_3d()
+        self._was_3d_shown = visible
 
 
 def _card(bundle: Bundle | None) -> str:

@@ -32,7 +32,7 @@ def _build_choices(panel: Any) -> None:
         v3.VBtn(
             icon="mdi-information-outline",
             click=f"{name('card_open')} = true",
-            aria_label="About this model",
+            raw_attrs=['aria-label="About this model"'],
             variant="text",
             size="small",
         )
@@ -57,7 +57,7 @@ def _build_choices(panel: Any) -> None:
             id="add-box",
             click=panel.guarded(panel.add_box),
             disabled=(f"!data_scan || {name('running')}",),
-            aria_label="Add a box that can be dragged",
+            raw_attrs=['aria-label="Add a box that can be dragged"'],
             title="Add a box that can be dragged",
             variant="text",
             size="small",
@@ -114,7 +114,7 @@ def _build_result(panel: Any) -> None:
             v3.VBtn(
                 icon=("row.visible ? 'mdi-eye' : 'mdi-eye-off'",),
                 click=(panel.guarded(panel.toggle_segment), "[row.id]"),
-                aria_label=("(row.visible ? 'Hide ' : 'Show ') + row.name",),
+                raw_attrs=[":aria-label=\"(row.visible ? 'Hide ' : 'Show ') + row.name\""],
                 variant="text",
                 density="compact",
                 size="small",

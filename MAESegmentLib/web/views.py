@@ -77,5 +77,6 @@ class Views:
 
 def _slice_decoration(server: Any, view_id: str, view: Any) -> None:
     create_vertical_slice_view_gutter_ui(server, view_id, view)
-    for letter, place in zip(_LETTERS.get(view.get_orientation(), ""), _PLACES, strict=False):
-        html.Div(letter, classes="side-letter", style=f"position: absolute; {place};")
+    plane = view.get_orientation()
+    for letter, place in zip(_LETTERS.get(plane, ""), _PLACES, strict=False):
+        html.Div(letter, classes="side-letter", id=f"{plane}-{letter}", style=f"position: absolute; {place};")

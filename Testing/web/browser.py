@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +17,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+#: A person is not kept from the views for longer than this; a naive 3D surface took 15 s.
+LONGEST_STALL_S = 2.5
+
 _FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -24,7 +28,7 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
-    "--window-size=1280,887",
+    "--window-size=1280,943",
 )
 
 
@@ -101,6 +105,21 @@ class Person:
     def upload_folder(self, folder: Path) -> None:
         self.find("upload-folder").send_keys(str(folder))
 
+    def axial_view(self) -> Any:
+        """The picture of the axial slices."""
+        return self.find("Axial-R").find_element("xpath", "..")
+
+    def keys(self, key: str, *, control: bool = False) -> None:
+        """Press a key while nothing that is typed into is chosen."""
+        from selenium.webdriver import ActionChains, Keys
+
+        self.driver.execute_script("document.activeElement.blur()")
+        hand = ActionChains(self.driver)
+        if control:
+            hand.key_down(Keys.CONTROL).send_keys(key).key_up(Keys.CONTROL).perform()
+        else:
+            hand.send_keys(key).perform()
+
     def saved(self, ending: str) -> Path:
         """The file that was downloaded."""
         return self.until(lambda: next(iter(self.downloads.glob(f"*{ending}")), None), f"a file {ending}")
@@ -150,3 +169,24 @@ def running_app(arguments: Sequence[str], environment: dict[str, str]) -> Iterat
         yield app
     finally:
         app.close()
+
+
+def open_sample(person: Person) -> None:
+    person.press("open-sample")
+    person.until(lambda: person.see("segment-button") and person.find("segment-button").is_enabled(), "the sample")
+
+
+def segment(person: Person) -> None:
+    person.press("segment-button")
+    person.until(lambda: person.see("result-line"), "a result")
+
+
+def show(person: Person, tab: str) -> None:
+    person.press(f"tab-{tab}")
+    person.until(lambda: person.see(f"section-{tab}"), tab)
+
+
+def screenshot(person: Person, name: str) -> None:
+    """To MAESEGMENT_SCREENSHOTS if that is set, to be looked at."""
+    if folder := os.environ.get("MAESEGMENT_SCREENSHOTS"):
+        person.driver.save_screenshot(str(Path(folder) / f"{name}.png"))

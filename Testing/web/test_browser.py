@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -13,31 +12,7 @@ from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.cli.demo import ROI_RIGHT, head_path
 from MAESegmentLib.images.reading import read_label_map, read_volume
 from MAESegmentLib.inference import Predictor, Roi
-from Testing.web.browser import Person
-
-#: A person is not kept from the views for longer than this; a naive 3D surface took 15 s.
-LONGEST_STALL_S = 2.5
-
-
-def open_sample(person: Person) -> None:
-    person.press("open-sample")
-    person.until(lambda: person.see("segment-button") and person.find("segment-button").is_enabled(), "the sample")
-
-
-def segment(person: Person) -> None:
-    person.press("segment-button")
-    person.until(lambda: person.see("result-line"), "a result")
-
-
-def show(person: Person, tab: str) -> None:
-    person.press(f"tab-{tab}")
-    person.until(lambda: person.see(f"section-{tab}"), tab)
-
-
-def screenshot(person: Person, name: str) -> None:
-    """To MAESEGMENT_SCREENSHOTS if that is set, to be looked at."""
-    if folder := os.environ.get("MAESEGMENT_SCREENSHOTS"):
-        person.driver.save_screenshot(str(Path(folder) / f"{name}.png"))
+from Testing.web.browser import LONGEST_STALL_S, open_sample, screenshot, segment, show
 
 
 def test_the_sample_head_is_segmented_and_saved_voxel_for_voxel(app, person):

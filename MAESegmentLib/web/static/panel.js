@@ -1,9 +1,25 @@
-// Sends chosen files to the session one after the other, as they are; what arrived is told to the panel.
+const KEYS = { Escape: "look", 1: "paint", 2: "erase", 3: "scissors", 4: "threshold", 5: "islands", 6: "smooth", 7: "combine" };
+
+// Keys that choose tools, while the section with the tools is seen and nobody types.
+document.addEventListener("keydown", (event) => {
+  const section = document.getElementById("section-correct");
+  if (!section || section.offsetParent === null || event.altKey || event.target.closest("input, textarea")) return;
+  const key = event.key.toLowerCase();
+  let id = event.ctrlKey || event.metaKey ? null : KEYS[event.key] && `tool-${KEYS[event.key]}`;
+  if (event.ctrlKey || event.metaKey) id = key === "z" ? (event.shiftKey ? "redo" : "undo") : key === "y" ? "redo" : null;
+  const button = id && document.getElementById(id);
+  if (button) {
+    event.preventDefault();
+    button.click();
+  }
+});
+
 window.maesegment = {
   choose(id) {
     document.getElementById(id).click();
   },
 
+  // Sends chosen files to the session one after the other, as they are; what arrived is told to the panel.
   async upload(input, trame) {
     const files = Array.from(input.files).filter((file) => !file.name.startsWith("."));
     input.value = "";

@@ -1,0 +1,122 @@
+"""trame-slicer's segment editor as it looks and behaves here: fewer tools, and no surface that holds up the brush."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trame.widgets import html
+from trame.widgets import vuetify3 as v3
+from trame_slicer.app.logic import SegmentEditorLogic
+from trame_slicer.app.ui import SegmentEditorUI
+from trame_slicer.app.ui.segmentation.islands_effect_ui import IslandsEffectUI
+from trame_slicer.app.ui.segmentation.logical_operators_effect_ui import LogicalOperatorsEffectUI
+from trame_slicer.app.ui.segmentation.paint_effect_ui import PaintEffectUI
+from trame_slicer.app.ui.segmentation.scissors_effect_ui import ScissorsEffectUI
+from trame_slicer.app.ui.segmentation.segment_edit_area_ui import SegmentEditAreaUI
+from trame_slicer.app.ui.segmentation.smoothing_effect_ui import SmoothingEffectUI
+from trame_slicer.app.ui.segmentation.threshold_effect_ui import ThresholdEffectUI
+from trame_slicer.segmentation import (
+    SegmentationEffectErase,
+    SegmentationEffectIslands,
+    SegmentationEffectLogicalOperators,
+    SegmentationEffectNoTool,
+    SegmentationEffectPaint,
+    SegmentationEffectScissors,
+    SegmentationEffectSmoothing,
+    SegmentationEffectThreshold,
+)
+
+#: (name, icon, effect, what its parameters look like, the key that chooses it)
+TOOLS: tuple[tuple[str, str, Any, Any, str], ...] = (
+    ("Look", "mdi-cursor-default", SegmentationEffectNoTool, None, "Escape"),
+    ("Paint", "mdi-brush", SegmentationEffectPaint, PaintEffectUI, "1"),
+    ("Erase", "mdi-eraser", SegmentationEffectErase, PaintEffectUI, "2"),
+    ("Scissors", "mdi-content-cut", SegmentationEffectScissors, ScissorsEffectUI, "3"),
+    ("Threshold", "mdi-auto-fix", SegmentationEffectThreshold, ThresholdEffectUI, "4"),
+    ("Islands", "mdi-scatter-plot", SegmentationEffectIslands, IslandsEffectUI, "5"),
+    ("Smooth", "mdi-square-rounded-outline", SegmentationEffectSmoothing, SmoothingEffectUI, "6"),
+    ("Combine", "mdi-vector-intersection", SegmentationEffectLogicalOperators, LogicalOperatorsEffectUI, "7"),
+)
+_UNDO_STEPS = 20
+
+
+class EditorUI(SegmentEditorUI):
+    """Tools, undo, the segments, then what the chosen tool can be told: all reachable by keyboard."""
+
+    def _build_ui(self) -> None:
+        name = self._typed_state.name
+        with self:
+            self.edit_ui._build_color_dialog()
+            with html.Div(classes="tool-grid"):
+                for title, icon, effect, _parameters, key in TOOLS:
+                    self._build_tool(title, icon, effect, key)
+            with html.Div(classes="d-flex ga-2 mt-2"):
+                for title, icon, act, state in (
+                    ("Undo", "mdi-undo", self.undo_clicked, name.can_undo),
+                    ("Redo", "mdi-redo", self.redo_clicked, name.can_redo),
+                ):
+                    v3.VBtn(
+                        title,
+                        id=title.lower(),
+                        prepend_icon=icon,
+                        click=act,
+                        disabled=(f"!{state}",),
+                        variant="tonal",
+                        size="small",
+                        classes="flex-grow-1",
+                    )
+            self._create_segment_list()
+            v3.VBtn(
+                "Add a segment",
+                id="add-segment",
+                click=self.add_segment_clicked,
+                prepend_icon="mdi-plus",
+                variant="text",
+                size="small",
+            )
+            v3.VDivider(classes="my-2")
+            for _title, _icon, effect, parameters, _key in TOOLS:
+                if parameters is not None:
+                    self._register_effect_ui(effect, parameters)
+            SegmentEditAreaUI(segment_edit_area_typed_state=self.sub_state(name.segment_edit_area), variant="flat")
+
+    def _build_tool(self, title: str, icon: str, effect: Any, key: str) -> None:
+        active = self.is_active_effect(effect)[0]
+        with v3.VBtn(
+            id=f"tool-{title.lower()}",
+            click=lambda: self.effect_button_clicked(effect),
+            variant=(f"({active}) ? 'flat' : 'tonal'",),
+            color=(f"({active}) ? 'primary' : undefined",),
+            stacked=True,
+            size="small",
+            title=f"{title} ({key})",
+            raw_attrs=[f':aria-pressed="{active}"'],
+        ):
+            v3.VIcon(icon)
+            html.Span(title)
+
+
+class EditorLogic(SegmentEditorLogic):
+    """As trame-slicer's, but how segments look is the section Segment's, and surfaces are made when asked for."""
+
+    def __init__(self, server: Any, slicer_app: Any) -> None:
+        super().__init__(server, slicer_app)
+        self._undo_stack.set_undo_limit(_UNDO_STEPS)
+
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._undo_stack.can_undo())
+
+    def edit(self, segmentation: Any, volume: Any) -> None:
+        """Let the tools work on a segmentation, over its scan."""
+        self.segmentation_editor.deactivate_effect()
+        self.segmentation_editor.set_active_segmentation(segmentation, volume)
+
+    def _on_segment_display_changed(self, _display_state: Any) -> None:
+        """A surface that follows every stroke of the brush would stop it."""
+
+    def _on_segment_editor_changed(self, *_changes: Any) -> None:
+        self.data.segment_list.active_segment_id = self.segmentation_editor.get_active_segment_id()
+        self.data.active_effect_name = self.segmentation_editor.get_active_effect_name()
+        self.data.segment_edit_area.overwrite_mode = self.segmentation_editor.get_overwrite_mode()
+        self._update_segment_list()

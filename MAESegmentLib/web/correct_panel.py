@@ -1,0 +1,97 @@
+"""Correct: Slicer's segment editor on the result, or on an empty segmentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from trame.widgets import html
+from trame.widgets import vuetify3 as v3
+
+from .. import mrml
+from ..errors import NodeError
+from .correct_editor import EditorLogic, EditorUI
+from .panel import Panel
+
+#: How long a hand rests before surfaces and volumes are brought up to date.
+_REST_S = 1.0
+
+
+class CorrectPanel(Panel):
+    prefix = "correct"
+
+    def __init__(self, app: Any, slicer_app: Any) -> None:
+        super().__init__(app)
+        self._editor = slicer_app.segmentation_editor
+        self._logic = EditorLogic(app.server, slicer_app)
+        self._edited: Any = None
+        self._forget: Any = None
+        app.state.update({self.name("what"): "", self.name("can_start"): False})
+        self._editor.segmentation_modified.connect(self._on_edit)
+        app.state.change("tab")(self._on_tab)
+        self.workspace.add_listener(self.update)
+
+    def build(self) -> None:
+        with html.Div(v_if=(f"!{self.name('what')}",)):
+            html.Div("Segment a scan first, or draw from nothing:", classes="mb-2")
+            v3.VBtn(
+                "New empty segmentation",
+                id="new-segmentation",
+                click=self.guarded(self.start_empty),
+                disabled=(f"!{self.name('can_start')}",),
+                variant="tonal",
+                block=True,
+            )
+        with html.Div(v_show=(self.name("what"),)):
+            html.Div(f"{{{{ {self.name('what')} }}}}", classes="font-weight-medium mb-2", id="correct-what")
+            self._logic.set_ui(EditorUI())
+            v3.VBtn(
+                "Add as corrected case",
+                id="go-improve",
+                click="tab = 'improve'",
+                color="primary",
+                block=True,
+                classes="mt-2",
+            )
+
+    def start_empty(self) -> None:
+        """A segmentation with the model's structures, in none of which anything is drawn."""
+        scan, bundle = self.workspace.scan, self.app.segment.bundle
+        if scan is None or bundle is None:
+            raise NodeError("There is no scan to draw on.", "Open a scan first.")
+        name = f"{scan.node.GetName()} segmentation"
+        nothing = np.zeros((0, 0, 0), np.uint8)
+        node = mrml.add_segmentation(scan.node, bundle.labels, nothing, (0, 0, 0), name=name)
+        # A person draws it: nothing may take it for a result that can be replaced.
+        mrml.forget_content(node)
+        self.workspace.choose(node)
+
+    def update(self) -> None:
+        """Work on what is chosen now."""
+        scan, node = self.workspace.scan, self.workspace.segmentation
+        if node is None:
+            self._edited = None
+            self._editor.deactivate_effect()
+        elif node is not self._edited and scan is not None:
+            self._edited = node
+            self._logic.edit(node, scan.node)
+        self.put(what=node.GetName() if node is not None else "", can_start=scan is not None)
+
+    def _on_tab(self, tab: str, **_state: Any) -> None:
+        """A brush that stays in the hand elsewhere would draw by accident."""
+        if tab != "correct":
+            self._editor.deactivate_effect()
+        # Its handles would be dragged instead.
+        self.app.segment.show_box(tab != "correct")
+
+    def _on_edit(self, *_changes: Any) -> None:
+        """Some strokes follow each other: what is slow waits until the hand rests."""
+        if self._edited is None or not self._logic.can_undo:
+            return
+        if self._forget is not None:
+            self._forget()
+        self._forget = self.session.call_later(_REST_S, self._rested)
+
+    def _rested(self) -> None:
+        self._forget = None
+        self.app.segment.after_edit()
