@@ -113,15 +113,13 @@ class WindowAttention(nn.Module):
         layout = WindowLayout(grid, grid if self.covers_grid else self.window, self.shifted)
         windows = layout.partition(tokens)
         projected = self.projection_in(windows).unflatten(-1, (-1, self.heads, channels // self.heads))
-        parts = list(projected.permute(2, 0, 3, 1, 4).unbind())  # each (B * windows, heads, L, head dim)
         if self.cross:
             assert query is not None
-            parts.insert(0, layout.partition(query).unflatten(-1, (self.heads, -1)).transpose(1, 2))
-        q, k, v = parts
+            query = layout.partition(query).unflatten(-1, (self.heads, -1))
         bias = self.bias(layout.window)
         mask = layout.mask(tokens.device, padding=self.mask_padding, shift=self.mask_shift)
-        attended = attend(q, k, v, bias, mask).transpose(1, 2).flatten(2)
-        return layout.merge(self.projection_out(attended))
+        attended = attend(projected, query, bias, mask)
+        return layout.merge(self.projection_out(attended.flatten(2)))
 
 
 class Mlp(nn.Sequential):

@@ -9,22 +9,29 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
-    """q, k, v (B * windows, heads, L, head dim); `bias` (1, heads, L, L) and `mask` (windows, 1, L, L), both added to
-    the scores -> (B * windows, heads, L, head dim)."""
-    q = q.to(k.dtype)  # skip attention's query was not projected, so autocast has not made it what keys are
-    additive = (bias if mask is None else bias + mask).to(q.dtype)
-    if torch.compiler.is_compiling() or q.device.type != "cpu":
-        return _scaled_dot_product(q, k, v, additive)
-    if torch.is_grad_enabled() and (q.requires_grad or bias.requires_grad):
+def attend(projected: Tensor, query: Tensor | None, bias: Tensor, mask: Tensor | None) -> Tensor:
+    """`projected` (B * windows, L, 3, heads, head dim), which holds queries, keys and values, or keys and values where
+    there is a `query` (B * windows, L, heads, head dim) -> (B * windows, L, heads, head dim).
+
+    `bias` (1, heads, L, L) and `mask` (windows, 1, L, L) are added to the scores.
+    """
+    if query is not None:
+        query = query.to(projected.dtype)  # it was not projected, so autocast has not made it what keys are
+    additive = (bias if mask is None else bias + mask).to(projected.dtype)
+    fused = torch.compiler.is_compiling() or projected.device.type != "cpu"
+    if not fused and torch.is_grad_enabled() and (projected.requires_grad or bias.requires_grad):
         with torch.autocast("cpu", enabled=False):
-            attended: Tensor = _Attention.apply(q, k, v, bias, additive)
+            attended: Tensor = _Attention.apply(projected, query, bias, additive)
         return attended
-    # The kernel reads one mask per sequence: given image by image, no copy of it has to be made for each.
-    if mask is None or len(mask) == len(q):
-        return _scaled_dot_product(q, k, v, additive)
+    parts = list(projected.permute(2, 0, 3, 1, 4).unbind())  # each (B * windows, heads, L, head dim)
+    if query is not None:
+        parts.insert(0, query.transpose(1, 2))
+    q, k, v = parts
+    if fused or mask is None or len(mask) == len(q):
+        return _scaled_dot_product(q, k, v, additive).transpose(1, 2)
+    # The CPU's kernel reads one mask per sequence: given image by image, it needs no copy of the mask for each.
     images = zip(q.split(len(mask)), k.split(len(mask)), v.split(len(mask)), strict=True)
-    return torch.cat([_scaled_dot_product(*image, additive) for image in images])
+    return torch.cat([_scaled_dot_product(*image, additive).transpose(1, 2) for image in images])
 
 
 def _scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, additive: Tensor) -> Tensor:
@@ -38,26 +45,33 @@ class _Attention(torch.autograd.Function):
     scales q and k in copies, looks for rows without any key, and computes bf16 in fp32."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, additive: Tensor) -> Tensor:
-        count, heads, length, dim = q.shape
-        q, k, v = (part.reshape(count * heads, length, dim) for part in (q, k, v))
+    def forward(ctx: Any, projected: Tensor, query: Tensor | None, bias: Tensor, additive: Tensor) -> Tensor:
+        count, length, kinds, heads, dim = projected.shape
+        parts = list(projected.permute(2, 0, 3, 1, 4).reshape(kinds, count * heads, length, dim))
+        if query is not None:
+            parts.insert(0, query.transpose(1, 2).reshape(count * heads, length, dim))
+        q, k, v = parts
         scores = torch.bmm(q, k.transpose(1, 2)).view(-1, *additive.shape)
         torch.add(additive, scores, alpha=dim**-0.5, out=scores)
         weights = scores.view(count * heads, length, length).softmax(-1)
         ctx.save_for_backward(q, k, v, weights)
-        ctx.bias_shape, ctx.bias_dtype = bias.shape, bias.dtype
-        return torch.bmm(weights, v).view(count, heads, length, dim)
+        ctx.kinds, ctx.bias_shape, ctx.bias_dtype = kinds, bias.shape, bias.dtype
+        return torch.bmm(weights, v).view(count, heads, length, dim).transpose(1, 2)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None]:
         q, k, v, weights = ctx.saved_tensors
-        count, heads, length, dim = gradient.shape
-        gradient = gradient.reshape(count * heads, length, dim)
+        count, length, heads, dim = gradient.shape
+        gradient = gradient.transpose(1, 2).reshape(count * heads, length, dim)
         of_weights = torch.bmm(gradient, v.transpose(1, 2))
         of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
         of_bias = of_scores.view(count, *ctx.bias_shape[1:]).sum(0, keepdim=True, dtype=ctx.bias_dtype)
-        scale, shape = dim**-0.5, (count, heads, length, dim)
-        of_q = torch.bmm(of_scores, k).mul_(scale).view(shape)
-        of_k = torch.bmm(of_scores.transpose(1, 2), q).mul_(scale).view(shape)
-        of_v = torch.bmm(weights.transpose(1, 2), gradient).view(shape)
-        return of_q, of_k, of_v, of_bias, None
+        # Written side by side, as `projected` holds them, so that they need not be put together.
+        of_parts = gradient.new_empty(3, *gradient.shape)
+        torch.bmm(of_scores, k, out=of_parts[0])
+        torch.bmm(of_scores.transpose(1, 2), q, out=of_parts[1])
+        torch.bmm(weights.transpose(1, 2), gradient, out=of_parts[2])
+        of_parts[:2].mul_(dim**-0.5)
+        of_parts = of_parts.view(3, count, heads, length, dim)
+        of_query = of_parts[0].transpose(1, 2) if ctx.kinds == 2 else None
+        return of_parts[3 - ctx.kinds :].permute(1, 3, 0, 2, 4), of_query, of_bias, None

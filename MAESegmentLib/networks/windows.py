@@ -27,6 +27,8 @@ class WindowLayout:
     def partition(self, tokens: Tensor) -> Tensor:
         """(B, D, H, W, C) -> (B * windows, L, C); the grid is padded with zeros on the far side."""
         length = self.window[0] * self.window[1] * self.window[2]
+        if self.window == self.grid:
+            return tokens.flatten(1, 3)
         if torch.compiler.is_compiling():  # a compiler fuses the steps, and would keep a cached tensor as a fake one
             return self._cut(tokens).reshape(-1, length, tokens.shape[-1])
         order = _cached_order(self.grid, self.window, self.shift, tokens.device)
@@ -35,6 +37,8 @@ class WindowLayout:
 
     def merge(self, windows: Tensor) -> Tensor:
         """(B * windows, L, C) -> (B, D, H, W, C): the inverse of `partition`."""
+        if self.window == self.grid:
+            return windows.unflatten(1, self.grid)
         if torch.compiler.is_compiling():
             return self._join(windows)
         order = _cached_order(self.grid, self.window, self.shift, windows.device)

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from MAESegmentLib.networks import NnFormer, NnFormerConfig
+from MAESegmentLib.training.loop import train
+from MAESegmentLib.training.settings import FineTuneSettings
+from model_training.benchmarks import finetuning, pretraining
 from model_training.benchmarks.measurements import read_rows, replace_rows
 from model_training.benchmarks.network_cases import MONAI, difference
 from model_training.benchmarks.official_design import OfficialDesign
-from model_training.benchmarks.report import network_table
+from model_training.benchmarks.report import network_table, pretraining_table
 from model_training.benchmarks.timing import Timing, alternate
 
 #: Windows of 4 on a grid of 6 tokens, which are padded and shifted; deep supervision; a global stage.
@@ -103,3 +106,27 @@ def test_the_table_marks_figures_of_a_busy_machine_and_says_what_was_not_run() -
     assert "**1.50** (1.50 - 1.50) (busy)" in text
     assert "official code on c: not run, no clone." in text
     assert "(busy)" not in network_table([{**row, "load": "1.0"}])
+
+
+def test_a_step_of_pretraining_runs_with_either_encoding_and_reports_both() -> None:
+    case = pretraining.Case(
+        "tiny",
+        NnFormerConfig.preset("small", crop_size=(16, 16, 16), embed_dim=8, heads=(1, 1, 1), drop_path=0.0),
+        {"unit": (8, 8, 8), "decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 1},
+    )
+    run = {name: pretraining.step(case, 0.75, name, torch.device("cpu")) for name in pretraining.ENCODINGS}
+    assert all(run[name]() > 0 for name in run)
+    figures = {"median_s": "0.1", "faster": "2.0", "faster_q1": "1.9", "faster_q3": "2.1", "faster_processor": "2.0"}
+    figures |= {"case": "tiny", "ratio": "0.75", "precision": "fp32", "threads": "1", "peak_mib": "9", "rounds": "5"}
+    rows = [{**figures, "encoding": name, "load": "1.0", "machine": "m"} for name in pretraining.ENCODINGS]
+    assert "**2.00** (1.90 - 2.10)" in pretraining_table(rows)
+
+
+def test_fine_tuning_says_how_soon_dice_was_near_its_end(tmp_path: Path, real_data: Path) -> None:
+    settings = FineTuneSettings(steps=2, validate_every=1, batch_size=1, threads=1, initial_weights="autoencoder")
+    task = finetuning._task(real_data / "hippocampus_mr", 1, settings, tmp_path)
+    train(task, settings, tmp_path / "run")
+    summary = finetuning._summary(task, settings)
+    assert int(summary["near_step"]) in (1, 2)
+    assert 0 <= float(summary["waiting_share"]) < 1
+    assert [row["step"] for row in task.rows] == [1, 2]

@@ -226,16 +226,18 @@ def test_gradients_find_their_way_back_through_windows(shifted: bool) -> None:
     assert torch.autograd.gradcheck(layout.merge, (windows.detach().requires_grad_(),))
 
 
+@pytest.mark.parametrize("cross", [False, True])
 @pytest.mark.parametrize("windows", [None, 2])
-def test_attention_while_training_equals_the_library_and_has_its_gradients(windows: int | None) -> None:
+def test_attention_while_training_equals_the_library_and_has_its_gradients(windows: int | None, cross: bool) -> None:
     torch.manual_seed(0)
-    q, k, v = (torch.randn(4, 2, 6, 3, dtype=torch.double, requires_grad=True) for _ in range(3))
+    projected = torch.randn(4, 6, 2 if cross else 3, 2, 3, dtype=torch.double, requires_grad=True)
+    query = torch.randn(4, 6, 2, 3, dtype=torch.double, requires_grad=True) if cross else None
     bias = torch.randn(1, 2, 6, 6, dtype=torch.double, requires_grad=True)
     mask = None if windows is None else torch.randn(windows, 1, 6, 6, dtype=torch.double)
-    assert torch.autograd.gradcheck(lambda *inputs: attend(*inputs, mask), (q, k, v, bias))
     with torch.no_grad():
-        plain = attend(q, k, v, bias, mask)
-    torch.testing.assert_close(attend(q, k, v, bias, mask), plain)
+        plain = attend(projected, query, bias, mask)
+    torch.testing.assert_close(attend(projected, query, bias, mask), plain)
+    assert torch.autograd.gradcheck(lambda *inputs: attend(*inputs, mask), (projected, query, bias))
 
 
 def test_training_works_after_inference_mode_filled_the_caches() -> None:

@@ -47,7 +47,7 @@ def main() -> int:
     for name in arguments.case or ("hippocampus", "tumor64", "acdc"):
         torch.manual_seed(0)
         case = CASES[name]
-        models = contenders(case, with_official=arguments.official is not None)
+        models = contenders(case, with_official=arguments.official is not None, with_monai=not arguments.without_monai)
         image = case.image().to(device)
         running = {key: model.to(device) for key, model in models.items() if isinstance(model, nn.Module)}
         print(f"{name}: {case.title}, batch {case.batch}, {torch.get_num_threads()} threads", flush=True)
@@ -159,6 +159,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="default: one per core")
     parser.add_argument("--seconds", type=float, default=60.0, help="for each block (default: 60)")
     parser.add_argument("--compile", action="store_true", help="add torch.compile of ours and of the official design")
+    parser.add_argument("--without-monai", action="store_true", help="leave MONAI's networks out, which take long")
     parser.add_argument("--profile", action="store_true", help="write the operators that take longest to profiles/")
     parser.add_argument("--report", action="store_true", help="only make tables and plot again, from the CSV files")
     arguments = parser.parse_args()

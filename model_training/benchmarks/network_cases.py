@@ -70,7 +70,7 @@ class Skipped:
     reason: str
 
 
-def contenders(case: Case, *, with_official: bool) -> dict[str, nn.Module | Skipped]:
+def contenders(case: Case, *, with_official: bool, with_monai: bool = True) -> dict[str, nn.Module | Skipped]:
     """Ours, the official design on the same weights, the official code with the weights that ours were read from, and
     MONAI's at the same crop, channels and batch."""
     config = case.config()
@@ -86,7 +86,7 @@ def contenders(case: Case, *, with_official: bool) -> dict[str, nn.Module | Skip
         ours = import_official(code.state_dict(), case.preset, crop_size=case.crop, drop_path=0.0)
     else:
         ours = NnFormer(config)
-    others = {name: _monai(make, config, case.crop) for name, make in MONAI.items()}
+    others = {name: _monai(make, config, case.crop) for name, make in MONAI.items() if with_monai}
     return {OURS: ours, PLAIN: OfficialDesign(ours), **found, **others}
 
 

@@ -24,7 +24,14 @@ def write_report() -> None:
     rows = read_rows(RESULTS / "network.csv")
     if rows:
         write_atomically(RESULTS / "network.png", network_plot(rows))
-    text = replace_blocks(README.read_text(encoding="utf-8"), {"network": network_table(rows)})
+    blocks = {
+        "network": network_table(rows),
+        "pretraining": pretraining_table(read_rows(RESULTS / "pretraining.csv")),
+        "finetuning": finetuning_table(
+            read_rows(RESULTS / "finetuning.csv"), read_rows(RESULTS / "finetuning_curve.csv")
+        ),
+    }
+    text = replace_blocks(README.read_text(encoding="utf-8"), blocks)
     write_atomically(README, text.encode())
 
 
@@ -96,3 +103,60 @@ def network_plot(rows: Sequence[Row]) -> bytes:
         panel.set_axisbelow(True)
     panels[-1].set_xlabel("times that our nnFormer is faster")
     return png(figure)
+
+
+def pretraining_table(rows: Sequence[Row]) -> str:
+    """Seconds and memory of a step, and how many times faster visible units alone are, by mask ratio."""
+    if not rows:
+        return "Not measured yet."
+    head = ["case", "mask ratio", "dense, s a step", "visible, s a step", "visible is faster by (quartiles)"]
+    head += ["in processor time", "dense, MiB", "visible, MiB", "rounds"]
+    found = {(r["case"], float(r["ratio"]), r["precision"], r["threads"], r["encoding"]): r for r in rows}
+    lines = []
+    for (case, ratio, precision, threads, encoding), row in sorted(found.items()):
+        if encoding != "visible":
+            continue
+        dense = found[case, ratio, precision, threads, "dense"]
+        busy = BUSY_MARK if is_busy(float(row["load"]), int(threads)) else ""
+        lines.append(
+            [
+                f"{case}, {precision}, {threads} thread(s)",
+                f"{ratio:g}",
+                dense["median_s"],
+                row["median_s"],
+                f"**{float(row['faster']):.2f}** ({float(row['faster_q1']):.2f} - {float(row['faster_q3']):.2f}){busy}",
+                f"{float(row['faster_processor']):.2f}",
+                dense["peak_mib"],
+                row["peak_mib"],
+                row["rounds"],
+            ]
+        )
+    machines = "; ".join(dict.fromkeys(row["machine"] for row in rows))
+    return table(head, lines) + f"\n\n* Machine: {machines}."
+
+
+def finetuning_table(rows: Sequence[Row], curve: Sequence[Row]) -> str:
+    """What a step costs and how soon Dice was near its end, a line per run."""
+    if not rows:
+        return "Not measured yet."
+    head = ["training cases", "steps", "s a step, all in all", "making its patches, s", "step alone, s"]
+    head += ["share of making patches", "share waited for patches", "final Dice", "95 % of it after"]
+    lines = []
+    for row in rows:
+        busy = BUSY_MARK if is_busy(float(row["load"]), int(row["threads"])) else ""
+        lines.append(
+            [
+                f"{row['cases']}, {row['threads']} thread(s)",
+                row["steps"],
+                row["second_per_step"] + busy,
+                f"{row['make_s']} (processor {row['make_processor_s']})",
+                f"{row['step_s']} (processor {row['step_processor_s']})",
+                f"{100 * float(row['loading_share']):.1f} %",
+                f"{100 * float(row['waiting_share']):.1f} %",
+                row["final_dice"],
+                f"{row['near_step']} steps, {row['near_seconds']} s",
+            ]
+        )
+    steps = ", ".join(f"{row['step']}: {row['dice']}" for row in curve)
+    machines = "; ".join(dict.fromkeys(row["machine"] for row in rows))
+    return table(head, lines) + f"\n\n* Dice by step: {steps}.\n* Machine: {machines}."
