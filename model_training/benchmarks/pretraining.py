@@ -61,6 +61,16 @@ CASES = {
         NnFormerConfig.preset("small", drop_path=0.0, embed_dim=96, heads=(3, 6, 12)),
         {"unit": (8, 8, 8), **_LIGHT},
     ),
+    "study": Case(
+        "the small plan of the study of data efficiency, hippocampus: C = 32, tokens of 4 voxels, units of 8",
+        NnFormerConfig.preset(
+            "small",
+            embed_strides=((2, 2, 2), (2, 2, 2)),
+            windows=((5, 7, 5), (5, 7, 5), (3, 4, 3)),
+            drop_path=0.0,
+        ),
+        {"unit": (8, 8, 8), **_LIGHT},
+    ),
     "tumor64": Case(
         "the brain tumour encoder (C = 96) on half of its crop, units of 16 voxels",
         NnFormerConfig.preset("brats", crop_size=(64, 64, 64), windows=(4, 4, 4, 2), drop_path=0.0),
