@@ -24,12 +24,13 @@ def torchrun(processes: int, arguments: Sequence[str], *, restarts: int = 0) -> 
     )
 
 
-def run_team(processes: int, code: str, *arguments: str, timeout: float = 240) -> list[tuple[int, str]]:
+def run_team(processes: int, code: str, *arguments: str, timeout: float = 120) -> list[tuple[int, str]]:
     """Exit code and output of each of several Pythons that run `code` as a team, without a launcher that ends them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    team = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    team = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+    team |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     started = [
         subprocess.Popen(
             [sys.executable, "-c", code, *arguments],
