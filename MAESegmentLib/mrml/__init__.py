@@ -7,16 +7,19 @@ from .annotations import Drawing, Segment, drawing_steps, drawn_segments
 from .content import content_of, content_steps, forget_content, has_content, is_edited, remember_content
 from .frames import Frame, add_segmentation_sequence, frames_of, remove_node, show_frame
 from .segmentations import add_segmentation, label_map_of, prepare_segments, put_segments, segment_id_of
-from .surfaces import show_in_3d, surface_steps
+from .surfaces import Body, bodies_of, closed_surface, put_surfaces, show_in_3d, surface_steps
 from .volumes import NodeImage, hardened_copy, image_of, problem_of, roi_of
 
 __all__ = [
+    "Body",
     "Drawing",
     "Frame",
     "NodeImage",
     "Segment",
     "add_segmentation",
     "add_segmentation_sequence",
+    "bodies_of",
+    "closed_surface",
     "content_of",
     "content_steps",
     "drawing_steps",
@@ -31,6 +34,7 @@ __all__ = [
     "prepare_segments",
     "problem_of",
     "put_segments",
+    "put_surfaces",
     "remember_content",
     "remove_node",
     "roi_of",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,13 +33,54 @@ def surface_steps(node: Any) -> Iterator[float]:
             return
         surfaces.append(_surface(segmentation, *places[number]) if number in places else vtk.vtkPolyData())
         yield (number + 1) / len(segments)
-    if _stamp(segmentation) != before or segmentation.ContainsRepresentation(SURFACE):
-        return
+    if _stamp(segmentation) == before and not segmentation.ContainsRepresentation(SURFACE):
+        put_surfaces(node, surfaces)
+
+
+def put_surfaces(node: Any, surfaces: Sequence[Any]) -> None:
+    """Give a node's segments the surfaces (vtkPolyData) that were made of them, in their order."""
+    segmentation = node.GetSegmentation()
     with slicer.util.NodeModify(node):
-        for segment, surface in zip(segments, surfaces, strict=True):
+        for segment, surface in zip(segments_of(segmentation).values(), surfaces, strict=True):
             segment.AddRepresentation(SURFACE, surface)
         segmentation.InvokeEvent(segmentation.ContainedRepresentationNamesModified)
         segmentation.InvokeEvent(segmentation.RepresentationModified)
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """A segment's part of a label map: `voxels` (K, J, I) of 0 and 1 from voxel `first` (i, j, k) on.
+
+    `matrix` (4, 4) is IJK to the segmentation's coordinates.
+    """
+
+    voxels: np.ndarray
+    first: tuple[int, int, int]
+    matrix: np.ndarray
+
+
+def bodies_of(node: Any) -> list[Body | None]:
+    """What surfaces are made of, so that another process can; None for a segment without voxels."""
+    segments = list(segments_of(node.GetSegmentation()).values())
+    places = {number: (layer, value) for layer in layers_of(segments) for number, value in layer.segments}
+    return [_body(*places[number]) if number in places else None for number in range(len(segments))]
+
+
+def closed_surface(body: Body, parameters: str) -> Any:
+    """The closed surface (vtkPolyData) in the segmentation's coordinates.
+
+    `parameters` are conversion parameters as `vtkSegmentation.SerializeAllConversionParameters` gives them.
+    """
+    image = outcome(oriented_image(body.voxels, body.first, body.matrix))
+    alone = slicer.vtkSegmentation()
+    alone.DeserializeConversionParameters(parameters)
+    alone.SetSourceRepresentationName(LABELMAP)
+    segment = slicer.vtkSegment()
+    segment.SetLabelValue(1)
+    segment.AddRepresentation(LABELMAP, image)
+    alone.AddSegment(segment, "alone")
+    alone.CreateRepresentation(SURFACE)
+    return segment.GetRepresentation(SURFACE)
 
 
 def show_in_3d(node: Any, visible: bool) -> None:
@@ -68,19 +110,17 @@ def _stamp(segmentation: Any) -> tuple[Any, ...]:
 
 def _surface(segmentation: Any, layer: Layer, value: int) -> Any:
     """The closed surface (vtkPolyData) of the voxels with `value`, in the segmentation's coordinates."""
+    body = _body(layer, value)
+    if body is None:
+        return vtk.vtkPolyData()
+    return closed_surface(body, segmentation.SerializeAllConversionParameters())
+
+
+def _body(layer: Layer, value: int) -> Body | None:
     mask = layer.voxels == value
     block = block_of(mask)
     if block is None:
-        return vtk.vtkPolyData()
+        return None
     # With the label map's own indices: other coordinates would round, and so decimate, differently.
-    first = tuple(low + part.start for low, part in zip(layer.image.GetExtent()[::2], reversed(block), strict=True))
-    image = outcome(oriented_image(mask[block].view(np.uint8), first, image_matrix(layer.image)))
-    alone = slicer.vtkSegmentation()
-    alone.CopyConversionParameters(segmentation)
-    alone.SetSourceRepresentationName(LABELMAP)
-    segment = slicer.vtkSegment()
-    segment.SetLabelValue(1)
-    segment.AddRepresentation(LABELMAP, image)
-    alone.AddSegment(segment, "alone")
-    alone.CreateRepresentation(SURFACE)
-    return segment.GetRepresentation(SURFACE)
+    k, j, i = (low + part.start for low, part in zip(layer.image.GetExtent()[4::-2], block, strict=True))
+    return Body(mask[block].view(np.uint8), (i, j, k), image_matrix(layer.image))

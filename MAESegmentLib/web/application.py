@@ -55,7 +55,7 @@ class Application:
         self.uploads = Uploads(work / "uploads", config.upload_bytes)
         self.downloads = Downloads()
         self.heartbeat = Heartbeat()
-        self.surfaces = Surfaces()
+        self.surfaces = Surfaces(work / "surfaces")
         self.views = Views(self.server, slicer_app)
         self.workspace = Workspace(slicer_app.display_manager)
         self._set_up_state()

@@ -141,8 +141,8 @@ class DataPanel(Panel):
         self.put(busy=text)
         try:
             # Read in a thread, so that the views stay alive; only what is complete gets into the scene.
-            volume: Volume = await asyncio.to_thread(read)
-            self.workspace.add(volume, title)
+            prepared = await asyncio.to_thread(lambda: slicer_scene.prepare(read()))
+            self.workspace.add(prepared, title)
             self.app.say("")
             self.session.client.start()
         finally:

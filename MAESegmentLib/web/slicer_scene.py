@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,8 +35,17 @@ def install(slicer_app: Any) -> None:
     )
 
 
-def volume_node(volume: Volume, name: str) -> Any:
-    """A node of the first channel, on exactly the volume's grid."""
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A volume as an image of VTK, and the grey values that are shown; `volume` is what it was made of."""
+
+    volume: Volume
+    image: Any
+    window: tuple[float, float]
+
+
+def prepare(volume: Volume) -> Prepared:
+    """The slow part of `volume_node`, for a thread: it does not touch the scene."""
     voxels = np.ascontiguousarray(volume.array[0].transpose(2, 1, 0))  # (K, J, I)
     if voxels.dtype == np.float16:
         voxels = voxels.astype(np.float32)
@@ -44,11 +54,17 @@ def volume_node(volume: Volume, name: str) -> Any:
     image = vtk.vtkImageData()
     image.SetDimensions(*volume.grid.shape)
     image.GetPointData().SetScalars(numpy_to_vtk(voxels.reshape(-1), deep=True))
+    image.GetScalarRange()
+    return Prepared(volume, image, comfortable_window(voxels))
+
+
+def volume_node(prepared: Prepared, name: str) -> Any:
+    """A node of the first channel, on exactly the volume's grid."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(name))
-    node.SetIJKToRASMatrix(to_vtk(volume.ijk_to_ras))
-    node.SetAndObserveImageData(image)
+    node.SetIJKToRASMatrix(to_vtk(prepared.volume.ijk_to_ras))
+    node.SetAndObserveImageData(prepared.image)
     node.CreateDefaultDisplayNodes()
-    set_window(node, *comfortable_window(voxels))
+    set_window(node, *prepared.window)
     return node
 
 

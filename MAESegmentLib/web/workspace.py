@@ -36,9 +36,9 @@ class Workspace:
     def add_listener(self, callback: Callable[[], None]) -> None:
         self._listeners.append(callback)
 
-    def add(self, volume: Volume, name: str) -> Scan:
+    def add(self, prepared: slicer_scene.Prepared, name: str) -> Scan:
         """Put a scan that was read into the scene and show it."""
-        node = slicer_scene.volume_node(volume, name)
+        node, volume = slicer_scene.volume_node(prepared, name), prepared.volume
         voxels = np.broadcast_to(np.zeros((), volume.array.dtype), volume.array.shape)
         scan = Scan(node, Volume(voxels, volume.ijk_to_ras, volume.source), volume.notes)
         self.scans.append(scan)
