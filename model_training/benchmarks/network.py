@@ -20,7 +20,7 @@ from torch.profiler import profile
 from MAESegmentLib.inference.device import autocast
 
 from .measurements import RESULTS, machine, replace_rows
-from .network_cases import CASES, CODE, MONAI, OURS, PLAIN, Case, Skipped, contenders, difference, steps
+from .network_cases import CASES, CODE, MONAI, OURS, PLAIN, Case, InFp32, Skipped, contenders, difference, steps
 from .official_code import use_clone
 from .report import write_report
 from .timing import Timing, alternate, load
@@ -79,6 +79,10 @@ def measure(
     """The rows of one block. MONAI's networks take turns of their own with ours: they are slow, so they would leave
     the others few rounds."""
     running = {name: model for name, model in models.items() if isinstance(model, nn.Module)}
+    if fixed["precision"] != "fp32":
+        # What the best precision of this machine gains over the official one.
+        best = CODE if CODE in running else PLAIN
+        running[f"{best}, in fp32"] = InFp32(running[best])
     peers = {name: model for name, model in running.items() if name in MONAI}
     groups = [{name: model for name, model in running.items() if name not in peers} | dict(compiled)]
     if peers:

@@ -70,6 +70,19 @@ class Skipped:
     reason: str
 
 
+class InFp32(nn.Module):
+    """`model` as it computes without autocast."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        with torch.autocast(image.device.type, enabled=False):
+            result: Tensor | list[Tensor] = self.model(image)
+        return result
+
+
 def contenders(case: Case, *, with_official: bool, with_monai: bool = True) -> dict[str, nn.Module | Skipped]:
     """Ours, the official design on the same weights, the official code with the weights that ours were read from, and
     MONAI's at the same crop, channels and batch."""
