@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-#: A person is not kept from the views for longer than this; a naive 3D surface took 15 s.
-LONGEST_STALL_S = 2.5
+#: No view may hang on work that belongs elsewhere: a surface made in the session's loop took 15 s. Not a measure of
+#: speed, which `model_training/benchmarks/browser.py` takes.
+LONGEST_STALL_S = 8.0
 
 _FLAGS = (
     "--headless=new",
