@@ -28,11 +28,13 @@ def write_report() -> None:
 
 def updated(text: str) -> str:
     """`text` of the README with its tables as the CSV files have them."""
-    rows = {name: read_rows(RESULTS / f"{name}.csv") for name in ("volumes", "worker", "memory", "overlap", "batch")}
+    names = ("volumes", "worker", "browser", "memory", "overlap", "batch")
+    rows = {name: read_rows(RESULTS / f"{name}.csv") for name in names}
     blocks = {
         "volumes": volumes_table(rows["volumes"]),
         "stages": stages_table(rows["volumes"]),
         "worker": worker_table(rows["worker"]),
+        "browser": browser_table(rows["browser"]),
         "memory": memory_table(rows["memory"]),
         "overlap": overlap_table(rows["overlap"]),
         "batch": batch_table(rows["batch"]),
@@ -100,6 +102,14 @@ def worker_table(rows: Sequence[Row]) -> str:
     ]
     head = ["what", "wall seconds: median (quartiles)", "least", "wanted", "repeats"]
     return table(head, lines) + "\n\n" + _machines(rows)
+
+
+def browser_table(rows: Sequence[Row]) -> str:
+    if not rows:
+        return _EMPTY
+    columns = ("step", "stall_median_s", "stall_longest_s", "step_median_s", "repeats")
+    head = ["step", "longest stall in it, s: median", "worst", "until it is done, s: median", "repeats"]
+    return table(head, [[row[name] for name in columns] for row in rows]) + "\n\n" + _machines(rows)
 
 
 def memory_table(rows: Sequence[Row]) -> str:

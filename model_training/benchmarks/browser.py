@@ -1,0 +1,135 @@
+"""How long the browser's views ever hang: `python -m model_training.benchmarks.browser`.
+
+A person with a headless Chromium goes through the panel's steps; for each, the longest time in which the session could
+do nothing else, and the time until the step is done. Wall time counts, since a person waits. Each repetition starts a
+server and a browser of its own; its steps are on the sample head, and on the same head at voxels half as long. Rows go
+to results/browser.csv. It drives the browser as the tests do and needs what they need (`make test` installs it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import SimpleITK
+
+from MAESegmentLib.cli.demo import head_path
+from Testing.web.browser import App, Person, open_sample, running_app, segment, show
+
+from .measurements import RESULTS, machine, replace_rows
+from .timing import load
+from .volumes_report import write_report
+
+CSV = RESULTS / "browser.csv"
+_LARGE = "large head"
+#: Stall and duration, both in seconds, of every repetition of a step.
+Found = dict[str, list[tuple[float, float]]]
+
+
+def main() -> int:
+    arguments = _parse()
+    if not arguments.report:
+        found: Found = defaultdict(list)
+        with tempfile.TemporaryDirectory() as folder:
+            scan = large_head(Path(folder))
+            for number in range(arguments.repeats):
+                walk(Path(folder) / str(number), scan, found)
+        replace_rows(CSV, [_row(step, times) for step, times in found.items()], ("step",))
+    write_report()
+    return 0
+
+
+def large_head(folder: Path) -> Path:
+    """The sample head at half its voxel length: 394 x 466 x 378 voxels."""
+    head = SimpleITK.ReadImage(str(head_path()))
+    finer = SimpleITK.Expand(head, [2, 2, 2])
+    path = folder / f"{_LARGE}.nii.gz"
+    SimpleITK.WriteImage(finer, str(path))
+    return path
+
+
+def walk(folder: Path, scan: Path, found: Found) -> None:
+    """Every step once, in a session whose models, cases and runs lie in `folder`."""
+    folder.mkdir()
+    own = {f"MAESEGMENT_{name}": str(folder / name.lower()) for name in ("MODELS", "CASES", "RUNS")}
+    with running_app(["--upload-limit", "1"], {**os.environ, **own}) as app:
+        person = Person(folder / "profile").open(app.address)
+        try:
+            for step, action in _steps(person, scan):
+                _time(app, person, step, action, found)
+        finally:
+            person.quit()
+
+
+def _steps(person: Person, scan: Path) -> list[tuple[str, Callable[[], object]]]:
+    """In the order in which they are done; those on the large head come after those on the sample."""
+    return [
+        ("open the sample head", lambda: open_sample(person)),
+        ("segment, while the worker starts", lambda: segment(person)),
+        ("make the surfaces", lambda: _surfaces(person)),
+        ("upload and open the large head", lambda: _open(person, scan)),
+        ("begin a segmentation of it", lambda: _begin(person)),
+        ("open the threshold tool", lambda: _tool(person, "4", "threshold")),
+    ]
+
+
+def _time(app: App, person: Person, step: str, action: Callable[[], object], found: Found) -> None:
+    app.longest_stall_s(person)
+    begun = time.perf_counter()
+    action()
+    seconds = time.perf_counter() - begun
+    found[step].append((app.longest_stall_s(person), seconds))
+
+
+def _surfaces(person: Person) -> None:
+    person.find("show-3d").send_keys(" ")
+    person.until(lambda: not person.see("surface-state") or not person.text("surface-state"), "the surfaces")
+
+
+def _open(person: Person, scan: Path) -> None:
+    show(person, "data")
+    person.upload(scan)
+    person.until(lambda: _LARGE in person.panel() and not person.see("data-busy"), "the large head is open")
+
+
+def _begin(person: Person) -> None:
+    show(person, "correct")
+    person.press("new-segmentation")
+    person.until(lambda: person.see("tool-paint"), "the tools")
+
+
+def _tool(person: Person, key: str, name: str) -> None:
+    person.keys(key)
+    person.until(lambda: person.find(f"tool-{name}").get_attribute("aria-pressed") == "true", name)
+
+
+def _row(step: str, times: list[tuple[float, float]]) -> dict[str, object]:
+    stalls, seconds = zip(*times, strict=True)
+    return {
+        "step": step,
+        "repeats": len(times),
+        "stall_median_s": f"{statistics.median(stalls):.2f}",
+        "stall_longest_s": f"{max(stalls):.2f}",
+        "step_median_s": f"{statistics.median(seconds):.2f}",
+        "machine": machine(),
+        "load": f"{load():.1f}",
+        "cores": os.cpu_count(),
+    }
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3, help="servers and browsers started (default: 3)")
+    parser.add_argument("--report", action="store_true", help="only make the table again")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
