@@ -399,7 +399,7 @@ def test_out_of_memory_is_an_offer(models, tmp_path):
         worker.close()
 
 
-@pytest.mark.parametrize("spare_mib", [100, 300, 450])
+@pytest.mark.parametrize("spare_mib", [100, 200, 300])
 def test_computer_that_runs_out_of_memory(models, tmp_path, spare_mib):
     """Wherever it happens, it is said, and what fits is done afterwards."""
     worker = RawWorker()
