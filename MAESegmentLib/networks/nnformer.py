@@ -7,11 +7,12 @@ view that convolutions take is the channels_last_3d memory format.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import Block, WindowAttention
+from .attention import Block, WindowAttention, by_rows
 from .config import NnFormerConfig, Triple
 
 
@@ -52,11 +53,15 @@ class ConvPair(nn.Module):
         self.norm2 = None if last else nn.LayerNorm(channels_out)
 
     def forward(self, volume: Tensor) -> Tensor:  # (B, C, D, H, W) -> (B, C', D', H', W')
-        volume = _to_conv(self.norm1(_to_tokens(F.gelu(self.conv1(volume)))))
+        volume = _to_conv(_gelu_norm(self.norm1, _to_tokens(self.conv1(volume))))
         volume = self.conv2(volume)
         if self.norm2 is not None:
-            volume = _to_conv(self.norm2(_to_tokens(F.gelu(volume))))
+            volume = _to_conv(_gelu_norm(self.norm2, _to_tokens(volume)))
         return volume
+
+
+def _gelu_norm(norm: nn.Module, tokens: Tensor) -> Tensor:
+    return by_rows(lambda rows: norm(F.gelu(rows)), tokens, tokens.shape[-1])
 
 
 class Embedding(nn.Module):
@@ -94,16 +99,38 @@ class Down(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         volume = _to_conv(self.norm(F.gelu(tokens)))
-        if self.conv.weight.numel() > volume.numel() / 2:
-            # Given channels-last, the convolution would copy its weights into that order, which is more than its input.
-            volume = volume.contiguous()
         d, h, w = (
             max(1 - size % 2, 3 - size) if unpadded else 0
             for size, unpadded in zip(volume.shape[2:], self.unpadded, strict=True)
         )
         if d or h or w:
             volume = F.pad(volume, (0, w, 0, h, 0, d))
+        few = self._count(volume) <= len(self.conv.weight) / 8
+        if few and volume.device.type == "cpu":
+            return self._as_product(volume)
+        if self.conv.weight.numel() > volume.numel() / 2:
+            # Given channels-last, the convolution would copy its weights into that order, which is more than its input.
+            volume = volume.contiguous()
         return _to_tokens(self.conv(volume))
+
+    def _count(self, volume: Tensor) -> int:
+        """Of tokens in the result."""
+        conv = self.conv
+        sizes = [
+            (n + 2 * int(p) - k) // s + 1
+            for n, p, k, s in zip(volume.shape[2:], conv.padding, conv.kernel_size, conv.stride, strict=True)
+        ]
+        return len(volume) * prod(sizes)
+
+    def _as_product(self, volume: Tensor) -> Tensor:
+        """The convolution as one matrix product: it brings its weights, of which most of its work is to read where
+        there are only a few tokens, into another order first."""
+        d, h, w = (int(p) for p in self.conv.padding)
+        volume = F.pad(volume, (w, w, h, h, d, d))
+        for axis, (size, step) in enumerate(zip(self.conv.kernel_size, self.conv.stride, strict=True), start=2):
+            volume = volume.unfold(axis, size, step)
+        patches = volume.permute(0, 2, 3, 4, 1, 5, 6, 7).flatten(4)  # (B, D', H', W', C * d * h * w)
+        return F.linear(patches, self.conv.weight.flatten(1), self.conv.bias)
 
 
 class Up(nn.Module):

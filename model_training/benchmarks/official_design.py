@@ -106,7 +106,10 @@ def _transform(
     padded: Triple = tuple(-(-g // w) * w for g, w in zip(shape[1:4], window, strict=True))  # type: ignore[assignment]
     merged = _rolled(_merge(attended, window, padded), shift, 1)
     stream = stream + block.drop_path(merged[:, : shape[1], : shape[2], : shape[3]].contiguous())
-    return stream + block.drop_path(block.mlp(block.norm2(stream)))
+    mixed = block.norm2(stream)
+    for layer in block.mlp:
+        mixed = layer(mixed)
+    return stream + block.drop_path(mixed)
 
 
 def _attend(
