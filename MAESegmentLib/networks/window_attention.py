@@ -51,9 +51,9 @@ class _Attention(torch.autograd.Function):
         if query is not None:
             parts.insert(0, query.transpose(1, 2).reshape(count * heads, length, dim))
         q, k, v = parts
-        scores = torch.bmm(q, k.transpose(1, 2)).view(-1, *additive.shape)
-        torch.add(additive, scores, alpha=dim**-0.5, out=scores)
-        weights = scores.view(count * heads, length, length).softmax(-1)
+        scores = additive.new_empty(count * heads, length, length)
+        scores.view(-1, *additive.shape).copy_(additive)
+        weights = torch.baddbmm(scores, q, k.transpose(1, 2), alpha=dim**-0.5, out=scores).softmax(-1)
         ctx.save_for_backward(q, k, v, weights)
         ctx.kinds, ctx.bias_shape, ctx.bias_dtype = kinds, bias.shape, bias.dtype
         return torch.bmm(weights, v).view(count, heads, length, dim).transpose(1, 2)
@@ -68,10 +68,9 @@ class _Attention(torch.autograd.Function):
         of_bias = of_scores.view(count, *ctx.bias_shape[1:]).sum(0, keepdim=True, dtype=ctx.bias_dtype)
         # Written side by side, as `projected` holds them, so that they need not be put together.
         of_parts = gradient.new_empty(3, *gradient.shape)
-        torch.bmm(of_scores, k, out=of_parts[0])
-        torch.bmm(of_scores.transpose(1, 2), q, out=of_parts[1])
+        for part, left, right in ((of_parts[0], of_scores, k), (of_parts[1], of_scores.transpose(1, 2), q)):
+            torch.baddbmm(part, left, right, beta=0, alpha=dim**-0.5, out=part)  # beta 0: what is there does not count
         torch.bmm(weights.transpose(1, 2), gradient, out=of_parts[2])
-        of_parts[:2].mul_(dim**-0.5)
         of_parts = of_parts.view(3, count, heads, length, dim)
         of_query = of_parts[0].transpose(1, 2) if ctx.kinds == 2 else None
         return of_parts[3 - ctx.kinds :].permute(1, 3, 0, 2, 4), of_query, of_bias, None
