@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
+from torch import nn
 
 from ..errors import ConfigurationError, DeviceError
 
@@ -52,6 +55,29 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     """Mixed precision for `device`; "auto" takes bf16 where the hardware multiplies it natively, else fp32."""
     dtype = _dtype(device, precision)
     return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype=dtype)
+
+
+def at_precision(network: nn.Module, device: torch.device, precision: str) -> Callable[..., Any]:
+    """`network`, which is on `device`, in mixed precision, for many calls without gradients.
+
+    Its weights are cast once: in inference mode, autocast would cast them all for every window again.
+    """
+    dtype = _dtype(device, precision)
+    if dtype is torch.float32:
+        return network
+    products = (nn.Linear, nn.modules.conv._ConvNd)  # what autocast lowers
+    cast = {
+        f"{name}.{key}".removeprefix("."): parameter.detach().to(dtype)
+        for name, module in network.named_modules()
+        if isinstance(module, products)
+        for key, parameter in module.named_parameters(recurse=False)
+    }
+
+    def run(*args: Any) -> Any:
+        with torch.autocast(device.type, dtype=dtype):
+            return torch.func.functional_call(network, cast, args)
+
+    return run
 
 
 def _dtype(device: torch.device, precision: str) -> torch.dtype:

@@ -53,7 +53,7 @@ class FamiliarityCheck:
         return Familiarity(error, _judge(error, self._percentiles))
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode, in which autocast casts the weights for every window again
 def reconstruction_error(
     autoencoder: MaskedAutoencoder,
     image: torch.Tensor,

@@ -15,7 +15,7 @@ from torch import nn
 from ..errors import Cancelled, ConfigurationError, DeviceMemoryError, WeightsError
 from ..images.volume import LabelMap, Volume
 from ..transforms.preprocessing import Prepared, Preprocessing, pad_to
-from .device import autocast, resolve_device
+from .device import at_precision, resolve_device
 from .fallback import Step, run_first_that_fits, steps_for
 from .restore import RowRestorer
 from .roi import Roi, crop
@@ -169,10 +169,10 @@ class Segmenter:
     def network_on(self, device: torch.device) -> Network:
         """The network on `device` at the chosen precision, without mirroring; `WeightsError` for useless scores."""
         network = self._network.to(device).eval()
+        fast = at_precision(network, device, self.settings.precision)
 
         def scores(patches: torch.Tensor) -> torch.Tensor:
-            with autocast(device, self.settings.precision):
-                result = network(patches)
+            result: torch.Tensor = fast(patches)
             if not _is_finite(result):  # half precision overflowed: this batch again in full
                 result = network(patches)
                 if not _is_finite(result):

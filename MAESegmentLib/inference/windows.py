@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, product
+from itertools import compress, groupby, product
 
 import torch
 
@@ -70,23 +70,56 @@ def sliding_rows(
     What is yielded lies in a buffer that is used again: it is valid until the next one is asked for.
 
     A row is yielded as soon as no later window reaches it, so memory is that of one slab, patch depth x H x W x K.
-    `on_batch` is called before each batch with the share of windows done; it may raise to stop.
+    Windows that hold one value only, as air does once a CT is clipped, share one run of the network. `on_batch` is
+    called before each batch with the share of windows done; it may raise to stop.
     """
     blocks = plan.blocks()
     weight = gaussian_weight(plan.patch_size, accumulate_on)
     slab = _Slab(plan, accumulate_on)
+    uniform = _Uniform(network, device)
     done = 0
     for start, group in groupby(blocks, key=lambda block: block[0].start):
         yield from slab.advance_to(start)
-        row_of_windows = list(group)
-        for first in range(0, len(row_of_windows), batch_size):
+        row_of_windows = [(block, image[(slice(None), *block)]) for block in group]
+        same = [is_uniform(patch) for _, patch in row_of_windows]
+        for block, patch in compress(row_of_windows, same):
             on_batch(done / len(blocks))
-            batch = row_of_windows[first : first + batch_size]
-            patches = torch.stack([image[(slice(None), *block)] for block in batch]).to(device)
-            slab.add_all(batch, network(patches), weight)
+            slab.add_all([block], uniform.scores(patch), weight)
+            done += 1
+        varied = [window for window, flat in zip(row_of_windows, same, strict=True) if not flat]
+        for first in range(0, len(varied), batch_size):
+            on_batch(done / len(blocks))
+            batch = varied[first : first + batch_size]
+            patches = torch.stack([patch for _, patch in batch]).to(device)
+            slab.add_all([block for block, _ in batch], network(patches), weight)
             done += len(batch)
     yield from slab.advance_to(plan.image_size[0])
     on_batch(1.0)
+
+
+def is_uniform(patch: torch.Tensor) -> bool:
+    """Whether each channel of `patch` (C, d, h, w) has one value only."""
+    corner = patch[:, :1, :1, :1]
+    # Most windows that hold something show it along an edge already.
+    return bool((patch[:, :, :1, :1] == corner).all()) and bool((patch == corner).all())
+
+
+class _Uniform:
+    """The network's scores of windows that hold one value only; those of the last value are kept."""
+
+    def __init__(self, network: Network, device: torch.device) -> None:
+        self._network = network
+        self._device = device
+        self._values: torch.Tensor | None = None
+        self._scores: torch.Tensor | None = None
+
+    def scores(self, patch: torch.Tensor) -> torch.Tensor:
+        """(C, d, h, w) -> (1, K, d, h, w)."""
+        values = patch[:, 0, 0, 0]
+        if self._scores is None or self._values is None or not torch.equal(values, self._values):
+            self._scores = None  # its place is free for the next
+            self._scores, self._values = self._network(patch[None].to(self._device)), values.clone()
+        return self._scores
 
 
 class _Slab:

@@ -95,6 +95,7 @@ class Down(nn.Module):
         self.norm = nn.LayerNorm(dim)
         kernel: Triple = tuple(3 if s > 1 else 1 for s in stride)  # type: ignore[assignment]
         self.conv = nn.Conv3d(dim, 2 * dim, kernel, stride, padding)
+        self.padding = padding
         self.unpadded = tuple(s > 1 and p == 0 for s, p in zip(stride, padding, strict=True))
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -117,15 +118,15 @@ class Down(nn.Module):
         """Of tokens in the result."""
         conv = self.conv
         sizes = [
-            (n + 2 * int(p) - k) // s + 1
-            for n, p, k, s in zip(volume.shape[2:], conv.padding, conv.kernel_size, conv.stride, strict=True)
+            (n + 2 * p - k) // s + 1
+            for n, p, k, s in zip(volume.shape[2:], self.padding, conv.kernel_size, conv.stride, strict=True)
         ]
         return len(volume) * prod(sizes)
 
     def _as_product(self, volume: Tensor) -> Tensor:
         """The convolution as one matrix product: it brings its weights, of which most of its work is to read where
         there are only a few tokens, into another order first."""
-        d, h, w = (int(p) for p in self.conv.padding)
+        d, h, w = self.padding
         volume = F.pad(volume, (w, w, h, h, d, d))
         for axis, (size, step) in enumerate(zip(self.conv.kernel_size, self.conv.stride, strict=True), start=2):
             volume = volume.unfold(axis, size, step)

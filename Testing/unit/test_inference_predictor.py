@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.errors import ConfigurationError, DeviceError
 from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.volume import LabelMap, Volume
 from MAESegmentLib.inference import InferenceSettings, Predictor, Roi
-from MAESegmentLib.inference.device import autocast, resolve_device
+from MAESegmentLib.inference.device import at_precision, autocast, resolve_device
 from MAESegmentLib.inference.familiarity import FamiliarityCheck, reconstruction_error
 from MAESegmentLib.inference.naming import default_output
 from MAESegmentLib.inference.preview import write_preview
@@ -109,6 +110,31 @@ def test_full_precision_is_really_full() -> None:
         assert layer(image).dtype == torch.float32
     with autocast(torch.device("cpu"), "bf16"):
         assert layer(image).dtype == torch.bfloat16
+
+
+def test_many_windows_in_mixed_precision_cast_the_weights_once() -> None:
+    network = torch.nn.Sequential(
+        torch.nn.Conv3d(1, 4, 3), torch.nn.GroupNorm(2, 4), torch.nn.Flatten(1), torch.nn.Linear(4, 2)
+    )
+    image = torch.randn(2, 1, 3, 3, 3)
+    casts = []
+
+    class Watching(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function is torch.ops.aten._to_copy.default:
+                casts.append(args[0].shape)
+            return function(*args, **(kwargs or {}))
+
+    run = at_precision(network, torch.device("cpu"), "bf16")
+    with torch.inference_mode():
+        with autocast(torch.device("cpu"), "bf16"):
+            expected = network(image)
+        with Watching():
+            found = run(image)
+        assert torch.equal(found, expected)
+    assert not {parameter.shape for parameter in network.parameters()} & set(casts)
+    assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
+    assert at_precision(network, torch.device("cpu"), "fp32") is network
 
 
 @pytest.mark.gpu

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from monai.inferers import sliding_window_inference
 
-from MAESegmentLib.inference.windows import WindowPlan, gaussian_weight, mirrored, sliding_rows
+from MAESegmentLib.inference.windows import WindowPlan, gaussian_weight, is_uniform, mirrored, sliding_rows
 
 CPU = torch.device("cpu")
 
@@ -51,6 +51,53 @@ def test_the_batch_size_does_not_change_the_result(network) -> None:
     torch.testing.assert_close(
         blend(image, network, plan, batch_size=1), blend(image, network, plan, batch_size=5), atol=1e-6, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_windows_of_one_value_share_a_run_of_the_network(network, batch_size) -> None:
+    image = torch.full((2, 24, 24, 16), -1.0)
+    image[1] = 0.5
+    image[:, 10:14, 10:14, 6:9] = torch.randn(2, 4, 4, 3, generator=torch.Generator().manual_seed(1))
+    image[:, :, :, 12:] = 0.25  # a second value, met again and again beside the first
+    plan = WindowPlan((24, 24, 16), (8, 8, 4), 0.5)
+    windows: list[int] = []
+    blended: list[float] = []
+
+    def counting(patches: torch.Tensor) -> torch.Tensor:
+        windows.append(len(patches))
+        return network(patches)
+
+    found = blend(image, counting, plan, batch_size=batch_size, on_batch=blended.append)
+    uniform = [block for block in plan.blocks() if is_uniform(image[(slice(None), *block)])]
+    assert 0 < len(uniform) < len(plan.blocks())
+    assert len(plan.blocks()) - len(uniform) < sum(windows) < len(plan.blocks())
+    assert blended == sorted(blended)
+    with torch.inference_mode():
+        expected = sliding_window_inference(
+            image[None], (8, 8, 4), 1, network, overlap=0.5, mode="gaussian", sigma_scale=0.125
+        )[0]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_scan_in_much_air_runs_the_network_on_air_once(network) -> None:
+    image = torch.zeros(1, 8, 40, 40)
+    image[:, 2:6, 16:20, 16:20] = 1.0
+    windows: list[int] = []
+
+    def counting(patches: torch.Tensor) -> torch.Tensor:
+        windows.append(len(patches))
+        return network(patches.expand(-1, 2, -1, -1, -1))
+
+    blend(image, counting, WindowPlan((8, 40, 40), (8, 8, 8), 0.5), batch_size=1)
+    assert sum(windows) == 1 + 4  # four of 81 windows reach the object
+
+
+def test_one_voxel_makes_a_window_varied() -> None:
+    for place in range(2 * 4 * 3 * 5):
+        patch = torch.tensor([1.0, -2.0])[:, None, None, None].repeat(1, 4, 3, 5)
+        assert is_uniform(patch)
+        patch.view(-1)[place] += 1e-3
+        assert not is_uniform(patch)
 
 
 def test_progress_rises_from_zero_to_one(network) -> None:

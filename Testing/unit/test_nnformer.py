@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.networks import NnFormer, NnFormerConfig
-from MAESegmentLib.networks.attention import DropPath, RelativePositionBias, WindowAttention, offset_index
-from MAESegmentLib.networks.nnformer import Up, to_voxels
+from MAESegmentLib.networks.attention import DropPath, RelativePositionBias, WindowAttention, by_rows, offset_index
+from MAESegmentLib.networks.nnformer import Down, Up, to_voxels
 from MAESegmentLib.networks.window_attention import attend
 from MAESegmentLib.networks.windows import WindowLayout
 
@@ -308,6 +309,38 @@ def test_bfloat16_training_has_the_gradients_of_float32_roughly() -> None:
         gradients.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
         network.zero_grad()
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.98
+
+
+@pytest.mark.parametrize(
+    ("stride", "padding"), [((2, 2, 2), (1, 1, 1)), ((1, 2, 2), (0, 1, 1)), ((2, 2, 2), (0, 0, 0))]
+)
+def test_downsampling_to_few_tokens_is_the_convolution_of_its_weights(stride, padding) -> None:
+    layer = Down(64, stride, padding)
+    tokens = torch.randn(1, 2, 3, 5, 64).requires_grad_()
+    volume = layer.norm(F.gelu(tokens)).movedim(-1, 1)
+    if padding == (0, 0, 0):  # an even axis gets a token of padding on the far side
+        volume = F.pad(volume, (0, 0, 0, 0, 0, 1))
+    expected = layer.conv(volume).movedim(1, -1)
+    found = layer(tokens)
+    assert found.shape[1:4].numel() <= len(layer.conv.weight) / 8, "this test wants the matrix product"
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    parameters = (tokens, layer.conv.weight, layer.conv.bias)
+    for gradient, wanted in zip(
+        torch.autograd.grad(found.square().sum(), parameters),
+        torch.autograd.grad(expected.square().sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_tokens_are_worked_on_some_rows_at_a_time_without_gradients() -> None:
+    rows = []
+    tokens = torch.randn(2, 9, 10, 11, 512)
+    with torch.no_grad():
+        found = by_rows(lambda part: rows.append(len(part)) or part * 2, tokens, 512)
+    assert len(rows) > 1
+    assert max(rows) * 512 <= 2**18
+    assert torch.equal(found, tokens * 2)
 
 
 def test_upsampling_is_the_transposed_convolution_of_its_weights() -> None:

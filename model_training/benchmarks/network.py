@@ -20,7 +20,20 @@ from torch.profiler import profile
 from MAESegmentLib.inference.device import autocast
 
 from .measurements import RESULTS, machine, replace_rows
-from .network_cases import CASES, CODE, MONAI, OURS, PLAIN, Case, InFp32, Skipped, contenders, difference, steps
+from .network_cases import (
+    CASES,
+    CODE,
+    MONAI,
+    OURS,
+    PLAIN,
+    AsSegmented,
+    Case,
+    InFp32,
+    Skipped,
+    contenders,
+    difference,
+    steps,
+)
 from .official_code import use_clone
 from .report import write_report
 from .timing import Timing, alternate, load
@@ -83,6 +96,8 @@ def measure(
         # What the best precision of this machine gains over the official one.
         best = CODE if CODE in running else PLAIN
         running[f"{best}, in fp32"] = InFp32(running[best])
+        if fixed["mode"] == "forward":
+            running[OURS] = AsSegmented(running[OURS], image.device, fixed["precision"])
     peers = {name: model for name, model in running.items() if name in MONAI}
     groups = [{name: model for name, model in running.items() if name not in peers} | dict(compiled)]
     if peers:

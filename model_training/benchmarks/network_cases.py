@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from MAESegmentLib.inference.device import at_precision
 from MAESegmentLib.networks import NnFormer, NnFormerConfig
 from MAESegmentLib.networks.official import import_official
 
@@ -83,6 +84,19 @@ class InFp32(nn.Module):
         return result
 
 
+class AsSegmented(nn.Module):
+    """`model` in mixed precision as the library runs it on the windows of a scan."""
+
+    def __init__(self, model: nn.Module, device: torch.device, precision: str) -> None:
+        super().__init__()
+        self.model = model
+        self.run = at_precision(model, device, precision)
+
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        result: Tensor | list[Tensor] = self.run(image)
+        return result
+
+
 def contenders(case: Case, *, with_official: bool, with_monai: bool = True) -> dict[str, nn.Module | Skipped]:
     """Ours, the official design on the same weights, the official code with the weights that ours were read from, and
     MONAI's at the same crop, channels and batch."""
@@ -142,7 +156,7 @@ def steps(model: nn.Module, image: Tensor, mode: str) -> Callable[[], object]:
     return partial(forward if mode == "forward" else train, model, image)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # within one autocast, as for the windows of one scan: weights are cast once, by all contenders
 def forward(model: nn.Module, image: Tensor) -> Tensor:
     output: Tensor = model.eval()(image)
     if output.is_cuda:
@@ -155,6 +169,7 @@ def train(model: nn.Module, image: Tensor) -> float:
     loss = outputs_loss(model.train()(image))
     loss.backward()
     model.zero_grad(set_to_none=True)
+    torch.clear_autocast_cache()  # the optimiser would have changed the weights, which are then cast anew
     return float(loss.detach())
 
 
