@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N or cpu (default: auto)")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     parser.add_argument(
+        "--overlap", type=float, help="share of a window covered by the next, 0 to 0.9 (default: the model's)"
+    )
+    parser.add_argument(
         "--mirror", action="store_true", default=None, help="average over mirror images: slower, often better"
     )
     parser.add_argument(
@@ -113,10 +116,11 @@ def _predictions(arguments: argparse.Namespace, labels: tuple[Label, ...]) -> tu
         bundle.spec.inference,
         device=arguments.device,
         precision=arguments.precision,
+        overlap=arguments.overlap,
         mirroring=arguments.mirror,
     )
     predictor = Predictor(bundle, settings)
-    details: dict[str, Any] = {"model": bundle.reference, "device": str(predictor.device)}
+    details: dict[str, Any] = {"model": bundle.reference, "device": str(predictor.device), "overlap": settings.overlap}
     trained_on = [str(case.get("image")) for case in bundle.spec.training.get("cases", ())]
     return ModelPredictions(predictor, bundle.labels, labels, trained_on=trained_on), details
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.cases.checks import voxel_hash
 from MAESegmentLib.cases.dataset import Case
 from MAESegmentLib.cli.main import main
@@ -28,7 +29,7 @@ from MAESegmentLib.evaluation.metrics import Status, evaluate_label_maps
 from MAESegmentLib.evaluation.report import COLUMNS, remarks, write_metrics_csv
 from MAESegmentLib.evaluation.summary import Figure, mean_dice, summarise
 from MAESegmentLib.images import LabelMap, Volume, read_volume, write_label_map
-from MAESegmentLib.inference.settings import Prediction
+from MAESegmentLib.inference.settings import InferenceSettings, Prediction
 from MAESegmentLib.labels import Label
 from Testing.phantoms import affine
 
@@ -297,3 +298,14 @@ def test_reference_labels_agree_with_themselves_on_real_cases(real_data, tmp_pat
     rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
     assert rows
     assert {row["dice"] for row in rows} <= {"1", ""}
+
+
+@pytest.mark.parametrize(("words", "overlap"), [((), "the model's"), (("--overlap", "0.25"), 0.25)])
+def test_the_summary_says_with_which_overlap_a_model_was_measured(real_data, tmp_path, words, overlap):
+    model = ModelStore().find("headneck-ct")
+    options = ["-m", "headneck-ct", "--split", "pool:1", "--device", "cpu", "--out", str(tmp_path), *words]
+    assert main(["evaluate", "--data", str(real_data / "headneck_ct"), *options]) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    wanted = InferenceSettings.of_model(model.spec.inference).overlap if isinstance(overlap, str) else overlap
+    assert summary["overlap"] == wanted
+    assert summary["mean_dice"] > 0.5
