@@ -154,7 +154,7 @@ def test_killing_what_is_gone_is_harmless():
     kill_tree(process.pid)
 
 
-@pytest.mark.parametrize("pid", [0, -1, 1, os.getpid()])
+@pytest.mark.parametrize("pid", [0, -1, 1, pytest.param(os.getpid(), id="own")])
 def test_no_killing_of_oneself_or_everything(pid):
     kill_tree(pid)
 
