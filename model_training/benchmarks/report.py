@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from MAESegmentLib.training.results import png, write_atomically
+from MAESegmentLib.training.results import write_atomically
 
 from ..studies.marked_tables import replace_blocks, table
 from .measurements import RESULTS, is_busy, read_rows
+from .plots import MODES, OURS, finetuning_plot, network_plot, pretraining_plot
 
 README = Path(__file__).parent / "README.md"
 Row = dict[str, str]
-#: Okabe and Ito's.
-COLOURS = {"forward": "#0072B2", "train": "#D55E00"}
-MODES = {"forward": "forward", "train": "forward + backward"}
 BUSY_MARK = " (busy)"
-OURS = "ours"
 
 
 def write_report() -> None:
     """Bring README.md and the plots up to date; a benchmark that has not been run keeps its place empty."""
-    rows = read_rows(RESULTS / "network.csv")
-    if rows:
-        write_atomically(RESULTS / "network.png", network_plot(rows))
+    names = ("network", "pretraining", "finetuning", "finetuning_curve")
+    rows = {name: read_rows(RESULTS / f"{name}.csv") for name in names}
+    if rows["network"]:
+        write_atomically(RESULTS / "network.png", network_plot(rows["network"]))
+    if rows["pretraining"]:
+        write_atomically(RESULTS / "pretraining.png", pretraining_plot(rows["pretraining"]))
+    if rows["finetuning"]:
+        write_atomically(RESULTS / "finetuning.png", finetuning_plot(rows["finetuning_curve"], rows["finetuning"][-1]))
     blocks = {
-        "network": network_table(rows),
-        "pretraining": pretraining_table(read_rows(RESULTS / "pretraining.csv")),
-        "finetuning": finetuning_table(
-            read_rows(RESULTS / "finetuning.csv"), read_rows(RESULTS / "finetuning_curve.csv")
-        ),
+        "network": network_table(rows["network"]),
+        "pretraining": pretraining_table(rows["pretraining"]),
+        "finetuning": finetuning_table(rows["finetuning"], rows["finetuning_curve"]),
     }
     text = replace_blocks(README.read_text(encoding="utf-8"), blocks)
     write_atomically(README, text.encode())
@@ -78,31 +78,6 @@ def network_table(rows: Sequence[Row]) -> str:
     if not any(row["device"] == "cuda" for row in rows):
         notes.append("GPU: not run, the machine had none (`--device cuda`).")
     return text + "\n\n" + "\n".join(f"* {note}" for note in notes)
-
-
-def network_plot(rows: Sequence[Row]) -> bytes:
-    """How many times faster ours is than each other network, a panel per case, with quartiles."""
-    from matplotlib.figure import Figure
-
-    shown = [row for row in rows if not row["skipped"] and row["contender"] != OURS]
-    cases = list(dict.fromkeys(row["case"] for row in shown))
-    figure = Figure(figsize=(9.5, 0.6 + 0.26 * len(shown) + 0.5 * len(cases)), layout="constrained")
-    heights = [sum(row["case"] == case for row in shown) for case in cases]
-    panels = figure.subplots(len(cases), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
-    for panel, case in zip(panels, cases, strict=True):
-        own = [row for row in shown if row["case"] == case]
-        for place, row in enumerate(own):
-            value, low, high = (float(row[f"ours_faster{part}"]) for part in ("", "_q1", "_q3"))
-            panel.barh(place, value, xerr=[[value - low], [high - value]], color=COLOURS[row["mode"]], height=0.7)
-        names = [f"{r['contender']}, {r['precision']}, {MODES[r['mode']]}, {r['threads']} thr." for r in own]
-        panel.set_yticks(range(len(own)), names, fontsize=7)
-        panel.invert_yaxis()
-        panel.axvline(1.0, color="black", linewidth=0.8)
-        panel.set_title(case, fontsize=9)
-        panel.grid(axis="x", color="0.9")
-        panel.set_axisbelow(True)
-    panels[-1].set_xlabel("times that our nnFormer is faster")
-    return png(figure)
 
 
 def pretraining_table(rows: Sequence[Row]) -> str:

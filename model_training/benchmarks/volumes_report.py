@@ -1,28 +1,29 @@
-"""Tables and plot of README_volumes.md, from the CSV files of the benchmarks it names."""
+"""Tables and plots of README_volumes.md, from the CSV files of the benchmarks it names."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from MAESegmentLib.training.results import png, write_atomically
+from MAESegmentLib.training.results import write_atomically
 
 from ..studies.marked_tables import replace_blocks, table
 from .measurements import RESULTS, read_rows
+from .plots import memory_plot, overlap_plot, stages_plot
 
 README = Path(__file__).parent / "README_volumes.md"
 Row = dict[str, str]
 _STAGES = ("load", "prepare", "network", "blend and restore", "check", "write")
-#: Okabe and Ito's.
-_COLOURS = ("#56B4E9", "#009E73", "#0072B2", "#E69F00", "#CC79A7", "#D55E00")
 _EMPTY = "Not measured yet."
 
 
 def write_report() -> None:
     """Bring README and plot up to date; what has not been measured keeps its place empty."""
-    rows = read_rows(RESULTS / "volumes.csv")
-    if rows:
-        write_atomically(RESULTS / "volumes.png", stages_plot(rows))
+    plots = {"volumes": partial(stages_plot, stages=_STAGES), "memory": memory_plot, "overlap": overlap_plot}
+    for name, plot in plots.items():
+        if rows := read_rows(RESULTS / f"{name}.csv"):
+            write_atomically(RESULTS / f"{name}.png", plot(rows))
     write_atomically(README, updated(README.read_text(encoding="utf-8")).encode())
 
 
@@ -64,27 +65,6 @@ def stages_table(rows: Sequence[Row]) -> str:
         return _EMPTY
     lines = [[row["scan"], row["contender"], *(_stage(row, name) for name in _STAGES)] for row in rows]
     return table(["scan", "contender", *_STAGES], lines)
-
-
-def stages_plot(rows: Sequence[Row]) -> bytes:
-    """Stacked stages of every contender, a panel per scan."""
-    from matplotlib.figure import Figure
-
-    scans = list(dict.fromkeys(row["scan"] for row in rows))
-    figure = Figure(figsize=(9.5, 0.8 + 1.5 * len(scans)), layout="constrained")
-    for panel, scan in zip(figure.subplots(len(scans), 1, squeeze=False)[:, 0], scans, strict=True):
-        own = [row for row in rows if row["scan"] == scan]
-        left = [0.0] * len(own)
-        for stage, colour in zip(_STAGES, _COLOURS, strict=True):
-            widths = [float(_stage(row, stage) or 0) for row in own]
-            panel.barh(range(len(own)), widths, left=left, color=colour, label=stage)
-            left = [a + b for a, b in zip(left, widths, strict=True)]
-        panel.set_yticks(range(len(own)), [row["contender"] for row in own], fontsize=8)
-        panel.invert_yaxis()
-        panel.set_title(f"{scan}: {own[0]['voxels']} voxels, network grid {own[0]['network_grid']}", fontsize=9)
-    figure.supxlabel("processor seconds, one thread", fontsize=9)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=6, fontsize=8)
-    return png(figure)
 
 
 def worker_table(rows: Sequence[Row]) -> str:
