@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -12,6 +12,27 @@ from torch import Tensor, nn
 
 from .window_attention import attend
 from .windows import Triple, WindowLayout
+
+#: Numbers that one step on tokens may write before the next reads them (1 MiB in fp32, so that they are still in a
+#: core's cache).
+CACHED_NUMBERS = 2**18
+
+
+def is_worked_on_whole(tokens: Tensor) -> bool:
+    """Whether steps on tokens each see all of them: not on a CPU without gradients, where nothing has to be kept."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling() or tokens.device.type != "cpu"
+
+
+def by_rows(steps: Callable[[Tensor], Tensor], tokens: Tensor, width: int) -> Tensor:
+    """`steps` on tokens (..., C), each by itself; `width` is how many numbers a token has between the steps.
+
+    On a CPU without gradients some rows at a time: what lies between the steps then never leaves the cache.
+    """
+    rows = max(1, CACHED_NUMBERS // width)
+    if is_worked_on_whole(tokens) or tokens.numel() <= rows * tokens.shape[-1]:
+        return steps(tokens)
+    parts = [steps(part) for part in tokens.flatten(0, -2).split(rows)]
+    return torch.cat(parts).unflatten(0, tokens.shape[:-1])
 
 
 class DropPath(nn.Module):
@@ -109,36 +130,40 @@ class WindowAttention(nn.Module):
 
     def forward(self, tokens: Tensor, query: Tensor | None = None) -> Tensor:
         """tokens (B, D, H, W, C) -> (B, D, H, W, C); `query`, of the same shape, only with `cross=True`."""
-        channels = tokens.shape[-1]
         grid: Triple = (tokens.shape[1], tokens.shape[2], tokens.shape[3])
         layout = WindowLayout(grid, grid if self.covers_grid else self.window, self.shifted)
         windows = layout.partition(tokens)
-        projected = self.projection_in(windows).unflatten(-1, (-1, self.heads, channels // self.heads))
         if self.cross:
             assert query is not None
-            query = layout.partition(query).unflatten(-1, (self.heads, -1))
+            query = layout.partition(query)
         bias = self.bias(layout.window)
         mask = layout.mask(tokens.device, padding=self.mask_padding, shift=self.mask_shift)
-        attended = attend(projected, query, bias, mask)
-        return layout.merge(self.projection_out(attended.flatten(2)))
+        if is_worked_on_whole(windows):
+            return layout.merge(self._within(windows, query, bias, mask))
+        attended = torch.empty_like(windows)
+        most = max(1, CACHED_NUMBERS // (layout.length * self.projection_in.out_features))
+        for part, its_mask in _parts(len(windows), most, mask):
+            its_query = None if query is None else query[part]
+            attended[part] = self._within(windows[part], its_query, bias, its_mask)
+        return layout.merge(attended)
+
+    def _within(self, windows: Tensor, query: Tensor | None, bias: Tensor, mask: Tensor | None) -> Tensor:
+        """windows and `query` (windows, L, C) -> (windows, L, C)."""
+        head_dim = windows.shape[-1] // self.heads
+        projected = self.projection_in(windows).unflatten(-1, (-1, self.heads, head_dim))
+        if query is not None:
+            query = query.unflatten(-1, (self.heads, head_dim))
+        return self.projection_out(attend(projected, query, bias, mask).flatten(2))
 
 
-#: Numbers that one step on rows of tokens may write before the next reads them (1 MiB in fp32, so that they are still
-#: in a core's cache).
-_CACHED_NUMBERS = 2**18
-
-
-def by_rows(steps: Callable[[Tensor], Tensor], tokens: Tensor, width: int) -> Tensor:
-    """`steps` on tokens (..., C), each by itself; `width` is how many numbers a token has between the steps.
-
-    On a CPU without gradients some rows at a time: what lies between the steps then never leaves the cache.
-    """
-    rows = max(1, _CACHED_NUMBERS // width)
-    whole = torch.is_grad_enabled() or torch.compiler.is_compiling() or tokens.device.type != "cpu"
-    if whole or tokens.numel() <= rows * tokens.shape[-1]:
-        return steps(tokens)
-    parts = [steps(part) for part in tokens.flatten(0, -2).split(rows)]
-    return torch.cat(parts).unflatten(0, tokens.shape[:-1])
+def _parts(count: int, most: int, mask: Tensor | None) -> Iterator[tuple[slice, Tensor | None]]:
+    """Up to `most` of `count` windows at a time with their part of `mask`, which is one for all images."""
+    of_image = count if mask is None else len(mask)
+    for first in range(0, of_image, most):
+        last = min(first + most, of_image)
+        its_mask = None if mask is None else mask[first:last]
+        for image in range(0, count, of_image):
+            yield slice(image + first, image + last), its_mask
 
 
 class Mlp(nn.Sequential):

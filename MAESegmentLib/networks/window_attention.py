@@ -27,17 +27,9 @@ def attend(projected: Tensor, query: Tensor | None, bias: Tensor, mask: Tensor |
     if query is not None:
         parts.insert(0, query.transpose(1, 2))
     q, k, v = parts
-    if fused or mask is None or len(mask) == len(q):
-        return _scaled_dot_product(q, k, v, additive).transpose(1, 2)
-    # The CPU's kernel reads one mask per sequence: given image by image, it needs no copy of the mask for each.
-    images = zip(q.split(len(mask)), k.split(len(mask)), v.split(len(mask)), strict=True)
-    return torch.cat([_scaled_dot_product(*image, additive).transpose(1, 2) for image in images])
-
-
-def _scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, additive: Tensor) -> Tensor:
     if len(additive) not in (1, len(q)):
         additive = additive.repeat(len(q) // len(additive), 1, 1, 1)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=additive)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=additive).transpose(1, 2)
 
 
 class _Attention(torch.autograd.Function):

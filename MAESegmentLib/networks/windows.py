@@ -24,16 +24,20 @@ class WindowLayout:
         )
         self.padded: Triple = tuple(-(-g // w) * w for w, g in zip(self.window, grid, strict=True))  # type: ignore[assignment]
 
+    @property
+    def length(self) -> int:
+        """Tokens of a window, L."""
+        return self.window[0] * self.window[1] * self.window[2]
+
     def partition(self, tokens: Tensor) -> Tensor:
         """(B, D, H, W, C) -> (B * windows, L, C); the grid is padded with zeros on the far side."""
-        length = self.window[0] * self.window[1] * self.window[2]
         if self.window == self.grid:
             return tokens.flatten(1, 3)
         if torch.compiler.is_compiling():  # a compiler fuses the steps, and would keep a cached tensor as a fake one
-            return self._cut(tokens).reshape(-1, length, tokens.shape[-1])
+            return self._cut(tokens).reshape(-1, self.length, tokens.shape[-1])
         order = _cached_order(self.grid, self.window, self.shift, tokens.device)
         windows: Tensor = _Gather.apply(tokens.flatten(1, 3), order.place, order.source, order.padding, None)
-        return windows.view(-1, length, tokens.shape[-1])
+        return windows.view(-1, self.length, tokens.shape[-1])
 
     def merge(self, windows: Tensor) -> Tensor:
         """(B * windows, L, C) -> (B, D, H, W, C): the inverse of `partition`."""
