@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from .window_attention import attend
 from .windows import Triple, WindowLayout
 
-#: Numbers that one step on tokens may write before the next reads them (1 MiB in fp32, so that they are still in a
-#: core's cache).
-CACHED_NUMBERS = 2**18
+#: Numbers that one step on tokens may write before the next reads them: few enough to be found in the cache, and enough
+#: that it does not matter that each product brings its weights into order first (2 ** 18 and 2 ** 40 were slower).
+CACHED_NUMBERS = 2**20
 
 
 def is_worked_on_whole(tokens: Tensor) -> bool:

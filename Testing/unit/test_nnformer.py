@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.networks import NnFormer, NnFormerConfig
-from MAESegmentLib.networks.attention import DropPath, RelativePositionBias, WindowAttention, by_rows, offset_index
+from MAESegmentLib.networks.attention import (
+    CACHED_NUMBERS,
+    DropPath,
+    RelativePositionBias,
+    WindowAttention,
+    by_rows,
+    offset_index,
+)
 from MAESegmentLib.networks.nnformer import Down, Up, to_voxels
 from MAESegmentLib.networks.window_attention import attend
 from MAESegmentLib.networks.windows import WindowLayout
@@ -335,12 +342,25 @@ def test_downsampling_to_few_tokens_is_the_convolution_of_its_weights(stride, pa
 
 def test_tokens_are_worked_on_some_rows_at_a_time_without_gradients() -> None:
     rows = []
-    tokens = torch.randn(2, 9, 10, 11, 512)
+    tokens = torch.randn(4, 9, 10, 11, 512)
     with torch.no_grad():
         found = by_rows(lambda part: rows.append(len(part)) or part * 2, tokens, 512)
     assert len(rows) > 1
-    assert max(rows) * 512 <= 2**18
+    assert max(rows) * 512 <= CACHED_NUMBERS
     assert torch.equal(found, tokens * 2)
+
+
+@pytest.mark.parametrize("cross", [False, True])
+@pytest.mark.parametrize("shifted", [False, True])
+def test_windows_are_attended_to_some_at_a_time_without_gradients(cross, shifted, monkeypatch) -> None:
+    attention = WindowAttention(
+        16, 2, (2, 3, 2), shifted=shifted, covers_grid=False, cross=cross, mask_padding=True, mask_shift=True
+    )
+    tokens = [torch.randn(2, 5, 6, 7, 16) for _ in range(1 + cross)]
+    expected = attention(*tokens)  # with gradients: all at once
+    monkeypatch.setattr("MAESegmentLib.networks.attention.CACHED_NUMBERS", 5 * 12 * 48)
+    with torch.no_grad():
+        torch.testing.assert_close(attention(*tokens), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_upsampling_is_the_transposed_convolution_of_its_weights() -> None:
