@@ -40,9 +40,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--card", type=Path, required=True, help="Markdown that the figures are appended to")
     parser.add_argument("--mirroring", action="store_true", help="the model averages over mirrored inputs by default")
-    parser.add_argument("--overlap", type=float, help="share of a window that the next one covers by default")
-    parser.add_argument("--version", help="of what is published, where only its settings are new (default: the run's)")
-    parser.add_argument("--changelog", help="what is new in it")
     parser.add_argument("--document", type=Path, action="append", default=[], help="further file for docs/")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -56,14 +53,9 @@ def main() -> None:
     documents["curves.png"] = (bundle.path / "docs" / "curves.png").read_bytes()
     documents["evaluation.csv"] = (arguments.evaluation / "metrics.csv").read_bytes()
 
-    inference = dict(bundle.spec.inference)
-    if arguments.mirroring:
-        inference["mirroring"] = True
-    if arguments.overlap is not None:
-        inference["overlap"] = arguments.overlap
+    inference = {**bundle.spec.inference, "mirroring": True} if arguments.mirroring else bundle.spec.inference
     metrics = {**bundle.spec.metrics, "validation": shipped_metrics(summary)}
-    named = {key: value for key in ("version", "changelog") if (value := getattr(arguments, key))}
-    spec = replace(bundle.spec, inference=inference, metrics=metrics, **named)
+    spec = replace(bundle.spec, inference=inference, metrics=metrics)
     predictor = Predictor(bundle, InferenceSettings.of_model(inference))
     documents["cases.png"] = draw_cases(predictor, bundle, load_dataset(arguments.data), shown, scores)
     autoencoder = bundle.load_autoencoder()
