@@ -41,14 +41,15 @@ def intensity_transform(settings: Augmentation) -> Compose:
 
 def random_geometry(
     settings: Augmentation, spacing: Sequence[float], patch: Sequence[int], rng: np.random.Generator
-) -> np.ndarray | None:
-    """(3, 4) from patch voxels to volume voxels, both relative to the patch centre; None for the identity.
+) -> tuple[np.ndarray | None, frozenset[int]]:
+    """(3, 4) from patch voxels to volume voxels, both relative to the patch centre, and the axes that it mirrors.
 
-    Rotation and scaling act in mm. Thick slices are rotated and scaled in their plane only.
+    None stands for the identity. Rotation and scaling act in mm. Thick slices are rotated and scaled in their plane
+    only.
     """
     drawn = rng.random()
     if drawn >= settings.affine and not settings.flip_axes:
-        return None
+        return None, frozenset()
     linear, shift = np.eye(3), np.zeros(3)
     if drawn < settings.affine:
         mm = np.asarray(spacing, dtype=float)
@@ -60,10 +61,9 @@ def random_geometry(
             factors[thick] = 1.0
         linear = np.diag(factors / mm) @ _rotation(angles) @ np.diag(mm)
         shift = rng.uniform(-1, 1, 3) * settings.shift * np.asarray(patch)
-    for axis in settings.flip_axes:
-        if rng.random() < 0.5:
-            linear[:, axis] *= -1
-    return np.hstack([linear, shift[:, None]])
+    mirrored = frozenset(axis for axis in settings.flip_axes if rng.random() < 0.5)
+    linear[:, sorted(mirrored)] *= -1
+    return np.hstack([linear, shift[:, None]]), mirrored
 
 
 def sample_patch(

@@ -66,7 +66,7 @@ def _child(run: FineTuning, text: Description, metrics: dict[str, Any], training
         network=run.network_config,
         autoencoder=spec.autoencoder if same_channels else None,
         preprocessing=spec.preprocessing,
-        inference={**spec.inference, "mirror_axes": list(run.settings.augmentation.flip_axes)},
+        inference={**spec.inference, "mirror_axes": _mirror_axes(run)},
         licence=text.licence,
         copyright=text.copyright,
         data_source=text.data_source,
@@ -77,6 +77,12 @@ def _child(run: FineTuning, text: Description, metrics: dict[str, Any], training
         authors=text.authors,
         changelog=text.changelog,
     )
+
+
+def _mirror_axes(run: FineTuning) -> list[int]:
+    """Axes along which inference may mirror: there, labels do not change places."""
+    sided = None if run.sides is None else run.sides.axis
+    return [axis for axis in run.settings.augmentation.flip_axes if axis != sided]
 
 
 def _training_record(run: FineTuning, trained: Trained, holdout: Holdout) -> dict[str, Any]:

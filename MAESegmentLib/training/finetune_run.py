@@ -28,6 +28,7 @@ from .preparing import Prepared
 from .results import finite, write_atomically
 from .segmentation import DiceTable, SegmentationTask, dice_table, mean_by_label, mean_dice
 from .settings import FineTuneSettings
+from .sides import Sides
 
 #: Dice of the base on the held-out cases of a folder, measured before training begins.
 BEFORE = "before.json"
@@ -86,6 +87,7 @@ class FineTuning:
         self.team = team
         self.channels = len(prepared.cases[0].image)
         self.patch_size = base.spec.preprocessing.patch_size
+        self.sides = Sides.of(settings.sides, plan.names, base.spec.preprocessing.orientation)
         network, self.notes = self._network()
         self.network_config = network.config
 
@@ -110,6 +112,7 @@ class FineTuning:
             self.settings,
             identity=self._identity(training),
             encoder_stages=len(network.config.depths),
+            sides=self.sides,
             team=self.team,
         )
 

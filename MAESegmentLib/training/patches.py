@@ -20,6 +20,7 @@ from .augment import intensity_transform, random_geometry, sample_patch
 from .distributed import SOLO, Team
 from .prepared import PreparedCase
 from .settings import LoopSettings
+from .sides import Sides
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,19 +43,29 @@ class Batch:
 class PatchCutter:
     """Cuts augmented patches out of cases."""
 
-    def __init__(self, patch_size: Sequence[int], settings: LoopSettings, foreground_fraction: float = 0.0) -> None:
+    def __init__(
+        self,
+        patch_size: Sequence[int],
+        settings: LoopSettings,
+        foreground_fraction: float = 0.0,
+        sides: Sides | None = None,
+    ) -> None:
         self.patch_size = tuple(patch_size)
         self.augmentation = settings.augmentation
+        self.sides = sides
         self.foreground_fraction = foreground_fraction
         self._intensity = intensity_transform(settings.augmentation)
 
     def cut(self, case: PreparedCase, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
         """Patch (C, D, H, W), classes (1, D, H, W) int64; every random choice is drawn from `rng`."""
         start = self._start(case, rng)
-        geometry = random_geometry(self.augmentation, case.spacing, self.patch_size, rng)
+        augmentation = self.augmentation if self.sides is None else self.sides.allowed(self.augmentation, case.unknown)
+        geometry, mirrored = random_geometry(augmentation, case.spacing, self.patch_size, rng)
         volume = torch.from_numpy(case.image)
         labels = None if case.classes is None else torch.from_numpy(case.classes)
         image, classes, inside = sample_patch(volume, labels, start, self.patch_size, geometry)
+        if self.sides is not None and classes is not None and self.sides.axis in mirrored:
+            classes = self.sides.exchange(classes)
         self._intensity.set_random_state(seed=int(rng.integers(2**31)))
         # As MONAI's own tensor class it would slow every operation of the network (about a tenth of a small step).
         image = torch.as_tensor(self._intensity(image), dtype=torch.float32).as_subclass(Tensor) * inside
@@ -81,11 +92,12 @@ class PatchSamples(Dataset[tuple[Tensor, Tensor | None, str]]):
         patch_size: Sequence[int],
         settings: LoopSettings,
         foreground_fraction: float = 0.0,
+        sides: Sides | None = None,
     ) -> None:
         self.cases = cases
         self.patch_size = tuple(patch_size)
         self.settings = settings
-        self.cutter = PatchCutter(patch_size, settings, foreground_fraction)
+        self.cutter = PatchCutter(patch_size, settings, foreground_fraction, sides)
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
     def __len__(self) -> int:

@@ -17,6 +17,7 @@ from .optimiser import parameter_groups, stage_scale
 from .patches import Batch, PatchSamples, batches
 from .prepared import IGNORED, PreparedCase
 from .settings import FineTuneSettings
+from .sides import Sides
 
 #: Dice per case and label; NaN where neither reference nor prediction has the label, or it was not annotated.
 DiceTable = dict[str, dict[str, float]]
@@ -35,9 +36,11 @@ class SegmentationTask:
         settings: FineTuneSettings,
         identity: str = "",
         encoder_stages: int | None = None,
+        sides: Sides | None = None,
         team: Team = SOLO,
     ) -> None:
-        """`encoder_stages` turns layer-wise learning-rate decay on, for an NnFormer of that many stages."""
+        """`encoder_stages` turns layer-wise learning-rate decay on, for an NnFormer of that many stages; `sides` says
+        which labels change places in a mirrored patch."""
         self.model = model
         self.held_out = held_out
         self.label_names = tuple(label_names)
@@ -46,7 +49,7 @@ class SegmentationTask:
         self.identity = identity
         self.encoder_stages = encoder_stages
         self.team = team
-        self._samples = PatchSamples(training, patch_size, settings, settings.foreground_fraction)
+        self._samples = PatchSamples(training, patch_size, settings, settings.foreground_fraction, sides)
         self._loss = SegmentationLoss(settings.deep_supervision_weights)
         self._unknown = {case.id: case.unknown for case in training if case.unknown}
 

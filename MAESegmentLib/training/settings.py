@@ -152,6 +152,9 @@ class FineTuneSettings(LoopSettings):
     layer_decay: float = 0.8
     #: Share of patches centred on a voxel of a random label; the others lie anywhere.
     foreground_fraction: float = 0.5
+    #: Pairs of labels that are each other's mirror image: where a patch is mirrored from left to right, they change
+    #: places.
+    sides: tuple[tuple[str, str], ...] = ()
     deep_supervision_weights: tuple[float, ...] = (4 / 7, 2 / 7, 1 / 7)
     #: Training ends, with the best weights so far, after this many validations without a better Dice; None: never.
     patience: int | None = None
@@ -166,8 +169,14 @@ class FineTuneSettings(LoopSettings):
     #: Overlap of the sliding windows in validation.
     validation_overlap: float = 0.25
 
+    LATER: ClassVar[frozenset[str]] = LoopSettings.LATER | {"sides"}
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "sides", tuple(tuple(pair) for pair in self.sides))
+        named = [name.casefold() for pair in self.sides for name in pair]
+        pairs = all(len(pair) == 2 for pair in self.sides)
+        _require(pairs and len(set(named)) == len(named), "sides", self.sides, "pairs of labels, each named once")
         _require(0 < self.layer_decay <= 1, "layer_decay", self.layer_decay, "above 0, at most 1")
         _require(0 <= self.foreground_fraction <= 1, "foreground_fraction", self.foreground_fraction, "from 0 to 1")
         weights = self.deep_supervision_weights

@@ -89,27 +89,28 @@ def test_intensity_changes_leave_the_outside_of_the_volume_at_zero() -> None:
 def test_default_augmentation_never_mirrors() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
-        geometry = random_geometry(Augmentation(affine=1.0), (1, 1, 1), PATCH, rng)
+        geometry, _ = random_geometry(Augmentation(affine=1.0), (1, 1, 1), PATCH, rng)
         assert np.linalg.det(geometry[:, :3]) > 0
 
 
 def test_allowed_axes_are_mirrored_about_half_of_the_time() -> None:
     rng = np.random.default_rng(0)
     settings = Augmentation(affine=0.0, flip_axes=(1,))
-    mirrored = [random_geometry(settings, (1, 1, 1), PATCH, rng)[1, 1] < 0 for _ in range(100)]
-    assert 30 < sum(mirrored) < 70
+    drawn = [random_geometry(settings, (1, 1, 1), PATCH, rng) for _ in range(100)]
+    assert all((geometry[1, 1] < 0) == (mirrored == {1}) for geometry, mirrored in drawn)
+    assert 30 < sum(bool(mirrored) for _, mirrored in drawn) < 70
 
 
 def test_rotation_keeps_lengths_in_mm_on_anisotropic_voxels() -> None:
     spacing = np.array([1.0, 1.5, 2.5])
     settings = Augmentation(affine=1.0, scale=(1.0, 1.0), rotation_degrees=30.0)
-    geometry = random_geometry(settings, spacing, PATCH, np.random.default_rng(1))
+    geometry, _ = random_geometry(settings, spacing, PATCH, np.random.default_rng(1))
     in_mm = np.diag(spacing) @ geometry[:, :3] @ np.diag(1 / spacing)
     np.testing.assert_allclose(in_mm @ in_mm.T, np.eye(3), atol=1e-9)
 
 
 def test_thick_slices_are_not_mixed() -> None:
-    geometry = random_geometry(Augmentation(affine=1.0), (10.0, 1.4, 1.4), PATCH, np.random.default_rng(2))
+    geometry, _ = random_geometry(Augmentation(affine=1.0), (10.0, 1.4, 1.4), PATCH, np.random.default_rng(2))
     np.testing.assert_allclose(geometry[0, :3], [1, 0, 0], atol=1e-12)
     np.testing.assert_allclose(geometry[1:, 0], 0, atol=1e-12)
 

@@ -55,7 +55,7 @@ class ViewSamples(PatchSamples):
         return torch.cat([self._view(patch, spacing, rng) for _ in range(self.views)]), None, case_id
 
     def _view(self, patch: Tensor, spacing: Sequence[float], rng: np.random.Generator) -> Tensor:
-        geometry = random_geometry(self._augmentation, spacing, self.patch_size, rng)
+        geometry, _ = random_geometry(self._augmentation, spacing, self.patch_size, rng)
         view, _, inside = sample_patch(patch, None, (0, 0, 0), self.patch_size, geometry)
         self._change.set_random_state(seed=int(rng.integers(2**31)))
         # MONAI returns its own tensors, which would slow every operation of the network.
