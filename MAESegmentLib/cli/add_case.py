@@ -117,18 +117,13 @@ def _read_segments(
     path: Path, meanings: str | None, bundle: Bundle | None, store: CaseStore
 ) -> tuple[LabelMap, tuple[Label, ...]]:
     """The label map and its segments, whose names are in the file, given, or those of the model or the store."""
-    from ..images.dicom_seg import read_dicom_seg
-    from ..images.reading import read_label_map
-    from ..images.segmentation_nrrd import read_seg_nrrd
+    from ..images.reading import read_segments
 
-    name = path.name.lower()
-    label_map = read_label_map(path)
+    label_map, segments = read_segments(path)
     if meanings:
         return label_map, _meanings(meanings)
-    if name.endswith(".seg.nrrd"):
-        return label_map, read_seg_nrrd(path)[1]
-    if path.is_dir() or name.endswith(".dcm"):
-        return label_map, read_dicom_seg(path)[1]
+    if segments:
+        return label_map, segments
     if bundle is not None:
         return label_map, bundle.labels
     if store.labels():

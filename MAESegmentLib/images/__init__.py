@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..lazy import importing
 
 if TYPE_CHECKING:
-    from .reading import list_series, read_label_map, read_volume, read_volumes
+    from .reading import list_series, read_label_map, read_segments, read_volume, read_volumes
     from .volume import Grid, LabelMap, Volume
     from .writing import check_label_map_destination, write_label_map, write_volume
 
@@ -21,6 +21,7 @@ _HOME = {
     "check_label_map_destination": "writing",
     "list_series": "reading",
     "read_label_map": "reading",
+    "read_segments": "reading",
     "read_volume": "reading",
     "read_volumes": "reading",
     "write_label_map": "writing",
@@ -34,6 +35,7 @@ __all__ = [
     "check_label_map_destination",
     "list_series",
     "read_label_map",
+    "read_segments",
     "read_volume",
     "read_volumes",
     "write_label_map",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import GeometryError, VolumeReadError
+from ..labels import Label
 from .decoded import DecodedImage, check_grid, unreadable
 from .volume import LabelMap, Volume
 
@@ -64,21 +65,30 @@ def read_volumes(paths: Sequence[str | Path]) -> Volume:
 
 def read_label_map(path: str | Path) -> LabelMap:
     """Whole numbers from 0 to 65535 as the smallest unsigned type; `.seg.nrrd` and DICOM SEG too."""
+    return read_segments(path)[0]
+
+
+def read_segments(path: str | Path) -> tuple[LabelMap, tuple[Label, ...]]:
+    """A label map, and the segments that its values stand for; () where the file gives its values no names.
+
+    Files that name their segments (`.seg.nrrd`, DICOM SEG) number them as they like: match them by name.
+    """
     path = _existing(Path(path))
+    decode = _decoder(path)
+    labels: tuple[Label, ...] = ()
     if path.name.lower().endswith(".seg.nrrd"):
         from .segmentation_nrrd import read_seg_nrrd
 
-        label_map = read_seg_nrrd(path)[0]
-        return LabelMap(_labels(path, label_map.array), label_map.ijk_to_ras)
-    decode = _decoder(path)
-    if decode is None:
+        image, labels = read_seg_nrrd(path)
+    elif decode is None:
         from .dicom_seg import read_dicom_seg
 
-        label_map = read_dicom_seg(path)[0]
-        return LabelMap(_labels(path, label_map.array), label_map.ijk_to_ras)
-    image = decode(path)
-    check_grid(path, image.array.shape, image.ijk_to_ras)
-    return LabelMap(_labels(path, image.array), image.ijk_to_ras)
+        image, labels = read_dicom_seg(path)
+    else:
+        decoded = decode(path)
+        check_grid(path, decoded.array.shape, decoded.ijk_to_ras)
+        image = LabelMap(decoded.array, decoded.ijk_to_ras)
+    return LabelMap(_labels(path, image.array), image.ijk_to_ras), labels
 
 
 def _existing(path: Path) -> Path:
