@@ -57,22 +57,23 @@ class CaseDataset:
         return tuple(case for case in self.cases if case.label is not None)
 
     def select(self, what: str) -> tuple[Case, ...]:
-        """Cases of a split ("pool"), of a part of it, or of comma-separated case or group ids.
+        """Cases of comma-separated splits ("pool"), parts of splits, case ids and group ids; each case once.
 
         Parts are "pool:8" (the first 8 entries), "pool:8:12" (the 9th to 12th) and "pool:8:" (from the 9th on).
 
         Entries keep their order, so that "pool:4" is a prefix of "pool:8".
         """
-        name, _, part = what.partition(":")
-        if name in self.splits:
-            entries: Sequence[str] = self.splits[name]
-            if part:
-                entries = entries[_part(part, what)]
-        else:
-            entries = [entry.strip() for entry in what.split(",") if entry.strip()]
+        entries = [entry for piece in what.split(",") if piece.strip() for entry in self._entries(piece.strip(), what)]
         if not entries:
             raise DatasetError(f"{what!r} selects no case of the dataset.")
-        return tuple(case for entry in entries for case in self._resolve(entry, what))
+        return tuple({case.id: case for entry in entries for case in self._resolve(entry, what)}.values())
+
+    def _entries(self, piece: str, what: str) -> Sequence[str]:
+        """Ids that a split or a part of one lists, else `piece` itself, as an id."""
+        name, _, part = piece.partition(":")
+        if name not in self.splits:
+            return [piece]
+        return self.splits[name][_part(part, what)] if part else self.splits[name]
 
     def _resolve(self, entry: str, what: str) -> list[Case]:
         found = _matching(entry, self.cases)

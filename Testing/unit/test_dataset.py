@@ -81,6 +81,8 @@ def test_split_of_patients_selects_all_their_scans_and_prefixes_nest(tmp_path: P
     assert [case.id for case in dataset.select("pool:1")] == ["p2_ED"]
     assert [case.id for case in dataset.select("pool:1:2")] == ["p1_ED", "p1_ES"]
     assert [case.id for case in dataset.select("p10,p2_ED")] == ["p10_ED", "p2_ED"]
+    assert [case.id for case in dataset.select("validation, pool:1")] == ["p10_ED", "p2_ED"]
+    assert [case.id for case in dataset.select("pool:1,pool")] == ["p2_ED", "p1_ED", "p1_ES"]
     assert {case.group for case in dataset.cases} == {"p1", "p2", "p10"}
 
 
