@@ -48,9 +48,9 @@ def read_labels(
         label_map = read_label_map(case.label)
     except MAESegmentError as error:
         raise DatasetError(f"Case {case.id}: {error.message}", error.hint) from error
-    if not volume.grid.matches(label_map.grid):
+    if difference := label_map.grid.difference(volume.grid):
         raise DatasetError(
-            f"Case {case.id}: the label map ({_grid(label_map)}) does not lie on its image's grid ({_grid(volume)}).",
+            f"Case {case.id}: the label map does not lie on its image's grid: {difference}.",
             "Resample the label map to the image, or pair it with the image it was drawn on.",
         )
     found = {int(value) for value in np.unique(label_map.array)}
@@ -73,9 +73,3 @@ def voxel_hash(array: np.ndarray) -> str:
     digest = hashlib.sha256(f"{array.shape}{array.dtype.str}".encode())
     digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def _grid(image: Volume | LabelMap) -> str:
-    size = " x ".join(map(str, image.grid.shape))
-    spacing = " x ".join(f"{s:.3g}" for s in image.grid.spacing)
-    return f"{size} voxels of {spacing} mm"

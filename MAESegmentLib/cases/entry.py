@@ -136,9 +136,10 @@ def _check_grids(volume: Volume, label_map: LabelMap) -> list[Finding]:
         volume.grid.check()
     except MAESegmentError as error:
         return [Finding("geometry", ERROR, error.message, error.hint)]
-    if volume.grid.matches(label_map.grid):
+    difference = label_map.grid.difference(volume.grid)
+    if not difference:
         return []
-    message = "The segmentation does not lie on the scan's voxel grid."
+    message = f"The segmentation does not lie on the scan's voxel grid: {difference}."
     hint = "Set the scan as the segmentation's source geometry (Segmentations module), then try again."
     return [Finding("geometry", ERROR, message, hint)]
 

@@ -133,8 +133,10 @@ class CaseStore:
         """`DatasetError` unless image and label map are readable, on one grid, and what was stored."""
         record = self.get(case_id)
         volume, label_map = self.read_image(case_id), self.read_label_map(case_id)
-        if not volume.grid.matches(label_map.grid):
-            raise DatasetError(f"Case {case_id}: the label map does not lie on its image's grid.", _ADD_AGAIN)
+        if difference := label_map.grid.difference(volume.grid):
+            raise DatasetError(
+                f"Case {case_id}: the label map does not lie on its image's grid: {difference}.", _ADD_AGAIN
+            )
         for what, array, expected in (
             ("image", volume.array, record.image_hash),
             ("label map", label_map.array, record.label_hash),
@@ -172,9 +174,9 @@ class CaseStore:
         `DatasetError` for what could not be trained on; `OutputError` if it cannot be written.
         """
         volume.grid.check()
-        if not volume.grid.matches(label_map.grid):
+        if difference := label_map.grid.difference(volume.grid):
             raise GeometryError(
-                "The segmentation does not lie on the scan's voxel grid.",
+                f"The segmentation does not lie on the scan's voxel grid: {difference}.",
                 "Set the scan as the segmentation's source geometry, then try again.",
             )
         image = stored_image(volume)

@@ -46,9 +46,9 @@ def compare_label_maps(
 
     Structures are the same by name, whatever their values. Raises `GeometryError` if the grids differ.
     """
-    if not first.grid.matches(second.grid):
+    if difference := first.grid.difference(second.grid):
         raise GeometryError(
-            f"The two segmentations lie on different grids ({first.grid.shape} and {second.grid.shape} voxels).",
+            f"The two segmentations lie on different grids: {difference}.",
             "Compare segmentations of the same scan.",
         )
     names = _names(labels, labels if second_labels is None else second_labels)

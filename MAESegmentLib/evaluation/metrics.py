@@ -64,10 +64,10 @@ def evaluate_label_maps(
     unknown: Iterable[str] = (),
 ) -> list[Score]:
     """One score per label, on the grid that both maps share; `unknown` names labels the model cannot predict."""
-    if not reference.grid.matches(prediction.grid):
+    if difference := prediction.grid.difference(reference.grid):
         raise GeometryError(
-            f"The predicted and the reference labels{f' of case {case}' if case else ''} lie on different grids "
-            f"({_describe(prediction)} and {_describe(reference)}).",
+            f"The predicted and the reference labels{f' of case {case}' if case else ''} lie on different grids: "
+            f"{difference}.",
             "Compare label maps of the same image, saved without resampling.",
         )
     not_known = set(unknown)
@@ -126,9 +126,3 @@ def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
 def _not_comparable(reference: LabelMap, label: Label, case: str, status: Status) -> Score:
     ml = float(np.prod(reference.grid.spacing)) / 1000.0
     return Score(case, label.name, status, reference_ml=float((reference.array == label.value).sum()) * ml)
-
-
-def _describe(label_map: LabelMap) -> str:
-    grid = label_map.grid
-    spacing = " x ".join(f"{step:.3g}" for step in grid.spacing)
-    return f"{' x '.join(map(str, grid.shape))} voxels of {spacing} mm, {grid.axis_codes}"

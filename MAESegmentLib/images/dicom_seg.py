@@ -62,8 +62,8 @@ def write_dicom_seg(
 ) -> None:
     """Segment number n is the n-th label; frames refer to the source images. BINARY, which 3D Slicer also reads."""
     series = check_seg_source(source)
-    if source is None or not source.grid.matches(label_map.grid):
-        raise GeometryError("The label map does not lie on the grid of its DICOM series.")
+    if source is not None and (difference := label_map.grid.difference(source.grid)):
+        raise GeometryError(f"The label map does not lie on the grid of its DICOM series: {difference}.")
     images = _source_images(series)
     numbers = np.zeros(int(max(label.value for label in labels)) + 1, dtype=np.uint16)
     numbers[[label.value for label in labels]] = np.arange(1, len(labels) + 1)

@@ -15,6 +15,7 @@ from .decoded import DecodedImage, check_grid, unreadable
 from .volume import LabelMap, Volume
 
 if TYPE_CHECKING:
+    from ..labels import Label
     from .dicom import SeriesInfo
 
 _EXTENSIONS = ".nii, .nii.gz, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM folder"
@@ -23,7 +24,7 @@ _EXTENSIONS = ".nii, .nii.gz, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM folder"
 def read_volume(path: str | Path, *, series_uid: str | None = None) -> Volume:
     """One scan as (1, I, J, K) on its own grid; `series_uid` picks a series where a DICOM folder has several."""
     path = _existing(Path(path))
-    if path.name.lower().endswith(".seg.nrrd"):
+    if _names_segments(path):
         raise VolumeReadError(f"{path.name} is a segmentation, not a scan.", "Give the scan it was drawn on.")
     decode = _decoder(path)
     if decode is None:
@@ -51,10 +52,9 @@ def read_volumes(paths: Sequence[str | Path]) -> Volume:
         raise VolumeReadError("No image was given.", "Give one file per channel.")
     first = volumes[0]
     for path, volume in zip(paths[1:], volumes[1:], strict=True):
-        if not first.grid.matches(volume.grid):
+        if difference := volume.grid.difference(first.grid):
             raise GeometryError(
-                f"{Path(path).name} ({_size(volume)}) does not lie on the same voxel grid as "
-                f"{Path(paths[0]).name} ({_size(first)}).",
+                f"{Path(path).name} does not lie on the same voxel grid as {Path(paths[0]).name}: {difference}.",
                 "Resample all channels to the first one (in Slicer: Resample Scalar/Vector/DWI Volume).",
             )
     if len(volumes) == 1:
@@ -76,7 +76,7 @@ def read_segments(path: str | Path) -> tuple[LabelMap, tuple[Label, ...]]:
     path = _existing(Path(path))
     decode = _decoder(path)
     labels: tuple[Label, ...] = ()
-    if path.name.lower().endswith(".seg.nrrd"):
+    if _names_segments(path):
         from .segmentation_nrrd import read_seg_nrrd
 
         image, labels = read_seg_nrrd(path)
@@ -89,6 +89,18 @@ def read_segments(path: str | Path) -> tuple[LabelMap, tuple[Label, ...]]:
         check_grid(path, decoded.array.shape, decoded.ijk_to_ras)
         image = LabelMap(decoded.array, decoded.ijk_to_ras)
     return LabelMap(_labels(path, image.array), image.ijk_to_ras), labels
+
+
+def _names_segments(path: Path) -> bool:
+    """Whether it is 3D Slicer's segmentation, whose header says so also where the ending does not."""
+    name = path.name.lower()
+    if name.endswith(".seg.nrrd"):
+        return True
+    if path.is_dir() or not name.endswith((".nrrd", ".nhdr")):
+        return False
+    from .nrrd_files import key_values
+
+    return "Segment0_ID" in key_values(path)
 
 
 def _existing(path: Path) -> Path:
@@ -176,11 +188,6 @@ def _labels(path: Path, array: np.ndarray) -> np.ndarray:
             "Give the segmentation, not the scan.",
         )
     return array.astype(np.uint8 if highest <= np.iinfo(np.uint8).max else np.uint16, copy=False)
-
-
-def _size(volume: Volume) -> str:
-    voxels = " x ".join(map(str, volume.array.shape[1:]))
-    return f"{voxels} voxels of {' x '.join(f'{mm:.4g}' for mm in volume.grid.spacing)} mm"
 
 
 def list_series(folder: str | Path) -> list[SeriesInfo]:

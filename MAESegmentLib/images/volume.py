@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,12 +70,49 @@ class Grid:
 
     def matches(self, other: Grid, tolerance_mm: float = 1e-2) -> bool:
         """Whether both grids put every voxel at the same place: same shape, corners within `tolerance_mm`."""
+        return tuple(self.shape) == tuple(other.shape) and self._distance(other) <= tolerance_mm
+
+    def difference(self, other: Grid, tolerance_mm: float = 1e-2) -> str:
+        """What keeps this grid from matching `other`, e.g. "origins differ by 0.02 mm"; "" if they match.
+
+        Figures of this grid come first.
+        """
+        if self.matches(other, tolerance_mm):
+            return ""
+        if self.is_singular or other.is_singular:
+            return "the voxel positions of one are not defined"
+        parts = []
         if tuple(self.shape) != tuple(other.shape):
-            return False
+            parts.append(f"shapes differ ({_by(self.shape)} and {_by(other.shape)} voxels)")
+        # A hundredth of the tolerance, over the whole grid, is not worth a word beside what is.
+        reach = max(*self.shape, *other.shape, 2) - 1
+        negligible = tolerance_mm / 100
+        if float(np.abs(self.spacing - other.spacing).max()) * reach > negligible:
+            first, second = _told_apart(self.spacing, other.spacing)
+            parts.append(f"spacings differ ({first} and {second} mm)")
+        parts += self._turned(other, negligible / reach)
+        apart = float(np.linalg.norm(self.ijk_to_ras[:3, 3] - other.ijk_to_ras[:3, 3]))
+        if apart > negligible:
+            parts.append(f"origins differ by {_figure(apart)} mm")
+        return "; ".join(parts) or f"voxels lie up to {_figure(self._distance(other))} mm apart"
+
+    def _distance(self, other: Grid) -> float:
+        """The largest distance between corners of two grids of one shape, mm."""
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(3, -1)
         homogeneous = np.vstack([corners, np.ones(corners.shape[1])])
         difference = (self.ijk_to_ras - other.ijk_to_ras) @ homogeneous
-        return bool(np.linalg.norm(difference[:3], axis=0).max() <= tolerance_mm)
+        return float(np.linalg.norm(difference[:3], axis=0).max())
+
+    def _turned(self, other: Grid, negligible_mm: float) -> list[str]:
+        if self.axis_codes != other.axis_codes:
+            return [f"axes run differently ({self.axis_codes} and {other.axis_codes})"]
+        mine, theirs = (grid.ijk_to_ras[:3, :3] / grid.spacing for grid in (self, other))
+        # Not by the cosine, which says nothing of small angles.
+        chords = np.linalg.norm(mine - theirs, axis=0)
+        if not np.any(chords * self.spacing > negligible_mm):
+            return []
+        degrees = float(np.degrees(2 * np.arcsin(min(chords.max() / 2, 1.0))))
+        return [f"axes differ by {_figure(degrees)} degrees"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +158,10 @@ class LabelMap:
         offset = np.rint(mapping[:3, 3]).astype(int)
         whole = np.eye(4)
         whole[:3, 3] = offset
-        if not Grid(array.shape, grid.ijk_to_ras @ mapping).matches(Grid(array.shape, grid.ijk_to_ras @ whole), 0.05):
+        nearest = Grid(array.shape, grid.ijk_to_ras @ whole)
+        if difference := Grid(array.shape, grid.ijk_to_ras @ mapping).difference(nearest, 0.05):
             raise GeometryError(
-                "The segmentation's voxels do not coincide with the scan's.",
+                f"The segmentation's voxels do not coincide with the scan's: {difference}.",
                 "Resample it to the scan (in Slicer: set the scan as source geometry), then save it again.",
             )
         target = np.zeros(grid.shape, dtype=array.dtype)
@@ -135,3 +174,20 @@ class LabelMap:
                 "Parts of the segmentation lie outside the scan.", "Check that the two belong together."
             )
         return LabelMap(target, grid.ijk_to_ras)
+
+
+def _by(values: Sequence[object]) -> str:
+    return " x ".join(map(str, values))
+
+
+def _told_apart(first: np.ndarray, second: np.ndarray) -> tuple[str, str]:
+    """Both as text, with as many digits as it takes to see the difference."""
+    for digits in range(4, 16):
+        texts = tuple(_by([f"{value:.{digits}g}" for value in values]) for values in (first, second))
+        if texts[0] != texts[1]:
+            break
+    return texts[0], texts[1]
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"

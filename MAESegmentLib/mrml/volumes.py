@@ -39,9 +39,9 @@ def image_of(nodes: Sequence[Any]) -> NodeImage:
     images = [_single(node) for node in nodes]
     first = images[0]
     for node, image in zip(nodes[1:], images[1:], strict=True):
-        if not image.grid.matches(first.grid):
+        if difference := image.grid.difference(first.grid):
             raise NodeError(
-                f"{node.GetName()} does not lie on the grid of {nodes[0].GetName()}.",
+                f"{node.GetName()} does not lie on the grid of {nodes[0].GetName()}: {difference}.",
                 "Resample it first (Resample Image (BRAINS), with the other as reference).",
             )
     return NodeImage(tuple(image.channels[0] for image in images), first.ijk_to_world)

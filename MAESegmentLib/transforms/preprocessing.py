@@ -60,10 +60,9 @@ class Preprocessing:
 
     def prepare_labels(self, label_map: LabelMap, grid: NetworkGrid) -> torch.Tensor:
         """Label values on the network's grid, (D, H, W), uint8 or int64: each label interpolated, the largest wins."""
-        if not label_map.grid.matches(grid.input_grid):
+        if difference := label_map.grid.difference(grid.input_grid):
             raise GeometryError(
-                f"The label map ({_size(label_map.grid.shape)} voxels) does not lie on its image's grid "
-                f"({_size(grid.input_grid.shape)} voxels).",
+                f"The label map does not lie on its image's grid: {difference}.",
                 "Resample the label map to the image, or pair it with the image it was drawn on.",
             )
         canonical = grid.to_canonical(label_map.array)
@@ -108,7 +107,3 @@ def pad_to(image: torch.Tensor, size: Sequence[int]) -> tuple[torch.Tensor, tupl
         return image, (0, 0, 0)
     before_after = [(w, missing[2] - w), (h, missing[1] - h), (d, missing[0] - d)]
     return F.pad(image, [n for pair in before_after for n in pair]), (d, h, w)
-
-
-def _size(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))
