@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import slicer
 import vtk
 
+from ..errors import OutputError
 from .layers import LABELMAP, Layer, block_of, image_matrix, layers_of, oriented_image, outcome, segments_of
 
 SURFACE = "Closed surface"
 #: Surfaces of several segments at once: not to be had one by one.
 _JOINT_SMOOTHING = "Joint smoothing"
+_STL_HEADER_BYTES, _STL_TRIANGLE_BYTES = 84, 50
 
 
 def surface_steps(node: Any) -> Iterator[float]:
@@ -81,6 +84,31 @@ def closed_surface(body: Body, parameters: str) -> Any:
     alone.AddSegment(segment, "alone")
     alone.CreateRepresentation(SURFACE)
     return segment.GetRepresentation(SURFACE)
+
+
+def world_surface(node: Any, segment_id: str) -> Any:
+    """A copy of a segment's closed surface (vtkPolyData) in RAS mm, below the node's transform; empty without one."""
+    surface = vtk.vtkPolyData()
+    slicer.vtkSlicerSegmentationsModuleLogic.GetSegmentClosedSurfaceRepresentation(node, segment_id, surface, True)
+    return surface
+
+
+def write_stl(surface: Any, path: Path) -> None:
+    """Binary STL in LPS mm, as Slicer writes it; `OutputError` if the file does not hold every triangle."""
+    triangles, to_lps, turned = vtk.vtkTriangleFilter(), vtk.vtkTransform(), vtk.vtkTransformPolyDataFilter()
+    triangles.SetInputData(surface)
+    to_lps.Scale(-1, -1, 1)
+    turned.SetTransform(to_lps)
+    turned.SetInputConnection(triangles.GetOutputPort())
+    writer = vtk.vtkSTLWriter()
+    writer.SetInputConnection(turned.GetOutputPort())
+    writer.SetFileTypeToBinary()
+    writer.SetHeader("3D Slicer output. SPACE=LPS")
+    writer.SetFileName(str(path))
+    writer.Write()
+    whole = _STL_HEADER_BYTES + _STL_TRIANGLE_BYTES * turned.GetOutput().GetNumberOfPolys()
+    if not path.is_file() or path.stat().st_size != whole:
+        raise OutputError("A surface could not be written whole.", "Free some space, then export again.")
 
 
 def show_in_3d(node: Any, visible: bool) -> None:

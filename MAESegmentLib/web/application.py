@@ -53,7 +53,7 @@ class Application:
         self.logic = Logic(self.session)
         self.folders = Folders(config.volumes, config.folders)
         self.uploads = Uploads(work / "uploads", config.upload_bytes)
-        self.downloads = Downloads()
+        self.downloads = Downloads(work / "export")
         self.heartbeat = Heartbeat()
         self.surfaces = Surfaces(work / "surfaces")
         self.views = Views(self.server, slicer_app)

@@ -1,8 +1,10 @@
-"""Files that the browser may save: each under an address that nobody can guess, for as long as the session lives."""
+"""Files that the browser may save: each under an address that nobody can guess, until a newer one takes its place."""
 
 from __future__ import annotations
 
 import secrets
+import shutil
+import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,13 +12,25 @@ from aiohttp import web
 
 
 class Downloads:
-    """Only what was offered can be had."""
+    """Only what was offered can be had, the newest of each kind; files are below `root`."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path) -> None:
+        self._root = root
         self._offered: dict[str, Path] = {}
+        self._newest: dict[str, Path] = {}
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/download/{key}", self._send)]
+
+    def folder(self, kind: str) -> Path:
+        """An empty folder for the next file of a kind; the one before is offered no more and removed."""
+        before = self._newest.pop(kind, None)
+        if before is not None:
+            self._offered = {key: path for key, path in self._offered.items() if path.parent != before}
+            shutil.rmtree(before, ignore_errors=True)
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._newest[kind] = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=self._root))
+        return self._newest[kind]
 
     def offer(self, path: Path) -> str:
         """The address of a file, relative to the page."""
@@ -28,5 +42,5 @@ class Downloads:
         path = self._offered.get(request.match_info["key"])
         if path is None or not path.is_file():
             return web.Response(status=404, text="This file is not offered any more: export it again.")
-        disposition = f"attachment; filename*=UTF-8''{quote(path.name)}"
+        disposition = f"attachment; filename*=UTF-8''{quote(path.name, safe='')}"
         return web.FileResponse(path, headers={"Content-Disposition": disposition})

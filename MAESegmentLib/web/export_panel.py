@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from trame.widgets import html
@@ -69,7 +68,7 @@ class ExportPanel(Panel):
         chosen = FORMATS[int(number)]
         self.put(busy=f"Writing {chosen.title}", url="", note="")
         try:
-            path, notes = await export(scan, node, chosen.ending, Path(self.app.config.work) / "export")
+            path, notes = await export(scan, node, chosen.ending, self.app.downloads.folder("segmentation"))
             self.put(url=self.app.downloads.offer(path), file=path.name, note="\n".join(notes))
         finally:
             self.put(busy="")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import zipfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
-
-import slicer
 
 from .. import mrml
 from ..errors import NodeError, OutputError
+from ..images.atomic import replacing
 from ..images.volume import LabelMap
 from ..labels import Label
-from .uploads import harmless_name
+from .file_names import file_name, unique_file_names
 from .workspace import Scan
 
 T = TypeVar("T")
@@ -53,11 +53,10 @@ async def export(scan: Scan, segmentation: Any, ending: str, folder: Path) -> tu
     segments = mrml.drawn_segments(segmentation)
     if all(segment.is_empty for segment in segments):
         raise NodeError(f"Nothing is drawn in {segmentation.GetName()}.", "Segment or draw something first.")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / (harmless_name(segmentation.GetName()) + ending)
+    path = folder / (file_name(segmentation.GetName(), default="segmentation") + ending)
     if ending == ".zip":
         await stepped(_surfaces(segmentation))
-        return await _stl(segmentation, path), ()
+        return await _stl(segmentation, segments, path)
     labels = _labels(segments)
     values = {segment.id: label.value for segment, label in zip(segments, labels, strict=True)}
     drawing = await stepped(mrml.drawing_steps(segmentation, scan.node, values))
@@ -95,19 +94,35 @@ def _surfaces(segmentation: Any) -> Generator[float, None, None]:
     segmentation.CreateClosedSurfaceRepresentation()
 
 
-async def _stl(segmentation: Any, path: Path) -> Path:
-    folder = path.with_suffix("")
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
-        old.unlink()
-    logic = slicer.modules.segmentations.logic()
-    if not logic.ExportSegmentsClosedSurfaceRepresentationToFiles(str(folder), segmentation, None, "STL", True):
-        raise OutputError("The surfaces could not be written.", "Is the disk full?")
+async def _stl(segmentation: Any, segments: Sequence[mrml.Segment], path: Path) -> tuple[Path, tuple[str, ...]]:
+    """One file a segment that has voxels, as many as were asked for or an error; and which had none."""
+    drawn = [segment for segment in segments if not segment.is_empty]
+    surfaces = {segment.id: mrml.world_surface(segmentation, segment.id) for segment in drawn}
+    names = dict(zip(surfaces, unique_file_names((segment.name for segment in drawn), ".stl"), strict=True))
+    without = [segment.name for segment in drawn if surfaces[segment.id].GetNumberOfPolys() == 0]
+    if without:
+        raise OutputError(
+            f"No surface could be made of {', '.join(without)}.", "Smooth the segment, or export a label map."
+        )
+    await asyncio.to_thread(_pack, path, {names[key]: surface for key, surface in surfaces.items()})
+    return path, tuple(f"{segment.name} is empty: it has no surface." for segment in segments if segment.is_empty)
 
-    def pack() -> Path:
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for file in sorted(folder.iterdir()):
-                archive.write(file, file.name)
-        return path
 
-    return await asyncio.to_thread(pack)
+def _pack(path: Path, surfaces: Mapping[str, Any]) -> None:
+    """A zip of one STL for each file name; `OutputError` if it cannot be written whole."""
+    with replacing(path) as temporary:
+        with (
+            zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
+            TemporaryDirectory(dir=path.parent) as aside,
+        ):
+            for number, (name, surface) in enumerate(surfaces.items()):
+                # Only inside the zip it bears its name: not every file system takes every name.
+                file = Path(aside) / f"{number}.stl"
+                mrml.write_stl(surface, file)
+                archive.write(file, name)
+        with zipfile.ZipFile(temporary) as archive:
+            written = archive.namelist()
+    if sorted(written) != sorted(surfaces):
+        raise OutputError(
+            f"{len(written)} of {len(surfaces)} surfaces were written.", "Free some space, then export again."
+        )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from aiohttp import web
 
 from ..errors import VolumeReadError
+from .file_names import uploaded_name
 
 _CHUNK = 1 << 20
 _UPLOAD = re.compile(r"[a-z0-9]{8,40}")
@@ -63,7 +64,7 @@ class Uploads:
             number = int(request.match_info["number"])
         except (VolumeReadError, ValueError) as error:
             return web.Response(status=400, text=str(error))
-        name = harmless_name(request.query.get("name", ""))
+        name = uploaded_name(request.query.get("name", ""))
         left = self._limit - self.used()
         target = _free(folder, name, number)
         with target.open("wb") as stream:
@@ -76,13 +77,6 @@ class Uploads:
                     return web.Response(status=413, text=f"Too large: {limit} may be uploaded in all.")
                 stream.write(chunk)
         return web.Response(text="ok")
-
-
-def harmless_name(name: str) -> str:
-    """The last part of a path without what file systems or people stumble over."""
-    last = PurePosixPath(name.replace("\\", "/")).name
-    cleaned = re.sub(r"[^\w .()+-]", "_", last).strip(" .")
-    return cleaned[-120:] or "scan"
 
 
 def unpack(archive: Path, folder: Path, limit: int) -> None:
@@ -99,7 +93,7 @@ def unpack(archive: Path, folder: Path, limit: int) -> None:
             for number, member in enumerate(members):
                 if member.external_attr >> 28 == 0xA or member.filename.startswith("__MACOSX/"):
                     continue  # a link, or what macOS adds
-                _extract(packed, member, _free(folder, harmless_name(member.filename), number))
+                _extract(packed, member, _free(folder, uploaded_name(member.filename), number))
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise VolumeReadError(
             f"{archive.name} cannot be unpacked: {error}.", "Make the zip again, without a password."

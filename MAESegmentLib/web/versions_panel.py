@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from ..bundle import export_bundle
-from ..errors import Cancelled, NodeError
+from ..bundle import Bundle, export_bundle
+from ..errors import BundleError, Cancelled, NodeError
 from ..scene.learning_texts import dice_text
 from ..scene.messages import volume_text
 from ..scene.model_cards import accuracy_of, name_of
@@ -105,7 +104,7 @@ class VersionsPanel(Panel):
 
     def _use(self, version: str) -> None:
         """From now on, here and in every other program of this person."""
-        bundle = self.logic.useVersion(version)
+        bundle = self.logic.useVersion(self._listed(version))
         self.app.segment.use_model(name_of(bundle))
         self.app.say(f"{bundle.name} {bundle.version} is used from now on.", kind="success")
         self.update()
@@ -122,10 +121,9 @@ class VersionsPanel(Panel):
             self.put(removing=version)
             self.app.say(f"Press again to delete {version.replace('@', ' ')}; that cannot be undone.", kind="warning")
             return
-        parent = parent_of(
-            next((one for one in self.logic.models() if name_of(one) == version), None), self.logic.models()
-        )
-        self.logic.removeVersion(version)
+        bundle = self._listed(version)
+        parent = parent_of(bundle, self.logic.models())
+        self.logic.removeVersion(bundle)
         self.put(removing="")
         self.app.say(f"{version.replace('@', ' ')} was deleted.")
         if parent is not None and self.get_used() == version:
@@ -133,14 +131,20 @@ class VersionsPanel(Panel):
         self.app.segment.refresh_models()
         self.update()
 
+    def _listed(self, version: str) -> Bundle:
+        """The model listed as name@version. The page sends the name; a path, which the logic also takes, is refused."""
+        found = next((one for one in self.logic.models() if name_of(one) == version), None)
+        if found is None:
+            raise BundleError("This version is not in the list any more.", "Load the page again.")
+        return found
+
     def get_used(self) -> str:
         """name@version of what is chosen."""
         return str(self.app.state.segment_model or "")
 
     async def _export(self, version: str) -> None:
-        bundle = next(one for one in self.logic.models() if name_of(one) == version)
-        path = Path(self.app.config.work) / "export" / f"{bundle.name}-{bundle.version}.zip"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        bundle = self._listed(version)
+        path = self.app.downloads.folder("model") / f"{bundle.name}-{bundle.version}.zip"
         await asyncio.to_thread(export_bundle, bundle, path)
         self.put(url=self.app.downloads.offer(path), file=path.name)
 
@@ -156,12 +160,13 @@ class VersionsPanel(Panel):
             raise NodeError("There is no scan to compare on.", "Open a scan first.")
         if self._job is not None:
             return
+        models = [self._listed(name) for name in (first, second)]
         segment = self.app.segment
         titles = ["Label", *(f"{name.partition('@')[2]} (ml)" for name in (first, second)), "Agreement"]
         self.put(comparing=True, percent=0, table=[], titles=titles)
         try:
             self._job = self.logic.compare(
-                scan.node, first, second, roi=segment.region, device=segment.device, wait=False, callback=self._on_job
+                scan.node, *models, roi=segment.region, device=segment.device, wait=False, callback=self._on_job
             )
         except Exception:
             self.put(comparing=False)

@@ -8,8 +8,9 @@ import zipfile
 import pytest
 
 from MAESegmentLib.errors import VolumeReadError
+from MAESegmentLib.web.file_names import uploaded_name
 from MAESegmentLib.web.folders import Folders
-from MAESegmentLib.web.uploads import Uploads, harmless_name
+from MAESegmentLib.web.uploads import Uploads
 
 UPLOAD = "abcdef012345"
 
@@ -31,7 +32,7 @@ def zipped(uploads, members: dict[str, bytes]):
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "C:\\Windows\\x.nii", "/abs/x.nii", "..", "", ".bashrc", "a\0b"])
 def test_names_lose_what_leads_elsewhere(name):
-    cleaned = harmless_name(name)
+    cleaned = uploaded_name(name)
     assert cleaned
     assert not {"/", "\\", "\0"} & set(cleaned)
     assert not cleaned.startswith(".")
