@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -63,6 +65,27 @@ class Label:
             colour=tuple(data["colour"]) if "colour" in data else cls.colour,
             terminology=_terminology(terminology) if terminology else UNCODED,
         )
+
+
+def loose_name(name: str) -> str:
+    """The same for names that differ in nothing but case, spaces and how Unicode composes a letter."""
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+
+
+def plain_name(name: str) -> str:
+    """As `loose_name`, and without spaces, "-" and "_"."""
+    return re.sub(r"[\s_-]+", "", loose_name(name))
+
+
+def same_names(name: str, known: Iterable[str]) -> list[str]:
+    """Which of the `known` names `name` may stand for: the same one, else those alike by the strictest rule that finds
+    any. Several cannot be told apart."""
+    known = list(dict.fromkeys(known))
+    for rule in (str, loose_name, plain_name):
+        found = [other for other in known if rule(other) == rule(name)]
+        if found:
+            return found
+    return []
 
 
 def _terminology(data: Mapping[str, Any]) -> Terminology:

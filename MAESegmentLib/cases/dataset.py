@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from ..errors import DatasetError
+from .case import Case, case_id
+from .dataset_file import DatasetFile, outside, parse_description, read_dataset_file
+from .dataset_folder import folder_cases
 
-IMAGE_FOLDERS = ("images", "imagesTr")
-LABEL_FOLDERS = ("labels", "labelsTr")
-UNLABELLED_FOLDERS = ("unlabelled", "unlabeled", "imagesTs")
-#: The name, by nnU-Net's convention, of the value of voxels that were not annotated.
-IGNORED = "ignore"
-_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
+__all__ = ["Case", "CaseDataset", "case_id", "load_dataset"]
+
 _SEPARATORS = "_-."
-
-
-@dataclass(frozen=True)
-class Case:
-    """One image (one file per channel) with or without a label map. Cases of one `group` (patient) stay together.
-
-    `unknown` names labels that were not annotated in this case: what its label map calls background may be these.
-    """
-
-    id: str
-    image: tuple[Path, ...]
-    label: Path | None = None
-    group: str = ""
-    unknown: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.group:
-            object.__setattr__(self, "group", self.id)
 
 
 @dataclass(frozen=True)
@@ -44,6 +23,7 @@ class CaseDataset:
     """`labels` maps name to voxel value (background left out); `splits` holds case or group ids as written.
 
     Voxels of value `ignore` were not annotated and are not learnt from (in `dataset.json` the label "ignore").
+    `notes` are sentences for the user about what was not read, or looks like a mistake.
     """
 
     labels: dict[str, int]
@@ -51,6 +31,7 @@ class CaseDataset:
     splits: dict[str, tuple[str, ...]] = field(default_factory=dict)
     name: str = ""
     ignore: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def labelled(self) -> tuple[Case, ...]:
@@ -92,35 +73,28 @@ def load_dataset(path: str | Path) -> CaseDataset:
     A folder that has none of these but holds images is read as unlabelled cases.
     """
     path = Path(path)
-    if path.is_dir():
-        file = path / "dataset.json"
-        description = _of_case_store(path) or (_read_json(file) if file.is_file() else {})
-        root = path
-    elif path.is_file():
-        description, root = _of_case_store(path.parent) or _read_json(path), path.parent
-    else:
+    root = path if path.is_dir() else path.parent
+    file = root / "dataset.json" if path.is_dir() else path
+    if not path.is_dir() and not path.is_file():
         raise DatasetError(
             f"There is no dataset at {path}.", "Give a folder with images/ and labels/, or a dataset.json."
         )
-
-    labels = _labels(description.get("labels", {}))
-    ignore = labels.pop(IGNORED, None)
-    listed = description.get("cases", description.get("training"))
-    cases = _listed_cases(listed, root) if listed is not None else _folder_cases(root)
+    description = _of_case_store(root) or (read_dataset_file(file) if file.is_file() else DatasetFile())
+    cases, notes = _cases_of(description, root)
     _check_cases(cases, root)
-    splits = _splits(description.get("splits", {}), cases)
-    return CaseDataset(labels, _grouped(cases, splits), splits, str(description.get("name", root.name)), ignore)
+    _check_channels(cases, description)
+    _check_splits(description.splits, cases)
+    return CaseDataset(
+        description.labels,
+        _grouped(cases, description.splits),
+        description.splits,
+        description.name or root.name,
+        description.ignore,
+        (*description.notes, *notes, *_shared_labels(cases)),
+    )
 
 
-def case_id(path: Path) -> str:
-    """File name without its image suffix: "a/pt_1.nii.gz" -> "pt_1"."""
-    for suffix in _SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
-
-
-def _of_case_store(folder: Path) -> dict[str, Any] | None:
+def _of_case_store(folder: Path) -> DatasetFile | None:
     """A store of corrected cases knows better than its `dataset.json`, which may be older than its last change."""
     from .label_table import is_case_store
 
@@ -128,94 +102,26 @@ def _of_case_store(folder: Path) -> dict[str, Any] | None:
         return None
     from .store import CaseStore
 
-    return CaseStore(folder).description()
+    return parse_description(CaseStore(folder).description(), folder)
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        description = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{file} cannot be read as JSON: {error}", "Correct the file.") from error
-    if not isinstance(description, dict):
-        raise DatasetError(f"{file} holds a {type(description).__name__}; a JSON object is needed.")
-    return description
+def _cases_of(description: DatasetFile, root: Path) -> tuple[Sequence[Case], list[str]]:
+    """The cases, and notes about what looks like a mistake."""
+    if description.cases is None:
+        cases, notes = folder_cases(root, ending=description.file_ending, numbered=description.channels > 0)
+    else:
+        cases, notes = list(description.cases), []
+        away = outside((path for case in cases for path in _files(case)), root)
+        if away:
+            notes.append(f"{len(away)} file(s) of dataset.json lie outside its folder, the first: {away[0]}.")
+    labelled = sum(case.label is not None for case in cases)
+    if description.count is not None and description.count not in (labelled, len(cases)):
+        notes.append(f'dataset.json says "numTraining": {description.count}, but {labelled} cases have a label map.')
+    return cases, notes
 
 
-def _labels(labels: Any) -> dict[str, int]:
-    """Accept both {"name": value} and MSD's {"value": "name"}."""
-    if not isinstance(labels, Mapping):
-        raise DatasetError('"labels" of the dataset is not an object.', 'Write {"background": 0, "liver": 1}.')
-    pairs = [(k, v) if not isinstance(v, str) else (v, k) for k, v in labels.items()]
-    try:
-        by_name = {str(name): int(value) for name, value in pairs}
-    except (TypeError, ValueError) as error:
-        raise DatasetError(f"A label of the dataset has no whole number: {labels}.") from error
-    repeated = [value for value, n in Counter(by_name.values()).items() if n > 1]
-    if repeated or len(by_name) < len(pairs):
-        raise DatasetError(f"Two labels of the dataset share a name or value: {dict(labels)}.")
-    if any(value < 0 for value in by_name.values()):
-        raise DatasetError(f"Label values of the dataset are not all positive: {by_name}.")
-    return {name: value for name, value in by_name.items() if value != 0}
-
-
-def _listed_cases(listed: Any, root: Path) -> list[Case]:
-    if not isinstance(listed, list):
-        raise DatasetError('"cases" of the dataset is not a list.')
-    cases = []
-    for number, entry in enumerate(listed):
-        entry = {"image": entry} if isinstance(entry, str) else entry
-        image = entry.get("image") if isinstance(entry, Mapping) else None
-        images = [image] if isinstance(image, str) else image
-        if not images or not all(isinstance(i, str) for i in images):
-            raise DatasetError(f"Case number {number} of the dataset has no image path.", 'Write {"image": PATH, ...}.')
-        label = entry.get("label")
-        paths = tuple(root / i for i in images)
-        cases.append(
-            Case(
-                id=str(entry.get("id") or case_id(paths[0])),
-                image=paths,
-                label=root / label if label else None,
-                group=str(entry.get("group") or entry.get("patient") or ""),
-                unknown=_unknown(entry, number),
-            )
-        )
-    return cases
-
-
-def _unknown(entry: Mapping[str, Any], number: int) -> tuple[str, ...]:
-    names = entry.get("unknown", ())
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise DatasetError(f'"unknown" of case number {number} is not a list of label names.', 'Write ["liver", ...].')
-    return tuple(names)
-
-
-def _folder_cases(root: Path) -> list[Case]:
-    """Pair images and labels by name; `x_0000`, `x_0001` beside a label `x` are channels of one case."""
-    labels = {case_id(p): p for folder in LABEL_FOLDERS for p in _images_in(root / folder)}
-    images: dict[str, list[Path]] = {}
-    for folder in IMAGE_FOLDERS:
-        for path in _images_in(root / folder):
-            stem = case_id(path)
-            channel = re.fullmatch(r"(.+)_\d{4}", stem)
-            key = channel[1] if channel and channel[1] in labels and stem not in labels else stem
-            images.setdefault(key, []).append(path)
-    orphans = sorted(set(labels) - set(images))
-    if orphans:
-        raise DatasetError(f"Case {orphans[0]}: there is a label map but no image of that name in {root}.")
-    cases = [Case(key, tuple(paths), labels.get(key)) for key, paths in images.items()]
-    cases += [Case(case_id(p), (p,)) for folder in UNLABELLED_FOLDERS for p in _images_in(root / folder)]
-    return cases or [Case(case_id(p), (p,)) for p in _images_in(root) if p.is_file()]
-
-
-def _images_in(folder: Path) -> list[Path]:
-    """Image files, and sub-folders (DICOM series), by name."""
-    if not folder.is_dir():
-        return []
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if not path.name.startswith(".") and (path.is_dir() or path.name.lower().endswith(_SUFFIXES))
-    ]
+def _files(case: Case) -> tuple[Path, ...]:
+    return (*case.image, *([case.label] if case.label else []))
 
 
 def _check_cases(cases: Sequence[Case], root: Path) -> None:
@@ -229,22 +135,50 @@ def _check_cases(cases: Sequence[Case], root: Path) -> None:
         raise DatasetError(
             f"Case {repeated[0]} occurs more than once in the dataset.", "Give each case an id of its own."
         )
+    owners: dict[Path, str] = {}
     for case in cases:
-        for path in (*case.image, *([case.label] if case.label else [])):
-            if not path.exists():
-                raise DatasetError(f"Case {case.id}: {path} does not exist.", "Paths are relative to dataset.json.")
+        files = [_existing(path, case) for path in _files(case)]
+        twice = [path for path, n in Counter(files).items() if n > 1]
+        if twice:
+            raise DatasetError(f"Case {case.id}: {twice[0]} is given twice.", "Each channel is a file of its own.")
+        for place in files[: len(case.image)]:
+            if owners.setdefault(place, case.id) != case.id:
+                raise DatasetError(
+                    f"Cases {owners[place]} and {case.id} have the same image, {place}.",
+                    "Leave one of them out, or give it its own image.",
+                )
 
 
-def _splits(splits: Any, cases: Sequence[Case]) -> dict[str, tuple[str, ...]]:
-    if not isinstance(splits, Mapping):
-        raise DatasetError('"splits" of the dataset is not an object.', 'Write {"validation": ["case1", ...]}.')
-    result = {}
+def _shared_labels(cases: Iterable[Case]) -> list[str]:
+    count = Counter(case.label for case in cases if case.label is not None)
+    return [f"{n} cases have the same label map, {path}." for path, n in count.items() if n > 1]
+
+
+def _existing(path: Path, case: Case) -> Path:
+    """Where the file lies, links followed."""
+    try:
+        return path.resolve(strict=True)
+    except FileNotFoundError as error:
+        raise DatasetError(f"Case {case.id}: {path} does not exist.", "Paths are relative to dataset.json.") from error
+    except (OSError, ValueError, RuntimeError) as error:  # no permission, a name that no file can have, a ring of links
+        raise DatasetError(f"Case {case.id}: {str(path)[:200]!r} cannot be opened: {error}.") from error
+
+
+def _check_channels(cases: Iterable[Case], description: DatasetFile) -> None:
+    for case in cases:
+        if description.channels and len(case.image) != description.channels:
+            raise DatasetError(
+                f'Case {case.id} has {len(case.image)} image file(s); "channel_names" of the dataset names '
+                f"{description.channels}.",
+                "Give one file per channel.",
+            )
+
+
+def _check_splits(splits: Mapping[str, Sequence[str]], cases: Sequence[Case]) -> None:
     for name, entries in splits.items():
         for entry in entries:
-            if not _matching(str(entry), cases):
+            if not _matching(entry, cases):
                 raise DatasetError(f"Split {name!r} names {entry!r}, which is not a case of the dataset.")
-        result[str(name)] = tuple(str(entry) for entry in entries)
-    return result
 
 
 def _matching(entry: str, cases: Iterable[Case]) -> list[Case]:

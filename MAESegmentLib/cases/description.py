@@ -9,7 +9,7 @@ from typing import Any
 
 from ..images.atomic import replacing
 from ..labels import Label
-from .dataset import IGNORED
+from .case import IGNORED
 from .records import IGNORE, ROLES, CaseRecord
 from .snapshot import LABEL, image_names
 

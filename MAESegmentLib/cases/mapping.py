@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..labels import plain_name
+
 #: Similarity (difflib, 0 to 1) from which two names are proposed as one; "Brainstem" and "BrainStm" have 0.94.
 _SIMILAR = 0.81
 _SIDES = {"l": "left", "lt": "left", "r": "right", "rt": "right", "sin": "left", "dex": "right"}
@@ -36,11 +38,11 @@ def propose_mapping(
 
     A label is proposed as similar to no more than one segment, and to none that has it by name.
     """
-    known = {_plain(name): name for name in reversed(model_labels)}
-    answers = {_plain(segment): label for segment, label in remembered.items()}
+    known = {plain_name(name): name for name in reversed(model_labels)}
+    answers = {plain_name(segment): label for segment, label in remembered.items()}
     choices: dict[int, Choice] = {}
     for number, segment in enumerate(segments):
-        plain = _plain(segment)
+        plain = plain_name(segment)
         if plain in answers:
             label = answers[plain]
             choices[number] = Choice(segment, label, "left out" if label is None else "remembered")
@@ -55,7 +57,7 @@ def propose_mapping(
 
 def same_name(first: str, second: str) -> bool:
     """Whether two names differ in no more than case, spaces, "-" and "_"."""
-    return _plain(first) == _plain(second)
+    return plain_name(first) == plain_name(second)
 
 
 def _similar(segments: Sequence[str], numbers: Sequence[int], labels: Sequence[str]) -> list[tuple[int, str]]:
@@ -76,10 +78,6 @@ def similarity(first: str, second: str) -> float:
     if _distinctions(a) != _distinctions(b):
         return 0.0
     return difflib.SequenceMatcher(None, "".join(sorted(a)), "".join(sorted(b))).ratio()
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", name).casefold()
 
 
 def _words(name: str) -> list[str]:

@@ -29,6 +29,7 @@ def test_folder_pairs_images_and_labels_by_name(tmp_path: Path) -> None:
 
 def test_listed_cases_have_paths_relative_to_the_file_and_one_path_per_channel(tmp_path: Path) -> None:
     write_dataset(tmp_path, 1, channels=2)
+    save(tmp_path / "unlabelled" / "b.nii.gz", np.ones((5, 5, 5), np.float32), np.eye(4))
     file = write_json(
         tmp_path,
         labels={"background": 0, "front": 1},
@@ -38,7 +39,7 @@ def test_listed_cases_have_paths_relative_to_the_file_and_one_path_per_channel(t
                 "image": ["images/case_0_0000.nii.gz", "images/case_0_0001.nii.gz"],
                 "label": "labels/case_0.nii.gz",
             },
-            {"id": "b", "image": "images/case_0_0000.nii.gz"},
+            {"id": "b", "image": "unlabelled/b.nii.gz"},
         ],
     )
     dataset = load_dataset(file)

@@ -1,0 +1,39 @@
+"""One case: the files of an image and, where there is one, its label map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+#: The name, by nnU-Net's convention, of the value of voxels that were not annotated.
+IGNORED = "ignore"
+#: Endings of images and label maps in one file; the longest first, where one ends like another.
+SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
+#: DICOM SEG: as images, single DICOM files are slices.
+LABEL_SUFFIXES = (*SUFFIXES, ".dcm")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image (one file per channel) with or without a label map. Cases of one `group` (patient) stay together.
+
+    `unknown` names labels that were not annotated in this case: what its label map calls background may be these.
+    """
+
+    id: str
+    image: tuple[Path, ...]
+    label: Path | None = None
+    group: str = ""
+    unknown: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.group:
+            object.__setattr__(self, "group", self.id)
+
+
+def case_id(path: Path) -> str:
+    """File name without its image suffix: "a/pt_1.nii.gz" -> "pt_1"."""
+    for suffix in LABEL_SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.name
