@@ -52,4 +52,8 @@ except Exception:
     traceback.print_exc()
     code = 1
 print(f"MAESegment self test: exit code {code}", flush=True)
+# Loading a module runs `del sys, os` here, in __main__; without `sys`, what Slicer does after the script fails, and it
+# ends with exit code 1.
+import sys  # noqa: E402, F811
+
 slicer.util.exit(code)

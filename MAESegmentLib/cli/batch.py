@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, OutputError
+from ..processor import usable_cores
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
@@ -105,8 +106,7 @@ def _settings(arguments: argparse.Namespace, bundle: Bundle, launch: Launch) -> 
         if device == "auto" and torch.cuda.is_available():
             device = f"cuda:{launch.local_rank % torch.cuda.device_count()}"
         if os.environ.get("OMP_NUM_THREADS", "1") == "1":  # torchrun's choice, however many cores there are
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            torch.set_num_threads(max(1, cores // launch.local_world_size))
+            torch.set_num_threads(max(1, usable_cores() // launch.local_world_size))
     return InferenceSettings.of_model(
         bundle.spec.inference,
         device=device,
@@ -212,7 +212,10 @@ def _run_began(launch: Launch) -> str:
         return utc_now()
     import psutil
 
-    return utc_text(psutil.Process(os.getppid()).create_time())
+    try:
+        return utc_text(psutil.Process(os.getppid()).create_time())
+    except (psutil.Error, OSError):  # the launcher is another user's, whose processes are hidden here
+        return utc_now()
 
 
 @contextmanager

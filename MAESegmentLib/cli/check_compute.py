@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DeviceError
+from ..processor import usable_cores
 from .findings import Finding, Level, gib
 
 if TYPE_CHECKING:
@@ -25,16 +25,6 @@ _ROUNDING = {"float16": 5e-3, "bfloat16": 4e-2}
 _GPU_MEMORY = 2 * 2**30
 _HALF_IS_FASTER = 1.2
 _HALF_INSTRUCTIONS = ("amx_bf16", "amx_fp16", "avx512_bf16")
-
-
-def usable_cores() -> int:
-    """Cores this process may use: the affinity mask and a container's quota count, not what is built in."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(affinity, round(int(quota) / int(period))))
-    except (OSError, ValueError):
-        return affinity
 
 
 def check_processor() -> Iterator[Finding]:

@@ -183,6 +183,8 @@ class FakeFactory:
         return any(path.stem == name for path in self.registered)
 
     def loadModules(self, names: list[str]) -> bool:
+        # As Slicer 5.12 does: the script's own names go.
+        exec("import sys, os; del sys, os", vars(sys.modules["__main__"]))
         for path in self.registered:
             if path.stem in names:
                 standin.load_module(path.parent, path.stem)
@@ -200,8 +202,9 @@ def run_script(reloadable, slicer_gui, monkeypatch) -> Any:  # noqa: ARG001
     monkeypatch.setattr(slicer.util, "exit", codes.append)
 
     def run() -> int:
-        runpy.run_path(str(_ROOT / "Testing" / "run_in_slicer.py"), run_name="__main__")
+        left = runpy.run_path(str(_ROOT / "Testing" / "run_in_slicer.py"), run_name="__main__")
         assert len(codes) == 1
+        assert left.get("sys") is sys, "what Slicer runs after the script needs it"
         return codes[0]
 
     return run

@@ -14,7 +14,6 @@ from MAESegmentLib.cli.check_compute import (
     convolution_seconds,
     half_precision_findings,
     no_gpu,
-    usable_cores,
 )
 from MAESegmentLib.cli.check_installation import (
     check_models,
@@ -97,8 +96,7 @@ def test_a_file_in_place_of_a_folder_is_a_problem(tmp_path):
     assert "set MAESEGMENT_MODELS" in finding.advice
 
 
-def test_a_processor_is_timed_and_counted():
-    assert usable_cores() >= 1
+def test_a_processor_is_timed():
     assert convolution_seconds(torch.device("cpu"), torch.float32, edge=8, repeats=1) > 0
 
 

@@ -57,7 +57,7 @@ def reap() -> bool:
 def _apart() -> dict[str, Any]:
     """A session (on Windows: a group without a window) of its own, so that no signal meant for us reaches it."""
     if os.name == "nt":
-        names = ("CREATE_NO_WINDOW", "CREATE_NEW_PROCESS_GROUP", "BELOW_NORMAL_PRIORITY_CLASS")
+        names = ("CREATE_NO_WINDOW", "CREATE_NEW_PROCESS_GROUP")
         flags = 0
         for name in names:
             flags |= getattr(subprocess, name, 0)

@@ -6,6 +6,7 @@ published is not made a second time.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -16,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...errors import Cancelled, DeviceMemoryError, MAESegmentError, OutputError, WorkerError
+from ...processor import yield_to_others
 from .run_folder import CASES, DISCARD, RESULT, STOP, WORK, FineTuneRun, write_json
 
 #: Exit codes: done or discarded; failed with a reason in status.json; another process has the run.
@@ -25,6 +27,8 @@ _LOCK_S = 5.0
 
 
 def main(arguments: list[str]) -> int:
+    with suppress(AttributeError, OSError):  # no such thing on Windows; or it leads a session already
+        os.setsid()
     run = FineTuneRun(Path(arguments[0]))
     lock = run.lock
     end = time.monotonic() + _LOCK_S
@@ -33,7 +37,7 @@ def main(arguments: list[str]) -> int:
             print("Another process is at this run.", file=sys.stderr)
             return BUSY
         time.sleep(0.05)
-    _be_quiet()
+    yield_to_others()
     from .reporting import StatusWriter
 
     status = StatusWriter(run)
@@ -95,13 +99,18 @@ def _unexpected(error: Exception) -> MAESegmentError:
     if isinstance(error, MemoryError):
         return DeviceMemoryError("The computer ran out of memory.", "Close other programs, then go on.")
     if isinstance(error, OSError):
-        return OutputError(
-            f"A file could not be written or read: {error.strerror or error}.", "Free some disk space, then go on."
-        )
+        where = f" ({error.filename})" if error.filename else ""
+        return OutputError(f"A file could not be written or read: {error.strerror or error}{where}.", _remedy(error))
     return MAESegmentError(
         f"Something unexpected happened: {type(error).__name__}: {error}",
         "This is a defect of MAESegment: please report it with the log of this fine-tuning.",
     )
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Ask for permission to read and write there, then go on."
+    return "Free some disk space, then go on."
 
 
 def _complaint() -> WorkerError | None:
@@ -109,15 +118,6 @@ def _complaint() -> WorkerError | None:
 
     trouble = complaint("train")
     return None if trouble is None else WorkerError(*trouble)
-
-
-def _be_quiet() -> None:
-    """Low priority: whoever works at this computer comes first."""
-    with suppress(ImportError, OSError, AttributeError):
-        import psutil
-
-        process = psutil.Process()
-        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if os.name == "nt" else 10)
 
 
 if __name__ == "__main__":

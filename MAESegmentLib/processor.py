@@ -1,0 +1,58 @@
+"""What this process takes of the processor: priority, cores, and how threads wait. Standard library alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+#: Nice value of background work: about a tenth of what a program of normal priority gets.
+_BACKGROUND_NICE = 10
+_LARGEST_NICE = 19
+_AUTOGROUP = Path("/proc/self/autogroup")
+_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def usable_cores() -> int:
+    """Cores this process may use: the affinity mask and a container's quota count, not what is built in."""
+    try:
+        affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    except OSError:
+        affinity = os.cpu_count() or 1
+    try:
+        quota, period = _CGROUP_QUOTA.read_text().split()
+        return max(1, min(affinity, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        return affinity
+
+
+def yield_to_others() -> None:
+    """Give this process a lower priority than programs that a user waits for, the worker among them.
+
+    A priority is never raised: an ordinary user may not, and it would be wrong. Under nice 19, which Slicer gives to
+    itself and so to all that it starts, nothing lower is left but the class of idle work, which Linux has. Whatever the
+    operating system refuses is left as it is.
+    """
+    if os.name == "nt":
+        _lower_on_windows()
+        return
+    with contextlib.suppress(OSError):
+        nice = os.getpriority(os.PRIO_PROCESS, 0)
+        if nice < _BACKGROUND_NICE:
+            os.setpriority(os.PRIO_PROCESS, 0, _BACKGROUND_NICE)
+        elif nice >= _LARGEST_NICE and hasattr(os, "SCHED_IDLE"):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    with contextlib.suppress(OSError, ValueError):
+        # Linux weighs a session of its own as a whole ("autogroup"): there a nice value counts only within it.
+        group_nice = int(_AUTOGROUP.read_text().split()[-1])
+        if os.getsid(0) == os.getpid() and group_nice < _BACKGROUND_NICE:
+            _AUTOGROUP.write_text(str(_BACKGROUND_NICE))
+
+
+def _lower_on_windows() -> None:
+    import psutil
+
+    with contextlib.suppress(psutil.Error, OSError):
+        process = psutil.Process()
+        if process.nice() not in (psutil.IDLE_PRIORITY_CLASS, psutil.BELOW_NORMAL_PRIORITY_CLASS):
+            process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)

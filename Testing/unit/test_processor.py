@@ -1,0 +1,73 @@
+"""What a process takes of the processor: the priority of background work, and the cores it may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from MAESegmentLib.processor import usable_cores, yield_to_others
+from Testing.children import become_nobody, fork, wait
+
+_AUTOGROUP = Path("/proc/self/autogroup")
+
+
+def nice_after(before: int) -> int:
+    """The nice value of an ordinary user's process of nice value `before`, once it has given way."""
+
+    def work() -> None:
+        become_nobody()
+        os.nice(before)
+        yield_to_others()
+        os._exit(os.getpriority(os.PRIO_PROCESS, 0))
+
+    return wait(fork(work))
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 10), (7, 10), (10, 10), (15, 15), (19, 19)])
+def test_background_work_lowers_its_priority_and_never_raises_it(before: int, after: int) -> None:
+    assert nice_after(before) == after
+
+
+def test_below_nice_19_is_only_the_class_of_idle_work() -> None:
+    """So the worker, which inherits nice 19 from Slicer and may not leave it, comes before the trainer."""
+
+    def work() -> None:
+        become_nobody()
+        os.nice(19)
+        assert os.sched_getscheduler(0) != os.SCHED_IDLE
+        yield_to_others()
+        assert os.sched_getscheduler(0) == os.SCHED_IDLE
+
+    assert wait(fork(work)) == 0
+
+
+def test_a_session_of_its_own_gives_way_as_a_whole() -> None:
+    """Where Linux weighs sessions ("autogroup"), a nice value alone would change nothing for other sessions."""
+
+    def work() -> None:
+        os.setsid()
+        yield_to_others()
+        if _AUTOGROUP.exists():
+            assert _AUTOGROUP.read_text().split()[-1] == "10"
+
+    assert wait(fork(work)) == 0
+
+
+def test_a_refusal_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    for name in ("getpriority", "setpriority", "sched_setscheduler", "getsid"):
+        monkeypatch.setattr(os, name, refuse)
+    yield_to_others()
+
+
+def test_cores_are_those_of_the_affinity_mask() -> None:
+    def work() -> None:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        assert usable_cores() == 1
+
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+    assert wait(fork(work)) == 0
