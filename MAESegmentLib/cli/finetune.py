@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="name of the new model (default: the base's, if the labels are the same)")
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML or JSON file that sets all of this and more")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML or JSON file with training settings only")
+    parser.add_argument(
+        "--synthesise",
+        action="store_true",
+        help="the images are maps of tissues: draw images from them, as SynthSeg does",
+    )
     parser.add_argument("--from-scratch", action="store_true", help="random initial weights: a control to compare with")
     parser.add_argument(
         "--keep", choices=("last", "best"), help="weights to save: the last (default), or the best on held-out cases"
@@ -58,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if arguments.from_scratch:
         settings["initial_weights"] = "random"
+    if arguments.synthesise:
+        settings.setdefault("synthesis", {})
     if arguments.keep:
         settings["keep"] = arguments.keep
     labels = arguments.labels.split(",") if arguments.labels else recipe.cases.get("labels")

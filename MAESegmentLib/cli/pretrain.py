@@ -32,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, nargs="+", metavar="DIR", help="folders of scans, or datasets (labels are not read)"
     )
     parser.add_argument(
+        "--synthesise",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="folders of label maps in place of --data: images of any contrast are drawn from them, as SynthSeg does",
+    )
+    parser.add_argument(
         "-o", "--out", type=Path, required=True, metavar="DIR", help="run folder; the model is DIR/model"
     )
     parser.add_argument("--split", help="only these cases of each dataset, e.g. pool (default: all)")
@@ -70,6 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
         chosen["patches_per_volume"] = arguments.patches_per_volume
     if arguments.stream:
         chosen.setdefault("patches_per_volume", PATCHES_PER_VOLUME)
+    if arguments.synthesise:
+        _check_synthesis(arguments, chosen)
+        chosen.setdefault("synthesis", {})
     settings = PretrainSettings.from_dict(chosen)
     description = replace(recipe.description, name=arguments.name) if arguments.name else recipe.description
     with interruptible() as should_cancel, joined(settings.device) as team, training_display(team.is_first) as display:
@@ -132,8 +142,20 @@ class _Work:
         }
 
 
+def _check_synthesis(arguments: argparse.Namespace, chosen: Mapping[str, Any]) -> None:
+    if arguments.data or chosen.get("patches_per_volume"):
+        other = "--data" if arguments.data else "--stream"
+        raise ConfigurationError(
+            f"--synthesise and {other} cannot be used together.", "Give the label maps with --synthesise alone."
+        )
+
+
 def _folders(arguments: argparse.Namespace, recipe: Recipe) -> list[Path]:
-    folders = arguments.data or [arguments.recipe.parent / folder for folder in recipe.cases.get("data", [])]
+    folders = (
+        arguments.synthesise
+        or arguments.data
+        or [arguments.recipe.parent / folder for folder in recipe.cases.get("data", [])]
+    )
     if not folders:
         raise ConfigurationError("No scans were given.", "Name folders of scans with --data.")
     return list(folders)

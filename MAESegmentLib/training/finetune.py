@@ -57,7 +57,16 @@ def finetune(
     holdout = plan_holdout(dataset, split, validation, settings.seed)
     plan = plan_labels(dataset.labels, base.labels, labels, description.labels)
     cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
-    prepared = prepare_labelled(holdout.cases, dataset, plan, base.spec.preprocessing, cache, progress, should_cancel)
+    prepared = prepare_labelled(
+        holdout.cases,
+        dataset,
+        plan,
+        base.spec.preprocessing,
+        cache,
+        progress,
+        should_cancel,
+        tissues=settings.synthesis is not None,
+    )
     same_labels = {label.name for label in base.labels} == set(plan.names)
     channels = len(cache[0].image)
     text = description.completed(base, same_labels=same_labels, name=dataset.name, channels=channels)

@@ -18,6 +18,7 @@ from ..cases.dataset import Case
 from ..inference.device import resolve_device
 from ..networks import NnFormer
 from .checkpoint import CHECKPOINT
+from .data.drawing import Drawing
 from .distributed import SOLO, Team
 from .holdout import Holdout
 from .initial import initial_network
@@ -87,6 +88,7 @@ class FineTuning:
         self.team = team
         self.channels = len(prepared.cases[0].image)
         self.patch_size = base.spec.preprocessing.patch_size
+        self.drawing = Drawing.of(settings, base.spec.preprocessing)
         self.sides = Sides.of(settings.sides, plan.names, base.spec.preprocessing.orientation)
         network, self.notes = self._network()
         self.network_config = network.config
@@ -106,13 +108,14 @@ class FineTuning:
         task = SegmentationTask(
             network,
             self._cases(training),
-            self._cases(held_out),
+            self._held_out(held_out),
             self.plan.names,
             self.patch_size,
             self.settings,
             identity=self._identity(training),
             encoder_stages=len(network.config.depths),
             sides=self.sides,
+            drawing=self.drawing,
             team=self.team,
         )
 
@@ -169,7 +172,7 @@ class FineTuning:
         network, _ = self._network()
         network.load_state_dict(trained.weights)
         before = self._read_before(holdout.held_out, folder)
-        after = self._dice(network, self._cases(holdout.held_out))
+        after = self._dice(network, self._held_out(holdout.held_out))
         return Measured(before, after, holdout.how, indicative_only=trained.is_best)
 
     def tidy_folds(self) -> None:
@@ -188,7 +191,7 @@ class FineTuning:
             return
         self.progress(progress)
         network, _ = self._network()
-        table = self._dice(network, self._cases(held_out))
+        table = self._dice(network, self._held_out(held_out))
         means = {**mean_by_label(table), "mean": mean_dice(table)}
         content = {
             "identity": self._identity(held_out),
@@ -237,6 +240,11 @@ class FineTuning:
 
     def _cases(self, cases: Sequence[Case]) -> list[PreparedCase]:
         return self.prepared.cases.subset([case.id for case in cases])
+
+    def _held_out(self, cases: Sequence[Case]) -> list[PreparedCase]:
+        """With images that are drawn once, where images are drawn."""
+        prepared = self._cases(cases)
+        return prepared if self.drawing is None else self.drawing.held_out(prepared, self.settings)
 
     def _identity(self, cases: Sequence[Case]) -> str:
         """Of cases, base and labels: what a checkpoint belongs to."""

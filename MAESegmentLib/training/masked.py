@@ -13,9 +13,10 @@ from ..inference.familiarity import reconstruction_error
 from ..networks import MaskedAutoencoder
 from ..networks.masking import count_masked_voxels
 from ..transforms.preprocessing import pad_to
+from .data.drawing import Drawing, patch_samples
 from .distributed import SOLO, Team, seed_of
 from .optimiser import parameter_groups
-from .patches import Batch, PatchSamples, batches
+from .patches import Batch, batches
 from .prepared import PreparedCase
 from .results import png
 from .settings import PretrainSettings
@@ -37,14 +38,16 @@ class MaskedTask:
         settings: PretrainSettings,
         identity: str = "",
         team: Team = SOLO,
+        drawing: Drawing | None = None,
     ) -> None:
+        """`drawing` says how images are drawn where `training` holds tissues."""
         self.model: nn.Module = model
         self.team = team
         self.held_out = held_out[:MAX_FOLLOWED]
         self.patch_size = tuple(patch_size)
         self.settings = settings
         self.identity = identity
-        self._samples = PatchSamples(training, patch_size, settings)
+        self._samples = patch_samples(training, patch_size, settings, drawing)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.model, self.settings)

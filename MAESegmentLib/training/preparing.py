@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ..cases.checks import read_image, read_labels, voxel_hash
 from ..cases.dataset import Case, CaseDataset
 from ..errors import Cancelled, DatasetError
+from ..images.volume import LabelMap, Volume
+from ..transforms.grid import NetworkGrid
 from ..transforms.preprocessing import Preprocessing
 from .labelling import LabelPlan
 from .loop import Progress, Report, ShouldCancel
@@ -15,6 +19,8 @@ from .prepared import CaseCache, PreparedCase, as_array, places_of
 
 #: So many unusable cases are named in one message.
 MAX_NAMED = 10
+#: Maps of tissues hold whole numbers up to this.
+MAX_TISSUE = 255
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,13 @@ def prepare_labelled(
     cache: CaseCache,
     report: Report,
     should_cancel: ShouldCancel,
+    *,
+    tissues: bool = False,
 ) -> Prepared:
-    """Read, check and prepare images with label maps; raises one `DatasetError` that names every bad case."""
+    """Read, check and prepare images with label maps; raises one `DatasetError` that names every bad case.
+
+    `tissues`: the images are maps of tissues, from which images are drawn later.
+    """
     prepared = Prepared(cache)
     names = {value: name for name, value in dataset.labels.items()}
     wanted = [names[value] for value in plan.values]
@@ -47,13 +58,11 @@ def prepare_labelled(
         volume = read_image(case, channels[0] if channels else None)
         label_map = read_labels(case, volume, dataset.labels, wanted, dataset.ignore)
         channels.append(len(volume.array))
-        image = preprocessing.prepare(volume)
-        classes = (
-            preprocessing.prepare_labels(plan.to_classes(label_map, dataset.ignore), image.grid).numpy().astype("uint8")
-        )
-        spacing = tuple(float(s) for s in image.grid.spacing)
+        image, grid = _prepare(case, volume, preprocessing, tissues)
+        classes = preprocessing.prepare_labels(plan.to_classes(label_map, dataset.ignore), grid).numpy().astype("uint8")
+        spacing = tuple(float(s) for s in grid.spacing)
         places, unknown = places_of(classes), plan.channels_of(case.unknown)
-        cache.add(PreparedCase(case.id, as_array(image.image), spacing, classes, places, unknown))  # type: ignore[arg-type]
+        cache.add(PreparedCase(case.id, image, spacing, classes, places, unknown))  # type: ignore[arg-type]
         prepared.hashes[case.id] = {"image": voxel_hash(volume.array), "label": voxel_hash(label_map.array)}
         prepared.notes.extend(f"Case {case.id}: {note}" for note in volume.notes)
 
@@ -87,22 +96,40 @@ def prepare_images(
     cache: CaseCache,
     report: Report,
     should_cancel: ShouldCancel,
+    *,
+    tissues: bool = False,
 ) -> Prepared:
-    """Read, check and prepare images alone."""
+    """Read, check and prepare images alone, or maps of `tissues` from which images are drawn later."""
     prepared = Prepared(cache)
     channels: list[int] = []
 
     def prepare(case: Case) -> None:
         volume = read_image(case, channels[0] if channels else None)
         channels.append(len(volume.array))
-        image = preprocessing.prepare(volume)
-        spacing = tuple(float(s) for s in image.grid.spacing)
-        cache.add(PreparedCase(case.id, as_array(image.image), spacing))  # type: ignore[arg-type]
+        image, grid = _prepare(case, volume, preprocessing, tissues)
+        spacing = tuple(float(s) for s in grid.spacing)
+        cache.add(PreparedCase(case.id, image, spacing))  # type: ignore[arg-type]
         prepared.hashes[case.id] = {"image": voxel_hash(volume.array)}
         prepared.notes.extend(f"Case {case.id}: {note}" for note in volume.notes)
 
     _each(list(cases), prepare, report, should_cancel)
     return prepared
+
+
+def _prepare(case: Case, volume: Volume, preprocessing: Preprocessing, tissues: bool) -> tuple[np.ndarray, NetworkGrid]:
+    """Float32 (C, D, H, W), or uint8 (1, D, H, W) of tissues, on the network's grid."""
+    if not tissues:
+        prepared = preprocessing.prepare(volume)
+        return as_array(prepared.image), prepared.grid
+    array = volume.array
+    if len(array) != 1 or not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() > MAX_TISSUE:
+        raise DatasetError(
+            f"Case {case.id}: images cannot be drawn from it; it is not a map of tissues.",
+            f"Give label maps of whole numbers from 0 (what surrounds the body) to {MAX_TISSUE} as images.",
+        )
+    grid = preprocessing.grid_for(volume)
+    mapped = preprocessing.prepare_labels(LabelMap(array[0], volume.ijk_to_ras), grid)
+    return mapped.numpy().astype(np.uint8)[None], grid
 
 
 def _each(cases: Sequence[Case], prepare: Callable[[Case], None], report: Report, should_cancel: ShouldCancel) -> None:

@@ -17,6 +17,7 @@ from ..errors import ConfigurationError, DatasetError
 from ..networks import MaeConfig
 from ..transforms.grid import NetworkGrid
 from ..transforms.preprocessing import Preprocessing
+from .data.drawing import Drawing
 from .description import Description
 from .distributed import SOLO, Team
 from .finetune import finished_model, make_folder
@@ -53,11 +54,14 @@ def pretrain(
         raise DatasetError("There is no image to learn from.")
     make_folder(out)
     cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
-    prepared = prepare_images(cases, preprocessing, cache, progress, should_cancel)
+    drawing = Drawing.of(settings, preprocessing)
+    prepared = prepare_images(cases, preprocessing, cache, progress, should_cancel, tissues=drawing is not None)
     channels = len(prepared.cases[0].image)
     check_channels(channels, autoencoder)
     text = (description or Description()).completed(None, same_labels=False, name=out.name, channels=channels)
     training, held_out = _hold_out(cases, prepared, settings)
+    shown = training if drawing is None else drawing.held_out(training, settings)
+    held_out = held_out if drawing is None else drawing.held_out(held_out, settings)
     hashes = prepared.hashes
     run = Pretraining(
         settings,
@@ -66,7 +70,7 @@ def pretrain(
         text,
         out,
         images=len(training),
-        seen=training,
+        seen=shown,
         held_out=held_out,
         sources={
             "cases": [hashes[case.id] for case in training],
@@ -80,7 +84,7 @@ def pretrain(
     model = run.new_model()
     content: list[Any] = [autoencoder.to_dict(), preprocessing.to_dict(), [hashes[case.id] for case in training]]
     identity = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-    task = MaskedTask(model, training, held_out, preprocessing.patch_size, settings, identity, team)
+    task = MaskedTask(model, training, held_out, preprocessing.patch_size, settings, identity, team, drawing)
     trained = train(task, settings, out, report=progress, should_cancel=should_cancel, team=team)
     bundle = run.finish(model, trained, progress, team)
     cache.remove_files()

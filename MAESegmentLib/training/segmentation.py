@@ -11,10 +11,11 @@ import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
+from .data.drawing import Drawing, patch_samples
 from .distributed import SOLO, Team
 from .losses import SegmentationLoss
 from .optimiser import parameter_groups, stage_scale
-from .patches import Batch, PatchSamples, batches
+from .patches import Batch, batches
 from .prepared import IGNORED, PreparedCase
 from .settings import FineTuneSettings
 from .sides import Sides
@@ -36,11 +37,16 @@ class SegmentationTask:
         settings: FineTuneSettings,
         identity: str = "",
         encoder_stages: int | None = None,
-        sides: Sides | None = None,
         team: Team = SOLO,
+        *,
+        sides: Sides | None = None,
+        drawing: Drawing | None = None,
     ) -> None:
-        """`encoder_stages` turns layer-wise learning-rate decay on, for an NnFormer of that many stages; `sides` says
-        which labels change places in a mirrored patch."""
+        """`encoder_stages` turns layer-wise learning-rate decay on, for an NnFormer of that many stages.
+
+        `sides` says which labels change places in a mirrored patch, `drawing` how images are drawn where `training`
+        holds tissues.
+        """
         self.model = model
         self.held_out = held_out
         self.label_names = tuple(label_names)
@@ -49,7 +55,7 @@ class SegmentationTask:
         self.identity = identity
         self.encoder_stages = encoder_stages
         self.team = team
-        self._samples = PatchSamples(training, patch_size, settings, settings.foreground_fraction, sides)
+        self._samples = patch_samples(training, patch_size, settings, drawing, settings.foreground_fraction, sides)
         self._loss = SegmentationLoss(settings.deep_supervision_weights)
         self._unknown = {case.id: case.unknown for case in training if case.unknown}
 

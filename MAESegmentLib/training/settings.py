@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from ..errors import ConfigurationError
 from ..inference.settings import Precision
+from .data.synthesis import Synthesis
 
 SettingsT = TypeVar("SettingsT", bound="LoopSettings")
 
@@ -87,6 +88,8 @@ class LoopSettings:
     validate_every: int = 500
     log_every: int = 10
     augmentation: Augmentation = field(default_factory=Augmentation)
+    #: Images are drawn from maps of tissues, which stand in their place in the data set.
+    synthesis: Synthesis | None = None
 
     #: Settings that change how fast or where a run goes, not where it ends up.
     INCIDENTAL: ClassVar[frozenset[str]] = frozenset(
@@ -96,7 +99,7 @@ class LoopSettings:
         }
     )
     #: Settings that came later count only where they are used: a run that began without them must be able to go on.
-    LATER: ClassVar[frozenset[str]] = frozenset({"micro_batch"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"micro_batch", "synthesis"})
 
     def __post_init__(self) -> None:
         _tuples(self)
@@ -136,6 +139,8 @@ class LoopSettings:
         values = dict(data)
         if isinstance(values.get("augmentation"), Mapping):
             values["augmentation"] = _augmentation(values["augmentation"], _default_augmentation(cls))
+        if isinstance(values.get("synthesis"), Mapping):
+            values["synthesis"] = Synthesis.from_dict(values["synthesis"])
         return cls(**values)
 
     def fingerprint(self) -> str:
