@@ -91,22 +91,16 @@ def refuse_short(path: Path, expected: int, present: int) -> NoReturn:
     )
 
 
+def printable(text: str) -> str:
+    """`text` out of a file, for a message: what no terminal should get, or cannot write, is replaced by U+FFFD."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
 def refuse_unoriented(path: Path) -> NoReturn:
     raise GeometryError(
         f"{path.name} does not say how it lies in the patient, so left and right cannot be told apart.",
         "Convert the scan again from DICOM with a tool that keeps the orientation (3D Slicer, dcm2niix).",
     )
-
-
-def read_bytes(path: Path) -> bytes:
-    """The whole file; an empty or unreadable one is a `VolumeReadError`."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if not data:
-        refuse_empty_file(path)
-    return data
 
 
 def refuse_empty_file(path: Path) -> NoReturn:

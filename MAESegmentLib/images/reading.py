@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..labels import Label
     from .dicom import SeriesInfo
 
-_EXTENSIONS = ".nii, .nii.gz, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM folder"
+_EXTENSIONS = ".nii, .nii.gz, .hdr with .img, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM folder"
 
 
 def read_volume(path: str | Path, *, series_uid: str | None = None) -> Volume:
@@ -118,7 +118,7 @@ def _decoder(path: Path) -> Callable[[Path], DecodedImage] | None:
     name = path.name.lower()
     if path.is_dir():
         return None
-    if name.endswith((".nii", ".nii.gz")):
+    if name.endswith((".nii", ".nii.gz", ".hdr", ".hdr.gz")) or _is_of_pair(path):
         from .nifti import read_nifti
 
         return read_nifti
@@ -137,6 +137,14 @@ def _decoder(path: Path) -> Callable[[Path], DecodedImage] | None:
     if name.endswith((".dcm", ".ima")) or _has_dicom_magic(path):
         return None
     raise VolumeReadError(f"{path.name} is of an unknown kind.", f"Give {_EXTENSIONS}.")
+
+
+def _is_of_pair(path: Path) -> bool:
+    """Whether an `.img` has its NIfTI header beside it; without one it may be DICOM."""
+    name = path.name.lower().removesuffix(".gz")
+    return name.endswith(".img") and any(
+        path.with_name(f"{path.name[: len(name) - 4]}.hdr{packed}").is_file() for packed in ("", ".gz")
+    )
 
 
 def _has_dicom_magic(path: Path) -> bool:

@@ -126,14 +126,6 @@ def test_detached_nrrd_header_finds_its_data(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_volume(tmp_path / "a.nhdr").array[0], VOXELS)
 
 
-def test_sform_goes_before_qform(tmp_path: Path) -> None:
-    image = nib.Nifti1Image(VOXELS, None)
-    image.set_sform(AFFINE, code=2)
-    image.set_qform(np.diag([9.0, 9.0, 9.0, 1.0]), code=1, update_affine=False)
-    nib.save(image, tmp_path / "a.nii")
-    np.testing.assert_allclose(read_volume(tmp_path / "a.nii").ijk_to_ras, AFFINE, atol=1e-6)
-
-
 def test_good_qform_stands_in_for_a_singular_sform_and_is_noted(tmp_path: Path) -> None:
     image = nib.Nifti1Image(VOXELS, None)
     image.set_sform(np.diag([1.0, 0.0, 1.0, 1.0]), code=2)
