@@ -188,6 +188,8 @@ def _preprocessing(
     table["intensity"] = {"kind": "zscore", **table.get("intensity", {})}
     if arguments.intensity:
         table["intensity"]["kind"] = arguments.intensity
+    # Grey values of MR mean something only against those of the body; on the CT scale they do by themselves.
+    table["intensity"].setdefault("foreground", table["intensity"]["kind"] == "zscore")
     if arguments.orientation:
         table["orientation"] = arguments.orientation
     if arguments.spacing:

@@ -133,6 +133,10 @@ class Volume:
         i, j, k = self.array.shape[1:]
         return Grid((i, j, k), self.ijk_to_ras)
 
+    def crop(self, block: Sequence[slice]) -> Volume:
+        """The part in `block` (I, J, K slices with a start), where it lies in space; shares memory with this one."""
+        return Volume(self.array[(slice(None), *block)], _moved(self.ijk_to_ras, block))
+
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
@@ -145,6 +149,10 @@ class LabelMap:
     def grid(self) -> Grid:
         i, j, k = self.array.shape
         return Grid((i, j, k), self.ijk_to_ras)
+
+    def crop(self, block: Sequence[slice]) -> LabelMap:
+        """As `Volume.crop`."""
+        return LabelMap(self.array[tuple(block)], _moved(self.ijk_to_ras, block))
 
     def on_grid(self, grid: Grid) -> LabelMap:
         """The same labels on `grid`, padded with background or cropped; its voxels must coincide with this one's.
@@ -191,3 +199,11 @@ def _told_apart(first: np.ndarray, second: np.ndarray) -> tuple[str, str]:
 
 def _figure(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def _moved(ijk_to_ras: np.ndarray, block: Sequence[slice]) -> np.ndarray:
+    """The matrix of the part of a grid that begins where `block` does."""
+    shift = np.eye(4)
+    shift[:3, 3] = [part.start for part in block]
+    moved: np.ndarray = ijk_to_ras @ shift
+    return moved

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
 from ..errors import ConfigurationError, GeometryError
-from ..images.volume import Grid, Volume
+from ..images.volume import Grid
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,6 @@ class Roi:
             )
         i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
         return i, j, k
-
-
-def crop(volume: Volume, block: Sequence[slice]) -> Volume:
-    """The sub-volume of `block` (I, J, K slices), where it lies in space; shares memory with `volume`."""
-    shift = np.eye(4)
-    shift[:3, 3] = [part.start for part in block]
-    return Volume(volume.array[(slice(None), *block)], volume.ijk_to_ras @ shift)
 
 
 def _bounds(grid: Grid) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from ..transforms.preprocessing import Prepared, Preprocessing, pad_to
 from .device import at_precision, resolve_device
 from .fallback import Step, run_first_that_fits, steps_for
 from .restore import RowRestorer
-from .roi import Roi, crop
+from .roi import Roi
 from .settings import InferenceSettings, Prediction, Progress, ShouldCancel
 from .windows import Network, WindowPlan, mirrored, sliding_rows
 
@@ -76,18 +76,16 @@ class Segmenter:
         started = time.perf_counter()
         report = progress or (lambda _stage, _fraction: None)
         volume.grid.check()
-        block = roi.voxels(volume.grid) if roi else (slice(0, n) for n in volume.grid.shape)
-        region = tuple(block)
         maps = self._allocate(volume, want_probabilities, want_entropy)
         warnings = [str(note) for note in getattr(volume, "notes", ())]
 
         stop_if(should_cancel)
         report("prepare", 0.0)
-        prepared = self.preprocessing.prepare(crop(volume, region))
+        prepared = self.preprocessing.prepare(volume, roi.voxels(volume.grid) if roi else None)
         report("prepare", 1.0)
 
         def run(step: Step) -> None:
-            self._run(step, prepared, region, maps, report, should_cancel)
+            self._run(step, prepared, maps, report, should_cancel)
 
         _, step = run_first_that_fits(self.steps(), run, warnings.append)
         report("restore", 0.0)
@@ -104,11 +102,11 @@ class Segmenter:
 
     def estimate_seconds(self, volume: Volume, roi: Roi | None, device: torch.device) -> float:
         """How long the network would take for `volume`, or what lies within `roi`, from one window on `device`."""
-        region = roi.voxels(volume.grid) if roi else tuple(slice(0, n) for n in volume.grid.shape)
+        region = self.preprocessing.region(volume, roi.voxels(volume.grid) if roi else None)
         patch = self.preprocessing.patch_size
         d, h, w = (
             max(n, least)
-            for n, least in zip(self.preprocessing.grid_for(crop(volume, region)).shape, patch, strict=True)
+            for n, least in zip(self.preprocessing.grid_for(volume.crop(region)).shape, patch, strict=True)
         )
         windows = len(WindowPlan((d, h, w), patch, self.settings.overlap).blocks())
         scores = self._scores_on(device)
@@ -127,12 +125,12 @@ class Segmenter:
         self,
         step: Step,
         prepared: Prepared,
-        region: tuple[slice, ...],
         maps: _Maps,
         report: Progress,
         should_cancel: ShouldCancel | None,
     ) -> None:
-        """One attempt with the means of `step`; fills `maps` within `region`."""
+        """One attempt with the means of `step`; fills `maps` where something was prepared."""
+        region = prepared.region
         image, offset = pad_to(prepared.image, self.preprocessing.patch_size)
         depth, height, width = prepared.grid.shape
         d, h, w = (int(n) for n in image.shape[1:])
@@ -194,7 +192,7 @@ class Segmenter:
         _check_host_memory(classes * 4 * int(np.prod(shape, dtype=np.int64)))
         probabilities = np.zeros((len(self._values), *shape), np.float32) if want_probabilities else None
         if probabilities is not None:
-            probabilities[0] = 1.0  # outside a ROI everything is background
+            probabilities[0] = 1.0  # outside a ROI, and outside the body, everything is background
         return _Maps(
             labels=np.zeros(shape, np.uint8 if max(self._values) < 256 else np.uint16),
             probabilities=probabilities,

@@ -24,7 +24,7 @@ from ..transforms.preprocessing import Prepared, pad_to
 from .fallback import Step, run_first_that_fits
 from .predictor import Predictor, trained_mirror_axes
 from .ranking import Uncertainty
-from .roi import Roi, crop
+from .roi import Roi
 from .segmenter import check_channels, stop_if
 from .settings import Progress, ShouldCancel
 from .windows import Network, WindowPlan, sliding_rows
@@ -74,8 +74,7 @@ def uncertainty_of(
     volume.grid.check()
     stop_if(should_cancel)
     report("prepare", 0.0)
-    part = crop(volume, roi.voxels(volume.grid)) if roi else volume
-    prepared = predictor.segmenter.preprocessing.prepare(part)
+    prepared = predictor.segmenter.preprocessing.prepare(volume, roi.voxels(volume.grid) if roi else None)
     familiarity = predictor.familiarity(prepared)
     report("prepare", 1.0)
     warnings = list(volume.notes)

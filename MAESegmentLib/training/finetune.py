@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..bundle import Bundle, open_bundle
 from ..cases.dataset import CaseDataset
 from ..errors import ConfigurationError, OutputError
+from ..transforms.preprocessing import Preprocessing
 from .description import Description
 from .distributed import SOLO, Team
 from .finetune_model import MODEL_FOLDER, save_model
@@ -56,12 +58,13 @@ def finetune(
     make_folder(out)
     holdout = plan_holdout(dataset, split, validation, settings.seed)
     plan = plan_labels(dataset.labels, base.labels, labels, description.labels)
+    preprocessing = _preprocessing(base, settings)
     cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
     prepared = prepare_labelled(
         holdout.cases,
         dataset,
         plan,
-        base.spec.preprocessing,
+        preprocessing,
         cache,
         progress,
         should_cancel,
@@ -70,7 +73,7 @@ def finetune(
     same_labels = {label.name for label in base.labels} == set(plan.names)
     channels = len(cache[0].image)
     text = description.completed(base, same_labels=same_labels, name=dataset.name, channels=channels)
-    run = FineTuning(base, plan, settings, prepared, out, progress, should_cancel, should_stop, team)
+    run = FineTuning(base, plan, preprocessing, settings, prepared, out, progress, should_cancel, should_stop, team)
     run.say(*prepared.notes, cache.describe(), f"Held out: {holdout.how}.", *run.notes, *team.describe(settings))
     # The model comes first, its leave-one-out estimate after it: whoever stops early still has a model.
     share = 1 / (len(holdout.folds) + 1)
@@ -86,6 +89,14 @@ def finetune(
     bundle = team.first(save) or open_bundle(out / MODEL_FOLDER)
     cache.remove_files()
     return bundle
+
+
+def _preprocessing(base: Bundle, settings: FineTuneSettings) -> Preprocessing:
+    """The base's, with another choice of what grey values are taken over where the settings say so."""
+    own = base.spec.preprocessing
+    if settings.foreground is None:
+        return own
+    return replace(own, intensity=replace(own.intensity, foreground=settings.foreground))
 
 
 def finished_model(

@@ -54,6 +54,7 @@ def save_model(
 def _child(run: FineTuning, text: Description, metrics: dict[str, Any], training: dict[str, Any]) -> ModelSpec:
     spec = run.base.spec
     same_channels = run.channels == len(spec.channels)
+    same_images = same_channels and run.preprocessing == spec.preprocessing
     return ModelSpec(
         name=text.name,
         version=text.version,
@@ -65,14 +66,15 @@ def _child(run: FineTuning, text: Description, metrics: dict[str, Any], training
         labels=run.plan.labels,
         network=run.network_config,
         autoencoder=spec.autoencoder if same_channels else None,
-        preprocessing=spec.preprocessing,
+        preprocessing=run.preprocessing,
         inference={**spec.inference, "mirror_axes": _mirror_axes(run)},
         licence=text.licence,
         copyright=text.copyright,
         data_source=text.data_source,
         metrics=metrics,
         training=training,
-        reconstruction_error=spec.reconstruction_error if same_channels else None,
+        # Errors on images that were prepared otherwise are of another size.
+        reconstruction_error=spec.reconstruction_error if same_images else None,
         parent=run.base.reference,
         authors=text.authors,
         changelog=text.changelog,

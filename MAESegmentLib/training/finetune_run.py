@@ -17,6 +17,7 @@ from ..bundle import Bundle
 from ..cases.dataset import Case
 from ..inference.device import resolve_device
 from ..networks import NnFormer
+from ..transforms.preprocessing import Preprocessing
 from .checkpoint import CHECKPOINT
 from .data.drawing import Drawing
 from .distributed import SOLO, Team
@@ -75,6 +76,7 @@ class FineTuning:
         self,
         base: Bundle,
         plan: LabelPlan,
+        preprocessing: Preprocessing,
         settings: FineTuneSettings,
         prepared: Prepared,
         out: Path,
@@ -84,12 +86,13 @@ class FineTuning:
         team: Team = SOLO,
     ) -> None:
         self.base, self.plan, self.settings, self.prepared = base, plan, settings, prepared
+        self.preprocessing = preprocessing
         self.out, self.progress, self.should_cancel, self.should_stop = out, progress, should_cancel, should_stop
         self.team = team
         self.channels = len(prepared.cases[0].image)
-        self.patch_size = base.spec.preprocessing.patch_size
-        self.drawing = Drawing.of(settings, base.spec.preprocessing)
-        self.sides = Sides.of(settings.sides, plan.names, base.spec.preprocessing.orientation)
+        self.patch_size = preprocessing.patch_size
+        self.drawing = Drawing.of(settings, preprocessing)
+        self.sides = Sides.of(settings.sides, plan.names, preprocessing.orientation)
         network, self.notes = self._network()
         self.network_config = network.config
 
@@ -218,8 +221,9 @@ class FineTuning:
         }
 
     def _base_knows_labels(self) -> bool:
-        """Whether what is started from segments every label already."""
+        """Whether what is started from segments every label already, in images prepared as it knows them."""
         knows = self.base.kind == "segmentation" and None not in self.plan.origins
+        knows = knows and self.preprocessing == self.base.spec.preprocessing
         return knows and self.settings.initial_weights == "pretrained"
 
     def _dice(self, network: NnFormer, cases: Sequence[PreparedCase]) -> DiceTable:

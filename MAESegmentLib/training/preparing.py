@@ -11,11 +11,12 @@ from ..cases.checks import read_image, read_labels, voxel_hash
 from ..cases.dataset import Case, CaseDataset
 from ..errors import Cancelled, DatasetError
 from ..images.volume import LabelMap, Volume
+from ..transforms.foreground import Block
 from ..transforms.grid import NetworkGrid
 from ..transforms.preprocessing import Preprocessing
 from .labelling import LabelPlan
 from .loop import Progress, Report, ShouldCancel
-from .prepared import CaseCache, PreparedCase, as_array, places_of
+from .prepared import IGNORED, CaseCache, PreparedCase, as_array, places_of
 
 #: So many unusable cases are named in one message.
 MAX_NAMED = 10
@@ -58,17 +59,30 @@ def prepare_labelled(
         volume = read_image(case, channels[0] if channels else None)
         label_map = read_labels(case, volume, dataset.labels, wanted, dataset.ignore)
         channels.append(len(volume.array))
-        image, grid = _prepare(case, volume, preprocessing, tissues)
-        classes = preprocessing.prepare_labels(plan.to_classes(label_map, dataset.ignore), grid).numpy().astype("uint8")
+        image, grid, region = _prepare(case, volume, preprocessing, tissues)
+        learnt = plan.to_classes(label_map, dataset.ignore)
+        shown = learnt.crop(region)
+        classes = preprocessing.prepare_labels(shown, grid).numpy().astype("uint8")
         spacing = tuple(float(s) for s in grid.spacing)
         places, unknown = places_of(classes), plan.channels_of(case.unknown)
         cache.add(PreparedCase(case.id, image, spacing, classes, places, unknown))  # type: ignore[arg-type]
         prepared.hashes[case.id] = {"image": voxel_hash(volume.array), "label": voxel_hash(label_map.array)}
-        prepared.notes.extend(f"Case {case.id}: {note}" for note in volume.notes)
+        prepared.notes.extend(f"Case {case.id}: {note}" for note in (*volume.notes, *_lost(learnt, shown)))
 
     _each(cases, prepare, report, should_cancel)
     _check_absent(prepared, plan)
     return prepared
+
+
+def _lost(learnt: LabelMap, shown: LabelMap) -> list[str]:
+    """A note if labels lie where the body is not: the model will not look there."""
+    before, after = (int(np.count_nonzero((x.array != 0) & (x.array != IGNORED))) for x in (learnt, shown))
+    if after == before:
+        return []
+    return [
+        f"{before - after} of {before} labelled voxels lie in the background around the body and are not learnt; the "
+        "model will find nothing there either."
+    ]
 
 
 def _check_absent(prepared: Prepared, plan: LabelPlan) -> None:
@@ -106,7 +120,7 @@ def prepare_images(
     def prepare(case: Case) -> None:
         volume = read_image(case, channels[0] if channels else None)
         channels.append(len(volume.array))
-        image, grid = _prepare(case, volume, preprocessing, tissues)
+        image, grid, _ = _prepare(case, volume, preprocessing, tissues)
         spacing = tuple(float(s) for s in grid.spacing)
         cache.add(PreparedCase(case.id, image, spacing))  # type: ignore[arg-type]
         prepared.hashes[case.id] = {"image": voxel_hash(volume.array)}
@@ -116,11 +130,13 @@ def prepare_images(
     return prepared
 
 
-def _prepare(case: Case, volume: Volume, preprocessing: Preprocessing, tissues: bool) -> tuple[np.ndarray, NetworkGrid]:
-    """Float32 (C, D, H, W), or uint8 (1, D, H, W) of tissues, on the network's grid."""
+def _prepare(
+    case: Case, volume: Volume, preprocessing: Preprocessing, tissues: bool
+) -> tuple[np.ndarray, NetworkGrid, Block]:
+    """Float32 (C, D, H, W), or uint8 (1, D, H, W) of tissues, on the network's grid of a block of the volume."""
     if not tissues:
         prepared = preprocessing.prepare(volume)
-        return as_array(prepared.image), prepared.grid
+        return as_array(prepared.image), prepared.grid, prepared.region
     array = volume.array
     if len(array) != 1 or not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() > MAX_TISSUE:
         raise DatasetError(
@@ -129,7 +145,8 @@ def _prepare(case: Case, volume: Volume, preprocessing: Preprocessing, tissues: 
         )
     grid = preprocessing.grid_for(volume)
     mapped = preprocessing.prepare_labels(LabelMap(array[0], volume.ijk_to_ras), grid)
-    return mapped.numpy().astype(np.uint8)[None], grid
+    i, j, k = (slice(0, n) for n in volume.grid.shape)
+    return mapped.numpy().astype(np.uint8)[None], grid, (i, j, k)
 
 
 def _each(cases: Sequence[Case], prepare: Callable[[Case], None], report: Report, should_cancel: ShouldCancel) -> None:

@@ -171,10 +171,12 @@ class FineTuneSettings(LoopSettings):
     #: Change these of the base model's network; None leaves them as they are.
     drop_path: float | None = None
     deep_supervision: bool | None = None
+    #: Whether grey values are taken over the body, and images cropped to it; None: as in the base.
+    foreground: bool | None = None
     #: Overlap of the sliding windows in validation.
     validation_overlap: float = 0.25
 
-    LATER: ClassVar[frozenset[str]] = LoopSettings.LATER | {"sides"}
+    LATER: ClassVar[frozenset[str]] = LoopSettings.LATER | {"sides", "foreground"}
 
     def __post_init__(self) -> None:
         super().__post_init__()

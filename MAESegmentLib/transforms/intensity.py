@@ -10,11 +10,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ..errors import ConfigurationError
+from .foreground import Background, find_background, sample
 
 IntensityKind = Literal["zscore", "ct"]
 
-#: Statistics of larger volumes come from an evenly strided subset: percentiles of 150 M voxels take half a minute.
-MAX_SAMPLE_VOXELS = 4_000_000
+#: Air on the CT scale ends below this.
+_AIR_HU = -500.0
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class IntensityRecipe:
 
     "zscore" (MR) clips each channel to its own percentiles, then subtracts its mean and divides by its deviation.
     "ct" clips to [lower, upper] HU, then uses the fixed `mean` and `std` of the training set.
+
+    With `foreground`, only the body counts: images are cropped to it, and "zscore" takes its statistics from it. A
+    background of one plain value then becomes 0, the body's mean, which is also what lies outside an image.
     """
 
     kind: IntensityKind
@@ -32,6 +36,8 @@ class IntensityRecipe:
     upper: float = 1000.0
     mean: float = 0.0
     std: float = 500.0
+    #: Models that were trained before there was a choice say nothing about it.
+    foreground: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(IntensityKind):
@@ -49,11 +55,23 @@ class IntensityRecipe:
 
     def apply(self, array: np.ndarray) -> np.ndarray:
         """(C, D, H, W) of any real dtype -> new float32. Non-finite voxels become the channel's mean (0)."""
-        return np.stack([self.normaliser(channel)(channel) for channel in array])
+        return np.stack([self.normaliser(channel, self.background(channel))(channel) for channel in array])
 
-    def normaliser(self, channel: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        """What makes any part (D', H', W') of `channel` (D, H, W) new float32, with the statistics of all of it."""
-        lower, upper, mean, std = self._statistics(channel)
+    def background(self, channel: np.ndarray) -> Background | None:
+        """What surrounds the body in `channel` (I, J, K); None where all of it counts."""
+        if not self.foreground:
+            return None
+        return Background(highest=_AIR_HU) if self.kind == "ct" else find_background(channel)
+
+    def normaliser(
+        self, channel: np.ndarray, background: Background | None = None
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        """What makes any part (D', H', W') of `channel` (D, H, W) new float32, with the statistics of all of it.
+
+        `background` is the scan's, of which `channel` may be a part.
+        """
+        lower, upper, mean, std = self._statistics(channel, background)
+        plain = None if background is None else background.plain
 
         def normalise(part: np.ndarray) -> np.ndarray:
             out = np.empty(part.shape, dtype=np.float32)
@@ -67,38 +85,34 @@ class IntensityRecipe:
                 plane /= np.float32(std)
                 if np.issubdtype(given.dtype, np.floating):
                     plane[~np.isfinite(given)] = 0.0
+                if plain is not None:
+                    plane[given == plain] = 0.0
                 plane_out[...] = plane
             return out
 
         return normalise
 
-    def _statistics(self, channel: np.ndarray) -> tuple[float, float, float, float]:
+    def _statistics(self, channel: np.ndarray, background: Background | None) -> tuple[float, float, float, float]:
         """Clip bounds, mean and standard deviation for one channel."""
         if self.kind == "ct":
             return self.lower, self.upper, self.mean, self.std
-        sample = _sample(channel)
-        if sample.size == 0:
+        values = sample(channel, background)
+        if values.size == 0:
             return 0.0, 0.0, 0.0, 1.0
-        lower, upper = np.percentile(sample, [self.lower_percentile, self.upper_percentile])
-        sample = np.clip(sample, lower, upper)
-        mean, std = float(sample.mean()), float(sample.std())
+        lower, upper = np.percentile(values, [self.lower_percentile, self.upper_percentile])
+        values = np.clip(values, lower, upper)
+        mean, std = float(values.mean()), float(values.std())
         # Relative, because scanners scale grey values by orders of magnitude; a flat channel stays flat.
         flat = std <= 1e-6 * max(abs(lower), abs(upper))
         return float(lower), float(upper), mean, 1.0 if flat else std
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; `from_dict` reads it back."""
-        return asdict(self)
+        """JSON-ready; `from_dict` reads it back. An older reader refuses `foreground`, so it is named only if set."""
+        values = asdict(self)
+        if not self.foreground:
+            del values["foreground"]
+        return values
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> IntensityRecipe:
         return cls(**data)
-
-
-def _sample(channel: np.ndarray) -> np.ndarray:
-    """At most `MAX_SAMPLE_VOXELS` finite voxels as float64, evenly strided along every axis, always the same ones."""
-    step = 1
-    while math.prod(math.ceil(n / step) for n in channel.shape) > MAX_SAMPLE_VOXELS:
-        step += 1
-    values = channel[(slice(step // 2, None, step),) * channel.ndim].astype(np.float64).ravel()
-    return values[np.isfinite(values)]

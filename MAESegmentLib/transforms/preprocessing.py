@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from ..errors import ConfigurationError, GeometryError
 from ..images.volume import LabelMap, Volume
+from .foreground import Background, Block
 from .grid import NetworkGrid, check_orientation, resize_depth, resize_planes
 from .intensity import IntensityRecipe
 
@@ -22,10 +23,11 @@ _PLANES = 32
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Network input: `image` is float32 (C, D, H, W) on `grid`."""
+    """Network input: `image` is float32 (C, D, H, W) on `grid`, which covers block `region` (I, J, K) of the volume."""
 
     image: torch.Tensor
     grid: NetworkGrid
+    region: Block
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,42 @@ class Preprocessing:
     def grid_for(self, volume: Volume | LabelMap) -> NetworkGrid:
         return NetworkGrid.fit(volume.grid, self.orientation, self.spacing)
 
-    def prepare(self, volume: Volume) -> Prepared:
-        """Canonical order, normalised intensities, target spacing; one channel at a time to keep memory low."""
-        grid = self.grid_for(volume)
-        canonical = grid.to_canonical(volume.array)
+    def region(self, volume: Volume, within: Block | None = None) -> Block:
+        """The block (I, J, K) of `volume` that the network is shown: all of it, or the box of the body, `within`."""
+        return self._find(volume, within)[0]
+
+    def prepare(self, volume: Volume, within: Block | None = None) -> Prepared:
+        """Canonical order, normalised intensities, target spacing; one channel at a time to keep memory low.
+
+        What lies outside `within` (I, J, K) counts only where it tells what the scan's background is.
+        """
+        region, backgrounds = self._find(volume, within)
+        part = volume.crop(region)
+        grid = self.grid_for(part)
+        canonical = grid.to_canonical(part.array)
         if len(canonical) == 1:
-            return Prepared(self._prepare_channel(canonical[0], grid)[None], grid)
+            return Prepared(self._prepare_channel(canonical[0], grid, backgrounds[0])[None], grid, region)
         image = torch.empty((len(canonical), *grid.shape))
         for index, channel in enumerate(canonical):
-            image[index] = self._prepare_channel(channel, grid)
-        return Prepared(image, grid)
+            image[index] = self._prepare_channel(channel, grid, backgrounds[index])
+        return Prepared(image, grid, region)
+
+    def _find(self, volume: Volume, within: Block | None) -> tuple[Block, list[Background | None]]:
+        """The region, and each channel's background. The region holds the bodies of all channels."""
+        i, j, k = (slice(0, n) for n in volume.grid.shape)
+        block = within or (i, j, k)
+        backgrounds = [self.intensity.background(channel) for channel in volume.array]
+        part = volume.crop(block)
+        spacing = [float(mm) for mm in part.grid.spacing]
+        boxes = [
+            None if background is None else background.box(channel, spacing)
+            for channel, background in zip(part.array, backgrounds, strict=True)
+        ]
+        found = [box for box in boxes if box is not None]
+        if not found or any(background is None for background in backgrounds):
+            return block, backgrounds
+        i, j, k = (_span(outer, [box[axis] for box in found]) for axis, outer in enumerate(block))
+        return (i, j, k), backgrounds
 
     def prepare_labels(self, label_map: LabelMap, grid: NetworkGrid) -> torch.Tensor:
         """Label values on the network's grid, (D, H, W), uint8 or int64: each label interpolated, the largest wins."""
@@ -77,9 +105,11 @@ class Preprocessing:
             best = torch.maximum(best, share)
         return labels
 
-    def _prepare_channel(self, channel: np.ndarray, grid: NetworkGrid) -> torch.Tensor:  # (D', H', W') -> (D, H, W)
+    def _prepare_channel(
+        self, channel: np.ndarray, grid: NetworkGrid, background: Background | None
+    ) -> torch.Tensor:  # (D', H', W') -> (D, H, W)
         """A few planes at a time, so that normalised voxels never exist at the input's resolution all at once."""
-        normalise = self.intensity.normaliser(channel)
+        normalise = self.intensity.normaliser(channel, background)
         planes = torch.empty((len(channel), *grid.shape[1:]))
         for first in range(0, len(channel), _PLANES):
             part = torch.from_numpy(normalise(channel[first : first + _PLANES]))
@@ -88,7 +118,7 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` reads it back."""
-        return asdict(self)
+        return {**asdict(self), "intensity": self.intensity.to_dict()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Preprocessing:
@@ -107,3 +137,8 @@ def pad_to(image: torch.Tensor, size: Sequence[int]) -> tuple[torch.Tensor, tupl
         return image, (0, 0, 0)
     before_after = [(w, missing[2] - w), (h, missing[1] - h), (d, missing[0] - d)]
     return F.pad(image, [n for pair in before_after for n in pair]), (d, h, w)
+
+
+def _span(outer: slice, parts: Sequence[slice]) -> slice:
+    """From the first start to the last stop of `parts`, which are counted from where `outer` starts."""
+    return slice(outer.start + min(part.start for part in parts), outer.start + max(part.stop for part in parts))

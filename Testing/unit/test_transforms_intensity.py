@@ -8,7 +8,8 @@ import torch
 
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.transforms import preprocessing
-from MAESegmentLib.transforms.intensity import MAX_SAMPLE_VOXELS, IntensityRecipe
+from MAESegmentLib.transforms.foreground import MAX_SAMPLE_VOXELS
+from MAESegmentLib.transforms.intensity import IntensityRecipe
 from MAESegmentLib.transforms.preprocessing import Preprocessing
 from Testing.phantoms import PhantomFactory
 
