@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from .dicom_headers import take_inventory
+from .dicom_headers import Instance
+from .dicom_inventory import take_inventory
 from .reading import read_series, read_volume
 from .scans import is_dicom, is_image, may_hold_scans, without_ending
 from .volume import Volume
@@ -49,14 +50,19 @@ class ArchivedScan:
         return read_series(self.files, self.series_uid) if self.files else read_volume(self.path)
 
 
+#: Of the lines in the file: folders noted by another version are looked into again.
+_VERSION = 2
+
+
 @dataclass
 class _Folder:
     """What one folder holds itself. `changed` is its time of change (ns) when it was looked into."""
 
     changed: int
     images: list[str] = field(default_factory=list)
-    series: dict[str, dict[str, Any]] = field(default_factory=dict)  # UID -> description, modality, files
+    series: dict[str, dict[str, Any]] = field(default_factory=dict)  # UID -> description, modality, identity, files
     damaged: list[str] = field(default_factory=list)
+    version: int = 0
 
 
 class ArchiveIndex:
@@ -79,12 +85,12 @@ class ArchiveIndex:
     ) -> list[ArchivedScan]:
         """Every scan in `sources` (folders at any depth, or image files), by place; nothing in `leave_out`.
 
-        A DICOM series whose slices lie in several folders is one scan. `on_folder` is told how many folders were looked
-        into, and the next one.
+        A DICOM series whose slices lie in several folders is one scan, if they are of one patient, study and frame of
+        reference. `on_folder` is told how many folders were looked into, and the next one.
         """
         skipped = {place.resolve() for place in leave_out}
         files: dict[Path, ArchivedScan] = {}
-        slices: dict[str, _Series] = {}
+        slices: dict[tuple[str, str], _Series] = {}
         number = 0
         for source in sources:
             root = source.resolve()
@@ -100,7 +106,9 @@ class ArchiveIndex:
             files.update({folder: ArchivedScan(_below(root, folder), folder) for folder in closed})
         return sorted([*files.values(), *(s.scan() for s in slices.values())], key=lambda one: (one.path, one.name))
 
-    def _collect(self, root: Path, folder: Path, files: dict[Path, ArchivedScan], slices: dict[str, _Series]) -> None:
+    def _collect(
+        self, root: Path, folder: Path, files: dict[Path, ArchivedScan], slices: dict[tuple[str, str], _Series]
+    ) -> None:
         entry = self._entry(folder)
         for name in entry.images:
             path = folder / name
@@ -109,7 +117,9 @@ class ArchiveIndex:
             )
         damaged = [folder / name for name in entry.damaged]
         for uid, about in entry.series.items():
-            series = slices.setdefault(uid, _Series(uid, root, folder, about["description"], about["modality"]))
+            # A UID that other folders use for somebody else is not the same series.
+            same = (uid, about["identity"])
+            series = slices.setdefault(same, _Series(uid, root, folder, about["description"], about["modality"]))
             series.add([folder / name for name in about["files"]], damaged, alone=len(entry.series) == 1)
         if damaged and not entry.series:
             # Nothing else would tell that these files were meant to be a scan.
@@ -171,7 +181,9 @@ def _load(file: Path) -> dict[str, _Folder]:
         try:
             values = json.loads(line)
             folder = values.pop("folder")
-            folders[folder] = _Folder(**values)
+            entry = _Folder(**values)
+            if entry.version == _VERSION:
+                folders[folder] = entry
         except (ValueError, TypeError, KeyError, AttributeError):
             continue
     if lines[-1]:  # cut off in the middle: what is added must begin on a line of its own
@@ -204,16 +216,27 @@ def _at(error: OSError) -> Path:
 
 
 def _look_into(folder: Path, changed: int) -> _Folder:
-    entry = _Folder(changed)
+    entry = _Folder(changed, version=_VERSION)
     files = sorted(item for item in folder.iterdir() if not item.name.startswith(".") and item.is_file())
     entry.images = [file.name for file in files if is_image(file)]
     inventory = take_inventory(file for file in files if not is_image(file) and _is_slice(file))
     for uid, instances in inventory.series.items():
         first = instances[0]
-        names = [instance.path.name for instance in instances]
-        entry.series[uid] = {"description": first.description, "modality": first.modality, "files": names}
+        entry.series[uid] = {
+            "description": first.description,
+            "modality": first.identity.modality,
+            "identity": _hashed_identity(first),
+            "files": [instance.path.name for instance in instances],
+        }
     entry.damaged = [path.name for path in inventory.damaged]
     return entry
+
+
+def _hashed_identity(instance: Instance) -> str:
+    """Tells patients, studies and frames of reference apart without noting who they are."""
+    identity = instance.identity
+    values = (identity.patient_id, identity.patient_name, identity.study_uid, identity.frame_of_reference)
+    return hashlib.sha256("\0".join(values).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _is_slice(file: Path) -> bool:

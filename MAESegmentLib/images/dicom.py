@@ -2,49 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
-import highdicom
 import numpy as np
-import pydicom
-import SimpleITK as sitk  # noqa: N813
-from pydicom.pixels import apply_rescale, get_decoder
 
 from ..errors import MAESegmentError, VolumeReadError
-from .decoded import LPS_TO_RAS, check_grid
-from .dicom_headers import Instance, Inventory, files_below, quiet_pydicom, read_instance, take_inventory
+from .dicom_headers import Identity, Instance, read_instance
+from .dicom_inventory import Inventory, files_below, files_beside, series_name, take_inventory
+from .dicom_pixels import DAMAGED, read_frames
+from .dicom_rescale import Rescale, rescale_notes
 from .dicom_stack import SliceStack, stack_slices
 from .volume import Volume
-
-_DAMAGED = "Export the series again from the archive (PACS)."
 
 
 @dataclass(frozen=True)
 class DicomSource:
-    """The instances a volume was read from, in slice order (one file if multi-frame); a DICOM SEG refers to them."""
+    """What a volume was read from, slice by slice: a DICOM SEG refers to it.
+
+    `series_uid` names the series (also one without a UID); `identity` is what its headers say. `files`, `instances`
+    (SOPInstanceUID), `classes` (SOPClassUID) and `frames` (number in a file of several, from 1; 0 for a file of one)
+    are in slice order.
+    """
 
     series_uid: str
+    identity: Identity
     files: tuple[Path, ...]
+    instances: tuple[str, ...]
+    classes: tuple[str, ...]
+    frames: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class SeriesInfo:
-    """One series of a folder; `problem` says why it cannot be used, "" if it can."""
+    """One series of a folder; `problem` says why it cannot be used, "" if it can. `folder` is its first file's."""
 
     uid: str
     description: str
     modality: str
     n_files: int
     problem: str = ""
+    folder: str = ""
 
 
 def list_dicom_series(folder: Path) -> list[SeriesInfo]:
     """The scans below `folder`, largest first, each checked for completeness without reading pixels."""
-    inventory = take_inventory(files_below(folder))
-    infos = [_info(inventory, uid) for uid in inventory.series]
-    return sorted(infos, key=lambda info: (-info.n_files, info.uid))
+    return _infos(take_inventory(files_below(folder)))
 
 
 def read_dicom(path: Path, *, series_uid: str | None = None) -> Volume:
@@ -53,7 +58,7 @@ def read_dicom(path: Path, *, series_uid: str | None = None) -> Volume:
         inventory = take_inventory(files_below(path))
         uid = _choose(path, inventory, series_uid)
     else:
-        inventory = take_inventory(sorted(item for item in path.parent.iterdir() if item.is_file()))
+        inventory = take_inventory(files_beside(path))
         uid = _series_of(path, inventory)
     others = len(inventory.series) - 1
     notes = (
@@ -69,20 +74,32 @@ def read_series_files(files: Sequence[Path], series_uid: str) -> Volume:
         if inventory.damaged:
             _refuse_damaged(inventory.damaged)
         raise VolumeReadError(
-            f"The series {series_uid or '(no UID)'} is no longer in {files[0].parent.name}.",
+            f"The series {series_uid} is no longer in {files[0].parent.name}.",
             "Was it moved or replaced? List the folder again.",
         )
     return _read_series(inventory, series_uid)
 
 
+def dicom_source(stack: SliceStack, series_uid: str) -> DicomSource:
+    slices = stack.slices
+    return DicomSource(
+        series_uid,
+        slices[0].instance.identity,
+        tuple(one.instance.path for one in slices),
+        tuple(one.instance.uid for one in slices),
+        tuple(one.instance.sop_class for one in slices),
+        tuple(one.index + 1 if one.instance.frames > 1 else 0 for one in slices),
+    )
+
+
 def _read_series(inventory: Inventory, uid: str, notes: tuple[str, ...] = ()) -> Volume:
     instances = inventory.series[uid]
     _check_damaged(inventory, instances)
-    if len(instances) == 1 and instances[0].frames > 1:
-        return _read_multiframe(instances[0], notes)
-    stack = stack_slices(_name(instances), instances)
-    array = _read_slices(stack)
-    return Volume(array[None], stack.grid.ijk_to_ras, source=DicomSource(uid, stack.files), notes=notes)
+    name = _name(instances)
+    stack = stack_slices(name, instances)
+    array, rescales = _read_slices(name, stack)
+    notes += tuple(f"{name}: {note}" for note in (*_repeated_uids(instances), *rescale_notes(rescales)))
+    return Volume(array[None], stack.grid.ijk_to_ras, source=dicom_source(stack, uid), notes=notes)
 
 
 def _name(instances: Sequence[Instance]) -> str:
@@ -90,17 +107,21 @@ def _name(instances: Sequence[Instance]) -> str:
     return f'DICOM series "{first.description or first.path.parent.name}"'
 
 
+def _infos(inventory: Inventory) -> list[SeriesInfo]:
+    infos = [_info(inventory, uid) for uid in inventory.series]
+    return sorted(infos, key=lambda info: (-info.n_files, info.uid))
+
+
 def _info(inventory: Inventory, uid: str) -> SeriesInfo:
     instances = inventory.series[uid]
     problem = ""
     try:
         _check_damaged(inventory, instances)
-        if not (len(instances) == 1 and instances[0].frames > 1):
-            stack_slices(_name(instances), instances)
+        _check_promises(_name(instances), stack_slices(_name(instances), instances))
     except MAESegmentError as error:
         problem = error.message
     first = instances[0]
-    return SeriesInfo(uid, first.description, first.modality, len(instances), problem)
+    return SeriesInfo(uid, first.description, first.identity.modality, len(instances), problem, first.path.parent.name)
 
 
 def _choose(folder: Path, inventory: Inventory, series_uid: str | None) -> str:
@@ -113,111 +134,112 @@ def _choose(folder: Path, inventory: Inventory, series_uid: str | None) -> str:
         )
     if series_uid is not None:
         if series_uid not in inventory.series:
-            raise VolumeReadError(f"{folder.name} has no series {series_uid}.", _listing(inventory))
+            raise VolumeReadError(f"{folder.name} has no series {series_uid}.", _listing(_infos(inventory)))
         return series_uid
     if len(inventory.series) == 1:
         return next(iter(inventory.series))
-    infos = sorted((_info(inventory, uid) for uid in inventory.series), key=lambda info: -info.n_files)
+    infos = _infos(inventory)
     usable = [info for info in infos if not info.problem]
     # A larger series that is broken may be the one that was meant: then do not guess.
     if len(usable) == 1 and usable[0] is infos[0]:
         return usable[0].uid
     raise VolumeReadError(
-        f"The folder {folder.name} contains {len(infos)} series; say which one is meant.", _listing(inventory)
+        f"The folder {folder.name} contains {len(infos)} series{_unlike(inventory)}; say which one is meant.",
+        _listing(infos),
     )
 
 
-def _listing(inventory: Inventory) -> str:
+def _unlike(inventory: Inventory) -> str:
+    """That the series are not all of one patient and study, if so."""
+    firsts = [instances[0].identity for instances in inventory.series.values()]
+    unlike = [
+        name
+        for name, values in (
+            ("PatientID", {one.patient_id for one in firsts}),
+            ("StudyInstanceUID", {one.study_uid for one in firsts}),
+        )
+        if len(values) > 1
+    ]
+    return f", which differ in {' and '.join(unlike)}" if unlike else ""
+
+
+def _listing(infos: Iterable[SeriesInfo]) -> str:
     lines = ["Choose a series by its UID:"]
-    for info in sorted((_info(inventory, uid) for uid in inventory.series), key=lambda info: -info.n_files):
+    for info in infos:
         state = f" - not usable: {info.problem}" if info.problem else ""
-        lines.append(f"  {info.uid or '(no UID)'}  {info.modality} {info.description!r}, {info.n_files} file(s){state}")
+        lines.append(f"  {info.uid}  {info.modality} {info.description!r}, {info.n_files} file(s) in {info.folder}{state}")
     return "\n".join(lines)
 
 
 def _series_of(path: Path, inventory: Inventory) -> str:
-    for uid, instances in inventory.series.items():
-        if any(instance.path == path for instance in instances):
-            return uid
     if path in inventory.damaged:
-        _refuse_damaged([path])
+        _refuse_damaged({path: inventory.damaged[path]})
     instance = read_instance(path)
     if instance is None:
         raise VolumeReadError(f"{path.name} is a DICOM file, but not a scan.", "Give the scan's folder.")
-    return instance.series_uid  # a copy of another file in the folder
+    return series_name(instance)
 
 
 def _check_damaged(inventory: Inventory, instances: Sequence[Instance]) -> None:
     """A broken file beside the series may be one of its slices."""
-    folders = {instance.path.parent for instance in instances}
-    beside = [path for path in inventory.damaged if path.parent in folders]
+    beside = inventory.damaged_beside(instances)
     if beside:
         _refuse_damaged(beside)
 
 
-def _refuse_damaged(paths: Sequence[Path]) -> None:
+def _refuse_damaged(damaged: Mapping[Path, str]) -> None:
+    paths = list(damaged)
     names = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
-    raise VolumeReadError(f"{len(paths)} DICOM file(s) cannot be read: {names}.", _DAMAGED)
+    reason = next((f" {reason}" for reason in damaged.values() if reason), "")
+    raise VolumeReadError(f"{len(paths)} DICOM file(s) cannot be read: {names}.{reason}", DAMAGED)
 
 
-def _read_slices(stack: SliceStack) -> np.ndarray:
-    """(I, J, K), int16 where that loses nothing, else float32."""
+def _repeated_uids(instances: Sequence[Instance]) -> tuple[str, ...]:
+    named = [instance.uid for instance in instances if instance.uid]
+    repeated = len(named) - len(set(named))
+    if not repeated:
+        return ()
+    return (
+        f"{repeated} images have the SOPInstanceUID of another but lie elsewhere: each was taken as its own slice.",
+    )
+
+
+def _check_promises(name: str, stack: SliceStack) -> None:
+    """No file is shorter than the voxels that its header promises; before memory is taken for them."""
+    for path, instance in {one.instance.path: one.instance for one in stack.slices}.items():
+        try:
+            present = path.stat().st_size
+        except OSError as error:
+            raise VolumeReadError(f"{name}: {path.name} is gone.", "List the folder again.") from error
+        if present < instance.native_bytes:
+            raise VolumeReadError(
+                f"{name}: {path.name} is incomplete: its header promises {instance.native_bytes:,} bytes of voxels, "
+                f"the file has {present:,}.",
+                DAMAGED,
+            )
+
+
+def _read_slices(name: str, stack: SliceStack) -> tuple[np.ndarray, list[Rescale]]:
+    """(I, J, K), int16 where that loses nothing, else float32; and how each slice was rescaled."""
+    _check_promises(name, stack)
     i, j, k = stack.grid.shape
     voxels = np.empty((k, j, i), dtype=np.float32)
-    for index, path in enumerate(stack.files):
-        voxels[index] = _rescaled_pixels(path)
-    return _compact(voxels).T
-
-
-def _rescaled_pixels(path: Path) -> np.ndarray:
-    """(J, I). What pydicom has no decoder for (lossless JPEG), ITK's GDCM decodes, and rescales."""
-    try:
-        with quiet_pydicom():
-            dataset = pydicom.dcmread(path)
-            syntax = dataset.file_meta.TransferSyntaxUID
-            if syntax.is_compressed and not get_decoder(syntax).is_available:
-                return sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))[0]
-            return apply_rescale(dataset.pixel_array, dataset)
-    except Exception as error:  # decoders raise many kinds
-        raise VolumeReadError(f"{path.name}: its pixels cannot be decoded; the file is damaged.", _DAMAGED) from error
+    rescales: list[Rescale] = []
+    places = enumerate(stack.slices)
+    # Frames of one file that follow each other are decoded together.
+    for path, group in groupby(places, key=lambda place: place[1].instance.path):
+        wanted = list(group)
+        frames = read_frames(path, [one.index for _, one in wanted])
+        rescales += frames.rescales
+        for (index, _), frame in zip(wanted, frames.voxels, strict=True):
+            voxels[index] = frame
+    return _compact(voxels).T, rescales
 
 
 def _compact(voxels: np.ndarray) -> np.ndarray:
     """int16 if that loses nothing."""
     limits = np.iinfo(np.int16)
-    if voxels.min() < limits.min or voxels.max() > limits.max:
+    if not (voxels.min() >= limits.min and voxels.max() <= limits.max):  # also if there are NaN
         return voxels
     whole = voxels.astype(np.int16)
     return whole if np.array_equal(whole, voxels) else voxels
-
-
-def _read_multiframe(instance: Instance, notes: tuple[str, ...]) -> Volume:
-    """An enhanced CT or MR file: highdicom orders its frames and insists on a regular stack."""
-    name = _name([instance])
-    if instance.is_colour:
-        raise VolumeReadError(f"{name} is a colour image; the models need grey values.", "Choose the original scan.")
-    try:
-        with quiet_pydicom():
-            volume = highdicom.imread(instance.path).get_volume(dtype=np.float32, apply_real_world_transform=False)
-    except Exception as error:  # highdicom reports by ValueError, RuntimeError, AttributeError, ...
-        raise VolumeReadError(
-            f"{name} ({instance.path.name}, {instance.frames} frames) does not form one regular volume: {error}",
-            "Load it in 3D Slicer, pick one volume and save it as NRRD or NIfTI.",
-        ) from error
-    array, ijk_to_ras = from_highdicom(volume)
-    array = _compact(array)
-    check_grid(instance.path, array.shape, ijk_to_ras)
-    return Volume(array[None], ijk_to_ras, source=DicomSource(instance.series_uid, (instance.path,)), notes=notes)
-
-
-def from_highdicom(volume: highdicom.Volume) -> tuple[np.ndarray, np.ndarray]:
-    """(I, J, K) voxels and their IJK-to-RAS, slices ordered along their normal as in a series of single frames."""
-    kji_to_lps = np.asarray(volume.affine)
-    array = np.asarray(volume.array)
-    slices, column, row = kji_to_lps[:3, :3].T
-    if slices @ np.cross(row, column) < 0:
-        array = array[::-1]
-        kji_to_lps = kji_to_lps.copy()
-        kji_to_lps[:3, 3] += (len(array) - 1) * slices
-        kji_to_lps[:3, 0] = -slices
-    return array.transpose(2, 1, 0), LPS_TO_RAS @ kji_to_lps[:, [2, 1, 0, 3]]

@@ -1,10 +1,12 @@
-"""What is in a DICOM folder: the image headers, grouped by series, without reading a pixel."""
+"""The header of one DICOM file: whose it is, and where each of its frames lies, without reading a pixel."""
 
 from __future__ import annotations
 
-import os
+import io
+import logging
 import warnings
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,114 +15,124 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
+from pydicom.uid import ImplicitVRLittleEndian as ImplicitVR
+
+from .limits import MOST_INFLATED, check_inflated, check_regular_file
+from .scans import has_dicom_content
 
 _TAGS = [
     "SOPClassUID",
     "SOPInstanceUID",
+    "PatientID",
+    "PatientName",
+    "StudyInstanceUID",
     "SeriesInstanceUID",
+    "SeriesNumber",
     "SeriesDescription",
     "Modality",
-    "ImageType",
     "FrameOfReferenceUID",
-    "InstanceNumber",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
     "Rows",
     "Columns",
     "NumberOfFrames",
+    "BitsAllocated",
     "SamplesPerPixel",
     "PhotometricInterpretation",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
 ]
-_DICOM_EXTENSIONS = (".dcm", ".ima", ".dicom")
 #: Objects that carry `Rows` but are not scans.
 _NOT_SCANS = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTIMAGE", "SR", "PR", "KO", "REG", "DOC"}
+_PREAMBLE = 128
+_BLOCK = 1 << 20
+# It prints patients' names that it finds odd.
+logging.getLogger("highdicom").setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whose image it is; "" where the header says nothing, as after de-identification."""
+
+    patient_id: str
+    patient_name: str
+    study_uid: str
+    series_uid: str
+    frame_of_reference: str
+    modality: str
 
 
 @dataclass(frozen=True, eq=False)
-class Instance:
-    """One image file's header. Vectors are None where the header lacks them or they are malformed (LPS, mm)."""
+class Plane:
+    """Where one frame lies. Vectors are None where the header lacks them or they are malformed (LPS, mm)."""
 
-    path: Path
-    uid: str
-    series_uid: str
-    description: str
-    modality: str
-    frame_of_reference: str
-    rows: int
-    columns: int
-    frames: int
-    is_colour: bool
     position: np.ndarray | None  # (3,)
     orientation: np.ndarray | None  # (6,): direction along a row, then along a column
     pixel_spacing: np.ndarray | None  # (2,): between rows, between columns
 
+    @property
+    def is_known(self) -> bool:
+        return self.position is not None and self.orientation is not None and self.pixel_spacing is not None
+
 
 @dataclass(frozen=True, eq=False)
-class Inventory:
-    """Scan instances by series UID, and files that should be DICOM but cannot be read."""
+class Instance:
+    """One image file's header. `planes` has one for each of the `frames`, or is empty if the header tells none.
 
-    series: dict[str, list[Instance]]
-    damaged: list[Path]
+    `native_bytes` is what its pixels take as the header has it, 0 if they are compressed.
+    """
 
-
-def take_inventory(files: Iterable[Path]) -> Inventory:
-    """Read the headers; files that are not DICOM images are left out, copies of an instance are counted once."""
-    series: dict[str, list[Instance]] = {}
-    damaged: list[Path] = []
-    seen: set[str] = set()
-    for path in files:
-        try:
-            instance = read_instance(path)
-        except InvalidDicomError:
-            if path.suffix.lower() in _DICOM_EXTENSIONS:
-                damaged.append(path)
-            continue
-        except Exception:  # pydicom lets struct, value, attribute and end-of-file errors of a broken header through
-            damaged.append(path)
-            continue
-        if instance is None or instance.uid in seen:
-            continue
-        if instance.uid:
-            seen.add(instance.uid)
-        series.setdefault(instance.series_uid, []).append(instance)
-    return Inventory(series, damaged)
-
-
-def files_below(folder: Path) -> Iterator[Path]:
-    """Every file in `folder` and its subfolders, in a fixed order, hidden ones left out."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and name.upper() != "DICOMDIR":
-                yield Path(parent) / name
+    path: Path
+    uid: str
+    sop_class: str
+    identity: Identity
+    series_number: str
+    description: str
+    rows: int
+    columns: int
+    frames: int
+    is_colour: bool
+    native_bytes: int
+    planes: tuple[Plane, ...]
 
 
 def read_instance(path: Path) -> Instance | None:
-    """The header of one file; None for a DICOM object that is not a scan."""
+    """The header of one file; None for a DICOM object that is not a scan. Raises as `open_dicom` does."""
     with quiet_pydicom():  # values are parsed, and remarked upon, when they are asked for
-        return _instance(path, pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS)))
+        return _instance(path, open_dicom(path, _TAGS))
 
 
-def _instance(path: Path, header: Dataset) -> Instance | None:
-    if "Rows" not in header or str(header.get("Modality", "")) in _NOT_SCANS:
-        return None
-    return Instance(
-        path=path,
-        uid=str(header.get("SOPInstanceUID", "") or ""),
-        series_uid=str(header.get("SeriesInstanceUID", "") or ""),
-        description=str(header.get("SeriesDescription", "") or ""),
-        modality=str(header.get("Modality", "") or ""),
-        frame_of_reference=str(header.get("FrameOfReferenceUID", "") or ""),
-        rows=int(header.Rows),
-        columns=int(header.Columns),
-        frames=int(header.get("NumberOfFrames", 1) or 1),
-        is_colour=int(header.get("SamplesPerPixel", 1) or 1) > 1
-        or str(header.get("PhotometricInterpretation", "")).startswith("PALETTE"),
-        position=_vector(header, "ImagePositionPatient", 3),
-        orientation=_vector(header, "ImageOrientationPatient", 6),
-        pixel_spacing=_vector(header, "PixelSpacing", 2),
-    )
+def open_dicom(path: Path, tags: Sequence[str] | None = None, *, pixels: bool = False) -> Dataset:
+    """The data set of a file with or without preamble (only `tags` if given), whose transfer syntax is always known.
+
+    Takes no more memory than the file has bytes, whatever its elements promise. Raises what pydicom does, or
+    `VolumeReadError`.
+    """
+    check_regular_file(path)
+    if not has_dicom_content(path):
+        raise InvalidDicomError(f"{path.name} is not DICOM.")
+    with _Clamped(io.FileIO(path)) as stream:
+        is_bare = stream.read(_PREAMBLE + 4)[_PREAMBLE:] != b"DICM"
+        stream.seek(0 if is_bare else _PREAMBLE + 4)
+        meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
+        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            _check_inflated(path, stream)
+        stream.seek(0)
+        dataset = pydicom.dcmread(
+            stream, force=is_bare, stop_before_pixels=not pixels, specific_tags=None if tags is None else list(tags)
+        )
+    if not dataset.file_meta.get("TransferSyntaxUID"):
+        is_implicit, is_little_endian = dataset.original_encoding
+        plain = ExplicitVRLittleEndian if is_little_endian else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVR if is_implicit else plain
+    return dataset
+
+
+def transfer_syntax(dataset: Dataset) -> UID:
+    return UID(dataset.file_meta.TransferSyntaxUID)
 
 
 @contextmanager
@@ -131,9 +143,95 @@ def quiet_pydicom() -> Iterator[None]:
         yield
 
 
-def _vector(header: Dataset, name: str, length: int) -> np.ndarray | None:
-    value = header.get(name)
-    if value is None or not hasattr(value, "__len__") or len(value) != length:
+class _Clamped(io.BufferedReader):
+    """A file that takes no memory for bytes it does not have: lengths in headers may be anything."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _BLOCK:
+            here = self.tell()
+            size = min(size, self.seek(0, io.SEEK_END) - here)
+            self.seek(here)
+        return super().read(max(size, 0) if size is not None and size != -1 else -1)
+
+
+def _check_inflated(path: Path, stream: io.BufferedReader) -> None:
+    """Count what the rest of `stream` unpacks to, a block at a time."""
+    inflator, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    while not inflator.eof and (chunk := inflator.unconsumed_tail or stream.read(_BLOCK)):
+        size += len(inflator.decompress(chunk, _BLOCK))
+        if size > MOST_INFLATED:
+            check_inflated(path.name, size)
+
+
+def _instance(path: Path, header: Dataset) -> Instance | None:
+    if "Rows" not in header or _text(header, "Modality") in _NOT_SCANS:
+        return None
+    rows, columns, frames = int(header.Rows), int(header.Columns), int(header.get("NumberOfFrames") or 1)
+    samples = int(header.get("SamplesPerPixel") or 1)
+    bits = rows * columns * frames * samples * int(header.get("BitsAllocated") or 16)
+    syntax = transfer_syntax(header)
+    is_native = not syntax.is_compressed and syntax != DeflatedExplicitVRLittleEndian
+    return Instance(
+        path=path,
+        uid=_text(header, "SOPInstanceUID"),
+        sop_class=_text(header, "SOPClassUID"),
+        identity=Identity(
+            patient_id=_text(header, "PatientID"),
+            patient_name=_text(header, "PatientName"),
+            study_uid=_text(header, "StudyInstanceUID"),
+            series_uid=_text(header, "SeriesInstanceUID"),
+            frame_of_reference=_text(header, "FrameOfReferenceUID"),
+            modality=_text(header, "Modality"),
+        ),
+        series_number=_text(header, "SeriesNumber"),
+        description=_text(header, "SeriesDescription"),
+        rows=rows,
+        columns=columns,
+        frames=frames,
+        is_colour=samples > 1 or _text(header, "PhotometricInterpretation").startswith("PALETTE"),
+        native_bytes=bits // 8 if is_native else 0,
+        planes=_planes(header, frames),
+    )
+
+
+def _text(header: Dataset, name: str) -> str:
+    """Without the padding that some writers add."""
+    return str(header.get(name) or "").strip(" \0")
+
+
+def _planes(header: Dataset, frames: int) -> tuple[Plane, ...]:
+    """From the functional groups of an enhanced object (a frame's own, else the shared ones), else from the top."""
+    shared = next(iter(header.get("SharedFunctionalGroupsSequence") or []), Dataset())
+    own = header.get("PerFrameFunctionalGroupsSequence") or []
+    if len(own) != frames:
+        # Several frames, and nothing that tells them apart.
+        return (_plane([shared, header]),) if frames == 1 else ()
+    return tuple(_plane([frame, shared, header]) for frame in own)
+
+
+def _plane(groups: Sequence[Dataset]) -> Plane:
+    spacing = _vector(groups, "PixelMeasuresSequence", "PixelSpacing", 2)
+    return Plane(
+        position=_vector(groups, "PlanePositionSequence", "ImagePositionPatient", 3),
+        orientation=_vector(groups, "PlaneOrientationSequence", "ImageOrientationPatient", 6),
+        pixel_spacing=spacing if spacing is not None and np.all(spacing > 0) else None,
+    )
+
+
+def _vector(groups: Sequence[Dataset], sequence: str, name: str, length: int) -> np.ndarray | None:
+    """The first of `groups` that has the value, in `sequence` or (in the last, the top) by itself."""
+    for group in groups:
+        holder = next(iter(group.get(sequence) or []), None)
+        value = holder.get(name) if holder is not None else None
+        if value is None and group is groups[-1]:
+            value = group.get(name)
+        if value is not None:
+            return _finite(value, length)
+    return None
+
+
+def _finite(value: object, length: int) -> np.ndarray | None:
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != length:
         return None
     vector = np.asarray([float(x) for x in value])
     return vector if np.all(np.isfinite(vector)) else None

@@ -12,6 +12,8 @@ import numpy as np
 from ..errors import GeometryError, VolumeReadError
 from ..labels import Label
 from .decoded import DecodedImage, check_grid, unreadable
+from .limits import check_regular_file
+from .scans import is_dicom
 from .volume import LabelMap, Volume
 
 if TYPE_CHECKING:
@@ -81,14 +83,14 @@ def read_segments(path: str | Path) -> tuple[LabelMap, tuple[Label, ...]]:
 
         image, labels = read_seg_nrrd(path)
     elif decode is None:
-        from .dicom_seg import read_dicom_seg
+        from .dicom_seg_reading import read_dicom_seg
 
         image, labels = read_dicom_seg(path)
     else:
         decoded = decode(path)
         check_grid(path, decoded.array.shape, decoded.ijk_to_ras)
         image = LabelMap(decoded.array, decoded.ijk_to_ras)
-    return LabelMap(_labels(path, image.array), image.ijk_to_ras), labels
+    return replace(image, array=_labels(path, image.array)), labels
 
 
 def _names_segments(path: Path) -> bool:
@@ -108,9 +110,12 @@ def _existing(path: Path) -> Path:
         path.stat()
         if path.is_dir():
             next(path.iterdir(), None)
+            return path
+        check_regular_file(path)
+        with path.open("rb"):
+            return path
     except OSError as error:
         raise unreadable(path, error) from error
-    return path
 
 
 def _decoder(path: Path) -> Callable[[Path], DecodedImage] | None:
@@ -134,7 +139,7 @@ def _decoder(path: Path) -> Callable[[Path], DecodedImage] | None:
         from .metaimage import read_metaimage
 
         return read_metaimage
-    if name.endswith((".dcm", ".ima")) or _has_dicom_magic(path):
+    if is_dicom(path):
         return None
     raise VolumeReadError(f"{path.name} is of an unknown kind.", f"Give {_EXTENSIONS}.")
 
@@ -145,14 +150,6 @@ def _is_of_pair(path: Path) -> bool:
     return name.endswith(".img") and any(
         path.with_name(f"{path.name[: len(name) - 4]}.hdr{packed}").is_file() for packed in ("", ".gz")
     )
-
-
-def _has_dicom_magic(path: Path) -> bool:
-    try:
-        with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 def _with_finite_voxels(path: Path, volume: Volume) -> Volume:

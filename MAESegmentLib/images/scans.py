@@ -1,4 +1,4 @@
-"""Which files and folders are scans, by their names alone: nothing is read but the first bytes of files without one."""
+"""Which files and folders are scans: images by their endings, DICOM by its first bytes, whatever the file is called."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _IMAGES = (".nii", ".nii.gz", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd")
-_DICOM = (".dcm", ".ima")
+#: Files that are meant to be DICOM, also if their content is damaged. DICOM may have any other ending, or none.
+_DICOM = (".dcm", ".dicom", ".ima")
 #: The longest first, where one ends like another.
 _ENDINGS = tuple(sorted((*_IMAGES, *_DICOM), key=len, reverse=True))
-#: So many files of a folder are looked into: a series may lie beside a note about it.
-_LOOKED_AT = 8
+_PREAMBLE = 128
+_VALUE_REPRESENTATIONS = frozenset(
+    b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
+)
+#: The first element of a file without preamble is one of these groups, and short.
+_FIRST_GROUPS = (0x0002, 0x0008)
+_LONGEST_FIRST_VALUE = 1024
 #: Segmentations, not scans.
 _SEGMENTATION = ".seg.nrrd"
 _LABEL_FOLDERS = frozenset({"labels", "labelstr"})
@@ -34,11 +40,9 @@ def _in_folder(folder: Path) -> Iterator[Path]:
     except OSError:
         yield folder  # whoever reads it says why it cannot be
         return
-    files = [entry for entry in entries if not entry.is_dir()]
+    files = [entry for entry in entries if entry.is_file()]
     yield from (file for file in files if is_image(file))
-    if not any(file.name.lower().endswith(_IMAGES) for file in files) and any(
-        is_dicom(file) for file in files[:_LOOKED_AT]
-    ):
+    if not any(file.name.lower().endswith(_IMAGES) for file in files) and any(map(is_dicom, files)):
         yield folder
         return
     for entry in entries:
@@ -64,13 +68,36 @@ def may_hold_scans(folder: Path) -> bool:
 
 
 def is_dicom(file: Path) -> bool:
-    """By its ending, or by its first bytes if it has none."""
-    if file.name.lower().endswith(_DICOM):
-        return True
-    if file.suffix and not file.suffix[1:].isdigit():
-        return False
+    """Whether a file is DICOM by its content, with or without preamble, or meant to be by its ending."""
+    return is_named_dicom(file) or has_dicom_content(file)
+
+
+def is_named_dicom(file: Path) -> bool:
+    """Whether a file of this name that cannot be read is a damaged DICOM file rather than something else."""
+    return file.name.lower().endswith(_DICOM)
+
+
+def has_dicom_content(file: Path) -> bool:
+    """By the first bytes of a regular file; False if it cannot be read."""
     try:
+        if not file.is_file():  # opening a pipe would wait for ever
+            return False
         with file.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
+            head = stream.read(_PREAMBLE + 4)
     except OSError:
         return False
+    return head[_PREAMBLE:] == b"DICM" or _is_first_element(head)
+
+
+def _is_first_element(head: bytes) -> bool:
+    """Whether `head` begins like a data set without preamble: group, element, explicit or implicit length."""
+    if len(head) < 8:
+        return False
+    for order in ("little", "big"):
+        group, element = (int.from_bytes(head[at : at + 2], order) for at in (0, 2))
+        if group in _FIRST_GROUPS and element <= 0x0100:
+            if head[4:6] in _VALUE_REPRESENTATIONS:
+                return True
+            # Big-endian data sets are always explicit.
+            return order == "little" and int.from_bytes(head[4:8], order) <= _LONGEST_FIRST_VALUE
+    return False

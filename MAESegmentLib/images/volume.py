@@ -13,6 +13,16 @@ from .orientation import Reordering, axis_codes
 
 #: Largest |cosine| between two axes that is still taken for rounding in a file header rather than shear.
 SHEAR_TOLERANCE = 1e-3
+#: How far a slice may lie off the regular grid: 1 % of the spacing, or what rounding in the header explains.
+_RELATIVE_OFFSET, _ROUNDING_MM, _ROUNDING_AT_MOST = 0.01, 0.06, 0.25
+
+
+def slice_tolerance(spacing: float) -> float:
+    """How far (mm) a slice may lie off the regular grid of slices `spacing` mm apart.
+
+    The one tolerance for reading scans, and for putting on them what was drawn on them.
+    """
+    return max(_RELATIVE_OFFSET * spacing, min(_ROUNDING_MM, _ROUNDING_AT_MOST * spacing))
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,10 +150,14 @@ class Volume:
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
-    """A label image: `array` is (I, J, K), unsigned integers, 0 = background; `ijk_to_ras` as in `Grid`."""
+    """A label image: `array` is (I, J, K), unsigned integers, 0 = background; `ijk_to_ras` as in `Grid`.
+
+    `source` is what its file says it was drawn on, where a file does (DICOM SEG): see `belonging`.
+    """
 
     array: np.ndarray
     ijk_to_ras: np.ndarray
+    source: Any = field(default=None, repr=False)
 
     @property
     def grid(self) -> Grid:
@@ -167,7 +181,8 @@ class LabelMap:
         whole = np.eye(4)
         whole[:3, 3] = offset
         nearest = Grid(array.shape, grid.ijk_to_ras @ whole)
-        if difference := Grid(array.shape, grid.ijk_to_ras @ mapping).difference(nearest, 0.05):
+        tolerance = max(0.05, slice_tolerance(float(grid.spacing.max())))
+        if difference := Grid(array.shape, grid.ijk_to_ras @ mapping).difference(nearest, tolerance):
             raise GeometryError(
                 f"The segmentation's voxels do not coincide with the scan's: {difference}.",
                 "Resample it to the scan (in Slicer: set the scan as source geometry), then save it again.",
@@ -181,7 +196,7 @@ class LabelMap:
             raise GeometryError(
                 "Parts of the segmentation lie outside the scan.", "Check that the two belong together."
             )
-        return LabelMap(target, grid.ijk_to_ras)
+        return LabelMap(target, grid.ijk_to_ras, self.source)
 
 
 def _by(values: Sequence[object]) -> str:

@@ -235,7 +235,7 @@ def _short_pixels(k: int, dataset: Dataset) -> None:
         (_no_position, "do not say where they lie"),
         (_colour, "colour"),
         (lambda k, _: k < 2, "only 2 slice(s)"),
-        (_short_pixels, "cannot be decoded"),
+        (_short_pixels, "is incomplete"),
     ],
 )
 def test_faulty_series_is_refused_by_its_fault(

@@ -1,0 +1,132 @@
+"""What is in some DICOM files: the scans, by series, each of its images once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.errors import InvalidDicomError
+
+from ..errors import MAESegmentError
+from .dicom_headers import Instance, read_instance
+from .dicom_pixels import read_frames
+from .scans import is_named_dicom
+
+NO_UID = "no-uid-"
+
+
+@dataclass(frozen=True, eq=False)
+class Inventory:
+    """Scan instances by series, and files that should be DICOM but cannot be read, with the reason if it is known.
+
+    A series is named by its UID; one without by `NO_UID` and a hash of its folder and of what else tells series apart.
+    """
+
+    series: dict[str, list[Instance]]
+    damaged: dict[Path, str]
+
+    def damaged_beside(self, instances: Iterable[Instance]) -> dict[Path, str]:
+        """Damaged files in the folders of `instances`: each may be one of their slices."""
+        if not self.damaged:
+            return {}
+        folders = {instance.path.parent for instance in instances}
+        return {path: reason for path, reason in self.damaged.items() if path.parent in folders}
+
+
+def take_inventory(files: Iterable[Path]) -> Inventory:
+    """Read the headers; files that are not DICOM images are left out, and so are copies of an image."""
+    series: dict[str, list[Instance]] = {}
+    damaged: dict[Path, str] = {}
+    for path in files:
+        try:
+            instance = read_instance(path)
+        except InvalidDicomError:
+            if is_named_dicom(path):
+                damaged[path] = ""
+            continue
+        except MAESegmentError as error:
+            damaged[path] = error.message
+            continue
+        except Exception:  # pydicom lets struct, value, attribute and end-of-file errors of a broken header through
+            damaged[path] = ""
+            continue
+        if instance is not None:
+            series.setdefault(series_name(instance), []).append(instance)
+    return Inventory({name: _without_copies(instances) for name, instances in series.items()}, damaged)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every regular file in `folder` and its subfolders, in a fixed order, hidden ones left out."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from _visible(Path(parent) / name for name in sorted(names))
+
+
+def files_beside(file: Path) -> list[Path]:
+    """`file` and every other regular file of its folder, hidden ones left out."""
+    return sorted({file, *_visible(file.parent.iterdir())})
+
+
+def series_name(instance: Instance) -> str:
+    """The series UID, or what stands for it (see `Inventory`)."""
+    identity = instance.identity
+    if identity.series_uid:
+        return identity.series_uid
+    told_apart = (
+        str(instance.path.parent),
+        identity.patient_id,
+        identity.patient_name,
+        identity.study_uid,
+        identity.frame_of_reference,
+        identity.modality,
+        instance.series_number,
+        instance.description,
+    )
+    return NO_UID + hashlib.sha256("\0".join(told_apart).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def _visible(files: Iterable[Path]) -> Iterator[Path]:
+    for file in files:
+        if not file.name.startswith(".") and file.name.upper() != "DICOMDIR" and file.is_file():
+            yield file
+
+
+def _without_copies(instances: Sequence[Instance]) -> list[Instance]:
+    """Each image once. The same SOPInstanceUID does not make a copy, only the same pixels at the same place as well."""
+    alike: dict[tuple[object, ...], list[Instance]] = {}
+    for instance in instances:
+        alike.setdefault((instance.uid, instance.rows, instance.columns, *_place(instance)), []).append(instance)
+    copies: set[Path] = set()
+    for same in alike.values():
+        known: set[str] = set()
+        for instance in same if len(same) > 1 else ():
+            digest = _digest(instance)
+            if digest in known:
+                copies.add(instance.path)
+            known.add(digest)
+    return [instance for instance in instances if instance.path not in copies]
+
+
+def _place(instance: Instance) -> tuple[object, ...]:
+    return tuple(
+        None if vector is None else tuple(vector)
+        for plane in instance.planes
+        for vector in (plane.position, plane.orientation, plane.pixel_spacing)
+    )
+
+
+def _digest(instance: Instance) -> str:
+    """Of the values of its voxels; of the file if these cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        for voxels in read_frames(instance.path, range(instance.frames)).voxels:
+            digest.update(voxels.tobytes())
+    except MAESegmentError:
+        digest = hashlib.sha256(b"file")
+        with instance.path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
