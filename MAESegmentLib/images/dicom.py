@@ -167,7 +167,9 @@ def _listing(infos: Iterable[SeriesInfo]) -> str:
     lines = ["Choose a series by its UID:"]
     for info in infos:
         state = f" - not usable: {info.problem}" if info.problem else ""
-        lines.append(f"  {info.uid}  {info.modality} {info.description!r}, {info.n_files} file(s) in {info.folder}{state}")
+        lines.append(
+            f"  {info.uid}  {info.modality} {info.description!r}, {info.n_files} file(s) in {info.folder}{state}"
+        )
     return "\n".join(lines)
 
 
