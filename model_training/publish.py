@@ -21,12 +21,14 @@ from typing import Any
 import numpy as np
 
 from MAESegmentLib.bundle import Bundle, open_bundle, save_bundle
-from MAESegmentLib.cases.dataset import Case, CaseDataset, load_dataset
-from MAESegmentLib.evaluation.cases import match_labels, translated
-from MAESegmentLib.images import LabelMap, read_label_map, read_volumes
+from MAESegmentLib.cases.checks import read_reference
+from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
+from MAESegmentLib.evaluation.cases import match_labels
+from MAESegmentLib.images import LabelMap, read_volumes
 from MAESegmentLib.inference.predictor import Predictor
 from MAESegmentLib.inference.settings import InferenceSettings
 from MAESegmentLib.labels import Label
+from MAESegmentLib.text import csv_text
 from MAESegmentLib.training.results import png
 from MAESegmentLib.transforms.grid import NetworkGrid
 
@@ -77,7 +79,7 @@ def dice_per_case(path: Path) -> dict[str, dict[str, float]]:
     with path.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
             if row["dice"]:
-                scores[row["case"]][row["label"]] = float(row["dice"])
+                scores[csv_text(row["case"])][csv_text(row["label"])] = float(row["dice"])
     return dict(scores)
 
 
@@ -170,16 +172,11 @@ def draw_cases(
     axes = figure.subplots(len(shown), 3, squeeze=False)
     for row, name in zip(axes, shown, strict=True):
         volume = read_volumes(by_id[name].image)
-        found = translated(predictor.predict(volume).label_map, values)
-        _draw_row(row, volume, _reference(by_id[name]), found, colours)
+        found = predictor.predict(volume).label_map.with_values(values)
+        _draw_row(row, volume, read_reference(by_id[name], dataset.labels, dataset.ignore, volume.grid), found, colours)
         mean = float(np.mean(list(scores[name].values())))
         row[0].set_ylabel(f"{name}\nmean Dice {mean:.3f}", color="white", fontsize=9)
     return png(figure)
-
-
-def _reference(case: Case) -> LabelMap:
-    assert case.label is not None
-    return read_label_map(case.label)
 
 
 def _draw_row(row: Any, volume: Any, reference: LabelMap, found: LabelMap, colours: Mapping[int, np.ndarray]) -> None:

@@ -21,7 +21,7 @@ from torch import nn
 
 from MAESegmentLib.bundle import Bundle, ModelStore
 from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
-from MAESegmentLib.evaluation.cases import ModelPredictions, evaluate_cases
+from MAESegmentLib.evaluation.cases import Measure, ModelPredictions, evaluate_cases
 from MAESegmentLib.evaluation.report import summary_table, write_metrics_csv, write_summary_json
 from MAESegmentLib.evaluation.summary import summarise
 from MAESegmentLib.inference.predictor import Predictor
@@ -136,7 +136,7 @@ def _evaluate(network: nn.Module, name: str, base: Bundle, dataset: CaseDataset,
     predictor = Predictor(base, settings, network=network)
     labels = tuple(Label(value, name) for name, value in dataset.labels.items())
     predictions = ModelPredictions(predictor, base.labels, labels)
-    evaluation = evaluate_cases(dataset.select(split), predictions, labels)
+    evaluation = evaluate_cases(dataset.select(split), predictions, Measure(labels, ignore=dataset.ignore))
     summaries = summarise(evaluation.scores)
     write_metrics_csv(out / "metrics.csv", evaluation.scores)
     write_summary_json(out / "summary.json", summaries, evaluation.failures, {"split": split})

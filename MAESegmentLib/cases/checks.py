@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import DatasetError, MAESegmentError
-from ..images.reading import read_label_map, read_volumes
-from ..images.volume import LabelMap, Volume
-from .dataset import Case
+from ..images.reading import read_segments, read_volumes
+from ..images.volume import Grid, LabelMap, Volume
+from ..labels import Label, same_names
+from .case import IGNORED, Case
 
 
 def read_image(case: Case, channels: int | None = None) -> Volume:
@@ -42,30 +44,105 @@ def read_labels(
     `labels` are all labels of the dataset, `wanted` those to be learnt, of which the map must hold at least one.
     Voxels of value `ignore` were not annotated.
     """
-    if case.label is None:
-        raise DatasetError(f"Case {case.id}: there is no label map.", "Put it in labels/ under the image's name.")
-    try:
-        label_map = read_label_map(case.label)
-    except MAESegmentError as error:
-        raise DatasetError(f"Case {case.id}: {error.message}", error.hint) from error
-    if difference := label_map.grid.difference(volume.grid):
-        raise DatasetError(
-            f"Case {case.id}: the label map does not lie on its image's grid: {difference}.",
-            "Resample the label map to the image, or pair it with the image it was drawn on.",
-        )
+    label_map = read_reference(case, labels, ignore, volume.grid)
     found = {int(value) for value in np.unique(label_map.array)}
-    unknown = sorted(found - {0, *labels.values(), *(() if ignore is None else (ignore,))})
-    if unknown:
-        raise DatasetError(
-            f"Case {case.id}: the label map has values that the dataset does not name: {', '.join(map(str, unknown))}.",
-            f'Name them in "labels" of dataset.json, or remove them. Named: {dict(labels)}.',
-        )
     if not found & {labels[name] for name in wanted}:
         raise DatasetError(
             f"Case {case.id}: the label map has no voxel of {', '.join(wanted)}.",
             "Segment the case first, or leave it out.",
         )
     return label_map
+
+
+def read_reference(
+    case: Case, labels: Mapping[str, int], ignore: int | None = None, grid: Grid | None = None
+) -> LabelMap:
+    """The case's label map in the values of the dataset, on its image's `grid` (None: read only if it matters).
+
+    Raises `DatasetError` naming the case for values or segments that are no label of the dataset.
+    """
+    if case.label is None:
+        raise DatasetError(f"Case {case.id}: there is no label map.", "Put it in labels/ under the image's name.")
+    try:
+        label_map, segments = read_segments(case.label)
+        if segments:
+            # Such files often hold only the part around the segments.
+            grid = grid or read_image(case).grid
+            label_map = label_map if label_map.grid.matches(grid) else label_map.on_grid(grid)
+    except MAESegmentError as error:
+        raise DatasetError(f"Case {case.id}: {error.message}", error.hint) from error
+    if grid is not None and (difference := label_map.grid.difference(grid)):
+        raise DatasetError(
+            f"Case {case.id}: the label map does not lie on its image's grid: {difference}.",
+            "Resample the label map to the image, or pair it with the image it was drawn on.",
+        )
+    meanings = meanings_of(label_map, segments, labels, ignore)
+    if meanings.unclear:
+        raise DatasetError(
+            f"Case {case.id}: the label map has {meanings.unclear}.",
+            f'Name them in "labels" of dataset.json, or remove them. Named: {dict(labels)}.',
+        )
+    return label_map.with_values(meanings.values) if segments else label_map
+
+
+@dataclass(frozen=True)
+class Meanings:
+    """`values` of a label map -> of the dataset; the `segments` (or values) that have voxels and no label there.
+
+    `missing` are labels of the dataset that the label map does not name (or, without names, has no voxel of).
+    """
+
+    values: dict[int, int]
+    segments: tuple[str, ...]
+    missing: tuple[str, ...]
+    are_names: bool
+
+    @property
+    def unclear(self) -> str:
+        """In words, "" if everything is clear."""
+        what = (
+            "segments that are no labels of the dataset" if self.are_names else "values that the dataset does not name"
+        )
+        return f"{what}: {', '.join(self.segments)}" if self.segments else ""
+
+
+def meanings_of(
+    label_map: LabelMap, segments: Sequence[Label], labels: Mapping[str, int], ignore: int | None = None
+) -> Meanings:
+    """What its values mean in a dataset of `labels`: by the segments' names where it has any, else by value.
+
+    `DatasetError` for a segment that may be either of two labels, and for two that may be the same.
+    """
+    found = {int(value) for value in np.unique(label_map.array)} - {0}
+    known = {**labels, "background": 0, **({} if ignore is None else {IGNORED: ignore})}
+    if not segments:
+        strangers = tuple(str(value) for value in sorted(found - set(known.values())))
+        missing = tuple(name for name, value in labels.items() if value not in found)
+        return Meanings({value: value for value in found}, strangers, missing, are_names=False)
+    values: dict[int, int] = {}
+    named: dict[str, list[str]] = {}
+    unknown = {value: f"value {value}, which has no name" for value in sorted(found)}
+    for segment in segments:
+        alike = same_names(segment.name, known)
+        if len(alike) > 1:
+            raise DatasetError(
+                f"Segment {segment.name!r} may be any of {', '.join(map(repr, alike))} of the dataset.",
+                "Give the segment the label's exact name.",
+            )
+        has_voxels = unknown.pop(segment.value, None) is not None
+        if alike:
+            values[segment.value] = known[alike[0]]
+            named.setdefault(alike[0], []).extend([segment.name] if has_voxels else [])
+        elif has_voxels:
+            unknown[segment.value] = repr(segment.name)
+    twice = next((label for label, names in named.items() if len(names) > 1), None)
+    if twice is not None:
+        raise DatasetError(
+            f"Segments {' and '.join(map(repr, named[twice]))} may both be {twice!r} of the dataset.",
+            "Merge them, or give one of them another name.",
+        )
+    missing = tuple(name for name in labels if name not in named)
+    return Meanings(values, tuple(unknown.values()), missing, are_names=True)
 
 
 def voxel_hash(array: np.ndarray) -> str:

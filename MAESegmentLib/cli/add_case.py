@@ -120,6 +120,11 @@ def _read_segments(
     from ..images.reading import read_segments
 
     label_map, segments = read_segments(path)
+    if meanings and segments:
+        raise ConfigurationError(
+            f"{path.name} names its segments itself: {', '.join(f'{one.value} is {one.name!r}' for one in segments)}.",
+            "Leave out --labels; to store a segment as another label: --map SEGMENT=LABEL.",
+        )
     if meanings:
         return label_map, _meanings(meanings)
     if segments:

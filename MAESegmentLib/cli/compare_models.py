@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from ..bundle import Bundle
     from ..cases.dataset import Case, CaseDataset
-    from ..evaluation.cases import Evaluation
-    from ..labels import Label
+    from ..evaluation.cases import Evaluation, Measure
 
 #: Exit code when some case could not be evaluated with both models.
 INCOMPLETE = 1
@@ -51,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..bundle import ModelStore
     from ..cases.dataset import load_dataset
     from ..errors import DatasetError
+    from ..evaluation.cases import Measure
     from ..labels import Label
 
     console = Console()
@@ -59,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     dataset = load_dataset(arguments.data)
     cases = _labelled_cases(dataset, arguments.split)
     labels = [Label(value, name) for name, value in dataset.labels.items()]
-    evaluations = [_evaluate(bundle, cases, labels, arguments.device) for bundle in bundles]
+    measure = Measure(labels, ignore=dataset.ignore)
+    evaluations = [_evaluate(bundle, cases, measure, arguments.device) for bundle in bundles]
     paired = pair(*evaluations)
     if not any(row.cases for row in paired):
         reasons = [reason for evaluation in evaluations for reason in evaluation.failures.values()]
@@ -115,7 +116,7 @@ def difference_table(paired: Sequence[PairedDice], first: str, second: str) -> T
     return table
 
 
-def _evaluate(bundle: Bundle, cases: Sequence[Case], labels: Sequence[Label], device: str) -> Evaluation:
+def _evaluate(bundle: Bundle, cases: Sequence[Case], measure: Measure, device: str) -> Evaluation:
     from rich.console import Console
     from rich.progress import Progress
 
@@ -124,12 +125,12 @@ def _evaluate(bundle: Bundle, cases: Sequence[Case], labels: Sequence[Label], de
     from ..inference.settings import InferenceSettings
 
     settings = InferenceSettings.of_model(bundle.spec.inference, device=device)
-    predictions = ModelPredictions(Predictor(bundle, settings), bundle.labels, labels)
+    predictions = ModelPredictions(Predictor(bundle, settings), bundle.labels, measure.labels)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"{bundle.name} {bundle.version}", total=len(cases))
         return evaluate_cases(
-            cases, predictions, labels, on_case=lambda done, _total, _name: bar.update(task, completed=done)
+            cases, predictions, measure, on_case=lambda done, _total, _name: bar.update(task, completed=done)
         )
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from ..text import visible
+from .terminal import make_console, say
 
+if TYPE_CHECKING:
     from ..cases.dataset import Case, CaseDataset
-    from ..evaluation.cases import Evaluation, Predictions
+    from ..evaluation.cases import CaseResult, Evaluation, Measure, Predictions
     from ..labels import Label
 
 #: Exit code when some case could not be evaluated.
@@ -18,6 +21,7 @@ INCOMPLETE = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Run the same command again to resume where it was stopped."
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("-m", "--model", help="the model: a name, NAME@VERSION or a folder")
     source.add_argument(
@@ -51,23 +55,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from ..cases.dataset import load_dataset
-    from ..evaluation.cases import evaluate_cases
+    from ..evaluation.cases import Measure
+    from ..file_lock import FileLock
 
-    console = Console()
     dataset = load_dataset(arguments.data)
+    for note in dataset.notes:
+        say(f"note: {note}", error=True)
     cases, labels = _labelled_cases(dataset, arguments.split), _labels(dataset)
+    measure = Measure(labels, arguments.tolerance, dataset.labels, dataset.ignore)
+    source = _source(arguments, labels)
     _make_folder(arguments.out)
-    predictions, details = _predictions(arguments, labels)
-    details |= {"data": dataset.name, "split": arguments.split, "surface_tolerance_mm": arguments.tolerance}
-    with _Progress(Console(stderr=True)) as progress:
-        evaluation = evaluate_cases(
-            cases, predictions, labels, tolerance_mm=arguments.tolerance, on_case=progress.update
-        )
-    _report(console, evaluation, arguments, details, getattr(predictions, "warnings", {}))
+    busy = f"Another evaluation is writing to {arguments.out}."
+    with FileLock(arguments.out / ".evaluate.lock", timeout_s=0, busy=busy):
+        evaluation = _evaluate(cases, source, measure, arguments.out)
+        details = {"data": dataset.name, "split": arguments.split, "surface_tolerance_mm": arguments.tolerance}
+        _report(evaluation, arguments, {**source.details, **details})
     return INCOMPLETE if evaluation.failures else 0
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where label maps come from. `made_with` decides about the figures, `details` are for `summary.json`.
+
+    `file_of` gives what lies ready for a case; `predictions` may take long, and is asked for only if it is needed.
+    """
+
+    made_with: dict[str, Any]
+    details: dict[str, Any]
+    predictions: Callable[[], Predictions]
+    file_of: Callable[[Case], list[Path]] = lambda _case: []
+
+
+def _evaluate(cases: Sequence[Case], source: _Source, measure: Measure, out: Path) -> Evaluation:
+    """Resumes what was begun in `out`: only cases that were not measured yet, or have changed since, are measured."""
+    from ..evaluation.cases import CaseResult, Evaluation, evaluate_cases
+    from ..evaluation.log import EvaluationLog, stamp_of
+    from ..evaluation.report import METRICS, MetricsTable
+
+    settings = {
+        "labels": dict(measure.values),
+        "ignore": measure.ignore,
+        "surface_tolerance_mm": measure.tolerance_mm,
+    }
+    log = EvaluationLog(out, {**source.made_with, **settings})
+    stamps = {case.id: stamp_of(case, *source.file_of(case)) for case in cases}
+    done = log.done(cases, stamps)
+    table = MetricsTable(out / METRICS, [score for result in done.values() for score in result.scores])
+    if done:
+        say(f"{len(done)} of {len(cases)} cases were measured before.", error=True)
+    if len(done) == len(cases):
+        return Evaluation({case.id: done[case.id] for case in cases})
+    with _Progress(len(done), len(cases)) as progress:
+
+        def on_result(case: Case, result: CaseResult | str) -> None:
+            if isinstance(result, CaseResult):
+                table.add(result.scores)
+                log.add(case, stamps[case.id], result)
+            progress.result(case, result)
+
+        return evaluate_cases(
+            cases, source.predictions(), measure, done=done, on_case=progress.update, on_result=on_result
+        )
 
 
 def _labelled_cases(dataset: CaseDataset, split: str | None) -> tuple[Case, ...]:
@@ -101,17 +150,35 @@ def _make_folder(folder: Path) -> None:
         raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.", "Choose another --out.") from error
 
 
-def _predictions(arguments: argparse.Namespace, labels: tuple[Label, ...]) -> tuple[Predictions, dict[str, Any]]:
-    """The source of label maps, and what `summary.json` says about it."""
-    from ..evaluation.cases import ModelPredictions, StoredPredictions
-
+def _source(arguments: argparse.Namespace, labels: tuple[Label, ...]) -> _Source:
     if arguments.predictions is not None:
-        return StoredPredictions(arguments.predictions), {"predictions": arguments.predictions.name}
+        return _stored(arguments.predictions, labels)
+    return _model(arguments, labels)
+
+
+def _stored(folder: Path, labels: tuple[Label, ...]) -> _Source:
+    from ..errors import DatasetError
+    from ..evaluation.cases import StoredPredictions
+
+    predictions = StoredPredictions(folder, labels)
+
+    def file_of(case: Case) -> list[Path]:
+        try:
+            return [predictions.file_of(case)]
+        except DatasetError:  # is said when the case is measured
+            return []
+
+    return _Source({"predictions": str(folder.resolve())}, {"predictions": folder.name}, lambda: predictions, file_of)
+
+
+def _model(arguments: argparse.Namespace, labels: tuple[Label, ...]) -> _Source:
     from ..bundle import ModelStore
-    from ..inference.predictor import Predictor
+    from ..evaluation.cases import ModelPredictions, match_labels
+    from ..inference.device import resolve_device
     from ..inference.settings import InferenceSettings
 
     bundle = ModelStore().find(arguments.model, kind="segmentation")
+    match_labels(bundle.labels, labels)  # before any work
     settings = InferenceSettings.of_model(
         bundle.spec.inference,
         device=arguments.device,
@@ -119,21 +186,36 @@ def _predictions(arguments: argparse.Namespace, labels: tuple[Label, ...]) -> tu
         overlap=arguments.overlap,
         mirroring=arguments.mirror,
     )
-    predictor = Predictor(bundle, settings)
-    details: dict[str, Any] = {"model": bundle.reference, "device": str(predictor.device), "overlap": settings.overlap}
-    trained_on = [str(case.get("image")) for case in bundle.spec.training.get("cases", ())]
-    return ModelPredictions(predictor, bundle.labels, labels, trained_on=trained_on), details
+    mirroring = settings.mirroring if isinstance(settings.mirroring, bool) else list(settings.mirroring)
+    made_with = {"model": bundle.reference, "overlap": settings.overlap, "mirroring": mirroring}
+
+    def predictions() -> Predictions:
+        from ..inference.predictor import Predictor
+
+        trained_on = [str(case.get("image")) for case in bundle.spec.training.get("cases", ())]
+        return ModelPredictions(Predictor(bundle, settings), bundle.labels, labels, trained_on=trained_on)
+
+    device = str(resolve_device(settings.device))
+    return _Source(made_with, {"model": bundle.reference, "device": device, "overlap": settings.overlap}, predictions)
 
 
 class _Progress:
-    """A bar on a terminal; nothing in a log file."""
+    """A bar on a terminal; a line for each case in a log file."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, done: int, total: int) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._bar.add_task("", total=None)
+        console = make_console(stderr=True)
+        self._on_terminal = console.is_terminal
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=console, transient=True, disable=not self._on_terminal)
+        self._task = self._bar.add_task("", total=total, completed=done)
+        self._done, self._total = done, total
 
     def __enter__(self) -> _Progress:
         self._bar.start()
@@ -143,24 +225,32 @@ class _Progress:
         self._bar.stop()
 
     def update(self, done: int, total: int, name: str) -> None:
-        self._bar.update(self._task, description=name, completed=done, total=total)
+        self._bar.update(self._task, description=visible(name), completed=done, total=total)
+
+    def result(self, case: Case, result: CaseResult | str) -> None:
+        self._done += 1
+        if self._on_terminal:
+            return
+        if isinstance(result, str):
+            what = f"failed: {result}"
+        else:
+            figures = [score.dice for score in result.scores if score.dice is not None]
+            dice = f"mean Dice {sum(figures) / len(figures):.3f}" if figures else "no structure to measure"
+            what = f"{dice}, {result.seconds:.1f} s"
+        say(f"{self._done}/{self._total} {case.id}: {what}", error=True)
 
 
-def _report(
-    console: Console,
-    evaluation: Evaluation,
-    arguments: argparse.Namespace,
-    details: dict[str, Any],
-    warnings: dict[str, tuple[str, ...]],
-) -> None:
-    from ..evaluation.report import remarks, summary_table, write_metrics_csv, write_summary_json
+def _report(evaluation: Evaluation, arguments: argparse.Namespace, details: dict[str, Any]) -> None:
+    from ..evaluation.report import METRICS, remarks, summary_table, write_metrics_csv, write_summary_json
     from ..evaluation.summary import Figure, summarise
 
+    console = make_console()
     summaries = summarise(evaluation.scores)
     time = Figure.of(list(evaluation.seconds.values()))
+    details = {**details, "warnings": {case: list(texts) for case, texts in evaluation.warnings.items()}}
     if arguments.model:
-        details = {**details, "seconds_per_case": time.mean, "warnings": {k: list(v) for k, v in warnings.items()}}
-    csv_file = write_metrics_csv(arguments.out / "metrics.csv", evaluation.scores)
+        details["seconds_per_case"] = time.mean
+    csv_file = write_metrics_csv(arguments.out / METRICS, evaluation.scores)
     json_file = write_summary_json(arguments.out / "summary.json", summaries, evaluation.failures, details)
 
     if summaries:
@@ -168,19 +258,18 @@ def _report(
         title = f"{arguments.model or arguments.predictions} on {n} case{'' if n == 1 else 's'}"
         console.print(summary_table(summaries, title=title, tolerance_mm=arguments.tolerance))
         for remark in remarks(summaries):
-            console.print(remark, highlight=False, markup=False)
+            console.print(remark)
     if arguments.model and time.mean is not None:
-        console.print(f"{time.mean:.2f} s per case on {details['device']}", highlight=False)
-    for warning, cases in _by_warning(warnings).items():
-        console.print(
-            f"warning ({', '.join(cases[:3])}{', ...' if len(cases) > 3 else ''}): {warning}", highlight=False
-        )
+        console.print(f"{time.mean:.2f} s per case on {details['device']}")
+    for warning, cases in _by_warning(evaluation.warnings).items():
+        console.print(f"warning ({', '.join(cases[:3])}{', ...' if len(cases) > 3 else ''}): {warning}")
     if evaluation.failures:
         total = len(evaluation.failures) + len(evaluation.seconds)
         console.print(f"\n{len(evaluation.failures)} of {total} cases could not be evaluated:", style="bold red")
         for case, reason in evaluation.failures.items():
-            console.print(f"  {case}: {reason}", highlight=False, markup=False)
-    console.print(f"Written: {csv_file}, {json_file}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"  {case}: {reason}")
+        console.print("Run the same command again to try only these.")
+    console.print(f"Written: {csv_file}, {json_file}", soft_wrap=True)
 
 
 def _by_warning(warnings: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..cases.checks import read_image, voxel_hash
-from ..cases.dataset import Case, case_id
+from ..cases.case import Case, case_id
+from ..cases.checks import meanings_of, read_image, read_reference, voxel_hash
 from ..errors import Cancelled, DatasetError, MAESegmentError
-from ..images import LabelMap, read_label_map
-from ..labels import Label
+from ..images import LabelMap, read_segments
+from ..labels import Label, same_names
 from .metrics import SURFACE_TOLERANCE_MM, Score, evaluate_label_maps
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ TRAINED_ON_THIS = "the model was trained on this case, so its figures say nothin
 
 #: Called before each case with (number of cases done, number of all, id) and at the end with an empty id.
 OnCase = Callable[[int, int, str], None]
+#: Called with each case that was measured just now, or with the reason why it could not be.
+OnResult = Callable[[Case, "CaseResult | str"], None]
 
 
 class Predictions(Protocol):
@@ -36,69 +38,127 @@ class Predictions(Protocol):
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """`failures` gives the reason by case id; `seconds` the time that each evaluated case's label map took."""
+class CaseResult:
+    """What was measured on one case; `seconds` is the time that its label map took."""
 
-    scores: list[Score] = field(default_factory=list)
+    scores: tuple[Score, ...]
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """By case id, in the order of the cases: `results`, and in `failures` the reason why there is none."""
+
+    results: dict[str, CaseResult] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def scores(self) -> list[Score]:
+        return [score for result in self.results.values() for score in result.scores]
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        return {case: result.seconds for case, result in self.results.items()}
+
+    @property
+    def warnings(self) -> dict[str, tuple[str, ...]]:
+        return {case: result.warnings for case, result in self.results.items() if result.warnings}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured: `labels`, of a dataset in whose label maps `known` (None: just these) have a value.
+
+    Voxels of value `ignore` were not annotated, and count on neither side.
+    """
+
+    labels: Sequence[Label]
+    tolerance_mm: float = SURFACE_TOLERANCE_MM
+    known: Mapping[str, int] | None = None
+    ignore: int | None = None
+
+    @property
+    def values(self) -> Mapping[str, int]:
+        return {label.name: label.value for label in self.labels} if self.known is None else self.known
 
 
 def evaluate_cases(
     cases: Iterable[Case],
     predictions: Predictions,
-    labels: Sequence[Label],
+    measure: Measure,
     *,
-    tolerance_mm: float = SURFACE_TOLERANCE_MM,
+    done: Mapping[str, CaseResult] | None = None,
     on_case: OnCase | None = None,
+    on_result: OnResult = lambda _case, _result: None,
 ) -> Evaluation:
-    """Score every case that can be read and predicted; only an unexpected exception or a cancel ends it early."""
-    cases = list(cases)
+    """Score every case that can be read and predicted; only an unexpected exception or a cancel ends it early.
+
+    Cases in `done` (by id) were measured before, and are taken as they are.
+    """
+    cases, done = list(cases), done or {}
     result = Evaluation()
     for number, case in enumerate(cases):
         if on_case:
             on_case(number, len(cases), case.id)
+        if case.id in done:
+            result.results[case.id] = done[case.id]
+            continue
         try:
-            reference = _reference(case)
-            start = time.perf_counter()
-            prediction = predictions.label_map(case)
-            seconds = time.perf_counter() - start
-            scores = evaluate_label_maps(
-                reference, prediction, labels, case=case.id, tolerance_mm=tolerance_mm, unknown=predictions.unknown
-            )
+            result.results[case.id] = _evaluate(case, predictions, measure)
         except Cancelled:
             raise
         except MAESegmentError as error:
-            result.failures[case.id] = error.message
+            reason = result.failures[case.id] = error.message.removeprefix(f"Case {case.id}: ")
+            on_result(case, reason)
         else:
-            result.scores.extend(scores)
-            result.seconds[case.id] = seconds
+            on_result(case, result.results[case.id])
     if on_case:
         on_case(len(cases), len(cases), "")
     return result
 
 
-def _reference(case: Case) -> LabelMap:
-    if case.label is None:
-        raise DatasetError("The case has no reference labels.")
-    return read_label_map(case.label)
+def _evaluate(case: Case, predictions: Predictions, measure: Measure) -> CaseResult:
+    reference = read_reference(case, measure.values, measure.ignore)
+    start = time.perf_counter()
+    prediction = predictions.label_map(case)
+    seconds = time.perf_counter() - start
+    ignored = reference.array == measure.ignore if measure.ignore is not None else None
+    if ignored is not None and ignored.any() and prediction.grid.matches(reference.grid):
+        prediction = LabelMap(np.where(ignored, 0, prediction.array), prediction.ijk_to_ras)
+    scores = evaluate_label_maps(
+        reference,
+        prediction,
+        measure.labels,
+        case=case.id,
+        tolerance_mm=measure.tolerance_mm,
+        unknown=predictions.unknown,
+    )
+    return CaseResult(tuple(scores), seconds, getattr(predictions, "warnings", {}).get(case.id, ()))
 
 
 class StoredPredictions:
-    """Label maps that lie in a folder, each named after its case, with the dataset's label values."""
+    """Label maps that lie in a folder, each named after its case; their segments are matched by name.
+
+    A format without names has the dataset's label values. What is no label of the dataset is left out, with a warning,
+    unless it may be one that is missing.
+    """
 
     unknown: Sequence[str] = ()
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, labels: Sequence[Label]) -> None:
         if not folder.is_dir():
             raise DatasetError(f"There is no folder {folder}.", "--predictions takes a folder of label maps.")
         self._folder = folder
+        self._labels = {label.name: label.value for label in labels}
+        self.warnings: dict[str, tuple[str, ...]] = {}
         self._files: dict[str, list[Path]] = {}
         for path in sorted(folder.iterdir()):
             if path.is_file() and not path.name.startswith("."):
                 self._files.setdefault(case_id(path), []).append(path)
 
-    def label_map(self, case: Case) -> LabelMap:
+    def file_of(self, case: Case) -> Path:
+        """`DatasetError` unless one file is named after the case."""
         found = self._files.get(case.id, [])
         if not found:
             raise DatasetError(f"There is no label map named {case.id} in {self._folder}.")
@@ -106,7 +166,24 @@ class StoredPredictions:
             raise DatasetError(
                 f"Several files are named {case.id} in {self._folder}: {', '.join(p.name for p in found)}."
             )
-        return read_label_map(found[0])
+        return found[0]
+
+    def label_map(self, case: Case) -> LabelMap:
+        path = self.file_of(case)
+        label_map, segments = read_segments(path)
+        if segments:
+            # Such files often hold only the part around the segments.
+            grid = read_image(case).grid
+            label_map = label_map if label_map.grid.matches(grid) else label_map.on_grid(grid)
+        meanings = meanings_of(label_map, segments, self._labels)
+        if meanings.unclear and meanings.missing and meanings.are_names:
+            raise DatasetError(
+                f"{path.name} has {meanings.unclear}; it names no {', '.join(meanings.missing)}.",
+                "Give the segments the names of the dataset's labels.",
+            )
+        if meanings.unclear:
+            self.warnings[case.id] = (f"it has {meanings.unclear}; left out",)
+        return label_map.with_values(meanings.values)
 
 
 class SegmentsVolumes(Protocol):
@@ -141,33 +218,34 @@ class ModelPredictions:
         seen = (TRAINED_ON_THIS,) if self._trained_on and voxel_hash(volume.array) in self._trained_on else ()
         if remarks := (*seen, *prediction.warnings):
             self.warnings[case.id] = remarks
-        return translated(prediction.label_map, self._values)
+        return prediction.label_map.with_values(self._values)
 
 
 def match_labels(model_labels: Sequence[Label], labels: Sequence[Label]) -> tuple[dict[int, int], tuple[str, ...]]:
-    """Model value -> dataset value for labels of one name (case, spaces, '-' and '_' aside), and names left over."""
-    by_name = {_plain(label.name): label.value for label in model_labels}
-    values = {by_name[_plain(label.name)]: label.value for label in labels if _plain(label.name) in by_name}
-    unknown = tuple(label.name for label in labels if _plain(label.name) not in by_name)
+    """Model value -> dataset value for labels of one name (see `same_names`), and names left over.
+
+    `DatasetError` for a label that may be either of two of the model, and where no name is the same.
+    """
+    by_name = {label.name: label.value for label in model_labels}
+    values: dict[int, int] = {}
+    unknown = []
+    for label in labels:
+        alike = same_names(label.name, by_name)
+        if len(alike) > 1 or (alike and by_name[alike[0]] in values):
+            raise DatasetError(
+                f"The dataset's label {label.name!r} cannot be told apart in the model's {_names(model_labels)}.",
+                "Give it the model's exact name in dataset.json.",
+            )
+        if alike:
+            values[by_name[alike[0]]] = label.value
+        else:
+            unknown.append(label.name)
     if not values:
         raise DatasetError(
             f"The model segments {_names(model_labels)}; the dataset's labels are {_names(labels)}: none is the same.",
             "Choose another model, or give the labels in dataset.json the model's names.",
         )
-    return values, unknown
-
-
-def translated(label_map: LabelMap, values: Mapping[int, int]) -> LabelMap:
-    """Replace voxel values; a value that is not in `values` becomes background."""
-    largest = max(int(label_map.array.max(initial=0)), *values)
-    table = np.zeros(largest + 1, dtype=np.uint16)
-    for old, new in values.items():
-        table[old] = new
-    return LabelMap(table[label_map.array], label_map.ijk_to_ras)
-
-
-def _plain(name: str) -> str:
-    return "".join(character for character in name.casefold() if character.isalnum())
+    return values, tuple(unknown)
 
 
 def _names(labels: Sequence[Label]) -> str:

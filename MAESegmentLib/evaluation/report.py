@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..images.atomic import replacing
+from ..text import csv_cell
+from .log import append
 from .metrics import Score
 from .summary import Figure, LabelSummary, mean_dice
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+METRICS = "metrics.csv"
 COLUMNS = ("case", "label", "dice", "hd95_mm", "surface_dice", "volume_error_ml")
 
 
 def write_metrics_csv(path: Path, scores: Sequence[Score]) -> Path:
-    """One row per case and label; an empty cell is a figure that does not exist (structure missing on one side)."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([_cell(getattr(score, column)) for column in COLUMNS] for score in scores)
+    """One row per case and label; an empty cell is a figure that does not exist (structure missing on one side).
+
+    Names are as `csv_cell` writes them: a case called "=1+1" stands there with an apostrophe before it.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes((",".join(COLUMNS) + "\n" + _rows(scores)).encode("utf-8"))
     return path
+
+
+def _rows(scores: Sequence[Score]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerows([_cell(getattr(score, column)) for column in COLUMNS] for score in scores)
+    return stream.getvalue()
+
+
+class MetricsTable:
+    """`metrics.csv` while it grows: the rows of a case are on the disk as soon as it is measured."""
+
+    def __init__(self, path: Path, scores: Sequence[Score]) -> None:
+        """Begins with `scores`, whatever the file held before."""
+        self._path = write_metrics_csv(path, scores)
+
+    def add(self, scores: Sequence[Score]) -> None:
+        append(self._path, _rows(scores).encode("utf-8"))
 
 
 def write_summary_json(
@@ -97,5 +120,5 @@ def _mean_and_spread(figure: Figure, digits: int, *, sign: str = "") -> str:
     return f"{figure.mean:{sign}.{digits}f}{spread}"
 
 
-def _cell(value: object) -> object:
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else value
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else csv_cell(str(value))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -167,6 +167,14 @@ class LabelMap:
     def crop(self, block: Sequence[slice]) -> LabelMap:
         """As `Volume.crop`."""
         return LabelMap(self.array[tuple(block)], _moved(self.ijk_to_ras, block))
+
+    def with_values(self, values: Mapping[int, int]) -> LabelMap:
+        """Old value -> new value; what is not in `values` becomes background."""
+        highest = max(int(self.array.max(initial=0)), *values, 0)
+        table = np.zeros(highest + 1, np.uint8 if max(values.values(), default=0) < 256 else np.uint16)
+        for old, new in values.items():
+            table[old] = new
+        return LabelMap(table[self.array], self.ijk_to_ras)
 
     def on_grid(self, grid: Grid) -> LabelMap:
         """The same labels on `grid`, padded with background or cropped; its voxels must coincide with this one's.

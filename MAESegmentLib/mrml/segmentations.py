@@ -11,10 +11,10 @@ import slicer
 from ..errors import NodeError
 from ..images.terminology_entry import terminology_entry
 from ..images.volume import LabelMap
-from ..labels import Label
+from ..labels import Label, same_names
 from .annotations import drawing_steps
 from .content import remember_segments
-from .layers import LABELMAP, image_matrix, oriented_image, outcome
+from .layers import LABELMAP, image_matrix, oriented_image, outcome, segments_of
 from .matrices import ijk_to_ras, to_vtk
 
 
@@ -80,14 +80,15 @@ def put_segments(volume: Any, segments: Mapping[str, Any], *, name: str, into: A
 def label_map_of(node: Any, volume: Any, labels: Sequence[Label]) -> LabelMap:
     """The segments as label values on the grid of `volume`, in world RAS; where they overlap the last label wins.
 
-    Segments are found by `segment_id_of`, else by name; `NodeError` names those that are missing.
+    Segments are found by name; `NodeError` names those that are missing, or there twice.
     """
     ordered = sorted(labels, key=lambda label: label.value)
     ids = [_find(node.GetSegmentation(), label) for label in ordered]
     missing = [label.name for label, segment_id in zip(ordered, ids, strict=True) if not segment_id]
     if missing:
         raise NodeError(
-            f"{node.GetName()} has no segment for {', '.join(missing)}.", "Rename its segments as the model names them."
+            f"{node.GetName()} has not one segment for each of {', '.join(missing)}.",
+            "Rename its segments as the model names them.",
         )
     values = {segment_id: label.value for segment_id, label in zip(ids, ordered, strict=True)}
     drawing = outcome(drawing_steps(node, volume, values))
@@ -130,8 +131,9 @@ def _put_beside(node: Any, volume: Any) -> None:
 
 
 def _find(segmentation: Any, label: Label) -> str:
-    """The ID of the segment of `label`, or ""."""
-    segment_id = segment_id_of(label)
-    if segmentation.GetSegment(segment_id) is not None:
-        return segment_id
-    return str(segmentation.GetSegmentIdBySegmentName(label.name))
+    """The ID of the only segment of the label's name, or "". IDs tell nothing: Slicer, too, calls its segments
+    Segment_1, Segment_2, ..."""
+    names = {segment_id: segment.GetName() for segment_id, segment in segments_of(segmentation).items()}
+    alike = same_names(label.name, names.values())
+    found = [segment_id for segment_id, name in names.items() if name in alike]
+    return found[0] if len(found) == 1 else ""

@@ -260,13 +260,13 @@ def test_a_scan_that_was_moved_away_shares_no_voxels() -> None:
     assert not mrml.label_map_of(segmentation, node, LABELS).array.any()
 
 
-def test_segments_are_found_by_name_too() -> None:
+def test_segments_are_found_by_name_whatever_their_ids() -> None:
     node = volume(GRIDS["LAS"])
     drawn = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn")
     drawn.SetReferenceImageGeometryParameterFromVolumeNode(node)
-    for name in ("front", "back, left"):
-        drawn.GetSegmentation().AddEmptySegment("", name)
-    with pytest.raises(NodeError, match="no segment for never there"):
+    for segment_id, name in (("Segment_3", "front"), ("Segment_1", "back, left")):
+        drawn.GetSegmentation().AddEmptySegment(segment_id, name)
+    with pytest.raises(NodeError, match="not one segment for each of never there"):
         mrml.label_map_of(drawn, node, LABELS)
     segment_id = drawn.GetSegmentation().GetSegmentIdBySegmentName("back, left")
     array = np.zeros((9, 11, 13), np.uint8)

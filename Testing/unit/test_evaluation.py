@@ -20,10 +20,10 @@ from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import Cancelled, DatasetError, GeometryError, VolumeReadError
 from MAESegmentLib.evaluation.cases import (
     TRAINED_ON_THIS,
+    Measure,
     ModelPredictions,
     evaluate_cases,
     match_labels,
-    translated,
 )
 from MAESegmentLib.evaluation.metrics import Status, evaluate_label_maps
 from MAESegmentLib.evaluation.report import COLUMNS, remarks, write_metrics_csv
@@ -159,7 +159,7 @@ def test_model_labels_are_matched_by_name_not_by_value():
     values, unknown = match_labels(model, [Label(1, "left parotid"), Label(2, "mandible")])
     assert values == {7: 1}
     assert unknown == ("mandible",)
-    result = translated(LabelMap(np.array([[[0, 7, 9]]], np.uint8), np.eye(4)), values)
+    result = LabelMap(np.array([[[0, 7, 9]]], np.uint8), np.eye(4)).with_values(values)
     assert result.array.tolist() == [[[0, 1, 0]]]
 
 
@@ -198,16 +198,16 @@ def test_a_damaged_case_is_set_aside_and_the_others_are_evaluated(tmp_path):
     predictions = EchoesReference(cube((4, 4, 4)), {"b": VolumeReadError("the file is truncated")})
     seen: list[tuple[int, int, str]] = []
     cases = [*labelled_cases(tmp_path, "abc"), Case("d", (tmp_path / "d.nii.gz",))]
-    result = evaluate_cases(cases, predictions, [FRONT], on_case=lambda *step: seen.append(step))
+    result = evaluate_cases(cases, predictions, Measure([FRONT]), on_case=lambda *step: seen.append(step))
     assert [score.case for score in result.scores] == ["a", "c"]
-    assert result.failures == {"b": "the file is truncated", "d": "The case has no reference labels."}
+    assert result.failures == {"b": "the file is truncated", "d": "there is no label map."}
     assert seen[0] == (0, 4, "a")
     assert seen[-1] == (4, 4, "")
 
 
 def test_cancelling_ends_the_whole_evaluation(tmp_path):
     with pytest.raises(Cancelled):
-        evaluate_cases(labelled_cases(tmp_path, "ab"), EchoesReference(empty(), {"a": Cancelled()}), [FRONT])
+        evaluate_cases(labelled_cases(tmp_path, "ab"), EchoesReference(empty(), {"a": Cancelled()}), Measure([FRONT]))
 
 
 class Predicts:

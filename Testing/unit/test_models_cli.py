@@ -16,7 +16,7 @@ from MAESegmentLib.cli.compare_models import difference_table, pair
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.cli.official_models import load_checkpoint, parse_intensity
 from MAESegmentLib.errors import ConfigurationError, WeightsError
-from MAESegmentLib.evaluation.cases import Evaluation
+from MAESegmentLib.evaluation.cases import CaseResult, Evaluation
 from MAESegmentLib.evaluation.metrics import Score, Status
 from MAESegmentLib.networks import import_official
 from Testing.bundles import autoencoder_spec, save_tiny, tiny_spec
@@ -198,7 +198,9 @@ def test_comparing_on_unlabelled_cases_is_a_clear_error(dataset: Path, capsys: p
 
 
 def _evaluation(**dice: float | None) -> Evaluation:
-    return Evaluation([Score(case, "liver", Status.OK, value) for case, value in dice.items()])
+    return Evaluation(
+        {case: CaseResult((Score(case, "liver", Status.OK, value),), 0.0) for case, value in dice.items()}
+    )
 
 
 def test_only_cases_with_a_figure_of_both_models_are_paired() -> None:

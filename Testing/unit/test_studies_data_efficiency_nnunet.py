@@ -46,9 +46,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         affine = np.diag([1.0, 1.0, 2.0, 1.0])
         nib.save(nib.Nifti1Image(values * 100.0 + number, affine), folder / "images" / f"{name}.nii.gz")
         nib.save(nib.Nifti1Image(values, affine), folder / "labels" / f"{name}.nii.gz")
-    for name in [*POOL, *TEST]:  # those that no test learns from share a file
-        file = name if name in (*POOL[:3], *TEST) else POOL[0]
-        entries.append({"id": name, "image": f"images/{file}.nii.gz", "label": f"labels/{file}.nii.gz"})
+    for name in [*POOL, *TEST]:
+        paths = [folder / kind / f"{name}.nii.gz" for kind in ("images", "labels")]
+        for path in paths:  # of those that no test learns from, the content is all the same
+            if not path.exists():
+                path.hardlink_to(path.with_name(f"{POOL[0]}.nii.gz"))
+        image, label = (str(path.relative_to(folder)) for path in paths)
+        entries.append({"id": name, "image": image, "label": label})
     description = {"labels": {"background": 0, "anterior": 1, "posterior": 2}, "cases": entries}
     description["splits"] = {"pool": POOL, "validation": TEST}
     (folder / "dataset.json").write_text(json.dumps(description))

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from MAESegmentLib.bundle import ModelStore
+from MAESegmentLib.cases.checks import read_reference
 from MAESegmentLib.cases.dataset import load_dataset
-from MAESegmentLib.images.reading import read_label_map, read_volume
+from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.inference.predictor import Predictor
 from MAESegmentLib.inference.settings import InferenceSettings
 from MAESegmentLib.inference.windows import WindowPlan
@@ -45,7 +46,8 @@ def main() -> int:
 def measure(model: str, data: Path, count: int) -> None:
     """Dice of every case at every overlap, as rows."""
     bundle = ModelStore().find(model)
-    cases = load_dataset(data).select("pool")[:count]
+    dataset = load_dataset(data)
+    cases = dataset.select("pool")[:count]
     predictors = {}
     for overlap in OVERLAPS:
         settings = InferenceSettings.of_model(
@@ -55,8 +57,7 @@ def measure(model: str, data: Path, count: int) -> None:
     dice: dict[float, list[float]] = {overlap: [] for overlap in OVERLAPS}
     windows = dict.fromkeys(OVERLAPS, 0)
     for case in cases:
-        assert case.label is not None
-        volume, reference = read_volume(case.image[0]), read_label_map(case.label)
+        volume, reference = read_volume(case.image[0]), read_reference(case, dataset.labels)
         grid = bundle.spec.preprocessing.grid_for(volume).shape
         patch = bundle.spec.preprocessing.patch_size
         d, h, w = (max(n, least) for n, least in zip(grid, patch, strict=True))

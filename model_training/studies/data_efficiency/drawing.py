@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from MAESegmentLib.cases.checks import read_image
+from MAESegmentLib.cases.checks import read_image, read_reference
 from MAESegmentLib.cases.dataset import Case
 from MAESegmentLib.errors import DatasetError
-from MAESegmentLib.images import read_label_map
 from MAESegmentLib.networks import MaskedAutoencoder
 from MAESegmentLib.training.results import write_atomically
 
@@ -74,9 +73,9 @@ def _worst(plan: Plan, place: Workplace, cases: StudyCases, test: tuple[Case, ..
         predictions[arm.title] = maps
     images, references = [], []
     for case, grid in zip(shown, grids, strict=True):
-        assert case.label is not None
         images.append(np.ascontiguousarray(grid.to_canonical(read_image(case).array)[0]))
-        references.append(np.ascontiguousarray(grid.to_canonical(read_label_map(case.label).array)))
+        reference = read_reference(case, cases.dataset.labels, cases.dataset.ignore)
+        references.append(np.ascontiguousarray(grid.to_canonical(reference.array)))
     return worst_cases_picture(
         images, references, predictions, names, [tuple(grid.canonical_spacing) for grid in grids]
     )

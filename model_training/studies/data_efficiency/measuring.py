@@ -14,7 +14,7 @@ from torch import nn
 
 from MAESegmentLib.cases.checks import read_image
 from MAESegmentLib.cases.dataset import Case
-from MAESegmentLib.evaluation.cases import evaluate_cases
+from MAESegmentLib.evaluation.cases import Measure, evaluate_cases
 from MAESegmentLib.evaluation.metrics import Score
 from MAESegmentLib.images import LabelMap
 from MAESegmentLib.images.volume import Grid
@@ -80,7 +80,7 @@ def scan_rows(
 ) -> list[Row]:
     """Dice, HD95 and surface Dice of every case and label, on the grid of the scan. Raises if a case cannot be read."""
     labels = [Label(value, name) for value, name in zip(plan.values, plan.names, strict=True)]
-    evaluation = evaluate_cases(cases, _SegmenterPredictions(segmenter, middle_mm), labels)
+    evaluation = evaluate_cases(cases, _SegmenterPredictions(segmenter, middle_mm), Measure(labels))
     if evaluation.failures:
         name, reason = next(iter(evaluation.failures.items()))
         raise RuntimeError(f"Case {name} could not be measured: {reason}")

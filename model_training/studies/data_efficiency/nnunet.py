@@ -27,7 +27,7 @@ import torch
 
 from MAESegmentLib.cases.dataset import Case
 from MAESegmentLib.errors import ConfigurationError, DatasetError, MAESegmentError
-from MAESegmentLib.evaluation.cases import StoredPredictions, evaluate_cases
+from MAESegmentLib.evaluation.cases import Measure, StoredPredictions, evaluate_cases
 from MAESegmentLib.inference.device import resolve_device
 from MAESegmentLib.labels import Label
 from MAESegmentLib.training.results import write_atomically
@@ -234,7 +234,9 @@ def read_cost(layout: Layout) -> Cost:
 def scan_rows(cases: StudyCases, run: Run, predictions: Path) -> list[dict[str, Any]]:
     """Dice, HD95 and surface Dice of every measured case and label. Raises if a case has no prediction."""
     labels = [Label(value, name) for value, name in zip(cases.labels.values, cases.labels.names, strict=True)]
-    evaluation = evaluate_cases(cases.measured(run.measured_on), StoredPredictions(predictions), labels)
+    evaluation = evaluate_cases(
+        cases.measured(run.measured_on), StoredPredictions(predictions, labels), Measure(labels)
+    )
     for name, reason in evaluation.failures.items():
         raise DatasetError(f"Case {name} could not be measured: {reason}")
     return [score_row(score) for score in evaluation.scores]

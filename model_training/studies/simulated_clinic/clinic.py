@@ -10,7 +10,7 @@ from typing import Any
 
 from MAESegmentLib.bundle import Bundle, ModelStore
 from MAESegmentLib.cases.dataset import CaseDataset
-from MAESegmentLib.evaluation.cases import ModelPredictions, evaluate_cases
+from MAESegmentLib.evaluation.cases import Measure, ModelPredictions, evaluate_cases
 from MAESegmentLib.inference.predictor import Predictor
 from MAESegmentLib.inference.settings import InferenceSettings
 from MAESegmentLib.labels import Label
@@ -72,7 +72,9 @@ def measure(clinic: Clinic, model: Bundle, dataset: CaseDataset) -> list[dict[st
     labels = tuple(Label(value, name) for name, value in dataset.labels.items() if name in clinic.labels)
     settings = InferenceSettings.of_model(model.spec.inference, device="cpu", check_familiarity=False, overlap=OVERLAP)
     predictions = ModelPredictions(Predictor(model, settings), model.labels, labels)
-    evaluation = evaluate_cases(dataset.select(clinic.split), predictions, labels)
+    evaluation = evaluate_cases(
+        dataset.select(clinic.split), predictions, Measure(labels, known=dataset.labels, ignore=dataset.ignore)
+    )
     if evaluation.failures:
         raise SystemExit(f"These cases cannot be measured: {evaluation.failures}")
     return [

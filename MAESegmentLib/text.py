@@ -1,0 +1,45 @@
+"""Names and messages of others, made fit for a terminal or a table: nothing is lost, nothing is interpreted."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+#: They turn the order of the text around them, so that one name looks like another.
+_TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+#: What a spreadsheet takes for the beginning of a formula, behind any number of apostrophes.
+_FORMULA = re.compile("'*[=+\\-@＝＋－＠]")
+_PROTECTED = re.compile("'+[=+\\-@＝＋－＠]")
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""`text` with an escape sequence in place of each character that does something instead of showing something.
+
+    Control characters become \x1b, \n, ..., bytes of a file name that is not UTF-8 \xfc; those in `keep` stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character in keep or not _acts(character) else _escaped(character) for character in text
+    )
+
+
+def csv_cell(text: str) -> str:
+    """`text` as the cell of a table: on one line, and with an apostrophe before what a spreadsheet would compute."""
+    text = visible(text)
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def csv_text(cell: str) -> str:
+    """What `csv_cell` was given; escape sequences stay."""
+    return cell[1:] if _PROTECTED.match(cell) else cell
+
+
+def _acts(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _TURNING
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    # Python's stand-in for a byte that is not UTF-8.
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else character.encode("unicode_escape").decode()
