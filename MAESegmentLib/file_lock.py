@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -23,19 +24,29 @@ class FileLock:
         self._descriptor: int | None = None
 
     def try_acquire(self) -> bool:
-        """Take it if nobody has it. `OutputError` if the file cannot be made."""
-        try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)  # others may share the folder; umask decides
-        except OSError as error:
-            raise OutputError(
-                f"{self.path.parent} cannot be written to: {error.strerror or error}.",
-                "Choose a folder of your own, or ask for write permission.",
-            ) from error
-        if _lock(descriptor):
-            self._descriptor = descriptor
-            return True
-        os.close(descriptor)
-        return False
+        """Take it if nobody has it. `OutputError` if the file cannot be made or locked."""
+        while True:
+            try:
+                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)  # others may share it; umask decides
+            except OSError as error:
+                raise OutputError(
+                    f"{self.path.parent} cannot be written to: {error.strerror or error}.",
+                    "Choose a folder of your own, or ask for write permission.",
+                ) from error
+            try:
+                is_ours = _lock(descriptor)
+            except OSError as error:
+                os.close(descriptor)
+                raise OutputError(
+                    f"{self.path} cannot be locked: {error.strerror or error}.",
+                    "Its file system has no locks: choose a folder on another disk.",
+                ) from error
+            if is_ours and self._is_file_of(descriptor):
+                self._descriptor = descriptor
+                return True
+            os.close(descriptor)
+            if not is_ours:
+                return False
 
     def acquire(self) -> None:
         """Wait for it; `OutputError` if that takes longer than the timeout."""
@@ -50,16 +61,38 @@ class FileLock:
             os.close(self._descriptor)  # closing gives the lock back
             self._descriptor = None
 
+    def remove(self) -> None:
+        """Delete the file and give the lock back; for its holder. Who waits for it makes the file again."""
+        if os.name == "nt":  # an open file cannot be deleted there
+            self.release()
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+        self.release()
+
     def is_held_by_another(self) -> bool:
-        """Whether some process, or another lock object of this one, has it now; looking disturbs nobody who looks."""
+        """Whether some process, or another lock object of this one, has it now; looking disturbs nobody who looks.
+
+        Also if that cannot be found out, because the file is somebody else's.
+        """
         try:
-            descriptor = os.open(self.path, os.O_RDWR)
-        except OSError:
+            descriptor = _open_to_look(self.path)
+        except (FileNotFoundError, NotADirectoryError):
             return False
+        except OSError:
+            return True
         try:
             return not _lock(descriptor, shared=True)
+        except OSError:
+            return True
         finally:
             os.close(descriptor)
+
+    def _is_file_of(self, descriptor: int) -> bool:
+        """Whether the file that was locked is still the one at the path: its last holder may have removed it."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), self.path.stat())
+        except OSError:
+            return False
 
     def __enter__(self) -> FileLock:
         self.acquire()
@@ -69,6 +102,13 @@ class FileLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _open_to_look(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR)
+    except PermissionError:  # another user's, who lets us read
+        return os.open(path, os.O_RDONLY)
 
 
 if os.name == "nt":
@@ -87,6 +127,6 @@ else:
     def _lock(descriptor: int, *, shared: bool = False) -> bool:
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             return False
         return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import stat
 import unicodedata
 import uuid
@@ -15,7 +14,7 @@ from pathlib import Path
 from ..errors import BundleError, MAESegmentError, OutputError
 from ..images.atomic import replacing
 from .changing import VersionTaken
-from .folder import DROPPINGS, METADATA, Bundle, open_bundle, verify_bundle, write_synced
+from .folder import DROPPINGS, METADATA, Bundle, being_written, open_bundle, verify_bundle, write_synced
 from .schema import ALLOWED_FILES
 from .store import ModelStore
 
@@ -51,14 +50,15 @@ def import_bundle(path: str | os.PathLike[str], store: ModelStore, *, load: bool
     source = Path(path).expanduser()
     staging = store.user_folder / f".import-{uuid.uuid4().hex[:8]}.part"
     try:
-        if source.is_dir():
-            _copy_folder(open_bundle(source), staging)
-        else:
-            _unpack(source, staging)
-        bundle = open_bundle(staging)
-        if load:
-            _check_usable(bundle)
-        return store.take_in(bundle)
+        with being_written(staging):
+            if source.is_dir():
+                _copy_folder(open_bundle(source), staging)
+            else:
+                _unpack(source, staging)
+            bundle = open_bundle(staging)
+            if load:
+                _check_usable(bundle)
+            return store.take_in(bundle)
     except _DAMAGED as error:
         raise BundleError(f"{source.name} is no intact zip file ({error}).", "Copy or download it again.") from None
     except FileNotFoundError:
@@ -73,8 +73,6 @@ def import_bundle(path: str | os.PathLike[str], store: ModelStore, *, load: bool
     except BundleError as error:
         message = error.message.replace(str(staging.resolve()), source.name).replace(str(staging), source.name)
         raise BundleError(message, error.hint) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _unpack(source: Path, staging: Path) -> None:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import BundleError, OutputError
 from ..file_lock import FileLock
-from .folder import METADATA, Bundle, publish, sync_folder, write_synced
+from .folder import METADATA, Bundle, lock_of, publish, sync_folder, write_synced
 
 #: Names of folders that exist only while their maker holds the lock; whoever holds it next may delete them.
 _UNDER_LOCK = (".adding-", ".removed-")
-#: Others are somebody's unfinished work for as long as they change.
-_ABANDONED_S = 3600.0
 
 
 class VersionTaken(BundleError):
@@ -98,16 +95,20 @@ def _clear_leftovers(folder: Path) -> None:
     hidden += [path for path in folder.glob("*/.*.part") if path.is_dir()]
     for path in hidden:
         under_lock = path.parent == folder and path.name.startswith(_UNDER_LOCK)
-        if not path.is_symlink() and (under_lock or (path.suffix == ".part" and _is_abandoned(path))):
+        if not path.is_symlink() and (
+            under_lock or (path.suffix == ".part" and not lock_of(path).is_held_by_another())
+        ):
             shutil.rmtree(path, ignore_errors=True)
+    _remove_free_locks([*folder.glob(".*.part.lock"), *folder.glob("*/.*.part.lock")])
     for file in folder.glob(".selected.json-*.part"):
         with suppress(OSError):
             file.unlink()
 
 
-def _is_abandoned(folder: Path) -> bool:
-    """Whether nothing in it has changed for an hour."""
-    newest = 0.0
-    with suppress(OSError):
-        newest = max(path.stat().st_mtime for path in [folder, *folder.rglob("*")])
-    return newest > 0 and time.time() - newest > _ABANDONED_S
+def _remove_free_locks(paths: Sequence[Path]) -> None:
+    """Of writers that were killed."""
+    for path in paths:
+        lock = FileLock(path)
+        with suppress(OutputError):
+            if lock.try_acquire():
+                lock.remove()

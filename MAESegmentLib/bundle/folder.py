@@ -8,13 +8,15 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import BundleError, MAESegmentError, OutputError
+from ..file_lock import FileLock
 from ..labels import Label
 from .metadata import build_metadata, parse_metadata, serialise, spec_from_metadata
 from .schema import ALLOWED_FILES
@@ -206,18 +208,37 @@ def save_bundle(
     contents[METADATA] = serialise(build_metadata(spec, files))
     temporary = target.parent / f".{target.name}-{uuid.uuid4().hex[:8]}.part"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _write_files(temporary, contents)
-        _check_loads(open_bundle(temporary))
-        publish(temporary, target)
+        with being_written(temporary):
+            _write_files(temporary, contents)
+            _check_loads(open_bundle(temporary))
+            publish(temporary, target)
     except OSError as error:
         raise OutputError(
             f"The model could not be saved to {target}: {error.strerror or error}.",
             "Check that there is free disk space and that you may write there.",
         ) from error
+    return open_bundle(target, verify=False)
+
+
+@contextmanager
+def being_written(temporary: Path) -> Iterator[None]:
+    """The folder `temporary` is some program's unfinished work, and goes in the end.
+
+    A lock beside it, whose folder is made, says so for as long as that program lives, whatever the clocks say.
+    """
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    lock = lock_of(temporary)
+    lock.acquire()
+    try:
+        yield
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return open_bundle(target, verify=False)
+        lock.remove()
+
+
+def lock_of(temporary: Path) -> FileLock:
+    """What `being_written` holds."""
+    return FileLock(temporary.with_name(f"{temporary.name}.lock"))
 
 
 def publish(temporary: Path, target: Path) -> None:

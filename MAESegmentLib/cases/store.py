@@ -18,6 +18,7 @@ from ..file_lock import FileLock
 from ..images.atomic import replacing
 from ..images.volume import LabelMap, Volume
 from ..labels import Label
+from ..storage.private_folder import make_private_folder
 from . import folders
 from .checks import voxel_hash
 from .description import DATASET, describe, read_remembered, remembered_text, write_if_changed
@@ -310,7 +311,7 @@ class CaseStore:
         """Hold the lock; what the disk refuses becomes an `OutputError`."""
         try:
             if create:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                make_private_folder(self.folder)
             busy = f"Another program is writing to the case store {self.folder}."
             with FileLock(self.folder / _LOCK, timeout_s=patience_s, busy=busy):
                 folders.recover(self.folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from .client import WorkerClient
 from .console_learning import LearningCalls
 from .interpreter import Interpreter, choose_interpreter, worker_launch
 from .job import Job, JobProgress, JobState
-from .job_folder import JobFolder, full_label_array, remove_stale
+from .job_folder import JobFolder, default_working_folder, full_label_array, remove_stale
 from .segmentation import submit_segmentation
 from .transport import EventQueue, Launch, SubprocessTransport
 
@@ -110,7 +109,7 @@ class Console(LearningCalls):
     ) -> None:
         """`log(level, text)` gets what the worker says. `working_folder` needs room for the scan."""
         self.store = store or ModelStore()
-        self.working_folder = Path(working_folder or Path(tempfile.gettempdir()) / "maesegment")
+        self.working_folder = Path(working_folder or default_working_folder())
         self.environment = environment = dict(os.environ if environ is None else environ)
         self._python = python
         self._is_telling = False

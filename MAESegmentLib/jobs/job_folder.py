@@ -8,18 +8,23 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import OutputError, VolumeReadError
+from ..file_lock import FileLock
 from ..images.volume import LabelMap, Volume
+from ..storage.private_folder import make_private_folder
 
 _NAME = re.compile(r"maesegment-(\d+)-[0-9a-f]+")
 _HEADER = "volume.json"
+_LOCK = ".lock"
 _LABELS = "labels.npy"
 _LABELS_IN = "labels_in.npy"
 #: Written in one turn of the client's event loop: a few milliseconds.
@@ -33,17 +38,23 @@ class JobFolder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._lock = FileLock(self.path / _LOCK)
 
     @classmethod
     def create(cls, parent: Path) -> JobFolder:
-        """A new folder that nobody else may read; `OutputError` if it cannot be made."""
-        path = parent / f"maesegment-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        """A new folder that nobody else may read; `OutputError` if it cannot be made.
+
+        It is taken for left behind (`remove_stale`) once this process is gone.
+        """
+        folder = cls(parent / f"maesegment-{os.getpid()}-{uuid.uuid4().hex[:12]}")
         try:
-            parent.mkdir(parents=True, exist_ok=True)
-            path.mkdir(mode=0o700)
+            make_private_folder(parent)
+            folder.path.mkdir(mode=0o700)
         except OSError as error:
             raise _cannot_write("The volume", parent, error) from error
-        return cls(path)
+        with suppress(OutputError):  # a disk without locks: then the process's number alone tells
+            folder._lock.try_acquire()
+        return folder
 
     def write_volume(self, channels: Sequence[np.ndarray], ijk_to_ras: np.ndarray) -> Iterator[float]:
         """Write (K, J, I) `channels` of one grid a few MiB a step, yielding the share done; complete only at the end.
@@ -142,6 +153,7 @@ class JobFolder:
 
     def remove(self) -> None:
         """Delete the folder; what another process still holds open is left to `remove_stale`."""
+        self._lock.remove()
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _load(self, name: str) -> np.ndarray:
@@ -164,15 +176,37 @@ def full_label_array(block: np.ndarray, origin_ijk: Sequence[int], shape_ijk: Se
     return whole
 
 
+def default_working_folder() -> Path:
+    """Below the folder for temporary files, which users of one computer share: a folder for each of them."""
+    own = "maesegment" if os.name == "nt" else f"maesegment-{os.getuid()}"
+    return Path(tempfile.gettempdir()) / own
+
+
 def remove_stale(parent: Path) -> list[Path]:
-    """Delete the job folders of processes that are no more; returns those."""
+    """Delete the job folders of processes that are no more, on this computer or another; returns those."""
     removed = []
-    for folder in sorted(parent.glob("maesegment-*")) if parent.is_dir() else ():
+    for folder in _folders(parent):
         match = _NAME.fullmatch(folder.name)
-        if match and folder.is_dir() and not folder.is_symlink() and not _is_alive(int(match[1])):
+        if match and not _is_in_use(folder, int(match[1])):
             shutil.rmtree(folder, ignore_errors=True)
             removed.append(folder)
-    return removed
+    return [folder for folder in removed if not os.path.lexists(folder)]
+
+
+def _folders(parent: Path) -> list[Path]:
+    try:
+        with os.scandir(parent) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
+
+
+def _is_in_use(folder: Path, pid: int) -> bool:
+    """Its lock tells, also for a process in another container or on another computer; without one, `pid` does."""
+    lock = folder / _LOCK
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        return True  # another user's
+    return FileLock(lock).is_held_by_another() if lock.exists() else _is_alive(pid)
 
 
 def _write_array(path: Path, array: np.ndarray) -> Iterator[int]:

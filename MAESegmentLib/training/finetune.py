@@ -9,6 +9,7 @@ from pathlib import Path
 from ..bundle import Bundle, open_bundle
 from ..cases.dataset import CaseDataset
 from ..errors import ConfigurationError, OutputError
+from ..storage.private_folder import make_private_folder
 from ..transforms.preprocessing import Preprocessing
 from .description import Description
 from .distributed import SOLO, Team
@@ -118,6 +119,6 @@ def finished_model(
 
 def make_folder(out: Path) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_private_folder(out)
     except OSError as error:
         raise OutputError(f"The folder {out} cannot be made: {error.strerror}.", "Choose another --out.") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from MAESegmentLib.bundle import Bundle, ModelStore, VersionTaken, export_bundle, import_bundle, open_bundle
+from MAESegmentLib.bundle.folder import lock_of
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import BundleError, OutputError
 from Testing.bundles import autoencoder_spec, save_tiny, tiny_spec
@@ -192,17 +193,28 @@ def test_an_imported_version_is_what_the_name_means(store: ModelStore, made: Pat
 
 
 def test_the_next_writer_clears_what_a_killed_one_left(store: ModelStore, made: Path) -> None:
-    fresh, old = store.user_folder / ".import-1.part", store.user_folder / ".import-2.part"
+    """Whether its writer lives is what counts, never the time: a clock an hour off deletes nothing."""
+    alive, dead = store.user_folder / ".import-1.part", store.user_folder / ".import-2.part"
     in_family = store.user_folder / "tiny-mr" / ".1.3.0-abc.part"
     under_lock = [store.user_folder / ".adding-1.part", store.user_folder / ".removed-1"]
     private = store.user_folder / ".git"
-    for folder in (fresh, old, in_family, private, *under_lock):
+    folders = (alive, dead, in_family, private, *under_lock)
+    for folder in folders:
         (folder / "models").mkdir(parents=True)
     long_ago = time.time() - 7200
-    for path in (old, old / "models", in_family, in_family / "models", private, private / "models", fresh):
+    for path in (alive, alive / "models"):
         os.utime(path, (long_ago, long_ago))
+    lock_of(dead).path.touch()
+    lock_of(in_family.with_name(".1.4.0-abc.part")).path.touch()
+    lock = lock_of(alive)
+    lock.acquire()
     store.add(made / "1.1.0")
-    assert [path for path in (fresh, old, in_family, private, *under_lock) if path.exists()] == [fresh, private]
+    assert [path for path in folders if path.exists()] == [alive, private]
+    assert [*store.user_folder.rglob("*.part.lock")] == [lock.path]
+    lock.release()
+    store.add(made / "1.2.0")
+    assert [path for path in folders if path.exists()] == [private]
+    assert not [*store.user_folder.rglob("*.part.lock")]
 
 
 # Several programs at once --------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from ...bundle.store import user_data_folder
 from ...errors import MAESegmentError, OutputError, WorkerError, from_code
 from ...file_lock import FileLock
 from ...images.atomic import replacing
+from ...storage.private_folder import make_private_folder
 from .records import Curves, RunRequest, RunResult, RunState, RunStatus
 
 REQUEST, STATUS, CONTROL, RESULT, ANSWER = (
@@ -186,7 +187,7 @@ def create_run(root: Path, request: RunRequest) -> FineTuneRun:
     path = root / f"run-{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
     hidden = root / f".{path.name}.part"
     try:
-        hidden.mkdir(parents=True)
+        make_private_folder(hidden)
         write_json(
             hidden / REQUEST, replace(request, created=request.created or now.isoformat(timespec="seconds")).to_dict()
         )
@@ -202,10 +203,11 @@ def create_run(root: Path, request: RunRequest) -> FineTuneRun:
 
 
 def list_runs(root: Path) -> list[FineTuneRun]:
-    """The newest first; what is no run is left out."""
-    if not root.is_dir():
+    """The newest first; what is no run, or may not be read, is left out."""
+    try:
+        found = [path for path in root.iterdir() if _NAME.fullmatch(path.name) and os.access(path / REQUEST, os.R_OK)]
+    except OSError:
         return []
-    found = [path for path in root.iterdir() if _NAME.fullmatch(path.name) and (path / REQUEST).is_file()]
     return [FineTuneRun(path) for path in sorted(found, reverse=True)]
 
 

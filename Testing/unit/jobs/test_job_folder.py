@@ -6,11 +6,15 @@ import io
 import json
 import os
 import resource
+import shutil
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +24,8 @@ from hypothesis.extra import numpy as arrays
 
 from MAESegmentLib.errors import OutputError, VolumeReadError
 from MAESegmentLib.images.volume import LabelMap
-from MAESegmentLib.jobs.job_folder import JobFolder, full_label_array, remove_stale
+from MAESegmentLib.jobs.job_folder import JobFolder, default_working_folder, full_label_array, remove_stale
+from Testing.children import become_nobody, run
 
 MATRIX = np.array([[-0.8, 0.1, 0, 7], [0.1, 0.8, 0, -3], [0, 0, 2.5, 11], [0, 0, 0, 1.0]])
 DTYPES = ["?", "i1", "u1", "<i2", ">i2", "<u2", "<i4", ">i4", "<u4", "<i8", ">u8", "<f2", "<f4", ">f4", "<f8", ">f8"]
@@ -365,6 +370,45 @@ def test_only_folders_of_processes_that_are_gone_are_stale(tmp_path):
         assert not any(path.exists() for path in gone)
         other.communicate(b"\n")
     assert remove_stale(tmp_path) == [kept[1]]
+
+
+def test_folder_of_a_process_elsewhere_is_not_stale(tmp_path):
+    """Its number says nothing in another container or on another computer that shares the folder; its lock does."""
+    folder = JobFolder.create(tmp_path)
+    elsewhere = tmp_path / f"maesegment-{_ended()}-0a"
+    folder.path.rename(elsewhere)
+    assert remove_stale(tmp_path) == []
+    folder._lock.release()
+    assert remove_stale(tmp_path) == [elsewhere]
+
+
+def test_folder_of_another_user_is_left_alone():
+    parent = Path(tempfile.mkdtemp(prefix="shared-"))
+    parent.chmod(0o1777)
+    folder = parent / f"maesegment-{_ended()}-0a"
+    folder.mkdir(mode=0o700)
+
+    def work() -> None:
+        become_nobody()
+        if folder.stat().st_uid != os.getuid():
+            assert remove_stale(parent) == []
+        JobFolder.create(parent).remove()
+
+    run(work)
+    shutil.rmtree(parent)
+
+
+def test_only_its_owner_may_read_a_folder(tmp_path):
+    parent = tmp_path / "new" / "work"
+    path = JobFolder.create(parent).path
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (path, parent, parent.parent)] == [0o700] * 3
+
+
+def test_each_user_has_a_working_folder_of_their_own(monkeypatch):
+    """The folder for temporary files is shared: the second user could not write into the first one's."""
+    mine = default_working_folder()
+    monkeypatch.setattr(os, "getuid", lambda: 4711)
+    assert default_working_folder() != mine
 
 
 def test_nothing_is_stale_where_there_is_no_folder(tmp_path):
