@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
+
+
+def shown(text: str) -> str:
+    """`text`, which may quote a file, for a terminal: what controls one or cannot be encoded becomes U+FFFD."""
+    if text.isprintable():
+        return text
+    return "".join("\ufffd" if c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
 
 
 class MAESegmentError(Exception):
@@ -15,9 +23,9 @@ class MAESegmentError(Exception):
     code = "error"
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        super().__init__(shown(message))
+        self.message = shown(message)
+        self.hint = shown(hint)
         self.details: Mapping[str, Any] = {}
 
     def __str__(self) -> str:

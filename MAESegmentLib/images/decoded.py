@@ -91,11 +91,6 @@ def refuse_short(path: Path, expected: int, present: int) -> NoReturn:
     )
 
 
-def printable(text: str) -> str:
-    """`text` out of a file, for a message: what no terminal should get, or cannot write, is replaced by U+FFFD."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
-
-
 def refuse_unoriented(path: Path) -> NoReturn:
     raise GeometryError(
         f"{path.name} does not say how it lies in the patient, so left and right cannot be told apart.",

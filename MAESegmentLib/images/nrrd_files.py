@@ -1,38 +1,21 @@
-"""NRRD with attached or detached data: pynrrd reads it, and is strict about lengths."""
+"""NRRD with attached or detached data, as ITK and 3D Slicer read it."""
 
 from __future__ import annotations
 
 import gzip
-import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nrrd
 import numpy as np
 
-from ..errors import VolumeReadError
-from .decoded import (
-    EXPORT_AGAIN,
-    LPS_TO_RAS,
-    DecodedImage,
-    check_grid,
-    native,
-    refuse_colour,
-    refuse_empty_file,
-    refuse_unoriented,
-    refuse_vectors,
-    unreadable,
-)
+from .decoded import LPS_TO_RAS, DecodedImage, check_grid, native, refuse_colour, refuse_vectors
+from .limits import check_size
+from .nrrd_data import data_type, read_data
+from .nrrd_header import read_header, read_pairs
+from .voxel_bytes import open_file, reading
 
-_SPACES_TO_RAS = {
-    "right-anterior-superior": np.eye(4),
-    "ras": np.eye(4),
-    "left-posterior-superior": LPS_TO_RAS,
-    "lps": LPS_TO_RAS,
-    "left-anterior-superior": np.diag([-1.0, 1.0, 1.0, 1.0]),
-    "las": np.diag([-1.0, 1.0, 1.0, 1.0]),
-}
 _TYPE_NAMES = {
     "u1": "uint8",
     "i1": "int8",
@@ -44,41 +27,50 @@ _TYPE_NAMES = {
     "f8": "double",
 }
 _COLOUR_KINDS = ("rgb", "hsv", "xyz")
-#: Everything pynrrd lets through when header or data are not what they should be.
-_BROKEN = (nrrd.NRRDError, ValueError, KeyError, IndexError, TypeError, EOFError, zlib.error)
+#: Everything that pynrrd, and our own reading, lets through when header or data are not what they should be.
+_BROKEN = (nrrd.NRRDError, ValueError, KeyError, IndexError, TypeError, OverflowError)
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """`array` is (L, I, J, K), L = 1 for a plain image; `pairs` are the header's `key:=value`."""
+
+    array: np.ndarray
+    ijk_to_ras: np.ndarray
+    pairs: Mapping[str, str]
+    kinds: tuple[str, ...]
 
 
 def read_nrrd(path: Path) -> DecodedImage:
     """A `.nrrd` or `.nhdr` with exactly one 3D grey-value image."""
-    array, header = read_layers(path)
-    if array.shape[0] > 1:
-        kinds = np.asarray(header.get("kinds", ["list"] * header["dimension"]))
-        if any(str(kind).lower().startswith(_COLOUR_KINDS) for kind in kinds):
+    layers = read_layers(path)
+    if layers.array.shape[0] > 1:
+        if any(kind.lower().startswith(_COLOUR_KINDS) for kind in layers.kinds):
             refuse_colour(path)
-        refuse_vectors(path, array.shape[0])
-    return DecodedImage(array[0], header_ijk_to_ras(header))
+        refuse_vectors(path, layers.array.shape[0])
+    return DecodedImage(layers.array[0], layers.ijk_to_ras)
 
 
-def read_layers(path: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
-    """(L, I, J, K) voxels, L = 1 for a plain image, and the header; the grid is checked before the voxels are read."""
-    try:
-        if path.stat().st_size == 0:
-            refuse_empty_file(path)
-        with path.open("rb") as stream:
-            header = nrrd.read_header(stream)
-            if "space" not in header or "space directions" not in header:
-                refuse_unoriented(path)
-            spatial = _spatial_axes(header)
-            shape = _three(np.asarray(header["sizes"])[spatial])
-            check_grid(path, shape, header_ijk_to_ras(header))
-            array = nrrd.read_data(header, stream, str(path))
-    except OSError as error:
-        raise unreadable(path, error) from error
-    except _BROKEN as error:
-        raise VolumeReadError(f"{path.name} is incomplete or damaged: {error}.", EXPORT_AGAIN) from error
-    others = np.flatnonzero(~spatial)
+def read_layers(path: Path) -> Layers:
+    """An image of one or more layers on one grid, which is checked before the voxels are read."""
+    with reading(path, _BROKEN), open_file(path) as stream:
+        header = read_header(path, stream)
+        shape, ijk_to_ras = header.shape, header.ijk_to_ras
+        check_grid(path, shape, ijk_to_ras)
+        if min(header.sizes) < 1:
+            raise ValueError(f"its sizes are {' x '.join(map(str, header.sizes))}")
+        check_size(path.name, header.sizes, data_type(header.fields).itemsize)
+        array = read_data(path, header, stream)
+    others = np.flatnonzero(~header.is_spatial)
     layers = np.moveaxis(array, others, range(len(others)))
-    return native(layers.reshape((-1, *shape))), header
+    kinds = tuple(str(kind) for kind in header.fields.get("kinds", ()))
+    return Layers(native(layers.reshape((-1, *shape))), ijk_to_ras, header.pairs, kinds)
+
+
+def key_values(path: Path) -> dict[str, str]:
+    """The `key:=value` pairs of the header alone."""
+    with reading(path, _BROKEN), open_file(path) as stream:
+        return read_pairs(stream)
 
 
 def write_nrrd(
@@ -112,45 +104,9 @@ def write_nrrd(
             packed.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes(order="F"))
 
 
-def key_values(path: Path) -> dict[str, str]:
-    """The `key:=value` pairs of the header; pynrrd drops from them everything outside ASCII."""
-    pairs = {}
-    with path.open("rb") as stream:
-        for line in stream:
-            text = line.decode("utf-8", "replace").rstrip("\r\n")
-            if not text:
-                break
-            key, separator, value = text.partition(":=")
-            if separator:
-                pairs[key] = value.replace("\\n", "\n").replace("\\\\", "\\")
-    return pairs
-
-
 def _vector(values: np.ndarray) -> str:
     return "(" + ",".join(f"{value:.17g}" for value in values) + ")"
 
 
 def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace("\r", " ").replace("\n", "\\n")
-
-
-def _spatial_axes(header: Mapping[str, Any]) -> np.ndarray:
-    """(ndim,) bool; an axis whose direction is `none` (layers, frames, colours) is not spatial."""
-    return ~np.all(np.isnan(np.asarray(header["space directions"], dtype=float)), axis=1)
-
-
-def _three(sizes: np.ndarray) -> tuple[int, int, int]:
-    i, j, k = (*(int(n) for n in sizes), *[1] * (3 - len(sizes)))
-    return i, j, k
-
-
-def header_ijk_to_ras(header: Mapping[str, Any]) -> np.ndarray:
-    to_ras = _SPACES_TO_RAS.get(str(header["space"]).lower())
-    if to_ras is None:
-        raise ValueError(f'its space "{header["space"]}" is not one of {", ".join(_SPACES_TO_RAS)}')
-    directions = np.asarray(header["space directions"], dtype=float)[_spatial_axes(header)]
-    matrix = np.eye(4)
-    if directions.shape == (3, 3):
-        matrix[:3, :3] = directions.T
-    matrix[:3, 3] = np.asarray(header.get("space origin", np.zeros(3)), dtype=float)
-    return to_ras @ matrix

@@ -101,8 +101,9 @@ def _names_segments(path: Path) -> bool:
     if path.is_dir() or not name.endswith((".nrrd", ".nhdr")):
         return False
     from .nrrd_files import key_values
+    from .segmentation_nrrd import names_segments
 
-    return "Segment0_ID" in key_values(path)
+    return names_segments(key_values(path))
 
 
 def _existing(path: Path) -> Path:

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import VolumeReadError
 from ..labels import UNCODED, Label, Terminology
-from .nrrd_files import header_ijk_to_ras, key_values, read_layers, write_nrrd
+from .nrrd_files import read_layers, write_nrrd
 from .terminology_entry import parse_terminology_entry, terminology_entry
 from .volume import LabelMap
 
 _EMPTY_EXTENT = "0 -1 0 -1 0 -1"
+_GREY = (128, 128, 128)
+_KEY = re.compile(r"Segment(\d{1,9})_")
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """`label.value` is the segment's in its layer; `extent` (i, i, j, j, k, k) is empty if the file gives none."""
+
+    id: str
+    label: Label
+    layer: int
+    extent: tuple[int, ...]
+
+
+def names_segments(pairs: Mapping[str, str]) -> bool:
+    """Whether the `key:=value` pairs of a NRRD make it a segmentation."""
+    return any(_KEY.match(key) for key in pairs)
 
 
 def write_seg_nrrd(path: Path, label_map: LabelMap, labels: Sequence[Label]) -> None:
@@ -42,59 +61,139 @@ def write_seg_nrrd(path: Path, label_map: LabelMap, labels: Sequence[Label]) -> 
 
 
 def read_seg_nrrd(path: Path) -> tuple[LabelMap, tuple[Label, ...]]:
-    """Label map and labels; the segments of a file with several layers get the values 1, 2, ... in file order."""
-    layers, header = read_layers(path)
-    segments = _segments(path)
-    matrix = header_ijk_to_ras(header)
-    if layers.shape[0] == 1:
-        return LabelMap(layers[0], matrix), tuple(label for label, _, _ in segments)
-    merged = np.zeros(layers.shape[1:], dtype=np.uint16)
+    """Label map and labels, () if no segment is described; several layers get the values 1, 2, ... in file order.
+
+    Read as 3D Slicer reads it. What Slicer leaves out or changes without a word is refused: a segment in a layer that
+    is not there or behind a gap in their numbers, two with the same voxels, voxels of none or beyond its extent.
+    """
+    layers = read_layers(path)
+    try:
+        segments = _segments(layers.pairs, len(layers.array))
+        _check_voxels(layers.array, segments)
+    except ValueError as error:
+        raise VolumeReadError(
+            f"{path.name}: {error!s}.", "Open it in 3D Slicer, check its segments, and save it again."
+        ) from error
+    if len(layers.array) == 1:
+        return LabelMap(layers.array[0], layers.ijk_to_ras), tuple(segment.label for segment in segments)
+    merged = np.zeros(layers.array.shape[1:], dtype=np.uint16)
     labels = []
-    for number, (label, layer, value) in enumerate(segments, start=1):
-        mask = layers[layer] == value
+    for number, segment in enumerate(segments, start=1):
+        mask = layers.array[segment.layer] == segment.label.value
         if np.any(merged[mask]):
             raise VolumeReadError(
-                f"{path.name}: segment {label.name!r} overlaps another one; a label map holds one segment per voxel.",
+                f"{path.name}: segment {segment.label.name!r} overlaps another one; a label map holds one segment per "
+                "voxel.",
                 "In Segment Editor remove the overlap (Masking: allow no overlap), then save again.",
             )
         merged[mask] = number
-        labels.append(Label(number, label.name, label.colour, label.terminology))
-    return LabelMap(merged, matrix), tuple(labels)
+        labels.append(replace(segment.label, value=number))
+    return LabelMap(merged, layers.ijk_to_ras), tuple(labels)
 
 
 def _extents(array: np.ndarray, values: Sequence[int]) -> dict[int, str]:
-    extents = {}
-    for value in values:
-        mask = array == value
-        bounds = []
-        for axis in range(3):
-            hit = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-            bounds += [str(hit[0]), str(hit[-1])] if hit.size else []
-        extents[value] = " ".join(bounds) if bounds else _EMPTY_EXTENT
-    return extents
+    extents = {value: _bounds(array == value) for value in values}
+    return {v: _EMPTY_EXTENT if b is None else " ".join(map(str, b.ravel())) for v, b in extents.items()}
+
+
+def _bounds(mask: np.ndarray) -> np.ndarray | None:
+    """(3, 2): first and last index along each axis of what is True; None if nothing is."""
+    hits = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return np.array([(hit[0], hit[-1]) for hit in hits]) if len(hits[0]) else None
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _segments(path: Path) -> list[tuple[Label, int, int]]:
-    """(label, layer, value in that layer) of each segment, in file order."""
-    fields = key_values(path)
-    segments = []
-    index = 0
-    while f"Segment{index}_ID" in fields:
-        value = int(fields.get(f"Segment{index}_LabelValue", index + 1))
-        colour = [round(float(x) * 255) for x in fields.get(f"Segment{index}_Color", "0.5 0.5 0.5").split()]
-        label = Label(
-            value=value,
-            name=fields.get(f"Segment{index}_Name", f"Segment {index + 1}"),
-            colour=(colour[0], colour[1], colour[2]),
-            terminology=_read_terminology(fields.get(f"Segment{index}_Tags", "")),
-        )
-        segments.append((label, int(fields.get(f"Segment{index}_Layer", 0)), value))
-        index += 1
+def _segments(pairs: Mapping[str, str], layers: int) -> list[_Segment]:
+    """In file order; none if the file does not describe any; `ValueError` for what cannot be meant."""
+    numbers = sorted({int(found[1]) for key in pairs if (found := _KEY.match(key))})
+    if not numbers and layers > 1:
+        raise ValueError(f"it has {layers} layers, but does not say which segment is in which")
+    missing = next((n for n, number in enumerate(numbers) if n != number), None)
+    if missing is not None:
+        raise ValueError(f"its segments are numbered up to {numbers[-1]}, but number {missing} is missing")
+    segments = [_segment(pairs, number, layers) for number in numbers]
+    for n, one in enumerate(segments):
+        for other in segments[:n]:
+            if one.id == other.id:
+                raise ValueError(f"segments {other.label.name!r} and {one.label.name!r} have the same ID, {one.id}")
+            if (one.layer, one.label.value) == (other.layer, other.label.value):
+                raise ValueError(f"segments {other.label.name!r} and {one.label.name!r} are the same voxels")
     return segments
+
+
+def _segment(pairs: Mapping[str, str], number: int, layers: int) -> _Segment:
+    """Slicer 4.10 wrote one segment a layer, without saying so; what later files leave out means the same."""
+
+    def text(field: str, default: str) -> str:
+        return pairs.get(f"Segment{number}_{field}", default)
+
+    segment_id = text("ID", "")
+    if not segment_id.strip():
+        raise ValueError(f"segment {number} has no ID")
+    name = text("Name", segment_id)
+    name = name if name.strip() else segment_id
+    value = _whole(text("LabelValue", "1"), f"the LabelValue of segment {name!r}", 1, np.iinfo(np.uint16).max)
+    layer = _whole(text("Layer", str(number if layers > 1 else 0)), f"the Layer of segment {name!r}", 0, layers - 1)
+    extent = text("Extent", "").split()
+    if extent and len(extent) != 6:
+        raise ValueError(f"the Extent of segment {name!r} is {' '.join(extent)!r}, not six numbers")
+    bounds = tuple(_whole(part, f"the Extent of segment {name!r}", -(2**31), 2**31) for part in extent)
+    label = Label(value, name, _colour(text("Color", "")), _read_terminology(text("Tags", "")))
+    return _Segment(segment_id, label, layer, bounds)
+
+
+def _whole(text: str, what: str, lowest: int, highest: int) -> int:
+    try:
+        value = float(text)
+        if value.is_integer() and lowest <= value <= highest:
+            return int(value)
+    except ValueError:
+        pass
+    raise ValueError(f"{what} is {text!r}; {lowest} to {highest} is possible")
+
+
+def _colour(text: str) -> tuple[int, int, int]:
+    """Slicer's grey for what is not three numbers: a colour decides nothing."""
+    try:
+        red, green, blue = (min(max(round(float(part) * 255), 0), 255) for part in text.split())
+    except (ValueError, OverflowError):
+        return _GREY
+    return red, green, blue
+
+
+def _check_voxels(array: np.ndarray, segments: Sequence[_Segment]) -> None:
+    """Raise `ValueError` if a layer of `array` (L, I, J, K) has voxels that Slicer would not show as a segment's."""
+    for number, layer in enumerate(array if segments else ()):
+        inside = [segment for segment in segments if segment.layer == number]
+        unknown = _values(layer) - {0, *(segment.label.value for segment in inside)}
+        if unknown:
+            values = ", ".join(f"{value:g}" for value in sorted(unknown)[:5])
+            raise ValueError(f"it has voxels of value {values}, which none of its segments has")
+        if not inside or not all(segment.extent for segment in inside):
+            continue
+        extents = np.array([segment.extent for segment in inside]).reshape(-1, 3, 2)
+        extents = extents[np.all(extents[:, :, 0] <= extents[:, :, 1], axis=1)]
+        filled = _bounds(layer != 0)
+        if filled is not None and (
+            not len(extents)
+            or np.any(filled[:, 0] < extents[:, :, 0].min(axis=0))
+            or np.any(filled[:, 1] > extents[:, :, 1].max(axis=0))
+        ):
+            names = ", ".join(segment.label.name for segment in inside)
+            raise ValueError(f"voxels of {names} lie beyond the Extent in its header, where 3D Slicer cuts them off")
+
+
+def _values(layer: np.ndarray) -> set[float]:
+    """The values in a layer; sorting a whole scan would take seconds."""
+    if layer.dtype.kind != "u" or layer.dtype.itemsize > 2:
+        return set(np.unique(layer).tolist())
+    seen = np.zeros(np.iinfo(layer.dtype).max + 1, bool)
+    for plane in np.moveaxis(layer, -1, 0):
+        seen[plane] = True
+    return set(np.flatnonzero(seen).tolist())
 
 
 def _read_terminology(tags: str) -> Terminology:

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import IO
 import numpy as np
 
 from ..errors import VolumeReadError
-from .decoded import EXPORT_AGAIN, printable, refuse_empty_file, refuse_short, unreadable
+from .decoded import EXPORT_AGAIN, refuse_empty_file, refuse_short, unreadable
 from .limits import MOST_BYTES, check_regular_file
 
 _STEP = 1 << 22
@@ -23,6 +24,8 @@ _STEP = 1 << 22
 _DEFLATE_AT_MOST = 1032
 #: How far packed data may go on behind the voxels before its checksum comes.
 _MOST_BEHIND = 1 << 26
+
+_NUMBER = re.compile(r"%(0?\d{0,2})d")
 
 GZIP, ZLIB, BZIP2, RAW = "gzip", "zlib", "bzip2", "raw"
 
@@ -45,7 +48,7 @@ def reading(path: Path, broken: tuple[type[Exception], ...] = ()) -> Iterator[No
             raise VolumeReadError(f"{path.name} is damaged: its compressed data is corrupt.", EXPORT_AGAIN) from error
         raise unreadable(path, error) from error
     except broken as error:
-        reason = printable(str(error)).rstrip(".") or type(error).__name__
+        reason = str(error).rstrip(".") or type(error).__name__
         raise VolumeReadError(f"{path.name} is incomplete or damaged: {reason}.", EXPORT_AGAIN) from error
 
 
@@ -67,16 +70,28 @@ def open_beside(header: Path, name: str) -> IO[bytes]:
     text = name.removeprefix("./")
     if not text or text in (".", "..") or any(mark in text for mark in "/\\\0") or Path(text).is_absolute():
         raise VolumeReadError(
-            f'{header.name} keeps its voxels in "{printable(name)}", which is not a file beside it.',
+            f'{header.name} keeps its voxels in "{name}", which is not a file beside it.',
             "Put the header and its data into one folder, and name the data file alone in the header.",
         )
     path = header.parent / text
     if path.resolve().parent != header.parent.resolve():
         raise VolumeReadError(
-            f'{header.name} keeps its voxels in "{printable(name)}", a link to another folder, which is not followed.',
+            f'{header.name} keeps its voxels in "{name}", a link to another folder, which is not followed.',
             "Copy the data itself beside the header.",
         )
     return open_file(path)
+
+
+def numbered_names(template: str, first: int, last: int, step: int, most: int) -> list[str]:
+    """File names for the numbers from `first` to `last`, each put for the one `%d` or `%03d` of `template`."""
+    numbers = range(first, last + (1 if step > 0 else -1), step) if step else range(0)
+    if not 0 < len(numbers) <= most:
+        raise ValueError(f"it numbers its files from {first} to {last} by {step}; from 1 to {most} files are expected")
+    parts = _NUMBER.split(template)
+    if len(parts) != 3:
+        raise ValueError(f'"{template}" does not name its files by one number')
+    before, form, after = parts
+    return [f"{before}{number:{form}d}{after}" for number in numbers]
 
 
 def remaining(stream: IO[bytes]) -> int:
