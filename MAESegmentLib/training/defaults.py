@@ -38,7 +38,10 @@ def default_settings(base: Bundle, *, new_labels: bool, chosen: Mapping[str, Any
     values.setdefault("validate_every", max(1, steps // _POINTS))
     values.setdefault("checkpoint_every", max(1, min(_SAVE_EVERY, steps // _POINTS)))
     values.setdefault("log_every", max(1, steps // 100))
-    # A structure with a side must not be mirrored: the base knows which axes may be.
+    if new_labels and base.spec.preprocessing.intensity.kind == "zscore":
+        values.setdefault("foreground", True)
+    # A structure with a side must not be mirrored; the base knows along which axes its own labels may be.
     augmentation = dict(values.get("augmentation", {}))
-    augmentation.setdefault("flip_axes", list(base.spec.inference.get("mirror_axes", ())))
+    known_axes = () if new_labels else base.spec.inference.get("mirror_axes", ())
+    augmentation.setdefault("flip_axes", list(known_axes))
     return FineTuneSettings.from_dict({**values, "augmentation": augmentation})

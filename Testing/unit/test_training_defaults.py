@@ -1,0 +1,44 @@
+"""What fine-tuning does where nobody chose: known labels keep what their model does, new ones begin without it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from MAESegmentLib.bundle import Bundle
+from MAESegmentLib.training.defaults import default_settings
+from MAESegmentLib.transforms.intensity import IntensityRecipe
+from Testing.bundles import save_tiny, tiny_spec
+from Testing.phantoms import LABELS
+
+
+def base(tmp_path: Path, kind: str = "zscore") -> Bundle:
+    """A model that was trained to be mirrored from left to right."""
+    spec = tiny_spec(labels=LABELS)
+    intensity = IntensityRecipe(kind)  # type: ignore[arg-type]
+    changes = {"inference": {"mirror_axes": [0]}, "preprocessing": replace(spec.preprocessing, intensity=intensity)}
+    return save_tiny(tmp_path / kind, replace(spec, **changes))
+
+
+def test_known_labels_are_mirrored_and_prepared_as_in_their_model(tmp_path: Path) -> None:
+    settings = default_settings(base(tmp_path), new_labels=False)
+    assert settings.augmentation.flip_axes == (0,)
+    assert settings.foreground is None
+
+
+def test_new_labels_are_not_mirrored_though_the_old_ones_were(tmp_path: Path) -> None:
+    model = base(tmp_path)
+    assert default_settings(model, new_labels=True).augmentation.flip_axes == ()
+    chosen = {"augmentation": {"flip_axes": [1]}}
+    assert default_settings(model, new_labels=True, chosen=chosen).augmentation.flip_axes == (1,)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("zscore", True), ("ct", None)])
+def test_new_labels_take_grey_values_over_the_body_where_these_are_relative(
+    kind: str, expected: bool | None, tmp_path: Path
+) -> None:
+    model = base(tmp_path, kind)
+    assert default_settings(model, new_labels=True).foreground is expected
+    assert default_settings(model, new_labels=True, chosen={"foreground": False}).foreground is False
