@@ -1,0 +1,51 @@
+"""Our fine-tuning within a budget of processor seconds: the library's own call, with the steps that fit."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from MAESegmentLib.bundle import Bundle
+from MAESegmentLib.cases.dataset import CaseDataset
+from MAESegmentLib.training.defaults import default_settings
+from MAESegmentLib.training.finetune import finetune
+from MAESegmentLib.training.loop import Progress
+from MAESegmentLib.training.settings import FineTuneSettings
+
+#: Steps that are timed, after as many to warm up.
+_TIMED = 8
+
+
+def fine_tune(
+    dataset: CaseDataset, base: Bundle, changed: Mapping[str, Any], seed: int, budget: float, work: Path
+) -> tuple[Bundle, int, float]:
+    """The model after the steps that fit into `budget` processor seconds, how many these were, and the seconds."""
+    torch.set_num_threads(1)
+    chosen = {**changed, "seed": seed, "threads": 1, "device": "cpu"}
+    _, seconds = _run(dataset, base, {**chosen, "steps": 2 * _TIMED}, work / "timed")
+    steps = max(2 * _TIMED, round(budget / seconds))
+    bundle, seconds = _run(dataset, base, {**chosen, "steps": steps}, work / "run")
+    return bundle, steps, seconds * steps
+
+
+def _run(dataset: CaseDataset, base: Bundle, chosen: Mapping[str, Any], folder: Path) -> tuple[Bundle, float]:
+    """The model, and processor seconds per step, of the second half of the steps."""
+    shutil.rmtree(folder, ignore_errors=True)
+    settings: FineTuneSettings = default_settings(
+        base, new_labels=True, chosen={**chosen, "checkpoint_every": int(chosen["steps"])}
+    )
+    clock: dict[int, float] = {}
+
+    def note(progress: Progress) -> None:
+        if progress.stage == "train":
+            clock[progress.step] = time.process_time()
+
+    bundle = finetune(dataset, base, folder, settings, split="learn", validation="none", progress=note)
+    last = max(clock)
+    middle = last // 2
+    return bundle, (clock[last] - clock[middle]) / (last - middle)

@@ -1,0 +1,91 @@
+"""What the study compares: tasks, and ways to train on them within the same processor time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomllib
+
+from MAESegmentLib.errors import ConfigurationError
+
+#: Networks that the plain loop trains.
+PLAIN = ("segresnet", "dynunet", "nnformer")
+
+
+@dataclass(frozen=True)
+class Task:
+    """`learn` and `test` are case ids of `data`; `structures` maps a new label to the labels that it joins."""
+
+    name: str
+    data: str
+    learn: tuple[str, ...]
+    test: tuple[str, ...]
+    structures: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """`network` is one of `PLAIN`, or None for our fine-tuning with `settings` (fields of `FineTuneSettings`)."""
+
+    name: str
+    network: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    task: Task
+    arm: Arm
+    seed: int
+    #: Processor seconds of training, on one thread.
+    budget: float
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What its rows in results.csv begin with."""
+        return self.task.name, self.arm.name, str(self.seed), f"{self.budget:g}"
+
+
+@dataclass(frozen=True)
+class Study:
+    base: str
+    spacing: tuple[float, float, float]
+    patch: tuple[int, int, int]
+    runs: tuple[Run, ...]
+
+
+def read_study(path: Path) -> Study:
+    """The study of a TOML file; its runs in the order in which they are to be done."""
+    data = tomllib.loads(path.read_text(encoding="utf-8"))
+    tasks = {name: _task(name, entry) for name, entry in data["tasks"].items()}
+    arms = {name: _arm(name, entry, data["centre"]) for name, entry in data["arms"].items()}
+    runs: dict[tuple[str, str, str, str], Run] = {}
+    for block in data["runs"]:
+        for seed in block["seeds"]:
+            for arm in block["arms"]:
+                for task in block["tasks"]:
+                    run = Run(tasks[task], arms[arm], int(seed), float(block["budget"]))
+                    runs.setdefault(run.key, run)
+    d, h, w = data["spacing"]
+    pd, ph, pw = data["patch"]
+    return Study(data["base"], (d, h, w), (pd, ph, pw), tuple(runs.values()))
+
+
+def _task(name: str, entry: Mapping[str, Any]) -> Task:
+    learn, test = tuple(entry["learn"]), tuple(entry["test"])
+    if set(learn) & set(test):
+        raise ConfigurationError(f"Task {name} tests on cases that it learns from.")
+    structures = {label: tuple(parts) for label, parts in entry["structures"].items()}
+    return Task(name, entry["data"], learn, test, structures)
+
+
+def _arm(name: str, entry: Mapping[str, Any], centre: Mapping[str, Any]) -> Arm:
+    network = entry.get("plain")
+    if network is None:
+        return Arm(name, None, {**centre, **entry})
+    if network not in PLAIN:
+        raise ConfigurationError(f"Arm {name}: the plain loop knows {', '.join(PLAIN)}.")
+    return Arm(name, network)
