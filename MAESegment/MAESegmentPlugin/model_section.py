@@ -11,6 +11,7 @@ import qt
 from slicer.i18n import tr as _
 
 from MAESegmentLib.bundle import Bundle
+from MAESegmentLib.bundle.plain_text import without_html
 from MAESegmentLib.errors import MAESegmentError
 from MAESegmentLib.scene.messages import breakable, tooltip
 from MAESegmentLib.scene.model_cards import card_tooltip, name_of, summary_of
@@ -21,13 +22,24 @@ _PICTURES = (".png", ".jpg", ".jpeg")
 
 
 class ModelSection:
-    """Shows the models by name and version; `chosen(name@version)` is called when a person picks one."""
+    """Shows the models by name and version.
 
-    def __init__(self, ui, logic, chosen: Callable[[str], None], failed: Callable[[MAESegmentError], None]) -> None:
+    `chosen(name@version)` is called when the user picks one, `failed` with errors and `told` with what was done.
+    """
+
+    def __init__(
+        self,
+        ui,
+        logic,
+        chosen: Callable[[str], None],
+        failed: Callable[[MAESegmentError], None],
+        told: Callable[[str], None],
+    ) -> None:
         self._ui = ui
         self._logic = logic
         self._chosen = chosen
         self._failed = failed
+        self._told = told
         self._bundles: dict[str, Bundle] = {}
         self._shown = ""
         self._is_filling = False
@@ -89,7 +101,10 @@ class ModelSection:
             ui.cardBrowser.setMarkdown(_card(bundle))
 
     def import_file(self, path: str) -> None:
-        """Add the model in a zip file and choose it; events happen meanwhile, so the button cannot be pressed twice."""
+        """Add the model in a zip file; choose it only if there was no choice, as a stranger's is not used unasked.
+
+        Events happen meanwhile, so the button cannot be pressed twice.
+        """
         button, tip = self._ui.importButton, self._ui.importButton.toolTip
         self._is_importing, button.enabled, button.toolTip = True, False, _("A model is being checked.")
         try:
@@ -100,7 +115,10 @@ class ModelSection:
         finally:
             self._is_importing, button.enabled, button.toolTip = False, True, tip
         self.refresh()
-        self._chosen(name_of(bundle))
+        if not self._ui.modelComboBox.currentData:
+            self._chosen(name_of(bundle))
+        text = _("Model {name} {version} was added. To use it, choose it in the list.")
+        self._told(text.format(name=bundle.name, version=bundle.version))
 
     def _absence(self, name: str) -> str:
         if not self._bundles:
@@ -134,17 +152,18 @@ class ModelSection:
 
 
 def _card(bundle: Bundle) -> str:
-    """The card; its pictures, wider than the panel, become links."""
+    """The card, of which Qt loads nothing; its pictures, wider than the panel, become links."""
     try:
         card = bundle.card
     except MAESegmentError as error:
         return str(error)
     folder = _docs(bundle)
-    return re.sub(
+    linked = re.sub(
         r"!\[([^\]]*)\]\(([^):]+)\)",
         lambda picture: f"[{picture[1] or picture[2]}]({(folder / picture[2]).as_uri()})",
         card,
     )
+    return without_html(linked)
 
 
 def _docs(bundle: Bundle) -> Path:

@@ -48,7 +48,7 @@ class Panel:
         self.messages = MessageBar(ui, Remedies(self).apply)
         self.dependencies = DependencyBar(ui, logic, self.update)
         self.inputs = InputSection(ui)
-        self.model = ModelSection(ui, logic, self._choose_model, self.show_error)
+        self.model = ModelSection(ui, logic, self._choose_model, self.show_error, self.messages.show)
         self.run = RunSection(ui, self._on_segment)
         self.result = ResultSection(ui, logic.session)
         self.batch = BatchSection(ui, self._start_batch, self._start_frames, self._open_row, self.update)

@@ -5,7 +5,7 @@ Nothing here imports torch until weights are read or written, so that a GUI may 
 
 from .archive import export_bundle, import_bundle
 from .changing import VersionTaken
-from .folder import Bundle, open_bundle, save_bundle, verify_bundle
+from .folder import Bundle, check_inference_config, open_bundle, save_bundle, verify_bundle
 from .spec import ModelSpec
 from .store import ModelStore
 
@@ -14,6 +14,7 @@ __all__ = [
     "ModelSpec",
     "ModelStore",
     "VersionTaken",
+    "check_inference_config",
     "export_bundle",
     "import_bundle",
     "open_bundle",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import logging
 import os
 import re
 import stat
@@ -9,17 +12,36 @@ import unicodedata
 import uuid
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import BundleError, MAESegmentError, OutputError
 from ..images.atomic import replacing
+from .bounds import MAX_METADATA_BYTES, MAX_WEIGHTS_BYTES
 from .changing import VersionTaken
-from .folder import DROPPINGS, METADATA, Bundle, being_written, open_bundle, verify_bundle, write_synced
+from .folder import (
+    DROPPINGS,
+    INFERENCE,
+    MAX_DOCUMENT_BYTES,
+    METADATA,
+    Bundle,
+    being_written,
+    check_inference_config,
+    open_bundle,
+    verify_bundle,
+    write_synced,
+)
+from .metadata import content_hash, serialise
+from .monai_config import inference_file
 from .schema import ALLOWED_FILES
 from .store import ModelStore
+from .zip_directory import check_directory
 
+_log = logging.getLogger(__name__)
 _MAX_FILES = 256
-_MAX_TOTAL_BYTES = 2 * 2**30
+_MAX_TOTAL_BYTES = 2 * MAX_WEIGHTS_BYTES
+#: Of the zip's table of contents.
+_MAX_DIRECTORY_BYTES = 2**20
 #: Weights hardly compress and JSON by a factor of ten or so; a bomb by a thousand.
 _MAX_RATIO = 100
 #: A zip's earliest date: equal bundles give equal archives.
@@ -31,6 +53,7 @@ _DISTRUST = "Do not use this file; ask for a model exported by `maesegment model
 def export_bundle(bundle: Bundle, zip_path: str | os.PathLike[str]) -> Path:
     """Write the verified `bundle` as a zip with its name as the one top folder; equal bundles give equal bytes."""
     verify_bundle(bundle)
+    check_inference_config(bundle)
     target = Path(zip_path).expanduser()
     if target.suffix.lower() != ".zip":
         raise OutputError(f"{target.name} is no zip file name.", f"Write e.g. -o {bundle.name}-{bundle.version}.zip.")
@@ -40,12 +63,19 @@ def export_bundle(bundle: Bundle, zip_path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def import_bundle(path: str | os.PathLike[str], store: ModelStore, *, load: bool = True) -> Bundle:
+def import_bundle(
+    path: str | os.PathLike[str],
+    store: ModelStore,
+    *,
+    load: bool = True,
+    report: Callable[[str], None] = _log.warning,
+) -> Bundle:
     """Add the model in a zip (or a bundle's folder) to the user's models, verified to the last weight, or do nothing.
 
-    It becomes the version that its name means, as the person asked for it. A model that is there already is returned
+    What its name means stays as it was, unless nothing had that name before. A model that is there already is returned
     as it is and changes nothing. `load=False`, for a process without torch, checks every file
-    but leaves it to the first segmentation to find weights that do not fit the network.
+    but leaves it to the first segmentation to find weights that do not fit the network. `report` is told in a sentence
+    what was changed: `configs/inference.json` is always what MAESegment writes for the model's description.
     """
     source = Path(path).expanduser()
     staging = store.user_folder / f".import-{uuid.uuid4().hex[:8]}.part"
@@ -55,7 +85,7 @@ def import_bundle(path: str | os.PathLike[str], store: ModelStore, *, load: bool
                 _copy_folder(open_bundle(source), staging)
             else:
                 _unpack(source, staging)
-            bundle = open_bundle(staging)
+            bundle = _with_own_config(open_bundle(staging), report)
             if load:
                 _check_usable(bundle)
             return store.take_in(bundle)
@@ -76,6 +106,10 @@ def import_bundle(path: str | os.PathLike[str], store: ModelStore, *, load: bool
 
 
 def _unpack(source: Path, staging: Path) -> None:
+    if not stat.S_ISREG(source.stat().st_mode):
+        raise BundleError(f"{source} is no file.", "Give the path of a zip file.")
+    with source.open("rb") as stream:
+        check_directory(stream, _MAX_DIRECTORY_BYTES)
     with zipfile.ZipFile(source) as archive:
         entries = _checked_entries(archive, source)
         staging.mkdir(parents=True)
@@ -89,6 +123,30 @@ def _copy_folder(bundle: Bundle, staging: Path) -> None:
     for name in [METADATA, *bundle.metadata["maesegment"]["files"]]:
         with (bundle.path / name).open("rb") as content:
             write_synced(content, staging / name)
+
+
+def _with_own_config(bundle: Bundle, report: Callable[[str], None]) -> Bundle:
+    """The bundle, in a folder that only its importer uses, with the `configs/inference.json` of its description."""
+    try:
+        check_inference_config(bundle)
+        return bundle
+    except BundleError:
+        pass
+    config, own = inference_file(bundle.metadata), dict(bundle.metadata["maesegment"])
+    files = {name: digest for name, digest in own["files"].items() if name != INFERENCE}
+    (bundle.path / INFERENCE).unlink(missing_ok=True)
+    if config is not None:
+        write_synced(io.BytesIO(config), bundle.path / INFERENCE)
+        files[INFERENCE] = hashlib.sha256(config).hexdigest()
+    metadata = {**bundle.metadata, "maesegment": {**own, "files": files}}
+    metadata["maesegment"]["content_hash"] = content_hash(metadata)
+    (bundle.path / METADATA).unlink()
+    write_synced(io.BytesIO(serialise(metadata)), bundle.path / METADATA)
+    report(
+        f"The {INFERENCE} that came with {bundle.name} {bundle.version} was not what MAESegment writes: it was "
+        "replaced, and nothing in it was run."
+    )
+    return open_bundle(bundle.path)
 
 
 def _checked_entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInfo]:
@@ -112,6 +170,8 @@ def _checked_entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfil
         name = "/".join(parts[1:])
         if not ALLOWED_FILES.fullmatch(name):
             raise BundleError(f"{source.name} holds {info.filename!r}, which is not part of a model.", _DISTRUST)
+        if info.file_size > _largest(name):
+            raise BundleError(f"{source.name} holds {info.filename!r}, which is far too large.", _DISTRUST)
         if name.lower() in (known.lower() for known in entries):
             raise BundleError(f"{source.name} holds {info.filename!r} twice.", _DISTRUST)
         entries[name] = info
@@ -141,25 +201,23 @@ def _checked_parts(info: zipfile.ZipInfo, source: Path) -> list[str]:
     return parts
 
 
+def _largest(name: str) -> int:
+    """Bytes that the file `name` of a model may have."""
+    if name == METADATA:
+        return MAX_METADATA_BYTES
+    return MAX_WEIGHTS_BYTES if name.startswith("models/") else MAX_DOCUMENT_BYTES
+
+
 def _check_usable(bundle: Bundle) -> None:
     """Networks that build and weights that fit, so that a broken model is found now and not at the first scan."""
-    import torch
-
     try:
-        # First without memory: arguments made up by an attacker could ask for terabytes.
-        with torch.device("meta"):
-            _load_all(bundle, "meta")
-        _load_all(bundle, "cpu")
+        if bundle.kind == "segmentation":
+            bundle.load_network()
+        bundle.load_autoencoder()
     except BundleError:
         raise
     except MAESegmentError as error:
         raise BundleError(error.message, error.hint) from error
-
-
-def _load_all(bundle: Bundle, device: str) -> None:
-    if bundle.kind == "segmentation":
-        bundle.load_network(device)
-    bundle.load_autoencoder(device)
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

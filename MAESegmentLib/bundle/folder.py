@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +18,10 @@ from typing import IO, TYPE_CHECKING, Any
 from ..errors import BundleError, MAESegmentError, OutputError
 from ..file_lock import FileLock
 from ..labels import Label
+from .bounds import MAX_METADATA_BYTES, MAX_WEIGHTS_BYTES
 from .metadata import build_metadata, parse_metadata, serialise, spec_from_metadata
+from .monai_config import inference_file
+from .plain_text import shown
 from .schema import ALLOWED_FILES
 from .spec import ModelSpec
 
@@ -36,7 +39,10 @@ CARD = "docs/README.md"
 LICENCE = "LICENSE"
 #: Left behind by file browsers; never read.
 DROPPINGS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
-_MAX_METADATA_BYTES = 16 * 2**20
+#: Of a card, as it is shown.
+_MAX_CARD_BYTES = 2**20
+#: Of any file that is neither metadata nor weights.
+MAX_DOCUMENT_BYTES = 64 * 2**20
 _CHUNK = 2**20
 
 
@@ -81,8 +87,8 @@ class Bundle:
 
     @property
     def card(self) -> str:
-        """The model card, Markdown."""
-        return self._read(CARD).decode("utf-8", errors="replace")
+        """The model card, Markdown, without what would control a terminal."""
+        return shown(self._read(CARD)[:_MAX_CARD_BYTES].decode("utf-8", errors="replace"))
 
     @cached_property
     def labels(self) -> tuple[Label, ...]:
@@ -95,6 +101,8 @@ class Bundle:
 
     def load_network(self, device: str | torch.device = "cpu") -> NnFormer:
         """The segmentation network, float32, in eval mode."""
+        import torch
+
         from ..networks import NnFormer
         from .weights import load_into, read_state
 
@@ -105,12 +113,15 @@ class Bundle:
                 "Fine-tune it on labelled cases first: `maesegment finetune`.",
             )
         state = read_state(self._read(WEIGHTS), f"{self.name}/{WEIGHTS}")
-        network = NnFormer(config)
+        with torch.device("meta"):  # no memory for a network until its weights are known to be there
+            network = NnFormer(config)
         load_into(network, state, f"{self.name}/{WEIGHTS}")
         return network.to(device).eval()
 
     def load_autoencoder(self, device: str | torch.device = "cpu") -> MaskedAutoencoder | None:
         """The masked autoencoder the encoder was pretrained with, float32, in eval mode; None if there is none."""
+        import torch
+
         from ..networks import MaskedAutoencoder
         from .weights import load_into, read_state
 
@@ -119,13 +130,19 @@ class Bundle:
         if config is None or file not in self.metadata["maesegment"]["files"]:
             return None
         state = read_state(self._read(file), f"{self.name}/{file}")
-        autoencoder = MaskedAutoencoder(config)
+        with torch.device("meta"):
+            autoencoder = MaskedAutoencoder(config)
         load_into(autoencoder, state, f"{self.name}/{file}")
         return autoencoder.to(device).eval()
 
     def _read(self, name: str) -> bytes:
         """Bytes of one file, checked against its hash: what is used is what was verified."""
+        most = MAX_WEIGHTS_BYTES if name.startswith("models/") else MAX_DOCUMENT_BYTES
         try:
+            if (self.path / name).stat().st_size > most:
+                raise BundleError(
+                    f"{self.path / name} is far too large.", "Get the model again from a source you trust."
+                )
             data = (self.path / name).read_bytes()
         except OSError as error:
             raise BundleError(f"{self.path / name} cannot be read: {error.strerror}.", "Get the model again.") from None
@@ -146,8 +163,11 @@ def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
         )
     file = folder / METADATA
     try:
-        if file.is_symlink() or file.stat().st_size > _MAX_METADATA_BYTES:
-            raise BundleError(f"{file} is a link or far too large.", "Get the model again from a source you trust.")
+        is_usual = stat.S_ISREG(file.lstat().st_mode)
+        if not is_usual or file.stat().st_size > MAX_METADATA_BYTES:
+            raise BundleError(
+                f"{file} is no usual file, or far too large.", "Get the model again from a source you trust."
+            )
         data = file.read_bytes()
     except OSError as error:
         raise BundleError(
@@ -179,6 +199,21 @@ def verify_bundle(bundle: Bundle | str | os.PathLike[str]) -> Bundle:
     return bundle
 
 
+def check_inference_config(bundle: Bundle) -> None:
+    """Raise `BundleError` unless what `monai.bundle run` would evaluate is what MAESegment writes for this model.
+
+    MAESegment itself never evaluates it, so that a model without this is safe to use here.
+    """
+    expected, is_there = inference_file(bundle.metadata), INFERENCE in bundle.metadata["maesegment"]["files"]
+    if is_there != (expected is not None) or (is_there and bundle._read(INFERENCE) != expected):
+        raise BundleError(
+            f"{INFERENCE} of model {bundle.name} {bundle.version} is not what MAESegment writes: `monai.bundle run` "
+            "would run whatever it says. MAESegment never does.",
+            f"Remove the model (`maesegment models remove {bundle.name}@{bundle.version}`) and import it again, which "
+            "replaces that file.",
+        )
+
+
 def save_bundle(
     destination: str | os.PathLike[str],
     spec: ModelSpec,
@@ -188,7 +223,6 @@ def save_bundle(
     card: str,
     licence_text: str,
     documents: Mapping[str, bytes] | None = None,
-    inference_config: Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
 ) -> Bundle:
     """Write the folder `destination`, complete or not at all, and open it again; an existing version is never replaced.
@@ -199,11 +233,14 @@ def save_bundle(
     target = Path(destination).expanduser().absolute()
     if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
         raise BundleError(f"{target} exists already.", "A model version never changes: choose another folder.")
-    contents = _contents(spec, state_dict, autoencoder_state, card, licence_text, inference_config, dtype)
+    contents = _contents(spec, state_dict, autoencoder_state, card, licence_text, dtype)
     contents |= {f"docs/{name}": data for name, data in (documents or {}).items()}
     refused = sorted(name for name in contents if not ALLOWED_FILES.fullmatch(name))
     if refused:
         raise BundleError(f"A model may not hold {', '.join(refused)}.", "docs/ takes .md, .png, .csv and .json files.")
+    config = inference_file(build_metadata(spec, {}))
+    if config is not None:
+        contents[INFERENCE] = config
     files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     contents[METADATA] = serialise(build_metadata(spec, files))
     temporary = target.parent / f".{target.name}-{uuid.uuid4().hex[:8]}.part"
@@ -277,7 +314,6 @@ def _contents(
     autoencoder_state: Mapping[str, Tensor] | None,
     card: str,
     licence_text: str,
-    inference_config: Mapping[str, Any] | None,
     dtype: torch.dtype | None,
 ) -> dict[str, bytes]:
     import torch
@@ -288,13 +324,6 @@ def _contents(
     contents = {CARD: card.encode("utf-8"), LICENCE: licence_text.encode("utf-8")}
     if spec.kind == "autoencoder":
         state_dict, autoencoder_state = state_dict or autoencoder_state, None
-    else:
-        if inference_config is None:
-            from ..inference.monai_adapter import inference_config as configure
-
-            inference_config = configure(spec)
-        text = json.dumps(inference_config, indent=2, allow_nan=False)
-        contents[INFERENCE] = (text + "\n").encode("utf-8")
     if state_dict is None:
         raise BundleError(f"Model {spec.name!r} cannot be saved without weights.")
     contents[WEIGHTS] = pack_state(state_dict, dtype)
@@ -338,6 +367,9 @@ def _list_files(folder: Path) -> list[str]:
         name = entry.relative_to(folder).as_posix()
         if entry.is_symlink():
             raise BundleError(f"{folder} holds a link: {name}.", "Get the model again from a source you trust.")
-        if not entry.is_dir() and entry.name not in DROPPINGS:
-            names.append(name)
+        if entry.is_dir() or entry.name in DROPPINGS:
+            continue
+        if not entry.is_file():  # a pipe or a device, which could be read for ever
+            raise BundleError(f"{folder} holds a special file: {name}.", "Get the model again from a source you trust.")
+        names.append(name)
     return names

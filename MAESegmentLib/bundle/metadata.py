@@ -11,7 +11,9 @@ from typing import Any
 
 from ..errors import BundleError, ConfigurationError
 from ..labels import Label
-from .schema import FORMAT_VERSION, check_metadata
+from .bounds import check_json
+from .plain_text import neutral
+from .schema import FORMAT_VERSION, broken, check_metadata
 from .spec import ModelSpec
 
 SCHEMA_URL = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -60,7 +62,8 @@ def build_metadata(spec: ModelSpec, files: Mapping[str, str]) -> dict[str, Any]:
         "network_data_format": _network_data_format(spec),
         "maesegment": own,
     }
-    metadata = _plain(metadata)
+    # Names were checked; notes of a training may quote anything.
+    metadata = _neutral(_plain(metadata))
     metadata["maesegment"]["content_hash"] = content_hash(metadata)
     return metadata
 
@@ -73,6 +76,7 @@ def parse_metadata(data: bytes) -> dict[str, Any]:
         raise BundleError(
             f"configs/metadata.json is not valid JSON ({error}).", "The model is damaged: get it again."
         ) from None
+    check_json(metadata, broken)
     check_metadata(metadata)
     if content_hash(metadata) != metadata["maesegment"]["content_hash"] or serialise(metadata) != data:
         raise BundleError(
@@ -151,6 +155,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     raise ConfigurationError(f"A model's metadata cannot hold a {type(value).__name__}: {value!r}.")
+
+
+def _neutral(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {neutral(key): _neutral(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_neutral(item) for item in value]
+    return neutral(value) if isinstance(value, str) else value
 
 
 def _installed(package: str) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 from ..errors import BundleError, ConfigurationError
 from ..labels import Label
+from .bounds import check_bounds
+from .plain_text import name_problem, shown
 from .spec import KINDS, check_name, version_key
 
 #: Raised by one whenever an older MAESegment could misread a newer bundle.
@@ -17,7 +19,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 #: Every file a bundle may hold. Nothing that any program would execute.
 ALLOWED_FILES = re.compile(
     r"LICENSE|configs/(?:metadata|inference)\.json|models/(?:model|autoencoder)\.pt"
-    r"|docs/[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*\.(?:md|png|csv|json)"
+    r"|docs/(?=.{1,100}\Z)[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*\.(?:md|png|csv|json)"
 )
 _TOP_KEYS: dict[str, type | tuple[type, ...]] = {
     "schema": str,
@@ -60,7 +62,7 @@ _OWN_KEYS: dict[str, type | tuple[type, ...]] = {
 def check_metadata(metadata: Any) -> None:
     """Raise `BundleError` unless `metadata` has every key, of the right type, with a value that can work."""
     if not isinstance(metadata, Mapping):
-        raise _broken("the file", "holds no JSON object")
+        raise broken("the file", "holds no JSON object")
     own = metadata.get("maesegment")
     # The format comes first: of a newer format, nothing else here is known to be true.
     if isinstance(own, Mapping):
@@ -74,18 +76,19 @@ def check_metadata(metadata: Any) -> None:
     except ConfigurationError as error:
         raise BundleError(f"configs/metadata.json: {error.message}", error.hint) from None
     if own["kind"] not in KINDS:
-        raise _broken("maesegment.kind", f"is {own['kind']!r}, not one of {', '.join(KINDS)}")
+        raise broken("maesegment.kind", f"is {own['kind']!r}, not one of {', '.join(KINDS)}")
     _check_data_format(metadata["network_data_format"])
     _check_labels(own["labels"])
     if not own["channels"] or not all(isinstance(channel, str) for channel in own["channels"]):
-        raise _broken("maesegment.channels", "is not a list of channel names")
+        raise broken("maesegment.channels", "is not a list of channel names")
     _check_parent(own["parent"])
     _check_files(own)
+    check_bounds(own, lambda key, problem: broken(f"maesegment.{key}", problem))
 
 
 def _check_format(found: Any) -> None:
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-        raise _broken("maesegment.format_version", f"is {found!r}, not a whole number from 1")
+        raise broken("maesegment.format_version", f"is {found!r}, not a whole number from 1")
     if found > FORMAT_VERSION:
         raise BundleError(
             f"The model was made by a newer MAESegment (format {found}; this one reads up to {FORMAT_VERSION}).",
@@ -96,9 +99,9 @@ def _check_format(found: Any) -> None:
 def _check_keys(found: Mapping[str, Any], expected: Mapping[str, Any], prefix: str) -> None:
     for key, kind in expected.items():
         if key not in found:
-            raise _broken(prefix + key, "is missing")
+            raise broken(prefix + key, "is missing")
         if not isinstance(found[key], kind):
-            raise _broken(prefix + key, f"has the wrong type ({type(found[key]).__name__})")
+            raise broken(prefix + key, f"has the wrong type ({type(found[key]).__name__})")
 
 
 def _check_data_format(found: Mapping[str, Any]) -> None:
@@ -106,10 +109,10 @@ def _check_data_format(found: Mapping[str, Any]) -> None:
         where = f"network_data_format.{side}.{name}"
         entry = found[side].get(name) if isinstance(found.get(side), Mapping) else None
         if not isinstance(entry, Mapping):
-            raise _broken(where, "is missing")
+            raise broken(where, "is missing")
         count, channels = entry.get("num_channels"), entry.get("channel_def")
         if not isinstance(count, int) or not isinstance(channels, Mapping) or len(channels) != count:
-            raise _broken(f"{where}.channel_def", "does not name each of num_channels channels")
+            raise broken(f"{where}.channel_def", "does not name each of num_channels channels")
 
 
 def _check_labels(found: list[Any]) -> None:
@@ -119,36 +122,47 @@ def _check_labels(found: list[Any]) -> None:
 
 def _check_label(key: str, entry: Any) -> None:
     try:
-        Label.from_dict(entry)
-    except (ConfigurationError, TypeError, KeyError, ValueError, AttributeError) as error:
-        raise _broken(key, f"is no valid label ({type(error).__name__}: {error})") from None
+        label = Label.from_dict(entry)
+        named = label.terminology
+        codes = [code for code in (named.category, named.type, named.modifier) if code is not None]
+        texts = [entry["name"], *(text for code in codes for text in (code.scheme, code.value, code.meaning))]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("a name or code is no text")
+        if not all(type(number) is int for number in (entry["value"], *label.colour)):
+            raise TypeError("a value or colour is no whole number")
+        problem = next((name_problem(text) for text in texts if name_problem(text)), "")
+    except (ConfigurationError, TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
+        raise broken(key, f"is no valid label ({type(error).__name__}: {shown(str(error)[:200])})") from None
+    if problem:
+        raise broken(key, f"has a name or code that {problem}")
 
 
 def _check_parent(found: Mapping[str, Any] | None) -> None:
     if found is None:
         return
     if set(found) != {"name", "version", "hash"} or not all(isinstance(value, str) for value in found.values()):
-        raise _broken("maesegment.parent", "is not exactly name, version and hash")
+        raise broken("maesegment.parent", "is not exactly name, version and hash")
 
 
 def _check_files(own: Mapping[str, Any]) -> None:
     for path, digest in own["files"].items():
         if not ALLOWED_FILES.fullmatch(path) or path == "configs/metadata.json":
-            raise _broken("maesegment.files", f"names {path!r}, which a model may not hold")
+            raise broken("maesegment.files", f"names {path!r}, which a model may not hold")
         if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-            raise _broken(f"maesegment.files[{path!r}]", "is no sha256")
+            raise broken(f"maesegment.files[{path!r}]", "is no sha256")
     required = {"models/model.pt", "docs/README.md", "LICENSE"}
     if own["kind"] == "segmentation":
         required.add("configs/inference.json")
     absent = sorted(required - set(own["files"]))
     if absent:
-        raise _broken("maesegment.files", f"lacks {', '.join(absent)}")
+        raise broken("maesegment.files", f"lacks {', '.join(absent)}")
     if not _SHA256.fullmatch(own["content_hash"]):
-        raise _broken("maesegment.content_hash", "is no sha256")
+        raise broken("maesegment.content_hash", "is no sha256")
 
 
-def _broken(key: str, problem: str) -> BundleError:
+def broken(key: str, problem: str) -> BundleError:
+    """The error about the entry `key` of a metadata.json; `problem` is the end of a sentence."""
     return BundleError(
-        f"configs/metadata.json: {key} {problem}.",
+        f"configs/metadata.json: {shown(key[:100])} {shown(problem[:300])}.",
         "This is not a complete MAESegment model: get it again, or make one with `maesegment finetune`.",
     )

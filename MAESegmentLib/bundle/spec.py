@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
 from ..labels import Label
+from .plain_text import channel_problem, name_problem
 
 if TYPE_CHECKING:
     from ..networks import MaeConfig, NnFormerConfig
@@ -29,6 +31,13 @@ def check_name(name: str) -> None:
             f"{name!r} cannot be a model name.",
             "Use 1 to 64 lower-case letters, digits, '-', '_' or '.', e.g. hippocampus-mr.",
         )
+
+
+def check_label_names(names: Iterable[str]) -> None:
+    """Raise `ConfigurationError` unless each of `names` is plain text on one line."""
+    for name in names:
+        if name_problem(name):
+            raise ConfigurationError(f"The label name {name[:80]!r} {name_problem(name)}.", "Rename the structure.")
 
 
 def is_version(text: str) -> bool:
@@ -80,6 +89,10 @@ class ModelSpec:
             raise ConfigurationError(f"Model kind {self.kind!r} is neither 'segmentation' nor 'autoencoder'.")
         if not self.channels or not all(channel.strip() for channel in self.channels):
             raise ConfigurationError("A model needs at least one input channel, each with a name.")
+        for channel in self.channels:
+            if channel_problem(channel):
+                raise ConfigurationError(f"The channel name {channel[:80]!r} {channel_problem(channel)}.", "Rename it.")
+        check_label_names(label.name for label in self.labels)
         if self.parent is not None and set(self.parent) != {"name", "version", "hash"}:
             raise ConfigurationError("A parent is given as exactly name, version and hash.")
         self._check_labels()
@@ -87,7 +100,7 @@ class ModelSpec:
 
     def _check_labels(self) -> None:
         for what, values in (("value", [str(x.value) for x in self.labels]), ("name", [x.name for x in self.labels])):
-            repeated = sorted({value for value in values if values.count(value) > 1})
+            repeated = sorted(value for value, count in Counter(values).items() if count > 1)
             if repeated:
                 raise ConfigurationError(f"Two labels share the {what} {', '.join(repeated)}.")
         if (self.kind == "segmentation") != bool(self.labels):

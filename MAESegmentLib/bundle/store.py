@@ -120,18 +120,16 @@ class ModelStore:
     def take_in(self, staged: Bundle) -> Bundle:
         """Move the verified bundle `staged` from a hidden folder of the user's folder to its place.
 
-        For a person who asked for it: it becomes the version that its name means. What is there already is returned as
-        it is and changes nothing.
+        What its name means stays as it was, unless nothing had that name: then it is the only version. What is there
+        already is returned as it is and changes nothing.
         """
         target = self.folder_for(staged.name, staged.version)
         with changing(self.user_folder):
             known = self._same(staged)
             if known is not None:
                 return open_bundle(known.path)
-            is_first = staged.name not in self.meant()
+            self._keep_meaning(staged.name)
             move_in(staged.path, target)
-            if not is_first:
-                self._note_selected(staged.name, staged.version)
         return open_bundle(target, verify=False)
 
     def removable(self, bundle: Bundle) -> str:

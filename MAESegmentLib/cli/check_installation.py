@@ -128,7 +128,7 @@ def folder_finding(topic: str, folder: Path, remedy: str) -> Finding:
 
 def check_models(store: ModelStore | None = None) -> Iterator[Finding]:
     """Every model in the store, its files compared with their hashes."""
-    from ..bundle import ModelStore, verify_bundle
+    from ..bundle import ModelStore, check_inference_config, verify_bundle
 
     store = store or ModelStore()
     bundles, unreadable = store.scan()
@@ -137,9 +137,14 @@ def check_models(store: ModelStore | None = None) -> Iterator[Finding]:
     for bundle in bundles:
         try:
             verify_bundle(bundle.path)
-            sound.append(bundle)
         except MAESegmentError as error:
             problems.append(damaged_model(f"{bundle.name} {bundle.version}", error))
+            continue
+        sound.append(bundle)
+        try:
+            check_inference_config(bundle)
+        except MAESegmentError as error:
+            problems.append(Finding("models", Level.WARNING, error.message, error.hint))
     yield from problems
     if any(bundle.kind == "segmentation" for bundle in sound):
         shown = ", ".join(f"{bundle.name} {bundle.version}" for bundle in sound)

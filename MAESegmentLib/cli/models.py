@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--json", action="store_true", help="print the metadata as JSON")
     show.add_argument("--card", action="store_true", help="print the whole model card")
 
-    verify = _add(actions, "verify", "check every file of a model against its hash", _verify)
+    verify = _add(actions, "verify", "check every file of a model against its hash, and for code", _verify)
     verify.add_argument("models", nargs="*", metavar="MODEL", help="names, NAME@VERSION or folders (default: all)")
 
     import_ = _add(actions, "import", "add a model from a zip or a folder", _import)
@@ -114,12 +114,13 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from ..bundle import verify_bundle
+    from ..bundle import check_inference_config, verify_bundle
     from ..errors import BundleError
 
     store = _store()
-    checks: dict[str, Callable[[], object]]
+    checks: dict[str, Callable[[], Bundle]]
     damaged: dict[str, str] = {}
+    unsafe: dict[str, str] = {}
     if arguments.models:
         checks = {text: partial(store.find, text) for text in arguments.models}
     else:
@@ -128,29 +129,40 @@ def _verify(arguments: argparse.Namespace) -> int:
         damaged = {str(folder): error.message for folder, error in problems}
     for name, check in checks.items():
         try:
-            check()
+            bundle = check()
         except BundleError as error:
             damaged[name] = error.message
-        else:
-            print(f"intact   {name}")
-    for name, message in damaged.items():
-        print(f"DAMAGED  {name}\n         {message}")
+            continue
+        try:
+            check_inference_config(bundle)
+        except BundleError as error:
+            unsafe[name] = f"{error.message}\n         {error.hint}"
+            continue
+        print(f"intact   {name}")
+    for verdict, found in (("DAMAGED", damaged), ("UNSAFE ", unsafe)):
+        for name, message in found.items():
+            print(f"{verdict}  {name}\n         {message}")
     if not checks and not damaged:
         print("No model is installed.")
-    return DAMAGED if damaged else 0
+    return DAMAGED if damaged or unsafe else 0
 
 
 def _import(arguments: argparse.Namespace) -> int:
     from ..bundle import import_bundle
 
     store = _store()
-    before = store.meant()
-    bundle = import_bundle(arguments.source, store)
+    bundle = import_bundle(arguments.source, store, report=lambda text: print(f"note: {text}", file=sys.stderr))
     print(f"Imported {bundle.name} {bundle.version}: {bundle.path}")
-    old, new = before.get(bundle.name), store.meant()[bundle.name]
-    if old is not None and old.version != new.version:
-        print(f"  {new.name} now means version {new.version}; back: maesegment models use {old.name}@{old.version}")
     print(f"  maesegment models show {bundle.name}@{bundle.version}")
+    versions = [other for other in store.list() if other.name == bundle.name]
+    meant = store.meant()[bundle.name]
+    if len(versions) == 1:
+        print(f"  {bundle.name} means this version, as there is no other.")
+    elif meant.content_hash == bundle.content_hash:
+        print(f"  {bundle.name} means this version.")
+    else:
+        print(f"  {bundle.name} still means version {meant.version}; to use this one by that name:")
+        print(f"  maesegment models use {bundle.name}@{bundle.version}")
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from ..errors import ConfigurationError
@@ -32,8 +32,9 @@ class InferenceSettings:
     check_familiarity: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.overlap < 1:
-            raise ConfigurationError(f"Overlap {self.overlap} is not within 0 (none) and below 1.", "Use 0.25 to 0.5.")
+        # At 0.9 every voxel is in a thousand windows already.
+        if not 0 <= self.overlap <= 0.9:
+            raise ConfigurationError(f"Overlap {self.overlap} is not from 0 (none) to 0.9.", "Use 0.25 to 0.5.")
         if self.batch_size is not None and self.batch_size < 1:
             raise ConfigurationError(f"Batch size {self.batch_size} is not a positive number of windows.")
         if self.precision not in get_args(Precision):
@@ -45,9 +46,11 @@ class InferenceSettings:
 
     @classmethod
     def of_model(cls, stored: Mapping[str, Any] | None, **chosen: Any) -> InferenceSettings:
-        """The settings stored with a model; what the caller has `chosen` (not None) wins."""
-        known = {f.name for f in fields(cls)}
-        merged = {key: value for key, value in (stored or {}).items() if key in known}
+        """The settings stored with a model; what the caller has `chosen` (not None) wins.
+
+        A model has a say in how it is run, not on which device, nor in whether a scan is checked.
+        """
+        merged = {key: value for key, value in (stored or {}).items() if key in ("overlap", "mirroring")}
         merged.update({key: value for key, value in chosen.items() if value is not None})
         return cls(**merged)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..bundle import Bundle
-from ..bundle.spec import check_name, version_key
+from ..bundle.spec import check_label_names, check_name, version_key
 from ..errors import ConfigurationError
 from ..labels import Label
 
@@ -43,6 +43,7 @@ class Description:
             check_name(self.name)
         if self.version:
             version_key(self.version)
+        check_label_names((*self.channels, *(label.name for label in self.labels)))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Description:
@@ -103,4 +104,4 @@ def slug(text: str) -> str:
 
 def _licence_of(base: Bundle | None) -> str:
     path = base.path / "LICENSE" if base is not None else None
-    return path.read_text(encoding="utf-8") if path is not None and path.is_file() else NO_LICENCE
+    return path.read_text(encoding="utf-8", errors="replace") if path is not None and path.is_file() else NO_LICENCE

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..bundle.spec import check_label_names
 from ..errors import ConfigurationError
 from ..images.volume import LabelMap
 from ..labels import Label
@@ -22,6 +23,10 @@ class LabelPlan:
     labels: tuple[Label, ...]
     values: tuple[int, ...]
     origins: tuple[int | None, ...]
+
+    def __post_init__(self) -> None:
+        # Here, because a name that a model may not hold must not come to light after hours of training.
+        check_label_names(self.names)
 
     @property
     def names(self) -> tuple[str, ...]:

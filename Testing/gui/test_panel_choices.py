@@ -130,15 +130,45 @@ def test_without_any_model_the_panel_says_how_to_get_one(fake_logic, panel, ui):
     assert ui.importButton.enabled
 
 
-def test_imported_model_is_chosen(fake_logic, panel, ui, two_channel_model):
+def test_an_imported_model_is_not_used_until_it_is_chosen(fake_logic, panel, ui, two_channel_model):
     from Testing.gui import standin
 
     fake_logic.imported = two_channel_model
     standin.dialogs.answers.append("tumour.zip")
     ui.importButton.click()
+    assert panel.parameters.modelName == "headneck-ct@1.1.0"
+    assert "tumour-mr 1.0.0" in panel.messages.text
+    ui.modelComboBox.setCurrentIndex(ui.modelComboBox.findData("tumour-mr@1.0.0"))
+    assert panel.parameters.modelName == "tumour-mr@1.0.0"
+    assert "not measured" in ui.modelInfoLabel.text
+
+
+def test_the_first_model_is_chosen_when_it_is_imported(fake_logic, panel, ui, two_channel_model):
+    from Testing.gui import standin
+
+    fake_logic.bundles = []
+    panel.enter()
+    panel.parameters.modelName = ""
+    panel.update()
+    fake_logic.imported = two_channel_model
+    standin.dialogs.answers.append("tumour.zip")
+    ui.importButton.click()
     assert panel.parameters.modelName == "tumour-mr@1.0.0"
     assert ui.modelComboBox.currentText == "tumour-mr 1.0.0"
-    assert "not measured" in ui.modelInfoLabel.text
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["<img src='file://host/share/x.png'>", "![x](file://host/x.png)", "!![x](y.png)", "![x][y]\n\n[y]: //host/x.png"],
+)
+def test_a_card_makes_qt_load_nothing(two_channel_model, monkeypatch, hostile):
+    from MAESegmentPlugin import model_section
+
+    monkeypatch.setattr(two_channel_model, "card", f"# A card\n\n{hostile}\n\nn < 5", raising=False)
+    card = model_section._card(two_channel_model)
+    assert "![" not in card
+    assert "<i" not in card
+    assert "n < 5" in card
 
 
 def test_file_that_is_no_model_is_explained(fake_logic, panel, ui):

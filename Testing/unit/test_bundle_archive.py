@@ -299,7 +299,7 @@ def test_a_network_too_large_for_any_memory_is_refused_before_it_is_built(
     metadata["maesegment"]["network"]["embed_dim"] = 2**16
     metadata["maesegment"]["content_hash"] = content_hash(metadata)
     huge = {**entries, "tiny-mr/configs/metadata.json": serialise(metadata)}
-    assert_refused(write_zip(tmp_path / "bad.zip", huge), store, "do not fit")
+    assert_refused(write_zip(tmp_path / "bad.zip", huge), store, "embed_dim")
 
 
 def test_a_missing_zip_and_an_empty_folder_are_clear_errors(store: ModelStore, tmp_path: Path) -> None:

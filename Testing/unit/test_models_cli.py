@@ -138,7 +138,10 @@ def test_a_model_goes_out_and_comes_in_again(
     before = installed.find("tiny-mr@1.0.0").content_hash
     shutil.rmtree(installed.folder_for("tiny-mr", "1.0.0"))
     assert main(["models", "import", str(exported)]) == 0
-    assert "Imported tiny-mr 1.0.0" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Imported tiny-mr 1.0.0" in out
+    assert "tiny-mr still means version 1.1.0" in out
+    assert "maesegment models use tiny-mr@1.0.0" in out
     assert installed.find("tiny-mr@1.0.0").content_hash == before
 
 

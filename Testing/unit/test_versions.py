@@ -182,14 +182,21 @@ def test_the_family_is_named_after_the_first_model_that_segments(store: ModelSto
     assert store.root_of(orphan) == "tiny-mr"
 
 
-def test_an_imported_version_is_what_the_name_means(store: ModelStore, made: Path, tmp_path: Path) -> None:
-    archive = export_bundle(open_bundle(made / "1.1.0"), tmp_path / "one.zip")
-    store.add(made / "1.2.0")
-    import_bundle(archive, store)
-    assert store.find("tiny-mr").version == "1.1.0"
-    store.select(store.find("tiny-mr@1.2.0"))
-    import_bundle(archive, store)
-    assert store.find("tiny-mr").version == "1.2.0"
+@pytest.mark.parametrize("chosen", [True, False], ids=["selected before", "meant as the highest"])
+@pytest.mark.parametrize("order", [("1.1.0", "1.2.0"), ("1.2.0", "1.1.0")], ids=["newer", "older"])
+def test_an_imported_version_is_never_what_the_name_means_by_itself(
+    store: ModelStore, made: Path, tmp_path: Path, order: tuple[str, str], chosen: bool
+) -> None:
+    store = ModelStore(store.user_folder, shipped_folder=tmp_path / "none")
+    own, foreign = order
+    first = import_bundle(export_bundle(open_bundle(made / own), tmp_path / "own.zip"), store)
+    assert store.find("tiny-mr").version == own
+    if chosen:
+        store.select(first)
+    import_bundle(export_bundle(open_bundle(made / foreign), tmp_path / "foreign.zip"), store)
+    assert store.find("tiny-mr").version == own
+    store.select(store.find(f"tiny-mr@{foreign}"))
+    assert store.find("tiny-mr").version == foreign
 
 
 def test_the_next_writer_clears_what_a_killed_one_left(store: ModelStore, made: Path) -> None:
