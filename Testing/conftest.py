@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 
 from Testing.phantoms import PhantomFactory
-from Testing.skips import NO_DATA, NO_GPU, has_gpu, is_expected, real_data_folder
+from Testing.skips import NO_CASES, NO_DATA, NO_GPU, has_gpu, is_expected, real_data_folder, shared_cases_folder
 
 # Time limits per example flake on loaded machines; pytest's own timeout stays.
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
@@ -24,6 +24,15 @@ def real_data() -> Path:
     folder = real_data_folder()
     if not folder.is_dir():
         pytest.skip(f"{NO_DATA}: {folder} (set MAESEGMENT_DATA to where it is)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """Folder of small inputs that went wrong once, a folder each; never written to."""
+    folder = shared_cases_folder()
+    if not folder.is_dir():
+        pytest.skip(f"{NO_CASES}: {folder}")
     return folder
 
 

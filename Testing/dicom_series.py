@@ -57,6 +57,8 @@ class SeriesRecipe:
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         dataset.SOPClassUID = CTImageStorage
         dataset.SOPInstanceUID = generate_uid()
+        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         dataset.SeriesInstanceUID, dataset.StudyInstanceUID = self.series_uid, self.study_uid
         dataset.FrameOfReferenceUID = self.frame_of_reference
         dataset.Modality, dataset.SeriesDescription = "CT", self.description

@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(arguments.files) < 2:
         raise ConfigurationError("Give the scan, then its segmentation.", "maesegment cases add SCAN SEGMENTATION ...")
     from ..cases.entry import ERROR, check_entry
+    from ..images.belonging import place_on
     from ..images.reading import read_volumes
     from .case_stores import choose_store
 
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         store.get(arguments.update)
     volume = read_volumes(arguments.files[:-1])
     label_map, segments = _read_segments(arguments.files[-1], arguments.labels, bundle, store)
-    label_map = label_map if volume.grid.matches(label_map.grid) else label_map.on_grid(volume.grid)
+    label_map, notes = place_on(label_map, volume)
     mapping = _mapping(segments, arguments, _Known.of(bundle, store))
     entry, label_map = _entry(arguments, label_map, mapping, bundle, store)
     findings = check_entry(
@@ -82,6 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
     errors = [finding for finding in findings if finding.severity == ERROR]
     if errors:
         raise DatasetError("\n".join(finding.message for finding in errors), errors[0].hint)
+    for note in (*volume.notes, *notes):
+        print(f"note: {note}", file=sys.stderr)
     for finding in findings:
         print(f"note: {finding.message}\n  {finding.hint}", file=sys.stderr)
     _tell(_store(store, volume, label_map, entry), store)

@@ -75,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ..bundle import ModelStore
     from ..images.reading import read_volume, read_volumes
+    from ..images.writing import check_label_map_destination
     from ..inference.predictor import Predictor
     from ..inference.roi import Roi
     from ..inference.settings import InferenceSettings
@@ -93,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         volume = read_volume(arguments.scan[0], series_uid=arguments.series)
     else:
         volume = read_volumes(arguments.scan)
-    _check_dicom_output(outputs["segmentation"], volume)
+    check_label_map_destination(outputs["segmentation"], source=volume, labels=bundle.labels)
     predictor = Predictor(bundle, settings)
     with _progress_bar(arguments.quiet) as progress:
         prediction = predictor.predict(
@@ -140,14 +141,6 @@ def _check_output(path: Path, endings: Sequence[str], *, overwrite: bool) -> Non
         raise OutputError(f"The folder {path.parent} does not exist.", "Create it first.")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already.", "Choose another name, or add --overwrite.")
-
-
-def _check_dicom_output(path: Path, volume: Volume) -> None:
-    if path.name.lower().endswith(".dcm") and volume.source is None:
-        raise OutputError(
-            f"{path} would be DICOM, but the scan is not: a DICOM SEG refers to the images it was drawn on.",
-            "Write .seg.nrrd or .nii.gz instead, or segment the DICOM folder.",
-        )
 
 
 def _choose_model(store: ModelStore, name: str | None) -> Bundle:

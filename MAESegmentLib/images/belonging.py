@@ -27,6 +27,12 @@ class SegReferences:
     instances: frozenset[str]
 
 
+def place_on(label_map: LabelMap, volume: Volume) -> tuple[LabelMap, tuple[str, ...]]:
+    """`label_map` on the grid of `volume`, which it must have been drawn on; and what had to be assumed about that."""
+    notes = check_belongs(label_map, volume)
+    return label_map if volume.grid.matches(label_map.grid) else label_map.on_grid(volume.grid), notes
+
+
 def check_belongs(label_map: LabelMap, volume: Volume) -> tuple[str, ...]:
     """Raise `VolumeReadError` if `label_map` refers to another series or frame of reference than `volume`'s.
 

@@ -34,7 +34,8 @@ def find_scans(places: Iterable[Path]) -> list[Path]:
     return list(found.values())
 
 
-def _in_folder(folder: Path) -> Iterator[Path]:
+def _in_folder(folder: Path, *, is_within_dicom: bool = False) -> Iterator[Path]:
+    """A DICOM folder stands for what is DICOM below it."""
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError:
@@ -42,12 +43,12 @@ def _in_folder(folder: Path) -> Iterator[Path]:
         return
     files = [entry for entry in entries if entry.is_file()]
     yield from (file for file in files if is_image(file))
-    if not any(file.name.lower().endswith(_IMAGES) for file in files) and any(map(is_dicom, files)):
+    if not is_within_dicom and any(is_dicom(file) for file in files if not file.name.lower().endswith(_IMAGES)):
         yield folder
-        return
+        is_within_dicom = True
     for entry in entries:
         if entry.is_dir() and may_hold_scans(entry):
-            yield from _in_folder(entry)
+            yield from _in_folder(entry, is_within_dicom=is_within_dicom)
 
 
 def is_image(file: Path) -> bool:

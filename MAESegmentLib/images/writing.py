@@ -15,14 +15,19 @@ from .volume import LabelMap, Volume
 _DICOM_NAME = "segmentation.dcm"
 
 
-def check_label_map_destination(path: str | Path, *, source: Volume | None = None) -> None:
-    """Raise now what `write_label_map` would raise about `path` after minutes of work. Writes nothing that stays."""
+def check_label_map_destination(
+    path: str | Path, *, source: Volume | None = None, labels: Sequence[Label] = ()
+) -> None:
+    """Raise now what `write_label_map` would raise about `path`, `source` and `labels` after minutes of work.
+
+    Writes nothing that stays.
+    """
     path = Path(path)
     target = _label_map_target(path)
     if target.name.lower().endswith(".dcm"):
         from .dicom_seg import check_seg_source
 
-        check_seg_source(source)
+        check_seg_source(source, labels)
     check_writable(target)
 
 

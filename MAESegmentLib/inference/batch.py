@@ -177,7 +177,7 @@ class Batch:
         volume = scan.read()
         with self._workplace(scan) as place:
             temporary = place / Path(output).name
-            check_label_map_destination(temporary, source=volume)
+            check_label_map_destination(temporary, source=volume, labels=self._labels)
             prediction = predictor.predict(volume, roi=self._plan.roi, progress=progress, should_cancel=should_cancel)
             write_label_map(temporary, prediction.label_map, self._labels, source=volume, volume_name=scan.name)
             size = temporary.stat().st_size

@@ -164,7 +164,7 @@ class Console(LearningCalls):
         if out is not None:
             from ..images.writing import check_label_map_destination
 
-            check_label_map_destination(Path(out), source=volume)
+            check_label_map_destination(Path(out), source=volume, labels=bundle.labels)
         job = submit_segmentation(
             self.client,
             [channel.T for channel in volume.array],
@@ -280,7 +280,7 @@ def _result(
         device=str(data.get("device", "")),
         device_title=str(data.get("device_title", "")),
         model=f"{bundle.name}@{bundle.version}",
-        warnings=tuple(map(str, data.get("warnings", ()))),
+        warnings=(*volume.notes, *map(str, data.get("warnings", ()))),
         timings=dict(data.get("timings", {})),
         source=volume,
     )

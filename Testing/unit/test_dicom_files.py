@@ -1,0 +1,176 @@
+"""Every door knows DICOM by its content, whatever a file is called, and takes no more memory than a file is worth."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from MAESegmentLib.errors import VolumeReadError
+from MAESegmentLib.images import limits, list_series, read_volume
+from MAESegmentLib.images.archive_index import ArchiveIndex
+from MAESegmentLib.images.scans import find_scans, has_dicom_content
+from Testing.dicom_series import head
+
+ENDINGS = (".dcm", ".dicom", ".IMA", ".img", ".CT", ".1.2.840.113619.a", ".000123", "")
+
+
+def _renamed(folder: Path, ending: str) -> Path:
+    for file in list(folder.iterdir()):
+        file.rename(file.with_name(file.stem + ending))
+    return folder
+
+
+def _without_preamble(folder: Path, *, keep_meta: bool, implicit: bool) -> Path:
+    """What old tools write: the data set alone, or after its meta information."""
+    for file in folder.iterdir():
+        dataset = pydicom.dcmread(file)
+        stream = DicomBytesIO()
+        stream.is_little_endian, stream.is_implicit_VR = True, implicit
+        write_dataset(stream, Dataset(dataset))
+        meta = b""
+        if keep_meta:
+            content = file.read_bytes()
+            length = dataset.file_meta.FileMetaInformationGroupLength
+            meta = content[132 : 132 + 12 + length]
+        file.write_bytes(meta + stream.getvalue())
+    return folder
+
+
+def _doors(folder: Path, index: Path) -> list[int]:
+    """Slices that each of the doors finds in `folder`."""
+    (scan,) = ArchiveIndex(index).scans([folder])
+    (found,) = find_scans([folder.parent])
+    file = next(iter(sorted(folder.iterdir())))
+    volumes = (read_volume(folder), read_volume(file), scan.read(), read_volume(found))
+    return [*(volume.array.shape[3] for volume in volumes), *(info.n_files for info in list_series(folder))]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_every_door_finds_dicom_of_any_ending(tmp_path: Path, ending: str) -> None:
+    folder = _renamed(head().write(tmp_path / "in" / "series"), ending)
+    (folder / "notes.txt").write_text("not DICOM")
+    assert _doors(folder, tmp_path / "index.jsonl") == [8] * 5
+
+
+@pytest.mark.parametrize("ending", [".dcm", ".img", ""])
+@pytest.mark.parametrize(("keep_meta", "implicit"), [(True, False), (False, False), (False, True)])
+def test_every_door_finds_dicom_without_preamble(tmp_path: Path, ending: str, keep_meta: bool, implicit: bool) -> None:
+    folder = _renamed(head().write(tmp_path / "in" / "series"), ending)
+    _without_preamble(folder, keep_meta=keep_meta, implicit=implicit)
+    assert _doors(folder, tmp_path / "index.jsonl") == [8] * 5
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x08", b"text of any kind" * 20, b"\x08\x00\x00\x00" + b"\xff" * 200, b"\0" * 200]
+)
+def test_other_content_is_not_taken_for_dicom(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file").write_bytes(content)
+    assert not has_dicom_content(tmp_path / "file")
+
+
+def test_dicom_folder_beside_an_image_file_is_found_too(tmp_path: Path) -> None:
+    folder = _renamed(head().write(tmp_path / "in"), ".img")
+    (folder / "scan.nii.gz").write_bytes(b"")
+    assert find_scans([tmp_path]) == [folder / "scan.nii.gz", folder]
+
+
+def test_pipes_and_devices_are_refused_or_passed_over(tmp_path: Path) -> None:
+    folder = head().write(tmp_path / "in" / "series.dcm")
+    os.mkfifo(folder / "pipe.dcm")
+    os.mkfifo(folder / "pipe")
+    os.mkfifo(tmp_path / "in" / "pipe.nii.gz")
+    (folder / "zero.dcm").symlink_to("/dev/zero")
+    (folder / "deeper.dcm").mkdir()
+    assert read_volume(folder).array.shape == (1, 5, 6, 8)
+    assert len(ArchiveIndex(tmp_path / "index.jsonl").scans([tmp_path / "in"])) == 1
+    assert find_scans([tmp_path / "in"]) == [folder]
+    for place in (folder / "pipe.dcm", folder / "pipe", folder / "zero.dcm", tmp_path / "in" / "pipe.nii.gz"):
+        with pytest.raises(VolumeReadError, match="pipe or a device"):
+            read_volume(place)
+
+
+def _rows_and_columns(_: int, dataset: Dataset) -> None:
+    dataset.Rows = dataset.Columns = 65_535
+
+
+def _rows(_: int, dataset: Dataset) -> None:
+    dataset.Rows = 65_535
+
+
+def _frames(k: int, dataset: Dataset) -> None:
+    if k == 2:
+        dataset.NumberOfFrames = 2**31 - 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_rows_and_columns, "65535 x 65535 x 8 = 34,358,689,800 voxels"),
+        (_rows, "promises 655,350 bytes"),
+        (_frames, "do not say where they lie"),
+    ],
+)
+def test_sizes_that_a_header_makes_up_are_refused_with_the_figure(
+    tmp_path: Path, change: Callable[[int, Dataset], None], said: str
+) -> None:
+    folder = head().write(tmp_path / "in", change)
+    with pytest.raises(VolumeReadError, match=said):
+        read_volume(folder)
+    (info,) = list_series(folder)
+    assert said in info.problem
+
+
+def test_deflated_data_set_is_not_unpacked_beyond_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MOST_INFLATED", 4 << 20)
+    monkeypatch.setattr("MAESegmentLib.images.dicom_headers.MOST_INFLATED", 4 << 20)
+
+    def deflated(_: int, dataset: Dataset) -> None:
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+
+    folder = head().write(tmp_path / "in", deflated)
+    assert read_volume(folder).array.shape == (1, 5, 6, 8)
+    file = folder / "IM0003.dcm"
+    content = file.read_bytes()
+    length = pydicom.dcmread(file).file_meta.FileMetaInformationGroupLength
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    file.write_bytes(
+        content[: 132 + 12 + length] + packer.compress(b"\x08\x00\x05\x00CS" + b"\0" * (5 << 20)) + packer.flush()
+    )
+    with pytest.raises(VolumeReadError, match="holds more than 4,194,304 bytes"):
+        read_volume(folder)
+
+
+def test_element_longer_than_its_file_takes_no_more_memory_than_the_file(tmp_path: Path) -> None:
+    import tracemalloc
+
+    folder = head().write(tmp_path / "in")
+    content = bytearray((folder / "IM0001.dcm").read_bytes())
+    place = content.index(b"\x20\x00\x0d\x00UI")  # StudyInstanceUID
+    content[place + 4 : place + 6] = b"UN"
+    content[place + 8 : place + 12] = (0x7FFFFFFE).to_bytes(4, "little")
+    (folder / "IM0001.dcm").write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(VolumeReadError):
+            read_volume(folder)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_implicit_series_equals_the_explicit(tmp_path: Path) -> None:
+    recipe = head()
+
+    def implicit(_: int, dataset: Dataset) -> None:
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+
+    assert (read_volume(recipe.write(tmp_path / "s", implicit)).array[0] == recipe.stored.T - 1024.0).all()
