@@ -113,7 +113,7 @@ def test_what_exists_is_replaced_only_on_request(model: Bundle, scan: Path, tmp_
         (["-o", "{folder}/in/head.nii.gz", "--overwrite"], "never overwritten"),
         (["-o", "{folder}/s.stl"], "not written in this format"),
         (["-o", "{folder}/absent/s.nii.gz"], "does not exist"),
-        (["-o", "{folder}/s.dcm"], "the scan is not"),
+        (["-o", "{folder}/s.dcm"], "the input is not DICOM"),
         (["-o", "{folder}/s.nii.gz", "--preview", "{folder}/p.svg"], "not written in this format"),
         (["-o", "{folder}/s.nii.gz", "--entropy", "{folder}/s.nii.gz"], "same name"),
         (["-o", "{folder}/s.nii.gz", "--roi", "900,950,0,9,0,9"], "outside the volume"),
