@@ -13,12 +13,17 @@ from ..errors import VolumeReadError
 MOST_VOXELS = 1 << 31
 #: So many bytes a voxel takes at most.
 _WIDEST = 8
+#: Beside an array of its voxels there must be room for what is made of them.
+_SHARE_OF_MEMORY = 0.8
 #: The most bytes of voxels that one file is unpacked to.
 MOST_BYTES = MOST_VOXELS * _WIDEST
 
 
 def check_size(name: str, shape: Sequence[int], itemsize: int = 1) -> None:
-    """Raise `VolumeReadError` if a scan of `shape` (any number of axes) and `itemsize` bytes a voxel is too large."""
+    """Raise `VolumeReadError` if a scan of `shape` (any number of axes) and `itemsize` bytes a voxel is too large.
+
+    Too large for anyone, or for the memory that is free here.
+    """
     sizes = [int(n) for n in shape]
     voxels = math.prod(sizes)
     if voxels > MOST_VOXELS or voxels * int(itemsize) > MOST_BYTES:
@@ -28,6 +33,23 @@ def check_size(name: str, shape: Sequence[int], itemsize: int = 1) -> None:
             "If the scan is really that large, crop or resample it first; otherwise its header is damaged: export it "
             "again.",
         )
+    if problem := memory_problem(voxels * int(itemsize)):
+        raise VolumeReadError(
+            f"{name} is too large for this computer: {problem}.", "Close other programs, or crop the scan first."
+        )
+
+
+def memory_problem(needed: int) -> str:
+    """Why an array of `needed` bytes should not be made, as part of a sentence; "" if it can.
+
+    Systems promise memory that they do not have, and end the process once it is used.
+    """
+    import psutil
+
+    free = psutil.virtual_memory().available
+    if needed <= _SHARE_OF_MEMORY * free:
+        return ""
+    return f"it needs {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free"
 
 
 def check_regular_file(path: Path) -> None:

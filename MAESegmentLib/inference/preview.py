@@ -49,7 +49,7 @@ def write_preview(path: str | Path, volume: Volume, label_map: LabelMap, labels:
     from matplotlib.figure import Figure
 
     target = Path(path)
-    grid = NetworkGrid.fit(volume.grid, "RAS", (1, 1, 1))
+    grid = NetworkGrid(volume.grid, "RAS", (1, 1, 1))
     image, mask = grid.to_canonical(volume.array[0]), grid.to_canonical(label_map.array)
     spacing = grid.canonical_spacing
     box = _bounding_box(mask)

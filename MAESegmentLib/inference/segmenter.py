@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import psutil
 import torch
 from torch import nn
 
 from ..errors import Cancelled, ConfigurationError, DeviceMemoryError, WeightsError
+from ..images.limits import memory_problem
 from ..images.volume import LabelMap, Volume
 from ..transforms.preprocessing import Prepared, Preprocessing, pad_to
 from .device import at_precision, resolve_device
@@ -222,10 +222,8 @@ def stop_if(should_cancel: ShouldCancel | None) -> None:
 
 def _check_host_memory(needed: int) -> None:
     """Maps of every class are large: refuse before the system starts to swap."""
-    available = psutil.virtual_memory().available
-    if needed > 0.8 * available:
+    if problem := memory_problem(needed):
         raise DeviceMemoryError(
-            f"Probability or entropy maps of this volume need {needed / 2**30:.1f} GiB; "
-            f"{available / 2**30:.1f} GiB of memory are free.",
+            f"Probability or entropy maps of this volume are too large: {problem}.",
             "Leave them out, or restrict the segmentation and crop the volume first.",
         )

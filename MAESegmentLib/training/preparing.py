@@ -9,7 +9,7 @@ import numpy as np
 
 from ..cases.checks import read_image, read_labels, voxel_hash
 from ..cases.dataset import Case, CaseDataset
-from ..errors import Cancelled, DatasetError
+from ..errors import Cancelled, DatasetError, GeometryError
 from ..images.volume import LabelMap, Volume
 from ..transforms.foreground import Block
 from ..transforms.grid import NetworkGrid
@@ -159,6 +159,8 @@ def _each(cases: Sequence[Case], prepare: Callable[[Case], None], report: Report
             prepare(case)
         except DatasetError as error:
             problems.append(error)
+        except GeometryError as error:  # a voxel size that the network cannot be given
+            problems.append(DatasetError(f"Case {case.id}: {error.message}", error.hint))
     if problems:
         rest = len(problems) - MAX_NAMED
         messages = [error.message for error in problems[:MAX_NAMED]] + ([f"... and {rest} more."] if rest > 0 else [])

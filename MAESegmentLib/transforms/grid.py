@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,9 +11,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, GeometryError
+from ..images.limits import MOST_VOXELS, memory_problem
 from ..images.orientation import Reordering
 from ..images.volume import Grid
+
+CHECK_UNIT = "Check the unit of its voxel size; if it is right, crop or resample the scan first."
 
 
 def check_orientation(orientation: str) -> None:
@@ -35,12 +39,30 @@ class NetworkGrid:
 
     @classmethod
     def fit(cls, input_grid: Grid, orientation: str, spacing: Sequence[float]) -> NetworkGrid:
-        """The grid nearest to `spacing` (mm, order of `orientation`) that covers the same extent with whole voxels."""
+        """The grid nearest to `spacing` (mm, order of `orientation`) that covers the same extent with whole voxels.
+
+        Raises `GeometryError` if an image of it would be too large.
+        """
         check_orientation(orientation)
         native = cls(input_grid, orientation, (1, 1, 1))
         extent = np.array(native.canonical_shape) * native.canonical_spacing
         d, h, w = (max(1, round(float(n))) for n in extent / np.asarray(spacing, dtype=float))
-        return cls(input_grid, orientation, (d, h, w))
+        grid = cls(input_grid, orientation, (d, h, w))
+        voxels = math.prod(grid.shape)
+        problem = f"at most {MOST_VOXELS:,} are possible" if voxels > MOST_VOXELS else memory_problem(4 * voxels)
+        if problem:
+            raise GeometryError(
+                f"{grid.extent}, which is {by(grid.shape)} = {voxels:,} voxels of {by(spacing)} mm for the network: "
+                f"{problem}.",
+                CHECK_UNIT,
+            )
+        return grid
+
+    @property
+    def extent(self) -> str:
+        """How large the input grid is and why, as the beginning of a sentence."""
+        size = by(self.canonical_spacing * self.canonical_shape)
+        return f"A voxel of {by(self.canonical_spacing)} mm makes the scan {size} mm large"
 
     # Asked for every row while labels are restored: cached.
     @cached_property
@@ -88,6 +110,11 @@ class NetworkGrid:
     @cached_property
     def _to_canonical(self) -> Reordering:
         return Reordering.to(self.orientation, self.input_grid.ijk_to_ras)
+
+
+def by(numbers: Sequence[float] | np.ndarray) -> str:
+    """Lengths or counts along the axes, e.g. "1 x 1 x 2.5"."""
+    return " x ".join(f"{number:.6g}" for number in numbers)
 
 
 def resize(image: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from ..errors import ConfigurationError, GeometryError
 from ..images.volume import LabelMap, Volume
 from .foreground import Background, Block
-from .grid import NetworkGrid, check_orientation, resize_depth, resize_planes
+from .grid import CHECK_UNIT, NetworkGrid, by, check_orientation, resize_depth, resize_planes
 from .intensity import IntensityRecipe
 
 #: Planes prepared at a time: int16 voxels of so many fill whole cache lines, also where planes lie across memory.
@@ -47,7 +47,13 @@ class Preprocessing:
             raise ConfigurationError(f"Patch size {self.patch_size} is not three positive numbers of voxels.")
 
     def grid_for(self, volume: Volume | LabelMap) -> NetworkGrid:
-        return NetworkGrid.fit(volume.grid, self.orientation, self.spacing)
+        """Raises `GeometryError` if an image on it would be too large, or hold nothing to see."""
+        grid = NetworkGrid.fit(volume.grid, self.orientation, self.spacing)
+        if grid.shape == (1, 1, 1):
+            raise GeometryError(
+                f"{grid.extent}: the network, with voxels of {by(self.spacing)} mm, would see a single one.", CHECK_UNIT
+            )
+        return grid
 
     def region(self, volume: Volume, within: Block | None = None) -> Block:
         """The block (I, J, K) of `volume` that the network is shown: all of it, or the box of the body, `within`."""
