@@ -42,7 +42,7 @@ def patient_and_study(header: Dataset) -> Dataset:
     Those that any object must have are there, empty if `header` does not have them.
     """
     if not header.get("SpecificCharacterSet") and _is_utf8(header):
-        header.SpecificCharacterSet = "ISO_IR 192"
+        header.set_original_encoding(*header.original_encoding, "utf8")
     copy = _decoded(header, _GROUPS)
     for name in _MAY_BE_EMPTY:
         value = copy.get(name)

@@ -10,6 +10,7 @@ import numpy as np
 from highdicom.color import CIELabColor
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import generate_uid
 from pydicom.valuerep import DSfloat
 
 from ..errors import MAESegmentError, VolumeReadError
@@ -99,6 +100,8 @@ def _even_out(path: Path, dataset: Dataset) -> None:
     frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
     shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or []), Dataset())
     check_size(path.name, (int(dataset.Columns), int(dataset.Rows), len(frames)))
+    if not dataset.get("FrameOfReferenceUID"):  # which highdicom must have
+        dataset.FrameOfReferenceUID = generate_uid()
     if not frames or not all(frame.get("PlanePositionSequence") for frame in frames):
         raise VolumeReadError(f"{path.name} does not say where its frames lie in the patient.", "Export it again.")
     positions = np.array([[float(x) for x in one.PlanePositionSequence[0].ImagePositionPatient] for one in frames])
