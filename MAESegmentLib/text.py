@@ -24,6 +24,13 @@ def visible(text: str, keep: str = "") -> str:
     )
 
 
+def visible_json(text: str) -> str:
+    """JSON `text` that means the same, with JSON's own escape sequences for such characters."""
+    return "".join(
+        character if character == "\n" or not _acts(character) else f"\\u{ord(character):04x}" for character in text
+    )
+
+
 def csv_cell(text: str) -> str:
     """`text` as the cell of a table: on one line, and with an apostrophe before what a spreadsheet would compute."""
     text = visible(text)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, DatasetError, DuplicateCase
+from .terminal import say
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
@@ -84,9 +84,9 @@ def run(arguments: argparse.Namespace) -> int:
     if errors:
         raise DatasetError("\n".join(finding.message for finding in errors), errors[0].hint)
     for note in (*volume.notes, *notes):
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}", error=True)
     for finding in findings:
-        print(f"note: {finding.message}\n  {finding.hint}", file=sys.stderr)
+        say(f"note: {finding.message}\n  {finding.hint}", error=True)
     _tell(_store(store, volume, label_map, entry), store)
     store.remember(_answers(mapping, arguments))
     return 0
@@ -270,10 +270,10 @@ def _store(store: CaseStore, volume: Volume, label_map: LabelMap, entry: Entry) 
 def _tell(record: CaseRecord, store: CaseStore) -> None:
     verb = "Updated" if record.revision > 1 else "Stored"
     volumes = ", ".join(f"{name} {ml:.2f} ml" for name, ml in record.volumes_ml.items())
-    print(f"{verb} {record.id} ({record.role}) in {store.folder}")
-    print(f"  {volumes}")
+    say(f"{verb} {record.id} ({record.role}) in {store.folder}")
+    say(f"  {volumes}")
     if record.unknown:
-        print(f"  not annotated: {', '.join(record.unknown)}")
+        say(f"  not annotated: {', '.join(record.unknown)}")
 
 
 def _answers(mapping: Sequence[_Segment], arguments: argparse.Namespace) -> dict[str, str | None]:

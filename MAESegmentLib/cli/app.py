@@ -6,11 +6,11 @@ import argparse
 import asyncio
 import contextlib
 import signal
-import sys
 import webbrowser
 from pathlib import Path
 
 from ..errors import ConfigurationError, VolumeReadError
+from .terminal import say
 
 _GB = 1 << 30
 
@@ -90,9 +90,9 @@ async def _serve(arguments: argparse.Namespace) -> None:
             loop.add_signal_handler(number, ended.set)
     await door.start(arguments.port)
     try:
-        print(f"MAESegment is at {door.address}\nCtrl-C ends it.", flush=True)
+        say(f"MAESegment is at {door.address}\nCtrl-C ends it.")
         if not arguments.server and not webbrowser.open(door.address):
-            print("No browser could be opened here: open the address above.", file=sys.stderr)
+            say("No browser could be opened here: open the address above.", error=True)
         await ended.wait()
     finally:
         await door.close()

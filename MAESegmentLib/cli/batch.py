@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, OutputError
 from ..processor import usable_cores
+from .terminal import make_console, say
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
@@ -200,7 +200,7 @@ class _Looking:
     def __call__(self, number: int, folder: Path) -> None:
         if not self._quiet and time.monotonic() - self._last > self._EVERY_S:
             self._last = time.monotonic()
-            print(f"looking for scans: {number} folders, now {folder}", file=sys.stderr, flush=True)
+            say(f"looking for scans: {number} folders, now {folder}", error=True)
 
 
 def _run_began(launch: Launch) -> str:
@@ -221,12 +221,10 @@ def _run_began(launch: Launch) -> str:
 @contextmanager
 def _display(total: int, quiet: bool) -> Iterator[tuple[Progress, Callable[[VolumeRow, int], None]]]:
     """A bar over all scans on a terminal, and a line for each scan (on stderr)."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bar(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task("Segmenting", total=total)
@@ -242,7 +240,7 @@ def _display(total: int, quiet: bool) -> Iterator[tuple[Progress, Callable[[Volu
             bar.update(task, completed=done)
             if not quiet:
                 what = f"{row.seconds:.1f} s" if row.status == "done" else f"failed: {row.reason}"
-                console.print(escape(f"{done}/{total} {row.volume}: {what}"), highlight=False, soft_wrap=True)
+                console.print(f"{done}/{total} {row.volume}: {what}", soft_wrap=True)
 
         yield report, on_row
 
@@ -251,16 +249,16 @@ def _report(batch: Batch, plan: BatchPlan, quiet: bool) -> int:
     rows = batch.rows()
     failed = [rows[scan.key] for scan in plan.scans if rows[scan.key].status != "done"]
     if not quiet:
-        print(f"{len(rows) - len(failed)} of {len(rows)} scans segmented. Table: {plan.folder / 'volumes.csv'}")
+        say(f"{len(rows) - len(failed)} of {len(rows)} scans segmented. Table: {plan.folder / 'volumes.csv'}")
     if failed:
         _tell(failed)
     return INCOMPLETE if failed else 0
 
 
 def _tell(failed: Sequence[VolumeRow]) -> None:
-    print(f"{len(failed)} could not be segmented:", file=sys.stderr)
+    say(f"{len(failed)} could not be segmented:", error=True)
     for row in failed[:_TOLD]:
-        print(f"  {row.volume} ({row.source}): {row.reason}", file=sys.stderr)
+        say(f"  {row.volume} ({row.source}): {row.reason}", error=True)
     if len(failed) > _TOLD:
-        print(f"  ... and {len(failed) - _TOLD} more, in the table", file=sys.stderr)
-    print("  They are tried again when their files change, or with --retry-failed.", file=sys.stderr)
+        say(f"  ... and {len(failed) - _TOLD} more, in the table", error=True)
+    say("  They are tried again when their files change, or with --retry-failed.", error=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -78,7 +77,7 @@ def case_table(store: CaseStore, records: Sequence[CaseRecord]) -> Table:
                 Text.assemble(("■ ", "rgb({},{},{})".format(*colours.get(name, Label.colour))), f"{name} {ml:.2f}")
                 for name, ml in record.volumes_ml.items()
             ),
-            "not annotated": escape("\n".join(missing[record.id])),
+            "not annotated": "\n".join(missing[record.id]),
             "voxels, mm": size_text(record),
             "added": record.added,
             "model": f"{model['name']} {model['version']}",

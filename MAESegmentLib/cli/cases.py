@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import add_case, next_case
+from .terminal import make_console, print_json, say
 
 if TYPE_CHECKING:
     from ..cases.records import CaseRecord
@@ -63,9 +64,6 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    import json
-
-    from rich.console import Console
 
     from .case_stores import case_table, existing_store, known_stores
 
@@ -77,16 +75,16 @@ def _list(arguments: argparse.Namespace) -> int:
             {"folder": str(store.folder), "cases": [record.to_dict() for record in records]}
             for store, records, _ in scanned
         ]
-        print(json.dumps(content, indent=2, ensure_ascii=False))
+        print_json(content)
     else:
         for store, records, _ in scanned:
-            print(store.folder)
-            Console().print(case_table(store, records))
+            say(str(store.folder))
+            make_console().print(case_table(store, records))
         if not any(records for _, records, _ in scanned):
-            print("No case is stored. Add one with `maesegment cases add`.")
+            say("No case is stored. Add one with `maesegment cases add`.")
     for _, _, problems in scanned:
         for path, error in problems:
-            print(f"not usable: {path}\n  {error.message}", file=sys.stderr)
+            say(f"not usable: {path}\n  {error.message}", error=True)
     return 0
 
 
@@ -108,11 +106,11 @@ def _check(arguments: argparse.Namespace) -> int:
         except MAESegmentError as error:
             damaged[case_id] = error.message if isinstance(error, DatasetError) else f"{case_id}: {error.message}"
         else:
-            print("\n".join([f"sound    {case_id}", *(f"  note: {note}" for note in notes)]))
+            say("\n".join([f"sound    {case_id}", *(f"  note: {note}" for note in notes)]))
     for case_id, message in damaged.items():
-        print(f"DAMAGED  {case_id}\n         {message}")
+        say(f"DAMAGED  {case_id}\n         {message}")
     if not wanted and not damaged:
-        print("No case is stored.")
+        say("No case is stored.")
     return DAMAGED if damaged else 0
 
 
@@ -161,7 +159,7 @@ def _remove(arguments: argparse.Namespace) -> int:
             raise Cancelled("Nothing was removed.")
     for case_id in arguments.cases:
         store.remove(case_id)
-        print(f"Removed {case_id}.")
+        say(f"Removed {case_id}.")
     return 0
 
 
@@ -170,5 +168,5 @@ def _role(arguments: argparse.Namespace) -> int:
 
     record = existing_store(arguments.store, arguments.model).set_role(arguments.case, arguments.role)
     meaning = "it is never trained on and tells how good a model is" if record.role == "check" else "it is trained on"
-    print(f"{record.id}: {record.role} ({meaning}).")
+    say(f"{record.id}: {record.role} ({meaning}).")
     return 0

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..text import csv_cell
+from .terminal import make_console
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -45,7 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
 
     from ..bundle import ModelStore
     from ..cases.dataset import load_dataset
@@ -53,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..evaluation.cases import Measure
     from ..labels import Label
 
-    console = Console()
+    console = make_console()
     store = ModelStore()
     bundles = [store.find(text, kind="segmentation") for text in (arguments.first, arguments.second)]
     dataset = load_dataset(arguments.data)
@@ -73,9 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
     console.print(difference_table(paired, *(f"{b.name}@{b.version}" for b in bundles)))
     failures = {case: reason for evaluation in evaluations for case, reason in evaluation.failures.items()}
     for case, reason in failures.items():
-        console.print(f"left out: {case}: {reason}", highlight=False, markup=False)
+        console.print(f"left out: {case}: {reason}")
     if arguments.output:
-        console.print(f"Written: {arguments.output}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"Written: {arguments.output}", soft_wrap=True)
     return INCOMPLETE if failures else 0
 
 
@@ -117,7 +119,6 @@ def difference_table(paired: Sequence[PairedDice], first: str, second: str) -> T
 
 
 def _evaluate(bundle: Bundle, cases: Sequence[Case], measure: Measure, device: str) -> Evaluation:
-    from rich.console import Console
     from rich.progress import Progress
 
     from ..evaluation.cases import ModelPredictions, evaluate_cases
@@ -126,7 +127,7 @@ def _evaluate(bundle: Bundle, cases: Sequence[Case], measure: Measure, device: s
 
     settings = InferenceSettings.of_model(bundle.spec.inference, device=device)
     predictions = ModelPredictions(Predictor(bundle, settings), bundle.labels, measure.labels)
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"{bundle.name} {bundle.version}", total=len(cases))
         return evaluate_cases(
@@ -154,4 +155,4 @@ def _write_csv(path: Path, paired: Sequence[PairedDice]) -> None:
         writer.writerow(("case", "label", "dice_a", "dice_b"))
         for row in paired:
             for case, a, b in zip(row.cases, row.first, row.second, strict=True):
-                writer.writerow((case, row.label, f"{a:.6g}", f"{b:.6g}"))
+                writer.writerow((csv_cell(case), csv_cell(row.label), f"{a:.6g}", f"{b:.6g}"))

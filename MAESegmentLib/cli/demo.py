@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import VolumeReadError
+from .terminal import make_console, say
 
 if TYPE_CHECKING:
     from ..images.volume import LabelMap
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     predictor = Predictor(bundle, settings)
     sides = {}
     for side, box in (("Left", ROI_LEFT), ("Right", ROI_RIGHT)):
-        print(f"Segmenting the {side.lower()} hippocampus ...")
+        say(f"Segmenting the {side.lower()} hippocampus ...")
         sides[side] = predictor.predict(volume, roi=Roi.parse(box))
     label_map, labels = combine(sides, bundle.spec.labels)
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -51,8 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     preview = arguments.out / f"{name}.png"
     write_preview(preview, volume, label_map, labels)
     _print_table(sides, label_map, labels, f"{bundle.spec.name} {bundle.spec.version}")
-    print(f"\nSegmentation: {written}  (drag it into 3D Slicer with the volume below)")
-    print(f"Preview:      {preview}\nVolume:       {head}")
+    say(f"\nSegmentation: {written}  (drag it into 3D Slicer with the volume below)")
+    say(f"Preview:      {preview}\nVolume:       {head}")
     return 0
 
 
@@ -99,7 +100,6 @@ def combine(sides: dict[str, Prediction], labels: tuple[Label, ...]) -> tuple[La
 
 
 def _print_table(sides: dict[str, Prediction], label_map: LabelMap, labels: list[Label], model: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from ..inference.volumetry import volumes_ml
@@ -118,8 +118,8 @@ def _print_table(sides: dict[str, Prediction], label_map: LabelMap, labels: list
             f"{prediction.seconds:.1f}" if once else "",
             prediction.device if once else "",
         )
-    console = Console()
+    console = make_console()
     console.print(table)
     for side, prediction in sides.items():
         for warning in prediction.warnings:
-            console.print(f"[yellow]{side}:[/yellow] {warning}", highlight=False)
+            console.print(f"{side}: {warning}", style="yellow")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .findings import Finding, Level, worst
+from .terminal import make_console, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,16 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
 
     findings = []
-    console = Console()
+    console = make_console()
     for finding in examine(_checks()):
         findings.append(finding)
         if not arguments.json:
             _print(console, finding)
     if arguments.json:
-        print(as_json(findings))
+        say(as_json(findings))
     else:
         console.print(f"\n{_VERDICTS[worst(findings)]}", style="bold")
     return 1 if worst(findings) is Level.PROBLEM else 0
@@ -75,14 +75,16 @@ def as_json(findings: Sequence[Finding]) -> str:
 
 
 def _print(console: Console, finding: Finding) -> None:
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     colour = _COLOURS[finding.level]
-    advice = f"\n[{colour}]→ {escape(finding.advice)}[/]" if finding.advice else ""
+    fact = Text(finding.fact)
+    if finding.advice:
+        fact.append(f"\n→ {finding.advice}", style=colour)
     line = Table.grid(padding=(0, 1))
     line.add_column(width=8)
     line.add_column(width=15)
     line.add_column(overflow="fold")
-    line.add_row(f"[{colour}]{finding.level.value}[/]", finding.topic, f"{escape(finding.fact)}{advice}")
-    console.print(line, highlight=False)
+    line.add_row(Text(finding.level.value, style=colour), finding.topic, fact)
+    console.print(line)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
+from .terminal import make_console
 from .training_progress import add_setting_arguments, chosen_settings, interruptible, training_display
 
 if TYPE_CHECKING:
@@ -143,10 +144,9 @@ def _version(models: ModelStore, base: Bundle, name: str, same_labels: bool) -> 
 
 
 def _print_result(bundle: Bundle) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = make_console()
     measured: dict[str, Any] = bundle.metadata["maesegment"]["metrics"].get("validation", {})
     if measured:
         before, after = measured["dice_before"] or {}, measured["dice_after"]

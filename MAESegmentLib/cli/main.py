@@ -14,6 +14,7 @@ from types import ModuleType
 
 from .. import __version__
 from ..errors import Cancelled, ConfigurationError, MAESegmentError
+from .terminal import say, tolerate_any_encoding
 
 #: Exit codes: 1 is a command's own "done, but not all of it", 2 a failure told in one message, 130 Ctrl-C.
 FAILED = 2
@@ -48,6 +49,7 @@ COMMANDS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the process's exit code."""
+    tolerate_any_encoding()
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     try:
@@ -124,9 +126,9 @@ def report_failure(error: BaseException) -> int:
 
 
 def _say(message: str, hint: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    say(f"error: {message}", error=True)
     for line in hint.splitlines():
-        print(f"  {line}", file=sys.stderr)
+        say(f"  {line}", error=True)
     return code
 
 

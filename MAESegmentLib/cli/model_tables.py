@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from ..bundle import Bundle, ModelStore
 from ..labels import UNCODED, Label
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 #: Marks the version that a name alone means.
 USED = "●"
@@ -57,7 +57,7 @@ def list_table(bundles: Sequence[Bundle], store: ModelStore) -> Table:
             "  " * depth + bundle.name,
             bundle.version,
             USED if bundle.path in used else "",
-            escape(bundle.metadata["maesegment"]["modality"]),
+            bundle.metadata["maesegment"]["modality"],
             names if bundle.labels else Text("pretrained encoder, to fine-tune", style="italic"),
             f"{bundle.size_bytes / 2**20:.1f}",
             "MAESegment" if is_shipped(bundle, store) else _origin(bundle),
@@ -108,17 +108,13 @@ def print_facts(console: Console, bundle: Bundle, store: ModelStore) -> None:
     table.add_column(overflow="fold")
     for name, value in facts.items():
         if value:
-            table.add_row(name, escape(value))
-    console.print(f"[bold]{bundle.name} {bundle.version}[/bold]", highlight=False)
+            table.add_row(name, value)
+    console.print(f"{bundle.name} {bundle.version}", style="bold")
     console.print(table)
     if bundle.labels:
         console.print(_label_table(bundle.labels, _dice(own["metrics"])))
-        console.print(_how_measured(own["metrics"]), highlight=False, markup=False)
-    console.print(f"Model card: maesegment models show {bundle.name}@{bundle.version} --card", highlight=False)
-
-
-def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+        console.print(_how_measured(own["metrics"]))
+    console.print(f"Model card: maesegment models show {bundle.name}@{bundle.version} --card")
 
 
 def _label_table(labels: Sequence[Label], dice: Mapping[str, tuple[float | None, float | None]]) -> Table:
@@ -133,7 +129,7 @@ def _label_table(labels: Sequence[Label], dice: Mapping[str, tuple[float | None,
     for label in labels:
         before, after = dice.get(label.name, (None, None))
         figures = {"Dice before": before, "Dice": after}
-        row: list[str | Text] = [str(label.value), _swatch(label), escape(_code(label))]
+        row: list[str | Text] = [str(label.value), _swatch(label), _code(label)]
         table.add_row(*row, *("-" if figures[h] is None else f"{figures[h]:.3f}" for h in headings[3:]))
     return table
 

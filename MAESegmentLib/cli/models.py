@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import compare_models, official_models
+from .terminal import make_console, print_json, say
 
 if TYPE_CHECKING:
     from ..bundle import Bundle, ModelStore
@@ -77,9 +78,8 @@ def _add_list(
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
 
-    from .model_tables import list_table, print_json, summary
+    from .model_tables import list_table, summary
 
     store = _store()
     bundles, problems = store.scan()
@@ -87,29 +87,28 @@ def _list(arguments: argparse.Namespace) -> int:
         used = {bundle.path for bundle in store.meant().values()}
         print_json([summary(bundle, store, is_used=bundle.path in used) for bundle in bundles])
     elif bundles:
-        Console().print(list_table(bundles, store))
+        make_console().print(list_table(bundles, store))
     else:
-        print("No model is installed. Import one with `maesegment models import ZIP`.")
-    stderr = Console(stderr=True)
+        say("No model is installed. Import one with `maesegment models import ZIP`.")
+    stderr = make_console(stderr=True)
     for folder, error in problems:
-        stderr.print(f"not usable: {folder}\n  {error.message}", highlight=False, markup=False, soft_wrap=True)
+        stderr.print(f"not usable: {folder}\n  {error.message}", soft_wrap=True)
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
     from rich.markdown import Markdown
 
-    from .model_tables import print_facts, print_json
+    from .model_tables import print_facts
 
     store = _store()
     bundle = store.find(arguments.model)
     if arguments.json:
         print_json(dict(bundle.metadata))
     elif arguments.card:
-        Console().print(Markdown(bundle.card))
+        make_console().print(Markdown(bundle.card))
     else:
-        print_facts(Console(), bundle, store)
+        print_facts(make_console(), bundle, store)
     return 0
 
 
@@ -138,12 +137,12 @@ def _verify(arguments: argparse.Namespace) -> int:
         except BundleError as error:
             unsafe[name] = f"{error.message}\n         {error.hint}"
             continue
-        print(f"intact   {name}")
+        say(f"intact   {name}")
     for verdict, found in (("DAMAGED", damaged), ("UNSAFE ", unsafe)):
         for name, message in found.items():
-            print(f"{verdict}  {name}\n         {message}")
+            say(f"{verdict}  {name}\n         {message}")
     if not checks and not damaged:
-        print("No model is installed.")
+        say("No model is installed.")
     return DAMAGED if damaged or unsafe else 0
 
 
@@ -151,18 +150,18 @@ def _import(arguments: argparse.Namespace) -> int:
     from ..bundle import import_bundle
 
     store = _store()
-    bundle = import_bundle(arguments.source, store, report=lambda text: print(f"note: {text}", file=sys.stderr))
-    print(f"Imported {bundle.name} {bundle.version}: {bundle.path}")
-    print(f"  maesegment models show {bundle.name}@{bundle.version}")
+    bundle = import_bundle(arguments.source, store, report=lambda text: say(f"note: {text}", error=True))
+    say(f"Imported {bundle.name} {bundle.version}: {bundle.path}")
+    say(f"  maesegment models show {bundle.name}@{bundle.version}")
     versions = [other for other in store.list() if other.name == bundle.name]
     meant = store.meant()[bundle.name]
     if len(versions) == 1:
-        print(f"  {bundle.name} means this version, as there is no other.")
+        say(f"  {bundle.name} means this version, as there is no other.")
     elif meant.content_hash == bundle.content_hash:
-        print(f"  {bundle.name} means this version.")
+        say(f"  {bundle.name} means this version.")
     else:
-        print(f"  {bundle.name} still means version {meant.version}; to use this one by that name:")
-        print(f"  maesegment models use {bundle.name}@{bundle.version}")
+        say(f"  {bundle.name} still means version {meant.version}; to use this one by that name:")
+        say(f"  maesegment models use {bundle.name}@{bundle.version}")
     return 0
 
 
@@ -171,9 +170,9 @@ def _use(arguments: argparse.Namespace) -> int:
     bundle = _exactly(arguments.model, store)
     before = store.meant().get(bundle.name)
     store.select(bundle)
-    print(f"{bundle.name} now means version {bundle.version}.")
+    say(f"{bundle.name} now means version {bundle.version}.")
     if before is not None and before.version != bundle.version:
-        print(f"  back: maesegment models use {before.name}@{before.version}")
+        say(f"  back: maesegment models use {before.name}@{before.version}")
     return 0
 
 
@@ -193,10 +192,10 @@ def _remove(arguments: argparse.Namespace) -> int:
         ):
             raise Cancelled("Nothing was removed.")
     store.remove(bundle)
-    print(f"Removed {bundle.name} {bundle.version}.")
+    say(f"Removed {bundle.name} {bundle.version}.")
     now = store.meant().get(bundle.name)
     if now is not None:
-        print(f"  {bundle.name} means version {now.version}.")
+        say(f"  {bundle.name} means version {now.version}.")
     return 0
 
 
@@ -218,7 +217,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
     bundle = _store().find(arguments.model)
     written = export_bundle(bundle, arguments.output or Path(f"{bundle.name}-{bundle.version}.zip"))
-    print(f"Exported {bundle.name} {bundle.version}: {written} ({written.stat().st_size / 2**20:.1f} MB)")
+    say(f"Exported {bundle.name} {bundle.version}: {written} ({written.stat().st_size / 2**20:.1f} MB)")
     return 0
 
 

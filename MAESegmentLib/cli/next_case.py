@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..text import csv_cell, visible
+from .terminal import make_console
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -54,7 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
 
     from ..bundle import ModelStore
     from ..errors import ConfigurationError
@@ -75,24 +77,24 @@ def run(arguments: argparse.Namespace) -> int:
             "Give folders with NIfTI, NRRD, MetaImage, MGZ or DICOM files.",
         )
     ranked = in_order(look_at(bundle, scans, store, roi, arguments.device))
-    console = Console()
+    console = make_console()
     looked_at = [scan for scan in ranked if scan.uncertainty is not None]
     if looked_at:
         console.print(table_of(looked_at, bundle))
-        console.print(f"Correct {looked_at[0].name} first.", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"Correct {looked_at[0].name} first.", soft_wrap=True)
     for scan in ranked:
         remark = f"it is {scan.stored_as} already." if scan.stored_as else scan.problem
         if remark:
-            console.print(f"left out: {scan.name}: {remark}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"left out: {scan.name}: {remark}", soft_wrap=True)
     if arguments.output:
         write_csv(arguments.output, ranked)
-        console.print(f"Written: {arguments.output}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"Written: {arguments.output}", soft_wrap=True)
     return INCOMPLETE if any(scan.problem for scan in ranked) else 0
 
 
 def look_at(bundle: Bundle, scans: Sequence[Path], store: CaseStore, roi: Roi | None, device: str) -> list[RankedScan]:
     """How uncertain the model is about each scan that is not in the store; a bad one carries the reason."""
-    from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     from ..inference.predictor import Predictor
@@ -100,11 +102,11 @@ def look_at(bundle: Bundle, scans: Sequence[Path], store: CaseStore, roi: Roi | 
 
     predictor = Predictor(bundle, InferenceSettings.of_model(bundle.spec.inference, device=device))
     result = []
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("Looking", total=len(scans))
         for number, (path, name) in enumerate(zip(scans, short_names(scans), strict=True)):
-            bar.update(task, description=name)
+            bar.update(task, description=escape(visible(name)))
 
             def report(stage: str, fraction: float, done: int = number) -> None:
                 if stage == "segment":
@@ -161,7 +163,6 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 def table_of(scans: Sequence[RankedScan], bundle: Bundle) -> Table:
     """Scans that were looked at, in order."""
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
 
     title = f"Least certain first: {bundle.name} {bundle.version}"
@@ -180,12 +181,12 @@ def table_of(scans: Sequence[RankedScan], bundle: Bundle) -> Table:
         where = f"{'IJK'[found.slice_axis]} {found.slice_index} (RAS {r:.0f}, {a:.0f}, {s:.0f} mm)"
         table.add_row(
             str(number),
-            escape(scan.name),
+            scan.name,
             f"{found.entropy:.3f}",
             f"{found.disagreement:.3f}",
             error,
             where,
-            escape(", ".join(found.not_found)),
+            ", ".join(found.not_found),
         )
     return table
 
@@ -198,11 +199,11 @@ def write_csv(path: Path, scans: Sequence[RankedScan]) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         for number, scan in enumerate(scans, start=1):
-            found = scan.uncertainty
+            found, path_cell = scan.uncertainty, csv_cell(str(scan.path))
             if found is None:
-                writer.writerow(["", scan.path, *[""] * (len(COLUMNS) - 4), scan.stored_as, scan.problem])
+                writer.writerow(["", path_cell, *[""] * (len(COLUMNS) - 4), scan.stored_as, csv_cell(scan.problem)])
                 continue
             error = "" if found.reconstruction_error is None else f"{found.reconstruction_error:.6g}"
             figures = (f"{found.entropy:.6g}", f"{found.disagreement:.6g}", error)
             where = ("IJK"[found.slice_axis], found.slice_index, *(f"{x:.2f}" for x in found.position_ras))
-            writer.writerow([number, scan.path, *figures, *where, " ".join(found.not_found), "", ""])
+            writer.writerow([number, path_cell, *figures, *where, csv_cell("; ".join(found.not_found)), "", ""])

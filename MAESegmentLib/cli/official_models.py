@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .terminal import say
+
 if TYPE_CHECKING:
     from ..bundle import ModelSpec
     from ..errors import WeightsError
@@ -80,9 +82,9 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.output, spec, network.state_dict(), card=_card(spec), licence_text=licence, dtype=torch.float16
     )
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
-    print(f"Made {bundle.name} {bundle.version} ({millions:.1f} M parameters): {bundle.path}")
-    print(f"  maesegment segment SCAN -m {arguments.output}")
-    print(f"  maesegment models import {arguments.output}      # to use it by name")
+    say(f"Made {bundle.name} {bundle.version} ({millions:.1f} M parameters): {bundle.path}")
+    say(f"  maesegment segment SCAN -m {arguments.output}")
+    say(f"  maesegment models import {arguments.output}      # to use it by name")
     return 0
 
 

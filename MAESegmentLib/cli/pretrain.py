@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
+from .terminal import say
 from .training_progress import add_setting_arguments, chosen_settings, interruptible, training_display
 
 if TYPE_CHECKING:
@@ -87,9 +88,9 @@ def run(arguments: argparse.Namespace) -> int:
         bundle = work.stream() if settings.patches_per_volume else work.in_memory()
     if not team.is_first:
         return 0
-    print(f"{bundle.name} {bundle.version}: {bundle.path}")
-    print(f"Reconstructions: {arguments.out / 'reconstruction.png'}")
-    print(f"Next: maesegment finetune --cases DIR --model {bundle.path} --out DIR")
+    say(f"{bundle.name} {bundle.version}: {bundle.path}")
+    say(f"Reconstructions: {arguments.out / 'reconstruction.png'}")
+    say(f"Next: maesegment finetune --cases DIR --model {bundle.path} --out DIR")
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, OutputError
+from .terminal import make_console, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,7 +160,6 @@ def _choose_model(store: ModelStore, name: str | None) -> Bundle:
 @contextmanager
 def _progress_bar(quiet: bool) -> Iterator[Progress]:
     """A callback that draws on the terminal (stderr, so that stdout stays clean)."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -168,7 +168,7 @@ def _progress_bar(quiet: bool) -> Iterator[Progress]:
         TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar:
+    with Progress(*columns, console=make_console(stderr=True), transient=True, disable=quiet) as bar:
         task = bar.add_task(_STAGES["prepare"], total=1.0)
         stage = "prepare"
 
@@ -203,7 +203,6 @@ def _write(
 
 
 def _print_result(prediction: Prediction, bundle: Bundle, written: dict[str, Path]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from ..inference.volumetry import volumes_ml
@@ -214,11 +213,11 @@ def _print_result(prediction: Prediction, bundle: Bundle, written: dict[str, Pat
     table.add_column("Volume (ml)", justify="right")
     for label in bundle.labels:
         table.add_row(label.name, f"{volumes[label.value]:.2f}" if volumes[label.value] else "not found")
-    console = Console()
+    console = make_console()
     console.print(table)
-    print(f"{prediction.seconds:.1f} seconds on {prediction.device}")
+    say(f"{prediction.seconds:.1f} seconds on {prediction.device}")
     for name, path in written.items():
-        print(f"{name}: {path}")
-    stderr = Console(stderr=True)
+        say(f"{name}: {path}")
+    stderr = make_console(stderr=True)
     for warning in prediction.warnings:
-        stderr.print(f"[yellow]warning:[/yellow] {warning}", highlight=False, soft_wrap=True)
+        stderr.print(f"warning: {warning}", style="yellow", soft_wrap=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..text import visible
+from ..text import visible, visible_json
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Iterable
+
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
     from rich.text import Text
 
 #: Text that was laid out here, with line breaks, may hold a name that is not.
@@ -20,13 +24,24 @@ def say(text: str, *, error: bool = False) -> None:
     print(visible(text, _LAYOUT), file=sys.stderr if error else sys.stdout, flush=True)
 
 
+def print_json(value: Any) -> None:
+    """For programs; names in every script stay readable."""
+    print(visible_json(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
 def make_console(*, stderr: bool = False) -> Console:
     """A rich console to which every string is plain text, also in the cells of tables."""
     from rich.console import Console
+    from rich.segment import Segment
 
     class PlainConsole(Console):
         def render_str(self, text: str, **how: Any) -> Text:
             return super().render_str(visible(text, _LAYOUT), **how)
+
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+            """Also what was put together as `Text`."""
+            for text, style, control in super().render(renderable, options):
+                yield Segment(text if control else visible(text, _LAYOUT), style, control)
 
     return PlainConsole(stderr=stderr, markup=False, emoji=False, highlight=False)
 

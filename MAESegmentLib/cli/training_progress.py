@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
+from .terminal import make_console, say
 
 if TYPE_CHECKING:
     from ..training.loop import Progress, Report
@@ -26,16 +26,15 @@ class TrainingDisplay:
     """A progress bar with time left and loss in a terminal; plain lines elsewhere."""
 
     def __init__(self) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, TaskProgressColumn, TextColumn
         from rich.progress import Progress as Bar
 
-        self._console = Console(stderr=True)
+        self._console = make_console(stderr=True)
         self._bar = Bar(
             TextColumn("{task.description:<10}"),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             console=self._console,
             disable=not self._console.is_terminal,
         )
@@ -59,7 +58,7 @@ class TrainingDisplay:
         if self._console.is_terminal:
             self._bar.print(text)
         else:
-            print(text, file=sys.stderr, flush=True)
+            say(text, error=True)
 
     def __enter__(self) -> Report:
         self._bar.start()
@@ -90,7 +89,7 @@ def interruptible() -> Iterator[Any]:
                 raise KeyboardInterrupt
             return
         requested, since = True, time.monotonic()
-        print("Stopping after this step; the checkpoint is saved ...", file=sys.stderr, flush=True)
+        say("Stopping after this step; the checkpoint is saved ...", error=True)
 
     before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

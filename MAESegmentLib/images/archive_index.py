@@ -34,7 +34,7 @@ class ArchivedScan:
     @property
     def key(self) -> str:
         """The same for the same scan in every run: 16 hexadecimal digits of its place and series."""
-        return hashlib.sha256(f"{self.path}\0{self.series_uid}".encode()).hexdigest()[:16]
+        return hashlib.sha256(os.fsencode(f"{self.path}\0{self.series_uid}")).hexdigest()[:16]
 
     def stamp(self) -> str:
         """Changes when the scan's files do: number, bytes and latest change of them; "" if they are gone."""

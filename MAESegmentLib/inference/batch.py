@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +21,7 @@ from ..images.atomic import check_writable
 from ..images.volume import Volume
 from ..images.writing import check_label_map_destination, write_label_map
 from ..labels import Label
+from ..text import visible
 from .batch_table import DONE, FAILED, VolumeRow, VolumeTable, utc_now
 from .roi import Roi
 from .settings import Prediction, Progress, ShouldCancel
@@ -26,6 +29,8 @@ from .volumetry import volumes_ml
 
 _log = logging.getLogger(__name__)
 
+#: File systems take 255 bytes, of which the ending needs some.
+_LONGEST_NAME = 220
 #: How often a process without work looks whether another one has left some.
 _NAP_S = 0.5
 
@@ -55,14 +60,20 @@ class BatchPlan:
 
     def outputs(self) -> dict[str, str]:
         """Key of each scan -> its result, below `folder`; the same in every run, and no two alike."""
-        names = {scan.key: scan.name for scan in self.scans}
-        # Names that differ in nothing but case are one file on some systems.
-        count = Counter(name.casefold() for name in names.values())
-        unlike = {key: name if count[name.casefold()] == 1 else f"{name}-{key[:8]}" for key, name in names.items()}
-        endings = {
-            scan.key: ".seg.nrrd" if self.ending == ".dcm" and not scan.files else self.ending for scan in self.scans
+        # Names that differ in nothing but case, or in how a letter is composed, are one file on some systems.
+        count = Counter(_as_one_file(scan.name) for scan in self.scans)
+        return {
+            scan.key: f"segmentations/{self._file_name(scan, is_alone=count[_as_one_file(scan.name)] == 1)}"
+            for scan in self.scans
         }
-        return {key: f"segmentations/{name}{endings[key]}" for key, name in unlike.items()}
+
+    def _file_name(self, scan: ArchivedScan, *, is_alone: bool) -> str:
+        folder, slash, name = scan.name.rpartition("/")
+        fits = os.fsencode(name)[:_LONGEST_NAME] == os.fsencode(name)
+        if not is_alone or not fits:
+            kept = name if fits else os.fsencode(name)[:_LONGEST_NAME].decode(errors="ignore")
+            name = f"{kept}-{scan.key[:8]}"
+        return f"{folder}{slash}{name}{'.seg.nrrd' if self.ending == '.dcm' and not scan.files else self.ending}"
 
 
 class Batch:
@@ -124,9 +135,13 @@ class Batch:
             return False
         if row.status == FAILED:
             return row.finished >= self._plan.retry_before
+        # A table does not hold every character of a name; where it does, the file is where it was put.
+        name = self._outputs[scan.key]
         try:
-            return (self._plan.folder / row.output).stat().st_size == row.output_bytes
-        except OSError:
+            return (self._plan.folder / (name if visible(name) == row.output else row.output)).stat().st_size == (
+                row.output_bytes
+            )
+        except (OSError, ValueError):
             return False
 
     @contextmanager
@@ -207,13 +222,17 @@ class Batch:
             shutil.rmtree(place, ignore_errors=True)
 
 
+def _as_one_file(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 _MAKE_ROOM = "Free some space, or choose another folder for the results; then run it again."
 
 
 def _reason(error: BaseException) -> str:
     """One sentence for the table."""
     if isinstance(error, MAESegmentError):
-        return error.message
+        return " ".join(error.message.split())
     text = next(iter(str(error).splitlines()), "")
     return f"Unexpected: {type(error).__name__}: {text}"[:300]
 

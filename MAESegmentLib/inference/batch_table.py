@@ -6,15 +6,18 @@ import csv
 import io
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from ..errors import OutputError
 from ..file_lock import FileLock
 from ..images.atomic import replacing
 from ..labels import Label
+from ..text import csv_cell, csv_text
 
 DONE, FAILED = "done", "failed"
 
@@ -44,12 +47,13 @@ class VolumeTable:
     """The rows in `folder`/volumes.csv; several processes may have it open, on one machine or on several.
 
     A row is one line, written in one piece; half a row that a killed process left is removed by the next one to write.
+    Text stands there as `csv_cell` has it, and is given back so.
     """
 
     def __init__(self, folder: Path, labels: Sequence[Label]) -> None:
         self.path = folder / "volumes.csv"
         self._lock = FileLock(folder / ".volumes.lock")
-        self._labels = {_column(label, labels): label.value for label in labels}
+        self._labels = _columns_of(labels)
         self._rows: dict[str, VolumeRow] = {}
         self._read_to = 0
         self._identity: tuple[int, int] | None = None
@@ -105,7 +109,7 @@ class VolumeTable:
             ) from error
 
     def _write_all(self) -> None:
-        header = (",".join(_quoted(self._columns)) + "\n").encode()
+        header = _joined(self._columns)
         with replacing(self.path) as temporary:
             temporary.write_bytes(header + b"".join(map(self._line, self._rows.values())))
 
@@ -116,12 +120,12 @@ class VolumeTable:
     def _line(self, row: VolumeRow) -> bytes:
         cells = [_text(getattr(row, name)) for name in _COLUMNS]
         cells += [f"{row.ml[value]:.6g}" if value in row.ml else "" for value in self._labels.values()]
-        return (",".join(_quoted(cells)) + "\n").encode()
+        return _joined(cells)
 
     def _from_cells(self, cells: Mapping[str, str | None]) -> VolumeRow | None:
         """None for the header, and for what a person may have typed into the file."""
         try:
-            values = {name: _KIND.get(name, str)(cells[name] or "") for name in _COLUMNS}
+            values = {name: _KIND.get(name, csv_text)(cells[name] or "") for name in _COLUMNS}
             ml = {value: float(cells[column] or "") for column, value in self._labels.items() if cells[column]}
             return VolumeRow(**values, ml=ml)
         except (KeyError, TypeError, ValueError):
@@ -133,7 +137,7 @@ _COLUMNS = (
     *("volume", "status", "reason", "seconds", "output", "source", "series_uid", "device", "rank", "warnings"),
     *("finished", "stamp", "output_bytes", "key"),
 )
-_KIND = {"seconds": float, "rank": int, "output_bytes": int}
+_KIND: Mapping[str, Callable[[str], Any]] = {"seconds": float, "rank": int, "output_bytes": int}
 
 
 def utc_now() -> str:
@@ -146,16 +150,24 @@ def utc_text(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
 
 
-def _column(label: Label, labels: Sequence[Label]) -> str:
-    """`<name>_ml`; with the value where two labels have one name."""
-    alike = sum(other.name == label.name for other in labels) > 1
-    return f"{label.name}_{label.value}_ml" if alike else f"{label.name}_ml"
+def _columns_of(labels: Sequence[Label]) -> dict[str, int]:
+    """`<name>_ml` -> value of the label; with the value in the name where that would not be one of its own."""
+    count = Counter(csv_cell(label.name) for label in labels)
+    columns: dict[str, int] = {}
+    for label in labels:
+        name = csv_cell(label.name)
+        column = f"{name}_ml" if count[name] == 1 else f"{name}_{label.value}_ml"
+        while column in columns:
+            column = f"{column.removesuffix('_ml')}_{label.value}_ml"
+        columns[column] = label.value
+    return columns
 
 
 def _text(value: object) -> str:
-    text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    return " ".join(text.split())  # a row is one line
+    return f"{value:.3f}" if isinstance(value, float) else csv_cell(value) if isinstance(value, str) else str(value)
 
 
-def _quoted(cells: Sequence[str]) -> list[str]:
-    return ['"' + cell.replace('"', '""') + '"' if any(c in cell for c in ',"') else cell for cell in cells]
+def _joined(cells: Sequence[str]) -> bytes:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerow(cells)
+    return stream.getvalue().encode()

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from ..text import csv_cell, csv_text
+
 TRAINING_LOG = "log.csv"
 VALIDATION_LOG = "validation.csv"
 
@@ -32,7 +34,7 @@ class RunLog:
         with path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             if is_new:
-                writer.writerow(["step", *values])
+                writer.writerow(["step", *map(csv_cell, values)])
             writer.writerow([step, *(f"{value:.6g}" for value in values.values())])
         if self._writer is not None:
             for key, value in values.items():
@@ -53,7 +55,7 @@ def read_log(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        return [{csv_text(key): float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
 def _truncate(path: Path, last_step: int) -> None:

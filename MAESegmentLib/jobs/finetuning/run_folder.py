@@ -21,6 +21,7 @@ from ...errors import MAESegmentError, OutputError, WorkerError, from_code
 from ...file_lock import FileLock
 from ...images.atomic import replacing
 from ...storage.private_folder import make_private_folder
+from ...text import csv_text
 from .records import Curves, RunRequest, RunResult, RunState, RunStatus
 
 REQUEST, STATUS, CONTROL, RESULT, ANSWER = (
@@ -247,7 +248,7 @@ def _rows(path: Path) -> list[dict[str, float]]:
     rows = []
     for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
         try:
-            rows.append({key: float(value) for key, value in row.items()})
+            rows.append({csv_text(key): float(value) for key, value in row.items()})
         except (TypeError, ValueError):
             continue
     return rows
