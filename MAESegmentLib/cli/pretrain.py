@@ -115,7 +115,7 @@ class _Work:
 
     def stream(self) -> Bundle:
         from ..training.archive import open_archive
-        from ..training.finetune import make_folder
+        from ..training.output_folder import claimed
         from ..training.pretrain_streaming import pretrain_streaming
 
         if self.arguments.split or self.arguments.exclude:
@@ -124,13 +124,13 @@ class _Work:
                 "Leave out --split and --exclude, and give with --data the folders to learn from.",
             )
         folders, out, report = _folders(self.arguments, self.recipe), self.arguments.out, self.display
-        make_folder(out)
-        archive = open_archive(
-            folders, out, self.settings.held_out, report=report, should_cancel=self.should_cancel, team=self.team
-        )
-        spacing = partial(archive.median_spacing, team=self.team)
-        preprocessing = _preprocessing(self.arguments, self.recipe, spacing)
-        return pretrain_streaming(archive, out, self.settings, **self._shared(preprocessing))
+        with claimed(out, self.team):
+            archive = open_archive(
+                folders, out, self.settings.held_out, report=report, should_cancel=self.should_cancel, team=self.team
+            )
+            spacing = partial(archive.median_spacing, team=self.team)
+            preprocessing = _preprocessing(self.arguments, self.recipe, spacing)
+            return pretrain_streaming(archive, out, self.settings, **self._shared(preprocessing))
 
     def _shared(self, preprocessing: Preprocessing) -> dict[str, Any]:
         return {

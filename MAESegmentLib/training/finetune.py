@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ..bundle import Bundle, open_bundle
 from ..cases.dataset import CaseDataset
-from ..errors import ConfigurationError, OutputError
-from ..storage.private_folder import make_private_folder
+from ..errors import ConfigurationError
 from ..transforms.preprocessing import Preprocessing
 from .description import Description
 from .distributed import SOLO, Team
@@ -17,12 +17,13 @@ from .finetune_model import MODEL_FOLDER, save_model
 from .finetune_run import FineTuning
 from .holdout import plan_holdout
 from .labelling import plan_labels
-from .loop import Progress, Report, ShouldCancel, ShouldStop, ignore, never
+from .loop import Report, ShouldCancel, ShouldStop, ignore, never
+from .output_folder import DataRecord, claimed, finished_model, tell_finished
 from .prepared import CaseCache
 from .preparing import prepare_labelled
-from .settings import FineTuneSettings, LoopSettings
+from .settings import FineTuneSettings
 
-__all__ = ["MODEL_FOLDER", "VersionOf", "finetune", "finished_model", "make_folder"]
+__all__ = ["MODEL_FOLDER", "VersionOf", "finetune"]
 
 #: (name of the new model, whether it has the labels of its base) -> its version.
 VersionOf = Callable[[str, bool], str]
@@ -53,43 +54,56 @@ def finetune(
     """
     settings = team.settings(settings or FineTuneSettings())
     description = description or Description()
-    finished = finished_model(out, settings, base.reference, progress)
-    if finished is not None:
-        return finished
-    make_folder(out)
+    finished = finished_model(out, settings, base.reference)
     holdout = plan_holdout(dataset, split, validation, settings.seed)
     plan = plan_labels(dataset.labels, base.labels, labels, description.labels)
-    preprocessing = _preprocessing(base, settings)
-    cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
-    prepared = prepare_labelled(
-        holdout.cases,
-        dataset,
-        plan,
-        preprocessing,
-        cache,
-        progress,
-        should_cancel,
-        tissues=settings.synthesis is not None,
-    )
-    same_labels = {label.name for label in base.labels} == set(plan.names)
-    channels = len(cache[0].image)
-    text = description.completed(base, same_labels=same_labels, name=dataset.name, channels=channels)
-    run = FineTuning(base, plan, preprocessing, settings, prepared, out, progress, should_cancel, should_stop, team)
-    run.say(*prepared.notes, cache.describe(), f"Held out: {holdout.how}.", *run.notes, *team.describe(settings))
-    # The model comes first, its leave-one-out estimate after it: whoever stops early still has a model.
-    share = 1 / (len(holdout.folds) + 1)
-    trained = run.train(holdout.training, holdout.held_out, out, (0.0, share))
-    measured = run.leave_one_out(holdout, trained) if holdout.folds else run.before_and_after(trained, holdout, out)
+    data = partial(DataRecord.of, holdout.training, holdout.held_out, plan.names)
+    if finished is not None:
+        data().check_same(out, progress)
+        _check_same_name(out, finished, description)
+        tell_finished(out, progress)
+        return finished
+    with claimed(out, team):
+        team.first(lambda: data().keep(out))
+        preprocessing = _preprocessing(base, settings)
+        cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
+        prepared = prepare_labelled(
+            holdout.cases,
+            dataset,
+            plan,
+            preprocessing,
+            cache,
+            progress,
+            should_cancel,
+            tissues=settings.synthesis is not None,
+        )
+        same_labels = {label.name for label in base.labels} == set(plan.names)
+        channels = len(cache[0].image)
+        text = description.completed(base, same_labels=same_labels, name=dataset.name, channels=channels)
+        run = FineTuning(base, plan, preprocessing, settings, prepared, out, progress, should_cancel, should_stop, team)
+        run.say(*prepared.notes, cache.describe(), f"Held out: {holdout.how}.", *run.notes, *team.describe(settings))
+        # The model comes first, its leave-one-out estimate after it: whoever stops early still has a model.
+        share = 1 / (len(holdout.folds) + 1)
+        trained = run.train(holdout.training, holdout.held_out, out, (0.0, share))
+        measured = run.leave_one_out(holdout, trained) if holdout.folds else run.before_and_after(trained, holdout, out)
 
-    def save() -> Bundle:
-        version = version_of(text.name, same_labels) if version_of is not None else text.version
-        bundle = save_model(run, trained, measured, holdout, text.with_version(version))
-        run.tidy_folds()
+        def save() -> Bundle:
+            version = version_of(text.name, same_labels) if version_of is not None else text.version
+            bundle = save_model(run, trained, measured, holdout, text.with_version(version))
+            run.tidy_folds()
+            return bundle
+
+        bundle = team.first(save) or open_bundle(out / MODEL_FOLDER)
+        cache.remove_files()
         return bundle
 
-    bundle = team.first(save) or open_bundle(out / MODEL_FOLDER)
-    cache.remove_files()
-    return bundle
+
+def _check_same_name(out: Path, finished: Bundle, description: Description) -> None:
+    if description.name and description.name != finished.name:
+        raise ConfigurationError(
+            f"{out} holds a finished model that is called {finished.name}, not {description.name}.",
+            "Give another output folder, or leave the name out.",
+        )
 
 
 def _preprocessing(base: Bundle, settings: FineTuneSettings) -> Preprocessing:
@@ -98,27 +112,3 @@ def _preprocessing(base: Bundle, settings: FineTuneSettings) -> Preprocessing:
     if settings.foreground is None:
         return own
     return replace(own, intensity=replace(own.intensity, foreground=settings.foreground))
-
-
-def finished_model(
-    out: Path, settings: LoopSettings, parent: Mapping[str, str] | None, progress: Report
-) -> Bundle | None:
-    """The model in a run folder that is through; refuses one that another base or other settings led to."""
-    path = out / MODEL_FOLDER
-    if not path.is_dir():
-        return None
-    bundle = open_bundle(path)
-    stored = type(settings).from_dict(dict(bundle.spec.training["settings"]))
-    if bundle.parent != parent or stored.fingerprint() != settings.fingerprint():
-        raise ConfigurationError(
-            f"{path} holds a finished model of another base or other settings.", "Give another output folder."
-        )
-    progress(Progress("log", 1.0, message=f"{path} is there already; nothing is left to do."))
-    return bundle
-
-
-def make_folder(out: Path) -> None:
-    try:
-        make_private_folder(out)
-    except OSError as error:
-        raise OutputError(f"The folder {out} cannot be made: {error.strerror}.", "Choose another --out.") from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,9 @@ from ..transforms.preprocessing import Preprocessing
 from .data.drawing import Drawing
 from .description import Description
 from .distributed import SOLO, Team
-from .finetune import finished_model, make_folder
 from .loop import Progress, Report, ShouldCancel, ignore, train
 from .masked import MaskedTask
+from .output_folder import DataRecord, check_same_plan, claimed, finished_model, tell_finished
 from .prepared import CaseCache, PreparedCase
 from .preparing import Prepared, prepare_images
 from .pretrained_model import Pretraining
@@ -47,48 +49,53 @@ def pretrain(
     alike; its first process writes, all get the model.
     """
     settings = team.settings(settings or PretrainSettings())
-    finished = finished_model(out, settings, None, progress)
-    if finished is not None:
-        return finished
     if not cases:
         raise DatasetError("There is no image to learn from.")
-    make_folder(out)
-    cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
-    drawing = Drawing.of(settings, preprocessing)
-    prepared = prepare_images(cases, preprocessing, cache, progress, should_cancel, tissues=drawing is not None)
-    channels = len(prepared.cases[0].image)
-    check_channels(channels, autoencoder)
-    text = (description or Description()).completed(None, same_labels=False, name=out.name, channels=channels)
-    training, held_out = _hold_out(cases, prepared, settings)
-    shown = training if drawing is None else drawing.held_out(training, settings)
-    held_out = held_out if drawing is None else drawing.held_out(held_out, settings)
-    hashes = prepared.hashes
-    run = Pretraining(
-        settings,
-        autoencoder,
-        preprocessing,
-        text,
-        out,
-        images=len(training),
-        seen=shown,
-        held_out=held_out,
-        sources={
-            "cases": [hashes[case.id] for case in training],
-            "held_out_cases": [hashes[case.id] for case in held_out],
-        },
-        names={"trained_on": [case.id for case in training], "cache": cache.describe()},
-    )
-    share = f"{len(training)} images to learn from, {len(held_out)} held out."
-    for note in (*prepared.notes, cache.describe(), share, *team.describe(settings)):
-        progress(Progress("log", message=note))
-    model = run.new_model()
-    content: list[Any] = [autoencoder.to_dict(), preprocessing.to_dict(), [hashes[case.id] for case in training]]
-    identity = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-    task = MaskedTask(model, training, held_out, preprocessing.patch_size, settings, identity, team, drawing)
-    trained = train(task, settings, out, report=progress, should_cancel=should_cancel, team=team)
-    bundle = run.finish(model, trained, progress, team)
-    cache.remove_files()
-    return bundle
+    finished = finished_model(out, settings, None)
+    data = partial(DataRecord.of, [replace(case, label=None) for case in cases])
+    if finished is not None:
+        check_same_plan(out, finished, autoencoder, preprocessing)
+        data().check_same(out, progress)
+        tell_finished(out, progress)
+        return finished
+    with claimed(out, team):
+        team.first(lambda: data().keep(out))
+        cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
+        drawing = Drawing.of(settings, preprocessing)
+        prepared = prepare_images(cases, preprocessing, cache, progress, should_cancel, tissues=drawing is not None)
+        channels = len(prepared.cases[0].image)
+        check_channels(channels, autoencoder)
+        text = (description or Description()).completed(None, same_labels=False, name=out.name, channels=channels)
+        training, held_out = _hold_out(cases, prepared, settings)
+        shown = training if drawing is None else drawing.held_out(training, settings)
+        held_out = held_out if drawing is None else drawing.held_out(held_out, settings)
+        hashes = prepared.hashes
+        run = Pretraining(
+            settings,
+            autoencoder,
+            preprocessing,
+            text,
+            out,
+            images=len(training),
+            seen=shown,
+            held_out=held_out,
+            sources={
+                "cases": [hashes[case.id] for case in training],
+                "held_out_cases": [hashes[case.id] for case in held_out],
+            },
+            names={"trained_on": [case.id for case in training], "cache": cache.describe()},
+        )
+        share = f"{len(training)} images to learn from, {len(held_out)} held out."
+        for note in (*prepared.notes, cache.describe(), share, *team.describe(settings)):
+            progress(Progress("log", message=note))
+        model = run.new_model()
+        content: list[Any] = [autoencoder.to_dict(), preprocessing.to_dict(), [hashes[case.id] for case in training]]
+        identity = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+        task = MaskedTask(model, training, held_out, preprocessing.patch_size, settings, identity, team, drawing)
+        trained = train(task, settings, out, report=progress, should_cancel=should_cancel, team=team)
+        bundle = run.finish(model, trained, progress, team)
+        cache.remove_files()
+        return bundle
 
 
 def median_spacing(cases: Sequence[Case], orientation: str) -> tuple[float, float, float]:

@@ -11,16 +11,16 @@ from typing import Any
 import torch
 
 from ..bundle import Bundle
-from ..errors import Cancelled, DatasetError
+from ..errors import Cancelled, ConfigurationError, DatasetError
 from ..images.archive_index import ArchivedScan
 from ..networks import MaeConfig, MaskedAutoencoder
 from ..transforms.preprocessing import Preprocessing
 from .archive import Archive
 from .description import Description
 from .distributed import SOLO, Team
-from .finetune import finished_model, make_folder
 from .loop import Progress, Report, ShouldCancel, ignore, never, train
 from .masked import MaskedTask
+from .output_folder import check_same_plan, finished_model, tell_finished
 from .patches import Batch
 from .prepared import PreparedCase
 from .pretrain import check_channels
@@ -58,13 +58,19 @@ def pretrain_streaming(
     """Train a masked autoencoder on the scans of `archive` and save it as `out`/model (kind "autoencoder").
 
     `settings.patches_per_volume` must be set. Scans that cannot be used are noted in `out`/skipped.csv. Called again
-    with the same arguments after a kill, it goes on from its last checkpoint. All of a `team` call this alike.
+    with the same arguments after a kill, it goes on from its last checkpoint. All of a `team` call this alike, and have
+    `claimed` the folder, where `open_archive` has written already.
     """
     settings = team.settings(settings)
-    finished = finished_model(out, settings, None, progress)
+    finished = finished_model(out, settings, None)
     if finished is not None:
+        check_same_plan(out, finished, autoencoder, preprocessing)
+        if finished.spec.training["archive"]["hash"] != archive.identity:
+            raise ConfigurationError(
+                f"{out} holds a finished model of an archive with other scans.", "Give another output folder."
+            )
+        tell_finished(out, progress)
         return finished
-    make_folder(out)
     check_channels(1, autoencoder)
     stream = Stream(archive.training, preprocessing, settings, out, team)
     progress(Progress("log", message=_describe(archive, stream)))

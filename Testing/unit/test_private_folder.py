@@ -12,7 +12,7 @@ from MAESegmentLib.cases.entry import Entry
 from MAESegmentLib.cases.store import CaseStore
 from MAESegmentLib.jobs.finetuning import RunRequest, create_run
 from MAESegmentLib.storage.private_folder import make_private_folder
-from MAESegmentLib.training.finetune import make_folder
+from MAESegmentLib.training.output_folder import claimed
 from Testing.phantoms import LABELS, PhantomFactory
 
 _REQUEST = RunRequest({"name": "tiny", "version": "1.0.0", "hash": "0"}, "/models/tiny", "/cases", ("case-0001",))
@@ -51,7 +51,8 @@ def test_a_store_that_is_shared_on_purpose_stays_shared(tmp_path: Path) -> None:
 
 def test_runs_are_private(tmp_path: Path) -> None:
     run = create_run(tmp_path / "runs", _REQUEST)
-    make_folder(tmp_path / "out")
+    with claimed(tmp_path / "out"):
+        pass
     assert mode(run.path) == mode(run.path.parent) == mode(tmp_path / "out") == 0o700
 
 
