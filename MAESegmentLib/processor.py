@@ -8,7 +8,6 @@ from pathlib import Path
 
 #: Nice value of background work: about a tenth of what a program of normal priority gets.
 _BACKGROUND_NICE = 10
-_LARGEST_NICE = 19
 _AUTOGROUP = Path("/proc/self/autogroup")
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -29,19 +28,20 @@ def usable_cores() -> int:
 def yield_to_others() -> None:
     """Give this process a lower priority than programs that a user waits for, the worker among them.
 
-    A priority is never raised: an ordinary user may not, and it would be wrong. Under nice 19, which Slicer gives to
-    itself and so to all that it starts, nothing lower is left but the class of idle work, which Linux has. Whatever the
-    operating system refuses is left as it is.
+    A priority is never raised: an ordinary user may not, and it would be wrong. Under nice 19, which Slicer on Linux
+    gives to itself and so to all that it starts, the worker cannot be better and this process not worse; then only the
+    scheduling class for batch work makes a difference: whoever wakes up comes first. (The class for idle work would
+    stand still for hours beside a busy program.) Whatever the operating system refuses is left as it is.
     """
     if os.name == "nt":
         _lower_on_windows()
         return
     with contextlib.suppress(OSError):
-        nice = os.getpriority(os.PRIO_PROCESS, 0)
-        if nice < _BACKGROUND_NICE:
+        if os.getpriority(os.PRIO_PROCESS, 0) < _BACKGROUND_NICE:
             os.setpriority(os.PRIO_PROCESS, 0, _BACKGROUND_NICE)
-        elif nice >= _LARGEST_NICE and hasattr(os, "SCHED_IDLE"):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    with contextlib.suppress(OSError, AttributeError):  # Linux alone
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     with contextlib.suppress(OSError, ValueError):
         # Linux weighs a session of its own as a whole ("autogroup"): there a nice value counts only within it.
         group_nice = int(_AUTOGROUP.read_text().split()[-1])

@@ -30,15 +30,16 @@ def test_background_work_lowers_its_priority_and_never_raises_it(before: int, af
     assert nice_after(before) == after
 
 
-def test_below_nice_19_is_only_the_class_of_idle_work() -> None:
-    """So the worker, which inherits nice 19 from Slicer and may not leave it, comes before the trainer."""
+@pytest.mark.parametrize("before", [os.SCHED_OTHER, os.SCHED_IDLE])
+def test_under_nice_19_whoever_wakes_up_comes_first(before: int) -> None:
+    """The worker, which inherits nice 19 from Slicer and may not leave it, before the trainer; no class is raised."""
 
     def work() -> None:
         become_nobody()
         os.nice(19)
-        assert os.sched_getscheduler(0) != os.SCHED_IDLE
+        os.sched_setscheduler(0, before, os.sched_param(0))
         yield_to_others()
-        assert os.sched_getscheduler(0) == os.SCHED_IDLE
+        assert os.sched_getscheduler(0) == (os.SCHED_BATCH if before == os.SCHED_OTHER else before)
 
     assert wait(fork(work)) == 0
 

@@ -1,0 +1,66 @@
+"""What an ordinary user of a computer does, run by `unprivileged.run_as_ordinary_user` in a process without rights."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import psutil
+
+from MAESegmentLib.bundle import ModelStore
+from MAESegmentLib.jobs.console import Console
+from MAESegmentLib.jobs.finetuning import FineTuneRun, RunState
+from MAESegmentLib.jobs.job_folder import default_working_folder
+
+from .bundles import save_tiny
+from .finetuning import Clinic, make_clinic, wait_for_end, wait_until
+from .phantoms import PhantomFactory
+
+#: Nice 19 leaves little on a busy machine.
+_PATIENCE_S = 500.0
+
+
+def fine_tune(folder: str) -> None:
+    """Cases stored, a model fine-tuned on them to its end, and the new version added to the models."""
+    clinic = make_clinic(Path(folder))
+    run = clinic.start(clinic.request(check=["case-0003"]))
+    policy = _policy_of_trainer(run)
+    wait_for_end(run, _PATIENCE_S)
+    status = run.status()
+    assert status.state is RunState.DONE, f"{status}\n{run.log_tail()}"
+    assert policy in (None, os.SCHED_BATCH), policy
+    _check_versions_and_modes(clinic, run)
+
+
+def segment(folder: str) -> None:
+    """A scan labelled by a worker, which has the nice value of who started it, in the usual working folder."""
+    models = ModelStore(Path(folder) / "models", shipped_folder=Path(folder) / "none")
+    staged = save_tiny(Path(folder) / "staged")
+    models.add(staged.path)
+    volume = PhantomFactory()(shape=(24, 22, 20), noise=20.0).volume
+    with Console(store=models) as console:
+        assert console.working_folder == default_working_folder()
+        result = console.process(volume, model="tiny-mr", device="cpu", check_familiarity=False)
+        workers = psutil.Process().children()
+        assert [worker.nice() for worker in workers] == [os.getpriority(os.PRIO_PROCESS, 0)]
+        assert os.sched_getscheduler(workers[0].pid) == os.SCHED_OTHER
+    assert result.label_map.grid.matches(volume.grid)
+    assert result.model == "tiny-mr@1.0.0"
+    assert stat.S_IMODE(console.working_folder.stat().st_mode) == 0o700
+
+
+def _policy_of_trainer(run: FineTuneRun) -> int | None:
+    """How the run's process is scheduled once it trains; None if it was too quick."""
+    wait_until(run, lambda: run.status().step > 0 or run.status().is_finished, _PATIENCE_S)
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        if str(run.path) in (process.info["cmdline"] or ()):
+            assert process.nice() == os.getpriority(os.PRIO_PROCESS, 0)
+            return os.sched_getscheduler(process.pid)
+    return None
+
+
+def _check_versions_and_modes(clinic: Clinic, run: FineTuneRun) -> None:
+    assert [bundle.version for bundle in clinic.models.list()] == ["1.0.0", "1.1.0"]
+    for path in (clinic.store.folder, run.path, run.path.parent):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
