@@ -173,7 +173,7 @@ def draw_cases(
     for row, name in zip(axes, shown, strict=True):
         volume = read_volumes(by_id[name].image)
         found = predictor.predict(volume).label_map.with_values(values)
-        _draw_row(row, volume, read_reference(by_id[name], dataset.labels, dataset.ignore, volume.grid), found, colours)
+        _draw_row(row, volume, read_reference(by_id[name], dataset.labels, dataset.ignore, volume), found, colours)
         mean = float(np.mean(list(scores[name].values())))
         row[0].set_ylabel(f"{name}\nmean Dice {mean:.3f}", color="white", fontsize=9)
     return png(figure)

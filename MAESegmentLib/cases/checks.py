@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import DatasetError, MAESegmentError
+from ..images.belonging import place_on
 from ..images.reading import read_segments, read_volumes
-from ..images.volume import Grid, LabelMap, Volume
+from ..images.volume import LabelMap, Volume
 from ..labels import Label, same_names
 from .case import IGNORED, Case
 
@@ -44,7 +45,7 @@ def read_labels(
     `labels` are all labels of the dataset, `wanted` those to be learnt, of which the map must hold at least one.
     Voxels of value `ignore` were not annotated.
     """
-    label_map = read_reference(case, labels, ignore, volume.grid)
+    label_map = read_reference(case, labels, ignore, volume)
     found = {int(value) for value in np.unique(label_map.array)}
     if not found & {labels[name] for name in wanted}:
         raise DatasetError(
@@ -55,11 +56,12 @@ def read_labels(
 
 
 def read_reference(
-    case: Case, labels: Mapping[str, int], ignore: int | None = None, grid: Grid | None = None
+    case: Case, labels: Mapping[str, int], ignore: int | None = None, volume: Volume | None = None
 ) -> LabelMap:
-    """The case's label map in the values of the dataset, on its image's `grid` (None: read only if it matters).
+    """The case's label map in the values of the dataset, on the grid of its image (None: read only if it matters).
 
-    Raises `DatasetError` naming the case for values or segments that are no label of the dataset.
+    Raises `DatasetError` naming the case for values or segments that are no label of the dataset, and for a DICOM SEG
+    that was drawn on another scan.
     """
     if case.label is None:
         raise DatasetError(f"Case {case.id}: there is no label map.", "Put it in labels/ under the image's name.")
@@ -67,11 +69,13 @@ def read_reference(
         label_map, segments = read_segments(case.label)
         if segments:
             # Such files often hold only the part around the segments.
-            grid = grid or read_image(case).grid
-            label_map = label_map if label_map.grid.matches(grid) else label_map.on_grid(grid)
+            volume = read_image(case) if volume is None else volume
+            label_map, _assumed = place_on(label_map, volume)
+    except DatasetError:
+        raise
     except MAESegmentError as error:
         raise DatasetError(f"Case {case.id}: {error.message}", error.hint) from error
-    if grid is not None and (difference := label_map.grid.difference(grid)):
+    if volume is not None and (difference := label_map.grid.difference(volume.grid)):
         raise DatasetError(
             f"Case {case.id}: the label map does not lie on its image's grid: {difference}.",
             "Resample the label map to the image, or pair it with the image it was drawn on.",

@@ -14,6 +14,7 @@ from ..cases.case import Case, case_id
 from ..cases.checks import meanings_of, read_image, read_reference, voxel_hash
 from ..errors import Cancelled, DatasetError, MAESegmentError
 from ..images import LabelMap, read_segments
+from ..images.belonging import place_on
 from ..labels import Label, same_names
 from .metrics import SURFACE_TOLERANCE_MM, Score, evaluate_label_maps
 
@@ -171,10 +172,10 @@ class StoredPredictions:
     def label_map(self, case: Case) -> LabelMap:
         path = self.file_of(case)
         label_map, segments = read_segments(path)
+        warnings: tuple[str, ...] = ()
         if segments:
             # Such files often hold only the part around the segments.
-            grid = read_image(case).grid
-            label_map = label_map if label_map.grid.matches(grid) else label_map.on_grid(grid)
+            label_map, warnings = place_on(label_map, read_image(case))
         meanings = meanings_of(label_map, segments, self._labels)
         if meanings.unclear and meanings.missing and meanings.are_names:
             raise DatasetError(
@@ -182,7 +183,9 @@ class StoredPredictions:
                 "Give the segments the names of the dataset's labels.",
             )
         if meanings.unclear:
-            self.warnings[case.id] = (f"it has {meanings.unclear}; left out",)
+            warnings += (f"it has {meanings.unclear}; left out",)
+        if warnings:
+            self.warnings[case.id] = warnings
         return label_map.with_values(meanings.values)
 
 

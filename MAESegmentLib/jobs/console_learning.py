@@ -14,6 +14,7 @@ from ..cases.records import CHECK, CaseRecord
 from ..cases.store import CaseStore
 from ..errors import Cancelled, DatasetError, WorkerError
 from ..evaluation.comparison import Comparison, compare_label_maps
+from ..images.belonging import place_on
 from ..images.volume import LabelMap, Volume
 from ..labels import Label
 from .cases import submit_case
@@ -57,13 +58,14 @@ class LearningCalls:
     ) -> CaseRecord:
         """Store a scan (see `process`) with its corrected label map, which lies on its grid, and answer the record.
 
+        `VolumeReadError` for a DICOM SEG (see `read_label_map`) that was drawn on another scan.
+
         `labels` say what its values mean (default: the model's). A label without voxels was not looked for, unless it
         is named in `absent`. `update` is the id of a case to replace.
         """
         bundle = self.find(model)
         volume = scan if isinstance(scan, Volume) else self.read(scan)
-        if not volume.grid.matches(label_map.grid):
-            label_map = label_map.on_grid(volume.grid)
+        label_map, _assumed = place_on(label_map, volume)
         known = tuple(bundle.labels if labels is None else labels)
         drawn = [label for label in known if (label_map.array == label.value).any()]
         looked_for = {name.casefold() for name in (*absent, *(label.name for label in drawn))}

@@ -15,7 +15,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from pydicom.valuerep import PersonName
 
-from MAESegmentLib.errors import GeometryError, OutputError, VolumeReadError
+from MAESegmentLib.cases.case import Case
+from MAESegmentLib.cases.checks import read_reference
+from MAESegmentLib.errors import GeometryError, MAESegmentError, OutputError, VolumeReadError
+from MAESegmentLib.evaluation.cases import StoredPredictions
 from MAESegmentLib.images import (
     LabelMap,
     Volume,
@@ -282,3 +285,22 @@ def test_seg_that_lies_elsewhere_in_its_own_series_is_refused_by_its_place(tmp_p
     seg.save_as(tmp_path / "seg.dcm")
     with pytest.raises(GeometryError, match="do not coincide"):
         place_on(read_label_map(tmp_path / "seg.dcm"), read_volume(tmp_path / "series"))
+
+
+@pytest.mark.parametrize("door", ["labels of a data set", "predictions"])
+def test_seg_of_another_scan_is_neither_label_map_nor_prediction(tmp_path: Path, door: str) -> None:
+    seg = _written(tmp_path)
+    (tmp_path / "segs").mkdir()
+    seg.rename(tmp_path / "segs" / "c0.dcm")
+    head().write(tmp_path / "other")
+
+    def read(scan: str) -> LabelMap:
+        case = Case("c0", (tmp_path / scan,), tmp_path / "segs" / "c0.dcm")
+        if door == "predictions":
+            return StoredPredictions(tmp_path / "segs", _labels("a")).label_map(case)
+        return read_reference(case, {"a": 1})
+
+    own = read_volume(tmp_path / "series")
+    np.testing.assert_array_equal(read("series").array, _drawn(own).array)
+    with pytest.raises(MAESegmentError, match="belongs to another scan"):
+        read("other")
