@@ -6,26 +6,34 @@ import asyncio
 import contextlib
 import html
 import logging
-import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import aiohttp
 from aiohttp import web
 
 from ..errors import MAESegmentError
-from .access import HEADERS, Access, cookie_name, set_cookie
+from .access import HEADERS, Access, Refusal, cookie_name, set_cookie
+from .entrance import Entrance
+from .messages import MessageMeter
 from .session_process import SECRET_HEADER, SessionProcess
 
 #: Headers that belong to one connection only.
 _HOP_BY_HOP = frozenset(
-    {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "content-length", "content-encoding"}
-)
+    {
+        "connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "content-length",
+        "content-encoding", "expect",
+    }
+)  # fmt: skip
 _CHUNK = 1 << 16
-_LONGEST_MESSAGE = 64 << 20
+#: Pictures go out; what comes in is what hands and keys do.
+_LONGEST_MESSAGE_OUT, _LONGEST_MESSAGE_IN = 64 << 20, 1 << 20
+_MOST_WINDOWS = 16
 _LOOK_EVERY_S = 30.0
-#: Who has had no window open for so long makes room when the house is full.
-_LEFT_FOR_GOOD_S = 600.0
+#: Who has had no window open for so long makes room when the house is full; sooner who never opened one.
+_LEFT_FOR_GOOD_S, _NEVER_CAME_S = 600.0, 120.0
+#: A browser does not send its cookie with a link that another page, or a file, leads to: the page asks again itself.
+_ASKS_AGAIN = "<!doctype html><title>MAESegment</title><script>location.replace(location.href + '&again')</script>"
 
 
 class FrontDoor:
@@ -48,19 +56,19 @@ class FrontDoor:
         self._idle_s = idle_s
         self._sessions: dict[str, SessionProcess] = {}
         self._client: aiohttp.ClientSession | None = None
-        self._runner: web.AppRunner | None = None
+        self._entrance: Entrance | None = None
+        self._runner: web.ServerRunner | None = None
         self._cleaner: asyncio.Task[None] | None = None
         self._cleaning: asyncio.Future[None] | None = None
 
     async def start(self, port: int) -> None:
         """Listen; 0 takes any free port, which `port` then is."""
-        application = web.Application(middlewares=[self._guard])
-        application.router.add_route("*", "/{path:.*}", self._forward)
         # Pieces are passed on as they are: no compression, no time limit for a whole answer.
         self._client = aiohttp.ClientSession(
             auto_decompress=False, timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar()
         )
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=2.0)
+        self._entrance = Entrance(self._receive)
+        self._runner = web.ServerRunner(self._entrance, shutdown_timeout=2.0)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._access.host, port).start()
         self.port = self._runner.addresses[0][1]
@@ -80,40 +88,49 @@ class FrontDoor:
     @property
     def address(self) -> str:
         """What to open in a browser: it holds the token."""
-        host = f"[{self._access.host}]" if ":" in self._access.host else self._access.host
-        return f"http://{host}:{self.port}/?token={self._access.token}"
+        return f"http://{self._access.printed_host}:{self.port}/?token={self._access.token}"
 
     # Who may enter ----------------------------------------------------------------------------------------------------
 
-    @web.middleware
-    async def _guard(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
+    async def _receive(self, request: web.BaseRequest) -> web.StreamResponse:
         refusal = self._access.refusal(request)
-        if refusal:
-            return _page(403, "No entry", refusal)
+        if refusal is None and not request.raw_path.startswith("/"):
+            refusal = Refusal(400, "This server passes nothing on to others.")
+        if refusal is not None:
+            return _page(refusal.status, "No entry", refusal.text)
         given = request.query.get("token")
         if given is not None:
             return self._enter(request, given)
-        if request.cookies.get(cookie_name(self.port)) not in self._sessions:
+        key = self._access.key_of(request.cookies.get(cookie_name(self.port), ""))
+        if not key:
             text = "Open the address that `maesegment app` printed: it holds the key to this server."
             return _page(401, "No entry", text)
-        return await handler(request)
+        assert self._entrance is not None
+        self._entrance.welcome(request)
+        return await self._forward(request, key)
 
-    def _enter(self, request: web.Request, given: str) -> web.StreamResponse:
-        """A cookie for whoever has the token; who has a session already keeps it."""
+    def _enter(self, request: web.BaseRequest, given: str) -> web.StreamResponse:
+        """A cookie for whoever has the token; who has one already keeps it. A seat is taken by who comes with it."""
         if not self._access.is_token(given):
             return _page(403, "No entry", "The key in this address is not right: open the address as it was printed.")
+        if (
+            request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
+            and "again" not in request.query
+        ):
+            return web.Response(text=_ASKS_AGAIN, content_type="text/html", headers=HEADERS)
         name = cookie_name(self.port)
         response = web.Response(status=303, headers={"Location": "/", **HEADERS})
-        if request.cookies.get(name) not in self._sessions:
-            if len(self._sessions) >= self._most_sessions and not self._make_room():
-                text = f"{self._most_sessions} people are here already. Try again when one of them has left."
-                return _page(503, "Full", text)
-            key = secrets.token_urlsafe(24)
-            self._sessions[key] = self._make_session()
-            set_cookie(response, name, key)
+        if not self._access.key_of(request.cookies.get(name, "")):
+            set_cookie(response, name, self._access.new_cookie())
         return response
+
+    def _session(self, key: str) -> SessionProcess | None:
+        """That of the person with this key, a new one if there is room."""
+        if key not in self._sessions:
+            if len(self._sessions) >= self._most_sessions and not self._make_room():
+                return None
+            self._sessions[key] = self._make_session()
+        return self._sessions[key]
 
     def _make_room(self) -> bool:
         """End the session that was left longest ago, if one was left some time ago."""
@@ -121,7 +138,7 @@ class FrontDoor:
         left = [
             (one.idle_since, key)
             for key, one in self._sessions.items()
-            if one.connections == 0 and now - one.idle_since > _LEFT_FOR_GOOD_S
+            if one.connections == 0 and now - one.idle_since > (_LEFT_FOR_GOOD_S if one.was_opened else _NEVER_CAME_S)
         ]
         if left:
             self._cleaning = asyncio.ensure_future(self._sessions.pop(min(left)[1]).close())
@@ -138,10 +155,14 @@ class FrontDoor:
 
     # Passing on -------------------------------------------------------------------------------------------------------
 
-    async def _forward(self, request: web.Request) -> web.StreamResponse:
-        session = self._sessions[request.cookies[cookie_name(self.port)]]
-        if (request.content_length or 0) > self._upload_bytes:
-            return _page(413, "Too large", f"At most {self._upload_bytes / 2**30:.1f} GB can be uploaded.")
+    async def _forward(self, request: web.BaseRequest, key: str) -> web.StreamResponse:
+        refusal = self._content_refusal(request)
+        if refusal is not None:
+            return _page(refusal.status, "Not taken", refusal.text)
+        session = self._session(key)
+        if session is None:
+            text = f"{self._most_sessions} people are here already. Try again when one of them has left."
+            return _page(503, "Full", text)
         try:
             await session.ready()
         except MAESegmentError as error:
@@ -154,7 +175,18 @@ class FrontDoor:
             logging.warning("MAESegment: the session does not answer: %s", error)
             return _page(502, "The session has ended", "Load this page again to begin a new one.")
 
-    async def _forward_request(self, request: web.Request, session: SessionProcess) -> web.StreamResponse:
+    def _content_refusal(self, request: web.BaseRequest) -> Refusal | None:
+        """Only uploads bring something; how much arrives is counted where it is written."""
+        is_upload = request.method == "PUT" and request.path.startswith("/upload/")
+        if not is_upload and request.method not in ("GET", "HEAD"):
+            return Refusal(405, "Nothing here takes such requests.")
+        if not is_upload and request.body_exists:
+            return Refusal(400, "Only uploads have content.")
+        if (request.content_length or 0) > self._upload_bytes:
+            return Refusal(413, f"At most {self._upload_bytes / 2**30:.1f} GB can be uploaded.")
+        return None
+
+    async def _forward_request(self, request: web.BaseRequest, session: SessionProcess) -> web.StreamResponse:
         assert self._client is not None
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
         headers[SECRET_HEADER] = session.secret
@@ -175,21 +207,26 @@ class FrontDoor:
             await response.write_eof()
             return response
 
-    async def _forward_socket(self, request: web.Request, session: SessionProcess) -> web.StreamResponse:
+    async def _forward_socket(self, request: web.BaseRequest, session: SessionProcess) -> web.StreamResponse:
         assert self._client is not None
-        outer = web.WebSocketResponse(max_msg_size=_LONGEST_MESSAGE, compress=False, heartbeat=30.0)
+        if session.connections >= _MOST_WINDOWS:
+            return _page(503, "Full", f"{_MOST_WINDOWS} windows are open on this session already: close one.")
+        outer = web.WebSocketResponse(max_msg_size=_LONGEST_MESSAGE_IN, compress=False, heartbeat=30.0)
         await outer.prepare(request)
         session.connections += 1
+        session.was_opened = True
         try:
             async with self._client.ws_connect(
                 session.url + request.raw_path,
                 headers={SECRET_HEADER: session.secret},
-                max_msg_size=_LONGEST_MESSAGE,
+                max_msg_size=_LONGEST_MESSAGE_OUT,
             ) as inner:
-                ways = {asyncio.create_task(_pass_on(outer, inner)), asyncio.create_task(_pass_on(inner, outer))}
-                _done, left = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-                for task in left:
-                    task.cancel()
+                ways = {asyncio.create_task(_take_in(outer, inner)), asyncio.create_task(_give_out(inner, outer))}
+                try:
+                    await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for task in ways:
+                        task.cancel()
         except aiohttp.ClientError as error:
             logging.warning("MAESegment: the session does not answer: %s", error)
         finally:
@@ -199,17 +236,29 @@ class FrontDoor:
         return outer
 
 
-_Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
-
-
-async def _pass_on(source: _Socket, target: _Socket) -> None:
-    """Messages of one side to the other, until either closes."""
+async def _take_in(page: web.WebSocketResponse, session: aiohttp.ClientWebSocketResponse) -> None:
+    """Messages of the page to its session, until either closes or the page sends what is not taken."""
+    meter = MessageMeter(_LONGEST_MESSAGE_IN)
     with contextlib.suppress(ConnectionError):
-        async for message in source:
-            if message.type is aiohttp.WSMsgType.TEXT:
-                await target.send_str(message.data)
-            elif message.type is aiohttp.WSMsgType.BINARY:
-                await target.send_bytes(message.data)
+        async for message in page:
+            objection = "Text is not taken."
+            if message.type is aiohttp.WSMsgType.BINARY:
+                objection = meter.objection(message.data)
+            if objection:
+                logging.warning("MAESegment: a page was closed: %s", objection)
+                await page.close(code=aiohttp.WSCloseCode.MESSAGE_TOO_BIG, message=objection.encode())
+                return
+            await session.send_bytes(message.data)
+
+
+async def _give_out(session: aiohttp.ClientWebSocketResponse, page: web.WebSocketResponse) -> None:
+    """Messages of the session to the page, until either closes."""
+    with contextlib.suppress(ConnectionError):
+        async for message in session:
+            if message.type is aiohttp.WSMsgType.BINARY:
+                await page.send_bytes(message.data)
+            elif message.type is aiohttp.WSMsgType.TEXT:
+                await page.send_str(message.data)
 
 
 def _page(status: int, title: str, text: str) -> web.Response:
@@ -218,4 +267,7 @@ def _page(status: int, title: str, text: str) -> web.Response:
         "<body style='font: 16px/1.5 sans-serif; max-width: 40em; margin: 4em auto; padding: 0 1em'>"
         f"<h1>{html.escape(title)}</h1><p>{html.escape(text)}</p></body></html>"
     )
-    return web.Response(status=status, text=body, content_type="text/html", headers=HEADERS)
+    response = web.Response(status=status, text=body, content_type="text/html", headers=HEADERS)
+    # Who is sent away does not stay on the line.
+    response.force_close()
+    return response

@@ -143,13 +143,20 @@ class App:
 
     def __init__(self, arguments: Sequence[str], environment: dict[str, str]) -> None:
         command = [sys.executable, "-m", "MAESegmentLib.cli", "app", "--server", *arguments]
-        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        self.temporary = Path(environment["TMPDIR"])
+        self.log = self.temporary / f"app-{time.monotonic_ns()}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         found = re.search(r"http://\S+", line)
         assert found, f"the app said: {line}"
         self.address = found.group()
         self.origin, _slash, _token = self.address.rpartition("/")
+
+    def folders(self) -> list[Path]:
+        """Where servers with this environment keep what is uploaded."""
+        return sorted(self.temporary.glob("maesegment-app-*"))
 
     def close(self) -> None:
         self.process.terminate()

@@ -4,36 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
 from MAESegmentLib.cli.main import main
 from Testing.web.browser import App
-
-
-class Visitor:
-    """Asks as a program without a browser does."""
-
-    def __init__(self, app: App) -> None:
-        self._place = urlsplit(app.address)
-        self.cookie = ""
-
-    def ask(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._place.port, timeout=120)
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body, {**({"Cookie": self.cookie} if self.cookie else {}), **named})
-        answer = connection.getresponse()
-        given = answer.getheader("Set-Cookie")
-        if given:
-            self.cookie = given.partition(";")[0]
-            self.attributes = given
-        return answer.status, answer.read().decode(errors="replace")
-
-    def enter(self) -> Visitor:
-        assert self.ask(f"/?{self._place.query}")[0] == 303
-        return self
+from Testing.web.visitor import Visitor
 
 
 @pytest.fixture

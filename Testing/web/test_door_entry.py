@@ -1,0 +1,309 @@
+"""Attacks on who may enter: forged requests, other pages, seats, connections that are only held, and the key itself."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import stat
+import subprocess
+import sys
+
+import psutil
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from MAESegmentLib.web.access import Access
+from MAESegmentLib.web.entrance import Entrance
+from MAESegmentLib.web.messages import MessageMeter
+from Testing.web.visitor import Page, Visitor, message_part, session_processes, until
+
+
+@pytest.fixture
+def visitor(app):
+    return Visitor(app)
+
+
+@pytest.fixture(scope="module")
+def insider(app):
+    insider = Visitor(app).enter()
+    assert insider.ask("/index.html")[0] == 200
+    return insider
+
+
+def request(visitor, *lines: str, path: str = "/") -> int:
+    """The status for a request with exactly these header lines."""
+    text = "\r\n".join([f"GET {path} HTTP/1.1", *lines, "Connection: close", "", ""])
+    found = re.match(rb"HTTP/1.\d (\d+)", visitor.raw(text.encode("latin-1")))
+    assert found, "no answer"
+    return int(found[1])
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("Host: [",),
+        ("Host: [::1",),
+        ("Host: ]",),
+        ("Host: ",),
+        (),
+        ("Host: localhost", "Host: evil.example"),
+        ("Host: localhost:99999",),
+        ("Host: localhost:port",),
+        ("Host: evil.example@localhost",),
+        ("Host: localhost/evil",),
+        ("Host: local host",),
+        ("Host: lok\xe4lhost",),
+        ("Host: localhost", "Origin: http://["),
+        ("Host: localhost", "Origin: http://localhost:x"),
+        ("Host: localhost", "Origin: javascript:alert(1)"),
+        ("Host: localhost", "Origin: http://localhost", "Origin: http://evil.example"),
+    ],
+)
+def test_a_malformed_host_or_origin_is_a_bad_request(app, visitor, lines):
+    before = app.log.read_text()
+    assert request(visitor, *lines) == 400
+    assert "Traceback" not in app.log.read_text()[len(before) :]
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "2130706433", "0.0.0.0", "192.0.2.7"]
+)
+def test_a_name_that_is_made_to_point_here_is_refused(visitor, host):
+    assert request(visitor, f"Host: {host}:{visitor.port}") == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "null"},
+        {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors"},
+        {"Sec_Fetch_Site": "same-site", "Sec_Fetch_Mode": "cors"},  # another port of this machine
+        {"Origin": "http://evil.example", "Upgrade": "websocket", "Connection": "Upgrade"},
+    ],
+)
+def test_what_another_page_asks_is_refused_with_the_cookie_too(insider, headers):
+    for path in ("/", "/ws", "/heartbeat", f"/?{insider.place.query}"):
+        assert insider.ask(path, **headers)[0] == 403
+
+
+def test_a_link_may_be_followed_from_anywhere(insider):
+    assert insider.ask("/index.html", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")[0] == 200
+
+
+@pytest.mark.parametrize("target", ["http://evil.example/", "http://127.0.0.1:1/", "*", "evil.example:80"])
+def test_nothing_is_passed_on_to_other_servers(insider, target):
+    cookie = f"Cookie: {insider.cookie}"
+    assert request(insider, f"Host: 127.0.0.1:{insider.port}", cookie, path=target) in (400, 405)
+
+
+def test_only_uploads_bring_something(insider):
+    assert insider.ask("/index.html", "POST", b"x" * 100)[0] == 405
+    assert insider.ask("/ws", "PUT", b"x" * 100)[0] == 405
+    assert insider.ask("/index.html", "GET", b"x" * 100)[0] == 400
+
+
+# Seats ----------------------------------------------------------------------------------------------------------------
+
+
+def test_seats_are_not_taken_by_visitors_who_never_come_back_with_the_cookie(app, insider):
+    processes, folders = len(session_processes(app)), len(list(app.folders()[-1].iterdir()))
+    for _visit in range(60):  # the server has 20 seats
+        Visitor(app).enter()
+    for cookie in ("", "guess", "a.b", "." + "0" * 64, insider.cookie.partition("=")[2] + "0", "\u00e4.\u00e4"):
+        stranger = Visitor(app)
+        stranger.cookie = f"{insider.cookie.partition('=')[0]}={cookie}".encode().decode("latin-1")
+        assert stranger.ask("/index.html")[0] == 401
+        assert stranger.ask("/ws", Upgrade="websocket", Connection="Upgrade")[0] == 401
+    assert len(session_processes(app)) == processes
+    assert len(list(app.folders()[-1].iterdir())) == folders
+    assert insider.ask("/index.html")[0] == 200
+
+
+@given(st.text(max_size=80))
+def test_no_cookie_but_ours_is_one(text):
+    access = Access("127.0.0.1")
+    assert access.key_of(text) == ""
+    assert Access("127.0.0.1").key_of(access.new_cookie()) == ""
+    assert access.key_of(access.new_cookie()) != ""
+
+
+def test_connections_that_are_only_held_keep_nobody_out(app, visitor):
+    held = []
+    try:
+        for _one in range(400):
+            line = socket.create_connection(("127.0.0.1", visitor.port), timeout=30)
+            line.sendall(b"GET / HTTP/1.1\r\nHost: loc")
+            held.append(line)
+        assert visitor.ask("/")[0] == 401
+        assert psutil.Process(app.process.pid).num_fds() < 250
+    finally:
+        for line in held:
+            line.close()
+
+
+def test_a_request_that_does_not_end_is_not_waited_for():
+    async def answer(_request):
+        return web.Response(text="ok")
+
+    async def attack():
+        runner = web.ServerRunner(Entrance(answer, patience_s=0.3))
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", runner.addresses[0][1])
+        try:
+            # A whole request first: the time counts between requests, too.
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\n")
+            assert b"200 OK" in await reader.readuntil(b"ok")
+            for _slowly in range(200):
+                writer.write(b"X: y\r\n")
+                await asyncio.sleep(0.05)
+                if reader.at_eof():
+                    return True
+            return False
+        except ConnectionError:
+            return True
+        finally:
+            writer.close()
+            await runner.cleanup()
+
+    assert asyncio.run(attack())
+
+
+# The key --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_key_stands_on_no_command_line_and_in_no_log(app, visitor, insider):
+    key = visitor.place.query.partition("=")[2]
+    for path in (f"/?token={key}", f"/index.html?token={key}", f"/%?token={key}", f"/?token={key}%ff&x=["):
+        visitor.ask(path)
+    request(visitor, "Host: [", path=f"/?token={key}")
+    request(visitor, "Host: localhost", "Bad Header", path=f"/?token={key}")
+    assert insider.ask(f"/index.html?again&token={key}")[0] == 303
+    everyone = [psutil.Process(app.process.pid), *psutil.Process(app.process.pid).children(recursive=True)]
+    logs = [app.log, *app.folders()[-1].rglob("*.log")]
+    assert len(everyone) > 1
+    assert len(logs) > 1
+    for secret in (key, insider.cookie.partition("=")[2].partition(".")[0]):
+        assert not [one for one in everyone if secret in " ".join(one.cmdline())]
+        assert not [one for one in everyone[1:] if secret in " ".join(one.environ().values())]
+        assert not [log for log in logs if secret in log.read_text(errors="replace")]
+
+
+def test_a_browser_is_opened_without_the_key_on_its_command_line(app_environment, tmp_path):
+    browser, seen = tmp_path / "browser", tmp_path / "seen"
+    browser.write_text(f'#!/bin/sh\necho "$@" > {seen}.part && mv {seen}.part {seen}\n')
+    browser.chmod(0o755)
+    (tmp_path / "tmp").mkdir()
+    environment = {**app_environment, "BROWSER": str(browser), "TMPDIR": str(tmp_path / "tmp")}
+    command = [sys.executable, "-m", "MAESegmentLib.cli", "app"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = re.search(r"http://\S+", process.stdout.readline())
+        assert address
+        until(seen.exists, "the browser")
+        (page,) = (tmp_path / "tmp").glob("maesegment-app-*/open.html")
+        assert seen.read_text().strip() == page.as_uri()
+        assert address.group() in page.read_text()
+        assert stat.S_IMODE(page.stat().st_mode) == 0o600
+        assert stat.S_IMODE(page.parent.stat().st_mode) == 0o700
+        process.terminate()
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_page_on_the_disk_leads_in_and_the_scene_is_found_again(app, new_person, tmp_path):
+    page = tmp_path / "open.html"
+    page.write_text(f'<meta http-equiv="refresh" content="0;url={app.address}">')
+    person = new_person().open(page.as_uri())
+    cookies = person.driver.get_cookies()
+    assert person.driver.current_url == f"{app.origin}/index.html"
+    person.open(page.as_uri())
+    assert person.driver.get_cookies()[0]["value"] == cookies[0]["value"]
+
+
+# Messages -------------------------------------------------------------------------------------------------------------
+
+
+def memory(app) -> int:
+    everyone = [psutil.Process(app.process.pid), *psutil.Process(app.process.pid).children(recursive=True)]
+    return sum(one.memory_info().vms for one in everyone)
+
+
+@pytest.fixture
+def page(insider):
+    page = Page(insider)
+    yield page
+    page.close()
+
+
+def test_short_messages_that_promise_much_take_nothing(app, page):
+    before = memory(app)
+    for key in (1, 2):
+        page.send(message_part(b"x", 0, 1 << 30, key))
+    assert page.closed_with() == 1009
+    assert memory(app) - before < 200 << 20
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [message_part(b"x", 0, 4096, key) for key in range(2000)],
+        [message_part(b"x" * 10, 0, 100, 1), message_part(b"x" * 10, 50, 100, 1)],
+        [message_part(b"x" * 200, 0, 100)],
+        [message_part(b"", 0, 0)],
+        [b"short"],
+    ],
+    ids=["many begun", "a gap", "longer than it said", "empty", "no header"],
+)
+def test_messages_that_are_not_what_they_say_close_the_page(page, parts):
+    for part in parts:
+        page.send(part)
+    assert page.closed_with() == 1009
+
+
+def test_text_is_not_taken(page):
+    page.send_text("x")
+    assert page.closed_with() == 1009
+
+
+@pytest.mark.parametrize("length", [2 << 20, 1 << 40, (1 << 63) - 1, (1 << 64) - 1])
+def test_a_frame_that_says_it_is_huge_is_refused_before_it_comes(app, insider, length):
+    before = memory(app)
+    with socket.create_connection(("127.0.0.1", insider.port), timeout=30) as line:
+        line.sendall(
+            f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{insider.port}\r\nCookie: {insider.cookie}\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+            "".encode()
+        )
+        assert b"101" in line.recv(4096)
+        line.sendall(b"\x82\xff" + length.to_bytes(8, "big") + b"\0\0\0\0")
+        line.settimeout(30)
+        try:
+            for _piece in range(200):
+                line.sendall(bytes(1 << 20))
+        except OSError:
+            pass
+        else:
+            raise AssertionError("200 MB were taken")
+    assert memory(app) - before < 150 << 20
+
+
+def test_long_messages_arrive(page):
+    page.set(note="x" * 900_000)
+    assert page.state()["note"] == "x" * 900_000
+    page.set(note="")
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1 << 32), st.integers(0, 1 << 32), st.binary(max_size=64))))
+def test_what_is_under_way_never_passes_the_limit(parts):
+    meter, open_ones = MessageMeter(256), {}
+    for key, begin, whole, content in parts:
+        if meter.objection(message_part(content, begin % (1 << 32), whole % (1 << 32), key)) == "":
+            open_ones[key] = whole % (1 << 32)
+            if begin + len(content) == whole:
+                del open_ones[key]
+        assert sum(open_ones.values()) <= 256
