@@ -5,14 +5,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import secrets
+import shutil
 import signal
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, VolumeReadError
 from .terminal import say
 
+if TYPE_CHECKING:
+    from ..web.front import FrontDoor
+    from ..web.server_folder import ServerFolder
+
 _GB = 1 << 30
+#: Of what is free where uploads go, in percent.
+_MOST_OF_DISK = 80
+#: Ctrl-C, being ended, and a terminal that is closed.
+_ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,25 +85,46 @@ def _check_packages() -> None:
 async def _serve(arguments: argparse.Namespace) -> None:
     from ..web.access import Access
     from ..web.front import FrontDoor
-    from ..web.session_process import SessionProcess
+    from ..web.server_folder import ServerFolder
+    from ..web.session_process import SessionConfig, SessionProcess
 
-    volumes = [str(path.resolve()) for path in arguments.volumes if not _is_collection(path)]
-    folders = [str(path.resolve()) for path in arguments.volumes if _is_collection(path)]
-    upload_bytes = int(arguments.upload_limit * _GB)
+    folder = ServerFolder.create()
+    try:
+        upload_bytes = int(arguments.upload_limit * _GB)
+        free = shutil.disk_usage(folder.path).free
+        config = SessionConfig(
+            secret="",
+            work="",
+            volumes=tuple(str(path.resolve()) for path in arguments.volumes if not _is_collection(path)),
+            folders=tuple(str(path.resolve()) for path in arguments.volumes if _is_collection(path)),
+            upload_bytes=upload_bytes,
+            server_bytes=min(arguments.users * upload_bytes, _MOST_OF_DISK * free // 100),
+            device=arguments.device,
+        )
 
-    def make_session() -> SessionProcess:
-        return SessionProcess(volumes, folders, upload_bytes, arguments.device)
+        def make_session() -> SessionProcess:
+            return SessionProcess(replace(config, secret=secrets.token_urlsafe(24), work=str(folder.new_session())))
 
-    door = FrontDoor(Access(arguments.host), make_session, upload_bytes=upload_bytes, most_sessions=arguments.users)
+        access = Access(arguments.host)
+        door = FrontDoor(access, make_session, upload_bytes=upload_bytes, most_sessions=arguments.users)
+        await _run(door, arguments, folder)
+    finally:
+        folder.close()
+
+
+async def _run(door: FrontDoor, arguments: argparse.Namespace, folder: ServerFolder) -> None:
+    """Until a signal ends it."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _ENDING:
+        if signal.getsignal(number) is signal.SIG_IGN:  # as `nohup` asks for
+            continue
         with contextlib.suppress(NotImplementedError):  # Windows
             loop.add_signal_handler(number, ended.set)
     await door.start(arguments.port)
     try:
         say(f"MAESegment is at {door.address}\nCtrl-C ends it.")
-        if not arguments.server and not webbrowser.open(door.address):
+        if not arguments.server and not webbrowser.open(folder.page_that_opens(door.address).as_uri()):
             say("No browser could be opened here: open the address above.", error=True)
         await ended.wait()
     finally:

@@ -28,6 +28,7 @@ from .logic import Logic
 from .segment_panel import SegmentPanel
 from .session_process import SessionConfig
 from .surfaces import Surfaces
+from .upload_budget import UploadBudget
 from .uploads import Uploads
 from .versions_panel import VersionsPanel
 from .views import FIRST_LAYOUT, Views
@@ -52,7 +53,7 @@ class Application:
         self.session = WorkerSession(work / "jobs")
         self.logic = Logic(self.session)
         self.folders = Folders(config.volumes, config.folders)
-        self.uploads = Uploads(work / "uploads", config.upload_bytes)
+        self.uploads = Uploads(work / "uploads", UploadBudget(work, config.upload_bytes, config.server_bytes))
         self.downloads = Downloads(work / "export")
         self.heartbeat = Heartbeat()
         self.surfaces = Surfaces(work / "surfaces")
@@ -121,4 +122,4 @@ class Application:
         if self.config.volumes or self.config.folders:
             await self.data.look_for_files()
         if self.config.volumes:
-            await self.data.open_path(Path(self.config.volumes[0]))
+            await self.data.open_listed(self.folders.named(Path(self.config.volumes[0])))

@@ -11,8 +11,10 @@ import hmac
 import json
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -22,6 +24,10 @@ from .session_process import SECRET_HEADER, SessionConfig
 
 def main() -> int:
     config = SessionConfig.decode(sys.stdin.readline())
+    # What is written here, and by what is started here, is for this account only.
+    os.umask(0o077)
+    (Path(config.work) / "tmp").mkdir(exist_ok=True)
+    tempfile.tempdir = str(Path(config.work) / "tmp")
     # Only the port goes there: the front door reads it.
     answers, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
     os.dup2(2, 1)

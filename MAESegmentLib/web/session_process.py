@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
-import secrets
 import shutil
-import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..errors import WorkerError
+from ..jobs.exit_reason import describe_exit
 from ..jobs.interpreter import choose_interpreter, module_launch
 from ..jobs.process_tree import kill_tree
 
@@ -34,6 +33,7 @@ class SessionConfig:
     volumes: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     upload_bytes: int = 4 << 30
+    server_bytes: int = 4 << 30
     device: str = "auto"
     notice: str = ""
 
@@ -49,16 +49,19 @@ class SessionConfig:
 class SessionProcess:
     """`connections` counts the browser windows that are open on it; `idle_since` is when the last one closed."""
 
-    def __init__(self, volumes: Sequence[str], folders: Sequence[str], upload_bytes: int, device: str) -> None:
-        self.secret = secrets.token_urlsafe(24)
+    def __init__(self, config: SessionConfig) -> None:
+        self.secret = config.secret
         self.connections = 0
+        self.was_opened = False
         self.idle_since = time.monotonic()
-        self._work = Path(tempfile.mkdtemp(prefix="maesegment-app-"))
-        self._given = (tuple(volumes), tuple(folders), upload_bytes, device)
+        self._work = Path(config.work)
+        self._config = config
         self._process: asyncio.subprocess.Process | None = None
         self._port = 0
         self._starting = asyncio.Lock()
-        self._ended_before = False
+        self._watch: asyncio.Task[None] | None = None
+        #: What is said to who comes back after a crash.
+        self._notice = ""
 
     @property
     def is_running(self) -> bool:
@@ -82,6 +85,8 @@ class SessionProcess:
     async def close(self) -> None:
         """End it and forget its files. A fine-tuning is a process of its own and goes on."""
         process, self._process = self._process, None
+        if self._watch is not None:
+            self._watch.cancel()
         if process is not None and process.returncode is None:
             if process.stdin is not None:
                 process.stdin.close()
@@ -91,14 +96,35 @@ class SessionProcess:
                 kill_tree(process.pid)
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(process.wait(), _END_TIMEOUT_S)
-        shutil.rmtree(self._work, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self._work, ignore_errors=True)
+
+    async def _watch_over(self, process: asyncio.subprocess.Process) -> None:
+        """Note why it ended, and leave nothing of a scan behind, as soon as it has."""
+        code = await process.wait()
+        async with self._starting:
+            if process is not self._process:
+                return
+            self._port = 0
+            happened, _hint = describe_exit(code, "", self._last_words())
+            self._notice = f"The earlier session {happened}; its scene is lost."
+            logging.warning("MAESegment: a session %s", happened)
+            await asyncio.to_thread(self._clear)
+
+    def _clear(self) -> None:
+        for path in self._work.iterdir() if self._work.is_dir() else ():
+            if path == self.log_path:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     async def _start(self) -> None:
-        volumes, folders, upload_bytes, device = self._given
-        notice = "The earlier session ended unexpectedly; its scene is lost." if self._ended_before else ""
-        config = SessionConfig(self.secret, str(self._work), volumes, folders, upload_bytes, device, notice)
+        await asyncio.to_thread(self._clear)
+        config = replace(self._config, notice=self._notice)
         launch = module_launch(choose_interpreter(environ={}), os.environ, _MODULE)
         self._port = 0
+        self.log_path.touch(mode=0o600)
         with self.log_path.open("ab") as log:
             process = self._process = await asyncio.create_subprocess_exec(
                 launch.program,
@@ -112,7 +138,7 @@ class SessionProcess:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(config.encode())
-        self._ended_before = True
+        self._watch = asyncio.create_task(self._watch_over(process))
         try:
             line = await asyncio.wait_for(process.stdout.readline(), _START_TIMEOUT_S)
             self._port = int(json.loads(line)["port"])

@@ -10,20 +10,33 @@ import pytest
 from MAESegmentLib.errors import VolumeReadError
 from MAESegmentLib.web.file_names import uploaded_name
 from MAESegmentLib.web.folders import Folders
-from MAESegmentLib.web.uploads import Uploads
+from MAESegmentLib.web.upload_budget import UploadBudget
+from MAESegmentLib.web.uploads import unpack
 
 UPLOAD = "abcdef012345"
 
 
 @pytest.fixture
-def uploads(tmp_path):
-    uploads = Uploads(tmp_path / "uploads", 10 << 20)
-    uploads.folder(UPLOAD).mkdir(parents=True)
-    return uploads
+def folder(tmp_path):
+    folder = tmp_path / "uploads" / UPLOAD
+    folder.mkdir(parents=True)
+    return folder
 
 
-def zipped(uploads, members: dict[str, bytes]):
-    path = uploads.folder(UPLOAD) / "scans.zip"
+@pytest.fixture
+def unpacked(folder):
+    """`unpacked(path)`: the files that come out of a zip, in a folder beside it; 10 MB at most."""
+
+    def unpacked(path):
+        budget = UploadBudget(folder, 10 << 20, 10 << 20)
+        unpack(path, folder / "zip", budget.take)
+        return sorted(file for file in (folder / "zip").rglob("*") if file.is_file())
+
+    return unpacked
+
+
+def zipped(folder, members: dict[str, bytes]):
+    path = folder / "scans.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
@@ -38,45 +51,48 @@ def test_names_lose_what_leads_elsewhere(name):
     assert not cleaned.startswith(".")
 
 
-@pytest.mark.parametrize("name", ["../../../tmp/evil.nii", "/tmp/evil.nii", "a/../../evil.nii"])
-def test_a_zip_cannot_write_outside_its_upload(uploads, tmp_path, name):
-    zipped(uploads, {name: b"evil"})
-    scan = uploads.scan(UPLOAD)
-    assert scan.resolve().is_relative_to(uploads.folder(UPLOAD).resolve())
-    assert scan.name == "evil.nii"
-    assert not [path for path in tmp_path.rglob("evil.nii") if not path.is_relative_to(uploads.folder(UPLOAD))]
+@pytest.mark.parametrize("name", ["../../../tmp/evil.nii", "/tmp/evil.nii", "a/../../evil.nii", "..\\evil.nii"])
+def test_a_zip_cannot_write_outside_its_upload(folder, unpacked, tmp_path, name):
+    (scan,) = unpacked(zipped(folder, {name: b"evil"}))
+    assert scan == folder / "zip/evil.nii"
+    assert [*tmp_path.rglob("evil.nii")] == [scan]
 
 
-def test_links_in_a_zip_are_left_out(uploads):
-    path = zipped(uploads, {"scan.nii": b"data"})
+def test_links_in_a_zip_are_left_out(folder, unpacked):
+    path = zipped(folder, {"scan.nii": b"data"})
     with zipfile.ZipFile(path, "a") as archive:
         link = zipfile.ZipInfo("link.nii")
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         archive.writestr(link, "/etc/passwd")
-    assert uploads.scan(UPLOAD).name == "scan.nii"
+    assert [file.name for file in unpacked(path)] == ["scan.nii"]
 
 
-def test_a_zip_that_unpacks_to_far_too_much_is_refused(uploads):
-    zipped(uploads, {"zeros.nii": bytes(30 << 20)})
+def test_a_zip_that_unpacks_to_far_too_much_is_refused(folder, unpacked):
+    path = zipped(folder, {"zeros.nii": bytes(30 << 20)})
     with pytest.raises(VolumeReadError, match="would unpack to"):
-        uploads.scan(UPLOAD)
+        unpacked(path)
 
 
-def test_what_is_no_zip_is_said_to_be_none(uploads):
-    (uploads.folder(UPLOAD) / "scan.zip").write_bytes(b"not a zip")
-    with pytest.raises(VolumeReadError, match="cannot be unpacked"):
-        uploads.scan(UPLOAD)
-
-
-def test_files_of_the_same_name_in_a_zip_are_all_kept(uploads):
-    zipped(uploads, {"one/IM1": b"1", "two/IM1": b"2"})
-    folder = uploads.scan(UPLOAD)
-    assert sorted(path.read_bytes() for path in folder.rglob("IM1")) == [b"1", b"2"]
-
-
-def test_an_upload_is_named_by_letters_and_digits_only(uploads):
+def test_a_zip_whose_directory_lies_about_sizes_is_refused(folder, unpacked):
+    path = zipped(folder, {"zeros.nii": bytes(1 << 20)})
+    data = path.read_bytes()
+    directory = data.rindex(b"PK\x01\x02")
+    path.write_bytes(data[: directory + 24] + (100).to_bytes(4, "little") + data[directory + 28 :])
     with pytest.raises(VolumeReadError):
-        uploads.folder("../abcdefgh")
+        unpacked(path)
+
+
+def test_what_is_no_zip_is_said_to_be_none(folder, unpacked):
+    (folder / "scan.zip").write_bytes(b"not a zip")
+    with pytest.raises(VolumeReadError, match="cannot be unpacked"):
+        unpacked(folder / "scan.zip")
+
+
+def test_files_of_the_same_name_in_a_zip_are_all_kept(folder, unpacked):
+    assert sorted(file.read_bytes() for file in unpacked(zipped(folder, {"one/IM1": b"1", "two/IM1": b"2"}))) == [
+        b"1",
+        b"2",
+    ]
 
 
 def test_a_link_out_of_a_chosen_folder_is_not_listed(tmp_path):

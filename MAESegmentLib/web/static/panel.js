@@ -27,15 +27,21 @@ window.maesegment = {
     const total = files.reduce((sum, file) => sum + file.size, 0) || 1;
     const upload = Array.from(crypto.getRandomValues(new Uint8Array(12)), (b) => b.toString(16).padStart(2, "0")).join("");
     const name = files.length === 1 ? files[0].name : (files[0].webkitRelativePath || files[0].name).split("/")[0];
+    const limit = trame.state.get("upload_limit");
     let sent = 0;
+    let shown = 0;
+    const show = (bytes) => {
+      const percent = Math.round((100 * bytes) / total);
+      if (percent !== shown) trame.state.set("upload_percent", (shown = percent));
+    };
     trame.state.set("upload_percent", 0);
     trame.state.set("is_uploading", true);
     try {
+      // The server counts for itself; here it can still be said before anything is sent.
+      if (total > limit) throw new Error(`Too large: ${Math.round(limit / 2 ** 20)} MB may be uploaded in all.`);
       for (const [number, file] of files.entries()) {
-        await this.put(`upload/${upload}/${number}?name=${encodeURIComponent(file.name)}`, file, (part) => {
-          trame.state.set("upload_percent", Math.round((100 * (sent + part)) / total));
-        });
-        sent += file.size;
+        await this.put(`upload/${upload}/${number}?name=${encodeURIComponent(file.name)}`, file, (part) => show(sent + part));
+        show((sent += file.size));
       }
       await trame.trigger("uploaded", [upload, name]);
     } catch (error) {

@@ -1,0 +1,75 @@
+"""What a running server keeps on disk: below one folder that only its account can open, and none of it afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from ..errors import OutputError
+from ..file_lock import FileLock
+
+_PREFIX = "maesegment-app-"
+_LOCK = "lock"
+
+
+class ServerFolder:
+    """Made by `create`. The operating system takes the lock back when the server ends, however that happens."""
+
+    def __init__(self, path: Path, lock: FileLock) -> None:
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def create(cls, parent: Path | None = None) -> ServerFolder:
+        """A folder in `parent` (default: the one for temporary files), once those of killed servers are cleared."""
+        parent = parent or Path(tempfile.gettempdir())
+        clear_abandoned(parent)
+        # It gets its name when it is locked: nobody may take it for abandoned.
+        new = Path(tempfile.mkdtemp(prefix="maesegment-new-", dir=parent))
+        lock = FileLock(new / _LOCK)
+        lock.acquire()
+        path = new.with_name(new.name.replace("maesegment-new-", _PREFIX))
+        new.rename(path)
+        return cls(path, lock)
+
+    def new_session(self) -> Path:
+        """An empty folder for one session."""
+        return Path(tempfile.mkdtemp(prefix="session-", dir=self.path))
+
+    def page_that_opens(self, address: str) -> Path:
+        """A page that leads to `address`: programs see each other's command lines, but not what is in this file."""
+        path = self.path / "open.html"
+        path.touch(mode=0o600)
+        to_address = f'<meta http-equiv="refresh" content="0;url={address}">'
+        path.write_text(f"<!doctype html><title>MAESegment</title>{to_address}", encoding="utf-8")
+        return path
+
+    def close(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.release()
+
+
+def clear_abandoned(parent: Path) -> list[Path]:
+    """Remove the folders in `parent` whose servers run no more; returns those."""
+    removed = []
+    for folder in sorted(parent.glob(f"{_PREFIX}*")):
+        with contextlib.suppress(OSError, OutputError):
+            if _is_abandoned(folder):
+                shutil.rmtree(folder)
+                removed.append(folder)
+                logging.info("MAESegment: cleared what a server that was killed had left: %s", folder)
+    return removed
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Whether it is ours and nobody holds its lock."""
+    status = folder.lstat()
+    if not folder.is_dir() or folder.is_symlink() or not (folder / _LOCK).is_file():
+        return False
+    if hasattr(os, "getuid") and status.st_uid != os.getuid():
+        return False
+    return not FileLock(folder / _LOCK).is_held_by_another()

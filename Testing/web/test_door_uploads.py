@@ -1,0 +1,378 @@
+"""Attacks with what is uploaded: lies about sizes, many at once, broken-off ones, and what a killed server leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+import sys
+import threading
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from MAESegmentLib.errors import OutputError, VolumeReadError
+from MAESegmentLib.web.server_folder import ServerFolder, clear_abandoned
+from MAESegmentLib.web.upload_budget import UploadBudget
+from MAESegmentLib.web.uploads import Uploads
+from Testing import children
+from Testing.web.browser import running_app
+from Testing.web.visitor import Page, Visitor, session_processes, until
+
+MB = 1 << 20
+LIMIT = int(0.2 * (1 << 30))
+
+
+@pytest.fixture(scope="module")
+def insider(app):
+    insider = Visitor(app).enter()
+    assert insider.ask("/index.html")[0] == 200
+    return insider
+
+
+@pytest.fixture(scope="module")
+def page(insider):
+    page = Page(insider)
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def work(app, insider) -> Path:
+    """The folder of the insider's session."""
+    assert insider.upload("findmyfolder", 0, "here.nii", b"x")[0] == 200
+    (found,) = (path for path in app.folders()[-1].iterdir() if list(path.rglob("here.nii")))
+    return found
+
+
+def on_disk(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def pieces(size: int):
+    for _piece in range(size // MB):
+        yield bytes(MB)
+
+
+def forget(page, upload: str) -> None:
+    page.trigger("upload_failed", upload, "given up")
+
+
+def test_pieces_without_a_length_are_counted_while_they_arrive(insider, work):
+    # No length is given for an iterator: it is sent in chunks.
+    try:
+        status, text = insider.upload("nolength", 0, "x.nii", pieces(LIMIT + 8 * MB))
+        assert status == 413
+        assert "may be uploaded" in text
+    except ConnectionError:
+        pass  # the server closed before all was sent
+    until(lambda: not (work / "uploads/nolength").exists(), "nothing stays")
+    assert on_disk(work / "uploads") < MB
+
+
+def test_many_at_once_have_one_budget(insider, page, work):
+    most, over = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not over.wait(0.02):
+            most = max(most, on_disk(work / "uploads"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+
+    def send(number: int) -> int:
+        try:
+            return insider.upload(f"parallel{number}", 0, "x.nii", bytes(80 * MB))[0]
+        except ConnectionError:
+            return 413
+
+    try:
+        with ThreadPoolExecutor(5) as pool:
+            found = list(pool.map(send, range(5)))
+    finally:
+        over.set()
+        watcher.join()
+    assert found.count(200) <= 2
+    assert set(found) <= {200, 413}
+    assert most <= LIMIT
+    for number in range(5):
+        forget(page, f"parallel{number}")
+    # What failed and what was forgotten is there again.
+    assert insider.upload("allofit1", 0, "x.nii", bytes(190 * MB))[0] == 200
+    forget(page, "allofit1")
+
+
+@pytest.mark.parametrize("how", ["closed", "reset"])
+def test_an_upload_that_breaks_off_leaves_nothing(insider, work, how):
+    head = (
+        f"PUT /upload/broken{how}/0?name=x.nii HTTP/1.1\r\nHost: 127.0.0.1:{insider.port}\r\n"
+        f"Cookie: {insider.cookie}\r\nContent-Length: {50 * MB}\r\n\r\n"
+    )
+    assert insider.upload(f"broken{how}", 1, "before.nii", b"x" * 100)[0] == 200
+    with socket.create_connection(("127.0.0.1", insider.port), timeout=30) as line:
+        line.sendall(head.encode() + bytes(5 * MB))
+        until(lambda: list((work / "uploads").rglob("x.nii")), "it arrives")
+        if how == "reset":
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    until(lambda: not (work / f"uploads/broken{how}").exists(), "it is removed")
+    assert insider.upload(f"broken{how}", 2, "after.nii", b"x")[0] == 410
+    assert not (work / f"uploads/broken{how}").exists()
+
+
+@pytest.mark.parametrize("number", ["-1", "x", "1e9", "99999999999", "%2e%2e", "..%2f..%2f0"])
+def test_a_number_that_is_none_is_refused(insider, number):
+    assert insider.ask(f"/upload/abcdefgh/{number}?name=x", "PUT", b"x")[0] in (400, 404, 405)
+
+
+@pytest.mark.parametrize("upload", ["..", "%2e%2e", "..%2f..%2fjobs", "short", "UPPERCASE", "a" * 41, "abcdefg%00"])
+def test_an_upload_is_called_by_letters_and_digits_only(insider, work, upload):
+    before = sorted(work.rglob("*"))
+    assert insider.ask(f"/upload/{upload}/0?name=x", "PUT", b"x")[0] in (400, 404, 405)
+    assert sorted(work.rglob("*")) == before
+
+
+NOWHERE = ["../../evil", "/tmp/evil", "..\\evil", "evil\0", "\u202eevil", ".evil", "e" * 300, "evil\n", "", "海" * 200]
+
+
+@pytest.mark.parametrize("number", range(len(NOWHERE)))
+def test_a_name_leads_nowhere(insider, page, work, number):
+    before, upload = {*work.rglob("*"), work / "uploads" / f"anynames{number}"}, f"anynames{number}"
+    assert insider.upload(upload, 0, NOWHERE[number], b"evil")[0] == 200
+    (made,) = (
+        path for path in set(work.rglob("*")) - before if path.is_file() and path.parent.parent.name == "uploads"
+    )
+    assert made.parent == work / "uploads" / upload
+    forget(page, upload)
+
+
+def test_everything_is_for_this_account_alone(app, insider, page, work):
+    assert insider.upload("privately", 0, "x.nii", b"x")[0] == 200
+    for path in [app.folders()[-1], *app.folders()[-1].rglob("*")]:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        assert path.parent.stat().st_mode & 0o077 == 0 or path == app.folders()[-1]
+        if path.is_dir() or path.is_relative_to(work / "uploads"):
+            assert mode == (0o700 if path.is_dir() else 0o600), path
+    forget(page, "privately")
+
+
+# How much it costs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def uploads(tmp_path):
+    return Uploads(tmp_path / "session/uploads", UploadBudget(tmp_path / "session", 10 * MB, 20 * MB))
+
+
+def served(uploads, attack):
+    """What `attack(put)` returns, where `put(path, data)` sends to a server with these uploads."""
+
+    async def run():
+        application = web.Application()
+        application.add_routes(uploads.routes())
+        runner = web.AppRunner(application)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with aiohttp.ClientSession() as client:
+
+            async def put(path: str, data: bytes) -> int:
+                async with client.put(f"http://127.0.0.1:{runner.addresses[0][1]}{path}", data=data) as answer:
+                    return answer.status
+
+            found = await attack(put)
+        await runner.cleanup()
+        return found
+
+    (uploads.folder("abcdefgh").parents[1]).mkdir(parents=True, exist_ok=True)
+    return asyncio.run(run())
+
+
+def test_a_file_costs_the_same_however_many_came_before(uploads):
+    looked = []
+    sys.addaudithook(lambda event, _arguments: looked.append(event) if event in ("os.scandir", "os.listdir") else None)
+
+    async def attack(put):
+        costs = []
+        for number in range(300):
+            looked.clear()
+            assert await put(f"/upload/abcdefgh/{number}?name=IM{number}", b"x") == 200
+            costs.append(len(looked))
+        return costs
+
+    costs = served(uploads, attack)
+    assert max(costs[150:]) <= max(costs[:150])
+
+
+def test_empty_files_cost_something(tmp_path):
+    uploads = Uploads(tmp_path / "session/uploads", UploadBudget(tmp_path / "session", MB, MB))
+
+    async def attack(put):
+        return [await put(f"/upload/abcdefgh/{number}?name=IM{number}", b"") for number in range(300)]
+
+    found = served(uploads, attack)
+    assert 200 in found
+    assert found[-1] in (410, 413)
+
+
+def test_a_full_disk_is_said_and_given_back(uploads, monkeypatch):
+    budget = uploads._budget
+
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    async def attack(put):
+        monkeypatch.setattr("MAESegmentLib.web.uploads._new_file", full)
+        return await put("/upload/abcdefgh/0?name=x.nii", b"x")
+
+    assert served(uploads, attack) == 507
+    assert budget.used == 0
+
+
+def test_what_a_zip_unpacks_to_is_of_the_same_budget(uploads, tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(12):
+            archive.writestr(f"{number}.nii", os.urandom(10_000) + bytes(990_000))
+
+    async def attack(put):
+        return await put("/upload/abcdefgh/0?name=x.zip", (tmp_path / "x.zip").read_bytes())
+
+    assert served(uploads, attack) == 200
+    with pytest.raises((OutputError, VolumeReadError), match="may be uploaded"):
+        uploads.scan("abcdefgh")
+    assert on_disk(tmp_path / "session") < 11 * MB
+    uploads.forget("abcdefgh")
+    assert uploads._budget.used == 0
+
+
+def test_two_zips_with_files_of_the_same_names_are_both_kept(uploads, tmp_path):
+    for name in ("a", "b"):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            for folder in ("one", "two"):
+                archive.writestr(f"{folder}/IM1", f"{name} {folder}")
+
+    async def attack(put):
+        for number, name in enumerate("ab"):
+            assert (
+                await put(f"/upload/abcdefgh/{number}?name={name}.zip", (tmp_path / f"{name}.zip").read_bytes()) == 200
+            )
+
+    served(uploads, attack)
+    found = {path.read_text() for path in uploads.scan("abcdefgh").rglob("IM1")}
+    assert found == {"a one", "a two", "b one", "b two"}
+
+
+def test_sessions_share_what_the_server_has(tmp_path):
+    first, second = (UploadBudget(tmp_path / name, 80 * MB, 100 * MB) for name in ("one", "two"))
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    first.take(70 * MB)
+    with pytest.raises(OutputError, match="everybody together"):
+        second.take(40 * MB)
+    with pytest.raises(OutputError, match="80 MB may be uploaded in all"):
+        first.take(20 * MB)
+    second.take(25 * MB)
+    first.give_back(70 * MB)
+    second.take(40 * MB)
+    assert (first.used, second.used) == (0, 65 * MB)
+
+
+def test_the_share_of_a_session_that_died_is_free_again(tmp_path):
+    first, second = (UploadBudget(tmp_path / name, 80 * MB, 100 * MB) for name in ("one", "two"))
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    first.take(70 * MB)
+    for path in (tmp_path / "one").iterdir():
+        path.unlink()
+    second.take(80 * MB)
+
+
+def test_budgets_taken_by_many_threads_add_up(tmp_path):
+    (tmp_path / "one").mkdir()
+    budget = UploadBudget(tmp_path / "one", 10 * MB, 10 * MB)
+
+    def take(_number: int) -> int:
+        try:
+            budget.take(10_000)
+        except OutputError:
+            return 0
+        return 10_000
+
+    with ThreadPoolExecutor(8) as pool:
+        taken = sum(pool.map(take, range(2000)))
+    assert budget.used == taken <= 10 * MB
+
+
+# What is left behind --------------------------------------------------------------------------------------------------
+
+
+def test_a_session_that_dies_is_said_and_leaves_no_scan(app):
+    visitor = Visitor(app).enter()
+    known = {one.pid for one in session_processes(app)}
+    assert visitor.upload("before00", 0, "secret.nii", b"x" * 1000)[0] == 200
+    (process,) = (one for one in session_processes(app) if one.pid not in known)
+    page = Page(visitor)
+    process.kill()
+    page.closed_with()
+    page.close()
+    until(lambda: not list(app.folders()[-1].rglob("secret.nii")), "the scan is removed")
+    again = Page(visitor)
+    notice = again.state()["notice"]
+    again.close()
+    assert "the earlier session" in notice.lower()
+    assert "memory" in notice
+
+
+def test_what_a_killed_server_leaves_is_cleared_at_the_next_start(app_environment, tmp_path):
+    environment = {**app_environment, "TMPDIR": str(tmp_path)}
+    with running_app([], environment) as first:
+        visitor = Visitor(first).enter()
+        assert visitor.upload("before00", 0, "secret.nii", b"x" * 1000)[0] == 200
+        with running_app([], environment) as second:
+            assert len(second.folders()) == 2  # the first one runs
+            assert list(tmp_path.rglob("secret.nii"))
+        os.kill(first.process.pid, signal.SIGKILL)
+        first.process.wait(30)
+    assert list(tmp_path.rglob("secret.nii"))
+    with running_app([], environment) as third:
+        assert len(third.folders()) == 1
+        assert not list(tmp_path.rglob("secret.nii"))
+    assert third.folders() == []
+
+
+def test_only_what_is_ours_and_abandoned_is_cleared(tmp_path):
+    running = ServerFolder.create(tmp_path)
+    other = tmp_path / "maesegment-app-other"
+    other.mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "lock").touch()
+    (tmp_path / "maesegment-app-link").symlink_to(elsewhere)
+    (tmp_path / "maesegment-app-file").touch()
+    left = tmp_path / "maesegment-app-left"
+    (left / "session-x").mkdir(parents=True)
+    (left / "lock").touch()
+    (left / "session-x/out").symlink_to(elsewhere)
+    assert clear_abandoned(tmp_path) == [left]
+    assert running.path.is_dir()
+    assert other.is_dir()
+    assert (elsewhere / "lock").exists()
+    running.close()
+    assert not running.path.exists()
+
+
+def test_servers_that_start_together_do_not_clear_each_other(tmp_path):
+    def start() -> None:
+        folders = [ServerFolder.create(tmp_path) for _number in range(20)]
+        assert all((folder.path / "lock").exists() for folder in folders)
+        assert not [folder for folder in folders if folder.path in clear_abandoned(tmp_path)]
+
+    for pid in [children.fork(start) for _number in range(3)]:
+        assert children.wait(pid) == 0
+    clear_abandoned(tmp_path)
+    assert not list(tmp_path.glob("maesegment-app-*"))
