@@ -11,9 +11,11 @@ from trame.widgets import vuetify3 as v3
 
 from ..errors import MAESegmentError
 from ..images.volume import Volume
-from . import slicer_scene
+from . import folders, slicer_scene
+from .confined import confined
 from .panel import Panel
 from .samples import SAMPLE, read_sample
+from .workspace import Scan
 
 
 class DataPanel(Panel):
@@ -22,6 +24,8 @@ class DataPanel(Panel):
     def __init__(self, app: Any) -> None:
         super().__init__(app)
         self._busy = 0
+        #: By the scan's node, where its files are needed as long as it is open.
+        self._upload_of: dict[str, str] = {}
         app.state.update(
             {
                 self.name("busy"): "",
@@ -32,6 +36,7 @@ class DataPanel(Panel):
                 self.name("range"): [0, 1],
                 self.name("window"): [0, 1],
                 self.name("step"): 1,
+                "upload_limit": app.config.upload_bytes,
                 "upload_percent": 0,
                 "is_uploading": False,
             }
@@ -129,45 +134,55 @@ class DataPanel(Panel):
         self.app.go_to("segment")
 
     async def _open_from_folder(self, number: int) -> None:
-        scan = self.app.folders.get(int(number))
-        await self.open_path(scan.path)
+        await self.open_listed(self.app.folders.get(int(number)))
 
-    async def open_path(self, path: Path) -> None:
+    async def open_listed(self, scan: folders.Scan) -> None:
         """Read a scan of the server's disk."""
-        await self._open(f"Opening {path.name}", _title(path.name), lambda: _read(path))
+        name = scan.path.name
+        await self._open(f"Opening {name}", _title(name), lambda: _read(scan.path, scan.root))
 
-    async def _open(self, text: str, title: str, read: Any) -> None:
+    async def _open(self, text: str, title: str, read: Any) -> Scan:
         self._busy += 1
         self.put(busy=text)
         try:
             # Read in a thread, so that the views stay alive; only what is complete gets into the scene.
             prepared = await asyncio.to_thread(lambda: slicer_scene.prepare(read()))
-            self.workspace.add(prepared, title)
+            scan = self.workspace.add(prepared, title)
             self.app.say("")
             self.session.client.start()
+            return scan
         finally:
             self._busy -= 1
             self.put(busy="")
 
     async def _on_uploaded(self, upload: str, name: str) -> None:
         uploads = self.app.uploads
+        is_kept = False
         try:
-            await self._open(f"Opening {name}", _title(name), lambda: _read(uploads.scan(upload)))
+            scan = await self._open(
+                f"Opening {name}", _title(name), lambda: _read(uploads.scan(upload), uploads.folder(upload))
+            )
+            # Of DICOM the files stay: a DICOM SEG refers to them.
+            is_kept = scan.source.source is not None
+            if is_kept:
+                self._upload_of[scan.node.GetID()] = upload
         except Exception as error:
             self.failed(error)
         finally:
-            # Of DICOM the files stay: a DICOM SEG refers to them.
-            scan = self.workspace.scan
-            if scan is None or scan.source.source is None:
+            if not is_kept:
                 await asyncio.to_thread(uploads.forget, upload)
 
     async def _on_upload_failed(self, upload: str, text: str) -> None:
         self.failed(MAESegmentError(f"The upload failed: {text}", "Try again."))
-        await asyncio.to_thread(self.app.uploads.forget, upload)
+        await asyncio.to_thread(self.app.uploads.abandon, upload)
 
-    def _close(self) -> None:
-        if self.workspace.scan is not None:
-            self.workspace.remove(self.workspace.scan)
+    async def _close(self) -> None:
+        scan = self.workspace.scan
+        if scan is not None:
+            upload = self._upload_of.pop(scan.node.GetID(), "")
+            self.workspace.remove(scan)
+            if upload:
+                await asyncio.to_thread(self.app.uploads.forget, upload)
 
     def _on_choice(self, node_id: Any) -> None:
         scan = self.workspace.scan_of(str(node_id or ""))
@@ -205,10 +220,12 @@ class DataPanel(Panel):
         )
 
 
-def _read(path: Path) -> Volume:
+def _read(path: Path, root: Path) -> Volume:
+    """The scan at `path`, from files below `root` only."""
     from ..images.reading import read_volume
 
-    return read_volume(path)
+    with confined(path.name, root):
+        return read_volume(path)
 
 
 def _title(name: str) -> str:

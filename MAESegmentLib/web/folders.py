@@ -15,10 +15,11 @@ _MOST = 500
 
 @dataclass(frozen=True)
 class Scan:
-    """`title` is what is shown: never more of the path than from the chosen folder on."""
+    """`title` is what is shown: never more of the path than from the chosen folder on. `root` is that folder."""
 
     title: str
     path: Path
+    root: Path
 
 
 class Folders:
@@ -29,12 +30,18 @@ class Folders:
         self._folders = [Path(path).resolve() for path in folders]
         self._scans: list[Scan] = []
 
+    @staticmethod
+    def named(path: Path) -> Scan:
+        """A scan that was named itself: what belongs to a file lies beside it."""
+        path = path.resolve()
+        return Scan(path.name, path, path if path.is_dir() else path.parent)
+
     def list(self) -> list[Scan]:
         """Look anew; slow where folders are large."""
-        found = [Scan(path.name, path) for path in self._volumes]
+        found = [self.named(path) for path in self._volumes]
         for folder in self._folders:
             inside = (path for path in find_scans([folder]) if path.resolve().is_relative_to(folder))
-            found += [Scan(str(Path(folder.name) / path.relative_to(folder)), path) for path in inside]
+            found += [Scan(str(Path(folder.name) / path.relative_to(folder)), path, folder) for path in inside]
         self._scans = found[:_MOST]
         return self._scans
 
