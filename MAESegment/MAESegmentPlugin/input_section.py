@@ -53,7 +53,7 @@ class InputSection:
         for number, (label, selector) in enumerate(zip(self._labels, self._selectors, strict=True)):
             label.visible = selector.visible = number < len(names)
             if len(names) > 1 and number < len(names):
-                label.text = f"{names[number]}:"
+                label.text = f"{names[number]}:".replace("&", "&&")  # no shortcut
             selector.enabled = enabled
         if len(names) <= 1:
             self._ui.inputLabel.text = _("Vol&ume:")

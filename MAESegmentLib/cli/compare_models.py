@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..text import csv_cell
-from .terminal import make_console
+from .terminal import make_console, say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     store = ModelStore()
     bundles = [store.find(text, kind="segmentation") for text in (arguments.first, arguments.second)]
     dataset = load_dataset(arguments.data)
+    for note in dataset.notes:
+        say(f"note: {note}", error=True)
     cases = _labelled_cases(dataset, arguments.split)
     labels = [Label(value, name) for name, value in dataset.labels.items()]
     measure = Measure(labels, ignore=dataset.ignore)

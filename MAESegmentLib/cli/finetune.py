@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     cases = _cases(arguments.cases, base)
     if cases.is_store and base.kind == "segmentation":
         description = replace(description, name=description.name or base.name)
+    _check_name(models, description.name, cases.dataset)
     chosen = _settings(settings, base, labels or cases.dataset.labels, has_recipe=arguments.recipe is not None)
     with interruptible() as should_cancel, joined(chosen.device) as team, training_display(team.is_first) as display:
         bundle = finetune(
@@ -125,6 +126,18 @@ def _cases(path: Path, base: Bundle) -> _Cases:
     dataset, new = store_dataset(store.dataset_path, store.labels(), base)
     has_check = any(record.role == "check" for record in records)
     return _Cases(dataset, True, new, "train", "check" if has_check else "auto")
+
+
+def _check_name(models: ModelStore, name: str, dataset: CaseDataset) -> None:
+    """Before hours of training: versions of one name must be interchangeable."""
+    channels = {len(case.image) for case in dataset.labelled}
+    for bundle in models.list() if name else ():
+        if bundle.name == name and channels and len(bundle.spec.channels) not in channels:
+            raise ConfigurationError(
+                f"{name} {bundle.version} takes {len(bundle.spec.channels)} channel(s); the cases have "
+                f"{', '.join(map(str, sorted(channels)))}.",
+                "Give the new model another name: --name.",
+            )
 
 
 def _settings(chosen: Mapping[str, Any], base: Bundle, labels: Iterable[str], *, has_recipe: bool) -> FineTuneSettings:

@@ -171,6 +171,8 @@ def _cases(arguments: argparse.Namespace, recipe: Recipe) -> list[Case]:
     cases: list[Case] = []
     for number, folder in enumerate(folders, start=1):
         dataset = load_dataset(folder)
+        for note in dataset.notes:
+            say(f"note: {note}", error=True)
         chosen = dataset.select(split) if split else dataset.cases
         left_out = {case.id for case in dataset.select(exclude)} if exclude else set()
         prefix = f"{number} {dataset.name}/" if len(folders) > 1 else ""  # two folders may hold equal file names

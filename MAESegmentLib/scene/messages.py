@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import math
 import re
@@ -140,8 +141,11 @@ def breakable(text: str) -> str:
 
 
 def tooltip(text: str) -> str:
-    """Broken into lines: Qt shows a plain tooltip as one line, however long."""
-    return "\n".join(textwrap.fill(line, 72) for line in text.splitlines())
+    """Broken into lines: Qt shows a plain tooltip as one line, however long. A name in it is never taken for HTML."""
+    lines = [line for paragraph in text.splitlines() for line in textwrap.wrap(paragraph, 72) or [""]]
+    if "<" not in text:
+        return "\n".join(lines)
+    return f"<qt>{'<br>'.join(map(html.escape, lines))}</qt>"
 
 
 def error_text(error: MAESegmentError) -> str:

@@ -66,7 +66,14 @@ class Description:
     def completed(self, base: Bundle | None, *, same_labels: bool, name: str, channels: int) -> Description:
         """With every field filled in; a child with the labels of its base is the base's next minor version."""
         spec = base.spec if base is not None else None
-        chosen = self.name or (base.name if base is not None and same_labels else slug(name))
+        is_version = base is not None and same_labels and spec is not None and len(spec.channels) == channels
+        chosen = self.name or (base.name if base is not None and is_version else slug(name))
+        if base is not None and chosen == base.name and spec and len(spec.channels) != channels:
+            raise ConfigurationError(
+                f"The cases have {channels} channel(s), {base.name} takes {len(spec.channels)}: a model of them is no "
+                "version of it.",
+                "Give it another name: --name.",
+            )
         version = self.version
         if not version:
             version = next_version(base.version) if base is not None and chosen == base.name else "1.0.0"

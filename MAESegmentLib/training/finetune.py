@@ -15,12 +15,12 @@ from .description import Description
 from .distributed import SOLO, Team
 from .finetune_model import MODEL_FOLDER, save_model
 from .finetune_run import FineTuning
-from .holdout import plan_holdout
-from .labelling import plan_labels
+from .holdout import Holdout, plan_holdout
+from .labelling import LabelPlan, plan_labels
 from .loop import Report, ShouldCancel, ShouldStop, ignore, never
 from .output_folder import DataRecord, claimed, finished_model, tell_finished
 from .prepared import CaseCache
-from .preparing import prepare_labelled
+from .preparing import Prepared, prepare_labelled
 from .settings import FineTuneSettings
 
 __all__ = ["MODEL_FOLDER", "VersionOf", "finetune"]
@@ -81,7 +81,16 @@ def finetune(
         channels = len(cache[0].image)
         text = description.completed(base, same_labels=same_labels, name=dataset.name, channels=channels)
         run = FineTuning(base, plan, preprocessing, settings, prepared, out, progress, should_cancel, should_stop, team)
-        run.say(*prepared.notes, cache.describe(), f"Held out: {holdout.how}.", *run.notes, *team.describe(settings))
+        prepared.label_notes.extend(_only_held_out(prepared, plan, holdout))
+        warnings = [f"Warning: {note}" for note in (*dataset.notes, *prepared.label_notes, *prepared.twins)]
+        run.say(
+            *warnings,
+            *prepared.notes,
+            cache.describe(),
+            f"Held out: {holdout.how}.",
+            *run.notes,
+            *team.describe(settings),
+        )
         # The model comes first, its leave-one-out estimate after it: whoever stops early still has a model.
         share = 1 / (len(holdout.folds) + 1)
         trained = run.train(holdout.training, holdout.held_out, out, (0.0, share))
@@ -95,7 +104,20 @@ def finetune(
 
         bundle = team.first(save) or open_bundle(out / MODEL_FOLDER)
         cache.remove_files()
+        run.say(*warnings)  # again, as hours may lie between
         return bundle
+
+
+def _only_held_out(prepared: Prepared, plan: LabelPlan, holdout: Holdout) -> list[str]:
+    """A note if a label has voxels in held-out cases alone."""
+    training = {case.id for case in holdout.training}
+    found, learnt = set(), set()
+    for case in prepared.cases:
+        channels = {channel for channel, _ in case.places}
+        found |= channels
+        learnt |= channels if case.id in training else set()
+    names = ", ".join(plan.names[channel - 1] for channel in sorted(found - learnt))
+    return [f"Only held-out cases have a voxel of {names}: it is checked, and not learnt."] if names else []
 
 
 def _check_same_name(out: Path, finished: Bundle, description: Description) -> None:

@@ -34,6 +34,14 @@ class Prepared:
     #: About labels, without any case's name: they go into the bundle.
     label_notes: list[str] = field(default_factory=list)
 
+    @property
+    def twins(self) -> list[str]:
+        """Notes on cases whose images are the same, voxel by voxel."""
+        cases: dict[str, list[str]] = {}
+        for case, hashes in self.hashes.items():
+            cases.setdefault(hashes["image"], []).append(case)
+        return [f"Cases {' and '.join(same)} have the same image." for same in cases.values() if len(same) > 1]
+
 
 def prepare_labelled(
     cases: Sequence[Case],
@@ -101,7 +109,9 @@ def _check_absent(prepared: Prepared, plan: LabelPlan) -> None:
         prepared.label_notes.append(f"Not annotated in any case, so neither learnt nor checked: {ignored}.")
     nowhere = ", ".join(plan.names[channel - 1] for channel in kept if channel not in unknown)
     if nowhere:
-        prepared.label_notes.append(f"In no case at all, so learnt only not to be there, and not checked: {nowhere}.")
+        prepared.label_notes.append(
+            f"No case has a voxel of {nowhere}: the model only learns that it is not there, and nothing is checked."
+        )
 
 
 def prepare_images(

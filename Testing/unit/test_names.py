@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import csv
+import html
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -28,6 +31,7 @@ from MAESegmentLib.inference.batch import Batch, BatchPlan
 from MAESegmentLib.inference.batch_table import DONE, VolumeRow, VolumeTable
 from MAESegmentLib.inference.settings import Prediction
 from MAESegmentLib.labels import Label
+from MAESegmentLib.scene.messages import tooltip
 from MAESegmentLib.text import csv_cell, csv_text, visible, visible_json
 from MAESegmentLib.training.runlog import RunLog, read_log
 from Testing.datasets import save
@@ -200,3 +204,24 @@ def test_commands_print_through_the_terminal_module_alone() -> None:
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("print", "Console")
     }
     assert {name for name, _ in calls} <= {"terminal.py"}
+
+
+def test_a_tooltip_shows_a_name_and_not_the_html_it_may_look_like() -> None:
+    assert tooltip("two\nlines") == "two\nlines"
+    shown = tooltip("<img src='file:///etc/passwd'> & <b>x</b>\nnext")
+    assert not {"<img", "<b>"} & set(re.findall(r"<[a-z]+>?", shown))
+    assert html.unescape(re.sub("<[^>]*>", "", shown)).startswith("<img src='file:///etc/passwd'> & <b>x</b>")
+
+
+def test_no_label_of_the_panel_takes_its_text_for_html() -> None:
+    plugin = Path(__file__).resolve().parents[2] / "MAESegment"
+    code = "\n".join(file.read_text(encoding="utf-8") for file in (plugin / "MAESegmentPlugin").glob("*.py"))
+    set_there = set(re.findall(r"(\w+Label)\.text = ", code))
+    (window,) = plugin.glob("Resources/UI/*.ui")
+    plain = {
+        widget.get("name")
+        for widget in ElementTree.parse(window).iter("widget")
+        if any(one.get("name") == "textFormat" and "PlainText" in "".join(one.itertext()) for one in widget)
+    }
+    assert set_there
+    assert set_there <= plain

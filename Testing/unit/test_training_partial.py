@@ -152,7 +152,7 @@ def test_a_label_of_the_base_that_is_in_no_case_is_learnt_not_to_be_there(tmp_pa
     dataset = load_dataset(dataset_with(tmp_path / "data", unknown=(), remove=2))
     child = finetune(dataset, base, tmp_path / "run", QUICK, validation="case_2")
     assert [label.name for label in child.labels] == ["front", "back"]
-    assert any("learnt only not to be there, and not checked: back" in note for note in child.spec.training["notes"])
+    assert any("No case has a voxel of back" in note for note in child.spec.training["notes"])
 
 
 def test_a_new_label_that_no_case_has_is_refused(tmp_path: Path) -> None:
