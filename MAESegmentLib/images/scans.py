@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-_IMAGES = (".nii", ".nii.gz", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd")
+_IMAGES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd")
 #: Files that are meant to be DICOM, also if their content is damaged. DICOM may have any other ending, or none.
 _DICOM = (".dcm", ".dicom", ".ima")
 #: The longest first, where one ends like another.

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from MAESegmentLib.errors import GeometryError, MAESegmentError, VolumeReadError
 from MAESegmentLib.images import read_volume
 from MAESegmentLib.images.decoded import LPS_TO_RAS
+from MAESegmentLib.images.scans import find_scans
 from Testing import phantoms
 
 VOXELS = np.random.default_rng(0).integers(-1000, 2000, (6, 7, 8)).astype(np.int16)
@@ -145,6 +146,7 @@ def test_pair_of_header_and_voxels_is_read_by_either_name(tmp_path: Path, kind: 
         volume = read_volume(path)
         np.testing.assert_array_equal(volume.array[0], VOXELS)
         np.testing.assert_allclose(volume.ijk_to_ras, AFFINE, atol=1e-5)
+    assert [path.name.removesuffix(".gz") for path in find_scans([tmp_path])] == ["a.hdr"]
 
 
 def test_voxels_of_a_pair_must_lie_beside_the_header(tmp_path: Path) -> None:
