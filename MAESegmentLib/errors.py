@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -138,3 +139,39 @@ def from_code(code: str, message: str, hint: str = "") -> MAESegmentError:
             return kind(message, hint)
         pending.extend(kind.__subclasses__())
     return MAESegmentError(message, hint)
+
+
+def refusal_by_system(error: BaseException) -> MAESegmentError | None:
+    """What the operating system refused (memory, a file, a character), said as a user should read it.
+
+    None for anything else, which may be a defect.
+    """
+    known: MAESegmentError
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):
+        figures = next(iter(str(error).splitlines()), "")[:200]
+        known = DeviceMemoryError(
+            "The computer ran out of memory" + (f": {figures.rstrip('.')}." if figures else "."),
+            "Close other programs, or work on less at once: a region of interest, a smaller or coarser scan.",
+        )
+    elif isinstance(error, UnicodeEncodeError):
+        lacking = error.object[error.start : error.end][:20]
+        known = OutputError(
+            f"{lacking!a} in {error.object[:60]!a} cannot be written as {error.encoding}.",
+            "Rename it with plain letters, or set a language with UTF-8, e.g. LANG=C.UTF-8.",
+        )
+    elif isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        known = OutputError(f"{where}{error.strerror}.", _REMEDIES.get(error.errno or 0, _CHECK_PATH))
+    else:
+        return None
+    known.__cause__ = error
+    return known
+
+
+_CHECK_PATH = "Check the path, your permissions and the free space on the disk."
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free some disk space, then try again."),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS), "Ask for permission to read and write there, or choose another place."
+    ),
+}

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
+#: How long OpenMP's threads spin before they sleep where the user has said nothing: rounds (GNU), ms (Intel, LLVM).
+#: `model_training.benchmarks.waiting` compares.
+_WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
+_USERS_WAITING = ("OMP_WAIT_POLICY", "KMP_LIBRARY", *_WAITING)
+_USERS_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 #: Nice value of background work: about a tenth of what a program of normal priority gets.
 _BACKGROUND_NICE = 10
 _AUTOGROUP = Path("/proc/self/autogroup")
@@ -23,6 +29,29 @@ def usable_cores() -> int:
         return max(1, min(affinity, round(int(quota) / int(period))))
     except (OSError, ValueError):
         return affinity
+
+
+def spin_briefly(environment: MutableMapping[str, str]) -> None:
+    """Let OpenMP's threads wait asleep in a process of this `environment`; what the user set there stays.
+
+    Only before torch is imported: its threads read it once.
+    """
+    if not any(name in environment for name in _USERS_WAITING):
+        environment.update(_WAITING)
+
+
+def background_threads(environment: Mapping[str, str] = os.environ) -> int | None:
+    """Threads for training beside a program that segments, which keeps a core; None if the user has chosen."""
+    if any(environment.get(name) for name in _USERS_THREADS):
+        return None
+    return max(1, usable_cores() - 1)
+
+
+def leave_a_core(environment: MutableMapping[str, str]) -> None:
+    """Let this process compute with `background_threads`. Only before torch is imported."""
+    threads = background_threads(environment)
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = str(threads)
 
 
 def yield_to_others() -> None:

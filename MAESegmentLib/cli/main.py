@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from .. import __version__
-from ..errors import Cancelled, ConfigurationError, MAESegmentError
+from ..errors import Cancelled, ConfigurationError, MAESegmentError, refusal_by_system
+from ..processor import spin_briefly
 from .terminal import say, tolerate_any_encoding
 
 #: Exit codes: 1 is a command's own "done, but not all of it", 2 a failure told in one message, 130 Ctrl-C.
@@ -50,6 +51,7 @@ COMMANDS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the process's exit code."""
     tolerate_any_encoding()
+    spin_briefly(os.environ)
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     try:
@@ -113,11 +115,9 @@ def report_failure(error: BaseException) -> int:
             "Install everything with: pip install 'maesegment[train,demo]'",
             FAILED,
         )
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return _say(
-            f"{where}{error.strerror}.", "Check the path, your permissions and the free space on the disk.", FAILED
-        )
+    refusal = refusal_by_system(error)
+    if refusal is not None:
+        return _say(refusal.message, refusal.hint, FAILED)
     return _say(
         f"{type(error).__name__}: {error}",
         "This is a defect of MAESegment. Run the same command with --debug and report what it prints.",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ..cases.records import CaseRecord
 from ..cases.store import CaseStore
 from ..errors import DatasetError
 from ..inference.device import resolve_device
+from ..processor import background_threads
 from ..training.defaults import default_settings
 from ..training.holdout import FEW_CASES, HELD_OUT
 from ..training.initial import initial_network
@@ -76,9 +77,21 @@ def answer(
     def report(progress: Training) -> None:
         send(Progress(request.id, "measure", round(min(progress.step / _STEPS, 1.0), 3)))
 
-    measured = _measure(base, plan, settings, records[run.training[0]].channels, report, should_cancel)
+    with _threads_of_trainer(settings):
+        measured = _measure(base, plan, settings, records[run.training[0]].channels, report, should_cancel)
     estimate = _estimate(base, run, settings, list(records.values()), measured, free, device)
     return Result(request.id, {"estimate": estimate.to_dict()})
+
+
+@contextmanager
+def _threads_of_trainer(settings: FineTuneSettings) -> Iterator[None]:
+    """Compute with as many threads as the run's own process will."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(settings.threads or background_threads() or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _measure(
@@ -106,19 +119,15 @@ def _measure(
             times.append(time.perf_counter())
             report(progress)
 
-    threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="maesegment-estimate-") as folder:
-        try:
-            train(
-                task,
-                short,
-                Path(folder),
-                report=note,
-                should_cancel=should_cancel,
-                should_stop=lambda: len(times) > 2 and times[-1] - times[0] > _SECONDS,
-            )
-        finally:
-            torch.set_num_threads(threads)
+        train(
+            task,
+            short,
+            Path(folder),
+            report=note,
+            should_cancel=should_cancel,
+            should_stop=lambda: len(times) > 2 and times[-1] - times[0] > _SECONDS,
+        )
     # Taken before the network goes; on the processor what the process holds, the library included.
     memory = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else psutil.Process().memory_info().rss
     steps = np.diff(times)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import WorkerError
+from ..processor import spin_briefly
 from .transport import Launch
 
 #: Names a Python for the network, e.g. of an environment with a CUDA build of torch.
@@ -84,6 +85,7 @@ def module_launch(
         for name in ("PYTHONHOME", "PYTHONPATH"):
             environment.pop(name, None)
     environment.update(PYTHONUNBUFFERED="1", PYTHONIOENCODING="utf-8")
+    spin_briefly(environment)
     package = str(Path(__file__).resolve().parents[1])
     return Launch(str(interpreter.path), ("-c", _BOOTSTRAP, package, module, *arguments), environment)
 

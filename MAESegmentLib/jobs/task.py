@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import MAESegmentError
+from ..errors import MAESegmentError, refusal_by_system
 from .job import Job, JobState
 from .stepping import Steps
 
@@ -65,6 +65,9 @@ def expected_error(error: Exception, log: Callable[[str, str], None]) -> MAESegm
         return error
     text = f"{type(error).__name__}: {error}"
     log("error", text)
+    refusal = refusal_by_system(error)
+    if refusal is not None:
+        return refusal
     expected = MAESegmentError(f"Something went wrong that was not foreseen: {text}", "Send the log.")
     expected.__cause__ = error
     return expected

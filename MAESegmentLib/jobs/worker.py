@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import BinaryIO, NoReturn, Protocol
 
 from .. import __version__
-from ..errors import Cancelled, MAESegmentError, WorkerError
+from ..errors import Cancelled, MAESegmentError, WorkerError, refusal_by_system
 from . import protocol
 from .protocol import REQUESTS, Accepted, Cancel, Error, Hello, Message, Ready, Result, Shutdown
 
@@ -154,15 +154,9 @@ class Worker:
             return work.run(request, self._channel.send, lambda: request_id in self._cancelled)
         except MAESegmentError as error:
             return _error(request_id, error)
-        except MemoryError:
-            return Error(
-                request_id,
-                "device_memory",
-                "The computer ran out of memory.",
-                "Close other programs, or segment only a region of interest.",
-            )
         except (Exception, SystemExit) as error:
-            return _unexpected(request_id, error)
+            refusal = refusal_by_system(error)
+            return _unexpected(request_id, error) if refusal is None else _error(request_id, refusal)
 
 
 def _error(request_id: str, error: MAESegmentError) -> Error:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..errors import Cancelled, MAESegmentError
+from ..errors import Cancelled, MAESegmentError, refusal_by_system
 from ..jobs.client import JobState
 from .processing import SegmentationJob, SegmentationSummary
 from .translation import tr as _
@@ -127,7 +127,8 @@ class BatchJob:
             self._over(row, JobState.FAILED, error)
         except Exception as error:
             logging.exception("MAESegment: %s could not be started", item.name)
-            self._over(row, JobState.FAILED, MAESegmentError(_("Unexpected error: {error}").format(error=error)))
+            unexpected = MAESegmentError(_("Unexpected error: {error}").format(error=error))
+            self._over(row, JobState.FAILED, refusal_by_system(error) or unexpected)
         else:
             self.current = job
             job.add_listener(self._changed)

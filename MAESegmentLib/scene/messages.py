@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from ..errors import EDITED_OUTPUT, NONLINEAR_TRANSFORM, MAESegmentError
+from ..errors import EDITED_OUTPUT, NONLINEAR_TRANSFORM, MAESegmentError, refusal_by_system
 from .translation import tr as _
 
 
@@ -158,7 +158,7 @@ def expected(error: Exception) -> MAESegmentError:
     if isinstance(error, MAESegmentError):
         return error
     logging.error("MAESegment: unexpected error", exc_info=error)
-    return MAESegmentError(_("Unexpected error: {error}").format(error=error))
+    return refusal_by_system(error) or MAESegmentError(_("Unexpected error: {error}").format(error=error))
 
 
 def offers_for(error: MAESegmentError, details: Mapping[str, Any], situation: Situation) -> Sequence[Offer]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..errors import Cancelled, MAESegmentError
+from ..errors import Cancelled, MAESegmentError, refusal_by_system
 from ..jobs.client import JobState
 from ..jobs.stepping import Stepper, Steps
 from .translation import tr as _
@@ -118,7 +118,7 @@ class StagedJob(Generic[T]):
             logging.error("MAESegment: unexpected error", exc_info=error)
             unexpected = MAESegmentError(_("Unexpected error: {error}").format(error=error), _("Send the log."))
             unexpected.__cause__ = error
-            error = unexpected
+            error = refusal_by_system(error) or unexpected
         error.details = dict(details or error.details)
         self.error, self.details = error, error.details
         self.state = JobState.CANCELLED if isinstance(error, Cancelled) else JobState.FAILED

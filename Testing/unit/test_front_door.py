@@ -99,6 +99,8 @@ def test_debug_shows_the_traceback_wherever_the_flag_stands(tmp_path):
             2,
             "'tensorboard' is not installed",
         ),
+        (MemoryError("Unable to allocate 9.1 GiB for an array"), 2, "ran out of memory: Unable to allocate 9.1 GiB"),
+        (UnicodeEncodeError("latin-1", "CT \u6d77", 3, 4, ""), 2, "cannot be written as latin-1"),
         (ZeroDivisionError("division by zero"), 2, "defect"),
     ],
 )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from MAESegmentLib.processor import usable_cores, yield_to_others
+from MAESegmentLib import processor
+from MAESegmentLib.jobs.interpreter import Interpreter, module_launch
+from MAESegmentLib.processor import background_threads, leave_a_core, spin_briefly, usable_cores, yield_to_others
 from Testing.children import become_nobody, fork, wait
 
 _AUTOGROUP = Path("/proc/self/autogroup")
@@ -63,6 +67,52 @@ def test_a_refusal_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("getpriority", "setpriority", "sched_setscheduler", "getsid"):
         monkeypatch.setattr(os, name, refuse)
     yield_to_others()
+
+
+@pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
+def test_threads_spin_briefly_unless_the_user_said_how_to_wait(name: str) -> None:
+    environment = {"PATH": "/bin"}
+    spin_briefly(environment)
+    assert environment == {"PATH": "/bin", "GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
+    chosen = {name: "7"}
+    spin_briefly(chosen)
+    assert chosen == {name: "7"}
+
+
+def test_every_process_that_computes_is_told_how_to_wait() -> None:
+    launch = module_launch(Interpreter(Path(sys.executable), "this"), {"GOMP_CPU_AFFINITY": "0"}, "any.module")
+    assert launch.environment["GOMP_SPINCOUNT"] == "1000"
+    code = "import os; from MAESegmentLib.cli.main import main; main(['models', 'list']); print(os.environ['{}'])"
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
+
+    def value(variable: str, **environment: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(variable)],
+            env={**own, **environment},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout.splitlines()[-1]
+
+    assert value("GOMP_SPINCOUNT") == "1000"
+    assert value("GOMP_SPINCOUNT", GOMP_SPINCOUNT="5") == "5"
+
+
+def test_training_leaves_a_core_to_segmenting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, threads in ((1, 1), (2, 1), (8, 7)):
+        monkeypatch.setattr(processor, "usable_cores", lambda cores=cores: cores)
+        environment: dict[str, str] = {}
+        leave_a_core(environment)
+        assert environment == {"OMP_NUM_THREADS": str(threads)}
+
+
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "MKL_NUM_THREADS"])
+def test_threads_that_the_user_chose_stay(name: str) -> None:
+    environment = {name: "3"}
+    leave_a_core(environment)
+    assert environment == {name: "3"}
+    assert background_threads(environment) is None
 
 
 def test_cores_are_those_of_the_affinity_mask() -> None:

@@ -6,7 +6,6 @@ published is not made a second time.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import sys
@@ -16,8 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ...errors import Cancelled, DeviceMemoryError, MAESegmentError, OutputError, WorkerError
-from ...processor import yield_to_others
+from ...errors import Cancelled, MAESegmentError, OutputError, WorkerError, refusal_by_system
+from ...processor import leave_a_core, yield_to_others
 from .run_folder import CASES, DISCARD, RESULT, STOP, WORK, FineTuneRun, write_json
 
 #: Exit codes: done or discarded; failed with a reason in status.json; another process has the run.
@@ -38,6 +37,7 @@ def main(arguments: list[str]) -> int:
             return BUSY
         time.sleep(0.05)
     yield_to_others()
+    leave_a_core(os.environ)
     from .reporting import StatusWriter
 
     status = StatusWriter(run)
@@ -96,21 +96,10 @@ def _fail(status, error: MAESegmentError) -> int:  # type: ignore[no-untyped-def
 
 
 def _unexpected(error: Exception) -> MAESegmentError:
-    if isinstance(error, MemoryError):
-        return DeviceMemoryError("The computer ran out of memory.", "Close other programs, then go on.")
-    if isinstance(error, OSError):
-        where = f" ({error.filename})" if error.filename else ""
-        return OutputError(f"A file could not be written or read: {error.strerror or error}{where}.", _remedy(error))
-    return MAESegmentError(
+    return refusal_by_system(error) or MAESegmentError(
         f"Something unexpected happened: {type(error).__name__}: {error}",
         "This is a defect of MAESegment: please report it with the log of this fine-tuning.",
     )
-
-
-def _remedy(error: OSError) -> str:
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "Ask for permission to read and write there, then go on."
-    return "Free some disk space, then go on."
 
 
 def _complaint() -> WorkerError | None:

@@ -112,7 +112,11 @@ def test_request_under_way_is_finished_before_a_shutdown():
     [
         (BundleError("Bad model.", "Get it again."), "bundle", "Bad model."),
         (Cancelled(), "cancelled", "Cancelled."),
-        (MemoryError(), "device_memory", "ran out of memory"),
+        (MemoryError(), "device_memory", "ran out of memory."),
+        (MemoryError("Unable to allocate 12.3 GiB for an array"), "device_memory", "12.3 GiB"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), "device_memory", "9 bytes"),
+        (PermissionError(13, "Permission denied", "/data/scan.nii"), "output", "/data/scan.nii: Permission denied."),
+        (UnicodeEncodeError("ascii", "Münze", 1, 2, "ordinal not in range"), "output", "cannot be written as ascii"),
         (ZeroDivisionError("division"), "error", "ZeroDivisionError: division"),
         (SystemExit("enough"), "error", "SystemExit: enough"),
     ],
