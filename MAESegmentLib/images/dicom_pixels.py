@@ -61,6 +61,7 @@ def read_frames(path: Path, indices: Sequence[int]) -> DecodedFrames:
     try:
         with quiet_pydicom():
             dataset = open_dicom(path, _TAGS, pixels=True)
+            _check_pixels(path, dataset)
             rescales = tuple(rescale_of(path.name, dataset, index) for index in indices)
     except MAESegmentError:
         raise
@@ -81,7 +82,6 @@ def _rescaled(
 
 def _stored(path: Path, dataset: Dataset, indices: Sequence[int]) -> Iterator[np.ndarray]:
     """Frames as stored: pydicom decodes them, or what it has no way for (lossless and 12-bit JPEG, ...), GDCM."""
-    _check_pixels(path, dataset)
     decoder = _pydicom(dataset, indices)
     for place, index in enumerate(indices):
         try:

@@ -14,7 +14,7 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
-from pydicom.uid import RLELossless, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless, generate_uid
 
 from MAESegmentLib.errors import GeometryError, MAESegmentError, VolumeReadError
 from MAESegmentLib.images import list_series, read_volume
@@ -279,12 +279,23 @@ def test_damaged_file_beside_the_slices_is_not_overlooked(tmp_path: Path) -> Non
 _SHARE = st.floats(0, 1, exclude_max=True)
 
 
-@given(edits=st.lists(st.tuples(_SHARE, st.integers(0, 255)), min_size=1, max_size=4), kept=_SHARE)
+def _syntax(syntax: str) -> Callable[[int, Dataset], None]:
+    def change(_: int, dataset: Dataset) -> None:
+        dataset.file_meta.TransferSyntaxUID = syntax
+
+    return change
+
+
+@given(
+    edits=st.lists(st.tuples(_SHARE, st.integers(0, 255)), min_size=1, max_size=4),
+    kept=_SHARE,
+    syntax=st.sampled_from([ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian]),
+)
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_scrambled_header_bytes_never_end_in_a_traceback(
-    tmp_path: Path, edits: list[tuple[float, int]], kept: float
+    tmp_path: Path, edits: list[tuple[float, int]], kept: float, syntax: str
 ) -> None:
-    folder = head(4).write(tmp_path / generate_uid())
+    folder = head(4).write(tmp_path / generate_uid(), _syntax(syntax))
     file = folder / "IM0001.dcm"
     content = bytearray(file.read_bytes())
     for place, value in edits:
@@ -292,6 +303,16 @@ def test_scrambled_header_bytes_never_end_in_a_traceback(
     file.write_bytes(content[: 1 + int(kept * len(content))])
     with contextlib.suppress(MAESegmentError):
         assert read_volume(folder).array.shape[1:] in {(5, 6, 4), (5, 6, 3)}
+
+
+def test_voxels_of_an_unknown_kind_of_value_are_refused(tmp_path: Path) -> None:
+    folder = head(4).write(tmp_path / "series")
+    content = bytearray((folder / "IM0001.dcm").read_bytes())
+    place = content.rindex(b"\xe0\x7f\x10\x00OW")
+    content[place + 4 : place + 6] = b"R\x00"
+    (folder / "IM0001.dcm").write_bytes(content)
+    with pytest.raises(VolumeReadError, match=r"IM0001\.dcm"):
+        read_volume(folder)
 
 
 def test_folder_without_dicom_says_so(tmp_path: Path) -> None:
