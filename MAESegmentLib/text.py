@@ -24,6 +24,11 @@ def visible(text: str, keep: str = "") -> str:
     )
 
 
+def is_unicode(text: str) -> bool:
+    """Whether every character can be written as UTF-8: no byte of a file name that is none."""
+    return not any(unicodedata.category(character) == "Cs" for character in text)
+
+
 def visible_json(text: str) -> str:
     """JSON `text` that means the same, with JSON's own escape sequences for such characters."""
     return "".join(
@@ -40,6 +45,17 @@ def csv_cell(text: str) -> str:
 def csv_text(cell: str) -> str:
     """What `csv_cell` was given; escape sequences stay."""
     return cell[1:] if _PROTECTED.match(cell) else cell
+
+
+def plot_text(text: str) -> str:
+    """For matplotlib, to which text between two dollars is a formula, and which hides a label that begins with _."""
+    text = visible(text, "\n").replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
+def markdown_cell(text: str) -> str:
+    """As a cell of a Markdown table."""
+    return visible(text).replace("\\", "\\\\").replace("|", "\\|")
 
 
 def _acts(character: str) -> bool:

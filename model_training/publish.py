@@ -28,7 +28,7 @@ from MAESegmentLib.images import LabelMap, read_volumes
 from MAESegmentLib.inference.predictor import Predictor
 from MAESegmentLib.inference.settings import InferenceSettings
 from MAESegmentLib.labels import Label
-from MAESegmentLib.text import csv_text
+from MAESegmentLib.text import csv_text, plot_text
 from MAESegmentLib.training.results import png
 from MAESegmentLib.transforms.grid import NetworkGrid
 
@@ -175,7 +175,7 @@ def draw_cases(
         found = predictor.predict(volume).label_map.with_values(values)
         _draw_row(row, volume, read_reference(by_id[name], dataset.labels, dataset.ignore, volume), found, colours)
         mean = float(np.mean(list(scores[name].values())))
-        row[0].set_ylabel(f"{name}\nmean Dice {mean:.3f}", color="white", fontsize=9)
+        row[0].set_ylabel(f"{plot_text(name)}\nmean Dice {mean:.3f}", color="white", fontsize=9)
     return png(figure)
 
 

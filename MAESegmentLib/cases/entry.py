@@ -11,7 +11,8 @@ import numpy as np
 from ..errors import ConfigurationError, MAESegmentError
 from ..images.volume import LabelMap, Volume
 from ..inference.volumetry import value_counts
-from ..labels import Label
+from ..labels import Label, loose_name
+from ..text import is_unicode, visible
 from .records import ROLES, TRAIN, CaseRecord
 from .region import Part, inside
 
@@ -49,6 +50,11 @@ class Entry:
     def __post_init__(self) -> None:
         if self.role and self.role not in ROLES:
             raise ConfigurationError(f"A case has no role {self.role!r}.", f"Choose one of: {', '.join(ROLES)}.")
+        for text in (self.group, *self.absent, *self.unknown, *(label.name for label in self.labels)):
+            if not is_unicode(text):
+                raise ConfigurationError(
+                    f"{visible(text)!r} cannot be stored: it is not Unicode text.", "Give another name."
+                )
         if self.region and len(self.region) != 6:
             raise ConfigurationError(
                 f"A region has six bounds, not {len(self.region)}.", "Give R0, R1, A0, A1, S0, S1 in mm."
@@ -157,6 +163,7 @@ def _check_channels(volume: Volume, wanted: int | None, others: Sequence[CaseRec
 
 def _check_names(entry: Entry, counts: np.ndarray) -> list[Finding]:
     findings = []
+    findings += _check_merged(entry, counts)
     reserved = [label.name for label in entry.labels if label.name.casefold() in RESERVED_NAMES]
     if reserved:
         message = f"A label cannot be called {reserved[0]!r}."
@@ -165,6 +172,25 @@ def _check_names(entry: Entry, counts: np.ndarray) -> list[Finding]:
     if unnamed:
         message = f"The label map has values without a name: {', '.join(map(str, unnamed))}."
         findings.append(Finding("values", ERROR, message, "Name each value, or clear it."))
+    return findings
+
+
+def _check_merged(entry: Entry, counts: np.ndarray) -> list[Finding]:
+    """Values of one name are one label; names that are one by case or spaces alone were perhaps meant to be two."""
+    names: dict[str, list[str]] = {}
+    for label in entry.labels:
+        if label.value < len(counts) and counts[label.value]:
+            names.setdefault(loose_name(label.name), []).append(label.name)
+    findings = []
+    for alike in names.values():
+        if len(set(alike)) > 1:
+            message = f"{' and '.join(map(repr, dict.fromkeys(alike)))} differ only in case or spaces."
+            hint = "Give one of the two another name, or say that both are the same label."
+            findings.append(Finding("name", ERROR, message, hint))
+        elif len(alike) > 1:
+            message = f"{len(alike)} segments are stored as one label, {alike[0]!r}."
+            hint = "If they are different structures, give each a label of its own."
+            findings.append(Finding("merged", WARNING, message, hint, {"label": alike[0]}))
     return findings
 
 

@@ -158,6 +158,7 @@ def _meanings(text: str) -> tuple[Label, ...]:
 def _mapping(segments: Sequence[Label], arguments: argparse.Namespace, known: _Known) -> list[_Segment]:
     """What each segment is; `ConfigurationError` naming those that somebody has to decide about."""
     from ..cases.mapping import propose_mapping, same_name
+    from ..labels import same_names
 
     answers = _given(arguments.map, [segment.name for segment in segments])
     names = [label.name for label in known.labels]
@@ -167,8 +168,8 @@ def _mapping(segments: Sequence[Label], arguments: argparse.Namespace, known: _K
     mapped, questions = [], []
     for segment, choice in zip(segments, choices, strict=True):
         label = choice.label
-        if choice.kind == "new" and any(same_name(segment.name, new) for new in allowed):
-            label = next(new for new in allowed if same_name(segment.name, new))
+        if choice.kind == "new" and (alike := same_names(segment.name, allowed)):
+            label = alike[0]
         elif choice.kind == "new":
             questions.append(f"{segment.name!r} is no label yet: --new-label {_quoted(segment.name)}")
         elif choice.kind == "similar":

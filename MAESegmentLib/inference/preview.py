@@ -12,6 +12,7 @@ import numpy as np
 from ..images.atomic import replacing
 from ..images.volume import LabelMap, Volume
 from ..labels import Label
+from ..text import plot_text
 from ..transforms.grid import NetworkGrid
 from .volumetry import volumes_ml
 
@@ -163,7 +164,7 @@ def _add_legend(figure: Any, label_map: LabelMap, labels: Sequence[Label]) -> No
 
     volumes = volumes_ml(label_map, labels)
     handles = [
-        Line2D([], [], color=_rgb(label), linewidth=3, label=f"{label.name}  {volumes[label.value]:.2f} ml")
+        Line2D([], [], color=_rgb(label), linewidth=3, label=f"{plot_text(label.name)}  {volumes[label.value]:.2f} ml")
         for label in labels
     ]
     figure.legend(

@@ -13,7 +13,7 @@ from ..cases.mapping import Choice, propose_mapping, same_name
 from ..cases.records import CaseRecord
 from ..cases.store import CaseStore
 from ..errors import MAESegmentError, NodeError
-from ..labels import Label
+from ..labels import Label, loose_name
 from . import case_scene
 from .translation import tr as _
 
@@ -245,6 +245,7 @@ def _segment_findings(
             text = _("{name} is empty: it counts as not annotated.").format(name=segment.name)
             hint = _("If it is really not in this scan, say so (absent); then the model learns that, too.")
             found.append(Finding("empty", WARNING, text, hint, {"segment": segment.name, "label": choice.label}))
+    found += _merged(segments, choices)
     having = [choice.label for choice in choices if choice.label]
     missing = [label.name for label in bundle.labels if not any(same_name(label.name, one) for one in having)]
     if missing:
@@ -256,6 +257,21 @@ def _segment_findings(
         text = _("{name} was not corrected: it is what the model made.").format(name=segmentation.GetName())
         hint = _("Correct it in Segment Editor first, unless it is right as it is.")
         found.append(Finding("unchanged", WARNING, text, hint))
+    return found
+
+
+def _merged(segments: Sequence[mrml.Segment], choices: Sequence[Choice]) -> list[Finding]:
+    """Segments that become one label: perhaps they were meant to be two."""
+    names: dict[str, list[str]] = {}
+    for segment, choice in zip(segments, choices, strict=True):
+        if not segment.is_empty and choice.kind != "left out":
+            names.setdefault(loose_name(choice.label or segment.name), []).append(segment.name)
+    found = []
+    for label, alike in names.items():
+        if len(alike) > 1:
+            text = _("{names} become one label.").format(names=_quoted(alike))
+            hint = _("If they are different structures, rename one of them.")
+            found.append(Finding("merged", WARNING, text, hint, {"label": label}))
     return found
 
 

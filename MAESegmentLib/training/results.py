@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..text import markdown_cell, plot_text
 from .runlog import TRAINING_LOG, VALIDATION_LOG, read_log
 
 
@@ -51,7 +52,8 @@ def draw_curves(folder: Path) -> bytes:
     left.legend()
     for name in validation[0] if validation else ():
         if name not in ("step", "score"):
-            right.plot([row["step"] for row in validation], [row[name] for row in validation], label=name, marker=".")
+            steps = [row["step"] for row in validation]
+            right.plot(steps, [row[name] for row in validation], label=plot_text(name), marker=".")
     right.set(title="Held-out cases" if validation else "No held-out cases", xlabel="step")
     if validation:
         right.legend()
@@ -68,7 +70,7 @@ def dice_markdown(title: str, before: Mapping[str, float] | None, after: Mapping
     """A table label | before | after."""
     lines = [title, "", "| label | before | after |", "|---|---|---|"]
     for name, value in after.items():
-        lines.append(f"| {name} | {_number((before or {}).get(name))} | {_number(value)} |")
+        lines.append(f"| {markdown_cell(name)} | {_number((before or {}).get(name))} | {_number(value)} |")
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from ..text import csv_cell, csv_text
+from ..text import csv_cell, csv_text, visible
 
 TRAINING_LOG = "log.csv"
 VALIDATION_LOG = "validation.csv"
@@ -38,7 +38,7 @@ class RunLog:
             writer.writerow([step, *(f"{value:.6g}" for value in values.values())])
         if self._writer is not None:
             for key, value in values.items():
-                self._writer.add_scalar(f"{Path(name).stem}/{key}", value, step)
+                self._writer.add_scalar(f"{Path(name).stem}/{visible(key)}", value, step)
 
     def __enter__(self) -> RunLog:
         return self

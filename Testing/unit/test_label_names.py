@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from MAESegmentLib.cases.checks import meanings_of, read_image, read_labels, read_reference
 from MAESegmentLib.cases.dataset import load_dataset
+from MAESegmentLib.cases.entry import Entry
 from MAESegmentLib.cases.store import CaseStore
 from MAESegmentLib.cli.main import main
-from MAESegmentLib.errors import DatasetError
+from MAESegmentLib.errors import ConfigurationError, DatasetError
 from MAESegmentLib.images import LabelMap, write_label_map
 from MAESegmentLib.labels import Label, loose_name, plain_name, same_names
 from Testing.datasets import save
@@ -195,3 +196,19 @@ def test_the_case_store_takes_segments_by_name_and_no_other_names_for_them(folde
     values = {label.name: label.value for label in kept.labels()}
     array = kept.read_label_map("case-0001").array
     assert [int((array == values[name]).sum()) for name in ("liver", "spleen")] == [180, 75]
+
+
+def test_segments_that_differ_only_in_case_are_not_stored_as_one(folder: Path, capsys) -> None:
+    scan, store = folder / "images" / "c.nii.gz", folder / "store"
+    drawn = draw(folder / "x.seg.nrrd", two_blocks(1, 2), {1: "Front", 2: "front"})
+    words = ["cases", "add", str(scan), str(drawn), "--store", str(store)]
+    assert main(words) == 2
+    assert "'Front' and 'front' differ only in case" in capsys.readouterr().err
+    assert main([*words, "--map", "front=Front", "--new-label", "Front"]) == 0
+    assert "2 segments are stored as one label, 'Front'" in capsys.readouterr().err
+    assert [int((CaseStore(store).read_label_map("case-0001").array == 1).sum())] == [255]
+
+
+def test_a_name_that_is_no_unicode_is_not_stored() -> None:
+    with pytest.raises(ConfigurationError, match="not Unicode"):
+        Entry((Label(1, "liver"),), group="M\udcfcller")

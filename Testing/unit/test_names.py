@@ -32,7 +32,8 @@ from MAESegmentLib.inference.batch_table import DONE, VolumeRow, VolumeTable
 from MAESegmentLib.inference.settings import Prediction
 from MAESegmentLib.labels import Label
 from MAESegmentLib.scene.messages import tooltip
-from MAESegmentLib.text import csv_cell, csv_text, visible, visible_json
+from MAESegmentLib.text import csv_cell, csv_text, plot_text, visible, visible_json
+from MAESegmentLib.training.results import dice_markdown, draw_curves
 from MAESegmentLib.training.runlog import RunLog, read_log
 from Testing.datasets import save
 
@@ -225,3 +226,15 @@ def test_no_label_of_the_panel_takes_its_text_for_html() -> None:
     }
     assert set_there
     assert set_there <= plain
+
+
+@pytest.mark.parametrize("name", [*HARD, "$\\x$", "a $b$", "_hidden", "x|y"])
+def test_curves_cards_and_previews_show_a_name_as_it_is(name: str, tmp_path: Path) -> None:
+    log = RunLog(tmp_path, resume_step=0)
+    log.training(1, {"loss": 1.0})
+    log.validation(1, {name: 0.5})
+    assert draw_curves(tmp_path).startswith(b"\x89PNG")
+    assert plot_text(name).replace("\\$", "$").strip() == visible(name, "\n").strip()
+    assert not plot_text(name).startswith("_")
+    (_, _, heading, _, row) = dice_markdown("t", None, {name: 0.5}).split("\n")
+    assert len(re.findall(r"(?<!\\)\|", row)) == heading.count("|")

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from MAESegmentLib.networks import MaskedAutoencoder
+from MAESegmentLib.text import plot_text
 from MAESegmentLib.training.masked import reconstruction_figure
 from MAESegmentLib.training.prepared import PreparedCase
 from MAESegmentLib.training.results import png
@@ -68,7 +69,7 @@ def worst_cases_picture(
             panel.imshow(_coloured(_cut(maps[n], axis, place, box)), aspect=aspect, interpolation="nearest")
             panel.set_title(title if n == 0 else "", fontsize=9)
             panel.set(xticks=[], yticks=[])
-        row[0].set_ylabel(names[n], fontsize=8)
+        row[0].set_ylabel(plot_text(names[n]), fontsize=8)
     return png(figure)
 
 
