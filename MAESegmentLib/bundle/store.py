@@ -199,11 +199,9 @@ class ModelStore:
         return self.user_folder / name / version
 
     def _folders(self) -> Iterator[Path]:
-        if self.shipped_folder.is_dir():
-            yield from (f for f in sorted(self.shipped_folder.iterdir()) if _is_visible_folder(f))
-        if self.user_folder.is_dir():
-            for family in filter(_is_visible_folder, sorted(self.user_folder.iterdir())):
-                yield from (f for f in sorted(family.iterdir()) if _is_visible_folder(f))
+        yield from _visible_folders(self.shipped_folder)
+        for family in _visible_folders(self.user_folder):
+            yield from _visible_folders(family)
 
     def _meant(self, versions: Bundles) -> Bundle:
         """Which of `versions`, sorted and of one name, that name means."""
@@ -291,8 +289,14 @@ def _looks_like_path(text: str) -> bool:
     return text.startswith(("~", ".")) or "/" in text or "\\" in text or text.endswith(".zip")
 
 
-def _is_visible_folder(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
+def _visible_folders(folder: Path) -> list[Path]:
+    """Those in `folder`, by name; `folder` itself if it may not be looked into, so that this is told."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError:
+        return [folder]
 
 
 def _available(known: list[Bundle]) -> str:

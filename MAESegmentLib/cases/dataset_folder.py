@@ -47,9 +47,15 @@ def _found(root: Path, names: Iterable[str], endings: Sequence[str], ending: str
 
 
 def _entries(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    try:
+        if not folder.is_dir():
+            return []
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DatasetError(
+            f"The folder {folder} cannot be read: {error.strerror or error}.",
+            "Check that the disk is connected, and ask for permission to read the folder.",
+        ) from error
 
 
 def _ends_like(path: Path, endings: Sequence[str], ending: str) -> bool:
