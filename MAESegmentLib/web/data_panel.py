@@ -11,11 +11,14 @@ from trame.widgets import vuetify3 as v3
 
 from ..errors import MAESegmentError
 from ..images.volume import Volume
+from ..text import visible
 from . import folders, slicer_scene
 from .confined import confined
 from .panel import Panel
 from .samples import SAMPLE, read_sample
 from .workspace import Scan
+
+_LONGEST_TITLE = 120
 
 
 class DataPanel(Panel):
@@ -156,11 +159,11 @@ class DataPanel(Panel):
             self.put(busy="")
 
     async def _on_uploaded(self, upload: str, name: str) -> None:
-        uploads = self.app.uploads
+        upload, name, uploads = str(upload), str(name), self.app.uploads
         is_kept = False
         try:
             scan = await self._open(
-                f"Opening {name}", _title(name), lambda: _read(uploads.scan(upload), uploads.folder(upload))
+                f"Opening {_title(name)}", _title(name), lambda: _read(uploads.scan(upload), uploads.folder(upload))
             )
             # Of DICOM the files stay: a DICOM SEG refers to them.
             is_kept = scan.source.source is not None
@@ -173,8 +176,8 @@ class DataPanel(Panel):
                 await asyncio.to_thread(uploads.forget, upload)
 
     async def _on_upload_failed(self, upload: str, text: str) -> None:
-        self.failed(MAESegmentError(f"The upload failed: {text}", "Try again."))
-        await asyncio.to_thread(self.app.uploads.abandon, upload)
+        self.failed(MAESegmentError(f"The upload failed: {visible(str(text))[:500]}", "Try again."))
+        await asyncio.to_thread(self.app.uploads.abandon, str(upload))
 
     async def _close(self) -> None:
         scan = self.workspace.scan
@@ -229,6 +232,8 @@ def _read(path: Path, root: Path) -> Volume:
 
 
 def _title(name: str) -> str:
+    """What a scan is called after its file."""
+    name = visible(name)[-_LONGEST_TITLE:]
     for ending in (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".zip", ".dcm"):
         if name.lower().endswith(ending):
             return name[: -len(ending)] or name

@@ -33,6 +33,7 @@ class Entrance(web.Server):
             handler_cancellation=True,
             keepalive_timeout=patience_s,
             lingering_time=2.0,
+            auto_decompress=False,
             access_log=None,
             logger=_LOG,
         )

@@ -182,6 +182,8 @@ class FrontDoor:
             return Refusal(405, "Nothing here takes such requests.")
         if not is_upload and request.body_exists:
             return Refusal(400, "Only uploads have content.")
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            return Refusal(415, "Uploads are taken as they are: a few compressed bytes may hold many.")
         if (request.content_length or 0) > self._upload_bytes:
             return Refusal(413, f"At most {self._upload_bytes / 2**30:.1f} GB can be uploaded.")
         return None

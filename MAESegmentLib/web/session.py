@@ -19,7 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
-from .session_process import SECRET_HEADER, SessionConfig
+from .session_process import SECRET_HEADER, SessionConfig, clear
 
 
 def main() -> int:
@@ -33,7 +33,11 @@ def main() -> int:
     os.dup2(2, 1)
     os.environ.update(WSLINK_READY_MSG="", WSLINK_WS_COMPRESS="0")
     sys.argv[1:] = []
-    asyncio.run(_serve(config, answers))
+    try:
+        asyncio.run(_serve(config, answers))
+    finally:
+        # Also when the server was killed: then nobody else does it before the next start.
+        clear(Path(config.work))
     # VTK's windows and threads have nothing to say any more, and do not always let go.
     os._exit(0)
 

@@ -22,6 +22,7 @@ SECRET_HEADER = "X-MAESegment-Session"
 _START_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 8.0
 _MODULE = "MAESegmentLib.web.session"
+_LOG = "session.log"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,15 @@ class SessionConfig:
     def decode(cls, line: str | bytes) -> SessionConfig:
         fields = json.loads(line)
         return cls(**{**fields, "volumes": tuple(fields["volumes"]), "folders": tuple(fields["folders"])})
+
+
+def clear(work: Path) -> None:
+    """Remove what a session has written to its folder, but for its log."""
+    for path in work.iterdir() if work.is_dir() else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != _LOG:
+            path.unlink(missing_ok=True)
 
 
 class SessionProcess:
@@ -70,7 +80,7 @@ class SessionProcess:
     @property
     def log_path(self) -> Path:
         """What the process says on its standard error."""
-        return self._work / "session.log"
+        return self._work / _LOG
 
     @property
     def url(self) -> str:
@@ -108,19 +118,11 @@ class SessionProcess:
             happened, _hint = describe_exit(code, "", self._last_words())
             self._notice = f"The earlier session {happened}; its scene is lost."
             logging.warning("MAESegment: a session %s", happened)
-            await asyncio.to_thread(self._clear)
-
-    def _clear(self) -> None:
-        for path in self._work.iterdir() if self._work.is_dir() else ():
-            if path == self.log_path:
-                continue
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            await asyncio.to_thread(clear, self._work)
 
     async def _start(self) -> None:
-        await asyncio.to_thread(self._clear)
+        await asyncio.to_thread(clear, self._work)
+        self._work.mkdir(mode=0o700, exist_ok=True)
         config = replace(self._config, notice=self._notice)
         launch = module_launch(choose_interpreter(environ={}), os.environ, _MODULE)
         self._port = 0

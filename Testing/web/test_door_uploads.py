@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
-import signal
 import socket
 import stat
 import sys
@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import aiohttp
+import psutil
 import pytest
 from aiohttp import web
 
@@ -22,6 +23,7 @@ from MAESegmentLib.web.server_folder import ServerFolder, clear_abandoned
 from MAESegmentLib.web.upload_budget import UploadBudget
 from MAESegmentLib.web.uploads import Uploads
 from Testing import children
+from Testing.skips import REPOSITORY
 from Testing.web.browser import running_app
 from Testing.web.visitor import Page, Visitor, session_processes, until
 
@@ -74,6 +76,11 @@ def test_pieces_without_a_length_are_counted_while_they_arrive(insider, work):
         pass  # the server closed before all was sent
     until(lambda: not (work / "uploads/nolength").exists(), "nothing stays")
     assert on_disk(work / "uploads") < MB
+
+
+def test_compressed_uploads_are_not_unpacked(insider):
+    data = gzip.compress(bytes(300 * MB), 9)
+    assert insider.ask("/upload/compressed/0?name=x.nii", "PUT", data, Content_Encoding="gzip")[0] == 415
 
 
 def test_many_at_once_have_one_budget(insider, page, work):
@@ -328,6 +335,16 @@ def test_a_session_that_dies_is_said_and_leaves_no_scan(app):
     assert "memory" in notice
 
 
+def test_a_session_that_cannot_start_says_why(app_environment, tmp_path):
+    (tmp_path / "trame_slicer").mkdir()
+    (tmp_path / "trame_slicer/__init__.py").write_text("raise ImportError('libEGL.so.1 is not there')")
+    environment = {**app_environment, "TMPDIR": str(tmp_path), "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
+    with running_app([], environment) as app:
+        status, text = Visitor(app).enter().ask("/index.html")
+    assert status == 500
+    assert "libEGL.so.1 is not there" in text
+
+
 def test_what_a_killed_server_leaves_is_cleared_at_the_next_start(app_environment, tmp_path):
     environment = {**app_environment, "TMPDIR": str(tmp_path)}
     with running_app([], environment) as first:
@@ -336,13 +353,28 @@ def test_what_a_killed_server_leaves_is_cleared_at_the_next_start(app_environmen
         with running_app([], environment) as second:
             assert len(second.folders()) == 2  # the first one runs
             assert list(tmp_path.rglob("secret.nii"))
-        os.kill(first.process.pid, signal.SIGKILL)
+        everyone = [psutil.Process(first.process.pid), *session_processes(first)]
+        for process in everyone:  # none is to tidy up after another
+            process.suspend()
+        for process in everyone:
+            process.kill()
         first.process.wait(30)
     assert list(tmp_path.rglob("secret.nii"))
     with running_app([], environment) as third:
         assert len(third.folders()) == 1
         assert not list(tmp_path.rglob("secret.nii"))
     assert third.folders() == []
+
+
+def test_a_session_tidies_up_when_its_server_is_killed(app_environment, tmp_path):
+    with running_app([], {**app_environment, "TMPDIR": str(tmp_path)}) as app:
+        visitor = Visitor(app).enter()
+        assert visitor.upload("before00", 0, "secret.nii", b"x" * 1000)[0] == 200
+        sessions = session_processes(app)
+        app.process.kill()
+        app.process.wait(30)
+    psutil.wait_procs(sessions, 30)
+    assert not list(tmp_path.rglob("secret.nii"))
 
 
 def test_only_what_is_ours_and_abandoned_is_cleared(tmp_path):
@@ -376,3 +408,5 @@ def test_servers_that_start_together_do_not_clear_each_other(tmp_path):
         assert children.wait(pid) == 0
     clear_abandoned(tmp_path)
     assert not list(tmp_path.glob("maesegment-app-*"))
+
+
