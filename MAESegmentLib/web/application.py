@@ -102,6 +102,7 @@ class Application:
         self.state.update(
             {
                 "trame__title": "MAESegment",
+                "trame__template_error": page.LOST,
                 # Not trame-slicer's, which is fetched from the internet.
                 "trame__favicon": f"data:image/png;base64,{base64.b64encode(icon.read_bytes()).decode()}",
                 "tab": "data",

@@ -142,15 +142,15 @@ class DataPanel(Panel):
     async def open_listed(self, scan: folders.Scan) -> None:
         """Read a scan of the server's disk."""
         name = scan.path.name
-        await self._open(f"Opening {name}", _title(name), lambda: _read(scan.path, scan.root))
+        await self._open(f"Opening {name}", _title(name), lambda: _read(scan.path, scan.root), scan.root)
 
-    async def _open(self, text: str, title: str, read: Any) -> Scan:
+    async def _open(self, text: str, title: str, read: Any, root: Path | None = None) -> Scan:
         self._busy += 1
         self.put(busy=text)
         try:
             # Read in a thread, so that the views stay alive; only what is complete gets into the scene.
             prepared = await asyncio.to_thread(lambda: slicer_scene.prepare(read()))
-            scan = self.workspace.add(prepared, title)
+            scan = self.workspace.add(prepared, title, root)
             self.app.say("")
             self.session.client.start()
             return scan
@@ -162,8 +162,9 @@ class DataPanel(Panel):
         upload, name, uploads = str(upload), str(name), self.app.uploads
         is_kept = False
         try:
+            root = uploads.folder(upload)
             scan = await self._open(
-                f"Opening {_title(name)}", _title(name), lambda: _read(uploads.scan(upload), uploads.folder(upload))
+                f"Opening {_title(name)}", _title(name), lambda: _read(uploads.scan(upload), root), root
             )
             # Of DICOM the files stay: a DICOM SEG refers to them.
             is_kept = scan.source.source is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import zipfile
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,7 @@ from ..errors import NodeError, OutputError
 from ..images.atomic import replacing
 from ..images.volume import LabelMap
 from ..labels import Label
+from .confined import confined
 from .file_names import file_name, unique_file_names
 from .workspace import Scan
 
@@ -65,7 +67,9 @@ async def export(scan: Scan, segmentation: Any, ending: str, folder: Path) -> tu
     def write() -> Path:
         from ..images.writing import write_label_map
 
-        return write_label_map(path, label_map, labels, source=scan.source, volume_name=scan.node.GetName())
+        # A DICOM SEG reads the scan's files again.
+        with confined(scan.node.GetName(), scan.root, folder) if scan.root is not None else nullcontext():
+            return write_label_map(path, label_map, labels, source=scan.source, volume_name=scan.node.GetName())
 
     names = {segment.id: segment.name for segment in segments}
     notes = tuple(

@@ -41,6 +41,11 @@ _THEME = {
     }
 }
 
+#: What is seen instead of the page when its connection is lost.
+LOST = """<div id="lost" role="alert" style="font: 16px/1.5 sans-serif; max-width: 36em; margin: 4em auto">
+<p>The connection to your session is lost. If the session goes on, so does its work; if it has ended, a new one begins
+and says why.</p><p><a href=".">Load this page again</a></p></div>"""
+
 
 def build(app: Any) -> None:
     """Everything once; sections are filled by their panels."""

@@ -63,12 +63,11 @@ class Uploads:
 
     def forget(self, upload: str) -> None:
         """Remove the files of an upload and give back what they took."""
-        folder = self.folder(upload)
         known = self._uploads.pop(upload, None)
         if known is None:
             return
         self._ended.add(upload)
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self.folder(upload), ignore_errors=True)
         self._budget.give_back(known.charged)
 
     def abandon(self, upload: str) -> None:

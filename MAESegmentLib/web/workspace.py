@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from . import slicer_scene
 
 @dataclass(frozen=True)
 class Scan:
-    """`source` is the volume that was read without its voxels: what a DICOM SEG refers to."""
+    """`source` is the volume that was read, without its voxels: what a DICOM SEG refers to; its files are in `root`."""
 
     node: Any
     source: Volume
     notes: tuple[str, ...] = ()
+    root: Path | None = None
 
 
 class Workspace:
@@ -36,11 +38,11 @@ class Workspace:
     def add_listener(self, callback: Callable[[], None]) -> None:
         self._listeners.append(callback)
 
-    def add(self, prepared: slicer_scene.Prepared, name: str) -> Scan:
-        """Put a scan that was read into the scene and show it."""
+    def add(self, prepared: slicer_scene.Prepared, name: str, root: Path | None = None) -> Scan:
+        """Put a scan that was read, from files below `root`, into the scene and show it."""
         node, volume = slicer_scene.volume_node(prepared, name), prepared.volume
         voxels = np.broadcast_to(np.zeros((), volume.array.dtype), volume.array.shape)
-        scan = Scan(node, Volume(voxels, volume.ijk_to_ras, volume.source), volume.notes)
+        scan = Scan(node, Volume(voxels, volume.ijk_to_ras, volume.source), volume.notes, root)
         self.scans.append(scan)
         self.show(scan)
         return scan

@@ -13,6 +13,7 @@ from MAESegmentLib.cli.demo import ROI_RIGHT, head_path
 from MAESegmentLib.images.reading import read_label_map, read_volume
 from MAESegmentLib.inference import Predictor, Roi
 from Testing.web.browser import LONGEST_STALL_S, open_sample, screenshot, segment, show
+from Testing.web.visitor import session_processes
 
 
 def test_the_sample_head_is_segmented_and_saved_voxel_for_voxel(app, person):
@@ -111,3 +112,13 @@ def test_who_closes_the_browser_finds_scene_and_job_again(app, new_person, tmp_p
 def _workers(app):
     everyone = psutil.Process(app.process.pid).children(recursive=True)
     return [one for one in everyone if "MAESegmentLib.jobs.worker" in " ".join(one.cmdline())]
+
+
+def test_who_loses_the_session_is_told_and_begins_a_new_one(app, new_person):
+    known = {one.pid for one in session_processes(app)}
+    person = new_person().open(app.address)
+    (session,) = (one for one in session_processes(app) if one.pid not in known)
+    session.kill()
+    person.until(lambda: person.see("lost"), "the page says that the connection is lost")
+    person.find("lost").find_element("tag name", "a").click()
+    person.until(lambda: "its scene is lost" in person.text("notice"), "a new session, and why")

@@ -169,6 +169,16 @@ def test_everything_is_for_this_account_alone(app, insider, page, work):
     forget(page, "privately")
 
 
+@pytest.mark.parametrize("upload", ["../../abcdefgh", "neversent0", "", None, ["abcdefgh"], 1])
+def test_an_upload_that_never_came_is_not_opened(page, upload):
+    page.trigger("uploaded", upload, "x.nii")
+    state = page.state()
+    assert state["data_scans"] == []
+    assert state["notice_kind"] == "error"
+    page.trigger("upload_failed", upload, "x" * 100_000)
+    assert len(page.state()["notice"]) < 1000
+
+
 # How much it costs ----------------------------------------------------------------------------------------------------
 
 
@@ -408,5 +418,3 @@ def test_servers_that_start_together_do_not_clear_each_other(tmp_path):
         assert children.wait(pid) == 0
     clear_abandoned(tmp_path)
     assert not list(tmp_path.glob("maesegment-app-*"))
-
-
