@@ -98,7 +98,7 @@ def _read_series(inventory: Inventory, uid: str, notes: tuple[str, ...] = ()) ->
     name = _name(instances)
     stack = stack_slices(name, instances)
     array, rescales = _read_slices(name, stack)
-    notes += tuple(f"{name}: {note}" for note in (*_repeated_uids(instances), *rescale_notes(rescales)))
+    notes += tuple(f"{name}: {note}" for note in (*_said_of(instances), *rescale_notes(rescales)))
     return Volume(array[None], stack.grid.ijk_to_ras, source=dicom_source(stack, uid), notes=notes)
 
 
@@ -196,14 +196,21 @@ def _refuse_damaged(damaged: Mapping[Path, str]) -> None:
     raise VolumeReadError(f"{len(paths)} DICOM file(s) cannot be read: {names}.{reason}", DAMAGED)
 
 
-def _repeated_uids(instances: Sequence[Instance]) -> tuple[str, ...]:
+def _said_of(instances: Sequence[Instance]) -> list[str]:
+    """What had to be assumed about the images, for the person."""
+    notes = []
     named = [instance.uid for instance in instances if instance.uid]
     repeated = len(named) - len(set(named))
-    if not repeated:
-        return ()
-    return (
-        f"{repeated} images have the SOPInstanceUID of another but lie elsewhere: each was taken as its own slice.",
-    )
+    if repeated:
+        notes.append(
+            f"{repeated} images have the SOPInstanceUID of another but lie elsewhere: each was taken as its own slice."
+        )
+    if any(instance.is_negative for instance in instances):
+        notes.append(
+            "the images are meant to be shown as negatives (MONOCHROME1); the values are read as stored and rescaled, "
+            "not inverted."
+        )
+    return notes
 
 
 def _check_promises(name: str, stack: SliceStack) -> None:

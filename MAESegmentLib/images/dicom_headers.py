@@ -82,7 +82,8 @@ class Plane:
 class Instance:
     """One image file's header. `planes` has one for each of the `frames`, or is empty if the header tells none.
 
-    `native_bytes` is what its pixels take as the header has it, 0 if they are compressed.
+    `is_negative` images are meant to be shown with low values bright (MONOCHROME1). `native_bytes` is what its pixels
+    take as the header has it, 0 if they are compressed.
     """
 
     path: Path
@@ -95,6 +96,7 @@ class Instance:
     columns: int
     frames: int
     is_colour: bool
+    is_negative: bool
     native_bytes: int
     planes: tuple[Plane, ...]
 
@@ -169,6 +171,7 @@ def _instance(path: Path, header: Dataset) -> Instance | None:
     rows, columns, frames = int(header.Rows), int(header.Columns), int(header.get("NumberOfFrames") or 1)
     samples = int(header.get("SamplesPerPixel") or 1)
     bits = rows * columns * frames * samples * int(header.get("BitsAllocated") or 16)
+    photometric = _text(header, "PhotometricInterpretation")
     syntax = transfer_syntax(header)
     is_native = not syntax.is_compressed and syntax != DeflatedExplicitVRLittleEndian
     return Instance(
@@ -188,7 +191,8 @@ def _instance(path: Path, header: Dataset) -> Instance | None:
         rows=rows,
         columns=columns,
         frames=frames,
-        is_colour=samples > 1 or _text(header, "PhotometricInterpretation").startswith("PALETTE"),
+        is_colour=samples > 1 or photometric.startswith("PALETTE"),
+        is_negative=photometric == "MONOCHROME1",
         native_bytes=bits // 8 if is_native else 0,
         planes=_planes(header, frames),
     )

@@ -74,6 +74,8 @@ def rescale_notes(rescales: Sequence[Rescale]) -> tuple[str, ...]:
     for assumed in dict.fromkeys(text for rescale in rescales for text in rescale.assumed):
         count = sum(assumed in rescale.assumed for rescale in rescales)
         notes.append(f"{assumed} ({count} of {len(rescales)} slices).")
+    if any(rescale.table is not None for rescale in rescales):
+        notes.append("Its grey values come from a table in its header (Modality LUT).")
     bare = sum(not rescale.is_given for rescale in rescales)
     if 0 < bare < len(rescales):
         notes.append(

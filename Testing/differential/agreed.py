@@ -38,6 +38,18 @@ AGREED = (
         lambda subject, difference, _: subject.kind == DICOM and _is_rounding(difference),
     ),
     Agreed(
+        "MONOCHROME1 says how to show an image, not what its values are (HU stay HU), which a note says; ITK inverts.",
+        lambda subject, difference, notes: (
+            subject.kind == DICOM and "values" in difference and any("MONOCHROME1" in note for note in notes)
+        ),
+    ),
+    Agreed(
+        "A table of grey values (Modality LUT) is applied, as the standard has it; GDCM passes it over.",
+        lambda subject, difference, notes: (
+            subject.kind == DICOM and "values" in difference and any("Modality LUT" in note for note in notes)
+        ),
+    ),
+    Agreed(
         "ITK and 3D Slicer cannot read bzip2, which NRRD allows.",
         lambda subject, difference, _: subject.kind == NRRD and "bzip2" in difference,
     ),

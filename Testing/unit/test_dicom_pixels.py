@@ -274,6 +274,17 @@ def test_compression_that_nothing_here_decodes_is_named(tmp_path: Path) -> None:
         read_volume(head().write(tmp_path / "series", change))
 
 
+def test_negatives_keep_their_values_and_say_so(tmp_path: Path) -> None:
+    recipe = head()
+
+    def change(_: int, dataset: Dataset) -> None:
+        dataset.PhotometricInterpretation = "MONOCHROME1"
+
+    volume = read_volume(recipe.write(tmp_path / "series", change))
+    np.testing.assert_array_equal(volume.array[0], recipe.stored.T.astype(float) - 1024)
+    assert any("MONOCHROME1" in note for note in volume.notes)
+
+
 def test_file_without_voxels_says_so(tmp_path: Path) -> None:
     def change(k: int, dataset: Dataset) -> None:
         if k == 2:
