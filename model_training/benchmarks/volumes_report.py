@@ -29,12 +29,13 @@ def write_report() -> None:
 
 def updated(text: str) -> str:
     """`text` of the README with its tables as the CSV files have them."""
-    names = ("volumes", "worker", "browser", "memory", "overlap", "batch")
+    names = ("volumes", "worker", "waiting", "browser", "memory", "overlap", "batch")
     rows = {name: read_rows(RESULTS / f"{name}.csv") for name in names}
     blocks = {
         "volumes": volumes_table(rows["volumes"]),
         "stages": stages_table(rows["volumes"]),
         "worker": worker_table(rows["worker"]),
+        "waiting": waiting_table(rows["waiting"]),
         "browser": browser_table(rows["browser"]),
         "memory": memory_table(rows["memory"]),
         "overlap": overlap_table(rows["overlap"]),
@@ -81,6 +82,34 @@ def worker_table(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     head = ["what", "wall seconds: median (quartiles)", "least", "wanted", "repeats"]
+    return table(head, lines) + "\n\n" + _machines(rows)
+
+
+def waiting_table(rows: Sequence[Row]) -> str:
+    """Times and their ratios to those of OpenMP's default in the same rounds."""
+    if not rows:
+        return _EMPTY
+    lines = [
+        [
+            row["model"],
+            row["beside"],
+            row["how"],
+            f"{row['wall_s']} ({row['least_wall_s']})",
+            f"**{row['wall_ratio']}** ({row['wall_ratio_q1']} - {row['wall_ratio_q3']})",
+            f"{row['processor_s']} ({row['least_processor_s']})",
+            f"**{row['processor_ratio']}**",
+            f"{row['rounds']}, {row['load']}",
+        ]
+        for row in rows
+    ]
+    head = [
+        "model",
+        "busy processes added",
+        "how threads wait",
+        "wall s: median (least)",
+        "of the default's (quartiles)",
+    ]
+    head += ["processor s: median (least)", "of the default's", "rounds, load"]
     return table(head, lines) + "\n\n" + _machines(rows)
 
 
