@@ -6,12 +6,12 @@ import difflib
 import json
 import math
 import os
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..bundle.plain_text import name_problem
 from ..errors import DatasetError
 from ..labels import loose_name
 from .case import IGNORED, SUFFIXES, Case, case_id
@@ -182,11 +182,10 @@ def _label(key: str, content: Any) -> tuple[str, int]:
     if not 0 <= content <= _LARGEST_VALUE:
         raise DatasetError(f"Label {name!r} of the dataset has the value {content:g}; values run from 0 to 65535.")
     name = " ".join(name.split())
-    if not name or any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+    problem = name_problem(name) if name else "is empty"
+    if problem:
         raise DatasetError(
-            f"The label of value {int(content)} of the dataset has "
-            + (f"control characters in its name: {name!r}." if name else "no name."),
-            "Give it another name.",
+            f"The name of value {int(content)} of the dataset, {name[:80]!r}, {problem}.", "Give it another name."
         )
     return name, int(content)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..bundle.plain_text import name_problem
 from ..errors import ConfigurationError, MAESegmentError
 from ..images.volume import LabelMap, Volume
 from ..inference.volumetry import value_counts
@@ -164,6 +165,10 @@ def _check_channels(volume: Volume, wanted: int | None, others: Sequence[CaseRec
 def _check_names(entry: Entry, counts: np.ndarray) -> list[Finding]:
     findings = []
     findings += _check_merged(entry, counts)
+    for label in entry.labels:
+        if problem := name_problem(" ".join(label.name.split())):
+            message = f"The label name {label.name[:80]!r} {problem}."
+            findings.append(Finding("name", ERROR, message, "Give the segment another name."))
     reserved = [label.name for label in entry.labels if label.name.casefold() in RESERVED_NAMES]
     if reserved:
         message = f"A label cannot be called {reserved[0]!r}."

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ConfigurationError, DatasetError
 from ..images.atomic import replacing
-from ..labels import Label
+from ..labels import Label, loose_name
 from .entry import RESERVED_NAMES
 
 FILE = "labels.json"
@@ -27,18 +27,18 @@ class LabelTable:
     last_case: int = 0
 
     def find(self, name: str) -> Label | None:
-        """Names are compared without regard to case."""
-        return next((label for label in self.labels if label.name.casefold() == name.casefold()), None)
+        """Names are compared without regard to case and spaces."""
+        return next((label for label in self.labels if loose_name(label.name) == loose_name(name)), None)
 
     def with_labels(self, wanted: Iterable[Label]) -> LabelTable:
         """With those of `wanted` that are not there yet, at the next values."""
         labels = list(self.labels)
-        known = {label.name.casefold() for label in labels}
+        known = {loose_name(label.name) for label in labels}
         for label in wanted:
             if label.name.casefold() in RESERVED_NAMES:
                 raise DatasetError(f"A label cannot be called {label.name!r}.", "Give the segment another name.")
-            if label.name.casefold() not in known:
-                known.add(label.name.casefold())
+            if loose_name(label.name) not in known:
+                known.add(loose_name(label.name))
                 labels.append(replace(label, value=max((one.value for one in labels), default=0) + 1))
         if labels and labels[-1].value > MOST_LABELS:
             raise DatasetError(

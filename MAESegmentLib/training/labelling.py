@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..bundle.plain_text import name_problem
 from ..bundle.spec import check_label_names
 from ..errors import ConfigurationError
 from ..images.volume import LabelMap
@@ -78,9 +79,12 @@ def plan_labels(
     missing = [name for name in wanted or () if name.casefold() not in by_name]
     if missing:
         raise ConfigurationError(f"The dataset has no label {', '.join(missing)}.", f"It has {', '.join(dataset)}.")
-    names = [by_name[name.casefold()] for name in wanted] if wanted else list(dataset)
+    names = list(dict.fromkeys(by_name[name.casefold()] for name in wanted)) if wanted else list(dataset)
     if not wanted and {name.casefold() for name in names} == set(base_channel):
         names = [by_name[label.name.casefold()] for label in base]
+    for name in names:  # not when the model is saved, hours later
+        if problem := name_problem(name):
+            raise ConfigurationError(f"The label name {name[:80]!r} {problem}.", "Rename the label, or leave it out.")
     if len(names) > 254:
         raise ConfigurationError(f"{len(names)} labels are more than the 254 that can be learnt.")
     origins = tuple(base_channel.get(name.casefold()) for name in names)

@@ -137,6 +137,8 @@ def test_other_encodings_nesting_and_other_files_are_refused(folder: Path) -> No
     assert "JSON" in refusal(folder, text=b'{"labels": {"a": ' + b"9" * 10_000 + b"}}")
     assert "list" in refusal(folder, [])
     assert "control characters" in refusal(folder, {"labels": {"\x1b[31mred": 1}})
+    assert "300 characters long" in refusal(folder, {"labels": {"x" * 300: 1}})
+    assert "is empty" in refusal(folder, {"labels": {" ": 1}})
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,15 @@ def test_wanted_label_that_the_dataset_lacks_is_refused() -> None:
         plan_labels({"front": 1}, (), ["liver"])
 
 
+def test_a_label_that_is_wanted_twice_is_learnt_once() -> None:
+    assert plan_labels({"front": 1, "back": 2}, (), ["front", "Front"]).names == ("front",)
+
+
+def test_a_label_that_no_model_can_have_is_refused_before_training() -> None:
+    with pytest.raises(ConfigurationError, match="300 characters"):
+        plan_labels({"x" * 300: 1})
+
+
 def test_described_labels_keep_their_colour() -> None:
     plan = plan_labels({"spleen": 4}, (), None, [Label(1, "Spleen", (1, 2, 3))])
     assert plan.labels[0].colour == (1, 2, 3)

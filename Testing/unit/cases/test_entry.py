@@ -176,3 +176,15 @@ def test_entry_that_cannot_be_is_refused(change: dict) -> None:
 def test_record_that_is_damaged_is_refused(change: dict) -> None:
     with pytest.raises(DatasetError, match="damaged"):
         CaseRecord.from_dict({**RECORD.to_dict(), **change})
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "x" * 300, "$import os"])
+def test_a_name_that_no_model_can_have_is_refused_before_the_case_is_stored(scan: Phantom, name: str) -> None:
+    assert severities(found(scan, Entry((LABELS[0], Label(2, name))))) == {"name": "error"}
+
+
+def test_two_names_that_are_one_and_two_values_of_one_name(scan: Phantom) -> None:
+    alike = Entry((Label(1, "left  lung"), Label(2, "Left lung")))
+    assert severities(found(scan, alike)) == {"name": "error"}
+    same = Entry((Label(1, "lung"), Label(2, "lung")))
+    assert severities(found(scan, same)) == {"merged": "warning"}
