@@ -29,13 +29,17 @@ def find_scans(places: Iterable[Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for place in places:
-        for path in _in_folder(place) if place.is_dir() else (place,):
+        for path in _in_folder(place, set()) if place.is_dir() else (place,):
             found.setdefault(path.resolve(), path)
     return list(found.values())
 
 
-def _in_folder(folder: Path, *, is_within_dicom: bool = False) -> Iterator[Path]:
-    """A DICOM folder stands for what is DICOM below it."""
+def _in_folder(folder: Path, seen: set[Path], *, is_within_dicom: bool = False) -> Iterator[Path]:
+    """A DICOM folder stands for what is DICOM below it. Folders that were `seen` are left out: links make circles."""
+    place = folder.resolve()
+    if place in seen:
+        return
+    seen.add(place)
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError:
@@ -48,7 +52,7 @@ def _in_folder(folder: Path, *, is_within_dicom: bool = False) -> Iterator[Path]
         is_within_dicom = True
     for entry in entries:
         if entry.is_dir() and may_hold_scans(entry):
-            yield from _in_folder(entry, is_within_dicom=is_within_dicom)
+            yield from _in_folder(entry, seen, is_within_dicom=is_within_dicom)
 
 
 def is_image(file: Path) -> bool:

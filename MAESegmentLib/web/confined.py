@@ -45,10 +45,28 @@ _installed = threading.Event()
 
 @contextlib.contextmanager
 def confined(name: str, *roots: Path) -> Iterator[None]:
-    """Within, files are only opened below `roots`, regular ones, and those of Python itself.
+    """Within, files are opened below `roots` only: see `only_below`.
 
     `VolumeReadError` at the end if others were to be opened, whatever the reader made of the refusal. `name` is that of
-    the scan. Files that compiled code opens by itself are not seen.
+    the scan.
+    """
+    refused: list[str] = []
+    try:
+        with only_below(*roots) as refused:
+            yield
+    except Exception as error:
+        if refused:
+            raise _outside(name) from error
+        raise
+    if refused:
+        raise _outside(name)
+
+
+@contextlib.contextmanager
+def only_below(*roots: Path) -> Iterator[list[str]]:
+    """Within, this thread opens regular files below `roots` and those of Python; others are a `PermissionError`.
+
+    Yields the list of those. Files that compiled code opens by itself are not seen.
     """
     if not _installed.is_set():
         _installed.set()
@@ -56,16 +74,9 @@ def confined(name: str, *roots: Path) -> Iterator[None]:
     cell = _Cell(tuple(os.path.realpath(root) for root in roots))
     outer, _here.cell = getattr(_here, "cell", None), cell
     try:
-        try:
-            yield
-        finally:
-            _here.cell = outer
-    except Exception as error:
-        if cell.refused:
-            raise _outside(name) from error
-        raise
-    if cell.refused:
-        raise _outside(name)
+        yield cell.refused
+    finally:
+        _here.cell = outer
 
 
 def _outside(name: str) -> VolumeReadError:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import VolumeReadError
 from ..images.scans import find_scans
+from .confined import only_below
 
 #: More are not listed: nobody finds anything in a longer list.
 _MOST = 500
@@ -40,7 +41,8 @@ class Folders:
         """Look anew; slow where folders are large."""
         found = [self.named(path) for path in self._volumes]
         for folder in self._folders:
-            inside = (path for path in find_scans([folder]) if path.resolve().is_relative_to(folder))
+            with only_below(folder):
+                inside = [path for path in find_scans([folder]) if path.resolve().is_relative_to(folder)]
             found += [Scan(str(Path(folder.name) / path.relative_to(folder)), path, folder) for path in inside]
         self._scans = found[:_MOST]
         return self._scans

@@ -276,6 +276,33 @@ def test_links_in_a_named_folder_lead_nowhere_else(chosen, secret, tmp_path):
     assert sorted(read_all(chosen)) == ["chosen/series", "chosen/z.mhd"]
 
 
+def test_links_in_circles_end(chosen):
+    for number in range(6):
+        (chosen / f"part{number}").mkdir()
+        (chosen / f"part{number}/back").symlink_to(chosen)
+    (chosen / "z.mhd").write_bytes(mhd("own.raw"))
+    (chosen / "own.raw").write_bytes(SECRET.tobytes())
+    assert read_all(chosen) == ["chosen/z.mhd"]
+
+
+def test_a_list_of_scans_is_made_without_opening_files_elsewhere(chosen, secret, tmp_path, monkeypatch):
+    outside = SeriesRecipe(np.arange(300, dtype=np.int16).reshape(5, 6, 10)).write(tmp_path / "outside")
+    shutil.copy(sorted(outside.iterdir())[0], chosen / "IM1")
+    (chosen / "IM0").symlink_to(sorted(outside.iterdir())[0])
+    (chosen / "series").symlink_to(outside)
+    (chosen / "a secret").symlink_to(secret)
+    opened, really_open = [], io.open
+
+    def noted(file, *arguments, **options):
+        stream = really_open(file, *arguments, **options)
+        opened.append(Path(file).resolve())
+        return stream
+
+    monkeypatch.setattr(io, "open", noted)
+    assert [scan.path for scan in Folders([], [str(chosen)]).list()] == [chosen]
+    assert opened == [chosen / "IM1"]
+
+
 def test_pipes_are_not_opened(chosen):
     os.mkfifo(chosen / "pipe.nii")
     os.mkfifo(chosen / "pipe.raw")
