@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,11 @@ from typing import Any
 import torch
 
 from MAESegmentLib.bundle import Bundle, ModelSpec, save_bundle
+from MAESegmentLib.images.volume import Volume
+from MAESegmentLib.inference.familiarity import fit_familiarity
+from MAESegmentLib.inference.grey_values import describe_grey_values
+from MAESegmentLib.inference.scan_description import describe_scan
+from MAESegmentLib.inference.scan_statistics import ENOUGH_TO_CALIBRATE
 from MAESegmentLib.labels import ANATOMICAL_STRUCTURE, Code, Label, Terminology
 from MAESegmentLib.networks import MaeConfig, MaskedAutoencoder, NnFormer, NnFormerConfig
 from MAESegmentLib.transforms.intensity import IntensityRecipe
@@ -81,3 +86,17 @@ def save_tiny(
         licence_text="Apache License 2.0\n",
         documents=documents,
     )
+
+
+def save_taught(folder: Path, scans: Sequence[Volume], **changes: Any) -> Bundle:
+    """A tiny model that holds the statistics of `scans` as those it was trained on."""
+    plain = save_tiny(folder / "plain", tiny_spec(**changes))
+    encode, preprocessing = plain.load_network().encoder, plain.spec.preprocessing
+    found = []
+    for volume in scans:
+        prepared = preprocessing.prepare(volume)
+        grey = describe_grey_values(volume.array, preprocessing.intensity)
+        spacing, patch_size = prepared.grid.spacing, preprocessing.patch_size
+        windows = 1 if len(scans) >= ENOUGH_TO_CALIBRATE else 4
+        found.append(describe_scan(grey, prepared.image, spacing, patch_size, encode, windows=windows))
+    return save_tiny(folder / "taught", tiny_spec(familiarity=fit_familiarity(found).to_dict(), **changes))

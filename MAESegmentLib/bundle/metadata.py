@@ -42,6 +42,7 @@ def build_metadata(spec: ModelSpec, files: Mapping[str, str]) -> dict[str, Any]:
     own |= {
         "format_version": FORMAT_VERSION,
         "kind": spec.kind,
+        "familiarity": spec.familiarity,
         "channels": list(spec.channels),
         "labels": [label.to_dict() for label in spec.labels],
         "preprocessing": spec.preprocessing.to_dict(),
@@ -102,6 +103,7 @@ def spec_from_metadata(metadata: Mapping[str, Any]) -> ModelSpec:
             autoencoder=MaeConfig.from_dict(own["autoencoder"]) if own["autoencoder"] else None,
             changelog=metadata["changelog"].get(metadata["version"], ""),
             **{key: metadata[key] for key in _PLAIN_FIELDS},
+            familiarity=own.get("familiarity"),  # absent from what versions before wrote
             **{key: own[key] for key in _OWN_FIELDS},
         )
     except (ConfigurationError, ValueError, TypeError, KeyError) as error:

@@ -53,6 +53,7 @@ _OWN_KEYS: dict[str, type | tuple[type, ...]] = {
     "network": _NULLABLE_MAPPING,
     "autoencoder": _NULLABLE_MAPPING,
     "reconstruction_error": _NULLABLE_MAPPING,
+    "familiarity": _NULLABLE_MAPPING,  # may be absent: versions before did not write it
     "parent": _NULLABLE_MAPPING,
     "files": Mapping,
     "content_hash": str,
@@ -69,7 +70,7 @@ def check_metadata(metadata: Any) -> None:
         _check_format(own.get("format_version"))
     _check_keys(metadata, _TOP_KEYS, "")
     assert isinstance(own, Mapping)
-    _check_keys(own, _OWN_KEYS, "maesegment.")
+    _check_keys({"familiarity": None, **own}, _OWN_KEYS, "maesegment.")
     try:
         check_name(metadata["name"])
         version_key(metadata["version"])

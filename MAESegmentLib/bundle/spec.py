@@ -57,7 +57,8 @@ class ModelSpec:
     """A model's identity, network arguments, preprocessing, labels and history.
 
     Output channel 0 is background; channel `i + 1` is `labels[i]`, whose `value` is written into the label map.
-    `parent` is `{"name", "version", "hash"}` of the version this one was trained from.
+    `parent` is `{"name", "version", "hash"}` of the version this one was trained from. `familiarity` describes the
+    training scans (`inference.familiarity`), `reconstruction_error` how well the autoencoder restores them.
     """
 
     name: str
@@ -78,6 +79,7 @@ class ModelSpec:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     reconstruction_error: Mapping[str, Any] | None = None
+    familiarity: Mapping[str, Any] | None = None
     parent: Mapping[str, str] | None = None
     authors: str = "MAESegment"
     changelog: str = "Initial version"

@@ -99,6 +99,7 @@ def print_facts(console: Console, bundle: Bundle, store: ModelStore) -> None:
         "children": ", ".join(f"{child.name}@{child.version}" for child in children) or "none",
         "training": _training(own["training"]),
         "autoencoder": _autoencoder(bundle),
+        "unlike scans": _unlike_scans(bundle),
         "size": f"{bundle.size_bytes / 2**20:.1f} MB",
         "hash": bundle.content_hash,
         "folder": str(bundle.path),
@@ -115,6 +116,16 @@ def print_facts(console: Console, bundle: Bundle, store: ModelStore) -> None:
         console.print(_label_table(bundle.labels, _dice(own["metrics"])))
         console.print(_how_measured(own["metrics"]))
     console.print(f"Model card: maesegment models show {bundle.name}@{bundle.version} --card")
+
+
+def _unlike_scans(bundle: Bundle) -> str:
+    """Whether the model warns of them; "" for one that does not segment."""
+    if bundle.kind != "segmentation":
+        return ""
+    stored = bundle.metadata["maesegment"].get("familiarity")
+    if not stored:
+        return "not told apart: made before models kept statistics of their training scans"
+    return f"warns of them, by statistics of {stored.get('scans')} training scans"
 
 
 def _label_table(labels: Sequence[Label], dice: Mapping[str, tuple[float | None, float | None]]) -> Table:

@@ -1,103 +1,217 @@
-"""How well a model's masked autoencoder knows a scan: high reconstruction error means unlike the training scans."""
+"""Whether a model can know a scan: how far the scan lies from those the model was trained on, and in which respect."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 
-from ..transforms.preprocessing import pad_to
-from .windows import WindowPlan
+from ..errors import BundleError
+from ..images.volume import Volume
+from ..transforms.intensity import IntensityRecipe
+from ..transforms.preprocessing import Prepared
+from .grey_values import GreyValues, describe_grey_values
+from .scan_description import Encode, ScanDescription, describe_scan
+from .scan_statistics import SpaceStatistics, fit_space
 
-if TYPE_CHECKING:
-    from ..networks.mae import MaskedAutoencoder
+#: Of what `FamiliarityStatistics.to_dict` writes; raised whenever what is described changes.
+FORMAT = 1
+#: A scan may be so many times as long as the longest of the training scans along an axis: regions are drawn by hand.
+EXTENT_TOLERANCE = 2.0
+#: Statistics of fewer scans say so in their warning.
+FEW_SCANS = 12
+#: Beyond so many times the limit, a scan is nothing like the training scans.
+_NOTHING_LIKE = 2.0
+#: What is tried to explain grey values that are not those of the training scans.
+_SHIFTS_HU = (1024.0, 1000.0)
+#: Grey values that begin and end where the training scans' do, up to this share of their span, have the same unit.
+_SAME_SPAN = 0.25
 
 
-class HasAutoencoder(Protocol):
+@dataclass(frozen=True)
+class Familiarity:
+    """How far a scan is from the training scans: `excess` 1 is the limit. `message` is None for a scan within it.
+
+    `terms` holds the excess in each respect: "grey values", "extent" and "stage 0" (the finest) onwards.
+    """
+
+    excess: float
+    message: str | None
+    terms: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class FamiliarityStatistics:
+    """What the training scans of one model are like; `span` is where their grey values lie (medians), `extent_mm` the
+    longest of them along each axis."""
+
+    scans: int
+    grey: SpaceStatistics
+    stages: tuple[SpaceStatistics, ...]
+    extent_mm: tuple[float, float, float]
+    span: tuple[float, float]
+
+    def excesses(self, scan: ScanDescription) -> dict[str, float]:
+        """How far `scan` is from the training scans in each respect, in units of what is still familiar."""
+        extent = float((scan.extent_mm / self.extent_mm).max()) / EXTENT_TOLERANCE
+        stages = zip(self.stages, scan.stages, strict=True)
+        return {
+            "grey values": self.grey.excess(scan.grey.description),
+            "extent": extent,
+            **{f"stage {number}": space.excess(points[0]) for number, (space, points) in enumerate(stages)},
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `from_dict` reads it back."""
+        return {
+            "format": FORMAT,
+            "scans": self.scans,
+            "grey_values": self.grey.to_dict(),
+            "stages": [stage.to_dict() for stage in self.stages],
+            "extent_mm": [round(length, 1) for length in self.extent_mm],
+            "span": [float(f"{value:.6g}") for value in self.span],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> FamiliarityStatistics:
+        """Raises `BundleError` for what `to_dict` cannot have written."""
+        try:
+            x, y, z = (float(length) for length in data["extent_mm"])
+            low, high = (float(value) for value in data["span"])
+            if not np.isfinite([x, y, z, low, high]).all() or min(x, y, z) <= 0 or int(data["scans"]) < 1:
+                raise ValueError("extents and scans must be positive")
+            stages = tuple(SpaceStatistics.from_dict(stage) for stage in data["stages"])
+            grey = SpaceStatistics.from_dict(data["grey_values"])
+            return cls(int(data["scans"]), grey, stages, (x, y, z), (low, high))
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(
+                f"The model's statistics of its training scans cannot be read ({type(error).__name__}: {error}).",
+                "Get the model again, or segment without the check of familiarity.",
+            ) from error
+
+
+def fit_familiarity(scans: Sequence[ScanDescription]) -> FamiliarityStatistics:
+    """The statistics of training scans, at least one; the limits are calibrated by cross-validation where they are
+    enough, and are wide where they are not. There, several windows of each scan tell what differs within one already.
+    """
+    stages = zip(*(scan.stages for scan in scans), strict=True)
+    x, y, z = (float(length) for length in np.max([scan.extent_mm for scan in scans], axis=0))
+    low, high = (float(value) for value in np.median([scan.grey.span for scan in scans], axis=0))
+    return FamiliarityStatistics(
+        len(scans),
+        fit_space(np.array([scan.grey.description for scan in scans]), len(scans)),
+        tuple(fit_space(np.concatenate(stage), len(scans)) for stage in stages),
+        (x, y, z),
+        (low, high),
+    )
+
+
+class Described(Protocol):
     """The part of a bundle used here."""
 
     @property
     def spec(self) -> Any: ...
 
-    def load_autoencoder(self) -> MaskedAutoencoder | None: ...
-
-
-@dataclass(frozen=True)
-class Familiarity:
-    """`error` is the masked autoencoder's on this scan; `message` tells a person if the scan is unusual, else None."""
-
-    error: float
-    message: str | None
-
 
 class FamiliarityCheck:
-    """Compares prepared images with the training scans of one bundle; its autoencoder is loaded once, when needed."""
+    """Compares scans with the training scans of one model, by the statistics that its description holds."""
 
-    def __init__(self, bundle: HasAutoencoder) -> None:
-        self._bundle = bundle
-        self._percentiles: Mapping[str, float] = (bundle.spec.reconstruction_error or {}).get("percentiles") or {}
+    def __init__(self, bundle: Described) -> None:
+        self._spec = bundle.spec
 
     @cached_property
-    def _autoencoder(self) -> MaskedAutoencoder | None:
-        return self._bundle.load_autoencoder() if self._percentiles else None
-
-    def __call__(self, image: torch.Tensor, *, device: torch.device | str = "cpu") -> Familiarity | None:
-        """`image` is (C, D, H, W); None if the bundle keeps no autoencoder or no errors to compare with."""
-        if self._autoencoder is None:
+    def _statistics(self) -> FamiliarityStatistics | None:
+        stored = self._spec.familiarity
+        if not stored or stored.get("format") != FORMAT:
             return None
-        patch_size = self._bundle.spec.preprocessing.patch_size
-        error = reconstruction_error(self._autoencoder.to(device), image, patch_size, device=device)
-        return Familiarity(error, _judge(error, self._percentiles))
+        statistics = FamiliarityStatistics.from_dict(stored)
+        network = self._spec.network or self._spec.autoencoder.encoder
+        if [len(stage.mean) for stage in statistics.stages] != [2 * dim for dim in network.dims]:
+            raise BundleError("The model's statistics of its training scans are not of its network.", "Get it again.")
+        return statistics
+
+    def __call__(
+        self, volume: Volume, prepared: Prepared, encode: Encode, *, device: torch.device | str = "cpu"
+    ) -> Familiarity | None:
+        """`prepared` was made from `volume`; None if the model has no statistics, or of a format of another version."""
+        if self._statistics is None:
+            return None
+        preprocessing = self._spec.preprocessing
+        array = volume.crop(prepared.region).array
+        grey = describe_grey_values(array, preprocessing.intensity)
+        spacing = prepared.grid.spacing
+        scan = describe_scan(grey, prepared.image, spacing, preprocessing.patch_size, encode, device=device)
+        return judge(self._statistics, scan, array, preprocessing.intensity)
 
 
-@torch.no_grad()  # not inference mode, in which autocast casts the weights for every window again
-def reconstruction_error(
-    autoencoder: MaskedAutoencoder,
-    image: torch.Tensor,
-    patch_size: Sequence[int],
-    *,
-    device: torch.device | str = "cpu",
-    windows: int = 4,
-    masks: int = 2,
-    seed: int = 0,
-) -> float:
-    """Mean masked error over the `windows` most varied windows of a prepared image and `masks` random masks each.
-
-    Deterministic, and the same on every device: training computes its percentiles with this very function.
-    """
-    from ..networks.masking import random_unit_mask, unit_grid
-
-    generator = torch.Generator().manual_seed(seed)
-    autoencoder.eval()
-    ratio = sum(autoencoder.config.ratio_range) / 2  # one ratio, as the error grows with it
-    total = 0.0
-    patches = _most_varied(image, patch_size, windows)
-    for patch in patches:
-        batch = patch.expand(masks, *patch.shape)
-        d, h, w = patch.shape[1:]
-        grid = unit_grid((d, h, w), autoencoder.config.unit)
-        mask = random_unit_mask(masks, grid, (ratio, ratio), torch.device("cpu"), generator)
-        total += float(autoencoder(batch.to(device), mask.to(device)).loss)
-    return total / len(patches)
+def judge(
+    statistics: FamiliarityStatistics, scan: ScanDescription, array: np.ndarray, recipe: IntensityRecipe
+) -> Familiarity:
+    """Whether `scan`, whose voxels are `array` (C, ...), is like the training scans, and if not, why."""
+    terms = statistics.excesses(scan)
+    excess = max(terms.values())
+    if scan.grey.is_blank:
+        reasons = ["it is blank, every voxel has the same value"]
+        excess = max(excess, _NOTHING_LIKE)
+    elif excess <= 1:
+        return Familiarity(excess, None, terms)
+    else:
+        reasons = _reasons(statistics, scan, terms, array, recipe)
+    scans = f"{statistics.scans} training scan{'' if statistics.scans == 1 else 's'}"
+    few = f" (statistics of {scans} only)" if statistics.scans < FEW_SCANS else ""
+    message = f"This scan is unlike the training scans of the model{few}: {'; '.join(reasons)}. Check the result."
+    return Familiarity(excess, message, terms)
 
 
-def _most_varied(image: torch.Tensor, patch_size: Sequence[int], count: int) -> list[torch.Tensor]:
-    """The `count` windows (C, d, h, w) without overlap whose intensities vary most: not the air around a patient."""
-    image, _ = pad_to(image, patch_size)
-    d, h, w = (int(n) for n in image.shape[1:])
-    pd, ph, pw = patch_size
-    patches = [image[(slice(None), *block)] for block in WindowPlan((d, h, w), (pd, ph, pw), overlap=0.0).blocks()]
-    return sorted(patches, key=lambda patch: float(patch.var()), reverse=True)[:count]
+def _reasons(
+    statistics: FamiliarityStatistics,
+    scan: ScanDescription,
+    terms: Mapping[str, float],
+    array: np.ndarray,
+    recipe: IntensityRecipe,
+) -> list[str]:
+    reasons = []
+    if terms["grey values"] > 1:
+        reasons.append(_about_grey_values(statistics, scan.grey, array, recipe))
+    if terms["extent"] > 1:
+        reasons.append(
+            f"it is {_size(scan.extent_mm)} mm, they are {_size(statistics.extent_mm)} mm at most "
+            "(draw a region of interest around the structures)"
+        )
+    stages = [value for name, value in terms.items() if name.startswith("stage")]
+    if max(stages) > _NOTHING_LIKE:
+        reasons.append("it shows nothing like what they show (another part of the body or kind of image, or turned)")
+    elif max(stages[1:], default=0.0) > 1:
+        reasons.append("it does not look like them (another part of the body or kind of image, or turned)")
+    elif stages[0] > 1:
+        reasons.append("its texture is another (noise, sharpness, contrast)")
+    return reasons
 
 
-def _judge(error: float, percentiles: Mapping[str, float]) -> str | None:
-    limit = percentiles.get("99")
-    if limit is None or error <= limit:
-        return None
-    return (
-        f"This scan is unlike the training scans: its reconstruction error {error:.3g} is above their 99th percentile "
-        f"({limit:.3g}). Check the result with care."
-    )
+def _about_grey_values(
+    statistics: FamiliarityStatistics, grey: GreyValues, array: np.ndarray, recipe: IntensityRecipe
+) -> str:
+    def fits(change: Callable[[np.ndarray], np.ndarray]) -> bool:
+        return statistics.grey.excess(describe_grey_values(array, recipe, change).description) <= 1
+
+    low, high = grey.span
+    if recipe.kind != "ct":
+        inverted = " (dark and bright are exchanged)" if fits(np.negative) else ""
+        return f"its grey values are spread otherwise{inverted}"
+    usual_low, usual_high = statistics.span
+    if abs(low - usual_low) < _SAME_SPAN * (usual_high - usual_low) > abs(high - usual_high):
+        return "its grey values are spread otherwise (noise, blur, or dark and bright exchanged)"
+    text = f"its grey values are not HU: {low:.4g} to {high:.4g}, theirs about {usual_low:.4g} to {usual_high:.4g}"
+    for shift in _SHIFTS_HU:
+        for sign, direction in ((-1.0, "high"), (1.0, "low")):
+            if fits(lambda values, by=sign * shift: values + by):  # type: ignore[misc]
+                return f"{text} ({shift:g} too {direction})"
+    return text
+
+
+def _size(lengths: Sequence[float] | np.ndarray) -> str:
+    return " x ".join(f"{length:.0f}" for length in lengths)

@@ -12,13 +12,13 @@ from ..images.volume import Volume
 from ..transforms.preprocessing import Prepared
 from .device import autocast
 from .fallback import is_out_of_memory
-from .familiarity import Familiarity, FamiliarityCheck, HasAutoencoder
+from .familiarity import Described, Familiarity, FamiliarityCheck
 from .roi import Roi
 from .segmenter import Segmenter, check_channels
 from .settings import InferenceSettings, Prediction, Progress, ShouldCancel
 
 
-class SegmentationBundle(HasAutoencoder, Protocol):
+class SegmentationBundle(Described, Protocol):
     """The part of a bundle used here."""
 
     def load_network(self, device: str = "cpu") -> nn.Module: ...
@@ -71,22 +71,25 @@ class Predictor:
         """How long the network would take on `device`, from the time of one window there."""
         return self.segmenter.estimate_seconds(volume, roi, device)
 
-    def familiarity(self, prepared: Prepared) -> Familiarity | None:
-        """How well the model's autoencoder knows a prepared scan; None if the model has none to ask."""
+    def familiarity(self, volume: Volume, prepared: Prepared) -> Familiarity | None:
+        """How far `volume`, which `prepared` was made from, is from the training scans; None if nothing tells."""
+        encoder = getattr(self.segmenter.network, "encoder", None)
+        if encoder is None:
+            return None
         try:
-            # The error that half precision adds (below 0.1 %, measured) is nothing beside the spread between scans.
+            # What half precision changes is nothing beside the spread between scans, unless it overflows.
             with autocast(self.device, self.settings.precision):
-                found = self._familiarity(prepared.image, device=self.device)
-            if found is None or math.isfinite(found.error):
+                found = self._familiarity(volume, prepared, encoder.to(self.device), device=self.device)
+            if found is None or math.isfinite(found.excess):
                 return found
-            return self._familiarity(prepared.image, device=self.device)
+            return self._familiarity(volume, prepared, encoder, device=self.device)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            return self._familiarity(prepared.image)
+            return self._familiarity(volume, prepared, encoder.to("cpu"))
 
-    def _examine(self, prepared: Prepared) -> list[str]:
-        result = self.familiarity(prepared)
+    def _examine(self, volume: Volume, prepared: Prepared) -> list[str]:
+        result = self.familiarity(volume, prepared)
         return [result.message] if result and result.message else []
 
 

@@ -11,13 +11,14 @@ from typing import Any, Protocol
 class Uncertainty:
     """What `uncertainty_of` found in one scan. `entropy` and `disagreement` are 0 (certain) to 1, see there.
 
+    `unfamiliarity` is how far the scan is from the training scans; above 1, the model warns. None if nothing tells.
     `slice_index` of axis `slice_axis` (0 = I, 1 = J, 2 = K of the scan's own grid) is the slice to look at first;
     `position_ras` (mm) lies in it, in the middle of what is uncertain there.
     """
 
     entropy: float
     disagreement: float
-    reconstruction_error: float | None
+    unfamiliarity: float | None
     slice_axis: int
     slice_index: int
     position_ras: tuple[float, float, float]
@@ -51,20 +52,20 @@ class Rankable(Protocol):
     def entropy(self) -> float: ...
 
     @property
-    def reconstruction_error(self) -> float | None: ...
+    def unfamiliarity(self) -> float | None: ...
 
 
 def rank(items: Sequence[Rankable]) -> list[int]:
     """Indices of `items`, the most useful to correct first.
 
-    The mean of two places: by entropy and by reconstruction error; of the first alone where a scan has no error.
+    The mean of two places: by entropy and by unfamiliarity; of the first alone where a scan has none.
     """
     by_entropy = _places([item.entropy for item in items])
-    errors = [item.reconstruction_error for item in items]
-    by_error = _places([-1.0 if error is None else error for error in errors])
+    distances = [item.unfamiliarity for item in items]
+    by_distance = _places([-1.0 if distance is None else distance for distance in distances])
     places = [
-        by_entropy[index] if error is None else (by_entropy[index] + by_error[index]) / 2
-        for index, error in enumerate(errors)
+        by_entropy[index] if distance is None else (by_entropy[index] + by_distance[index]) / 2
+        for index, distance in enumerate(distances)
     ]
     return sorted(range(len(items)), key=lambda index: (places[index], by_entropy[index], index))
 

@@ -67,11 +67,11 @@ class Segmenter:
         should_cancel: ShouldCancel | None = None,
         want_probabilities: bool = False,
         want_entropy: bool = False,
-        examine: Callable[[Prepared], Sequence[str]] | None = None,
+        examine: Callable[[Volume, Prepared], Sequence[str]] | None = None,
     ) -> Prediction:
         """Label `volume`, or what lies within `roi`.
 
-        `examine` may look at the network's input, after the network has, and return warnings.
+        `examine` may look at the scan and at the network's input, after the network has, and return warnings.
         """
         started = time.perf_counter()
         report = progress or (lambda _stage, _fraction: None)
@@ -89,7 +89,7 @@ class Segmenter:
 
         _, step = run_first_that_fits(self.steps(), run, warnings.append)
         report("restore", 0.0)
-        warnings.extend(examine(prepared) if examine else ())
+        warnings.extend(examine(volume, prepared) if examine else ())
         report("restore", 1.0)
         return Prediction(
             label_map=LabelMap(maps.labels, volume.ijk_to_ras),
@@ -99,6 +99,11 @@ class Segmenter:
             probabilities=None if maps.probabilities is None else Volume(maps.probabilities, volume.ijk_to_ras),
             entropy=None if maps.entropy is None else Volume(maps.entropy[None], volume.ijk_to_ras),
         )
+
+    @property
+    def network(self) -> nn.Module:
+        """On the device that it ran on last."""
+        return self._network
 
     def estimate_seconds(self, volume: Volume, roi: Roi | None, device: torch.device) -> float:
         """How long the network would take for `volume`, or what lies within `roi`, from one window on `device`."""

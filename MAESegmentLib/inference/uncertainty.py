@@ -75,7 +75,7 @@ def uncertainty_of(
     stop_if(should_cancel)
     report("prepare", 0.0)
     prepared = predictor.segmenter.preprocessing.prepare(volume, roi.voxels(volume.grid) if roi else None)
-    familiarity = predictor.familiarity(prepared)
+    familiarity = predictor.familiarity(volume, prepared)
     report("prepare", 1.0)
     warnings = list(volume.notes)
     if familiarity and familiarity.message:
@@ -92,7 +92,7 @@ def uncertainty_of(
     return Uncertainty(
         entropy=float(entropy.mean()),
         disagreement=float(disagreement.mean()),
-        reconstruction_error=familiarity.error if familiarity else None,
+        unfamiliarity=familiarity.excess if familiarity else None,
         slice_axis=axis,
         slice_index=index,
         position_ras=position,

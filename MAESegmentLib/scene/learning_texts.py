@@ -164,8 +164,8 @@ def ranked_text(row: Any) -> str:
     if row.score is None:
         return _("waiting")
     text = _("uncertain {value}").format(value=f"{row.score:.2f}")
-    if row.reconstruction_error is not None:
-        text += ", " + _("unusual {value}").format(value=f"{row.reconstruction_error:.2f}")
+    if row.unfamiliarity is not None:
+        text += ", " + _("unusual {value}").format(value=f"{row.unfamiliarity:.2f}")
     return text
 
 
@@ -174,6 +174,6 @@ def ranked_tip(row: Any) -> str:
     if row.score is None:
         return ranked_text(row)
     return _(
-        "Uncertain: how much the mirrored predictions contradict each other, 0 to 1. Unusual: how badly the pretrained "
-        "autoencoder recognises the scan, so how unlike its training scans it is."
+        "Uncertain: how much the mirrored predictions contradict each other, 0 to 1. Unusual: how far the scan "
+        "is from those that the model was trained on; above 1, the model does not know its kind."
     )

@@ -32,7 +32,7 @@ class RankedVolume:
     source: Any
     score: float | None = None
     entropy: float | None = None
-    reconstruction_error: float | None = None
+    unfamiliarity: float | None = None
     position: tuple[float, float, float] | None = None
     uncertainty: Uncertainty | None = None
     error: MAESegmentError | None = None
@@ -127,7 +127,7 @@ class RankJob(StagedJob[list[RankedVolume]]):
                 row.source,
                 found.score,
                 found.entropy,
-                found.reconstruction_error,
+                found.unfamiliarity,
                 found.position_ras,
                 found,
             )

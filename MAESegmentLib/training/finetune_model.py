@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..bundle import Bundle, ModelSpec, save_bundle
@@ -37,7 +38,8 @@ def save_model(
     write_report(run.out, report)
     # An autoencoder for another number of channels cannot reconstruct these images.
     autoencoder = run.base.load_autoencoder() if run.channels == len(run.base.spec.channels) else None
-    child = _child(run, text, finite(metrics), finite(training))
+    run.progress(Progress("save", 1.0, step=trained.step, message="Describing the training scans."))
+    child = replace(_child(run, text, finite(metrics), finite(training)), familiarity=run.familiarity(trained, holdout))
     bundle = save_bundle(
         run.out / MODEL_FOLDER,
         child,
@@ -54,7 +56,6 @@ def save_model(
 def _child(run: FineTuning, text: Description, metrics: dict[str, Any], training: dict[str, Any]) -> ModelSpec:
     spec = run.base.spec
     same_channels = run.channels == len(spec.channels)
-    same_images = same_channels and run.preprocessing == spec.preprocessing
     return ModelSpec(
         name=text.name,
         version=text.version,
@@ -73,8 +74,6 @@ def _child(run: FineTuning, text: Description, metrics: dict[str, Any], training
         data_source=text.data_source,
         metrics=metrics,
         training=training,
-        # Errors on images that were prepared otherwise are of another size.
-        reconstruction_error=spec.reconstruction_error if same_images else None,
         parent=run.base.reference,
         authors=text.authors,
         changelog=text.changelog,

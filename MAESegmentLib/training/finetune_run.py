@@ -21,6 +21,7 @@ from ..transforms.preprocessing import Preprocessing
 from .checkpoint import CHECKPOINT
 from .data.drawing import Drawing
 from .distributed import SOLO, Team
+from .familiarity import familiarity_of
 from .holdout import Holdout
 from .initial import initial_network
 from .labelling import LabelPlan
@@ -177,6 +178,13 @@ class FineTuning:
         before = self._read_before(holdout.held_out, folder)
         after = self._dice(network, self._held_out(holdout.held_out))
         return Measured(before, after, holdout.how, indicative_only=trained.is_best)
+
+    def familiarity(self, trained: Trained, holdout: Holdout) -> dict[str, Any] | None:
+        """What the training scans are like to the trained encoder; nothing of the base's own."""
+        network, _ = self._network()
+        network.load_state_dict(trained.weights)
+        device = resolve_device(self.settings.device)
+        return familiarity_of(network.encoder, self._cases(holdout.training), self.patch_size, device)
 
     def tidy_folds(self) -> None:
         """Remove their checkpoints; the curves stay."""

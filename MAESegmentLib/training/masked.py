@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..inference.familiarity import reconstruction_error
+from ..inference.scan_description import most_varied
 from ..networks import MaskedAutoencoder
-from ..networks.masking import count_masked_voxels
+from ..networks.masking import count_masked_voxels, random_unit_mask, unit_grid
 from ..transforms.preprocessing import pad_to
 from .data.drawing import Drawing, patch_samples
 from .distributed import SOLO, Team, seed_of
@@ -93,7 +93,7 @@ def reconstruction_errors(
     masks: int = 2,
     team: Team = SOLO,
 ) -> list[float]:
-    """Per case, as inference measures it to recognise scans unlike the training data; the `team` shares them out."""
+    """Per case; the `team` shares them out."""
 
     def error(case: PreparedCase) -> float:
         assert isinstance(model, MaskedAutoencoder)
@@ -101,6 +101,35 @@ def reconstruction_errors(
         return reconstruction_error(model, image, patch_size, device=device, windows=windows, masks=masks)
 
     return team.map(error, cases)
+
+
+@torch.no_grad()
+def reconstruction_error(
+    autoencoder: MaskedAutoencoder,
+    image: Tensor,
+    patch_size: Sequence[int],
+    *,
+    device: torch.device | str = "cpu",
+    windows: int = 4,
+    masks: int = 2,
+    seed: int = 0,
+) -> float:
+    """Mean masked error over the `windows` most varied windows of a prepared image and `masks` random masks each.
+
+    Deterministic, and the same on every device.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    autoencoder.eval()
+    ratio = sum(autoencoder.config.ratio_range) / 2  # one ratio, as the error grows with it
+    total = 0.0
+    patches = most_varied(image, patch_size, windows)
+    for patch in patches:
+        batch = patch.expand(masks, *patch.shape)
+        d, h, w = patch.shape[1:]
+        grid = unit_grid((d, h, w), autoencoder.config.unit)
+        mask = random_unit_mask(masks, grid, (ratio, ratio), torch.device("cpu"), generator)
+        total += float(autoencoder(batch.to(device), mask.to(device)).loss)
+    return total / len(patches)
 
 
 def error_statistics(errors: Sequence[float], of: str) -> dict[str, Any]:

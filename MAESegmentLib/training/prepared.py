@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..errors import OutputError
+from ..inference.grey_values import GreyValues
 
 #: Voxels the loss must not see (unannotated); no class may use this index.
 IGNORED = 255
@@ -23,7 +24,8 @@ class PreparedCase:
     """`image` float32 (C, D, H, W); `classes` uint8 (D, H, W) of network output channels (0 = background), or None.
 
     `places` holds, per class present, flat voxel indices; `spacing` is in mm, (D, H, W). `unknown` are output channels
-    that were not annotated in this case: where it says background, it may be one of these.
+    that were not annotated in this case: where it says background, it may be one of these. `grey` describes the scan's
+    grey values before they were clipped.
     """
 
     id: str
@@ -32,6 +34,7 @@ class PreparedCase:
     classes: np.ndarray | None = None
     places: tuple[tuple[int, np.ndarray], ...] = ()
     unknown: tuple[int, ...] = ()
+    grey: GreyValues | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ from ..cases.checks import read_image, read_labels, voxel_hash
 from ..cases.dataset import Case, CaseDataset
 from ..errors import Cancelled, DatasetError, GeometryError
 from ..images.volume import LabelMap, Volume
+from ..inference.grey_values import describe_grey_values
 from ..transforms.foreground import Block
 from ..transforms.grid import NetworkGrid
 from ..transforms.preprocessing import Preprocessing
@@ -73,7 +74,8 @@ def prepare_labelled(
         classes = preprocessing.prepare_labels(shown, grid).numpy().astype("uint8")
         spacing = tuple(float(s) for s in grid.spacing)
         places, unknown = places_of(classes), plan.channels_of(case.unknown)
-        cache.add(PreparedCase(case.id, image, spacing, classes, places, unknown))  # type: ignore[arg-type]
+        grey = None if tissues else describe_grey_values(volume.crop(region).array, preprocessing.intensity)
+        cache.add(PreparedCase(case.id, image, spacing, classes, places, unknown, grey))  # type: ignore[arg-type]
         prepared.hashes[case.id] = {"image": voxel_hash(volume.array), "label": voxel_hash(label_map.array)}
         prepared.notes.extend(f"Case {case.id}: {note}" for note in (*volume.notes, *_lost(learnt, shown)))
 
@@ -130,9 +132,10 @@ def prepare_images(
     def prepare(case: Case) -> None:
         volume = read_image(case, channels[0] if channels else None)
         channels.append(len(volume.array))
-        image, grid, _ = _prepare(case, volume, preprocessing, tissues)
+        image, grid, region = _prepare(case, volume, preprocessing, tissues)
         spacing = tuple(float(s) for s in grid.spacing)
-        cache.add(PreparedCase(case.id, image, spacing))  # type: ignore[arg-type]
+        grey = None if tissues else describe_grey_values(volume.crop(region).array, preprocessing.intensity)
+        cache.add(PreparedCase(case.id, image, spacing, grey=grey))  # type: ignore[arg-type]
         prepared.hashes[case.id] = {"image": voxel_hash(volume.array)}
         prepared.notes.extend(f"Case {case.id}: {note}" for note in volume.notes)
 

@@ -15,6 +15,7 @@ from ..networks import MaeConfig, MaskedAutoencoder
 from ..transforms.preprocessing import Preprocessing
 from .description import Description
 from .distributed import Team
+from .familiarity import familiarity_of
 from .finetune import MODEL_FOLDER
 from .loop import Progress, Report, Trained
 from .masked import error_statistics, reconstruction_errors, reconstruction_figure
@@ -86,7 +87,7 @@ class Pretraining:
         write_report(self.out, report)
         return save_bundle(
             self.out / MODEL_FOLDER,
-            self._spec(finite(record), finite(statistics)),
+            replace(self._spec(finite(record), finite(statistics)), familiarity=self._familiarity(model)),
             trained.weights,
             card=self._card(trained, statistics),
             licence_text=self.text.licence_text,
@@ -99,6 +100,10 @@ class Pretraining:
         measured = self.held_out if enough else [*self.seen, *self.held_out]
         errors = reconstruction_errors(model.to(device), measured, self.preprocessing.patch_size, device, team=team)
         return error_statistics(errors, "held-out images" if enough else "all images, most of them trained on")
+
+    def _familiarity(self, model: MaskedAutoencoder) -> dict[str, Any] | None:
+        device = resolve_device(self.settings.device)
+        return familiarity_of(model.encoder, self.seen or self.held_out, self.preprocessing.patch_size, device)
 
     def _spec(self, record: dict[str, Any], statistics: dict[str, Any]) -> ModelSpec:
         text = self.text

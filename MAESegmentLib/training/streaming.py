@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..cases.checks import voxel_hash
 from ..errors import MAESegmentError, TrainingError
 from ..images.archive_index import ArchivedScan
+from ..inference.grey_values import describe_grey_values
 from ..transforms.preprocessing import Preprocessing
 from .distributed import Team
 from .patches import Batch, PatchCutter, ahead
@@ -203,7 +204,8 @@ def prepare_scan(scan: ArchivedScan, preprocessing: Preprocessing) -> tuple[Prep
     volume = scan.read()
     prepared = preprocessing.prepare(volume)
     d, h, w = (float(s) for s in prepared.grid.spacing)
-    return PreparedCase(scan.name, as_array(prepared.image), (d, h, w)), voxel_hash(volume.array)
+    grey = describe_grey_values(volume.crop(prepared.region).array, preprocessing.intensity)
+    return PreparedCase(scan.name, as_array(prepared.image), (d, h, w), grey=grey), voxel_hash(volume.array)
 
 
 def reason(error: Exception) -> str:

@@ -20,7 +20,7 @@ from MAESegmentLib.jobs.interpreter import choose_interpreter, worker_launch
 from MAESegmentLib.jobs.job import Job, JobState
 from MAESegmentLib.jobs.ranking import Uncertainty, submit_ranking, submit_scan_ranking
 from MAESegmentLib.jobs.transport import EventQueue, SubprocessTransport
-from Testing.bundles import save_tiny, tiny_spec
+from Testing.bundles import save_taught
 from Testing.phantoms import PhantomFactory
 from Testing.processes import wait_until
 
@@ -40,8 +40,7 @@ def client() -> Iterator[WorkerClient]:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    percentiles = {"percentiles": {"50": 0.1, "99": 1e6}}
-    return save_tiny(tmp_path_factory.mktemp("models") / "tiny", tiny_spec(reconstruction_error=percentiles))
+    return save_taught(tmp_path_factory.mktemp("models"), [PhantomFactory()(noise=20.0, seed=n).volume for n in (1, 2)])
 
 
 @pytest.fixture
@@ -57,7 +56,7 @@ def submit(client: WorkerClient, volume: Volume, model: Bundle, folder: Path, **
 
 
 def close_to(found: Uncertainty, expected: Uncertainty) -> None:
-    for name in ("entropy", "disagreement", "reconstruction_error"):
+    for name in ("entropy", "disagreement", "unfamiliarity"):
         assert getattr(found, name) == pytest.approx(getattr(expected, name), abs=1e-4)
     assert found.per_label == pytest.approx(expected.per_label, abs=1e-4)
     assert (found.slice_axis, found.slice_index, found.device) == (expected.slice_axis, expected.slice_index, "cpu")

@@ -36,7 +36,7 @@ def case_record(number: int, role: str = "train", **changes: Any) -> CaseRecord:
         spacing=(1.0, 1.0, 1.0),
         image_hash=f"image{number}",
         label_hash=f"label{number}",
-        model={"name": "hippocampus-mr", "version": "1.2.0", "hash": "h"},
+        model={"name": "hippocampus-mr", "version": "1.2.1", "hash": "h"},
         added="2026-11-24",
     )
     return replace(record, **changes)
@@ -62,7 +62,7 @@ def run_result(**changes: Any) -> RunResult:
     result = RunResult(
         model={"name": "hippocampus-mr", "version": "1.3.0", "hash": "new"},
         path="nowhere",
-        parent={"name": "hippocampus-mr", "version": "1.2.0", "hash": "old"},
+        parent={"name": "hippocampus-mr", "version": "1.2.1", "hash": "old"},
         cases=6,
         how="4 held-out cases",
         indicative_only=False,
@@ -84,7 +84,7 @@ class Ranked:
     source: Any
     score: float | None = None
     entropy: float | None = None
-    reconstruction_error: float | None = None
+    unfamiliarity: float | None = None
     position: tuple[float, float, float] | None = (0.0, 0.0, 0.0)
     error: MAESegmentError | None = None
 
@@ -227,7 +227,7 @@ class FakeLearning:
         self.refusals: dict[str, MAESegmentError] = {}
         self.opened: tuple[Any, Any] = (None, None)
         self.meant: dict[str, str] = {}
-        self.kept = {"1.2.0": "It comes with MAESegment."}
+        self.kept = {"1.2.1": "It comes with MAESegment."}
 
     def setCaseFolder(self, path: str) -> None:
         self._begin("setCaseFolder", path)

@@ -36,7 +36,7 @@ def slice_node():
 
 def rows_of(scans):
     return [
-        Ranked("Third", scans[2], score=0.42, entropy=0.42, reconstruction_error=0.08, position=(3.0, -4.0, 12.0)),
+        Ranked("Third", scans[2], score=0.42, entropy=0.42, unfamiliarity=0.08, position=(3.0, -4.0, 12.0)),
         Ranked("MNI152 head", scans[0], score=0.11, entropy=0.11),
         Ranked("Second", scans[1], error=GeometryError("Second has 1 slice: it is no volume.")),
     ]

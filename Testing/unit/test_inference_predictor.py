@@ -1,4 +1,4 @@
-"""A bundle in, predictions out: devices, settings, familiarity, preview, volumes, output names."""
+"""A bundle in, predictions out: devices, settings, preview, volumes, output names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.volume import LabelMap, Volume
 from MAESegmentLib.inference import InferenceSettings, Predictor, Roi
 from MAESegmentLib.inference.device import at_precision, autocast, resolve_device
-from MAESegmentLib.inference.familiarity import FamiliarityCheck, reconstruction_error
 from MAESegmentLib.inference.naming import default_output
 from MAESegmentLib.inference.preview import write_preview
 from MAESegmentLib.inference.volumetry import volumes_ml
@@ -140,35 +139,6 @@ def test_many_windows_in_mixed_precision_cast_the_weights_once() -> None:
 @pytest.mark.gpu
 def test_the_gpu_is_found_and_has_run_a_kernel() -> None:
     assert resolve_device("cuda") == torch.device("cuda", 0)
-
-
-# Familiarity
-
-
-def test_a_scan_within_the_training_statistics_gives_no_warning(tmp_path: Path, phantom: PhantomFactory) -> None:
-    saved = coarse(tmp_path / "m", reconstruction_error={"percentiles": {"50": 1e6, "95": 2e6, "99": 3e6}})
-    assert Predictor(saved, replace(CPU, check_familiarity=True)).predict(phantom().volume).warnings == ()
-
-
-def test_a_scan_beyond_the_99th_percentile_is_called_unlike(tmp_path: Path, phantom: PhantomFactory) -> None:
-    saved = coarse(tmp_path / "m", reconstruction_error={"percentiles": {"50": 0.0, "95": 1e-9, "99": 1e-8}})
-    (warning,) = Predictor(saved, replace(CPU, check_familiarity=True)).predict(phantom().volume).warnings
-    assert "unlike the training scans" in warning
-    assert "99th percentile" in warning
-
-
-def test_familiarity_is_the_same_every_time(bundle: Bundle) -> None:
-    image = torch.randn(1, 20, 30, 18, generator=torch.Generator().manual_seed(0))
-    autoencoder = bundle.load_autoencoder()
-    assert autoencoder is not None
-    errors = {reconstruction_error(autoencoder, image, (16, 16, 16)) for _ in range(2)}
-    assert len(errors) == 1
-    assert errors.pop() > 0
-
-
-def test_a_model_without_autoencoder_has_no_familiarity(tmp_path: Path) -> None:
-    without = save_tiny(tmp_path / "m", tiny_spec(autoencoder=None, reconstruction_error={"percentiles": {"99": 1.0}}))
-    assert FamiliarityCheck(without)(torch.zeros(1, 16, 16, 16)) is None
 
 
 # Region of interest

@@ -12,8 +12,11 @@ import pytest
 import torch
 
 from MAESegmentLib.bundle import Bundle, open_bundle
+from MAESegmentLib.cases.checks import read_image
 from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 from MAESegmentLib.errors import Cancelled, ConfigurationError, DatasetError
+from MAESegmentLib.images.volume import Volume
+from MAESegmentLib.inference import InferenceSettings, Predictor
 from MAESegmentLib.labels import Label
 from MAESegmentLib.networks import MaeConfig
 from MAESegmentLib.training.description import Description, next_version, slug
@@ -252,7 +255,23 @@ def test_pretrained_bundle_knows_its_reconstruction_errors_and_can_be_finetuned(
     assert len(bundle.spec.training["cases"]) == 2
     child = finetune(dataset, bundle, tmp_path / "fine", QUICK, validation="none")
     assert child.parent == bundle.reference
-    np.testing.assert_allclose(child.spec.reconstruction_error["percentiles"]["99"], percentiles["99"])
+    assert child.spec.reconstruction_error is None
+    # Each has statistics of its own training scans.
+    assert (bundle.spec.familiarity["scans"], child.spec.familiarity["scans"]) == (2, 3)
+
+
+def test_a_finetuned_model_knows_the_scans_it_was_taught_and_not_those_of_its_base(
+    dataset: CaseDataset, tmp_path: Path
+) -> None:
+    strange = np.random.default_rng(0).normal(size=(1, 24, 24, 20)).astype(np.float32)
+    base = save_tiny(tmp_path / "base")
+    child = finetune(dataset, base, tmp_path / "fine", QUICK, validation="case_2")
+    assert child.spec.familiarity["scans"] == 2
+    predictor = Predictor(child, InferenceSettings(device="cpu", precision="fp32"))
+    for case in dataset.cases:
+        assert predictor.predict(read_image(case)).warnings == ()
+    (warning,) = predictor.predict(Volume(strange, read_image(dataset.cases[0]).ijk_to_ras)).warnings
+    assert "2 training scans only" in warning
 
 
 @pytest.mark.parametrize(("text", "name"), [("MSD Task04 (200)", "msd-task04-200"), ("", "model"), ("ÄÖ", "model")])

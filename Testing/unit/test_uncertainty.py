@@ -219,7 +219,7 @@ def item(entropy: float, error: float | None = None) -> Uncertainty:
     return Uncertainty(entropy, 0.0, error, 2, 0, (0.0, 0.0, 0.0))
 
 
-def test_the_order_combines_the_places_by_entropy_and_by_reconstruction_error() -> None:
+def test_the_order_combines_the_places_by_entropy_and_by_unfamiliarity() -> None:
     assert rank([item(0.1), item(0.3), item(0.2)]) == [1, 2, 0]
     # Places by entropy 0, 1, 2, 3 and by error 3, 0, 1, 2.
     assert rank([item(0.9, 1.0), item(0.8, 4.0), item(0.7, 3.0), item(0.1, 2.0)]) == [1, 0, 2, 3]
@@ -238,7 +238,7 @@ def test_a_real_scan_of_another_kind_is_less_familiar(real_data: Path) -> None:
     shuffled = np.random.default_rng(0).permutation(volume.array.ravel()).reshape(volume.array.shape)
     known = uncertainty_of(predictor, volume)
     strange = uncertainty_of(predictor, Volume(shuffled, volume.ijk_to_ras))
-    assert strange.reconstruction_error > known.reconstruction_error
+    assert strange.unfamiliarity > known.unfamiliarity
     assert strange.entropy > known.entropy
     assert strange.warnings
     assert not known.warnings
