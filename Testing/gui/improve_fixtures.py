@@ -13,7 +13,7 @@ import pytest
 def volume(panel: Any, add_volume: Callable[..., Any], settle: Callable[[], None]) -> Any:
     """A scan is chosen, and Improve is open."""
     node = add_volume("MNI152 head")
-    panel.parameters.modelName = "hippocampus-mr@1.2.0"
+    panel.parameters.modelName = "hippocampus-mr@1.2.1"
     panel.ui.improveCollapsibleButton.collapsed = False
     settle()
     return node

@@ -16,7 +16,7 @@ def ui(panel):
 @pytest.fixture
 def volumes(panel, add_volume, settle):
     nodes = [add_volume(name) for name in ("First", "Second", "Third")]
-    panel.parameters.modelName = "hippocampus-mr@1.2.0"
+    panel.parameters.modelName = "hippocampus-mr@1.2.1"
     settle()
     return nodes
 
@@ -81,7 +81,7 @@ def test_table_shows_what_became_of_each(panel, ui, start, volumes, add_result):
     assert ui.stageLabel.text == "2 of 3: Segmenting, about 3 s left"
     batch.end_row(JobState.FAILED, "It is a slice.")
     batch.end_row(JobState.DONE, "Unlike the training scans.", *add_result(volumes[2], panel.bundle))
-    assert texts(ui, 1)[0].startswith("hippocampus-mr 1.2.0: 2 segments, 6.1 ml")
+    assert texts(ui, 1)[0].startswith("hippocampus-mr 1.2.1: 2 segments, 6.1 ml")
     assert texts(ui, 1)[1] == "failed: It is a slice."
     assert texts(ui, 1)[2].endswith("Unlike the training scans.")
     assert panel.messages.text == "2 of 3 segmented; the table says why the others were not."

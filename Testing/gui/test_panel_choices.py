@@ -17,7 +17,7 @@ def ui(panel):
 def choose(panel, settle):
     """Choose a volume (and the model called so)."""
 
-    def choose(volume, model="hippocampus-mr@1.2.0"):
+    def choose(volume, model="hippocampus-mr@1.2.1"):
         panel.parameters.inputVolume = volume
         panel.parameters.modelName = model
         settle()
@@ -80,8 +80,8 @@ def test_label_map_is_not_offered(panel, ui, settle):
 
 
 def test_default_model_says_what_it_is_for_and_how_good_it_is(panel, ui):
-    assert panel.parameters.modelName == "headneck-ct@1.1.0"
-    assert ui.modelComboBox.currentText == "headneck-ct 1.1.0"
+    assert panel.parameters.modelName == "headneck-ct@1.1.1"
+    assert ui.modelComboBox.currentText == "headneck-ct 1.1.1"
     assert "head-and-neck planning CT" in ui.modelInfoLabel.text
     assert "Mean Dice 0.77 (n = 40 held-out cases)" in ui.modelInfoLabel.text
 
@@ -90,7 +90,7 @@ def test_tooltip_of_a_model_is_its_card_in_short_lines(ui):
     import qt
 
     tip = ui.modelComboBox.itemData(0, qt.Qt.ToolTipRole)
-    for part in ("headneck-ct 1.1.0", "Segments: Brainstem", "Research only", "OpenKBP", "MIT"):
+    for part in ("headneck-ct 1.1.1", "Segments: Brainstem", "Research only", "OpenKBP", "MIT"):
         assert part in tip
     assert max(map(len, tip.splitlines())) <= 72
 
@@ -107,8 +107,8 @@ def test_details_show_the_whole_card_without_pictures_that_widen_it(ui):
 
 
 def test_choosing_a_model_shows_it_and_keeps_it_in_the_parameter_node(panel, ui):
-    ui.modelComboBox.setCurrentIndex(ui.modelComboBox.findData("hippocampus-mr@1.2.0"))
-    assert panel.parameters.modelName == "hippocampus-mr@1.2.0"
+    ui.modelComboBox.setCurrentIndex(ui.modelComboBox.findData("hippocampus-mr@1.2.1"))
+    assert panel.parameters.modelName == "hippocampus-mr@1.2.1"
     assert "hippocampus" in ui.modelInfoLabel.text
     assert panel.bundle.name == "hippocampus-mr"
 
@@ -136,7 +136,7 @@ def test_an_imported_model_is_not_used_until_it_is_chosen(fake_logic, panel, ui,
     fake_logic.imported = two_channel_model
     standin.dialogs.answers.append("tumour.zip")
     ui.importButton.click()
-    assert panel.parameters.modelName == "headneck-ct@1.1.0"
+    assert panel.parameters.modelName == "headneck-ct@1.1.1"
     assert "tumour-mr 1.0.0" in panel.messages.text
     ui.modelComboBox.setCurrentIndex(ui.modelComboBox.findData("tumour-mr@1.0.0"))
     assert panel.parameters.modelName == "tumour-mr@1.0.0"
@@ -179,7 +179,7 @@ def test_file_that_is_no_model_is_explained(fake_logic, panel, ui):
     standin.dialogs.answers.append("cat.zip")
     ui.importButton.click()
     assert panel.messages.text == "cat.zip holds no model. Choose a MONAI bundle."
-    assert panel.parameters.modelName == "headneck-ct@1.1.0"
+    assert panel.parameters.modelName == "headneck-ct@1.1.1"
 
 
 def test_import_cannot_be_pressed_twice(fake_logic, panel, ui, two_channel_model):
@@ -205,7 +205,7 @@ def test_import_that_is_given_up_changes_nothing(panel, ui):
     standin.dialogs.answers.append("")
     ui.importButton.click()
     assert not ui.messageFrame.visible
-    assert panel.parameters.modelName == "headneck-ct@1.1.0"
+    assert panel.parameters.modelName == "headneck-ct@1.1.1"
 
 
 def test_each_channel_has_a_selector_called_as_the_model_calls_it(
@@ -281,7 +281,7 @@ def test_model_made_for_a_box_asks_for_one(ui, add_volume, choose):
 
 
 def test_model_made_for_whole_scans_asks_for_no_box(ui, add_volume, choose):
-    choose(add_volume(), "headneck-ct@1.1.0")
+    choose(add_volume(), "headneck-ct@1.1.1")
     assert not ui.addRoiButton.visible
     assert not ui.roiHintLabel.visible
 
@@ -339,7 +339,7 @@ def test_result_of_one_scan_is_not_where_the_next_ones_goes(panel, add_volume, c
     choose(second)
     assert panel.parameters.outputSegmentation is None
     panel.parameters.outputSegmentation = add_result(second, panel.bundle)[0]
-    choose(second, "headneck-ct@1.1.0")
+    choose(second, "headneck-ct@1.1.1")
     assert panel.parameters.outputSegmentation is not None
 
 
@@ -364,7 +364,7 @@ def test_choices_survive_saving_and_loading_the_scene(panel, add_volume, choose,
     settle()
     assert panel.parameters.inputVolume.GetName() == "Saved scan"
     assert panel.parameters.roi.GetName() == "Saved scan region"
-    assert panel.parameters.modelName == "hippocampus-mr@1.2.0"
+    assert panel.parameters.modelName == "hippocampus-mr@1.2.1"
     assert panel.ui.deviceComboBox.currentData == "cuda:1"
     assert panel.ui.overlapComboBox.currentText == "75 % (slow)"
     assert panel.ui.inputSelector.currentNode().GetName() == "Saved scan"
@@ -377,7 +377,7 @@ def test_new_scene_starts_afresh(panel, ui, add_volume, choose, settle):
     settle()
     assert panel.parameters.inputVolume is None
     assert panel.parameters.precision == "auto"
-    assert panel.parameters.modelName == "headneck-ct@1.1.0"
+    assert panel.parameters.modelName == "headneck-ct@1.1.1"
     assert ui.precisionComboBox.currentText == "Automatic"
     assert ui.segmentButton.toolTip == "Select a volume."
 

@@ -72,7 +72,7 @@ def test_without_cases_it_says_how_to_begin(ui, volume):  # noqa: ARG001
 
 def test_plan_names_cases_and_base(ui, cases):  # noqa: ARG001
     assert ui.planLabel.text.splitlines() == [
-        "4 cases, 1 kept to check. Base: hippocampus-mr 1.2.0.",
+        "4 cases, 1 kept to check. Base: hippocampus-mr 1.2.1.",
         "The cases kept to check tell whether it got better.",
     ]
     assert ui.fineTuneButton.enabled
@@ -317,8 +317,8 @@ def test_keeping_the_old_one_changes_nothing(panel, ui, run):
     run.finish(run_result())
     ui.bannerAsk2Button.click()
     assert run.asked == ["decline"]
-    assert panel.parameters.modelName == "hippocampus-mr@1.2.0"
-    assert ui.planNoteLabel.text == "hippocampus-mr 1.2.0 stays in use."
+    assert panel.parameters.modelName == "hippocampus-mr@1.2.1"
+    assert ui.planNoteLabel.text == "hippocampus-mr 1.2.1 stays in use."
     assert ui.fineTuneButton.enabled
 
 
@@ -340,7 +340,7 @@ def test_answer_that_cannot_be_noted_is_asked_again(ui, run):
 def test_worse_version_is_not_recommended(ui, run):
     run.finish(run_result(mean_after=0.69))
     assert ui.bannerAsk1Button.text == "Keep the old one"
-    assert "It is not better than hippocampus-mr 1.2.0: keep the old one." in ui.bannerAskLabel.text
+    assert "It is not better than hippocampus-mr 1.2.1: keep the old one." in ui.bannerAskLabel.text
     ui.bannerAsk1Button.click()
     assert run.asked == ["decline"]
 

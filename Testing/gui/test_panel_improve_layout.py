@@ -43,7 +43,7 @@ def look(request, host, screenshot):
 def ready(panel, ui, add_volume, add_result, settle):
     """A corrected result is chosen and Improve is open, the sections above it closed."""
     volume = add_volume("MNI152 head")
-    panel.parameters.modelName = "hippocampus-mr@1.2.0"
+    panel.parameters.modelName = "hippocampus-mr@1.2.1"
     panel.parameters.outputSegmentation, _summary = add_result(volume, panel.bundle)
     for button in (ui.inputsCollapsibleButton, ui.modelCollapsibleButton, ui.outputsCollapsibleButton):
         button.collapsed = True
@@ -198,7 +198,7 @@ def test_versions_compared(fake_logic, panel, ui, ready, new_version, settle, lo
     ui.deleteVersionButton.click()
     ui.compareButton.click()
     settle()
-    name = "MNI152 head: hippocampus-mr 1.2.0 and 1.3.0 differ"
+    name = "MNI152 head: hippocampus-mr 1.2.1 and 1.3.0 differ"
     rows = (Row("anterior", 1.23, 1.41, 0.88), Row("posterior", 1.10, 1.32, 0.91), Row("cyst", None, 0.31, None))
     fake_logic.last("compare").succeed(SimpleNamespace(disagreement=SimpleNamespace(GetName=lambda: name), rows=rows))
     look("29-improve-versions")
@@ -212,8 +212,8 @@ def test_which_case_next(fake_logic, panel, ui, ready, add_volume, settle, look)
     ui.rankButton.click()
     job = fake_logic.last("nextCases")
     job.rows[:] = [
-        Ranked(nodes[0].GetName(), nodes[0], score=0.42, entropy=0.42, reconstruction_error=0.081),
-        Ranked("MNI152 head", ready, score=0.11, entropy=0.11, reconstruction_error=0.012),
+        Ranked(nodes[0].GetName(), nodes[0], score=0.42, entropy=0.42, unfamiliarity=0.081),
+        Ranked("MNI152 head", ready, score=0.11, entropy=0.11, unfamiliarity=0.012),
         Ranked("Third", nodes[1], error=GeometryError("Third has 1 slice: it is no volume.")),
     ]
     job.succeed(job.rows)

@@ -44,7 +44,7 @@ def look(host, screenshot):
 @pytest.fixture
 def volume(panel, add_volume, settle):
     node = add_volume("MNI152 head")
-    panel.parameters.modelName = "hippocampus-mr@1.2.0"
+    panel.parameters.modelName = "hippocampus-mr@1.2.1"
     settle()
     return node
 
@@ -111,10 +111,7 @@ def test_running(job, look):
 
 
 def test_result(panel, job, volume, add_result, look):
-    warning = (
-        "This scan is unlike the training scans: its reconstruction error lies at their 99th percentile. "
-        "Check the result."
-    )
+    warning = "This scan is unlike the training scans: it shows nothing like what they show. Check the result."
     job.succeed(*add_result(volume, panel.bundle, warnings=(warning,)))
     look("09-result-with-warning")
 
@@ -155,7 +152,7 @@ def test_long_names_and_paths_do_not_widen_it(panel, ui, add_volume, add_result,
 
 def test_batch(fake_logic, panel, ui, add_volume, add_result, settle, look):
     volumes = [add_volume(name) for name in ("Baseline", "Follow-up 1", "Follow-up 2")]
-    panel.parameters.modelName = "hippocampus-mr@1.2.0"
+    panel.parameters.modelName = "hippocampus-mr@1.2.1"
     ui.batchCollapsibleButton.collapsed = False
     for volume in volumes:
         ui.batchSelector.setCheckState(volume, 2)
@@ -180,7 +177,7 @@ def test_advanced_and_log(fake_logic, panel, ui, volume, settle, look):  # noqa:
     ui.advancedCollapsibleButton.collapsed = False
     panel.parameters.device = "cuda:0"
     fake_logic.session.log.add("info", "Starting /opt/Slicer/bin/PythonSlicer (the Python of this Slicer)")
-    fake_logic.session.log.add("info", "Loaded hippocampus-mr 1.2.0 on cuda:0 in 0.8 s")
+    fake_logic.session.log.add("info", "Loaded hippocampus-mr 1.2.1 on cuda:0 in 0.8 s")
     ui.logButton.click()
     settle()
     look("14-advanced-and-log")

@@ -19,7 +19,7 @@ def ui(panel):
 def volume(panel, add_volume, settle):
     """A scan that is chosen, with the model for the hippocampus."""
     node = add_volume()
-    panel.parameters.modelName = "hippocampus-mr@1.2.0"
+    panel.parameters.modelName = "hippocampus-mr@1.2.1"
     settle()
     assert panel.parameters.inputVolume is node
     return node
@@ -121,7 +121,7 @@ def test_result_is_one_line_and_the_volume_of_each_segment(panel, ui, volume, st
     assert not ui.resultFrame.visible
     segmentation, summary = add_result(volume, panel.bundle)
     job.succeed(segmentation, summary)
-    assert shown(ui.resultLabel.text) == "hippocampus-mr 1.2.0: 2 segments, 6.1 ml, 1.8 s on NVIDIA GeForce RTX 3060"
+    assert shown(ui.resultLabel.text) == "hippocampus-mr 1.2.1: 2 segments, 6.1 ml, 1.8 s on NVIDIA GeForce RTX 3060"
     rows = [[ui.segmentsTable.item(row, column).text() for column in (0, 1)] for row in range(2)]
     assert rows == [["anterior", "3.07"], ["posterior", "3.07"]]
     assert panel.parameters.outputSegmentation is segmentation
@@ -132,7 +132,7 @@ def test_result_is_one_line_and_the_volume_of_each_segment(panel, ui, volume, st
 
 
 def test_segments_that_were_not_found_are_named(panel, ui, volume, start, add_result, settle):
-    panel.parameters.modelName = "headneck-ct@1.1.0"
+    panel.parameters.modelName = "headneck-ct@1.1.1"
     settle()
     job = start()
     job.succeed(*add_result(volume, panel.bundle))

@@ -20,7 +20,7 @@ def ui(panel):
 
 @pytest.fixture
 def both(panel, ui, volume, new_version, settle):  # noqa: ARG001
-    """Version 1.3.0 is in use, made from 1.2.0; the list of versions is open."""
+    """Version 1.3.0 is in use, made from 1.2.1; the list of versions is open."""
     panel.model.refresh()
     panel.parameters.modelName = "hippocampus-mr@1.3.0"
     ui.versionsCollapsibleButton.collapsed = False
@@ -30,11 +30,11 @@ def both(panel, ui, volume, new_version, settle):  # noqa: ARG001
 
 def comparison():
     rows = (Row("anterior", 1.23, 1.41, 0.88), Row("posterior", 1.1, None, None))
-    return SimpleNamespace(disagreement=SimpleNamespace(GetName=lambda: "Scan: 1.2.0 or 1.3.0"), rows=rows)
+    return SimpleNamespace(disagreement=SimpleNamespace(GetName=lambda: "Scan: 1.2.1 or 1.3.0"), rows=rows)
 
 
 def test_versions_of_the_family_are_listed_newest_first(ui, both):  # noqa: ARG001
-    assert texts_of(ui.versionsTable, 0) == ["1.3.0 (in use)", "1.2.0"]
+    assert texts_of(ui.versionsTable, 0) == ["1.3.0 (in use)", "1.2.1"]
     assert texts_of(ui.versionsTable, 1)[1].startswith("Mean Dice 0.")
 
 
@@ -45,25 +45,25 @@ def test_another_version_can_be_used(fake_logic, panel, ui, both):  # noqa: ARG0
     assert ui.useVersionButton.toolTip == "It is in use."
     ui.versionsTable.selectRow(1)
     ui.useVersionButton.click()
-    assert fake_logic.called("useVersion")[0][0].version == "1.2.0"
-    assert panel.parameters.modelName == "hippocampus-mr@1.2.0"
-    assert texts_of(ui.versionsTable, 0) == ["1.3.0", "1.2.0 (in use)"]
+    assert fake_logic.called("useVersion")[0][0].version == "1.2.1"
+    assert panel.parameters.modelName == "hippocampus-mr@1.2.1"
+    assert texts_of(ui.versionsTable, 0) == ["1.3.0", "1.2.1 (in use)"]
 
 
 def test_default_is_told_from_what_is_chosen_above(fake_logic, panel, ui, both, settle):  # noqa: ARG001
-    panel.parameters.modelName = "hippocampus-mr@1.2.0"
+    panel.parameters.modelName = "hippocampus-mr@1.2.1"
     settle()
-    assert texts_of(ui.versionsTable, 0) == ["1.3.0 (default)", "1.2.0 (in use)"]
+    assert texts_of(ui.versionsTable, 0) == ["1.3.0 (default)", "1.2.1 (in use)"]
     ui.versionsTable.selectRow(1)
     ui.useVersionButton.click()
-    assert texts_of(ui.versionsTable, 0) == ["1.3.0", "1.2.0 (in use)"]
+    assert texts_of(ui.versionsTable, 0) == ["1.3.0", "1.2.1 (in use)"]
     assert not ui.useVersionButton.enabled
 
 
 def test_the_way_back_is_one_button(fake_logic, panel, ui, both):  # noqa: ARG001
     ui.previousVersionButton.click()
-    assert fake_logic.called("useVersion")[0][0].version == "1.2.0"
-    assert panel.parameters.modelName == "hippocampus-mr@1.2.0"
+    assert fake_logic.called("useVersion")[0][0].version == "1.2.1"
+    assert panel.parameters.modelName == "hippocampus-mr@1.2.1"
     assert not ui.previousVersionButton.enabled
     assert "no version before" in ui.previousVersionButton.toolTip
 
@@ -96,8 +96,8 @@ def test_only_what_nothing_depends_on_can_be_deleted(panel, ui, both):  # noqa: 
     assert len(texts_of(ui.versionsTable, 0)) == 2
     ui.deleteVersionButton.click()
     ui.versionAsk1Button.click()
-    assert texts_of(ui.versionsTable, 0) == ["1.2.0 (in use)"]
-    assert panel.parameters.modelName == "hippocampus-mr@1.2.0"
+    assert texts_of(ui.versionsTable, 0) == ["1.2.1 (in use)"]
+    assert panel.parameters.modelName == "hippocampus-mr@1.2.1"
 
 
 # Comparing ------------------------------------------------------------------------------------------------------------
@@ -110,17 +110,17 @@ def test_single_version_cannot_be_compared(ui, volume):  # noqa: ARG001
 
 
 def test_two_versions_on_the_chosen_volume(fake_logic, ui, both, volume):  # noqa: ARG001
-    assert ui.compareComboBox.currentText == "hippocampus-mr 1.2.0"
+    assert ui.compareComboBox.currentText == "hippocampus-mr 1.2.1"
     ui.compareButton.click()
-    assert fake_logic.called("compare")[0] == [volume, "hippocampus-mr@1.2.0", "hippocampus-mr@1.3.0", None]
+    assert fake_logic.called("compare")[0] == [volume, "hippocampus-mr@1.2.1", "hippocampus-mr@1.3.0", None]
     job = fake_logic.last("compare")
     job.go_on("segment", 0.5)
     assert ui.compareProgressBar.visible
     assert ui.compareProgressBar.value == 500
     job.succeed(comparison())
-    assert ui.comparisonLabel.text == "Where they differ is shown as Scan: 1.2.0 or 1.3.0."
+    assert ui.comparisonLabel.text == "Where they differ is shown as Scan: 1.2.1 or 1.3.0."
     header = ui.comparisonTable.horizontalHeaderItem
-    assert [header(column).text() for column in range(4)] == ["Label", "1.2.0 (ml)", "1.3.0 (ml)", "Agreement"]
+    assert [header(column).text() for column in range(4)] == ["Label", "1.2.1 (ml)", "1.3.0 (ml)", "Agreement"]
     assert texts_of(ui.comparisonTable, 1) == ["1.23", "1.10"]
     assert texts_of(ui.comparisonTable, 2) == ["1.41", "\u2013"]
     assert texts_of(ui.comparisonTable, 3) == ["0.88", "\u2013"]
@@ -140,8 +140,8 @@ def test_comparing_can_be_cancelled(fake_logic, ui, both):  # noqa: ARG001
 
 def test_comparing_that_fails_says_why(fake_logic, ui, both):  # noqa: ARG001
     ui.compareButton.click()
-    fake_logic.last("compare").fail(BundleError("Version 1.2.0 is damaged."))
-    assert ui.improveNoteLabel.text == "Version 1.2.0 is damaged."
+    fake_logic.last("compare").fail(BundleError("Version 1.2.1 is damaged."))
+    assert ui.improveNoteLabel.text == "Version 1.2.1 is damaged."
 
 
 def test_banner_leads_to_the_comparison_and_stays(fake_logic, panel, ui, volume, store):
@@ -152,7 +152,7 @@ def test_banner_leads_to_the_comparison_and_stays(fake_logic, panel, ui, volume,
     ui.fineTuneButton.click()
     fake_logic.runs[-1].finish(run_result())
     ui.bannerAsk3Button.click()
-    assert fake_logic.called("compare")[0][:3] == [volume, "hippocampus-mr@1.2.0", "hippocampus-mr@1.3.0"]
+    assert fake_logic.called("compare")[0][:3] == [volume, "hippocampus-mr@1.2.1", "hippocampus-mr@1.3.0"]
     assert not ui.versionsCollapsibleButton.collapsed
     assert ui.bannerAskFrame.visible
 

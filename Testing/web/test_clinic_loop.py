@@ -105,7 +105,7 @@ def test_a_clinic_corrects_teaches_compares_and_goes_back(app, person, scans, ap
     used = person.text("notice")
     person.press("go-back")
     person.until(lambda: person.text("notice") not in ("", used), "the old version is used")
-    assert "1.2.0" in person.text("notice")
+    assert "1.2.1" in person.text("notice")
     assert app.longest_stall_s(person) < LONGEST_STALL_S
     assert person.problems() == []
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from MAESegmentLib.training.results import write_atomically
 
 from ..studies.marked_tables import replace_blocks, table
+from .familiarity_report import familiarity_table, few_table
 from .measurements import RESULTS, is_busy, read_rows
 from .plots import MODES, OURS, finetuning_plot, network_plot, pretraining_plot
 
@@ -18,7 +19,7 @@ BUSY_MARK = " (busy)"
 
 def write_report() -> None:
     """Bring README.md and the plots up to date; a benchmark that has not been run keeps its place empty."""
-    names = ("network", "pretraining", "finetuning", "finetuning_curve")
+    names = ("network", "pretraining", "finetuning", "finetuning_curve", "familiarity", "familiarity_few")
     rows = {name: read_rows(RESULTS / f"{name}.csv") for name in names}
     if rows["network"]:
         write_atomically(RESULTS / "network.png", network_plot(rows["network"]))
@@ -30,6 +31,8 @@ def write_report() -> None:
         "network": network_table(rows["network"]),
         "pretraining": pretraining_table(rows["pretraining"]),
         "finetuning": finetuning_table(rows["finetuning"], rows["finetuning_curve"]),
+        "familiarity": familiarity_table(rows["familiarity"]),
+        "familiarity_few": few_table(rows["familiarity_few"]),
     }
     text = replace_blocks(README.read_text(encoding="utf-8"), blocks)
     write_atomically(README, text.encode())

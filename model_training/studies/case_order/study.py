@@ -22,12 +22,14 @@ import torch
 from MAESegmentLib.bundle import Bundle, ModelStore
 from MAESegmentLib.cases.checks import read_image, read_labels
 from MAESegmentLib.cases.dataset import Case, CaseDataset, load_dataset
+from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference.predictor import Predictor
 from MAESegmentLib.inference.ranking import Uncertainty, rank
 from MAESegmentLib.inference.settings import InferenceSettings
 from MAESegmentLib.inference.uncertainty import uncertainty_of
 from MAESegmentLib.training.description import Description
 from MAESegmentLib.training.finetune import finetune
+from MAESegmentLib.training.masked import reconstruction_error
 from MAESegmentLib.training.recipe import read_settings_file
 from MAESegmentLib.training.settings import FineTuneSettings
 
@@ -105,9 +107,11 @@ class Study:
         result = []
         for case in candidates:
             if case.id not in known:
-                found = uncertainty_of(predictor, read_image(case))
+                volume = read_image(case)
+                found = uncertainty_of(predictor, volume)
+                error = _reconstruction_error(base, volume)
                 dice = _dice(predictor, case, self.dataset.labels)
-                figures = (found.entropy, found.disagreement, found.reconstruction_error, dice)
+                figures = (found.entropy, found.disagreement, error, dice)
                 _append(self.cases, CASE_COLUMNS, (clinic.name, case.id, int(is_altered(case)), *map(_text, figures)))
                 known[case.id] = dict(zip(CASE_COLUMNS[3:], map(_text, figures), strict=True))
             row = known[case.id]
@@ -145,7 +149,7 @@ def orders(
     assert CANDIDATES_SEED not in seeds, "this order is no random one: it begins with the altered scans"
     figures = {
         "entropy": [item.entropy for item in measured],
-        "reconstruction error": [item.reconstruction_error or 0.0 for item in measured],
+        "reconstruction error": [item.unfamiliarity or 0.0 for item in measured],
         "disagreement": [item.disagreement for item in measured],
     }
     yield "combined", 0, rank(measured)
@@ -160,6 +164,14 @@ def orders(
 def _predictor(bundle: Bundle) -> Predictor:
     settings = InferenceSettings.of_model(bundle.spec.inference, device="cpu", check_familiarity=False)
     return Predictor(bundle, replace(settings, mirroring=False))
+
+
+def _reconstruction_error(base: Bundle, volume: Volume) -> float:
+    """What the combined order took for unfamiliarity when this was studied."""
+    autoencoder = base.load_autoencoder()
+    assert autoencoder is not None
+    preprocessing = base.spec.preprocessing
+    return reconstruction_error(autoencoder, preprocessing.prepare(volume).image, preprocessing.patch_size)
 
 
 def _dice(predictor: Predictor, case: Case, labels: Mapping[str, int]) -> float:
