@@ -11,6 +11,7 @@ from pathlib import Path
 from pydicom.errors import InvalidDicomError
 
 from ..errors import MAESegmentError
+from .decoded import unreadable
 from .dicom_headers import Instance, read_instance
 from .dicom_pixels import read_frames
 from .scans import is_named_dicom
@@ -50,6 +51,9 @@ def take_inventory(files: Iterable[Path]) -> Inventory:
         except MAESegmentError as error:
             damaged[path] = error.message
             continue
+        except OSError as error:
+            damaged[path] = unreadable(path, error).message
+            continue
         except Exception:  # pydicom lets struct, value, attribute and end-of-file errors of a broken header through
             damaged[path] = ""
             continue
@@ -59,8 +63,15 @@ def take_inventory(files: Iterable[Path]) -> Inventory:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Every regular file in `folder` and its subfolders, in a fixed order, hidden ones left out."""
-    for parent, folders, names in os.walk(folder):
+    """Every regular file in `folder` and its subfolders, in a fixed order, hidden ones left out.
+
+    Raises `VolumeReadError` for a subfolder that cannot be read: slices may lie in it.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise unreadable(Path(os.fsdecode(error.filename)), error) from error
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from _visible(Path(parent) / name for name in sorted(names))
 

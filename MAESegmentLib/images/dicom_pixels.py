@@ -121,7 +121,7 @@ def _used_bits(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 def _true_high_bit(stored: np.ndarray, bits: int, high: int) -> int:
     """Where the value is if HighBit is not the last of BitsStored, as it should be: by the bits that are set at all."""
-    used = int(np.bitwise_or.reduce(stored.view(f"u{stored.dtype.itemsize}"), axis=None))
+    used = int(np.bitwise_or.reduce(stored.view(stored.dtype.str.replace("i", "u")), axis=None))
     if used >> bits == 0:
         return bits - 1
     below = high + 1 - bits

@@ -29,11 +29,10 @@ class Slice:
     index: int
     plane: Plane
 
-    @property
-    def name(self) -> str:
-        """For messages."""
+    def name(self, other: Slice) -> str:
+        """For messages about it and `other`."""
         frame = f" (frame {self.index + 1})" if self.instance.frames > 1 else ""
-        return self.instance.path.name + frame
+        return _place(self.instance, other.instance) + frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +153,12 @@ def _check_alike(name: str, slices: Sequence[Slice]) -> None:
         )
 
 
+def _names(ordered: Sequence[Slice], index: int) -> tuple[str, str]:
+    """Of a slice and the next one."""
+    a, b = ordered[index], ordered[index + 1]
+    return a.name(b), b.name(a)
+
+
 def _check_duplicates(name: str, ordered: Sequence[Slice], heights: np.ndarray) -> None:
     gaps = np.diff(heights)
     if not gaps.size or gaps.max() <= 0:
@@ -161,7 +166,7 @@ def _check_duplicates(name: str, ordered: Sequence[Slice], heights: np.ndarray) 
     else:
         same = np.flatnonzero(gaps < 0.05 * gaps.max())
     if same.size:
-        a, b = ordered[same[0]].name, ordered[same[0] + 1].name
+        a, b = _names(ordered, int(same[0]))
         raise VolumeReadError(
             f"{name} has {same.size} slice position(s) more than once (e.g. {a} and {b}): "
             "several phases, echoes or b-values, or an export mixed with an older one.",
@@ -179,7 +184,7 @@ def _check_even(
     if offset <= slice_tolerance(typical):
         return
     worst = int(np.argmax(np.abs(gaps - typical)))
-    a, b = ordered[worst].name, ordered[worst + 1].name
+    a, b = _names(ordered, worst)
     missing = round(float(gaps[worst]) / typical) - 1
     if missing >= 1 and abs(gaps[worst] - (missing + 1) * typical) < 0.1 * typical:
         raise VolumeReadError(

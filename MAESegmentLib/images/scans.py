@@ -73,8 +73,14 @@ def may_hold_scans(folder: Path) -> bool:
 
 
 def is_dicom(file: Path) -> bool:
-    """Whether a file is DICOM by its content, with or without preamble, or meant to be by its ending."""
-    return is_named_dicom(file) or has_dicom_content(file)
+    """Whether a file is DICOM by its content, with or without preamble, or meant to be by its ending.
+
+    So is one without ending, as slices often are, that cannot be read: whoever reads the scan says so.
+    """
+    try:
+        return is_named_dicom(file) or has_dicom_content(file)
+    except OSError:
+        return not file.suffix or file.suffix[1:].isdigit()
 
 
 def is_named_dicom(file: Path) -> bool:
@@ -83,14 +89,11 @@ def is_named_dicom(file: Path) -> bool:
 
 
 def has_dicom_content(file: Path) -> bool:
-    """By the first bytes of a regular file; False if it cannot be read."""
-    try:
-        if not file.is_file():  # opening a pipe would wait for ever
-            return False
-        with file.open("rb") as stream:
-            head = stream.read(_PREAMBLE + 4)
-    except OSError:
+    """By the first bytes of a regular file. Raises `OSError` if it cannot be read."""
+    if not file.is_file():  # opening a pipe would wait for ever
         return False
+    with file.open("rb") as stream:
+        head = stream.read(_PREAMBLE + 4)
     return head[_PREAMBLE:] == b"DICM" or _is_first_element(head)
 
 

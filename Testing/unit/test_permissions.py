@@ -20,6 +20,7 @@ from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.writing import write_volume
 from MAESegmentLib.jobs.finetuning import RunRequest, create_run, list_runs
 from MAESegmentLib.jobs.job_folder import JobFolder
+from Testing import dicom_series
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.children import become_nobody, run
 from Testing.datasets import write_dataset
@@ -144,6 +145,28 @@ def test_scans_that_may_not_be_read_are_named(public: Path) -> None:
                 read_volume(path)
         with pytest.raises(MAESegmentError, match=r"[Pp]ermission|may not"):
             load_dataset(data)
+
+    as_ordinary_user(look)
+
+
+def test_slices_that_may_not_be_read_are_missed_by_every_door(public: Path) -> None:
+    for name in ("series", "deep"):
+        for file in dicom_series.head().write(public / name).iterdir():
+            file.rename(file.with_suffix(""))  # as slices often are called
+    (public / "deep" / "more").mkdir()
+    results = public / "results"
+    results.mkdir()
+    results.chmod(0o777)
+    read_volume(public / "series")
+    lock_away(public / "series" / "IM0003", public / "deep" / "more")
+
+    def look() -> None:
+        for name in ("series", "deep"):
+            with pytest.raises(MAESegmentError, match="no permission"):
+                read_volume(public / name)
+        scans = ArchiveIndex(results / "index.jsonl").scans([public / "series"])
+        with pytest.raises(MAESegmentError, match="no permission"):
+            scans[0].read()
 
     as_ordinary_user(look)
 
