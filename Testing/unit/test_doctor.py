@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 import torch
 
 from MAESegmentLib.bundle import ModelStore
+from MAESegmentLib.cli import check_compute
 from MAESegmentLib.cli.check_compute import (
     check_gpus,
+    check_processor,
     convolution_seconds,
     half_precision_findings,
     no_gpu,
@@ -97,7 +100,18 @@ def test_a_file_in_place_of_a_folder_is_a_problem(tmp_path):
 
 
 def test_a_processor_is_timed():
-    assert convolution_seconds(torch.device("cpu"), torch.float32, edge=8, repeats=1) > 0
+    assert convolution_seconds(torch.device("cpu"), torch.float32, repeats=1) > 0
+
+
+def test_the_gain_of_half_precision_is_a_ratio_of_processor_times(monkeypatch):
+    """Whatever other programs do to the time that passes meanwhile."""
+    threads = torch.get_num_threads()
+    wall, thread = itertools.count(step=1000.0), itertools.count(step=1.0)
+    monkeypatch.setattr(check_compute.time, "perf_counter", lambda: next(wall) ** 2)
+    monkeypatch.setattr(check_compute.time, "thread_time", lambda: next(thread))
+    processor = next(check_processor())
+    assert processor.figures["bf16_gain"] == 1.0
+    assert torch.get_num_threads() == threads
 
 
 def test_without_a_gpu_the_reason_decides_the_advice():
