@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from MAESegmentLib.errors import GeometryError
 from MAESegmentLib.images.volume import Grid
 from Testing.phantoms import affine
 
@@ -61,3 +62,26 @@ def test_there_is_a_difference_exactly_where_grids_do_not_match(first, second, s
     assert (text == "") == one.matches(other)
     if text:
         assert any(character.isdigit() for character in text) or "axes run" in text
+
+
+def sheared(first: int, second: int, cosine: float, spacing: tuple[float, float, float]) -> Grid:
+    """A grid turned in space whose axes `first` and `second` are at right angles but for `cosine`."""
+    directions = np.eye(3)
+    directions[first, second] = cosine
+    directions[second, second] = np.sqrt(1 - cosine**2)
+    matrix = np.eye(4)
+    matrix[:3, :3] = turned(30)[:3, :3] @ directions @ np.diag(spacing)
+    return Grid(SHAPE, matrix)
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (1, 0), (0, 2), (2, 1)])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.3, 0.3, 5.0), (5.0, 0.3, 0.3), (40.0, 40.0, 40.0)])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_grid_may_be_sheared_by_rounding_and_not_by_more(
+    axes: tuple[int, int], spacing: tuple[float, float, float], sign: int
+) -> None:
+    sheared(*axes, sign * 0.9e-3, spacing).check()
+    with pytest.raises(GeometryError, match=r"sheared by 0\.1 degrees"):
+        sheared(*axes, sign * 1.1e-3, spacing).check()
+    with pytest.raises(GeometryError, match=r"sheared by 15\.0 degrees"):
+        sheared(*axes, sign * np.sin(np.radians(15)), spacing).check()

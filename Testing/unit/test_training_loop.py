@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from MAESegmentLib.training.loop import Progress, train
 from MAESegmentLib.training.losses import SegmentationLoss
 from MAESegmentLib.training.masked import MaskedTask
 from MAESegmentLib.training.optimiser import MovingAverage, learning_rate_at, parameter_groups, stage_scale
+from MAESegmentLib.training.patches import Batch
 from MAESegmentLib.training.prepared import IGNORED, PreparedCase
 from MAESegmentLib.training.runlog import read_log
 from MAESegmentLib.training.segmentation import SegmentationTask
@@ -42,11 +45,15 @@ SETTINGS = FineTuneSettings(
 )
 
 
-def segmentation(settings: FineTuneSettings = SETTINGS, cases: list[PreparedCase] | None = None) -> SegmentationTask:
+def segmentation(
+    settings: FineTuneSettings = SETTINGS,
+    cases: list[PreparedCase] | None = None,
+    kind: type[SegmentationTask] = SegmentationTask,
+) -> Any:
     torch.manual_seed(settings.seed)
     network = NnFormer(replace(tiny_network_config(), drop_path=0.3, deep_supervision=True))
     cases = cases or [prepared_case(f"case{n}", seed=n) for n in range(3)]
-    return SegmentationTask(
+    return kind(
         network, cases[:-1] or cases, cases[-1:], ("one", "two"), PATCH, settings, encoder_stages=2, identity="test"
     )
 
@@ -80,6 +87,37 @@ def test_stopped_run_ends_with_the_weights_of_one_that_was_not(tmp_path: Path, s
     with pytest.raises(Cancelled):
         train(segmentation(), SETTINGS, tmp_path / "parts", report=report, should_cancel=should_cancel)
     assert_same(whole.weights, train(segmentation(), SETTINGS, tmp_path / "parts").weights)
+
+
+class _Drawing(SegmentationTask):
+    """Notes what dropout would draw at each step."""
+
+    draws: dict[int, float]
+
+    def loss(self, model: torch.nn.Module, batch: Batch, step: int, of: Sequence[float] | None = None) -> torch.Tensor:
+        self.draws[step] = float(torch.rand(()))
+        return super().loss(model, batch, step, of)
+
+
+def _drawn(folder: Path, settings: FineTuneSettings, parts: Sequence[int] = ()) -> dict[int, float]:
+    """What is drawn at each step of a run that is stopped at the steps `parts` and resumed."""
+    draws: dict[int, float] = {}
+    for stop in (*parts, settings.steps):
+        task = segmentation(settings, kind=_Drawing)
+        task.draws = draws
+        report, should_cancel = stop_after(stop)
+        with contextlib.suppress(Cancelled):
+            train(task, settings, folder, report=report, should_cancel=should_cancel)
+    return draws
+
+
+def test_dropout_of_a_step_depends_on_the_step_and_the_seed_alone(tmp_path: Path) -> None:
+    whole = _drawn(tmp_path / "whole", SETTINGS)
+    assert sorted(whole) == list(range(12))
+    assert len(set(whole.values())) == 12
+    assert _drawn(tmp_path / "parts", SETTINGS, [3, 7]) == whole
+    other = _drawn(tmp_path / "other", replace(SETTINGS, seed=1))
+    assert not set(other.values()) & set(whole.values())
 
 
 def test_pretraining_goes_on_with_the_same_masks(tmp_path: Path) -> None:
@@ -221,6 +259,30 @@ def test_moving_average_follows_the_weights() -> None:
             average.update(model, step)
     torch.testing.assert_close(average.model.weight, model.weight)
     assert not average.model.weight.requires_grad
+
+
+def test_the_moving_average_warms_up_and_then_keeps_its_pace() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+
+    def averaged(steps: Sequence[int], decay: float = 0.999) -> list[float]:
+        average = MovingAverage(model, decay)
+        target = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.ones_(target.weight)
+        values = []
+        for step in steps:
+            average.update(target, step)
+            values.append(float(average.model.weight))
+        return values
+
+    # The first steps count for nearly all, though 0.999 alone would keep 99 % of the random start after ten of them.
+    first = averaged(range(1, 11))
+    assert first[0] == pytest.approx(9 / 11)
+    assert first[1] == pytest.approx(1 - 2 / 11 * 3 / 12)
+    assert first[-1] > 0.999
+    assert averaged([10**6]) == [pytest.approx(0.001, rel=1e-3)]
+    assert averaged([8]) == [pytest.approx(1 - 9 / 18)]
+    assert averaged([8], decay=0.25) == [pytest.approx(0.75)]
 
 
 def test_ignored_voxels_do_not_change_the_loss() -> None:

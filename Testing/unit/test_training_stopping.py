@@ -83,6 +83,17 @@ def test_a_run_that_does_not_get_better_ends_by_itself(tmp_path: Path) -> None:
     assert (trained.step, trained.best_step, trained.stopped) == (8, 4, True)
 
 
+def test_a_resumed_run_remembers_the_best_weights_of_before(tmp_path: Path) -> None:
+    before = Scripted.saying(0.3, 0.8)
+    report, should_cancel = after(5)
+    with pytest.raises(Cancelled):
+        train(before, SETTINGS, tmp_path, report=report, should_cancel=should_cancel, keep_best=True, patience=4)
+    resumed = Scripted.saying(0.5, 0.6, 0.7, 0.75)
+    trained = train(resumed, SETTINGS, tmp_path, keep_best=True, patience=4)
+    assert (trained.step, trained.best_step, trained.score, trained.is_best) == (12, 4, 0.8, True)
+    assert all(torch.equal(value, before.seen[1][name]) for name, value in trained.weights.items())
+
+
 def test_without_anything_to_choose_by_the_last_weights_are_kept(tmp_path: Path) -> None:
     torch.manual_seed(0)
     cases = [prepared_case("case0")]
