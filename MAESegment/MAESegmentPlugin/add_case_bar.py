@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from slicer.i18n import tr as _
@@ -49,6 +51,7 @@ class AddCaseBar:
         self._note = AskBar(ui, "improveNote")
         self._mapping = MappingTable(ui.mappingTable, self._update_confirm)
         self._job: Any = None
+        self._is_looking = False
         self._proposal: Any = None
         self._subject: tuple[Any, Any] = (None, None)
         self._update_of = ""
@@ -79,7 +82,7 @@ class AddCaseBar:
             self.close()
         ui = self._ui
         ui.regionCheckBox.visible = self._place.roi is not None
-        may = not self._reason and not self.is_busy and not self.is_asking
+        may = not (self._reason or self.is_busy or self.is_asking or self._is_looking)
         ui.addCaseButton.enabled = ui.namesButton.enabled = may
         ui.addCaseButton.text = _("Adding...") if self.is_busy else _("Add corrected case")
         ui.addCaseButton.toolTip = tooltip(self._reason or self._purpose())
@@ -91,12 +94,15 @@ class AddCaseBar:
         place = self._place
         self._note.clear()
         self._ui.addedLabel.visible = False
+        self._subject = (place.volume, place.segmentation)
         try:
-            proposal = self._logic.proposeCase(place.scan, place.segmentation, place.bundle)
+            with self._looking():
+                proposal = self._logic.proposeCase(place.scan, place.segmentation, place.bundle)
         except MAESegmentError as error:
             place.failed(error)
             return
-        self._subject = (place.volume, place.segmentation)
+        if self._subject != (place.volume, place.segmentation):
+            return
         stored = proposal.stored
         if stored is not None and not proposal.isChanged and not look_first:
             self._say(_("It is stored already as {case}, and nothing changed since.").format(case=stored.id))
@@ -122,7 +128,7 @@ class AddCaseBar:
 
     def tell_of_changes(self, changed: list[tuple[Any, CaseRecord]]) -> None:
         """A stored case was edited in the scene: ask quietly, once for each state."""
-        if self.is_busy or self.is_asking or self._note.text:
+        if self.is_busy or self.is_asking or self._is_looking or self._note.text:
             return
         for segmentation, record in changed:
             key = (segmentation.GetID(), record.revision)
@@ -220,21 +226,36 @@ class AddCaseBar:
     def _begin(self, scan: Any, segmentation: Any, update_of: str, how: dict[str, Any]) -> None:
         self._subject = (self._place.volume, self._place.segmentation)
         try:
-            job = self._logic.addCase(
-                scan,
-                segmentation,
-                self._place.bundle,
-                update=update_of or None,
-                wait=False,
-                callback=self._on_job,
-                **how,
-            )
+            with self._looking():
+                job = self._logic.addCase(
+                    scan,
+                    segmentation,
+                    self._place.bundle,
+                    update=update_of or None,
+                    wait=False,
+                    callback=self._on_job,
+                    **how,
+                )
         except MAESegmentError as error:
             self._place.failed(error)
             return
         if not job.is_finished:
             self._job = job
         self._place.refresh()
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """While events happen, in which nothing else can be stored."""
+        buttons = (self._ui.addCaseButton, self._ui.namesButton)
+        self._is_looking = True
+        for button in buttons:
+            button.enabled = False
+        try:
+            yield
+        finally:
+            self._is_looking = False
+            for button in buttons:
+                button.enabled = not self._reason
 
     def _on_job(self, job: Any) -> None:
         if not job.is_finished:

@@ -11,7 +11,7 @@ from ..bundle import Bundle
 from ..cases.locations import case_folder
 from ..cases.records import CaseRecord
 from ..cases.store import CaseStore
-from ..errors import DatasetError, DuplicateCase, NodeError
+from ..errors import DatasetError, DuplicateCase, MAESegmentError, NodeError
 from . import case_scene
 from .case_entry import (
     MODEL,
@@ -58,12 +58,22 @@ class CaseCalls:
         return self.caseStore(model).list()
 
     def proposeCase(self, volumeNode: Node, segmentationNode: Node, model: ModelChoice = None) -> CaseProposal:
-        """What `addCase` would store and what it would have to be told; changes nothing.
+        """What `addCase` would store and what it would have to be told; changes nothing. Slicer stays alive meanwhile.
 
         `model` is the one to be fine-tuned; if none is given, the one that made the segmentation.
         """
         bundle = self._case_model(segmentationNode, model)
-        return propose(_nodes(volumeNode), segmentationNode, bundle, self.caseStore(bundle))
+        return propose(_nodes(volumeNode), segmentationNode, bundle, self.caseStore(bundle), self.session.call_aside)
+
+    def identifyScan(self, volumeNode: Node, segmentationNode: Node, model: ModelChoice = None) -> Callable[[], None]:
+        """What may be run in any thread before `proposeCase` or `addCase`, so that they need not wait for it."""
+        nodes = _nodes(volumeNode)
+        try:
+            image = mrml.image_of(nodes)
+            look = case_scene.identify(nodes, image, self.caseStore(self._case_model(segmentationNode, model)).list())
+        except MAESegmentError:  # which those will say
+            look = None
+        return look or (lambda: None)
 
     def addCase(
         self,
@@ -97,7 +107,7 @@ class CaseCalls:
         bundle = self._case_model(segmentationNode, model)
         store = self.caseStore(bundle)
         image = mrml.image_of(nodes)
-        duplicate = case_scene.find_duplicate(nodes, image, store.list())
+        duplicate = case_scene.find_duplicate(nodes, image, store.list(), self.session.call_aside)
         old = _to_replace(store, segmentationNode, duplicate, update)
         segments = mrml.drawn_segments(segmentationNode)
         known = known_labels(bundle, store)

@@ -64,15 +64,17 @@ class Decision:
         return replace(self, entry=replace(self.entry, **more))
 
 
-def propose(nodes: Sequence[Any], segmentation: Any, bundle: Bundle, store: CaseStore) -> CaseProposal:
-    """Looks, asks nothing and changes nothing."""
+def propose(
+    nodes: Sequence[Any], segmentation: Any, bundle: Bundle, store: CaseStore, aside: case_scene.Aside
+) -> CaseProposal:
+    """Looks, asks nothing and changes nothing. What takes long is done `aside`."""
     known = known_labels(bundle, store)
     findings: list[Finding] = []
     stored = duplicate = None
     try:
         image = mrml.image_of(nodes)
         findings += channel_findings(image, bundle)
-        duplicate = case_scene.find_duplicate(nodes, image, store.list())
+        duplicate = case_scene.find_duplicate(nodes, image, store.list(), aside)
     except MAESegmentError as error:
         findings.append(Finding("scan", ERROR, error.message, error.hint))
     try:

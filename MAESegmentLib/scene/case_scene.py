@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ CASE = "MAESegment.Case"
 #: What of the case the node was when it was stored: the content of the segmentation, and the hash of the image.
 CONTENT = "MAESegment.CaseContent"
 IMAGE = "MAESegment.CaseImage"
+
+#: Runs a function in a thread and waits for it, while the program that the scene is in stays alive.
+Aside = Callable[[Callable[[], None]], None]
 
 _SINGLE_FILE, _LABEL_MAP = 4, 1
 _NIFTI_HEADER = 348
@@ -87,17 +90,39 @@ def content_stamp(segmentation: Any) -> tuple[Any, ...]:
     return tuple(stamp)
 
 
-def find_duplicate(nodes: Sequence[Any], image: mrml.NodeImage, records: Sequence[CaseRecord]) -> CaseRecord | None:
-    """The case whose image has the same voxels. They are looked at only if a case has the same size."""
-    k, j, i = image.channels[0].shape
-    alike = [record for record in records if record.shape == (i, j, k) and record.channels == len(image.channels)]
-    if not alike:
-        return None
-    stamp = tuple((node.GetID(), node.GetImageData().GetMTime()) for node in nodes)
+def find_duplicate(
+    nodes: Sequence[Any], image: mrml.NodeImage, records: Sequence[CaseRecord], aside: Aside
+) -> CaseRecord | None:
+    """The case whose image has the same voxels. They are looked at only if a case has the same size, and `aside`:
+    that takes up to a second."""
+    look = identify(nodes, image, records)
+    while look is not None:
+        aside(look)
+        look = identify(nodes, mrml.image_of(nodes), records)  # again, if the image was edited meanwhile
     known = _known.get("image")
-    if known is None or known[0] != stamp:
-        known = _known["image"] = (stamp, voxel_hash(image.channels))
-    return next((record for record in alike if record.image_hash == known[1]), None)
+    return next((one for one in _alike(image, records) if known is not None and one.image_hash == known[1]), None)
+
+
+def identify(nodes: Sequence[Any], image: mrml.NodeImage, records: Sequence[CaseRecord]) -> Callable[[], None] | None:
+    """What has to be run, in any thread, before `find_duplicate` knows the answer; None if it does."""
+    stamp = _image_stamp(nodes)
+    known = _known.get("image")
+    if not _alike(image, records) or (known is not None and known[0] == stamp):
+        return None
+
+    def look() -> None:
+        _known["image"] = (stamp, voxel_hash(image.channels))
+
+    return look
+
+
+def _alike(image: mrml.NodeImage, records: Sequence[CaseRecord]) -> list[CaseRecord]:
+    k, j, i = image.channels[0].shape
+    return [record for record in records if record.shape == (i, j, k) and record.channels == len(image.channels)]
+
+
+def _image_stamp(nodes: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple((node.GetID(), node.GetImageData().GetMTime()) for node in nodes)
 
 
 def voxel_hash(channels: Sequence[np.ndarray]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Mapping
 from typing import Any
@@ -123,12 +124,18 @@ class CasesPanel(Panel):
 
     # Adding -----------------------------------------------------------------------------------------------------------
 
-    def add(self) -> None:
+    async def add(self) -> None:
         """Store what is shown; asks first if something is unclear."""
         scan, node = self.workspace.scan, self.workspace.segmentation
         if scan is None or node is None:
             raise NodeError("There is nothing to store.", "Segment a scan and correct the result first.")
-        self.put(said="")
+        self.put(said="", busy=True)
+        try:
+            await asyncio.to_thread(self.logic.identifyScan(scan.node, node, self.app.segment.bundle))
+        finally:
+            self.put(busy=False)
+        if (scan, node) != (self.workspace.scan, self.workspace.segmentation):
+            return
         proposal = self.logic.proposeCase(scan.node, node, self.app.segment.bundle)
         stored = proposal.stored
         if stored is not None and not proposal.isChanged:

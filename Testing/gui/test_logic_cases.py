@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import slicer
@@ -245,6 +247,64 @@ def test_the_same_scan_in_another_node_is_recognised(logic, scene, volume, corre
     slicer.util.arrayFromVolume(twin)[0, 0, 0] += 1
     slicer.util.arrayFromVolumeModified(twin)
     assert logic.proposeCase(twin, node).duplicate is None
+
+
+def test_slicer_stays_alive_while_a_scan_is_compared_with_the_stored_ones(
+    logic, scene, volume, corrected, draw, truth, monkeypatch
+):
+    from MAESegmentLib.scene import case_scene
+
+    record = logic.addCase(volume, corrected)
+    twin = scene.plain("Loaded once more")
+    happened, threads = threading.Event(), []
+
+    def slow_hash(channels, hashing=case_scene.voxel_hash):
+        threads.append(threading.current_thread())
+        assert happened.wait(30), "no event happened while the voxels were hashed"
+        return hashing(channels)
+
+    monkeypatch.setattr(case_scene, "voxel_hash", slow_hash)
+    logic.session.call_later(0.0, happened.set)
+    assert logic.proposeCase(twin, draw(twin, front=truth["front"])).duplicate == record
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+def test_a_scan_edited_while_it_is_compared_is_compared_again(
+    logic, scene, volume, corrected, draw, truth, monkeypatch
+):
+    from MAESegmentLib.scene import case_scene
+
+    logic.addCase(volume, corrected)
+    twin = scene.plain("Loaded once more")
+    node = draw(twin, front=truth["front"])
+    calls = []
+
+    def hash_and_edit(channels, hashing=case_scene.voxel_hash):
+        calls.append(hashing(channels))
+        if len(calls) == 1:
+            slicer.util.arrayFromVolume(twin)[0, 0, 0] += 1
+            twin.GetImageData().Modified()
+        return calls[-1]
+
+    monkeypatch.setattr(case_scene, "voxel_hash", hash_and_edit)
+    assert logic.proposeCase(twin, node).duplicate is None
+    assert len(set(calls)) == 2
+
+
+def test_what_was_identified_in_a_thread_is_not_looked_at_again(
+    logic, scene, volume, corrected, draw, truth, monkeypatch
+):
+    from MAESegmentLib.scene import case_scene
+
+    record = logic.addCase(volume, corrected)
+    twin = scene.plain("Loaded once more")
+    node = draw(twin, front=truth["front"])
+    thread = threading.Thread(target=logic.identifyScan(twin, node))
+    thread.start()
+    thread.join()
+    monkeypatch.setattr(case_scene, "voxel_hash", None)
+    assert logic.proposeCase(twin, node).duplicate == record
 
 
 def test_updating_what_is_not_stored_is_refused(logic, volume, corrected):

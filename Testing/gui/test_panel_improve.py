@@ -43,6 +43,23 @@ def test_case_without_questions_is_stored_at_once(fake_logic, ui, volume, segmen
     assert ui.casesTable.rowCount == 1
 
 
+@pytest.mark.parametrize("during", ["proposeCase", "addCase"])
+@pytest.mark.usefixtures("volume", "segmentation")
+def test_a_case_cannot_be_added_twice_while_its_scan_is_looked_at(fake_logic, panel, ui, monkeypatch, during):
+    seen, original = [], getattr(fake_logic, during)
+
+    def slow(*arguments, **options):
+        panel.update()  # as events do that happen meanwhile
+        seen.append((ui.addCaseButton.enabled, ui.namesButton.enabled))
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(fake_logic, during, slow)
+    ui.addCaseButton.click()
+    assert seen == [(False, False)]
+    fake_logic.last("addCase").succeed(case_record(1))
+    assert ui.addCaseButton.enabled
+
+
 def test_role_and_region_go_with_the_case(fake_logic, panel, ui, volume, segmentation, settle):  # noqa: ARG001
     assert not ui.regionCheckBox.visible
     panel.add_roi()
