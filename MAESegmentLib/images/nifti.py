@@ -162,7 +162,9 @@ def _nifti_header(stored: _Stored) -> tuple[Any, int]:
 def _parsed(path: Path, kind: Callable[[bytes], Any], block: bytes) -> Any:
     was_disabled, nibabel_logger.disabled = nibabel_logger.disabled, True  # it remarks on headers we refuse or mend
     try:
-        return kind(block)
+        header = kind(block)
+        header.get_data_dtype(), header.get_data_shape()  # raise for codes and sizes that there are not
+        return header
     except Exception as error:  # nibabel raises many kinds for a broken header, some of them bare ValueErrors
         raise VolumeReadError(
             f"{path.name} has no readable image header: {_first_line(error)}.", EXPORT_AGAIN

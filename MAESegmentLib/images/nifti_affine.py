@@ -32,7 +32,9 @@ def nifti_affine(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[
     codes = {name: int(header[f"{name}_code"]) for name in ("sform", "qform")}
     if sform is None and qform is None:
         refuse_unoriented(path)
-    grids = {name: Grid(shape, scale @ form) for name, form in (("sform", sform), ("qform", qform)) if form is not None}
+    forms = {name: form for name, form in (("sform", sform), ("qform", qform)) if form is not None}
+    with np.errstate(invalid="ignore", over="ignore"):
+        grids = {name: Grid(shape, scale @ form) for name, form in forms.items()}
     usable = {name: grid for name, grid in grids.items() if not grid.is_singular}
     if not usable:
         raise GeometryError(

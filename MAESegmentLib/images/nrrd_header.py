@@ -71,6 +71,8 @@ class NrrdHeader:
         if directions.shape == (3, 3):
             matrix[:3, :3] = directions.T
         matrix[:3, 3] = np.asarray(self.fields.get("space origin", np.zeros(3)), dtype=float)
+        if not np.all(np.isfinite(matrix)):
+            raise ValueError("its space directions or its origin are not finite")
         return to_ras @ matrix
 
 
