@@ -22,7 +22,7 @@ _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _CODES = {1: "scanner", 2: "aligned", 3: "Talairach", 4: "MNI", 5: "template"}
 _SCANNER = 1
 #: Voxel sizes are rounded in many headers: together they may move the last voxel by so many mm.
-_ROUNDING_MM = 0.1
+_ROUNDING_MM = 0.05
 
 
 def nifti_affine(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -24,6 +24,14 @@ _SPACES_TO_RAS = {
 _MILLIMETRES = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "")
 _REQUIRED = ("dimension", "type", "encoding", "sizes")
 _FILE_NAMES = ("data file", "datafile")
+#: Every field of the format, which ITK and 3D Slicer insist on: what is misspelt would be left out without a word.
+_FIELDS = {
+    *("content", "number", "type", "block size", "dimension", "sizes", "spacings", "thicknesses", "axis mins"),
+    *("axis maxs", "centers", "centerings", "kinds", "labels", "units", "min", "max", "old min", "old max", "endian"),
+    *("encoding", "line skip", "byte skip", "data file", "sample units", "space", "space dimension", "space units"),
+    *("space origin", "space directions", "measurement frame"),
+}
+_SPELLINGS = {*_FIELDS, *(name.replace(" ", "") for name in _FIELDS if not name.startswith("space"))}
 #: Slicer's segmentations have a kilobyte for each segment.
 _MOST_BYTES = 1 << 24
 _ESCAPED = re.compile(r"\\([\\n])")
@@ -117,6 +125,8 @@ def _lines(stream: IO[bytes]) -> tuple[str, dict[str, str], dict[str, str], tupl
             pairs[_unescaped(name)] = _unescaped(value[1:])
             continue
         name = name.strip().lower()
+        if name not in _SPELLINGS:
+            raise ValueError(f"its header has a field {name}, which the format does not know")
         if name in texts:
             raise ValueError(f"its header has two fields {name}")
         texts[name] = value.strip()

@@ -25,6 +25,10 @@ def slice_tolerance(spacing: float) -> float:
     return max(_RELATIVE_OFFSET * spacing, min(_ROUNDING_MM, _ROUNDING_AT_MOST * spacing))
 
 
+#: No scanner is so large; beyond it, the single precision of many headers is coarser than voxels.
+FARTHEST_MM = 1e6
+
+
 @dataclass(frozen=True, eq=False)
 class Grid:
     """Voxel grid in space. `shape` is (I, J, K); `ijk_to_ras` is (4, 4), mm, column vectors, voxel centres."""
@@ -67,6 +71,12 @@ class Grid:
             raise GeometryError(
                 "The image's direction matrix is singular: voxel positions in space are not defined.",
                 "Export the scan again from its source, or repair the header (sform/qform).",
+            )
+        away = float(np.abs(self.ijk_to_ras[:3, 3]).max())
+        if away > FARTHEST_MM:
+            raise GeometryError(
+                f"The image lies {away:.3g} mm from the origin of its space: its header is damaged.",
+                "Export the scan again from its source, or repair the header.",
             )
         directions = self.ijk_to_ras[:3, :3] / self.spacing
         gram = np.abs(directions.T @ directions - np.eye(3))

@@ -180,6 +180,9 @@ def test_comments_and_windows_line_ends_are_no_fields(tmp_path: Path) -> None:
         ({"dimension": "4"}, "do not agree"),
         ({"sizes": "6 7 x"}, "damaged"),
         ({"type": None}, "lacks type"),
+        ({"space_orgin": "(7,8,9)"}, "space orgin, which the format does not know"),
+        ({"space_origin": "(1e9,0,0)"}, r"1e\+09 mm from the origin"),
+        ({"space_origin": "(inf,0,0)"}, "not finite"),
         ({"encoding": "text", "endian": None, "data": b"1,2,3"}, "unmatched data|promises 336 numbers"),
         ({"encoding": "hex", "data": b"0102xy"}, "damaged"),
         ({"sizes": "65535 65535 65535"}, "65535 x 65535 x 65535 = 281,462,092,005,375 voxels"),
@@ -191,7 +194,7 @@ def test_comments_and_windows_line_ends_are_no_fields(tmp_path: Path) -> None:
 def test_header_that_cannot_be_meant_is_refused_with_what_it_says(
     tmp_path: Path, fields: dict[str, str | None], said: str
 ) -> None:
-    with pytest.raises(VolumeReadError, match=said):
+    with pytest.raises((VolumeReadError, GeometryError), match=said):
         read_volume(nrrd(tmp_path / "a.nrrd", **fields))
 
 
