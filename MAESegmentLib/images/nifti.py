@@ -17,7 +17,7 @@ from nibabel.imageglobals import logger as nibabel_logger
 from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
 from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
 
-from ..errors import VolumeReadError
+from ..errors import GeometryError, VolumeReadError
 from .decoded import EXPORT_AGAIN, DecodedImage, check_grid, check_scalar, check_shape, native, refuse_unoriented
 from .limits import check_size
 from .nifti_affine import check_voxel_size, nifti_affine
@@ -148,7 +148,14 @@ def _nifti_header(stored: _Stored) -> tuple[Any, int]:
             f"{stored.path.name} is the header of a pair (.hdr, .img), without voxels of its own.",
             "Give both files their endings again.",
         )
-    header = _parsed(stored.path, pair if of_pair else single, block)
+    kind = pair if of_pair else single
+    header = _parsed(stored.path, kind, block)
+    if np.any(kind(block, check=False)["pixdim"][1:4] < 0):
+        raise GeometryError(
+            f"{stored.path.name} has a negative voxel size (pixdim), which ITK and 3D Slicer take for a mirrored axis "
+            "and others do not.",
+            "Export the scan again, or repair the header.",
+        )
     offset = float(header["vox_offset"])
     first = 0 if of_pair else single.single_vox_offset
     if not offset >= first or not math.isfinite(offset):

@@ -143,4 +143,6 @@ def _line(stream: IO[bytes]) -> str:
 
 
 def _unescaped(text: str) -> str:
+    """Text of a pair; bytes in no character set are replaced, as nothing could write them again."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return _ESCAPED.sub(lambda found: "\n" if found[1] == "n" else "\\", text)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from vtk.util.numpy_support import vtk_to_numpy
 
 from MAESegmentLib.errors import MAESegmentError, VolumeReadError
-from MAESegmentLib.images import read_segments, read_volume
+from MAESegmentLib.images import read_segments, read_volume, write_label_map
 
 VALUES = np.random.default_rng(1).integers(0, 4, (6, 5, 4)).astype(np.uint8)
 ONE_A_LAYER = np.stack([VALUES == 1, VALUES == 2, VALUES == 3]).astype(np.uint8)
@@ -204,6 +204,14 @@ def test_segmentation_under_another_ending_is_still_no_scan(tmp_path: Path) -> N
     with pytest.raises(VolumeReadError, match="is a segmentation"):
         read_volume(path)
     assert [label.name for label in read_segments(path)[1]] == ["A", "B", "C"]
+
+
+def test_name_in_no_character_set_can_be_written_again(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.seg.nrrd", VALUES, segment(0, Name="NAME"), segment(1), segment(2))
+    path.write_bytes(path.read_bytes().replace(b"NAME", b"h\xe4lfte"))
+    label_map, labels = read_segments(path)
+    assert labels[0].name == "h\ufffdlfte"
+    assert read_segments(write_label_map(tmp_path / "b.seg.nrrd", label_map, labels))[1] == labels
 
 
 TEXTS = st.one_of(

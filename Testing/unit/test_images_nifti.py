@@ -23,7 +23,7 @@ from Testing import phantoms
 VOXELS = np.random.default_rng(0).integers(-1000, 2000, (6, 7, 8)).astype(np.int16)
 AFFINE = phantoms.affine("LPS", VOXELS.shape, (0.7, 1.1, 3.0), (10, -20, 30), (5, -40, 80))
 OTHER = phantoms.affine("LPS", VOXELS.shape, (0.7, 1.1, 3.0), (10, -20, 33), (5, -41, 82))
-VOX_OFFSET, SLOPE, UNITS, MAGIC = 108, 112, 123, 344
+PIXDIM, VOX_OFFSET, SLOPE, UNITS = 76, 108, 112, 123
 
 
 def header_of(sform: np.ndarray | None, qform: np.ndarray | None, sform_code: int = 1, qform_code: int = 1) -> bytes:
@@ -92,6 +92,14 @@ def test_sheared_sform_is_not_replaced_by_a_qform_that_cannot_say_so(tmp_path: P
 def test_sform_of_another_voxel_size_than_pixdim_is_refused_with_both(tmp_path: Path) -> None:
     with pytest.raises(GeometryError, match=r"1\.4 x 2\.2 x 6 mm by its sform, 0\.7 x 1\.1 x 3 mm by pixdim"):
         read_volume(written(tmp_path / "a.nii", header_of(AFFINE @ np.diag([2, 2, 2, 1]), None)))
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3])
+def test_negative_voxel_size_which_mirrors_in_some_readers_is_refused(tmp_path: Path, axis: int) -> None:
+    content = header_of(AFFINE, AFFINE)
+    (size,) = struct.unpack_from("<f", content, PIXDIM + 4 * axis)
+    with pytest.raises(GeometryError, match="negative voxel size"):
+        read_volume(written(tmp_path / "a.nii", changed(content, "f", PIXDIM + 4 * axis, -size)))
 
 
 @pytest.mark.parametrize("units", range(8))
