@@ -46,7 +46,9 @@ class Archive:
     @cached_property
     def identity(self) -> str:
         """Changes with the names of the scans."""
-        return hashlib.sha256("\n".join(scan.name for scan in self.scans).encode()).hexdigest()[:16]
+        return hashlib.sha256("\n".join(scan.name for scan in self.scans).encode(errors="surrogateescape")).hexdigest()[
+            :16
+        ]
 
     def median_spacing(self, orientation: str, team: Team = SOLO) -> tuple[float, float, float]:
         """Median voxel size in mm, in the order of `orientation`, of a sample of the readable scans."""
@@ -115,7 +117,7 @@ def _by_hash(scans: Iterator[ArchivedScan] | Sequence[ArchivedScan]) -> tuple[Ar
 
 def _fraction(name: str) -> float:
     """From 0 to below 1, evenly spread over names."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big") / 2**56
+    return int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:7], "big") / 2**56
 
 
 def _spacing(scan: ArchivedScan, orientation: str) -> list[float] | None:

@@ -22,6 +22,7 @@ from ..cases.checks import voxel_hash
 from ..errors import MAESegmentError, TrainingError
 from ..images.archive_index import ArchivedScan
 from ..inference.grey_values import describe_grey_values
+from ..text import csv_cell, csv_text, visible
 from ..transforms.preprocessing import Preprocessing
 from .distributed import Team
 from .patches import Batch, PatchCutter, ahead
@@ -108,7 +109,8 @@ class Stream:
             seed=settings.seed,
         )
         self.skipped = SkippedScans(folder, team)
-        self.visits = Visits(scans, self.order, preprocessing, settings, self.skipped.names)
+        unusable = [scan.name for scan in scans if scan.name in self.skipped]
+        self.visits = Visits(scans, self.order, preprocessing, settings, unusable)
         patch_bytes = 4 * float(np.prod(preprocessing.patch_size))
         kept = len(self.lanes) * self.order.open * self.order.patches + _AHEAD * len(settings.parts()[0])
         self.megabytes = kept * patch_bytes / 1e6
@@ -170,16 +172,20 @@ class SkippedScans:
     def __init__(self, folder: Path, team: Team) -> None:
         self._folder = folder
         self.file = folder / (SKIPPED if team.size == 1 else f"skipped-{team.rank}.csv")
-        self.names = {name for name, _ in _rows(self._files())}
+        self._names = {name for name, _ in _rows(self._files())}
 
     def note(self, scans: Iterable[tuple[str, str]]) -> None:
-        new = [(name, why) for name, why in scans if name not in self.names]
+        new = [(csv_cell(name), csv_cell(why)) for name, why in scans if name not in self]
         if not new:
             return
         is_new = not self.file.exists()
         with self.file.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([*([("volume", "reason")] if is_new else []), *new])
-        self.names.update(name for name, _ in new)
+        self._names.update(csv_text(name) for name, _ in new)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether the scan of this name was noted."""
+        return isinstance(name, str) and visible(name) in self._names
 
     def merge(self) -> list[tuple[str, str]]:
         """One file of what all processes noted; only one process may do this, once all are through."""
@@ -188,7 +194,7 @@ class SkippedScans:
         if rows:
             temporary = self._folder / f".{SKIPPED}.tmp"
             with temporary.open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([("volume", "reason"), *rows])
+                csv.writer(file).writerows([("volume", "reason"), *((csv_cell(name), why) for name, why in rows)])
             temporary.replace(self._folder / SKIPPED)
         for file_of_one in files:
             if file_of_one.name != SKIPPED:
@@ -219,7 +225,7 @@ def _rows(files: Iterable[Path]) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for file in files:
         with file.open(newline="", encoding="utf-8") as stream:
-            rows += [(row[0], row[1]) for row in csv.reader(stream) if len(row) == 2 and row[0] != "volume"]
+            rows += [(csv_text(row[0]), row[1]) for row in csv.reader(stream) if len(row) == 2 and row[0] != "volume"]
     return rows
 
 

@@ -33,8 +33,11 @@ from MAESegmentLib.inference.settings import Prediction
 from MAESegmentLib.labels import Label
 from MAESegmentLib.scene.messages import tooltip
 from MAESegmentLib.text import csv_cell, csv_text, plot_text, visible, visible_json
+from MAESegmentLib.training.archive import Archive
+from MAESegmentLib.training.distributed import SOLO
 from MAESegmentLib.training.results import dice_markdown, draw_curves
 from MAESegmentLib.training.runlog import RunLog, read_log
+from MAESegmentLib.training.streaming import SkippedScans
 from Testing.datasets import save
 
 FORMULA = "=+-@"
@@ -238,3 +241,17 @@ def test_curves_cards_and_previews_show_a_name_as_it_is(name: str, tmp_path: Pat
     assert not plot_text(name).startswith("_")
     (_, _, heading, _, row) = dice_markdown("t", None, {name: 0.5}).split("\n")
     assert len(re.findall(r"(?<!\\)\|", row)) == heading.count("|")
+
+
+def test_scans_of_any_name_are_noted_as_skipped_once_and_told_apart(tmp_path: Path) -> None:
+    scans = tuple(ArchivedScan(name, tmp_path / f"{number}") for number, name in enumerate(HARD))
+    archive = Archive(scans, held_out_share=0.5)
+    assert len(archive.training) + len(archive.held_out) == len(HARD)
+    assert archive.identity != Archive(scans[:-1]).identity
+    for _ in range(2):
+        skipped = SkippedScans(tmp_path, SOLO)
+        skipped.note((name, "=cmd") for name in HARD)
+        assert all(name in skipped for name in HARD)
+    assert "another" not in skipped
+    assert sorted(name for name, _ in skipped.merge()) == sorted(map(visible, HARD))
+    assert not any(row.startswith(tuple(FORMULA)) for row in (tmp_path / "skipped.csv").read_text().splitlines())
