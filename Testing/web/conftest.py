@@ -12,6 +12,7 @@ import pytest
 
 from Testing.skips import NO_BROWSER, REPOSITORY, has_browser
 from Testing.web.browser import App, Person, running_app
+from Testing.web.visitor import Page, Visitor
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +37,28 @@ def app(app_environment: dict[str, str]) -> Iterator[App]:
     """`maesegment app --server`, with 200 MB for uploads."""
     with running_app(["--upload-limit", "0.2", "--users", "20"], app_environment) as app:
         yield app
+
+
+@pytest.fixture
+def visitor(app: App) -> Visitor:
+    """A program that has not entered."""
+    return Visitor(app)
+
+
+@pytest.fixture(scope="session")
+def insider(app: App) -> Visitor:
+    """A program that has entered: one session for all attacks."""
+    insider = Visitor(app).enter()
+    assert insider.ask("/index.html")[0] == 200
+    return insider
+
+
+@pytest.fixture
+def page(insider: Visitor) -> Iterator[Page]:
+    """The socket of the insider's page."""
+    page = Page(insider)
+    yield page
+    page.close()
 
 
 @pytest.fixture

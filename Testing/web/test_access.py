@@ -9,19 +9,6 @@ import psutil
 import pytest
 
 from MAESegmentLib.cli.main import main
-from Testing.web.browser import App
-from Testing.web.visitor import Visitor
-
-
-@pytest.fixture
-def visitor(app: App) -> Visitor:
-    return Visitor(app)
-
-
-@pytest.fixture(scope="module")
-def insider(app: App) -> Visitor:
-    """One session for all who only look."""
-    return Visitor(app).enter()
 
 
 def test_nobody_enters_without_the_key(visitor):

@@ -18,19 +18,7 @@ from hypothesis import strategies as st
 from MAESegmentLib.web.access import Access
 from MAESegmentLib.web.entrance import Entrance
 from MAESegmentLib.web.messages import MessageMeter
-from Testing.web.visitor import Page, Visitor, message_part, session_processes, until
-
-
-@pytest.fixture
-def visitor(app):
-    return Visitor(app)
-
-
-@pytest.fixture(scope="module")
-def insider(app):
-    insider = Visitor(app).enter()
-    assert insider.ask("/index.html")[0] == 200
-    return insider
+from Testing.web.visitor import Visitor, message_part, session_processes, until
 
 
 def request(visitor, *lines: str, path: str = "/") -> int:
@@ -105,6 +93,13 @@ def test_only_uploads_bring_something(insider):
     assert insider.ask("/index.html", "POST", b"x" * 100)[0] == 405
     assert insider.ask("/ws", "PUT", b"x" * 100)[0] == 405
     assert insider.ask("/index.html", "GET", b"x" * 100)[0] == 400
+
+
+def test_only_this_computer_is_listened_to(app, insider):
+    assert insider.ask("/index.html")[0] == 200
+    everyone = [psutil.Process(app.process.pid), *psutil.Process(app.process.pid).children(recursive=True)]
+    listening = [one.laddr.ip for process in everyone for one in process.net_connections() if one.status == "LISTEN"]
+    assert set(listening) == {"127.0.0.1"}
 
 
 # Seats ----------------------------------------------------------------------------------------------------------------
@@ -233,13 +228,6 @@ def memory(app) -> int:
     return sum(one.memory_info().vms for one in everyone)
 
 
-@pytest.fixture
-def page(insider):
-    page = Page(insider)
-    yield page
-    page.close()
-
-
 def test_short_messages_that_promise_much_take_nothing(app, page):
     before = memory(app)
     for key in (1, 2):
@@ -268,6 +256,25 @@ def test_messages_that_are_not_what_they_say_close_the_page(page, parts):
 def test_text_is_not_taken(page):
     page.send_text("x")
     assert page.closed_with() == 1009
+
+
+def test_a_session_has_so_many_windows_and_no_more(insider):
+    ask = (
+        f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{insider.port}\r\nCookie: {insider.cookie}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    ).encode()
+    windows, answers = [], []
+    try:
+        for _number in range(20):
+            windows.append(socket.create_connection(("127.0.0.1", insider.port), timeout=30))
+            windows[-1].sendall(ask)
+            answers.append(windows[-1].recv(4096)[9:12])
+    finally:
+        for window in windows:
+            window.close()
+    assert answers.count(b"101") <= 16
+    assert answers[-1] == b"503"
+    until(lambda: insider.ask("/heartbeat")[0] == 200, "the session goes on")
 
 
 @pytest.mark.parametrize("length", [2 << 20, 1 << 40, (1 << 63) - 1, (1 << 64) - 1])

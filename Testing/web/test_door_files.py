@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import secrets
 import shutil
 import stat
 import zipfile
@@ -20,7 +21,6 @@ from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.web.confined import confined
 from MAESegmentLib.web.folders import Folders
 from Testing.dicom_series import SeriesRecipe
-from Testing.web.visitor import Page, Visitor
 
 #: Grey values that are nowhere else.
 SECRET = 4711 + np.arange(4 * 4 * 4, dtype="<i2")
@@ -77,34 +77,21 @@ def _lines(secret: Path):
 # Through the door -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def visitor(app):
-    visitor = Visitor(app).enter()
-    assert visitor.ask("/index.html")[0] == 200
-    return visitor
-
-
-@pytest.fixture(scope="module")
-def page(visitor):
-    page = Page(visitor)
-    yield page
-    page.close()
-
-
-@pytest.fixture(scope="module")
-def opened(visitor, page):
+@pytest.fixture
+def opened(insider, page):
     """`opened(files)`: what the page says and shows after these files were uploaded."""
-    numbers = iter(range(100))
 
     def opened(files: Mapping[str, bytes]):
-        upload = f"attack{next(numbers):04d}"
+        upload = secrets.token_hex(8)
         page.set(notice="")
         for number, (name, data) in enumerate(files.items()):
-            assert visitor.upload(upload, number, name, data)[0] == 200
+            assert insider.upload(upload, number, name, data)[0] == 200
         page.trigger("uploaded", upload, next(iter(files)))
         return page.state()
 
-    return opened
+    yield opened
+    while page.state()["data_scans"]:
+        page.trigger(_trigger(page, "close-scan"))
 
 
 def zipped(members: Mapping[str, bytes], links: Mapping[str, str] = {}) -> bytes:
@@ -139,7 +126,7 @@ def test_a_link_in_a_zip_leads_nowhere(opened, secret, header):
     assert not (secret.parent / "y.raw").exists()
 
 
-def test_header_and_data_that_come_together_are_read(opened, page):
+def test_header_and_data_that_come_together_are_read(opened):
     for name, header in (("x.mhd", mhd("x.raw")), ("x.nhdr", nrrd("x.raw"))):
         for files in (
             {name: header, "x.raw": SECRET.tobytes()},
@@ -147,8 +134,6 @@ def test_header_and_data_that_come_together_are_read(opened, page):
         ):
             state = opened(files)
             assert state["data_range"] == [4711, 4774], state["notice"]
-    while page.state()["data_scans"]:
-        page.trigger(_trigger(page, "close-scan"))
 
 
 def test_calls_choose_from_lists_and_not_by_path(page, secret):
@@ -168,7 +153,7 @@ def test_calls_choose_from_lists_and_not_by_path(page, secret):
     assert secret.read_bytes() == SECRET.tobytes()
 
 
-def test_nothing_that_a_page_sets_becomes_a_path(page, visitor, secret):
+def test_nothing_that_a_page_sets_becomes_a_path(page, insider, secret):
     before = page.state()
     hostile = {
         key: str(secret)
@@ -178,8 +163,8 @@ def test_nothing_that_a_page_sets_becomes_a_path(page, visitor, secret):
     page.set(**hostile)
     for call in ("export-zip", "export-nii-gz", "add-case", "segment-button", "fine-tune", "add-box"):
         page.trigger(_trigger(page, call), 0)
-    assert visitor.ask(f"/{page.state()['export_url'].lstrip('/')}")[0] in (404, 200)
-    assert secret.name not in visitor.ask(f"/download{secret}")[1]
+    assert insider.ask(f"/{page.state()['export_url'].lstrip('/')}")[0] in (404, 200)
+    assert secret.name not in insider.ask(f"/download{secret}")[1]
     page.set(**{key: before[key] for key in hostile})
 
 
@@ -204,8 +189,8 @@ def test_nothing_that_a_page_sets_becomes_a_path(page, visitor, secret):
         "/lock",
     ],
 )
-def test_no_address_leads_to_the_disk(visitor, path):
-    status, text = visitor.ask(path)
+def test_no_address_leads_to_the_disk(insider, path):
+    status, text = insider.ask(path)
     assert status in (403, 404, 405)
     assert "root:" not in text
 

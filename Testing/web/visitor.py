@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import os
 import secrets
 import socket
 import struct
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -141,6 +143,12 @@ def message_part(content: bytes, begin: int, whole: int, key: int | None = None)
 def session_processes(app: App) -> list[psutil.Process]:
     children = psutil.Process(app.process.pid).children()
     return [one for one in children if "web.session" in " ".join(one.cmdline())]
+
+
+def files_below(folder: Path, name: str = "") -> list[Path]:
+    """Those of a name, or all, also while they are being removed."""
+    found = (Path(parent) / file for parent, _folders, files in os.walk(folder) for file in files)
+    return [file for file in found if name in ("", file.name)]
 
 
 def until(condition: Callable[[], T], what: str, timeout_s: float = 60.0) -> T:
