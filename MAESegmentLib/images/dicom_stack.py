@@ -17,6 +17,7 @@ from .volume import Grid, slice_tolerance
 _FEWEST_SLICES = 3
 _COMPLETE_EXPORT = "Export the complete series again from the archive (PACS)."
 _ONE_FRAME = "Export or pick one phase (in 3D Slicer: load with the MultiVolume importer, choose one frame, save it)."
+_ONE_FILE = "Each file may be a volume of its own: copy the one that is meant to a folder of its own, and give that."
 _PIXEL_SPACING_TOLERANCE = 1e-3  # relative
 _DIRECTION_TOLERANCE = 1e-3
 
@@ -166,11 +167,13 @@ def _check_duplicates(name: str, ordered: Sequence[Slice], heights: np.ndarray) 
     else:
         same = np.flatnonzero(gaps < 0.05 * gaps.max())
     if same.size:
-        a, b = _names(ordered, int(same[0]))
+        first = int(same[0])
+        a, b = _names(ordered, first)
+        files = {one.instance.path for one in ordered[first : first + 2] if one.instance.frames > 1}
         raise VolumeReadError(
             f"{name} has {same.size} slice position(s) more than once (e.g. {a} and {b}): "
             "several phases, echoes or b-values, or an export mixed with an older one.",
-            _ONE_FRAME,
+            _ONE_FILE if len(files) > 1 else _ONE_FRAME,
         )
 
 

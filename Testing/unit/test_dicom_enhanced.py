@@ -115,3 +115,17 @@ def test_frames_that_make_no_volume_are_refused_by_the_fault(
 ) -> None:
     with pytest.raises(VolumeReadError, match=said):
         read_volume(write_enhanced(head(), tmp_path / "in", shared=("orientation",), change=fault))
+
+
+def test_time_series_of_enhanced_files_says_how_to_take_one(tmp_path: Path) -> None:
+    recipe = head()
+    folder = write_enhanced(recipe, tmp_path / "in")
+    (folder / "frames000.dcm").rename(folder / "first.dcm")
+    recipe.stored = recipe.stored + 1
+    write_enhanced(recipe, folder)
+    with pytest.raises(VolumeReadError, match="more than once") as refusal:
+        read_volume(folder)
+    assert "folder of its own" in refusal.value.hint
+    (tmp_path / "one").mkdir()
+    (folder / "frames000.dcm").rename(tmp_path / "one" / "frames000.dcm")
+    _check(read_volume(tmp_path / "one"), SeriesRecipe(recipe.stored))
