@@ -45,11 +45,15 @@ def check_writable(path: Path) -> None:
 
 
 def _temporary_beside(path: Path) -> Path:
-    if not path.parent.is_dir():
+    try:
+        has_parent, is_folder = path.parent.is_dir(), path.is_dir()
+    except OSError as error:  # a folder above may not be entered
+        raise _output_error(path, error) from error
+    if not has_parent:
         raise OutputError(
             f"{path.name} cannot be written: the folder {path.parent} does not exist.", "Create the folder first."
         )
-    if path.is_dir():
+    if is_folder:
         raise OutputError(f"{path.name} cannot be written: it is a folder.", "Give the name of a file.")
     return path.parent / f".tmp-{uuid.uuid4().hex[:12]}{''.join(path.suffixes[-2:])}"
 

@@ -194,7 +194,9 @@ def test_folders_that_may_not_be_written_to_are_named(public: Path) -> None:
     store.user_folder.mkdir()
     volume = PhantomFactory()().volume
     write_volume(public / "before.nii.gz", volume)
+    (public / "closed" / "below").mkdir(parents=True)
     open_to_read(public)
+    lock_away(public / "closed")
 
     def look() -> None:
         attempts: list[Callable[[], object]] = [
@@ -206,6 +208,7 @@ def test_folders_that_may_not_be_written_to_are_named(public: Path) -> None:
             lambda: create_run(public / "runs", _REQUEST),
             lambda: JobFolder.create(public / "work"),
             lambda: write_volume(public / "after.nii.gz", volume),
+            lambda: write_volume(public / "closed" / "below" / "after.nii.gz", volume),
         ]
         for attempt in attempts:
             with pytest.raises(MAESegmentError) as raised:

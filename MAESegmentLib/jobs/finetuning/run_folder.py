@@ -159,6 +159,14 @@ class FineTuneRun:
 
     # ------------------------------------------------------------------------------------------------------------------
 
+    def _has_just_started(self) -> bool:
+        """By this computer's clock alone: the one of the disk's may differ."""
+        try:
+            begun = float(_read_or_empty(self.path / STARTED)["time"])
+        except (KeyError, TypeError, ValueError):
+            return False
+        return abs(time.time() - begun) < _START_S
+
     def _not_running(self, status: RunStatus, said: Mapping[str, Any]) -> RunStatus:
         if self.command == DISCARD:
             return replace(status, state=RunState.DISCARDED, text="Discarded.", eta_s=None)
@@ -166,7 +174,7 @@ class FineTuneRun:
         if error:
             problem = from_code(str(error["code"]), str(error["message"]), str(error["hint"]))
             return replace(status, state=RunState.FAILED, error=problem, text=problem.message, eta_s=None)
-        if not said and _age(self.path / STARTED) < _START_S:
+        if not said and self._has_just_started():
             return replace(status, state=RunState.WAITING, text="Starting ...")
         text = f"It was interrupted at {100 * status.fraction:.0f} %."
         if not said:
