@@ -64,7 +64,6 @@ def finetune(
         tell_finished(out, progress)
         return finished
     with claimed(out, team):
-        team.first(lambda: data().keep(out))
         preprocessing = _preprocessing(base, settings)
         cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
         prepared = prepare_labelled(
@@ -77,6 +76,7 @@ def finetune(
             should_cancel,
             tissues=settings.synthesis is not None,
         )
+        team.first(lambda: data().keep(out))  # once the files are known to be what they say
         same_labels = {label.name for label in base.labels} == set(plan.names)
         channels = len(cache[0].image)
         text = description.completed(base, same_labels=same_labels, name=dataset.name, channels=channels)

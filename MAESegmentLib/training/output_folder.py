@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -158,6 +159,8 @@ def _files(path: Path) -> list[Path]:
         return sorted(file for file in path.rglob("*") if file.is_file())
     if path.suffix.lower() in (".mhd", ".nhdr"):
         return sorted(file for file in path.parent.iterdir() if file.stem == path.stem and file.is_file())
+    if not path.is_file():  # a pipe or a device has no end
+        raise FileNotFoundError(errno.ENOENT, "it is not a file", str(path))
     return [path]
 
 

@@ -59,10 +59,10 @@ def pretrain(
         tell_finished(out, progress)
         return finished
     with claimed(out, team):
-        team.first(lambda: data().keep(out))
         cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
         drawing = Drawing.of(settings, preprocessing)
         prepared = prepare_images(cases, preprocessing, cache, progress, should_cancel, tissues=drawing is not None)
+        team.first(lambda: data().keep(out))
         channels = len(prepared.cases[0].image)
         check_channels(channels, autoencoder)
         text = (description or Description()).completed(None, same_labels=False, name=out.name, channels=channels)

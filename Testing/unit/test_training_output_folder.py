@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
-from MAESegmentLib.errors import ConfigurationError, OutputError
+from MAESegmentLib.errors import ConfigurationError, DatasetError, OutputError
 from MAESegmentLib.networks import MaeConfig
 from MAESegmentLib.training.description import Description
 from MAESegmentLib.training.finetune import finetune
@@ -144,3 +145,11 @@ def test_the_second_run_in_one_folder_is_told_at_once_and_damages_nothing(
     assert finetune(load_dataset(data), base, out, QUICK, validation="none").version
     with claimed(tmp_path / "run2"):
         pass
+
+
+def test_a_pipe_in_place_of_a_scan_is_refused_and_not_waited_for(base: Bundle, data: Path, out: Path) -> None:
+    dataset = load_dataset(data)
+    (data / "images" / "case_1.nii.gz").unlink()
+    os.mkfifo(data / "images" / "case_1.nii.gz")
+    with pytest.raises(DatasetError, match="Case case_1 cannot be read: it is not a file"):
+        finetune(dataset, base, out, QUICK, validation="none")
