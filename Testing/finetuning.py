@@ -81,8 +81,8 @@ def launch(run: FineTuneRun) -> int:
     return start(run, Interpreter(Path(sys.executable), "the tests' own"), dict(os.environ))
 
 
-def wait_until(run: FineTuneRun, condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
-    """Until `condition` holds; fails with what the run said."""
+def wait_until(run: FineTuneRun, condition: Callable[[], bool], timeout_s: float = 600.0) -> None:
+    """Until `condition` holds; fails with what the run said. Generous: a trainer gives way to all other programs."""
     end = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > end:
@@ -91,5 +91,5 @@ def wait_until(run: FineTuneRun, condition: Callable[[], bool], timeout_s: float
     reap()
 
 
-def wait_for_end(run: FineTuneRun, timeout_s: float = 180.0) -> None:
+def wait_for_end(run: FineTuneRun, timeout_s: float = 600.0) -> None:
     wait_until(run, lambda: run.status().is_finished and not run.is_alive, timeout_s)

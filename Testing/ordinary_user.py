@@ -17,16 +17,13 @@ from .bundles import save_tiny
 from .finetuning import Clinic, make_clinic, wait_for_end, wait_until
 from .phantoms import PhantomFactory
 
-#: Nice 19 leaves little on a busy machine.
-_PATIENCE_S = 500.0
-
 
 def fine_tune(folder: str) -> None:
     """Cases stored, a model fine-tuned on them to its end, and the new version added to the models."""
     clinic = make_clinic(Path(folder))
     run = clinic.start(clinic.request(check=["case-0003"]))
     policy = _policy_of_trainer(run)
-    wait_for_end(run, _PATIENCE_S)
+    wait_for_end(run)
     status = run.status()
     assert status.state is RunState.DONE, f"{status}\n{run.log_tail()}"
     assert policy in (None, os.SCHED_BATCH), policy
@@ -52,7 +49,7 @@ def segment(folder: str) -> None:
 
 def _policy_of_trainer(run: FineTuneRun) -> int | None:
     """How the run's process is scheduled once it trains; None if it was too quick."""
-    wait_until(run, lambda: run.status().step > 0 or run.status().is_finished, _PATIENCE_S)
+    wait_until(run, lambda: run.status().step > 0 or run.status().is_finished)
     for process in psutil.process_iter(["pid", "cmdline"]):
         if str(run.path) in (process.info["cmdline"] or ()):
             assert process.nice() == os.getpriority(os.PRIO_PROCESS, 0)
