@@ -21,6 +21,7 @@ from torch import nn
 
 from MAESegmentLib.bundle import Bundle, ModelStore
 from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
+from MAESegmentLib.cli.terminal import make_console
 from MAESegmentLib.evaluation.cases import Measure, ModelPredictions, evaluate_cases
 from MAESegmentLib.evaluation.report import summary_table, write_metrics_csv, write_summary_json
 from MAESegmentLib.evaluation.summary import summarise
@@ -140,9 +141,7 @@ def _evaluate(network: nn.Module, name: str, base: Bundle, dataset: CaseDataset,
     summaries = summarise(evaluation.scores)
     write_metrics_csv(out / "metrics.csv", evaluation.scores)
     write_summary_json(out / "summary.json", summaries, evaluation.failures, {"split": split})
-    from rich.console import Console
-
-    Console().print(summary_table(summaries, title=name, tolerance_mm=1.0))
+    make_console().print(summary_table(summaries, title=name, tolerance_mm=1.0))
 
 
 if __name__ == "__main__":

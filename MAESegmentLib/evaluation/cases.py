@@ -109,14 +109,19 @@ def evaluate_cases(
             result.results[case.id] = _evaluate(case, predictions, measure)
         except Cancelled:
             raise
-        except MAESegmentError as error:
-            reason = result.failures[case.id] = error.message.removeprefix(f"Case {case.id}: ")
+        except (MAESegmentError, MemoryError) as error:
+            reason = _reason(error).removeprefix(f"Case {case.id}: ")
+            result.failures[case.id] = reason
             on_result(case, reason)
         else:
             on_result(case, result.results[case.id])
     if on_case:
         on_case(len(cases), len(cases), "")
     return result
+
+
+def _reason(error: MAESegmentError | MemoryError) -> str:
+    return error.message if isinstance(error, MAESegmentError) else "There is not enough memory for this case."
 
 
 def _evaluate(case: Case, predictions: Predictions, measure: Measure) -> CaseResult:

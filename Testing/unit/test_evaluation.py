@@ -195,14 +195,18 @@ def labelled_cases(folder: Path, names: str) -> list[Case]:
 
 
 def test_a_damaged_case_is_set_aside_and_the_others_are_evaluated(tmp_path):
-    predictions = EchoesReference(cube((4, 4, 4)), {"b": VolumeReadError("the file is truncated")})
+    predictions = EchoesReference(cube((4, 4, 4)), {"b": VolumeReadError("the file is truncated"), "e": MemoryError()})
     seen: list[tuple[int, int, str]] = []
-    cases = [*labelled_cases(tmp_path, "abc"), Case("d", (tmp_path / "d.nii.gz",))]
+    cases = [*labelled_cases(tmp_path, "abc"), Case("d", (tmp_path / "d.nii.gz",)), *labelled_cases(tmp_path, "e")]
     result = evaluate_cases(cases, predictions, Measure([FRONT]), on_case=lambda *step: seen.append(step))
     assert [score.case for score in result.scores] == ["a", "c"]
-    assert result.failures == {"b": "the file is truncated", "d": "there is no label map."}
-    assert seen[0] == (0, 4, "a")
-    assert seen[-1] == (4, 4, "")
+    assert result.failures == {
+        "b": "the file is truncated",
+        "d": "there is no label map.",
+        "e": "There is not enough memory for this case.",
+    }
+    assert seen[0] == (0, 5, "a")
+    assert seen[-1] == (5, 5, "")
 
 
 def test_cancelling_ends_the_whole_evaluation(tmp_path):
