@@ -90,8 +90,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """The state_dict in an official training checkpoint, or a file that is one. Nothing in it is executed."""
-    import pickle
-
     import torch
 
     from ..errors import WeightsError
@@ -101,13 +99,20 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except Exception as error:  # of any kind, as the file may hold anything; MemoryError and LookupError were met
         raise _unreadable(path, str(error)) from None
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
     if not isinstance(state, Mapping) or not state:
         raise WeightsError(
             f"{path.name} holds no state_dict.", "Give model_best.model or model_final_checkpoint.model."
         )
+    for key, value in state.items():
+        is_dense = isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+        if not isinstance(key, str) or not is_dense or value.is_quantized:
+            raise WeightsError(
+                f"{path.name} holds something else than plain tensors in its state_dict.",
+                "Where it was trained, save its weights alone: torch.save(network.state_dict(), 'weights.pt').",
+            )
     return dict(state)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,9 @@ def load_checkpoint(folder: Path, fingerprint: str) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        if not isinstance(state, dict):
+            raise TypeError("it holds no run")
+    except Exception as error:  # of any kind: a damaged pickle raises what its bytes say
         raise TrainingError(f"The checkpoint {path} cannot be read: {error}", "Delete it to start over.") from error
     if state.get("fingerprint") != fingerprint:
         raise ConfigurationError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -251,6 +253,43 @@ def test_a_checkpoint_with_other_objects_is_not_opened(tmp_path: Path, content: 
     with pytest.raises(WeightsError, match=match) as caught:
         load_checkpoint(tmp_path / "x.model")
     assert caught.value.hint
+
+
+class _Bomb:
+    """Asks for 100 GB by a call that torch allows."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return bytearray, (10**11,)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"state_dict": {"w": _Bomb()}},
+        {"state_dict": {"w": 1}},
+        {"state_dict": {1: torch.zeros(2)}},
+        {"state_dict": {"w": torch.zeros(2, 2).to_sparse()}},
+        {"state_dict": {"w": torch.empty(10**12, device="meta")}},
+    ],
+)
+def test_a_checkpoint_with_a_trick_is_a_clear_error(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "x.model")
+    with pytest.raises(WeightsError) as caught:
+        load_checkpoint(tmp_path / "x.model")
+    assert caught.value.hint
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_damaged_checkpoint_of_any_kind_is_a_clear_error(tmp_path: Path) -> None:
+    path = _official_checkpoint(tmp_path / "x.model", {f"w{n}": torch.arange(20.0) for n in range(4)})
+    data, drawn = path.read_bytes(), random.Random(0)
+    for _ in range(300):
+        damaged = bytearray(data)
+        for _ in range(drawn.choice((1, 1, 2, 4))):
+            damaged[drawn.randrange(40, 900)] = drawn.randrange(256)
+        path.write_bytes(damaged)
+        with contextlib.suppress(WeightsError):
+            load_checkpoint(path)
 
 
 def test_a_file_that_is_no_checkpoint_is_a_clear_error(tmp_path: Path) -> None:

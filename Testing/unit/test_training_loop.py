@@ -19,7 +19,7 @@ import torch
 
 from MAESegmentLib.errors import Cancelled, ConfigurationError, TrainingError
 from MAESegmentLib.networks import MaeConfig, MaskedAutoencoder, NnFormer
-from MAESegmentLib.training.checkpoint import CHECKPOINT
+from MAESegmentLib.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from MAESegmentLib.training.loop import Progress, train
 from MAESegmentLib.training.losses import SegmentationLoss
 from MAESegmentLib.training.masked import MaskedTask
@@ -202,6 +202,23 @@ def test_damaged_checkpoint_is_reported_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(TrainingError) as raised:
         train(segmentation(), SETTINGS, tmp_path)
     assert "Delete it" in raised.value.hint
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_checkpoint_with_flipped_bytes_is_reported_with_what_to_do(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, {"fingerprint": "x", "step": 1, "model": {"w": torch.arange(20.0)}})
+    path = tmp_path / CHECKPOINT
+    data, drawn, hints = path.read_bytes(), random.Random(0), []
+    for _ in range(300):
+        damaged = bytearray(data)
+        damaged[drawn.randrange(40, 500)] = drawn.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            load_checkpoint(tmp_path, "x")
+        except (TrainingError, ConfigurationError) as error:
+            hints.append(error.hint)
+    assert len(hints) > 30
+    assert all(hints)
 
 
 def test_training_lowers_the_loss_and_logs_it(tmp_path: Path) -> None:
