@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -143,7 +144,7 @@ class App:
 
     def __init__(self, arguments: Sequence[str], environment: dict[str, str]) -> None:
         command = [sys.executable, "-m", "MAESegmentLib.cli", "app", "--server", *arguments]
-        self.temporary = Path(environment["TMPDIR"])
+        self.temporary = Path(environment.get("TMPDIR") or tempfile.gettempdir())
         self.log = self.temporary / f"app-{time.monotonic_ns()}.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -161,6 +162,7 @@ class App:
     def close(self) -> None:
         self.process.terminate()
         self.process.wait(60)
+        self.log.unlink()
 
     def longest_stall_s(self, person: Person) -> float:
         """Of the event loop of a person's session since this was last asked."""

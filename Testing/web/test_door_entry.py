@@ -12,6 +12,7 @@ import sys
 import psutil
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,6 +62,24 @@ def test_a_malformed_host_or_origin_is_a_bad_request(app, visitor, lines):
 )
 def test_a_name_that_is_made_to_point_here_is_refused(visitor, host):
     assert request(visitor, f"Host: {host}:{visitor.port}") == 403
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
+@pytest.mark.parametrize(
+    ("asked", "is_own"),
+    [
+        ("192.0.2.7:8080", True),
+        ("[2001:db8::7]:8080", True),
+        ("localhost", True),
+        (socket.gethostname().upper(), True),
+        ("evil.example", False),
+        ("192.0.2.7.evil.example", False),
+        ("[::1", False),
+    ],
+)
+def test_a_server_for_the_network_answers_to_its_own_names_and_numbers(host, asked, is_own):
+    request = make_mocked_request("GET", "/", headers={"Host": asked})
+    assert (Access(host).refusal(request) is None) == is_own
 
 
 @pytest.mark.parametrize(
