@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,15 @@ class DatasetFile:
 
 def read_dataset_file(file: Path) -> DatasetFile:
     """`DatasetError` for what is no JSON, contradicts itself or cannot be read as it is meant."""
-    return parse_description(_read_json(file), file.parent)
+    description = parse_description(_read_json(file), file.parent)
+    known = {name.casefold() for name in description.labels}
+    strangers = dict.fromkeys(
+        name for case in description.cases or () for name in case.unknown if name.casefold() not in known
+    )
+    if not strangers:
+        return description
+    note = f'"unknown" of some cases names what is no label of the dataset: {", ".join(map(repr, strangers))}.'
+    return replace(description, notes=(*description.notes, note))
 
 
 def parse_description(content: Mapping[str, Any], root: Path) -> DatasetFile:
