@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pydicom.errors import InvalidDicomError
@@ -31,10 +32,16 @@ class Inventory:
 
     def damaged_beside(self, instances: Iterable[Instance]) -> dict[Path, str]:
         """Damaged files in the folders of `instances`: each may be one of their slices."""
-        if not self.damaged:
-            return {}
-        folders = {instance.path.parent for instance in instances}
-        return {path: reason for path, reason in self.damaged.items() if path.parent in folders}
+        folders = {instance.path.parent for instance in instances} if self.damaged else ()
+        return {path: self.damaged[path] for folder in folders for path in self._damaged_in.get(folder, ())}
+
+    @cached_property
+    def _damaged_in(self) -> dict[Path, list[Path]]:
+        """By folder: there may be many series to look for them."""
+        found: dict[Path, list[Path]] = {}
+        for path in self.damaged:
+            found.setdefault(path.parent, []).append(path)
+        return found
 
 
 def take_inventory(files: Iterable[Path]) -> Inventory:

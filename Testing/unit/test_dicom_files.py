@@ -174,3 +174,23 @@ def test_implicit_series_equals_the_explicit(tmp_path: Path) -> None:
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
 
     assert (read_volume(recipe.write(tmp_path / "s", implicit)).array[0] == recipe.stored.T - 1024.0).all()
+
+
+def test_every_header_is_read_once_however_many_series_lie_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import MAESegmentLib.images.dicom_inventory as inventory
+
+    read: list[Path] = []
+    original = inventory.read_instance
+    monkeypatch.setattr(inventory, "read_instance", lambda path: (read.append(path), original(path))[1])
+    for number in range(6):
+        head(4).write(tmp_path / "in" / str(number))
+    (tmp_path / "in" / "3" / "broken.dcm").write_bytes(b"no header")
+    infos = list_series(tmp_path / "in")
+    assert [bool(info.problem) for info in infos].count(True) == 1
+    assert len(read) == len(set(read)) == 25
+    read.clear()
+    with pytest.raises(VolumeReadError, match="6 series"):
+        read_volume(tmp_path / "in")
+    assert len(read) == 25
