@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import errno
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-
-def shown(text: str) -> str:
-    """`text`, which may quote a file, for a terminal: what controls one or cannot be encoded becomes U+FFFD."""
-    if text.isprintable():
-        return text
-    return "".join("\ufffd" if c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
+from .text import visible
 
 
 class MAESegmentError(Exception):
@@ -24,9 +18,9 @@ class MAESegmentError(Exception):
     code = "error"
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(shown(message))
-        self.message = shown(message)
-        self.hint = shown(hint)
+        # They quote files, and go to terminals, panels and JSON.
+        self.message, self.hint = visible(message, "\n\t"), visible(hint, "\n\t")
+        super().__init__(self.message)
         self.details: Mapping[str, Any] = {}
 
     def __str__(self) -> str:
