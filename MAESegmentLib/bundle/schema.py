@@ -16,10 +16,10 @@ from .spec import KINDS, check_name, version_key
 FORMAT_VERSION = 1
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-#: Every file a bundle may hold. Nothing that any program would execute.
+#: Every file a bundle may hold. Nothing that any program would execute, or that Windows takes for a device.
 ALLOWED_FILES = re.compile(
     r"LICENSE|configs/(?:metadata|inference)\.json|models/(?:model|autoencoder)\.pt"
-    r"|docs/(?=.{1,100}\Z)[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*\.(?:md|png|csv|json)"
+    r"|docs/(?=.{1,100}\Z)(?!(?i:con|prn|aux|nul|com\d|lpt\d)\.)[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*\.(?:md|png|csv|json)"
 )
 _TOP_KEYS: dict[str, type | tuple[type, ...]] = {
     "schema": str,
@@ -151,6 +151,8 @@ def _check_files(own: Mapping[str, Any]) -> None:
             raise broken("maesegment.files", f"names {path!r}, which a model may not hold")
         if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
             raise broken(f"maesegment.files[{path!r}]", "is no sha256")
+    if len({path.lower() for path in own["files"]}) < len(own["files"]):
+        raise broken("maesegment.files", "names two files that are one where upper and lower case are the same")
     required = {"models/model.pt", "docs/README.md", "LICENSE"}
     if own["kind"] == "segmentation":
         required.add("configs/inference.json")
