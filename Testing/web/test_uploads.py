@@ -8,6 +8,7 @@ import zipfile
 import pytest
 
 from MAESegmentLib.errors import VolumeReadError
+from MAESegmentLib.images import read_volume
 from MAESegmentLib.web.file_names import uploaded_name
 from MAESegmentLib.web.folders import Folders
 from MAESegmentLib.web.upload_budget import UploadBudget
@@ -93,6 +94,26 @@ def test_files_of_the_same_name_in_a_zip_are_all_kept(folder, unpacked):
         b"1",
         b"2",
     ]
+
+
+@pytest.mark.parametrize("name", ["../other0000000/a.raw", "{secret}", "zip/a.raw", "..", "%2e%2e/a.raw"])
+@pytest.mark.parametrize("header", ["a.mhd", "a.nhdr"])
+def test_an_uploaded_header_reads_no_file_but_those_beside_it(folder, tmp_path, header, name):
+    voxels, secret = bytes(range(1, 61)), tmp_path / "secret.raw"
+    for place in (secret, tmp_path / "uploads/other0000000/a.raw", folder / "zip/a.raw"):
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(voxels)
+    texts = {
+        "a.mhd": "NDims = 3\nDimSize = 3 4 5\nElementType = MET_UCHAR\nElementDataFile = {}\n",
+        "a.nhdr": "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 3 4 5\nencoding: raw\nspace: LPS\n"
+        "space directions: (1,0,0) (0,1,0) (0,0,1)\ndata file: {}\n",
+    }
+    (folder / header).write_text(texts[header].format(name.format(secret=secret)))
+    with pytest.raises(VolumeReadError):
+        read_volume(folder / header)
+    (folder / header).write_text(texts[header].format("a.raw"))
+    (folder / "a.raw").write_bytes(voxels)
+    assert read_volume(folder / header).array.tobytes(order="F") == voxels
 
 
 def test_a_link_out_of_a_chosen_folder_is_not_listed(tmp_path):
