@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 from pathlib import Path
 from types import TracebackType
@@ -27,12 +28,13 @@ class FileLock:
         """Take it if nobody has it. `OutputError` if the file cannot be made or locked."""
         while True:
             try:
-                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)  # others may share it; umask decides
+                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
             except OSError as error:
                 raise OutputError(
                     f"{self.path.parent} cannot be written to: {error.strerror or error}.",
                     "Choose a folder of your own, or ask for write permission.",
                 ) from error
+            _share_like(self.path.parent, descriptor)
             try:
                 is_ours = _lock(descriptor)
             except OSError as error:
@@ -102,6 +104,16 @@ class FileLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _share_like(folder: Path, descriptor: int) -> None:
+    """Whoever may write to `folder`, say a group that shares its cases, may take the lock, whatever the umask."""
+    with contextlib.suppress(OSError, AttributeError):  # somebody else's file; or Windows
+        mode = folder.stat().st_mode
+        writers = 0 if mode & stat.S_ISVTX else mode & 0o022
+        has = os.fstat(descriptor).st_mode
+        if has & writers != writers:
+            os.fchmod(descriptor, stat.S_IMODE(has) | writers | writers << 1)
 
 
 def _open_to_look(path: Path) -> int:

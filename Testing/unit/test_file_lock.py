@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import signal
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,25 @@ def test_another_users_lock_is_seen_though_its_file_cannot_be_written(public: Pa
                 FileLock(lock.path).try_acquire()
 
     run(look_again)
+
+
+def test_whoever_may_write_to_the_folder_may_take_the_lock(public: Path) -> None:
+    """With the usual umask the first user's file would shut out all others of a group that shares a store."""
+    public.chmod(0o777)
+    before = os.umask(0o022)
+    FileLock(public / "lock").acquire()
+    os.umask(before)
+    (public / "own").mkdir(mode=0o755)
+    FileLock(public / "own" / "lock").acquire()
+    assert stat.S_IMODE((public / "own" / "lock").stat().st_mode) & 0o022 == 0
+
+    def take() -> None:
+        become_nobody()
+        assert not FileLock(public / "lock").try_acquire()
+        (public / "lock").unlink()
+        assert FileLock(public / "lock").try_acquire()
+
+    run(take)
 
 
 def test_a_lock_that_cannot_be_looked_at_counts_as_held(public: Path) -> None:
