@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -225,10 +226,10 @@ class DataPanel(Panel):
 
 
 def _read(path: Path, root: Path) -> Volume:
-    """The scan at `path`, from files below `root` only."""
+    """The scan at `path`, from files below `root` only; temporary ones are the session's own."""
     from ..images.reading import read_volume
 
-    with confined(path.name, root):
+    with confined(path.name, root, Path(tempfile.gettempdir())):
         return read_volume(path)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, TypeVar
 
 from .. import mrml
@@ -68,7 +68,8 @@ async def export(scan: Scan, segmentation: Any, ending: str, folder: Path) -> tu
         from ..images.writing import write_label_map
 
         # A DICOM SEG reads the scan's files again.
-        with confined(scan.node.GetName(), scan.root, folder) if scan.root is not None else nullcontext():
+        places = (scan.root, folder, Path(gettempdir())) if scan.root is not None else ()
+        with confined(scan.node.GetName(), *places) if places else nullcontext():
             return write_label_map(path, label_map, labels, source=scan.source, volume_name=scan.node.GetName())
 
     names = {segment.id: segment.name for segment in segments}

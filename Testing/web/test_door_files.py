@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,9 @@ import pytest
 
 from MAESegmentLib.errors import MAESegmentError, VolumeReadError
 from MAESegmentLib.images.reading import read_volume
+from MAESegmentLib.images.scans import find_scans
 from MAESegmentLib.web.confined import confined
+from MAESegmentLib.web.data_panel import _read as read_in_session
 from MAESegmentLib.web.folders import Folders
 from Testing.dicom_series import SeriesRecipe
 
@@ -372,3 +375,33 @@ def test_scans_of_every_format_are_read_as_ever(real_data, file):
         with confined(path.name, path if path.is_dir() else path.parent):
             found = read_volume(path)
         np.testing.assert_array_equal(found.array, expected.array)
+
+
+COMPRESSED = sorted(
+    path
+    for path in (Path(pydicom.__file__).parent / "data/test_files").glob("*.dcm")
+    if path.stat().st_size < 300_000 and any(mark in path.name for mark in ("JPEG", "J2K", "JPG", "RLE", "693", "emri"))
+)
+
+
+def outcome(read, path: Path, *places: Path):
+    """The voxels, or what the refusal says."""
+    try:
+        return read(path, *places).array.tolist()
+    except MAESegmentError as error:
+        return error.message
+
+
+@pytest.mark.parametrize("path", COMPRESSED, ids=lambda path: path.name)
+def test_a_page_reads_every_compression_that_the_library_reads(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # as in a session; GDCM is given a file of its own
+    assert outcome(read_in_session, path, path.parent) == outcome(read_volume, path)
+
+
+def test_a_page_reads_and_refuses_what_the_library_does(shared_cases, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    scans = [scan for scan in find_scans([shared_cases]) if "voxel_size" not in str(scan)]
+    assert len(scans) > 10
+    for scan in scans:
+        place = scan if scan.is_dir() else scan.parent
+        assert outcome(read_in_session, scan, place) == outcome(read_volume, scan), scan
