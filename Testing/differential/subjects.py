@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,15 @@ _ENDINGS = {
 #: Packages whose wheels carry test files of the formats that they read.
 _PACKAGES = ("pydicom", "nibabel", "nrrd", "highdicom", "slicerio")
 _FEWEST_SLICES = 3
+_FORM = (
+    "SeriesInstanceUID",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "PhotometricInterpretation",
+    "RescaleSlope",
+    "RescaleIntercept",
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,7 @@ def find_subjects(folders: Iterable[Path], unpacked: Path) -> Iterator[Subject]:
                 yield Subject(kind, path)
             elif path.is_dir():
                 yield from _series(path)
-            elif path.is_file() and _is_alone(path):
+            elif path in _pixel_forms(path.parent):
                 yield from _copies(path, unpacked / f"{number}_copies" / path.parent.name / path.name)
         yield from _series(top)
 
@@ -91,14 +101,21 @@ def _series(folder: Path) -> Iterator[Subject]:
 
 
 def _copies(path: Path, folder: Path) -> Iterator[Subject]:
-    """A series of three slices, each with the pixels of the single image `path`, so that its pixels are compared."""
+    """A series of three slices, each with the pixels of the single image `path`, so that its pixels are compared.
+
+    A file of many frames is compared without what lies beside it.
+    """
     import pydicom
 
     try:
         image = pydicom.dcmread(path, force=True)
-        if int(image.get("NumberOfFrames") or 1) > 1 or "PixelData" not in image:
+        if "PixelData" not in image:
             return
         folder.mkdir(parents=True, exist_ok=True)
+        if int(image.get("NumberOfFrames") or 1) > 1:
+            shutil.copy(path, folder)
+            yield from _series(folder)
+            return
         image.ImageOrientationPatient, image.PixelSpacing = [1, 0, 0, 0, 1, 0], [2, 3]
         image.ImagerPixelSpacing = image.PixelSpacing  # GDCM takes it for an X-ray's
         image.StudyInstanceUID, image.SeriesInstanceUID = "1.2.3", "1.2.3.4"
@@ -111,17 +128,15 @@ def _copies(path: Path, folder: Path) -> Iterator[Subject]:
     yield Subject(DICOM, folder, "1.2.3.4")
 
 
-def _is_alone(path: Path) -> bool:
-    """Whether it is a DICOM image whose series has too few files beside it to be read."""
-    uid = _series_uids(path.parent).get(path)
-    return uid is not None and list(_series_uids(path.parent).values()).count(uid) < _FEWEST_SLICES
-
-
 @cache
-def _series_uids(folder: Path) -> dict[Path, str]:
-    """Of the DICOM images in a folder, segmentations left out."""
-    uids = {path: _header(path) for path in folder.iterdir()}
-    return {path: uid for path, (modality, uid) in uids.items() if modality not in (None, "SEG")}
+def _pixel_forms(folder: Path) -> frozenset[Path]:
+    """Of the DICOM images in a folder, segmentations left out, the first of each series and form of pixels."""
+    first: dict[tuple[str, ...], Path] = {}
+    for path in sorted(folder.iterdir()):
+        modality, *form = _header(path)
+        if modality not in (None, "SEG"):
+            first.setdefault(tuple(map(str, form)), path)
+    return frozenset(first.values())
 
 
 def _modality(path: Path) -> str | None:
@@ -129,14 +144,15 @@ def _modality(path: Path) -> str | None:
     return _header(path)[0]
 
 
-def _header(path: Path) -> tuple[str | None, str]:
-    """Modality, and the UID of the series."""
+def _header(path: Path) -> tuple[str | None, ...]:
+    """Modality, None for what is not DICOM; then what tells series and forms of pixels apart."""
     import pydicom
 
     try:
         if not path.is_file():
-            return None, ""
-        header = pydicom.dcmread(path, specific_tags=["Modality", "SeriesInstanceUID"], stop_before_pixels=True)
+            return (None,)
+        header = pydicom.dcmread(path, specific_tags=["Modality", *_FORM], stop_before_pixels=True)
+        form = [str(header.file_meta.get("TransferSyntaxUID", "")), *(str(header.get(key, "")) for key in _FORM)]
     except Exception:  # it raises many kinds for what is no DICOM, or a damaged one
-        return None, ""
-    return str(header.get("Modality", "")), str(header.get("SeriesInstanceUID", ""))
+        return (None,)
+    return str(header.get("Modality", "")), *form
