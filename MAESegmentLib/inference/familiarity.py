@@ -200,7 +200,7 @@ def _about_grey_values(
 
     low, high = grey.span
     if recipe.kind != "ct":
-        inverted = " (dark and bright are exchanged)" if fits(np.negative) else ""
+        inverted = " (as if dark and bright were exchanged)" if fits(np.negative) else ""
         return f"its grey values are spread otherwise{inverted}"
     usual_low, usual_high = statistics.span
     if abs(low - usual_low) < _SAME_SPAN * (usual_high - usual_low) > abs(high - usual_high):

@@ -97,7 +97,7 @@ def noise(array: np.ndarray) -> np.ndarray:
     [
         ("mr", lambda a: np.full_like(a, 7.0), "blank"),
         ("mr", noise, "like"),
-        ("mr", lambda a: a.max() + a.min() - a, "dark and bright are exchanged"),
+        ("mr", lambda a: a.max() + a.min() - a, "as if dark and bright were exchanged"),
         ("mr", blocks, "like"),
         ("ct", lambda a: np.zeros_like(a), "blank"),
         ("ct", noise, "grey values"),
@@ -157,11 +157,11 @@ def test_the_command_line_and_the_table_of_a_batch_say_why(
     model = ["-m", str(mr.path), "--device", "cpu"]
     assert main(["segment", *model, str(tmp_path / "in" / "strange.nii.gz")]) == 0
     printed = capsys.readouterr()
-    assert "dark and bright are exchanged" in " ".join((printed.out + printed.err).split())
+    assert "as if dark and bright were exchanged" in " ".join((printed.out + printed.err).split())
     assert main(["batch", *model, "-o", str(tmp_path / "out"), str(tmp_path / "in")]) == 0
     rows = {row["volume"]: row for row in csv.DictReader((tmp_path / "out" / "volumes.csv").read_text().splitlines())}
     assert rows["known"]["warnings"] == ""
-    assert "dark and bright are exchanged" in rows["strange"]["warnings"]
+    assert "as if dark and bright were exchanged" in rows["strange"]["warnings"]
 
 
 # Few scans
