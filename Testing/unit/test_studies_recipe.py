@@ -11,7 +11,7 @@ from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.training.settings import FineTuneSettings
 from model_training.studies.recipe import measuring
-from model_training.studies.recipe.__main__ import HERE, do_run, line_of
+from model_training.studies.recipe.__main__ import HERE, do_run
 from model_training.studies.recipe.report import write_report
 from model_training.studies.recipe.results import finished_runs, read_results
 from model_training.studies.recipe.study import read_study
@@ -95,8 +95,8 @@ def test_every_run_of_the_study_has_settings_that_exist_and_a_line_of_its_own() 
     for run in study.runs:
         if run.arm.network is None:
             FineTuneSettings.from_dict(dict(run.arm.settings))
-    assert len({line_of(run) for run in study.runs}) == len(study.runs)
-    assert line_of(replace(study.runs[0], budget=120.0)).endswith("120 s")
+    assert len({run.line for run in study.runs}) == len(study.runs)
+    assert replace(study.runs[0], budget=120.0).line.endswith("120 s")
 
 
 def test_results_belong_to_runs_of_the_study() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 from pathlib import Path
 
 from .report import write_report
@@ -26,11 +27,6 @@ def do_run(study: Study, run: Run, data: Path, work: Path, results: Path) -> Non
     from .measuring import measure_run
 
     append_run(results, run, measure_run(study, run, data, work))
-
-
-def line_of(run: Run) -> str:
-    """The run in one line, as `list` shows it and `--only` reads it."""
-    return f"{run.task.name}, {run.arm.name}, seed {run.seed}, {run.budget:g} s"
 
 
 def main() -> None:
@@ -52,12 +48,13 @@ def main() -> None:
         write_report(study, arguments.results, HERE / "README.md")
         return
     for each in study.runs:
-        if arguments.only not in line_of(each) or each.key in finished_runs(arguments.results):
+        if arguments.only not in each.line or each.key in finished_runs(arguments.results):
             continue
-        print(line_of(each), flush=True)
+        print(each.line, flush=True)
         if arguments.command == "run":
-            work = arguments.work / f"process-{os.getpid()}"
-            do_run(study, each, arguments.data, work, arguments.results)
+            own = arguments.work / f"process-{os.getpid()}"
+            do_run(study, each, arguments.data, own, arguments.results)
+            shutil.rmtree(own)
 
 
 if __name__ == "__main__":

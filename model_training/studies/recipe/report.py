@@ -19,7 +19,8 @@ def write_report(study: Study, results: Path, readme: Path) -> None:
     }
     done = {(row["task"], row["arm"], row["seed"], row["budget"]) for row in rows}
     missing = [run for run in study.runs if run.key not in done]
-    blocks["missing"] = f"{len(missing)} of {len(study.runs)} runs are missing."
+    commands = "\n".join(f'$RUN --only "{run.line}"' for run in missing)
+    blocks["missing"] = f"{len(missing)} of {len(study.runs)} runs are missing.\n\n```\n{commands}\n```"
     readme.write_text(replace_blocks(readme.read_text(encoding="utf-8"), blocks), encoding="utf-8")
 
 

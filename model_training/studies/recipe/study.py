@@ -48,6 +48,11 @@ class Run:
         """What its rows in results.csv begin with."""
         return self.task.name, self.arm.name, str(self.seed), f"{self.budget:g}"
 
+    @property
+    def line(self) -> str:
+        """As `list` shows it and `--only` reads it."""
+        return f"{self.task.name}, {self.arm.name}, seed {self.seed}, {self.budget:g} s"
+
 
 @dataclass(frozen=True)
 class Study:
