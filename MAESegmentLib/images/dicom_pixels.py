@@ -12,7 +12,15 @@ import SimpleITK as sitk  # noqa: N813
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import get_decoder
-from pydicom.uid import UID, RLELossless, SecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import (
+    UID,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
 
 from ..errors import MAESegmentError, VolumeReadError
 from .dicom_headers import open_dicom, quiet_pydicom, transfer_syntax
@@ -42,6 +50,10 @@ _TAGS = [
     *_FLOATING,
     *RESCALE_TAGS,
 ]
+#: What pydicom reads some forms of, or none: lossless, 12 bits. The rest it reads as GDCM would.
+_BY_GDCM = {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1}
+#: Markers of a JPEG's header with its size.
+_STARTS_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 #: What every JPEG (also LS and 2000) ends with.
 _END_OF_IMAGE = b"\xff\xd9"
 #: What fills a frame up to an even length; some writers take the second.
@@ -81,7 +93,7 @@ def _rescaled(
 
 
 def _stored(path: Path, dataset: Dataset, indices: Sequence[int]) -> Iterator[np.ndarray]:
-    """Frames as stored: pydicom decodes them, or what it has no way for (lossless and 12-bit JPEG, ...), GDCM."""
+    """Frames as stored: pydicom decodes them, or what it has no way for (lossless and 12-bit JPEG), GDCM."""
     decoder = _pydicom(dataset, indices)
     for place, index in enumerate(indices):
         try:
@@ -161,8 +173,10 @@ def _by_gdcm(path: Path, dataset: Dataset, indices: Sequence[int], cause: Except
         raise _undecodable(path, dataset, indices[0]) from error
     for index in indices:
         try:
-            # ITK gives grey for what is missing at the end.
-            if not frames[index].rstrip(_PADDING).endswith(_END_OF_IMAGE):
+            # ITK gives grey for what is missing at the end, and crashes where sizes differ.
+            if not frames[index].rstrip(_PADDING).endswith(_END_OF_IMAGE) or not _is_as_promised(
+                dataset, frames[index]
+            ):
                 raise _undecodable(path, dataset, index) from cause
             voxels = _gdcm(dataset, syntax, frames[index])
         except MAESegmentError:
@@ -177,13 +191,27 @@ def _by_gdcm(path: Path, dataset: Dataset, indices: Sequence[int], cause: Except
 def _encoded(dataset: Dataset, syntax: UID) -> list[bytes]:
     """Each frame's compressed bytes."""
     count = int(dataset.get("NumberOfFrames") or 1)
-    if not syntax.is_compressed or syntax == RLELossless:
+    if syntax not in _BY_GDCM:
         raise ValueError("pydicom reads all that are whole")
     with quiet_pydicom():
         frames = list(generate_frames(dataset.PixelData, number_of_frames=count))
     if len(frames) != count:
         raise ValueError("frames are missing")
     return frames
+
+
+def _is_as_promised(dataset: Dataset, frame: bytes) -> bool:
+    """Whether the JPEG's own header has the size, and not more bits, than that of the file."""
+    place = 2
+    while place + 10 <= len(frame) and frame[place] == 0xFF:
+        marker = frame[place + 1]
+        if marker in _STARTS_OF_FRAME:
+            rows, columns = (int.from_bytes(frame[place + at : place + at + 2], "big") for at in (5, 7))
+            bits, components = frame[place + 4], frame[place + 9]
+            size = (int(dataset.Rows), int(dataset.Columns))
+            return (rows, columns) == size and components == 1 and bits <= int(dataset.BitsAllocated)
+        place += 2 + int.from_bytes(frame[place + 2 : place + 4], "big")
+    return False
 
 
 def _gdcm(dataset: Dataset, syntax: UID, frame: bytes) -> np.ndarray:

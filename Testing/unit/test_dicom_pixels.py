@@ -263,6 +263,27 @@ def test_compressed_frames_that_are_cut_off_are_refused_by_name_of_the_compressi
     assert "uncompressed" in refusal.value.hint
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "JPEGLS", "JPEG2000"])
+@pytest.mark.parametrize("size", [(0, 0), (64, 0), (64, 65_535), (1, 1)])
+def test_compressed_frames_of_another_size_are_refused(
+    tmp_path: Path, compress: Callable[[Dataset, str], None], kind: str, size: tuple[int, int]
+) -> None:
+    """ITK's decoders take the process down with them."""
+    marker = {"JPEG": b"\xff\xc3", "JPEGLS": b"\xff\xf7", "JPEG2000": b"\xff\x51"}[kind]
+    before, after, width = (8, 16, 4) if kind == "JPEG2000" else (5, 9, 2)
+    values = size[::-1] if kind == "JPEG2000" else size
+
+    def change(_: int, dataset: Dataset) -> None:
+        compress(dataset, kind)
+        frame = bytearray(next(generate_frames(dataset.PixelData, number_of_frames=1)))
+        place = frame.index(marker)
+        frame[place + before : place + after] = b"".join(value.to_bytes(width, "big") for value in values)
+        dataset.PixelData = encapsulate([bytes(frame)])
+
+    with pytest.raises(VolumeReadError, match="cannot be decoded"):
+        read_volume(_larger().write(tmp_path / "in", change))
+
+
 def test_compression_that_nothing_here_decodes_is_named(tmp_path: Path) -> None:
     def change(_: int, dataset: Dataset) -> None:
         dataset.PixelData = encapsulate([b"\0\0\1\xb3" * 8])
