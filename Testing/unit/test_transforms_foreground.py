@@ -65,12 +65,12 @@ def test_how_much_background_lies_around_a_head_changes_nothing(
 @few
 @given(
     gain=st.floats(1e-3, 1e4),
-    offset=st.floats(-1e4, 1e4),
+    shift=st.floats(-2e3, 2e3),  # float32 resolves no tissue on top of much more
     scan=st.sampled_from(["stripped", "air", "tissue"]),
 )
-def test_the_scale_and_offset_of_grey_values_change_nothing(gain: float, offset: float, scan: str) -> None:
+def test_the_scale_and_offset_of_grey_values_change_nothing(gain: float, shift: float, scan: str) -> None:
     array = {"stripped": np.pad(head(), 3), "air": in_air(), "tissue": head()[4:10, 4:10, 4:10]}[scan]
-    found, expected = prepared(array * gain + offset), prepared(array)
+    found, expected = prepared((array + shift) * gain), prepared(array)
     assert spans(found) == spans(expected)
     torch.testing.assert_close(found.image, expected.image, atol=2e-3, rtol=2e-3)
 
