@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-#: They turn the order of the text around them, so that one name looks like another.
-_TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+#: They turn the order of the text around them or are not seen, so that one name looks like another.
+_DECEPTIVE = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
 #: What a spreadsheet takes for the beginning of a formula, behind any number of apostrophes.
 _FORMULA = re.compile("'*[=+\\-@＝＋－＠]")
 _PROTECTED = re.compile("'+[=+\\-@＝＋－＠]")
@@ -59,7 +59,7 @@ def markdown_cell(text: str) -> str:
 
 
 def _acts(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _TURNING
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or bool(_DECEPTIVE.match(character))
 
 
 def _escaped(character: str) -> str:

@@ -18,10 +18,10 @@ from typing import IO, TYPE_CHECKING, Any
 from ..errors import BundleError, MAESegmentError, OutputError
 from ..file_lock import FileLock
 from ..labels import Label
+from ..text import visible
 from .bounds import MAX_METADATA_BYTES, MAX_WEIGHTS_BYTES
 from .metadata import build_metadata, parse_metadata, serialise, spec_from_metadata
 from .monai_config import inference_file
-from .plain_text import shown
 from .schema import ALLOWED_FILES
 from .spec import ModelSpec
 
@@ -88,7 +88,8 @@ class Bundle:
     @property
     def card(self) -> str:
         """The model card, Markdown, without what would control a terminal."""
-        return shown(self._read(CARD)[:_MAX_CARD_BYTES].decode("utf-8", errors="replace"))
+        text = self._read(CARD)[:_MAX_CARD_BYTES].decode("utf-8", errors="replace")
+        return visible(text.replace("\r\n", "\n"), "\n\t")
 
     @cached_property
     def labels(self) -> tuple[Label, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from ..text import visible
+
 #: Embeddings, overrides and isolates, which show text in another order than it is in; tags and line separators.
 _DECEPTIVE = re.compile("[\u202a-\u202e\u2066-\u2069\u2028\u2029\ufeff\U000e0000-\U000e007f]")
 #: What `monai.bundle` does not read as text, in metadata too: it imports what follows `$`, replaces `%` by a file's
@@ -39,18 +41,9 @@ def channel_problem(text: str) -> str:
     return "is a reference that MONAI would follow" if text.startswith("@") else name_problem(text)
 
 
-def shown(text: str) -> str:
-    """`text` for a terminal or a panel: what controls either of them is replaced by U+FFFD."""
-    if text.isprintable():
-        return _DECEPTIVE.sub("\ufffd", text)
-    return "".join(
-        "\ufffd" if _is_control(one) else one for one in _DECEPTIVE.sub("\ufffd", text.replace("\r\n", "\n"))
-    )
-
-
 def neutral(text: str) -> str:
     """`text`, of which nobody knows how it came about, as text without a `text_problem`."""
-    apart = re.sub(r"([@%])(?=#|::)", r"\1 ", shown(text))
+    apart = re.sub(r"([@%])(?=#|::)", r"\1 ", visible(text, "\n\t"))
     return f" {apart}" if _EVALUATED.match(apart) else apart
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import BundleError, ConfigurationError
 from ..labels import Label
 from .bounds import check_bounds
-from .plain_text import name_problem, shown
+from .plain_text import name_problem
 from .spec import KINDS, check_name, version_key
 
 #: Raised by one whenever an older MAESegment could misread a newer bundle.
@@ -133,7 +133,7 @@ def _check_label(key: str, entry: Any) -> None:
             raise TypeError("a value or colour is no whole number")
         problem = next((name_problem(text) for text in texts if name_problem(text)), "")
     except (ConfigurationError, TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
-        raise broken(key, f"is no valid label ({type(error).__name__}: {shown(str(error)[:200])})") from None
+        raise broken(key, f"is no valid label ({type(error).__name__}: {str(error)[:200]})") from None
     if problem:
         raise broken(key, f"has a name or code that {problem}")
 
@@ -166,6 +166,6 @@ def _check_files(own: Mapping[str, Any]) -> None:
 def broken(key: str, problem: str) -> BundleError:
     """The error about the entry `key` of a metadata.json; `problem` is the end of a sentence."""
     return BundleError(
-        f"configs/metadata.json: {shown(key[:100])} {shown(problem[:300])}.",
+        f"configs/metadata.json: {key[:100]} {problem[:300]}.",
         "This is not a complete MAESegment model: get it again, or make one with `maesegment finetune`.",
     )

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BundleError, WeightsError
-from .plain_text import shown
 from .tensor_file import NotTensors, read_tensors
 
 
@@ -43,7 +42,7 @@ def read_state(data: bytes, name: str) -> dict[str, Tensor]:
         tensors = read_tensors(data)
     except (NotTensors, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise BundleError(
-            f"{name} is not a plain file of tensors: {shown(str(error)) or type(error).__name__}.",
+            f"{name} is not a plain file of tensors: {str(error) or type(error).__name__}.",
             "Do not use this model unless you trust its source; ask for one saved by MAESegment.",
         ) from None
     return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
@@ -53,7 +52,7 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], name: str) -> Non
     """Fill `network` with `state`; every key and shape must match and every weight be finite (`WeightsError`)."""
     own = network.state_dict()
     problems = [f"{key} is missing" for key in own if key not in state]
-    problems += [f"{shown(key[:80])} is not part of the network" for key in state if key not in own]
+    problems += [f"{key[:80]} is not part of the network" for key in state if key not in own]
     problems += [
         f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
         for key in own
@@ -65,7 +64,7 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], name: str) -> Non
         if key in state and state[key].dtype != own[key].dtype
     ]
     problems += [
-        f"{shown(key[:80])} holds NaN or infinity"
+        f"{key[:80]} holds NaN or infinity"
         for key, tensor in state.items()
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
     ]

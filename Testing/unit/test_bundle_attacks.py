@@ -19,11 +19,12 @@ import torch
 
 from MAESegmentLib.bundle import Bundle, ModelStore, export_bundle, import_bundle, open_bundle
 from MAESegmentLib.bundle.monai_config import inference_file
-from MAESegmentLib.bundle.plain_text import name_problem, neutral, shown, text_problem
+from MAESegmentLib.bundle.plain_text import name_problem, neutral, text_problem
 from MAESegmentLib.bundle.weights import read_state
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import BundleError, ConfigurationError, MAESegmentError
 from MAESegmentLib.labels import Label
+from MAESegmentLib.text import visible
 from Testing.bundles import LABELS, autoencoder_spec, save_tiny, tiny_spec
 from Testing.hostile_bundles import (
     Entries,
@@ -194,7 +195,7 @@ def test_a_channel_or_label_name_cannot_reach_into_the_config(
 def test_notes_that_quote_anything_do_not_keep_a_training_from_being_saved(tmp_path: Path) -> None:
     notes = ["$left was dropped", "50 %## and @##", f"{ESC}{MIRRORED}\r\nend", "plain"]
     kept = save_tiny(tmp_path / "m", tiny_spec(training={"notes": notes})).metadata["maesegment"]["training"]["notes"]
-    assert kept == [" $left was dropped", "50 % ## and @ ##", "\ufffd[2J\ufffdgnp.exe\nend", "plain"]
+    assert kept == [" $left was dropped", "50 % ## and @ ##", r"\x1b[2J\u202egnp.exe\r" "\nend", "plain"]
     assert [neutral(note) for note in kept] == kept
 
 
@@ -600,7 +601,7 @@ def test_names_in_any_script_are_plain_text() -> None:
         "a$b",
     ):
         assert name_problem(name) == ""
-        assert shown(name) == name
+        assert visible(name) == name
 
 
 def test_markup_in_a_model_is_shown_and_not_obeyed(store: ModelStore, capsys: pytest.CaptureFixture[str]) -> None:
