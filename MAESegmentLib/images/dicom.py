@@ -98,7 +98,8 @@ def _read_series(inventory: Inventory, uid: str, notes: tuple[str, ...] = ()) ->
     name = _name(instances)
     stack = stack_slices(name, instances)
     array, rescales = _read_slices(name, stack)
-    notes += tuple(f"{name}: {note}" for note in (*_said_of(instances), *rescale_notes(rescales)))
+    said = (*_said_of(instances), *_said_of_empty(inventory, instances), *rescale_notes(rescales))
+    notes += tuple(f"{name}: {note}" for note in said)
     return Volume(array[None], stack.grid.ijk_to_ras, source=dicom_source(stack, uid), notes=notes)
 
 
@@ -187,13 +188,22 @@ def _check_damaged(inventory: Inventory, instances: Sequence[Instance]) -> None:
     beside = inventory.damaged_beside(instances)
     if beside:
         _refuse_damaged(beside)
+    lost = [path for path, is_named_alike in inventory.empty_beside(instances).items() if is_named_alike]
+    if lost:
+        raise VolumeReadError(
+            f"{len(lost)} file(s) called like the slices have no content: {_names(lost)}.",
+            "Export or copy the series again; remove files that are no slices.",
+        )
+
+
+def _names(paths: Sequence[Path]) -> str:
+    return ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
 
 
 def _refuse_damaged(damaged: Mapping[Path, str]) -> None:
-    paths = list(damaged)
-    names = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
+    names = _names(list(damaged))
     reason = next((f" {reason}" for reason in damaged.values() if reason), "")
-    raise VolumeReadError(f"{len(paths)} DICOM file(s) cannot be read: {names}.{reason}", DAMAGED)
+    raise VolumeReadError(f"{len(damaged)} DICOM file(s) cannot be read: {names}.{reason}", DAMAGED)
 
 
 def _said_of(instances: Sequence[Instance]) -> list[str]:
@@ -211,6 +221,13 @@ def _said_of(instances: Sequence[Instance]) -> list[str]:
             "not inverted."
         )
     return notes
+
+
+def _said_of_empty(inventory: Inventory, instances: Sequence[Instance]) -> list[str]:
+    empty = list(inventory.empty_beside(instances))
+    if not empty:
+        return []
+    return [f"{len(empty)} file(s) beside the slices have no content and were passed over: {_names(empty)}."]
 
 
 def _check_promises(name: str, stack: SliceStack) -> None:

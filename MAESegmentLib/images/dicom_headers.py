@@ -19,8 +19,9 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
 from pydicom.uid import ImplicitVRLittleEndian as ImplicitVR
 
+from ..errors import VolumeReadError
 from .limits import MOST_INFLATED, check_inflated, check_regular_file
-from .scans import has_dicom_content
+from .scans import has_dicom_content, is_named_dicom
 
 _TAGS = [
     "SOPClassUID",
@@ -47,6 +48,9 @@ _TAGS = [
 ]
 #: Objects that carry `Rows` but are not scans.
 _NOT_SCANS = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTIMAGE", "SR", "PR", "KO", "REG", "DOC"}
+#: In the name of every SOP class of images, and of no other.
+_OF_IMAGES = "Image Storage"
+_EXPORT = "Export the series again from the archive (PACS)."
 _PREAMBLE = 128
 _BLOCK = 1 << 20
 # It prints patients' names that it finds odd.
@@ -166,7 +170,10 @@ def _check_inflated(path: Path, stream: io.BufferedReader) -> None:
 
 
 def _instance(path: Path, header: Dataset) -> Instance | None:
-    if "Rows" not in header or _text(header, "Modality") in _NOT_SCANS:
+    if _text(header, "Modality") in _NOT_SCANS:
+        return None
+    if "Rows" not in header or "Columns" not in header:
+        _check_not_cut_off(path, header)
         return None
     rows, columns, frames = int(header.Rows), int(header.Columns), int(header.get("NumberOfFrames") or 1)
     samples = int(header.get("SamplesPerPixel") or 1)
@@ -196,6 +203,17 @@ def _instance(path: Path, header: Dataset) -> Instance | None:
         native_bytes=bits // 8 if is_native else 0,
         planes=_planes(header, frames),
     )
+
+
+def _check_not_cut_off(path: Path, header: Dataset) -> None:
+    """Raise `VolumeReadError` if a header without a size must be what is left of an image's."""
+    sop_class = _text(header, "SOPClassUID") or _text(header.file_meta, "MediaStorageSOPClassUID")
+    # What has no preamble and names no class may be no DICOM at all.
+    is_lost = not sop_class and (header.preamble is not None or is_named_dicom(path))
+    if is_lost or _OF_IMAGES in UID(sop_class).name:
+        raise VolumeReadError(
+            f"{path.name} is incomplete: its header ends before the size of its image (Rows, Columns).", _EXPORT
+        )
 
 
 def _text(header: Dataset, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,6 +35,21 @@ class Inventory:
         """Damaged files in the folders of `instances`: each may be one of their slices."""
         folders = {instance.path.parent for instance in instances} if self.damaged else ()
         return {path: self.damaged[path] for folder in folders for path in self._damaged_in.get(folder, ())}
+
+    def empty_beside(self, instances: Iterable[Instance]) -> dict[Path, bool]:
+        """What lies beside `instances` and has no content: empty files, links to nothing, pipes, devices.
+
+        And whether it is called like one of them but for its number: it then stands for a slice that is lost.
+        """
+        patterns: dict[Path, set[str]] = {}
+        for instance in instances:
+            patterns.setdefault(instance.path.parent, set()).add(_pattern(instance.path))
+        return {
+            path: _pattern(path) in patterns[folder]
+            for folder in patterns
+            for path in sorted(folder.iterdir())
+            if not path.name.startswith(".") and _is_empty(path)
+        }
 
     @cached_property
     def _damaged_in(self) -> dict[Path, list[Path]]:
@@ -110,6 +126,17 @@ def _visible(files: Iterable[Path]) -> Iterator[Path]:
     for file in files:
         if not file.name.startswith(".") and file.name.upper() != "DICOMDIR" and file.is_file():
             yield file
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return not path.is_dir() and (not path.is_file() or path.stat().st_size == 0)
+    except OSError:
+        return True
+
+
+def _pattern(path: Path) -> str:
+    return re.sub(r"\d+", "#", path.name)
 
 
 def _without_copies(instances: Sequence[Instance]) -> list[Instance]:

@@ -194,3 +194,77 @@ def test_every_header_is_read_once_however_many_series_lie_together(
     with pytest.raises(VolumeReadError, match="6 series"):
         read_volume(tmp_path / "in")
     assert len(read) == 25
+
+
+def _kept(length: int, *, filled: bool) -> Callable[[Path], None]:
+    def cut(file: Path) -> None:
+        content = file.read_bytes()
+        file.write_bytes(content[:length] + (b"\0" * (len(content) - length) if filled else b""))
+
+    return cut
+
+
+def _emptied(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def _dangling(file: Path) -> None:
+    file.unlink()
+    file.symlink_to("nowhere")
+
+
+def _pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+@pytest.mark.parametrize("ending", [".dcm", ".img", ""])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        *(_kept(length, filled=filled) for length in (132, 140, 200, 330, 512, 600) for filled in (False, True)),
+        _emptied,
+        _dangling,
+        _pipe,
+    ],
+)
+def test_slice_cut_off_in_its_header_is_not_left_out(
+    tmp_path: Path, spoil: Callable[[Path], None], ending: str
+) -> None:
+    folder = _renamed(head().write(tmp_path / "in"), ending)
+    last = max(folder.iterdir(), key=lambda file: pydicom.dcmread(file).InstanceNumber)
+    spoil(last)
+    with pytest.raises(VolumeReadError, match=last.name):
+        read_volume(folder)
+    (info,) = list_series(folder)
+    assert last.name in info.problem
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "modality"),
+    [
+        ("1.2.840.10008.1.3.10", ""),  # directory
+        ("1.2.840.10008.5.1.4.1.1.88.11", "SR"),
+        ("1.2.840.10008.5.1.4.1.1.11.1", "PR"),
+        ("1.2.840.10008.5.1.4.1.1.66", "MR"),  # raw data
+        ("1.3.12.2.1107.5.9.1", "MR"),  # private, no image
+    ],
+)
+def test_objects_that_are_no_images_are_passed_over(tmp_path: Path, sop_class: str, modality: str) -> None:
+    folder = head().write(tmp_path / "in")
+    other = pydicom.dcmread(folder / "IM0003.dcm")
+    kept = Dataset()
+    kept.file_meta, kept.preamble = other.file_meta, b"\0" * 128
+    kept.file_meta.MediaStorageSOPClassUID = kept.SOPClassUID = sop_class
+    kept.SOPInstanceUID, kept.Modality, kept.PatientID = other.SOPInstanceUID, modality, other.PatientID
+    kept.save_as(folder / "other.dcm", enforce_file_format=True)
+    volume = read_volume(folder)
+    assert volume.array.shape == (1, 5, 6, 8)
+    assert volume.notes == ()
+
+
+def test_empty_files_beside_the_slices_are_named(tmp_path: Path) -> None:
+    folder = head().write(tmp_path / "in")
+    (folder / "LOCK").write_bytes(b"")
+    (note,) = read_volume(folder).notes
+    assert "LOCK" in note
