@@ -2,7 +2,7 @@
 
 The rule is ITK's, and so 3D Slicer's, so that a result lies on the scan that Slicer shows: the qform, unless it has no
 code or the sform says scanner coordinates (code 1). nibabel and FSL take every sform with a code. Where it matters,
-a note names both.
+a note names both. Two that differ by mirrored axes alone are refused: which one ITK takes then hangs on rounding.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ _CODES = {1: "scanner", 2: "aligned", 3: "Talairach", 4: "MNI", 5: "template"}
 _SCANNER = 1
 #: Voxel sizes are rounded in many headers: together they may move the last voxel by so many mm.
 _ROUNDING_MM = 0.05
+#: Origins (mm) and direction cosines so close are the same to ITK, or nearly so (it stops at 1e-4).
+_SAME = 1e-3
 
 
 def nifti_affine(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -49,11 +51,16 @@ def nifti_affine(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[
     difference = usable["sform"].difference(usable["qform"])
     # A sheared sform tells of a tilted gantry, which no qform can: it is taken, and refused.
     used = "qform" if difference and codes["sform"] != _SCANNER and _is_regular(usable["sform"]) else "sform"
-    note = (
+    both = (
         f"{path.name} says twice where it lies: sform (code {_code(codes['sform'])}) and qform (code "
-        f"{_code(codes['qform'])}): {difference}. The {used} was used, as by 3D Slicer and ITK."
+        f"{_code(codes['qform'])}): {difference}."
     )
-    return usable[used].ijk_to_ras, (note,) if difference else ()
+    if used == "qform" and _are_mirrored(usable["sform"], usable["qform"]):
+        raise GeometryError(
+            f"{both} The two are mirror images or half turns of each other, and readers differ in which one they take.",
+            "Export the scan again from its source, or set the right one as both sform and qform.",
+        )
+    return usable[used].ijk_to_ras, (f"{both} The {used} was used, as by 3D Slicer and ITK.",) if difference else ()
 
 
 def check_voxel_size(path: Path, header: Any, grid: Grid) -> None:
@@ -85,6 +92,22 @@ def _is_regular(grid: Grid) -> bool:
     except GeometryError:
         return False
     return True
+
+
+def _are_mirrored(first: Grid, second: Grid) -> bool:
+    """Whether the two differ by the sense, or the order, of axes of one length, about the same origin.
+
+    ITK compares singular vectors of both, whose signs are anybody's: it takes the sform of some such files.
+    """
+    if np.abs(first.ijk_to_ras[:3, 3] - second.ijk_to_ras[:3, 3]).max() > _SAME:
+        return False
+    axes, others = first.ijk_to_ras[:3, :3], second.ijk_to_ras[:3, :3]
+    cosines = (axes / first.spacing).T @ (others / second.spacing)
+    swapped = np.rint(cosines)
+    if np.abs(cosines - swapped).max() > _SAME or np.array_equal(swapped, np.eye(3)):
+        return False
+    lengths = np.abs(swapped) @ second.spacing
+    return bool(np.abs(lengths - first.spacing).max() <= _SAME * first.spacing.max())
 
 
 def _code(code: int) -> str:

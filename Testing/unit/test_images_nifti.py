@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import nibabel as nib
@@ -13,6 +15,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from MAESegmentLib.errors import GeometryError, MAESegmentError, VolumeReadError
 from MAESegmentLib.images import read_volume
@@ -74,6 +77,53 @@ def test_sform_and_qform_that_disagree_are_taken_as_by_itk_and_named(
     volume = read_volume(path)
     np.testing.assert_allclose(volume.ijk_to_ras, itk_places(path), atol=1e-4)
     assert any("sform" in note and "qform" in note for note in volume.notes) == bool(sform_code and qform_code)
+
+
+def turned(axis: tuple[float, float, float], degrees: float) -> np.ndarray:
+    return Rotation.from_rotvec(np.radians(degrees) * np.array(axis) / np.linalg.norm(axis)).as_matrix()
+
+
+TURNS = {
+    "none": np.eye(3),
+    **{"".join("-+"[sign > 0] for sign in signs): np.diag(signs) for signs in product((1.0, -1.0), repeat=3)},
+    **{f"{degrees} degrees": turned((0, 0, 1), degrees) for degrees in (0.1, 5, 179)},
+    "quarter": np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]),
+    "flipped and turned": np.diag([-1.0, 1, 1]) @ turned((1, 1, 0), 5),
+    "half about an oblique axis": turned((1, 2, 3), 180),
+    "swapped": np.eye(3)[[1, 0, 2]],
+    "cycled": np.eye(3)[[1, 2, 0]],
+}
+
+
+def is_signed_permutation(turn: np.ndarray, spacing: tuple[float, ...]) -> bool:
+    """Of axes of one length; not the identity."""
+    same_length = np.abs(turn) @ spacing == pytest.approx(spacing)
+    return np.array_equal(np.rint(turn), turn) and same_length and not np.array_equal(turn, np.eye(3))
+
+
+@pytest.mark.parametrize("sform_code", [1, 2, 4])
+@pytest.mark.parametrize("spacing", [(2, 2, 3), (0.7, 0.8, 3), (1, 1, 1)])
+@pytest.mark.parametrize("base", [np.eye(3), turned((1, 2, 3), 37), turned((3, -1, 1), 160)], ids=["aligned", "a", "b"])
+@pytest.mark.parametrize("apart", [0.0, 10.0])
+def test_qform_turned_or_mirrored_in_any_way_is_never_read_otherwise_than_by_itk(
+    tmp_path: Path, sform_code: int, spacing: tuple[float, ...], base: np.ndarray, apart: float
+) -> None:
+    for name, turn in TURNS.items():
+        for code in (1, 2):
+            sform, qform = np.eye(4), np.eye(4)
+            sform[:3, :3], qform[:3, :3] = base * spacing, base @ turn * spacing
+            qform[:3, 3] = apart
+            header = nib.Nifti1Header.from_fileobj(io.BytesIO(header_of(None, None)[:348]))
+            header["pixdim"][1:4] = spacing
+            header.set_qform(qform, code, strip_shears=False)
+            header.set_sform(sform, sform_code)
+            path = written(tmp_path / "a.nii", header.binaryblock + bytes(4) + VOXELS.tobytes(order="F"))
+            if not apart and sform_code != 1 and is_signed_permutation(turn, spacing):
+                with pytest.raises(GeometryError, match=r"sform \(code .* and qform \(code .* mirror images"):
+                    read_volume(path)
+            else:
+                places = read_volume(path).ijk_to_ras
+                np.testing.assert_allclose(places, itk_places(path), atol=1e-3, err_msg=name)
 
 
 def test_sform_and_qform_of_one_place_need_no_word(tmp_path: Path) -> None:
