@@ -23,6 +23,7 @@ from pydicom.uid import (
 )
 
 from ..errors import MAESegmentError, VolumeReadError
+from .dicom_codestream import check_codestreams, jpeg_header
 from .dicom_headers import open_dicom, quiet_pydicom, transfer_syntax
 from .dicom_rescale import RESCALE_TAGS, Rescale, rescale_of
 from .limits import check_size
@@ -52,8 +53,6 @@ _TAGS = [
 ]
 #: What pydicom reads some forms of, or none: lossless, 12 bits. The rest it reads as GDCM would.
 _BY_GDCM = {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1}
-#: Markers of a JPEG's header with its size.
-_STARTS_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 #: What every JPEG (also LS and 2000) ends with.
 _END_OF_IMAGE = b"\xff\xd9"
 #: What fills a frame up to an even length; some writers take the second.
@@ -94,6 +93,12 @@ def _rescaled(
 
 def _stored(path: Path, dataset: Dataset, indices: Sequence[int]) -> Iterator[np.ndarray]:
     """Frames as stored: pydicom decodes them, or what it has no way for (lossless and 12-bit JPEG), GDCM."""
+    try:
+        check_codestreams(dataset, indices)
+    except VolumeReadError as error:
+        raise VolumeReadError(f"{path.name}: {error.message}", error.hint) from None
+    except Exception as error:  # of pydicom
+        raise _undecodable(path, dataset, indices[0]) from error
     decoder = _pydicom(dataset, indices)
     for place, index in enumerate(indices):
         try:
@@ -201,17 +206,9 @@ def _encoded(dataset: Dataset, syntax: UID) -> list[bytes]:
 
 
 def _is_as_promised(dataset: Dataset, frame: bytes) -> bool:
-    """Whether the JPEG's own header has the size, and not more bits, than that of the file."""
-    place = 2
-    while place + 10 <= len(frame) and frame[place] == 0xFF:
-        marker = frame[place + 1]
-        if marker in _STARTS_OF_FRAME:
-            rows, columns = (int.from_bytes(frame[place + at : place + at + 2], "big") for at in (5, 7))
-            bits, components = frame[place + 4], frame[place + 9]
-            size = (int(dataset.Rows), int(dataset.Columns))
-            return (rows, columns) == size and components == 1 and bits <= int(dataset.BitsAllocated)
-        place += 2 + int.from_bytes(frame[place + 2 : place + 4], "big")
-    return False
+    """Whether the JPEG's own header has no more bits than that of the file; sizes were compared before."""
+    header = jpeg_header(frame)
+    return header is not None and header.components == 1 and header.bits <= int(dataset.BitsAllocated)
 
 
 def _gdcm(dataset: Dataset, syntax: UID, frame: bytes) -> np.ndarray:

@@ -192,7 +192,7 @@ def _voxels(stored: _Stored, header: Any, shape: tuple[int, int, int], begin: in
     offset = int(header.get_data_offset()) - begin
     check_promise(stored.path, stored.file, stored.encoding, offset + count)
     check_size(stored.path.name, shape, dtype.itemsize)
-    skip(stored.path, stored.content, offset)
+    skip(stored.path, stored.content, offset, stored.encoding)
     return take(stored.path, stored.content, count).view(dtype).reshape(shape, order="F")
 
 

@@ -133,7 +133,7 @@ def _read(path: Path, header: Mapping[str, Any], stream: IO[bytes], dtype: np.dt
     content = unpacked(stream, encoding)
     if bytes_before == _AT_THE_END and encoding != RAW:
         return take_last(path, content, size).view(dtype)
-    skip(path, content, remaining(stream) - size if bytes_before == _AT_THE_END else bytes_before)
+    skip(path, content, remaining(stream) - size if bytes_before == _AT_THE_END else bytes_before, encoding)
     data = take(path, content, size)
     if encoding != RAW:
         finish(path, content)

@@ -17,13 +17,15 @@ import numpy as np
 
 from ..errors import VolumeReadError
 from .decoded import EXPORT_AGAIN, refuse_empty_file, refuse_short, unreadable
-from .limits import MOST_BYTES, check_regular_file
+from .limits import check_regular_file
 
 _STEP = 1 << 22
 #: Deflate packs 258 bytes into two bits at best: what a header promises beyond that cannot be in the file.
 _DEFLATE_AT_MOST = 1032
 #: How far packed data may go on behind the voxels before its checksum comes.
 _MOST_BEHIND = 1 << 26
+#: How much packed data is passed over before the voxels: bzip2 packs gigabytes into a few kilobytes.
+_MOST_SKIPPED = 1 << 30
 
 _NUMBER = re.compile(r"%(0?\d{0,2})d")
 
@@ -123,8 +125,14 @@ def check_promise(path: Path, stream: IO[bytes], encoding: str, count: int) -> N
         )
 
 
-def skip(path: Path, stream: IO[bytes], count: int) -> None:
+def skip(path: Path, stream: IO[bytes], count: int, encoding: str = RAW) -> None:
     """Pass over `count` bytes; seeking would take a packed file's word for its size."""
+    if encoding != RAW and count > _MOST_SKIPPED:
+        raise VolumeReadError(
+            f"{path.name} says that its voxels begin after {count:,} bytes of compressed data; at most "
+            f"{_MOST_SKIPPED:,} are passed over.",
+            "Save the scan alone in its file.",
+        )
     left = count
     while left:
         passed = len(stream.read(min(left, _STEP)))
@@ -155,7 +163,7 @@ def take_last(path: Path, stream: IO[bytes], count: int) -> np.ndarray:
     while piece := stream.read(_STEP):
         kept += piece
         total += len(piece)
-        if total > MOST_BYTES:
+        if total > count + _MOST_SKIPPED:
             _refuse_endless(path, total)
         if len(kept) > 2 * count + _STEP:
             del kept[:-count]

@@ -141,6 +141,15 @@ def test_attached_voxels_are_read_as_by_itk(tmp_path: Path, form: str) -> None:
     agrees_with_itk(nrrd(tmp_path / "a.nrrd", **FORMS[form]))
 
 
+@pytest.mark.parametrize("skip", [10**15, -1])
+def test_packed_data_that_never_ends_is_not_passed_over(tmp_path: Path, skip: int) -> None:
+    """2 kB of bzip2 stand for 46 MB of zeros, and pieces may follow each other."""
+    piece = bz2.compress(bytes(40_000_000))
+    path = nrrd(tmp_path / "a.nrrd", piece * 40, encoding="bzip2", **{"byte skip": str(skip)})
+    with pytest.raises(VolumeReadError, match=r"1,073,741,824|goes on for more than"):
+        read_volume(path)
+
+
 def test_bzip2_is_read_although_itk_cannot(tmp_path: Path) -> None:
     path = nrrd(tmp_path / "a.nrrd", bz2.compress(RAW), encoding="bzip2")
     np.testing.assert_array_equal(read_volume(path).array[0], VOXELS)
