@@ -68,11 +68,13 @@ def import_bundle(
     store: ModelStore,
     *,
     load: bool = True,
+    allow_name: bool = False,
     report: Callable[[str], None] = _log.warning,
 ) -> Bundle:
     """Add the model in a zip (or a bundle's folder) to the user's models, verified to the last weight, or do nothing.
 
-    What its name means stays as it was, unless nothing had that name before. A model that is there already is returned
+    What its name means stays as it was, unless nothing had that name before; one that stands for another model as the
+    beginning of its name is refused unless `allow_name`. A model that is there already is returned
     as it is and changes nothing. `load=False`, for a process without torch, checks every file
     but leaves it to the first segmentation to find weights that do not fit the network. `report` is told in a sentence
     what was changed: `configs/inference.json` is always what MAESegment writes for the model's description.
@@ -88,7 +90,11 @@ def import_bundle(
             bundle = _with_own_config(open_bundle(staging), report)
             if load:
                 _check_usable(bundle)
-            return store.take_in(bundle)
+            needing_more = store.needing_more(bundle.name)
+            taken = store.take_in(bundle, allow_name=allow_name)
+            for name, short in needing_more.items():
+                report(f"{name} can no longer be called {short!r}, as {bundle.name} begins so too: write more of it.")
+            return taken
     except _DAMAGED as error:
         raise BundleError(f"{source.name} is no intact zip file ({error}).", "Copy or download it again.") from None
     except FileNotFoundError:

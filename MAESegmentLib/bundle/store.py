@@ -11,6 +11,7 @@ from ..errors import BundleError, MAESegmentError, OutputError
 from .changing import VersionTaken, changing, copy_in, move_in, take_out
 from .folder import METADATA, Bundle, open_bundle
 from .selection import read_selection, with_selected, write_selection
+from .short_names import candidates, no_longer_enough
 from .spec import is_version, version_key
 
 #: `list` names a method below.
@@ -18,6 +19,12 @@ Bundles = list[Bundle]
 Problems = list[tuple[Path, MAESegmentError]]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+
+
+class NameInUse(BundleError):
+    """Another model is called by the beginning of its name, which would then mean the new one."""
+
+    code = "name_in_use"
 
 
 class ModelStore:
@@ -55,7 +62,8 @@ class ModelStore:
     def find(self, what: str | os.PathLike[str], *, kind: str | None = None, verify: bool = True) -> Bundle:
         """The bundle called `what`: a name, a unique prefix of one, `name@version`, or a folder.
 
-        Every file is hashed unless `verify` is False, for callers that leave it to the process that loads it.
+        A prefix of just one shipped model means that, whatever else begins so. Every file is hashed
+        unless `verify` is False, for callers that leave it to the process that loads it.
         """
         text = os.fspath(what)
         if not isinstance(what, str) or _looks_like_path(text):
@@ -64,18 +72,18 @@ class ModelStore:
         if kind is not None:
             known = [bundle for bundle in known if bundle.kind == kind]
         name, _, version = text.partition("@")
-        names = sorted({bundle.name for bundle in known})
-        matches = [name] if name in names else [candidate for candidate in names if name and candidate.startswith(name)]
-        if not matches:
+        broken = {folder.name for folder, _ in problems if folder.parent == self.shipped_folder}
+        matches = candidates(name, {bundle.name for bundle in known} | broken, self._shipped())
+        damaged = [error for folder, error in problems if name and {name, *matches} & set(folder.parts[-2:])]
+        versions = [bundle for bundle in known if bundle.name in matches]
+        if not versions:
             if (Path(text) / METADATA).is_file():
                 return open_bundle(text, verify=verify)
-            damaged = [error for folder, error in problems if name and name in folder.parts[-2:]]
             if damaged:
                 raise damaged[0]
             raise BundleError(f"There is no model called {name!r}.", _available(known))
         if len(matches) > 1:
             raise BundleError(f"{name!r} could mean any of {', '.join(matches)}.", "Write more of the name.")
-        versions = [bundle for bundle in known if bundle.name == matches[0]]
         meant = self._at_version(versions, version)[-1] if version else self._meant(versions)
         return open_bundle(meant.path, verify=verify)
 
@@ -117,20 +125,35 @@ class ModelStore:
                 copy_in(source, self.user_folder, self.folder_for(source.name, source.version))
         return open_bundle(known.path if known else self.folder_for(source.name, source.version))
 
-    def take_in(self, staged: Bundle) -> Bundle:
+    def take_in(self, staged: Bundle, *, allow_name: bool = False) -> Bundle:
         """Move the verified bundle `staged` from a hidden folder of the user's folder to its place.
 
-        What its name means stays as it was, unless nothing had that name: then it is the only version. What is there
-        already is returned as it is and changes nothing.
+        What its name means stays as it was, unless nothing had that name: then it is the only version. `NameInUse` if
+        others are called by that name for short, unless `allow_name`. What is there already is returned as it is and
+        changes nothing.
         """
         target = self.folder_for(staged.name, staged.version)
         with changing(self.user_folder):
             known = self._same(staged)
             if known is not None:
                 return open_bundle(known.path)
+            if not allow_name:
+                self._refuse_short_name(staged.name)
             self._keep_meaning(staged.name)
             move_in(staged.path, target)
         return open_bundle(target, verify=False)
+
+    def needing_more(self, new: str) -> dict[str, str]:
+        """Which names must be written further than now once a model is called `new`: the name -> what was enough."""
+        known, found = self.list(), {}
+        for kind in {bundle.kind for bundle in known}:  # some callers want one kind, others any
+            names = {bundle.name for bundle in known if bundle.kind == kind}
+            found.update(no_longer_enough(new, names, self._shipped()))
+        return found if all(bundle.name != new for bundle in known) else {}
+
+    def is_shipped(self, name: str) -> bool:
+        """Whether a model of that name comes with MAESegment; the user may have other versions of it."""
+        return name in self._shipped()
 
     def removable(self, bundle: Bundle) -> str:
         """Why `bundle` cannot be removed, in one sentence; "" if it can."""
@@ -197,6 +220,20 @@ class ModelStore:
     def folder_for(self, name: str, version: str) -> Path:
         """Where the user's model `name`, `version` belongs."""
         return self.user_folder / name / version
+
+    def _shipped(self) -> set[str]:
+        return {folder.name for folder in _visible_folders(self.shipped_folder)}
+
+    def _refuse_short_name(self, name: str) -> None:
+        names = {bundle.name for bundle in self.list()} | self._shipped()
+        meant = [other for other in candidates(name, names, self._shipped()) if other != name]
+        if meant:
+            raise NameInUse(
+                f"The model is called {name!r}, which is short for {' or '.join(meant)}: it would be used in its "
+                "place from now on.",
+                "Ask for it under another name. If that is what you want: "
+                "`maesegment models import ZIP --allow-name`; then write the other name out.",
+            )
 
     def _folders(self) -> Iterator[Path]:
         yield from _visible_folders(self.shipped_folder)

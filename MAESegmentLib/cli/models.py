@@ -33,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     import_ = _add(actions, "import", "add a model from a zip or a folder", _import)
     import_.add_argument("source", type=Path, metavar="ZIP", help="made by `models export`, or a model's folder")
 
+    import_.add_argument(
+        "--allow-name", action="store_true", help="even if its name is what another is called for short"
+    )
+
     export = _add(actions, "export", "write a model to one zip file", _export)
     export.add_argument("model", metavar="MODEL", help="name, NAME@VERSION or a folder")
     export.add_argument("-o", "--output", type=Path, metavar="ZIP", help="(default: NAME-VERSION.zip here)")
@@ -150,7 +154,12 @@ def _import(arguments: argparse.Namespace) -> int:
     from ..bundle import import_bundle
 
     store = _store()
-    bundle = import_bundle(arguments.source, store, report=lambda text: say(f"note: {text}", error=True))
+    bundle = import_bundle(
+        arguments.source,
+        store,
+        allow_name=arguments.allow_name,
+        report=lambda text: say(f"note: {text}", error=True),
+    )
     say(f"Imported {bundle.name} {bundle.version}: {bundle.path}")
     say(f"  maesegment models show {bundle.name}@{bundle.version}")
     versions = [other for other in store.list() if other.name == bundle.name]

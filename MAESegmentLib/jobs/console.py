@@ -138,7 +138,7 @@ class Console(LearningCalls):
     def process(
         self,
         scan: Scan,
-        model: str | os.PathLike[str] | Bundle = "hippocampus",
+        model: str | os.PathLike[str] | Bundle = "hippocampus-mr",
         device: str = "auto",
         wait: bool = True,
         callback: Callable[[ConsoleJob], None] | None = None,

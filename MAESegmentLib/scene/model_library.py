@@ -32,9 +32,14 @@ class ModelLibrary:
         return list(self.store.scan()[1])
 
     def default(self) -> Bundle | None:
-        """What is segmented with unless a person chooses: the selected, else the highest version of the first name."""
-        models = self.models()
-        return self.meant(models[0].name) if models else None
+        """What is segmented with unless a person chooses: the selected, else the highest version of the first name.
+
+        Those of the models that ship come first, so that one that was imported is used only where it was chosen.
+        """
+        names = sorted(
+            {bundle.name for bundle in self.models()}, key=lambda name: (not self.store.is_shipped(name), name)
+        )
+        return self.meant(names[0]) if names else None
 
     def meant(self, name: str) -> Bundle | None:
         """What the name of a model means: its selected version, else the highest; None if there is none."""

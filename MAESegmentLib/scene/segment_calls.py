@@ -41,6 +41,10 @@ class SegmentCalls:
         """What `process` uses unless a model is given; None if there is none."""
         return self._library.default()
 
+    def meantModel(self, name: str) -> Bundle | None:
+        """What the whole name of a model means: its selected version, else the highest; None if there is none."""
+        return self._library.meant(name)
+
     def importModel(self, zipPath: str) -> Bundle:
         """Verify and add a model; the event loop goes on meanwhile."""
         return self.session.call_aside(lambda: self._library.add(zipPath))

@@ -6,6 +6,8 @@ from ..cli.demo import ROI_LEFT, ROI_RIGHT, head_path
 from ..images.volume import Volume
 
 SAMPLE = "MNI152 head"
+#: What segments it, by its full name.
+SAMPLE_MODEL = "hippocampus-mr"
 #: (name, R0, R1, A0, A1, S0, S1 in mm), for the model that needs a box.
 BOXES = tuple(
     (name, tuple(float(number) for number in box.split(",")))

@@ -15,7 +15,7 @@ from ..scene.processing import SegmentationJob
 from ..scene.regions import add_box, box_hint
 from . import slicer_scene
 from .panel import Panel
-from .samples import BOXES, SAMPLE
+from .samples import BOXES, SAMPLE, SAMPLE_MODEL
 from .segment_widgets import build
 
 #: A person reads no faster; sending more often would only cost.
@@ -98,8 +98,8 @@ class SegmentPanel(Panel):
             return
         nodes = [slicer_scene.roi_node(name, bounds) for name, bounds in BOXES]
         self._boxes.update({node.GetID(): node for node in nodes})
-        hippocampus = next((name for name in self._bundles if name.startswith("hippocampus")), self.get("model"))
-        self.put(model=hippocampus, region=nodes[0].GetID())
+        meant = self.logic.meantModel(SAMPLE_MODEL)
+        self.put(model=name_of(meant) if meant is not None else self.get("model"), region=nodes[0].GetID())
         self.update()
         self.app.views.centre_on(nodes[0])
 

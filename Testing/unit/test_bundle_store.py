@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from MAESegmentLib.bundle import Bundle, ModelStore, open_bundle
+from MAESegmentLib.bundle import Bundle, ModelStore, import_bundle, open_bundle
 from MAESegmentLib.bundle.store import default_shipped_folder
 from MAESegmentLib.errors import BundleError
+from MAESegmentLib.scene.model_library import ModelLibrary
+from MAESegmentLib.web.samples import SAMPLE_MODEL
 from Testing.bundles import autoencoder_spec, save_tiny, tiny_spec
 
 
@@ -161,3 +165,83 @@ def test_every_shipped_model_is_intact_and_small() -> None:
         assert bundle.size_bytes <= 12 * 2**20
         assert bundle.load_autoencoder() is not None
         bundle.load_network()
+
+
+# Names that are not written out ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def named(tmp_path: Path) -> ModelStore:
+    """Shipped `hip-mr` and `head-ct`; the user's own `liver-mine`."""
+    store = ModelStore(tmp_path / "user", shipped_folder=tmp_path / "shipped")
+    for name in ("hip-mr", "head-ct"):
+        save_tiny(store.shipped_folder / name, tiny_spec(name=name))
+    save_tiny(store.folder_for("liver-mine", "1.0.0"), tiny_spec(name="liver-mine"))
+    return store
+
+
+def _import(store: ModelStore, name: str, tmp_path: Path, **how: Any) -> list[str]:
+    """The model `name` of a stranger joins; what was reported."""
+    notes: list[str] = []
+    folder = tmp_path / "stranger" / name
+    if not folder.is_dir():
+        save_tiny(folder, tiny_spec(name=name))
+    import_bundle(folder, store, report=notes.append, **how)
+    return notes
+
+
+def _meanings(store: ModelStore) -> dict[str, str]:
+    """What every beginning of every name means, for those that mean something."""
+    found = {}
+    texts = {bundle.name[:end] for bundle in store.list() for end in range(1, len(bundle.name) + 1)}
+    for text in texts:
+        for kind in (None, "segmentation"):
+            with contextlib.suppress(BundleError):
+                found[f"{text} {kind}"] = store.find(text, kind=kind).name
+    return found
+
+
+@pytest.mark.parametrize("name", ["hip", "h", "hip-m", "liver", "liver-min", "head-c"])
+def test_an_import_never_takes_over_what_another_model_is_called_for_short(
+    named: ModelStore, tmp_path: Path, name: str
+) -> None:
+    before = _meanings(named)
+    with pytest.raises(BundleError, match=f"{name!r}, which is short for") as refused:
+        _import(named, name, tmp_path)
+    assert "--allow-name" in refused.value.hint
+    assert _meanings(named) == before
+    _import(named, name, tmp_path, allow_name=True)
+    assert named.find(name).name == name
+
+
+@pytest.mark.parametrize("name", ["hip-mr2", "hip-mrs", "hipster", "head-ct-x", "aaa"])
+def test_an_import_changes_what_no_name_meant(named: ModelStore, tmp_path: Path, name: str) -> None:
+    before = _meanings(named)
+    assert _import(named, name, tmp_path) == []
+    assert before.items() <= _meanings(named).items()
+    assert named.find(name).name == name
+
+
+def test_an_import_that_makes_a_short_name_ambiguous_says_so(named: ModelStore, tmp_path: Path) -> None:
+    (note,) = _import(named, "liver-other", tmp_path)
+    assert note.startswith("liver-mine can no longer be called 'liver-'")
+    with pytest.raises(BundleError, match="liver-mine, liver-other"):
+        named.find("liver")
+    assert named.find("liver-m").name == "liver-mine"
+
+
+def test_a_damaged_shipped_model_is_not_replaced_by_another_that_begins_so(named: ModelStore, tmp_path: Path) -> None:
+    _import(named, "hip-x", tmp_path)
+    (named.shipped_folder / "hip-mr" / "configs" / "metadata.json").write_text("{}")
+    with pytest.raises(BundleError, match=r"metadata\.json"):
+        named.find("hip")
+    assert named.find("hip-x").name == "hip-x"
+
+
+def test_an_imported_model_is_used_only_where_it_is_chosen(named: ModelStore, tmp_path: Path) -> None:
+    _import(named, "aaa", tmp_path)
+    assert [ModelLibrary(named).find(none).name for none in (None, "")] == ["head-ct", "head-ct"]
+
+
+def test_the_sample_head_is_segmented_with_a_shipped_model_named_in_full() -> None:
+    assert (default_shipped_folder() / SAMPLE_MODEL / "configs" / "metadata.json").is_file()
