@@ -51,7 +51,7 @@ class ArchivedScan:
 
 
 #: Of the lines in the file: folders noted by another version are looked into again.
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass

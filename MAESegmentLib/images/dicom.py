@@ -98,7 +98,7 @@ def _read_series(inventory: Inventory, uid: str, notes: tuple[str, ...] = ()) ->
     name = _name(instances)
     stack = stack_slices(name, instances)
     array, rescales = _read_slices(name, stack)
-    said = (*_said_of(instances), *_said_of_empty(inventory, instances), *rescale_notes(rescales))
+    said = (*stack.notes, *_said_of(instances), *_said_of_empty(inventory, instances), *rescale_notes(rescales))
     notes += tuple(f"{name}: {note}" for note in said)
     return Volume(array[None], stack.grid.ijk_to_ras, source=dicom_source(stack, uid), notes=notes)
 

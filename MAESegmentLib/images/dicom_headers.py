@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -71,11 +72,15 @@ class Identity:
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """Where one frame lies. Vectors are None where the header lacks them or they are malformed (LPS, mm)."""
+    """Where one frame lies. Vectors are None where the header lacks them or they are malformed (LPS, mm).
+
+    `malformed` says what is wrong with one that is there.
+    """
 
     position: np.ndarray | None  # (3,)
     orientation: np.ndarray | None  # (6,): direction along a row, then along a column
     pixel_spacing: np.ndarray | None  # (2,): between rows, between columns
+    malformed: str = ""
 
     @property
     def is_known(self) -> bool:
@@ -85,6 +90,8 @@ class Plane:
 @dataclass(frozen=True, eq=False)
 class Instance:
     """One image file's header. `planes` has one for each of the `frames`, or is empty if the header tells none.
+
+    `n_groups` is how many frames its per-frame functional groups describe.
 
     `is_negative` images are meant to be shown with low values bright (MONOCHROME1). `native_bytes` is what its pixels
     take as the header has it, 0 if they are compressed.
@@ -102,6 +109,7 @@ class Instance:
     is_colour: bool
     is_negative: bool
     native_bytes: int
+    n_groups: int
     planes: tuple[Plane, ...]
 
 
@@ -175,9 +183,17 @@ def _instance(path: Path, header: Dataset) -> Instance | None:
     if "Rows" not in header or "Columns" not in header:
         _check_not_cut_off(path, header)
         return None
-    rows, columns, frames = int(header.Rows), int(header.Columns), int(header.get("NumberOfFrames") or 1)
-    samples = int(header.get("SamplesPerPixel") or 1)
-    bits = rows * columns * frames * samples * int(header.get("BitsAllocated") or 16)
+    rows, columns, frames, samples, allocated = (
+        _whole(path, header, name, default)
+        for name, default in (
+            ("Rows", 0),
+            ("Columns", 0),
+            ("NumberOfFrames", 1),
+            ("SamplesPerPixel", 1),
+            ("BitsAllocated", 16),
+        )
+    )
+    bits = rows * columns * frames * samples * allocated
     photometric = _text(header, "PhotometricInterpretation")
     syntax = transfer_syntax(header)
     is_native = not syntax.is_compressed and syntax != DeflatedExplicitVRLittleEndian
@@ -201,8 +217,20 @@ def _instance(path: Path, header: Dataset) -> Instance | None:
         is_colour=samples > 1 or photometric.startswith("PALETTE"),
         is_negative=photometric == "MONOCHROME1",
         native_bytes=bits // 8 if is_native else 0,
+        n_groups=len(header.get("PerFrameFunctionalGroupsSequence") or []),
         planes=_planes(header, frames),
     )
+
+
+def _whole(path: Path, header: Dataset, name: str, default: int) -> int:
+    """Also `default` where it is empty or 0."""
+    try:
+        number = int(header.get(name) or default)
+    except (TypeError, ValueError):
+        number = -1
+    if number < 0:
+        raise VolumeReadError(f"{path.name}: its {name} is not a number of {name}.", _EXPORT)
+    return number
 
 
 def _check_not_cut_off(path: Path, header: Dataset) -> None:
@@ -232,28 +260,53 @@ def _planes(header: Dataset, frames: int) -> tuple[Plane, ...]:
 
 
 def _plane(groups: Sequence[Dataset]) -> Plane:
-    spacing = _vector(groups, "PixelMeasuresSequence", "PixelSpacing", 2)
-    return Plane(
-        position=_vector(groups, "PlanePositionSequence", "ImagePositionPatient", 3),
-        orientation=_vector(groups, "PlaneOrientationSequence", "ImageOrientationPatient", 6),
-        pixel_spacing=spacing if spacing is not None and np.all(spacing > 0) else None,
-    )
+    try:
+        position = _vector(groups, "PlanePositionSequence", "ImagePositionPatient", 3)
+        orientation = _vector(groups, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
+        spacing = _vector(groups, "PixelMeasuresSequence", "PixelSpacing", 2)
+    except _MalformedError as error:
+        return Plane(None, None, None, str(error))
+    if spacing is not None and not np.all(spacing > 0):
+        return Plane(position, orientation, None, f"PixelSpacing is {spacing[0]:g} x {spacing[1]:g} mm")
+    return Plane(position, orientation, spacing)
+
+
+class _MalformedError(ValueError):
+    pass
 
 
 def _vector(groups: Sequence[Dataset], sequence: str, name: str, length: int) -> np.ndarray | None:
-    """The first of `groups` that has the value, in `sequence` or (in the last, the top) by itself."""
+    """The first of `groups` that has the value, in `sequence` or (in the last, the top) by itself.
+
+    Raises `_MalformedError` for a value that is not `length` numbers.
+    """
     for group in groups:
         holder = next(iter(group.get(sequence) or []), None)
-        value = holder.get(name) if holder is not None else None
+        value = _value(holder, name) if holder is not None else None
         if value is None and group is groups[-1]:
-            value = group.get(name)
+            value = _value(group, name)
         if value is not None:
-            return _finite(value, length)
+            return _finite(name, value, length)
     return None
 
 
-def _finite(value: object, length: int) -> np.ndarray | None:
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != length:
-        return None
-    vector = np.asarray([float(x) for x in value])
-    return vector if np.all(np.isfinite(vector)) else None
+def _value(holder: Dataset, name: str) -> object:
+    """None also for an empty value."""
+    try:
+        value = holder.get(name)
+    except Exception as error:  # pydicom raises many kinds
+        raise _MalformedError(f"{name} is not a number") from error
+    return None if value is None or value == "" or (isinstance(value, Sequence) and not len(value)) else value
+
+
+def _finite(name: str, value: object, length: int) -> np.ndarray:
+    values: list[Any] = [*value] if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    if len(values) != length:
+        raise _MalformedError(f"{name} has {len(values)} value(s) instead of {length}")
+    try:
+        vector = np.asarray([float(x) for x in values])
+    except (TypeError, ValueError) as error:
+        raise _MalformedError(f"{name} is not {length} numbers") from error
+    if not np.all(np.isfinite(vector)):
+        raise _MalformedError(f"{name} is not {length} numbers")
+    return vector

@@ -13,6 +13,9 @@ from .orientation import Reordering, axis_codes
 
 #: Largest |cosine| between two axes that is still taken for rounding in a file header rather than shear.
 SHEAR_TOLERANCE = 1e-3
+RESAMPLE = (
+    "Resample it to a regular grid first (in Slicer: harden the acquisition transform, or Resample Scalar Volume)."
+)
 #: How far a slice may lie off the regular grid: 1 % of the spacing, or what rounding in the header explains.
 _RELATIVE_OFFSET, _ROUNDING_MM, _ROUNDING_AT_MOST = 0.01, 0.06, 0.25
 
@@ -84,8 +87,7 @@ class Grid:
             raise GeometryError(
                 f"The image grid is sheared by {np.degrees(np.arcsin(min(gram.max(), 1.0))):.1f} degrees "
                 "(its axes are not at right angles), as from a tilted CT gantry.",
-                "Resample it to a regular grid first (in Slicer: harden the acquisition transform, or "
-                "Resample Scalar Volume).",
+                RESAMPLE,
             )
 
     def matches(self, other: Grid, tolerance_mm: float = 1e-2) -> bool:

@@ -105,7 +105,7 @@ def _gap(dataset: Dataset) -> None:
     [
         (_two_phases, r"more than once \(e\.g\. frames000\.dcm \(frame 1\) and frames000\.dcm \(frame 5\)\)"),
         (_other_spacing, "different pixel spacing"),
-        (_one_frame_less, "do not say where they lie"),
+        (_one_frame_less, "functional groups describe 7"),
         (_no_groups, "do not say where they lie"),
         (_gap, r"1 slice\(s\) missing between frames000\.dcm \(frame 3\)"),
     ],
@@ -129,3 +129,16 @@ def test_time_series_of_enhanced_files_says_how_to_take_one(tmp_path: Path) -> N
     (tmp_path / "one").mkdir()
     (folder / "frames000.dcm").rename(tmp_path / "one" / "frames000.dcm")
     _check(read_volume(tmp_path / "one"), SeriesRecipe(recipe.stored))
+
+
+@pytest.mark.parametrize("frames", [5, 7, 2_000_000_000])
+def test_count_of_frames_that_contradicts_the_groups_is_refused(tmp_path: Path, frames: int) -> None:
+    folder = write_enhanced(head(), tmp_path / "in", change=lambda dataset: setattr(dataset, "NumberOfFrames", frames))
+    with pytest.raises(VolumeReadError, match=f"NumberOfFrames is {frames}, but its functional groups describe 8"):
+        read_volume(folder)
+
+
+def test_rounded_directions_leave_the_voxel_size_alone(tmp_path: Path) -> None:
+    recipe = head()
+    recipe.row, recipe.column = (0.7, 0.7, 0.0), (-0.7, 0.7, 0.0)
+    np.testing.assert_allclose(read_volume(write_enhanced(recipe, tmp_path / "in")).grid.spacing, [0.7, 0.8, 2.5])
