@@ -3,7 +3,7 @@
 Runs on Slicer's own thread and without any package that Slicer does not have.
 """
 
-from .annotations import Drawing, Segment, drawing_steps, drawn_segments
+from .annotations import Drawing, Segment, drawing_steps, drawn_segments, looks_of
 from .content import content_of, content_steps, forget_content, has_content, is_edited, remember_content
 from .frames import Frame, add_segmentation_sequence, frames_of, remove_node, show_frame
 from .segmentations import add_segmentation, label_map_of, prepare_segments, put_segments, segment_id_of
@@ -40,6 +40,7 @@ __all__ = [
     "image_of",
     "is_edited",
     "label_map_of",
+    "looks_of",
     "prepare_segments",
     "problem_of",
     "put_segments",

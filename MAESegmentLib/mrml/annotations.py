@@ -63,6 +63,11 @@ def drawn_segments(node: Any) -> tuple[Segment, ...]:
     )
 
 
+def looks_of(node: Any) -> tuple[tuple[tuple[int, int, int], Terminology], ...]:
+    """(colour, terminology) of the segments in the order of the node; no voxel is read."""
+    return tuple((_colour(segment), _terminology(segment)) for segment in segments_of(node.GetSegmentation()).values())
+
+
 def drawing_steps(node: Any, volume: Any, values: Mapping[str, int]) -> Generator[float, None, Drawing]:
     """Put `values` (> 0, by segment ID) on the grid of `volume`, compared in the world, transforms included.
 

@@ -23,14 +23,18 @@ class Downloads:
         return [web.get("/download/{key}", self._send)]
 
     def folder(self, kind: str) -> Path:
-        """An empty folder for the next file of a kind; the one before is offered no more and removed."""
-        before = self._newest.pop(kind, None)
-        if before is not None:
-            self._offered = {key: path for key, path in self._offered.items() if path.parent != before}
-            shutil.rmtree(before, ignore_errors=True)
+        """An empty folder for the next file of a kind; the one before is withdrawn."""
+        self.withdraw(kind)
         self._root.mkdir(parents=True, exist_ok=True)
         self._newest[kind] = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=self._root))
         return self._newest[kind]
+
+    def withdraw(self, kind: str) -> None:
+        """Offer the newest file of a kind no more, and remove it."""
+        folder = self._newest.pop(kind, None)
+        if folder is not None:
+            self._offered = {key: path for key, path in self._offered.items() if path.parent != folder}
+            shutil.rmtree(folder, ignore_errors=True)
 
     def offer(self, path: Path) -> str:
         """The address of a file, relative to the page."""

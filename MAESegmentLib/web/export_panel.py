@@ -6,10 +6,14 @@ from typing import Any
 
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
+from vtk import vtkCommand
 
 from ..errors import NodeError
-from .exporting import FORMATS, export
+from .exporting import FORMATS, content_stamp, export
 from .panel import Panel
+
+#: Of a vtkSegmentation.
+_EVENTS = ("SegmentAdded", "SegmentRemoved", "SegmentModified", "SegmentsOrderModified", "SourceRepresentationModified")
 
 
 class ExportPanel(Panel):
@@ -17,6 +21,10 @@ class ExportPanel(Panel):
 
     def __init__(self, app: Any) -> None:
         super().__init__(app)
+        #: (object, tag) of the observers of what is offered to be exported.
+        self._observers: list[tuple[Any, int]] = []
+        #: Of what the file that is offered holds.
+        self._stamp: tuple[Any, ...] = ()
         app.state.update(
             {
                 self.name("what"): "",
@@ -30,13 +38,15 @@ class ExportPanel(Panel):
 
     def build(self) -> None:
         html.Div("Segment a scan first, then save the result here.", v_if=(f"!{self.name('what')}",))
+        # The former file goes with the click: its button could still be pressed until the server replies.
+        trigger = self.app.server.trigger_name(self.guarded(self._export))
         with html.Div(v_if=(self.name("what"),)):
             html.Div(f"{{{{ {self.name('what')} }}}}", classes="font-weight-medium mb-2")
             for number, one in enumerate(FORMATS):
                 v3.VBtn(
                     one.title,
                     id=f"export-{one.ending.strip('.').replace('.', '-')}",
-                    click=(self.guarded(self._export), f"[{number}]"),
+                    click=f"{self.name('url')} = ''; trigger('{trigger}', [{number}])",
                     disabled=(f"!!{self.name('busy')}",),
                     title=one.hint,
                     block=True,
@@ -62,17 +72,45 @@ class ExportPanel(Panel):
         html.Div(f"{{{{ {self.name('note')} }}}}", v_if=(self.name("note"),), classes="text-body-2 info-text mt-2")
 
     async def _export(self, number: int) -> None:
+        if self.get("busy"):
+            return
         scan, node = self.workspace.scan, self.workspace.segmentation
         if scan is None or node is None:
             raise NodeError("There is nothing to export.", "Segment a scan first.")
         chosen = FORMATS[int(number)]
-        self.put(busy=f"Writing {chosen.title}", url="", note="")
+        self._withdraw()
+        self.put(busy=f"Writing {chosen.title}")
+        stamp = content_stamp(node)
         try:
             path, notes = await export(scan, node, chosen.ending, self.app.downloads.folder("segmentation"))
+            if node is not self.workspace.segmentation or content_stamp(node) != stamp:
+                raise NodeError("The segmentation was changed while it was written.", "Export it again.")
+            self._stamp = stamp
             self.put(url=self.app.downloads.offer(path), file=path.name, note="\n".join(notes))
         finally:
             self.put(busy="")
 
     def update(self) -> None:
+        """Offer what is chosen now; a file that was made of something else is withdrawn."""
         node = self.workspace.segmentation
-        self.put(what=node.GetName() if node is not None else "", url="", note="")
+        for observed, tag in self._observers:
+            observed.RemoveObserver(tag)
+        self._observers = []
+        if node is not None:
+            # Which event a change causes depends on the tool.
+            content = node.GetSegmentation()
+            events = [(content, getattr(content, name)) for name in _EVENTS]
+            for observed, event in [(node, vtkCommand.ModifiedEvent), (content, vtkCommand.ModifiedEvent), *events]:
+                self._observers.append((observed, observed.AddObserver(event, self._on_event)))
+        self._withdraw()
+        self.put(what=node.GetName() if node is not None else "")
+
+    def _on_event(self, *_event: Any) -> None:
+        if self.get("url") and content_stamp(self.workspace.segmentation) != self._stamp:
+            self._withdraw()
+
+    def _withdraw(self) -> None:
+        # What is being written looks for itself whether it is still true.
+        if not self.get("busy"):
+            self.app.downloads.withdraw("segmentation")
+        self.put(url="", file="", note="")

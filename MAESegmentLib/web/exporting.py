@@ -16,6 +16,7 @@ from ..errors import NodeError, OutputError
 from ..images.atomic import replacing
 from ..images.volume import LabelMap
 from ..labels import Label
+from ..scene import case_scene
 from .confined import confined
 from .file_names import file_name, unique_file_names
 from .workspace import Scan
@@ -48,6 +49,11 @@ async def stepped(steps: Generator[float, None, T]) -> T:
         except StopIteration as over:
             return over.value
         await asyncio.sleep(0)
+
+
+def content_stamp(segmentation: Any) -> tuple[Any, ...]:
+    """Changes whenever a file that is exported would: with voxels, names, colours, terminology or order; cheap."""
+    return (segmentation.GetName(), *mrml.looks_of(segmentation), *case_scene.content_stamp(segmentation))
 
 
 async def export(scan: Scan, segmentation: Any, ending: str, folder: Path) -> tuple[Path, tuple[str, ...]]:

@@ -66,6 +66,8 @@ def test_a_clinic_corrects_teaches_compares_and_goes_back(app, person, scans, ap
     person.until(lambda: person.find("tool-paint").get_attribute("aria-pressed") == "true", "the brush")
     stroke(person, 12, 6)
     person.until(lambda: person.find("undo").is_enabled(), "the stroke")
+    show(person, "export")
+    person.until(lambda: not person.see("save-file"), "the file without the stroke is offered no more")
     painted = exported(person)
     assert painted.grid.matches(before.grid)
     grown = (painted.array == 1) & (before.array != 1)

@@ -6,6 +6,7 @@ import asyncio
 import string
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from MAESegmentLib import mrml
-from MAESegmentLib.errors import OutputError
+from MAESegmentLib.errors import NodeError, OutputError
 from MAESegmentLib.web import exporting
+from MAESegmentLib.web.downloads import Downloads
+from MAESegmentLib.web.export_panel import ExportPanel
 from MAESegmentLib.web.file_names import file_name, unique_file_names, uploaded_name
 from MAESegmentLib.web.workspace import Scan
 from Testing import slicer_core
@@ -138,3 +141,108 @@ def test_no_name_is_lost_or_leads_elsewhere(names):
         assert 0 < len(name.encode()) <= 255
         assert name == name.strip()
         assert not set('/\\:*?"<>|\0\n') & set(name)
+
+
+# What is offered -----------------------------------------------------------------------------------------------------
+
+
+class Page(dict):
+    """The state that a page shares."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        return None
+
+
+@pytest.fixture
+def panel(tmp_path):
+    """The section Export over a segmentation of A and B, and its scan."""
+    scan, node = drawn(("A", "B"))
+    workspace = SimpleNamespace(scan=Scan(scan, None), segmentation=node, add_listener=lambda _update: None)
+    downloads = Downloads(tmp_path / "export")
+    app = SimpleNamespace(state=Page(), workspace=workspace, logic=None, session=None, downloads=downloads)
+    panel = ExportPanel(app)
+    panel.update()
+    return panel
+
+
+def offered(panel):
+    """Where the file is that can be saved, or None; nothing that is offered no more stays on the disk."""
+    url, files = panel.get("url"), [*panel.app.downloads._root.rglob("*.*")]
+    assert [*panel.app.downloads._offered] == ([url.rpartition("/")[2]] if url else [])
+    assert len(files) == bool(url)
+    return files[0] if files else None
+
+
+def paint(node):
+    segment_id = node.GetSegmentation().GetNthSegmentID(0)
+    array = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id).copy()
+    array[0, 0, 0] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment_id, None)
+
+
+def segment(node, number=0):
+    return node.GetSegmentation().GetNthSegment(number)
+
+
+CHANGES = {
+    "voxels": paint,
+    "a name": lambda node: segment(node).SetName("C"),
+    "the name of all": lambda node: node.SetName("Other"),
+    "a colour": lambda node: segment(node).SetColor(0.1, 0.2, 0.3),
+    "a segment more": lambda node: node.GetSegmentation().AddEmptySegment("", "D"),
+    "a segment less": lambda node: node.GetSegmentation().RemoveSegment(node.GetSegmentation().GetNthSegmentID(1)),
+    "the order": lambda node: node.GetSegmentation().SetSegmentIndex(node.GetSegmentation().GetNthSegmentID(0), 1),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("ending", [".seg.nrrd", ".zip"])
+def test_a_file_is_offered_until_what_it_holds_is_changed(panel, ending, change):
+    number = [one.ending for one in exporting.FORMATS].index(ending)
+    asyncio.run(panel._export(number))
+    node = panel.workspace.segmentation
+    node.GetDisplayNode().SetVisibility(False)
+    node.CreateClosedSurfaceRepresentation()
+    assert offered(panel) is not None
+    change(node)
+    assert offered(panel) is None
+    assert not panel.get("file")
+    asyncio.run(panel._export(number))
+    assert offered(panel) is not None
+
+
+def test_a_file_is_offered_until_another_segmentation_is_chosen(panel):
+    asyncio.run(panel._export(0))
+    first = panel.workspace.segmentation
+    panel.workspace.segmentation = drawn(("C",))[1]
+    panel.update()
+    assert offered(panel) is None
+    asyncio.run(panel._export(0))
+    paint(first)
+    assert offered(panel) is not None
+
+
+@pytest.mark.parametrize("is_other", [False, True])
+def test_what_is_changed_while_it_is_written_is_not_offered(panel, is_other, monkeypatch):
+    asyncio.run(panel._export(0))
+    write = exporting.export
+
+    async def slow(scan, node, ending, folder):
+        assert offered(panel) is None
+        found = await write(scan, node, ending, folder)
+        if is_other:
+            panel.workspace.segmentation = drawn(("C",))[1]
+            panel.update()
+        else:
+            paint(node)
+        return found
+
+    monkeypatch.setattr("MAESegmentLib.web.export_panel.export", slow)
+    with pytest.raises(NodeError, match="changed while"):
+        asyncio.run(panel._export(0))
+    assert not panel.get("url")
+    assert not panel.get("busy")
+    assert panel.app.downloads._offered == {}
