@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ..errors import BundleError, MAESegmentError, OutputError
 from ..images.atomic import replacing
+from ..storage.zip_directory import check_directory
 from .bounds import MAX_METADATA_BYTES, MAX_WEIGHTS_BYTES
 from .changing import VersionTaken
 from .folder import (
@@ -35,7 +36,6 @@ from .metadata import content_hash, serialise
 from .monai_config import inference_file
 from .schema import ALLOWED_FILES
 from .store import ModelStore
-from .zip_directory import check_directory
 
 _log = logging.getLogger(__name__)
 _MAX_FILES = 256

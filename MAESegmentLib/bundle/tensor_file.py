@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .zip_directory import check_directory
+from ..storage.zip_directory import check_directory
 
 #: A network of a billion weights has some thousand tensors, of about 100 bytes each here.
 _MAX_DIRECTORY_BYTES = 4 * 2**20

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from ..errors import MAESegmentError, OutputError, VolumeReadError
 from ..images.scans import is_dicom, is_image
+from ..storage.zip_directory import DirectoryTooLong, check_directory
 from .file_names import uploaded_name
 from .upload_budget import UploadBudget
 
@@ -26,6 +27,9 @@ _MOST_NUMBER = 1_000_000
 #: A zip may unpack to so many files, and to so many times its own size.
 _MOST_FILES = 20_000
 _MOST_RATIO = 200
+#: Of its table of contents: folders, and what macOS adds to each file, count there, too.
+_MOST_ENTRIES = 3 * _MOST_FILES
+_MOST_DIRECTORY_BYTES = 32 << 20
 #: What a file costs beside its bytes: a disk is also full of empty ones.
 _FILE_BYTES = 4096
 #: An upload that nothing was added to for so long, and nobody opened, was given up.
@@ -168,6 +172,9 @@ def _scan_among(files: list[Path], folder: Path) -> Path:
 def unpack(archive: Path, folder: Path, charge: Callable[[int], None]) -> None:
     """All files of a zip below `folder`, each charged as it is written; nothing outside it, no links, no bombs."""
     try:
+        # Before `zipfile` reads all of it: a small zip may list a million files.
+        with archive.open("rb") as stream:
+            check_directory(stream, _MOST_DIRECTORY_BYTES, _MOST_ENTRIES, may_have_comment=True)
         with zipfile.ZipFile(archive) as packed:
             members = [member for member in packed.infolist() if not member.is_dir()]
             total = sum(member.file_size for member in members)
@@ -180,6 +187,11 @@ def unpack(archive: Path, folder: Path, charge: Callable[[int], None]) -> None:
                 if member.external_attr >> 28 == 0xA or member.filename.startswith("__MACOSX/"):
                     continue  # a link, or what macOS adds
                 _extract(packed, member, _free(folder, uploaded_name(member.filename), number), charge)
+    except DirectoryTooLong as error:
+        raise VolumeReadError(
+            f"{archive.name} lists far more files than a scan has: at most {_MOST_FILES} are unpacked.",
+            "Upload only the scan's files.",
+        ) from error
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise VolumeReadError(
             f"{archive.name} cannot be unpacked: {error}.", "Make the zip again, without a password."
