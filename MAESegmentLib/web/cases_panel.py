@@ -29,6 +29,8 @@ class CasesPanel(Panel):
         self._job: Any = None
         self._proposal: CaseProposal | None = None
         self._update_of = ""
+        #: What the last line was said of: (scan, segmentation).
+        self._shown: tuple[Any, Any] = (None, None)
         self.records: list[CaseRecord] = []
         defaults = {
             "text": "", "rows": [], "role": TRAIN, "only_box": True, "has_box": False, "busy": False, "reason": "",
@@ -262,6 +264,11 @@ class CasesPanel(Panel):
         elif self.workspace.segmentation is None:
             reason = "Segment the scan and correct the result first."
         self.put(reason=reason, has_box=self.app.segment.region is not None)
+        shown = (self.workspace.scan, self.workspace.segmentation)
+        if shown != self._shown:
+            # What was said of another scan would read as if it were of this one.
+            self._shown = shown
+            self.put(said="", removing="")
         if self.get("asking"):
             self.close()
         self.refresh()

@@ -20,12 +20,19 @@ class Panel(CasesPanel):
     def __init__(self, logic: Any) -> None:
         self.values: dict[str, Any] = {}
         self.stored = 0
+        self._shown = (None, None)
         self.logic = logic
         self.workspace = SimpleNamespace(scan=SimpleNamespace(node="scan"), segmentation="segmentation")
-        self.app = SimpleNamespace(segment=SimpleNamespace(bundle="model"))
+        self.app = SimpleNamespace(segment=SimpleNamespace(bundle="model", region=None), learning=None)
 
     def put(self, **values: Any) -> None:
         self.values.update(values)
+
+    def get(self, key: str) -> Any:
+        return self.values.get(key)
+
+    def refresh(self) -> None:
+        pass
 
     def _store(self, *_how: Any) -> None:
         self.stored += 1
@@ -77,3 +84,15 @@ def test_nothing_is_stored_when_another_scan_was_chosen_meanwhile() -> None:
     asyncio.run(both())
     assert panel.stored == 0
     assert not panel.values["busy"]
+
+
+@pytest.mark.parametrize("other", ["scan", "segmentation"])
+def test_what_was_said_of_one_scan_is_not_read_beside_another(other: str) -> None:
+    panel = Panel(Logic())
+    panel.update()
+    panel.put(said="case-0001 added.")
+    panel.update()
+    assert panel.values["said"] == "case-0001 added.", "the same is shown"
+    setattr(panel.workspace, other, SimpleNamespace(node="other"))
+    panel.update()
+    assert panel.values["said"] == ""
