@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 
@@ -32,7 +33,7 @@ def is_unicode(text: str) -> bool:
 def visible_json(text: str) -> str:
     """JSON `text` that means the same, with JSON's own escape sequences for such characters."""
     return "".join(
-        character if character == "\n" or not _acts(character) else f"\\u{ord(character):04x}" for character in text
+        character if character == "\n" or not _acts(character) else json.dumps(character)[1:-1] for character in text
     )
 
 

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.cli.main import main
-from MAESegmentLib.evaluation.cases import ModelPredictions, evaluate_cases
+from MAESegmentLib.evaluation.cases import Measure, ModelPredictions, evaluate_cases
 from MAESegmentLib.evaluation.summary import mean_dice, summarise
 from MAESegmentLib.images.segmentation_nrrd import read_seg_nrrd
 from MAESegmentLib.inference.predictor import Predictor
@@ -64,7 +64,7 @@ def test_shipped_model_segments_cases_it_has_never_seen(name: str, real_data: Pa
     bundle, dataset = ModelStore().find(name), load_dataset(real_data / folder)
     labels = tuple(Label(value, label) for label, value in dataset.labels.items())
     predictions = ModelPredictions(Predictor(bundle), bundle.labels, labels)
-    evaluation = evaluate_cases(dataset.select(f"validation:{count}"), predictions, labels)
+    evaluation = evaluate_cases(dataset.select(f"validation:{count}"), predictions, Measure(labels))
     assert not evaluation.failures
     dice = mean_dice(summarise(evaluation.scores))
     assert dice is not None
