@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from pydicom.uid import (
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
+    RLELossless,
     SecondaryCaptureImageStorage,
     generate_uid,
 )
@@ -73,12 +74,36 @@ def read_frames(path: Path, indices: Sequence[int]) -> DecodedFrames:
         with quiet_pydicom():
             dataset = open_dicom(path, _TAGS, pixels=True)
             _check_pixels(path, dataset)
+            assumed = _complete(dataset)
             rescales = tuple(rescale_of(path.name, dataset, index) for index in indices)
     except MAESegmentError:
         raise
     except Exception as error:  # pydicom raises many kinds
         raise VolumeReadError(f"{path.name} cannot be read; the file is damaged.", DAMAGED) from error
+    if assumed:
+        rescales = tuple(replace(rescale, assumed=(*rescale.assumed, *assumed)) for rescale in rescales)
     return DecodedFrames(_rescaled(path, dataset, indices, rescales), rescales)
+
+
+def _complete(dataset: Dataset) -> tuple[str, ...]:
+    """Put in what describes the pixels and is missing or cannot be, as GDCM does; returns what was assumed."""
+    if "PixelData" not in dataset:
+        return ()
+    assumed = []
+    allocated = int(dataset.BitsAllocated)
+    stored = dataset.get("BitsStored")
+    if stored is None or not 0 < int(stored) <= allocated:
+        assumed.append(f"BitsStored is {'missing' if stored is None else stored}, and taken as {allocated}")
+        dataset.BitsStored, dataset.HighBit = allocated, allocated - 1
+    for name, value in (
+        ("SamplesPerPixel", 1),
+        ("PhotometricInterpretation", "MONOCHROME2"),
+        ("PixelRepresentation", 0),
+    ):
+        if dataset.get(name) in (None, ""):
+            assumed.append(f"{name} is missing, and taken as {value}")
+            setattr(dataset, name, value)
+    return tuple(assumed)
 
 
 def _rescaled(
@@ -116,11 +141,30 @@ def _stored(path: Path, dataset: Dataset, indices: Sequence[int]) -> Iterator[np
 
 def _pydicom(dataset: Dataset, indices: Sequence[int]) -> Iterator[np.ndarray]:
     syntax = transfer_syntax(dataset)
-    is_native = not syntax.is_compressed
+    if dataset.get("BitsAllocated") == 1 and not syntax.is_compressed and "PixelData" in dataset:
+        yield from _bits(dataset, indices)
+        return
+    # RLE packs the bytes of the pixels as they are; the others know their own bits unless the header gives odd ones.
+    is_plain = not syntax.is_compressed or syntax == RLELossless or _is_high_bit_odd(dataset)
     # The unused bits are dealt with below: pydicom takes the highest bit to be the last of those stored.
-    options = {"correct_unused_bits": False} if is_native else {}
+    options = {"correct_unused_bits": False} if is_plain else {}
     for frame, _about in get_decoder(syntax).iter_array(dataset, indices=indices, raw=True, **options):
-        yield _used_bits(frame, dataset) if is_native and frame.dtype.kind in "iu" else frame
+        yield _used_bits(frame, dataset) if is_plain and frame.dtype.kind in "iu" else frame
+
+
+def _bits(dataset: Dataset, indices: Sequence[int]) -> Iterator[np.ndarray]:
+    """Frames of one bit a pixel, which need not begin at a byte."""
+    size = int(dataset.Rows) * int(dataset.Columns)
+    packed = np.frombuffer(dataset.PixelData, np.uint8)
+    for index in indices:
+        start, stop = index * size, (index + 1) * size
+        bits = np.unpackbits(packed[start // 8 : -(-stop // 8)], bitorder="little")[start % 8 :][:size]
+        yield bits.reshape(int(dataset.Rows), int(dataset.Columns))
+
+
+def _is_high_bit_odd(dataset: Dataset) -> bool:
+    bits, high = dataset.get("BitsStored"), dataset.get("HighBit")
+    return bits is not None and high is not None and int(high) != int(bits) - 1
 
 
 def _used_bits(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
@@ -158,10 +202,12 @@ def _check_pixels(path: Path, dataset: Dataset) -> None:
     name = next((name for name in ("PixelData", *_FLOATING) if name in dataset), None)
     if name is None:
         raise VolumeReadError(f"{path.name} has no voxels: the file is a header only.", DAMAGED)
-    check_size(path.name, shape, int(dataset.get("BitsAllocated") or 8) // 8)
+    if not dataset.get("BitsAllocated"):
+        raise VolumeReadError(f"{path.name}: its header lacks BitsAllocated, the size of a pixel.", DAMAGED)
+    check_size(path.name, shape, max(int(dataset.BitsAllocated) // 8, 1))
     if transfer_syntax(dataset).is_compressed:
         return
-    expected = np.prod(shape, dtype=np.int64) * int(dataset.get("BitsAllocated") or 8) // 8
+    expected = np.prod(shape, dtype=np.int64) * int(dataset.BitsAllocated) // 8
     present = len(dataset[name].value or b"")
     if present < expected:
         raise VolumeReadError(

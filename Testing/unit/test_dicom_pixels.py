@@ -314,3 +314,73 @@ def test_file_without_voxels_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(VolumeReadError, match="has no voxels"):
         read_volume(head().write(tmp_path / "series", change))
+
+
+@pytest.mark.parametrize("is_signed", [False, True])
+@pytest.mark.parametrize(("bits", "high"), [(12, 15), (12, 11), (10, 13)])
+def test_rle_compressed_pixels_equal_the_uncompressed_whatever_bits_they_take(
+    tmp_path: Path, bits: int, high: int, is_signed: bool
+) -> None:
+    image = _one_slice(tmp_path)
+    image.BitsStored, image.HighBit, image.PixelRepresentation = bits, high, int(is_signed)
+    values = np.random.default_rng(2).integers(0, 1 << bits, (image.Rows, image.Columns)) << (high + 1 - bits)
+    image.PixelData = values.astype("<u2").tobytes()
+    image.save_as(tmp_path / "plain.dcm")
+    image.compress(RLELossless, generate_instance_uid=False)
+    image.save_as(tmp_path / "rle.dcm")
+    expected = values >> (high + 1 - bits)
+    expected = np.where(is_signed & (expected >= 1 << (bits - 1)), expected - (1 << bits), expected)
+    np.testing.assert_array_equal(first_frame(tmp_path / "plain.dcm"), expected)
+    np.testing.assert_array_equal(first_frame(tmp_path / "rle.dcm"), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PixelRepresentation", None),
+        ("PhotometricInterpretation", None),
+        ("SamplesPerPixel", None),
+        ("BitsStored", None),
+        ("BitsStored", 0),
+        ("BitsStored", 17),
+    ],
+)
+@pytest.mark.parametrize("is_rle", [False, True])
+def test_missing_descriptions_of_pixels_are_taken_as_gdcm_does_and_said(
+    tmp_path: Path, name: str, value: int | None, is_rle: bool
+) -> None:
+    recipe = head()
+
+    def change(_: int, dataset: Dataset) -> None:
+        if is_rle:
+            dataset.compress(RLELossless, generate_instance_uid=False)
+        if value is None:
+            del dataset[name]
+        else:
+            setattr(dataset, name, value)
+
+    volume = read_volume(recipe.write(tmp_path / "s", change))
+    np.testing.assert_array_equal(volume.array[0], recipe.stored.T - 1024)
+    assert any(f"{name} is" in note and "8 of 8 slices" in note for note in volume.notes)
+
+
+def test_missing_size_of_pixels_is_named(tmp_path: Path) -> None:
+    def change(_: int, dataset: Dataset) -> None:
+        dataset["PixelData"].VR = "OW"
+        del dataset.BitsAllocated
+
+    with pytest.raises(VolumeReadError, match="lacks BitsAllocated"):
+        read_volume(head().write(tmp_path / "s", change))
+
+
+@pytest.mark.parametrize("size", [(13, 15), (8, 16), (3, 3)])
+def test_frames_of_one_bit_need_not_begin_at_a_byte(tmp_path: Path, size: tuple[int, int]) -> None:
+    recipe = SeriesRecipe(np.random.default_rng(3).integers(0, 2, (5, *size)), intercept=0)
+
+    def change(dataset: Dataset) -> None:
+        packed = np.packbits(recipe.stored.astype(np.uint8).ravel(), bitorder="little").tobytes()
+        dataset.PixelData = packed + b"\0" * (len(packed) % 2)
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 1, 1, 0
+
+    volume = read_volume(write_enhanced(recipe, tmp_path / "in", change=change))
+    np.testing.assert_array_equal(volume.array[0], recipe.stored.T)
