@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import DatasetError
+from ..images.decoded import unreadable
 from .case import Case, case_id
 from .dataset_file import DatasetFile, outside, parse_description, read_dataset_file
 from .dataset_folder import folder_cases
@@ -79,7 +81,7 @@ def load_dataset(path: str | Path) -> CaseDataset:
         raise DatasetError(
             f"There is no dataset at {path}.", "Give a folder with images/ and labels/, or a dataset.json."
         )
-    description = _of_case_store(root) or (read_dataset_file(file) if file.is_file() else DatasetFile())
+    description = _of_case_store(root) or _described(file)
     cases, notes = _cases_of(description, root)
     _check_cases(cases, root)
     _check_channels(cases, description)
@@ -92,6 +94,17 @@ def load_dataset(path: str | Path) -> CaseDataset:
         description.ignore,
         (*description.notes, *notes, *_shared_labels(cases)),
     )
+
+
+def _described(file: Path) -> DatasetFile:
+    if file.is_file():
+        return read_dataset_file(file)
+    if os.path.lexists(file):
+        raise DatasetError(
+            f"{file} cannot be read: it is not a file, but a folder, a pipe, a device or a link to nothing.",
+            "Put the file itself there, or remove it to read the folder by file names.",
+        )
+    return DatasetFile()
 
 
 def _of_case_store(folder: Path) -> DatasetFile | None:
@@ -159,6 +172,9 @@ def _existing(path: Path, case: Case) -> Path:
     try:
         return path.resolve(strict=True)
     except FileNotFoundError as error:
+        if path.is_symlink():
+            reason = unreadable(path, FileNotFoundError())
+            raise DatasetError(f"Case {case.id}: {reason.message}", reason.hint) from error
         raise DatasetError(f"Case {case.id}: {path} does not exist.", "Paths are relative to dataset.json.") from error
     except (OSError, ValueError, RuntimeError) as error:  # no permission, a name that no file can have, a ring of links
         raise DatasetError(f"Case {case.id}: {str(path)[:200]!r} cannot be opened: {error}.") from error

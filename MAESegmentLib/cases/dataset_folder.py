@@ -30,7 +30,7 @@ def folder_cases(root: Path, *, ending: str = "", numbered: bool = False) -> tup
     cases = [Case(name, paths, labels.get(name)) for name, paths in images.items()]
     cases += [Case(name, paths) for name, paths in more.items()]
     if not cases:
-        alone = [path for path in _entries(root) if path.is_file() and _ends_like(path, SUFFIXES, ending)]
+        alone = [path for path in _entries(root) if not path.is_dir() and _ends_like(path, SUFFIXES, ending)]
         cases = [Case(name, paths) for name, paths in _channels_by_case(alone, {}, numbered=numbered).items()]
     return cases, _notes(skipped, ending)
 

@@ -14,7 +14,7 @@ from ..errors import OutputError
 from .dicom_headers import Instance
 from .dicom_inventory import take_inventory
 from .reading import read_series, read_volume
-from .scans import is_dicom, is_image, may_hold_scans, without_ending
+from .scans import is_dicom, is_image, is_named_dicom, may_hold_scans, without_ending
 from .volume import Volume
 
 
@@ -217,8 +217,9 @@ def _at(error: OSError) -> Path:
 
 def _look_into(folder: Path, changed: int) -> _Folder:
     entry = _Folder(changed, version=_VERSION)
-    files = sorted(item for item in folder.iterdir() if not item.name.startswith(".") and item.is_file())
-    entry.images = [file.name for file in files if is_image(file)]
+    # Pipes, devices and links to nothing, too: they are not passed over, and whoever reads them says what they are.
+    files = sorted(item for item in folder.iterdir() if not item.name.startswith(".") and not item.is_dir())
+    entry.images = [file.name for file in files if is_image(file) or (is_named_dicom(file) and _is_pipe(file))]
     inventory = take_inventory(file for file in files if not is_image(file) and _is_slice(file))
     for uid, instances in inventory.series.items():
         first = instances[0]
@@ -241,6 +242,11 @@ def _hashed_identity(instance: Instance) -> str:
 
 def _is_slice(file: Path) -> bool:
     return file.name.upper() != "DICOMDIR" and is_dicom(file)
+
+
+def _is_pipe(file: Path) -> bool:
+    """Or a device: not a slice of a series, but not passed over either."""
+    return file.exists() and not file.is_file()
 
 
 def _word(text: str) -> str:

@@ -110,6 +110,11 @@ def unreadable(path: Path, error: OSError) -> VolumeReadError:
             return VolumeReadError(
                 f"{path.name} keeps its voxels in {missing.name}, which is missing.", "Copy both files together."
             )
+        if path.is_symlink():
+            return VolumeReadError(
+                f"{path.name} is a link to {os.fspath(path.readlink())}, which is not there.",
+                "Get the file itself first (of a DataLad or git-annex data set: datalad get).",
+            )
         return VolumeReadError(f"{path} does not exist.", "Check the path.")
     if isinstance(error, PermissionError):
         return VolumeReadError(f"{path.name} cannot be read: no permission.", "Ask its owner for read permission.")

@@ -16,7 +16,7 @@ from ..errors import MAESegmentError
 from .decoded import unreadable
 from .dicom_headers import Instance, read_instance
 from .dicom_pixels import read_frames
-from .scans import is_named_dicom
+from .scans import is_dicom, is_named_dicom
 
 NO_UID = "no-uid-"
 
@@ -86,7 +86,7 @@ def take_inventory(files: Iterable[Path]) -> Inventory:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Every regular file in `folder` and its subfolders, in a fixed order, hidden ones left out.
+    """Every file in `folder` and its subfolders, in a fixed order, hidden ones left out; links to nothing are files.
 
     Raises `VolumeReadError` for a subfolder that cannot be read: slices may lie in it.
     """
@@ -100,7 +100,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def files_beside(file: Path) -> list[Path]:
-    """`file` and every other regular file of its folder, hidden ones left out."""
+    """`file` and every other file of its folder, hidden ones left out."""
     return sorted({file, *_visible(file.parent.iterdir())})
 
 
@@ -124,7 +124,9 @@ def series_name(instance: Instance) -> str:
 
 def _visible(files: Iterable[Path]) -> Iterator[Path]:
     for file in files:
-        if not file.name.startswith(".") and file.name.upper() != "DICOMDIR" and file.is_file():
+        if file.name.startswith(".") or file.name.upper() == "DICOMDIR" or file.is_dir():
+            continue
+        if file.is_file() or is_dicom(file):  # also a link to nothing: a slice would be missing without a word
             yield file
 
 

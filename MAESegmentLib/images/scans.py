@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def _in_folder(folder: Path, seen: set[Path], *, is_within_dicom: bool = False) 
     except OSError:
         yield folder  # whoever reads it says why it cannot be
         return
-    files = [entry for entry in entries if entry.is_file()]
+    files = [entry for entry in entries if not entry.is_dir()]  # whoever reads a pipe says why it cannot be
     yield from (file for file in files if is_image(file))
     if not is_within_dicom and any(is_dicom(file) for file in files if not file.name.lower().endswith(_IMAGES)):
         yield folder
@@ -75,12 +76,13 @@ def may_hold_scans(folder: Path) -> bool:
 def is_dicom(file: Path) -> bool:
     """Whether a file is DICOM by its content, with or without preamble, or meant to be by its ending.
 
-    So is one without ending, as slices often are, that cannot be read: whoever reads the scan says so.
+    So is one without ending, as slices often are, that cannot be read: whoever reads the scan says so. A pipe or a
+    device is no slice, whatever it is called.
     """
     try:
-        return is_named_dicom(file) or has_dicom_content(file)
+        return (is_named_dicom(file) and stat.S_ISREG(file.stat().st_mode)) or has_dicom_content(file)
     except OSError:
-        return not file.suffix or file.suffix[1:].isdigit()
+        return is_named_dicom(file) or not file.suffix or file.suffix[1:].isdigit()
 
 
 def is_named_dicom(file: Path) -> bool:
@@ -89,8 +91,8 @@ def is_named_dicom(file: Path) -> bool:
 
 
 def has_dicom_content(file: Path) -> bool:
-    """By the first bytes of a regular file. Raises `OSError` if it cannot be read."""
-    if not file.is_file():  # opening a pipe would wait for ever
+    """By the first bytes of a regular file. Raises `OSError` if it cannot be read, or is a link to nothing."""
+    if not stat.S_ISREG(file.stat().st_mode):  # opening a pipe would wait for ever
         return False
     with file.open("rb") as stream:
         head = stream.read(_PREAMBLE + 4)

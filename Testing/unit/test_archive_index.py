@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from MAESegmentLib.errors import VolumeReadError
 from MAESegmentLib.images.archive_index import ArchivedScan, ArchiveIndex
+from MAESegmentLib.images.reading import read_volume
+from MAESegmentLib.images.scans import find_scans
 from MAESegmentLib.images.writing import write_volume
 from Testing import dicom_series
 from Testing.phantoms import PhantomFactory
@@ -90,3 +93,42 @@ def test_a_scans_stamp_changes_with_its_files(tmp_path: Path, phantom: PhantomFa
     assert scan.stamp() not in (before, "")
     file.unlink()
     assert scan.stamp() == ""
+
+
+def test_what_cannot_be_opened_is_a_scan_that_says_so(tmp_path: Path, phantom: PhantomFactory) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    write_volume(source / "good.nii.gz", phantom().volume)
+    os.mkfifo(source / "pipe.nii.gz")
+    (source / "gone.nii").symlink_to(tmp_path / "nowhere")
+    (source / "endless.nrrd").symlink_to("/dev/zero")
+    for name in ("pipes", "links"):
+        (source / name).mkdir()
+    os.mkfifo(source / "pipes" / "a.dcm")
+    (source / "links" / "b.dcm").symlink_to(tmp_path / "nowhere")
+    scans = {scan.path.relative_to(source).as_posix(): scan for scan in found(tmp_path, source)}
+    scans["good.nii.gz"].read()
+    reasons = {
+        "pipe.nii.gz": "pipe.nii.gz is a pipe or a device",
+        "gone.nii": "gone.nii is a link to .*nowhere, which is not there",
+        "endless.nrrd": "endless.nrrd is a pipe or a device",
+        "pipes/a.dcm": "a.dcm is a pipe or a device",
+        "links": "b.dcm is a link to .*nowhere, which is not there",
+    }
+    assert set(scans) == {"good.nii.gz", *reasons}
+    assert {path.name for path in find_scans([source])} == set(scans) - {"pipes/a.dcm"}
+    for name, reason in reasons.items():
+        with pytest.raises(VolumeReadError, match=reason):
+            scans[name].read()
+
+
+def test_slice_that_is_a_link_to_nothing_is_not_passed_over(tmp_path: Path) -> None:
+    folder = dicom_series.head(6).write(tmp_path / "in" / "ct")
+    last = sorted(folder.iterdir())[-1]
+    last.unlink()
+    last.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(VolumeReadError, match="1 DICOM file"):
+        read_volume(folder)
+    (scan,) = found(tmp_path, tmp_path / "in")
+    with pytest.raises(VolumeReadError, match=r"is a link to .*nowhere, which is not there"):
+        scan.read()

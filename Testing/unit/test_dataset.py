@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -198,3 +199,26 @@ def test_unknown_labels_that_are_no_list_of_names_are_refused(tmp_path: Path) ->
         file = write_json(tmp_path, cases=[{"image": "images/case_0.nii.gz", "unknown": unknown}])
         with pytest.raises(DatasetError, match="not a list of label names"):
             load_dataset(file)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link to nothing"])
+def test_dataset_json_that_is_no_file_is_not_passed_over(tmp_path: Path, kind: str) -> None:
+    file = write_dataset(tmp_path) / "dataset.json"
+    file.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "folder":
+        file.mkdir()
+    else:
+        file.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match="it is not a file, but a folder, a pipe"):
+        load_dataset(tmp_path)
+
+
+def test_image_that_is_a_link_to_nothing_is_named_as_one(tmp_path: Path) -> None:
+    image = write_dataset(tmp_path) / "images" / "case_1.nii.gz"
+    image.unlink()
+    image.symlink_to(".git/annex/objects/a.nii.gz")
+    with pytest.raises(DatasetError, match=r"Case case_1: case_1.nii.gz is a link to .git/annex") as caught:
+        load_dataset(tmp_path)
+    assert "datalad get" in caught.value.hint

@@ -83,7 +83,7 @@ def test_dicom_folder_beside_an_image_file_is_found_too(tmp_path: Path) -> None:
     assert find_scans([tmp_path]) == [folder / "scan.nii.gz", folder]
 
 
-def test_pipes_and_devices_are_refused_or_passed_over(tmp_path: Path) -> None:
+def test_pipes_and_devices_are_no_slices(tmp_path: Path) -> None:
     folder = head().write(tmp_path / "in" / "series.dcm")
     os.mkfifo(folder / "pipe.dcm")
     os.mkfifo(folder / "pipe")
@@ -91,8 +91,10 @@ def test_pipes_and_devices_are_refused_or_passed_over(tmp_path: Path) -> None:
     (folder / "zero.dcm").symlink_to("/dev/zero")
     (folder / "deeper.dcm").mkdir()
     assert read_volume(folder).array.shape == (1, 5, 6, 8)
-    assert len(ArchiveIndex(tmp_path / "index.jsonl").scans([tmp_path / "in"])) == 1
-    assert find_scans([tmp_path / "in"]) == [folder]
+    scans = ArchiveIndex(tmp_path / "index.jsonl").scans([tmp_path / "in"])
+    assert [scan.path.name for scan in scans] == ["pipe.nii.gz", "series.dcm", "pipe.dcm", "zero.dcm"]
+    assert [len(scan.files) for scan in scans] == [0, 8, 0, 0]
+    assert find_scans([tmp_path / "in"]) == [tmp_path / "in" / "pipe.nii.gz", folder]  # who reads it says what it is
     for place in (folder / "pipe.dcm", folder / "pipe", folder / "zero.dcm", tmp_path / "in" / "pipe.nii.gz"):
         with pytest.raises(VolumeReadError, match="pipe or a device"):
             read_volume(place)
