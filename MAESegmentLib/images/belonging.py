@@ -25,6 +25,7 @@ class SegReferences:
     frame_of_reference: str
     series: frozenset[str]
     instances: frozenset[str]
+    patient_id: str = ""
 
 
 def place_on(label_map: LabelMap, volume: Volume) -> tuple[LabelMap, tuple[str, ...]]:
@@ -34,7 +35,7 @@ def place_on(label_map: LabelMap, volume: Volume) -> tuple[LabelMap, tuple[str, 
 
 
 def check_belongs(label_map: LabelMap, volume: Volume) -> tuple[str, ...]:
-    """Raise `VolumeReadError` if `label_map` refers to another series or frame of reference than `volume`'s.
+    """Raise `VolumeReadError` if `label_map` refers to another patient, series or frame of reference than `volume`'s.
 
     Returns what had to be assumed, for the person; () for nothing, and for label maps that refer to no scan.
     """
@@ -50,6 +51,12 @@ def check_belongs(label_map: LabelMap, volume: Volume) -> tuple[str, ...]:
 
 def compare_references(references: SegReferences, scan: DicomSource) -> tuple[str, ...]:
     """As `check_belongs`, for a scan of which only the headers were read."""
+    if references.patient_id and scan.identity.patient_id and references.patient_id != scan.identity.patient_id:
+        # The numbers themselves stay out of tables and logs.
+        raise VolumeReadError(
+            f"{references.name} belongs to another patient: its PatientID is not the scan's.",
+            _HINT,
+        )
     frame = scan.identity.frame_of_reference
     if references.frame_of_reference and frame and references.frame_of_reference != frame:
         raise VolumeReadError(

@@ -29,6 +29,8 @@ _TAGS = [
     "SOPInstanceUID",
     "PatientID",
     "PatientName",
+    "PatientBirthDate",
+    "StudyDate",
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "SeriesNumber",
@@ -68,6 +70,8 @@ class Identity:
     series_uid: str
     frame_of_reference: str
     modality: str
+    birth_date: str = ""
+    study_date: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,6 +212,8 @@ def _instance(path: Path, header: Dataset) -> Instance | None:
             series_uid=_text(header, "SeriesInstanceUID"),
             frame_of_reference=_text(header, "FrameOfReferenceUID"),
             modality=_text(header, "Modality"),
+            birth_date=_text(header, "PatientBirthDate"),
+            study_date=_text(header, "StudyDate"),
         ),
         series_number=_text(header, "SeriesNumber"),
         description=_text(header, "SeriesDescription"),

@@ -40,15 +40,19 @@ def read_dicom_seg(path: Path) -> tuple[LabelMap, tuple[Label, ...]]:
                 raise VolumeReadError(f"{path.name} is not a DICOM SEG.", "Give the segmentation, not the scan.")
             dataset = open_dicom(path, pixels=True)
             references = _references(path, dataset)
+            _check_frames(path, dataset)
             _even_out(path, dataset)
             segmentation = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
             volume = segmentation.get_volume(combine_segments=True)
             numbers = [number for number in segmentation.segment_numbers if number > 0]
             labels = tuple(_label(segmentation.get_segment_description(number)) for number in numbers)
+            _check_described(path, {int(value) for value in np.unique(volume.array)}, dataset)
     except MAESegmentError:
         raise
     except Exception as error:  # highdicom reports by ValueError, RuntimeError, AttributeError, ...
-        raise VolumeReadError(f"{path.name} is not a readable DICOM SEG: {error}", "Export it again.") from error
+        raise VolumeReadError(
+            f"{path.name} is not a readable DICOM SEG: {error or type(error).__name__}", "Export it again."
+        ) from error
     return LabelMap(*_from_highdicom(volume), source=references), labels
 
 
@@ -84,12 +88,44 @@ def _references(path: Path, dataset: Dataset) -> SegReferences:
             images += derivation.get("SourceImageSequence") or []
     instances = {str(image.get("ReferencedSOPInstanceUID") or "") for image in images}
     frame = str(dataset.get("FrameOfReferenceUID") or "")
-    return SegReferences(path.name, frame, frozenset(series - {""}), frozenset(instances - {""}))
+    patient = str(dataset.get("PatientID") or "").strip(" \0")
+    return SegReferences(path.name, frame, frozenset(series - {""}), frozenset(instances - {""}), patient)
 
 
 def _groups(dataset: Dataset) -> Iterator[Dataset]:
     yield from dataset.get("SharedFunctionalGroupsSequence") or []
     yield from dataset.get("PerFrameFunctionalGroupsSequence") or []
+
+
+def _check_frames(path: Path, dataset: Dataset) -> None:
+    """The header's frames are those that it describes and that are there, each of a segment that it describes."""
+    groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    promised = int(dataset.get("NumberOfFrames") or 1)
+    if groups and promised != len(groups):
+        raise VolumeReadError(
+            f"{path.name} contradicts itself: NumberOfFrames is {promised}, but its functional groups describe "
+            f"{len(groups)}.",
+            "Export it again.",
+        )
+    shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
+    named = {
+        int(one.ReferencedSegmentNumber)
+        for group in (*groups, *shared)
+        for one in group.get("SegmentIdentificationSequence") or []
+        if one.get("ReferencedSegmentNumber") is not None
+    }
+    _check_described(path, named, dataset)
+
+
+def _check_described(path: Path, numbers: set[int], dataset: Dataset) -> None:
+    described = {int(one.SegmentNumber) for one in dataset.get("SegmentSequence") or []}
+    lost = sorted(numbers - described - {0})
+    if lost:
+        raise VolumeReadError(
+            f"{path.name} contradicts itself: it holds voxels of segment {', '.join(map(str, lost[:5]))}, which its "
+            "list of segments (SegmentSequence) does not describe.",
+            "Export it again.",
+        )
 
 
 def _even_out(path: Path, dataset: Dataset) -> None:

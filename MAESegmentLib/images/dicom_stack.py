@@ -151,22 +151,27 @@ def _rounding(directions: np.ndarray) -> float:
 
 
 def _check_one_scan(name: str, instances: Sequence[Instance]) -> None:
-    """One patient, study, frame of reference and modality: compared, never assumed. Nothing said by any is equal."""
+    """One patient, study, frame of reference and modality: compared, never assumed. Nothing said by any is equal.
+
+    Dates, which help where identifiers were removed, are compared between the images that have them.
+    """
     fields: Sequence[tuple[str, str, Callable[[Instance], str]]] = (
         ("PatientID", "patients", lambda one: one.identity.patient_id),
         ("PatientName", "patients", lambda one: _plain_name(one.identity.patient_name)),
         ("StudyInstanceUID", "studies", lambda one: one.identity.study_uid),
         ("FrameOfReferenceUID", "frames of reference", lambda one: one.identity.frame_of_reference),
         ("Modality", "modalities", lambda one: one.identity.modality),
+        ("PatientBirthDate", "patients", lambda one: one.identity.birth_date),
+        ("StudyDate", "studies", lambda one: "" if one.identity.study_uid else one.identity.study_date),
     )
     for attribute, of_what, value in fields:
-        first = value(instances[0])
-        other = next((one for one in instances if value(one) != first), None)
+        compared = [one for one in instances if value(one)] if attribute.endswith("Date") else instances
+        other = next((one for one in compared if value(one) != value(compared[0])), None)
         if other is not None:
             # Neither names nor numbers of patients: what this says may end up in a table or a log.
             raise VolumeReadError(
                 f"{name} mixes images of different {of_what}: {attribute} is not the same in "
-                f"{_place(instances[0], other)} and {_place(other, instances[0])}, which have one SeriesInstanceUID.",
+                f"{_place(compared[0], other)} and {_place(other, compared[0])}, which were taken for one series.",
                 "Give the folder of one of them alone, or export each as a series of its own.",
             )
 

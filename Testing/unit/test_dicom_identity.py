@@ -183,3 +183,17 @@ def _images(folder: Path) -> list[Dataset]:
     import pydicom
 
     return [pydicom.dcmread(file) for file in sorted(folder.iterdir())]
+
+
+@pytest.mark.parametrize(("attribute", "without"), [("PatientBirthDate", ()), ("StudyDate", ("StudyInstanceUID",))])
+def test_slices_of_two_dates_are_never_one_volume(tmp_path: Path, attribute: str, without: tuple[str, ...]) -> None:
+    def change(k: int, dataset: Dataset) -> None:
+        setattr(dataset, attribute, ("", "19500101", "19700101")[k // 3])
+        for name in without:
+            del dataset[name]
+
+    with pytest.raises(VolumeReadError, match=attribute) as refusal:
+        read_volume(head(9).write(tmp_path / "series", change))
+    assert "1950" not in str(refusal.value)
+    same = read_volume(head(6).write(tmp_path / "same", change))  # some say nothing
+    assert same.array.shape == (1, 5, 6, 6)

@@ -304,3 +304,70 @@ def test_seg_of_another_scan_is_neither_label_map_nor_prediction(tmp_path: Path,
     np.testing.assert_array_equal(read("series").array, _drawn(own).array)
     with pytest.raises(MAESegmentError, match="belongs to another scan"):
         read("other")
+
+
+def test_seg_of_another_patient_is_refused_though_its_references_are_the_scans(tmp_path: Path) -> None:
+    seg = pydicom.dcmread(_written(tmp_path))
+    own = read_volume(tmp_path / "series")
+    seg.PatientID = "P-0815"
+    seg.save_as(tmp_path / "seg.dcm")
+    with pytest.raises(VolumeReadError, match="another patient: its PatientID") as refusal:
+        place_on(read_label_map(tmp_path / "seg.dcm"), own)
+    assert "0815" not in str(refusal.value)
+    seg.PatientID = ""
+    seg.save_as(tmp_path / "seg.dcm")
+    assert place_on(read_label_map(tmp_path / "seg.dcm"), own)[1] == ()
+
+
+@pytest.mark.parametrize("frames", [1, 1_000, 8_000_000, 2_000_000_000])
+def test_seg_whose_count_of_frames_is_made_up_is_refused_before_memory_is_taken(tmp_path: Path, frames: int) -> None:
+    import tracemalloc
+
+    seg = pydicom.dcmread(_written(tmp_path))
+    seg.NumberOfFrames = frames
+    seg.save_as(tmp_path / "seg.dcm")
+    tracemalloc.start()
+    try:
+        with pytest.raises(VolumeReadError, match=f"NumberOfFrames is {frames}, but its functional groups describe 4"):
+            read_label_map(tmp_path / "seg.dcm")
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("which", [slice(0, 1), slice(0, None)])
+def test_seg_with_frames_of_a_segment_that_it_does_not_describe_is_refused(tmp_path: Path, which: slice) -> None:
+    seg = pydicom.dcmread(_written(tmp_path, names=("a", "b")))
+    for frame in seg.PerFrameFunctionalGroupsSequence[which]:
+        frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber = 7
+    seg.save_as(tmp_path / "seg.dcm")
+    with pytest.raises(VolumeReadError, match="voxels of segment 7"):
+        read_label_map(tmp_path / "seg.dcm")
+
+
+def test_label_map_seg_with_a_value_that_it_does_not_describe_is_refused(tmp_path: Path) -> None:
+    volume = read_volume(head().write(tmp_path / "series"))
+    plain = pydicom.dcmread(write_label_map(tmp_path / "seg.dcm", _drawn(volume), _labels("a"), source=volume))
+    images = [pydicom.dcmread(file) for file in volume.source.files]
+    pixels = np.zeros((len(images), 6, 5), np.uint8)
+    pixels[2:6, 2:4, 1:3] = 1
+    seg = highdicom.seg.Segmentation(
+        images,
+        pixels,
+        "LABELMAP",
+        highdicom.seg.Segmentation.from_dataset(plain).SegmentSequence,
+        generate_uid(),
+        1,
+        generate_uid(),
+        1,
+        "a",
+        "a",
+        "1",
+        "1",
+    )
+    seg.save_as(tmp_path / "map.dcm")
+    assert read_label_map(tmp_path / "map.dcm").array.sum() == 16
+    seg.PixelData = seg.PixelData.replace(b"\1", b"\3", 2)
+    seg.save_as(tmp_path / "map.dcm")
+    with pytest.raises(VolumeReadError, match="voxels of segment 3"):
+        read_label_map(tmp_path / "map.dcm")
