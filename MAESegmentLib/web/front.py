@@ -29,6 +29,9 @@ _CHUNK = 1 << 16
 #: Pictures go out; what comes in is what hands and keys do.
 _LONGEST_MESSAGE_OUT, _LONGEST_MESSAGE_IN = 64 << 20, 1 << 20
 _MOST_WINDOWS = 16
+#: No file here has a longer name; on the disk a longer one is an error.
+_LONGEST_PATH, _LONGEST_NAME = 1024, 255
+_SOCKET_PATH = "/ws"
 _LOOK_EVERY_S = 30.0
 #: Who has had no window open for so long makes room when the house is full; sooner who never opened one.
 _LEFT_FOR_GOOD_S, _NEVER_CAME_S = 600.0, 120.0
@@ -156,7 +159,7 @@ class FrontDoor:
     # Passing on -------------------------------------------------------------------------------------------------------
 
     async def _forward(self, request: web.BaseRequest, key: str) -> web.StreamResponse:
-        refusal = self._content_refusal(request)
+        refusal = _address_refusal(request) or self._content_refusal(request)
         if refusal is not None:
             return _page(refusal.status, "Not taken", refusal.text)
         session = self._session(key)
@@ -168,7 +171,7 @@ class FrontDoor:
         except MAESegmentError as error:
             return _page(500, "It does not start", f"{error.message} {error.hint}")
         try:
-            if request.headers.get("Upgrade", "").lower() == "websocket":
+            if _is_for_socket(request):
                 return await self._forward_socket(request, session)
             return await self._forward_request(request, session)
         except aiohttp.ClientError as error:
@@ -236,6 +239,22 @@ class FrontDoor:
             session.idle_since = time.monotonic()
         await outer.close()
         return outer
+
+
+def _address_refusal(request: web.BaseRequest) -> Refusal | None:
+    """Of what the session would only fail at."""
+    path = request.rel_url.raw_path
+    if len(path) > _LONGEST_PATH or max(map(len, path.split("/"))) > _LONGEST_NAME:
+        return Refusal(414, "No address here is so long.")
+    if request.method == "GET" and (request.path == _SOCKET_PATH) != _is_for_socket(request):
+        return Refusal(400, "Only the page's own socket is one.")
+    if _is_for_socket(request) and not web.WebSocketResponse().can_prepare(request):
+        return Refusal(400, "This is not how a socket is opened.")
+    return None
+
+
+def _is_for_socket(request: web.BaseRequest) -> bool:
+    return request.headers.get("Upgrade", "").strip().lower() == "websocket"
 
 
 async def _take_in(page: web.WebSocketResponse, session: aiohttp.ClientWebSocketResponse) -> None:

@@ -114,6 +114,36 @@ def test_only_uploads_bring_something(insider):
     assert insider.ask("/index.html", "GET", b"x" * 100)[0] == 400
 
 
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/ws", {}, 400),
+        ("/%77s", {}, 400),
+        ("//ws", {}, 404),
+        ("/ws/", {}, 404),
+        ("/ws", {"Upgrade": "websocket"}, 400),
+        ("/ws", {"Upgrade": "h2c", "Connection": "Upgrade"}, 400),
+        ("/ws", {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "99"}, 400),
+        ("/index.html", {"Upgrade": "websocket", "Connection": "Upgrade"}, 400),
+        ("/" + "a" * 7000, {}, 414),
+        ("/" + "a" * 300, {}, 414),
+        ("/" + "a/" * 3000, {}, 414),
+        ("/maesegment/" + "%41" * 300, {}, 414),
+        ("/download/" + "a" * 7000, {}, 414),
+        ("/upload/" + "a" * 300 + "/0?name=x", {}, 414),
+        ("/%00", {}, 404),
+        ("/maesegment/%00", {}, 404),
+        ("/%ff%fe", {}, 404),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_a_bad_request_and_no_fault_in_the_log(app, insider, path, headers, status):
+    logs = [app.log, *app.folders()[-1].rglob("session.log")]
+    before = [log.read_text() for log in logs]
+    assert insider.ask(path, **{name.replace("-", "_"): value for name, value in headers.items()})[0] == status
+    for log, text in zip(logs, before, strict=True):
+        assert "Traceback" not in log.read_text()[len(text) :]
+
+
 def test_only_this_computer_is_listened_to(app, insider):
     assert insider.ask("/index.html")[0] == 200
     everyone = [psutil.Process(app.process.pid), *psutil.Process(app.process.pid).children(recursive=True)]
