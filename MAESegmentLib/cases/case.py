@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from ..errors import DatasetError
 
 #: The name, by nnU-Net's convention, of the value of voxels that were not annotated.
 IGNORED = "ignore"
@@ -29,6 +33,22 @@ class Case:
     def __post_init__(self) -> None:
         if not self.group:
             object.__setattr__(self, "group", self.id)
+
+
+def check_files_differ(image: Sequence[Path], label: Path | None, prefix: str = "") -> None:
+    """Raise `DatasetError`, which begins with `prefix`, if one file is two channels, or the image and its label map.
+
+    By what they are on the disk: a file may have several names. All of them must exist.
+    """
+    known = [path.stat() for path in image]
+    if label is not None and any(os.path.samestat(label.stat(), other) for other in known):
+        raise DatasetError(
+            f"{prefix}{label} is both the image and its label map.",
+            "Give the segmentation that was drawn on the image.",
+        )
+    for number, path in enumerate(image):
+        if any(os.path.samestat(known[number], other) for other in known[:number]):
+            raise DatasetError(f"{prefix}{path} is given twice.", "Each channel is a file of its own.")
 
 
 def case_id(path: Path) -> str:

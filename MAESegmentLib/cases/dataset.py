@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ..errors import DatasetError
 from ..images.decoded import unreadable
-from .case import Case, case_id
+from .case import Case, case_id, check_files_differ
 from .dataset_file import DatasetFile, outside, parse_description, read_dataset_file
-from .dataset_folder import folder_cases
+from .dataset_folder import folder_cases, with_numbered_channels
 
 __all__ = ["Case", "CaseDataset", "case_id", "load_dataset"]
 
@@ -123,7 +123,7 @@ def _cases_of(description: DatasetFile, root: Path) -> tuple[Sequence[Case], lis
     if description.cases is None:
         cases, notes = folder_cases(root, ending=description.file_ending, numbered=description.channels > 0)
     else:
-        cases, notes = list(description.cases), []
+        cases, notes = with_numbered_channels(description.cases)
         away = outside((path for case in cases for path in _files(case)), root)
         if away:
             notes.append(f"{len(away)} file(s) of dataset.json lie outside its folder, the first: {away[0]}.")
@@ -151,9 +151,7 @@ def _check_cases(cases: Sequence[Case], root: Path) -> None:
     owners: dict[Path, str] = {}
     for case in cases:
         files = [_existing(path, case) for path in _files(case)]
-        twice = [path for path, n in Counter(files).items() if n > 1]
-        if twice:
-            raise DatasetError(f"Case {case.id}: {twice[0]} is given twice.", "Each channel is a file of its own.")
+        check_files_differ(case.image, case.label, f"Case {case.id}: ")
         for place in files[: len(case.image)]:
             if owners.setdefault(place, case.id) != case.id:
                 raise DatasetError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import DatasetError
@@ -33,6 +35,29 @@ def folder_cases(root: Path, *, ending: str = "", numbered: bool = False) -> tup
         alone = [path for path in _entries(root) if not path.is_dir() and _ends_like(path, SUFFIXES, ending)]
         cases = [Case(name, paths) for name, paths in _channels_by_case(alone, {}, numbered=numbered).items()]
     return cases, _notes(skipped, ending)
+
+
+def with_numbered_channels(cases: Iterable[Case]) -> tuple[list[Case], list[str]]:
+    """`cases` with the channels `c_0000`, `c_0001`, ... for an image `c` that is not there; and a note if there are.
+
+    nnU-Net's first version listed its images so.
+    """
+    folders: dict[Path, dict[str, tuple[Path, ...]]] = {}
+    result = []
+    count = 0
+    for case in cases:
+        image = case.image[0]
+        files: tuple[Path, ...] = ()
+        if len(case.image) == 1 and not os.path.lexists(image):
+            if image.parent not in folders:
+                there = [path for path in _entries(image.parent) if _ends_like(path, SUFFIXES, "")]
+                folders[image.parent] = _channels_by_case(there, {}, numbered=True)
+            files = folders[image.parent].get(case_id(image), ())
+        if files and all(path.name.endswith(image.name.removeprefix(case_id(image))) for path in files):
+            case, count = replace(case, image=files), count + 1
+        result.append(case)
+    note = f"{count} images of dataset.json were read from their numbered files (_0000, ...), as nnU-Net has them."
+    return result, [note] if count else []
 
 
 def _found(root: Path, names: Iterable[str], endings: Sequence[str], ending: str, skipped: list[Path]) -> list[Path]:

@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if len(arguments.files) < 2:
         raise ConfigurationError("Give the scan, then its segmentation.", "maesegment cases add SCAN SEGMENTATION ...")
+    from ..cases.case import check_files_differ
     from ..cases.entry import ERROR, check_entry
     from ..images.belonging import place_on
     from ..images.reading import read_volumes
@@ -67,8 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
     store, bundle = choose_store(arguments.store, arguments.model)
     if arguments.update:
         store.get(arguments.update)
-    volume = read_volumes(arguments.files[:-1])
-    label_map, segments = _read_segments(arguments.files[-1], arguments.labels, bundle, store)
+    *scan, segmentation = arguments.files
+    volume = read_volumes(scan)
+    label_map, segments = _read_segments(segmentation, arguments.labels, bundle, store)
+    check_files_differ(scan, segmentation)  # read by now: they are there
     label_map, notes = place_on(label_map, volume)
     mapping = _mapping(segments, arguments, _Known.of(bundle, store))
     entry, label_map = _entry(arguments, label_map, mapping, bundle, store)

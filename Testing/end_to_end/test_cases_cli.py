@@ -131,6 +131,16 @@ def test_segments_of_other_names_are_asked_about_once(files: Files, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("model")
+def test_label_map_is_not_stored_as_its_own_scan(files: Files, tmp_path: Path, capsys) -> None:
+    label_map = files(1, ending="_label.nii.gz")[1]
+    (tmp_path / "other name.nii.gz").hardlink_to(label_map)
+    for scan in (label_map, tmp_path / "other name.nii.gz"):
+        assert cases("add", scan, label_map, "-m", "phantom") == 2
+        assert "is both the image and its label map" in capsys.readouterr().err
+    assert store_of(tmp_path).list() == []
+
+
+@pytest.mark.usefixtures("model")
 def test_segment_can_be_left_out_and_a_new_label_is_said_to_be_one(files: Files, tmp_path: Path) -> None:
     labels = (Label(1, "couch"), Label(2, "Tumour", (1, 2, 3)))
     assert cases("add", *files(1, labels), "-m", "phantom", "--map", "couch=", "--new-label", "tumour") == 0

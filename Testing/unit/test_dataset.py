@@ -222,3 +222,35 @@ def test_image_that_is_a_link_to_nothing_is_named_as_one(tmp_path: Path) -> None
     with pytest.raises(DatasetError, match=r"Case case_1: case_1.nii.gz is a link to .git/annex") as caught:
         load_dataset(tmp_path)
     assert "datalad get" in caught.value.hint
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_images_that_nnunet_lists_without_the_number_of_their_channel_are_read(tmp_path: Path, channels: int) -> None:
+    write_dataset(tmp_path, 2, channels=2)
+    for image in sorted((tmp_path / "images").iterdir()):
+        if image.name.endswith("_0001.nii.gz") and channels == 1:
+            image.unlink()
+    training = [{"image": f"./images/case_{n}.nii.gz", "label": f"./labels/case_{n}.nii.gz"} for n in range(2)]
+    dataset = load_dataset(write_json(tmp_path, labels={"0": "background", "1": "front"}, training=training))
+    names = [f"case_1_000{channel}.nii.gz" for channel in range(channels)]
+    assert [path.name for path in dataset.cases[1].image] == names
+    assert [case.id for case in dataset.cases] == ["case_0", "case_1"]
+    assert any("numbered files" in note for note in dataset.notes)
+    (tmp_path / "images" / "case_0_0000.nii.gz").unlink()
+    with pytest.raises(DatasetError, match=r"channel 0 is missing|case_0.nii.gz does not exist"):
+        load_dataset(tmp_path / "dataset.json")
+
+
+@pytest.mark.parametrize("link", [None, os.link, os.symlink])
+def test_one_file_is_not_an_image_and_its_label_map_by_whatever_name(tmp_path: Path, link) -> None:
+    folder = write_dataset(tmp_path, 1)
+    image = label = folder / "labels" / "case_0.nii.gz"
+    if link is not None:
+        label = tmp_path / "other.nii.gz"
+        link(image, label)
+    file = write_json(tmp_path, labels={"front": 1}, cases=[{"id": "c0", "image": str(image), "label": str(label)}])
+    with pytest.raises(DatasetError, match=r"Case c0: .* is both the image and its label map"):
+        load_dataset(file)
+    file = write_json(tmp_path, labels={"front": 1}, cases=[{"id": "c0", "image": [str(image), str(label)]}])
+    with pytest.raises(DatasetError, match=r"Case c0: .* is given twice"):
+        load_dataset(file)

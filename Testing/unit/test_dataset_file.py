@@ -225,7 +225,7 @@ def test_two_files_of_one_name_are_refused(folder: Path, other: str) -> None:
     [
         ([{"image": "images/c0.nii.gz"}, {"image": "images/../images/c0.nii.gz", "id": "x"}], "c0 and x"),
         ([{"image": ["images/c0.nii.gz", "images/c0.nii.gz"]}], "given twice"),
-        ([{"image": "images/c0.nii.gz", "label": "images/c0.nii.gz"}], "given twice"),
+        ([{"image": "images/c0.nii.gz", "label": "images/c0.nii.gz"}], "both the image"),
         ([{"image": "images/c0.nii.gz", "id": 1}, {"image": "images/c1.nii.gz", "id": "1"}], "Case 1 occurs"),
         ([{"image": "images/c0.nii.gz", "id": True}], '"id"'),
         ([{"image": "images/c0.nii.gz", "label": ["a", "b"]}], "label map"),
