@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import BundleError, MAESegmentError, OutputError
+from ..errors import BundleError, ConfigurationError, MAESegmentError, OutputError
 from ..images.atomic import replacing
 from ..storage.zip_directory import check_directory
 from .bounds import MAX_METADATA_BYTES, MAX_WEIGHTS_BYTES
@@ -34,7 +34,7 @@ from .folder import (
 )
 from .metadata import content_hash, serialise
 from .monai_config import inference_file
-from .schema import ALLOWED_FILES
+from .schema import ALLOWED_FILES, broken
 from .store import ModelStore
 
 _log = logging.getLogger(__name__)
@@ -88,6 +88,7 @@ def import_bundle(
             else:
                 _unpack(source, staging)
             bundle = _with_own_config(open_bundle(staging), report)
+            _check_statistics(bundle)
             if load:
                 _check_usable(bundle)
             needing_more = store.needing_more(bundle.name)
@@ -224,6 +225,21 @@ def _check_usable(bundle: Bundle) -> None:
         raise
     except MAESegmentError as error:
         raise BundleError(error.message, error.hint) from error
+
+
+def _check_statistics(bundle: Bundle) -> None:
+    """What is compared with each scan before it is segmented; without torch."""
+    from ..inference.training_statistics import read_statistics
+    from ..transforms.intensity import IntensityRecipe
+
+    own = bundle.metadata["maesegment"]
+    network = own["network"] or own["autoencoder"]["encoder"]
+    dims = [network["embed_dim"] * 2**stage for stage in range(len(network["depths"]))]
+    try:
+        intensity = IntensityRecipe.from_dict(own["preprocessing"]["intensity"])
+    except (ConfigurationError, TypeError) as error:
+        raise broken("maesegment.preprocessing.intensity", f"is not usable ({error})") from None
+    read_statistics(own.get("familiarity"), dims, intensity, len(own["channels"]))
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

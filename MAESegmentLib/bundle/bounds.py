@@ -19,6 +19,7 @@ _MAX_TEXT = 100_000
 _MAX_LABELS = 1024
 _MAX_CHANNELS = 64
 _MAX_STAGES = 8
+_MAX_GREY_VALUE = 1e9
 _MAX_PATCH_VOXELS = 2**25  # 322 cubed
 #: Tokens that attend to each other: memory grows with the square.
 _MAX_SEQUENCE = 8192
@@ -46,6 +47,9 @@ _TRIPLES_OF_STAGES = {
     "down_strides": (1, 2),
     "down_paddings": (0, 1),
 }
+
+
+_FLAGS = ("deep_supervision", "mask_padding", "mask_shift")
 
 
 def check_json(value: Any, report: Report) -> None:
@@ -106,6 +110,15 @@ def _check_preprocessing(found: Mapping[str, Any], report: Report) -> None:
     spacing = found.get("spacing")
     if not _is_list(spacing, 3) or not all(_is_number(step) and 0.01 <= step <= 100 for step in spacing):
         raise report("preprocessing.spacing", "is not three lengths from 0.01 to 100 mm")
+    if not isinstance(found.get("orientation"), str):
+        raise report("preprocessing.orientation", "is no text")
+    intensity = found.get("intensity")
+    if not isinstance(intensity, Mapping) or not isinstance(intensity.get("kind"), str):
+        raise report("preprocessing.intensity", "names no kind")
+    _flags("preprocessing.intensity", intensity, ("foreground",), report)
+    for key, value in intensity.items():
+        if key not in ("kind", "foreground") and not (_is_number(value) and abs(value) <= _MAX_GREY_VALUE):
+            raise report(f"preprocessing.intensity.{key}", f"is no number up to {_MAX_GREY_VALUE:g}")
 
 
 def _check_network(where: str, found: Mapping[str, Any], patch: Sequence[int], report: Report) -> None:
@@ -118,11 +131,16 @@ def _check_network(where: str, found: Mapping[str, Any], patch: Sequence[int], r
     for key, bounds in _TRIPLES_OF_STAGES.items():
         for triple in _stages(where, key, found, report):
             _triple(f"{where}.{key}", triple, *bounds, report)
-    _stages(where, "global_stages", found, report)
+    if not all(isinstance(is_global, bool) for is_global in _stages(where, "global_stages", found, report)):
+        raise report(f"{where}.global_stages", "does not hold only true and false")
+    _flags(where, found, _FLAGS, report)
     _triple(f"{where}.crop_size", found.get("crop_size"), 1, 1024, report)
     ratio = found.get("mlp_ratio", 4.0)
     if not _is_number(ratio) or not 0.1 <= ratio <= 32:
         raise report(f"{where}.mlp_ratio", "is not a number from 0.1 to 32")
+    drop = found.get("drop_path", 0.2)
+    if not _is_number(drop) or not 0 <= drop < 1:
+        raise report(f"{where}.drop_path", "is not a share from 0 to 1")
     if any(math.prod(window) > _MAX_SEQUENCE for window in found["windows"]):
         raise report(f"{where}.windows", f"has more than {_MAX_SEQUENCE} tokens")
     _check_activations(where, found, patch, report)
@@ -153,6 +171,13 @@ def _check_autoencoder(found: Mapping[str, Any], patch: Sequence[int], report: R
     for key, least, most in (("decoder_dim", 1, 4096), ("decoder_depth", 0, 64), ("decoder_heads", 1, 256)):
         if key in found:
             _count(f"autoencoder.{key}", found[key], least, most, report)
+    _flags("autoencoder", found, ("normalise_target",), report)
+    ratio = found.get("mask_ratio", 0.7)
+    ratios = ratio if _is_list(ratio, 2) else [ratio]
+    if not all(_is_number(share) and 0 < share < 1 for share in ratios):
+        raise report("autoencoder.mask_ratio", "is neither a share between 0 and 1 nor two")
+    if not isinstance(found.get("encoding", "dense"), str):
+        raise report("autoencoder.encoding", "is no text")
 
 
 def _check_inference(found: Mapping[str, Any], report: Report) -> None:
@@ -195,6 +220,12 @@ def _stages(where: str, key: str, found: Mapping[str, Any], report: Report) -> l
 def _triple(key: str, found: Any, least: int, most: int, report: Report) -> None:
     if not _is_list(found, 3) or not all(_is_count(value, least, most) for value in found):
         raise report(key, f"is not three whole numbers from {least} to {most}")
+
+
+def _flags(where: str, found: Mapping[str, Any], keys: Sequence[str], report: Report) -> None:
+    for key in keys:
+        if not isinstance(found.get(key, False), bool):
+            raise report(f"{where}.{key}", "is neither true nor false")
 
 
 def _count(key: str, found: Any, least: int, most: int, report: Report) -> None:

@@ -12,6 +12,9 @@ _DECEPTIVE = re.compile("[\u202a-\u202e\u2066-\u2069\u2028\u2029\ufeff\U000e0000
 #: What `monai.bundle` does not read as text, in metadata too: it imports what follows `$`, replaces `%` by a file's
 #: content, and refuses to run if a relative reference has too many `#`.
 _EVALUATED = re.compile(r"\A[$%]|[@%](?:#|::)")
+#: Unicode's categories of what is not seen by itself: controls, formats, surrogates, spaces, lines, marks on others.
+_UNSEEN = ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn", "Me")
+_BLANK = "\u115f\u1160\u2800\u3164\uffa0"
 #: May start what Markdown takes as HTML.
 _HTML = re.compile(r"<(?=[A-Za-z/!?])")
 
@@ -33,6 +36,8 @@ def name_problem(text: str) -> str:
         return "is more than one line"
     if len(text) > 200:
         return f"is {len(text)} characters long; a name has at most 200"
+    if text and not any(_shows(character) for character in text):
+        return "shows nothing: each of its characters is invisible"
     return text_problem(text)
 
 
@@ -50,6 +55,11 @@ def neutral(text: str) -> str:
 def without_html(markdown: str) -> str:
     """Markdown in which no HTML is left and no picture is loaded: pictures become links."""
     return re.sub(r"!+\[", "[", _HTML.sub("&lt;", markdown))
+
+
+def _shows(character: str) -> bool:
+    """Not what joins, spaces, marks or controls others, nor the letters and the symbol that are blank."""
+    return unicodedata.category(character) not in _UNSEEN and character not in _BLANK
 
 
 def _is_control(character: str) -> bool:

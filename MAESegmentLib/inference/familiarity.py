@@ -10,18 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from ..errors import BundleError
 from ..images.volume import Volume
 from ..transforms.intensity import IntensityRecipe
 from ..transforms.preprocessing import Prepared
 from .grey_values import GreyValues, describe_grey_values
 from .scan_description import Encode, ScanDescription, describe_scan
-from .scan_statistics import SpaceStatistics, fit_space
+from .scan_statistics import fit_space
+from .training_statistics import FamiliarityStatistics, read_statistics
 
-#: Of what `FamiliarityStatistics.to_dict` writes; raised whenever what is described changes.
-FORMAT = 1
-#: A scan may be so many times as long as the longest of the training scans along an axis: regions are drawn by hand.
-EXTENT_TOLERANCE = 2.0
 #: Statistics of fewer scans say so in their warning.
 FEW_SCANS = 12
 #: Beyond so many times the limit, a scan is nothing like the training scans.
@@ -42,56 +38,6 @@ class Familiarity:
     excess: float
     message: str | None
     terms: Mapping[str, float]
-
-
-@dataclass(frozen=True, eq=False)
-class FamiliarityStatistics:
-    """What the training scans of one model are like; `span` is where their grey values lie (medians), `extent_mm` the
-    longest of them along each axis."""
-
-    scans: int
-    grey: SpaceStatistics
-    stages: tuple[SpaceStatistics, ...]
-    extent_mm: tuple[float, float, float]
-    span: tuple[float, float]
-
-    def excesses(self, scan: ScanDescription) -> dict[str, float]:
-        """How far `scan` is from the training scans in each respect, in units of what is still familiar."""
-        extent = float((scan.extent_mm / self.extent_mm).max()) / EXTENT_TOLERANCE
-        stages = zip(self.stages, scan.stages, strict=True)
-        return {
-            "grey values": self.grey.excess(scan.grey.description),
-            "extent": extent,
-            **{f"stage {number}": space.excess(points[0]) for number, (space, points) in enumerate(stages)},
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; `from_dict` reads it back."""
-        return {
-            "format": FORMAT,
-            "scans": self.scans,
-            "grey_values": self.grey.to_dict(),
-            "stages": [stage.to_dict() for stage in self.stages],
-            "extent_mm": [round(length, 1) for length in self.extent_mm],
-            "span": [float(f"{value:.6g}") for value in self.span],
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> FamiliarityStatistics:
-        """Raises `BundleError` for what `to_dict` cannot have written."""
-        try:
-            x, y, z = (float(length) for length in data["extent_mm"])
-            low, high = (float(value) for value in data["span"])
-            if not np.isfinite([x, y, z, low, high]).all() or min(x, y, z) <= 0 or int(data["scans"]) < 1:
-                raise ValueError("extents and scans must be positive")
-            stages = tuple(SpaceStatistics.from_dict(stage) for stage in data["stages"])
-            grey = SpaceStatistics.from_dict(data["grey_values"])
-            return cls(int(data["scans"]), grey, stages, (x, y, z), (low, high))
-        except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(
-                f"The model's statistics of its training scans cannot be read ({type(error).__name__}: {error}).",
-                "Get the model again, or segment without the check of familiarity.",
-            ) from error
 
 
 def fit_familiarity(scans: Sequence[ScanDescription]) -> FamiliarityStatistics:
@@ -125,14 +71,9 @@ class FamiliarityCheck:
 
     @cached_property
     def _statistics(self) -> FamiliarityStatistics | None:
-        stored = self._spec.familiarity
-        if not stored or stored.get("format") != FORMAT:
-            return None
-        statistics = FamiliarityStatistics.from_dict(stored)
         network = self._spec.network or self._spec.autoencoder.encoder
-        if [len(stage.mean) for stage in statistics.stages] != [2 * dim for dim in network.dims]:
-            raise BundleError("The model's statistics of its training scans are not of its network.", "Get it again.")
-        return statistics
+        intensity = self._spec.preprocessing.intensity
+        return read_statistics(self._spec.familiarity, network.dims, intensity, len(self._spec.channels))
 
     def __call__(
         self, volume: Volume, prepared: Prepared, encode: Encode, *, device: torch.device | str = "cpu"

@@ -10,6 +10,7 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Callable
+from dataclasses import fields
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,15 @@ import torch
 from MAESegmentLib.bundle import Bundle, ModelStore, export_bundle, import_bundle, open_bundle
 from MAESegmentLib.bundle.monai_config import inference_file
 from MAESegmentLib.bundle.plain_text import name_problem, neutral, text_problem
+from MAESegmentLib.bundle.spec import check_label_names
 from MAESegmentLib.bundle.weights import read_state
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import BundleError, ConfigurationError, MAESegmentError
 from MAESegmentLib.labels import Label
+from MAESegmentLib.networks import MaeConfig, NnFormerConfig
 from MAESegmentLib.text import visible
+from MAESegmentLib.transforms.intensity import IntensityRecipe
+from MAESegmentLib.transforms.preprocessing import Preprocessing
 from Testing.bundles import LABELS, autoencoder_spec, save_tiny, tiny_spec
 from Testing.hostile_bundles import (
     Entries,
@@ -348,6 +353,35 @@ def test_a_description_beyond_all_measure_is_refused_by_its_key(
     )
 
 
+#: Wrong for any entry of a description.
+WRONG: list[Any] = ["x", ["a"], {"a": None}, [[["a"]]], [None], float(2**60)]
+FIELDS = [
+    *(("network", field.name) for field in fields(NnFormerConfig)),
+    *(("autoencoder", field.name) for field in fields(MaeConfig)),
+    *(("autoencoder.encoder", field.name) for field in fields(NnFormerConfig)),
+    *(("preprocessing", field.name) for field in fields(Preprocessing)),
+    *(("preprocessing.intensity", field.name) for field in fields(IntensityRecipe)),
+    *(("inference", name) for name in ("overlap", "mirroring")),
+]
+
+
+@pytest.mark.parametrize(("part", "name"), FIELDS)
+@pytest.mark.parametrize("load", [True, False], ids=["torch", "no-torch"])
+def test_every_entry_of_a_wrong_type_is_refused_on_import(
+    entries: Entries, store: ModelStore, tmp_path: Path, part: str, name: str, load: bool
+) -> None:
+    for number, value in enumerate(WRONG):
+        if value == "x" and name in ("orientation", "kind", "encoding") and not load:
+            continue  # a text, whose meaning is known to the process with torch
+
+        def change(metadata: Any, value: Any = value) -> None:
+            reduce(lambda inner, key: inner[key], part.split("."), metadata["maesegment"])[name] = value
+
+        bad = write_folder(tmp_path / str(number), forged(entries, change=change))
+        with pytest.raises(BundleError, match=r"metadata\.json"):
+            import_bundle(bad, store, load=load)
+
+
 @pytest.mark.parametrize("depth", [20, 900, 100_000])
 @pytest.mark.parametrize("opening", ["[", '{"x": '])
 def test_a_description_nested_too_deeply_is_refused(
@@ -587,6 +621,16 @@ def test_text_that_controls_whoever_shows_it_is_refused(
     assert_refused(write_zip(tmp_path / "bad.zip", forged(entries, change=change)), store, "characters")
 
 
+@pytest.mark.parametrize("name", ["\u200b", " \u200d ", "\u2060\u00ad", "\u2800", "\u3164", "\ufe0f", "\u0301"])
+def test_a_name_that_shows_nothing_is_refused(entries: Entries, store: ModelStore, tmp_path: Path, name: str) -> None:
+    def change(metadata: Any) -> None:
+        metadata["maesegment"]["labels"][0]["name"] = name
+
+    assert_refused(write_zip(tmp_path / "bad.zip", forged(entries, change=change)), store, "shows nothing")
+    with pytest.raises(ConfigurationError, match="shows nothing"):
+        check_label_names([name])
+
+
 def test_names_in_any_script_are_plain_text() -> None:
     for name in (
         "海馬",
@@ -595,6 +639,8 @@ def test_names_in_any_script_are_plain_text() -> None:
         "دماغ",
         "ढाँचा",
         "👩‍⚕️",
+        "می\u200cخواهم",
+        "क्\u200dष",
         "left (L) <5 mm> & more",
         "[/red]",
         "50 % of @home",

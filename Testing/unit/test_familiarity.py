@@ -24,8 +24,9 @@ from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.images.writing import write_volume
 from MAESegmentLib.inference import InferenceSettings, Predictor
-from MAESegmentLib.inference.familiarity import Familiarity, FamiliarityStatistics
+from MAESegmentLib.inference.familiarity import Familiarity
 from MAESegmentLib.inference.scan_statistics import SpaceStatistics, fit_space, held_out_distances
+from MAESegmentLib.inference.training_statistics import FamiliarityStatistics
 from MAESegmentLib.transforms.intensity import IntensityRecipe
 from MAESegmentLib.transforms.preprocessing import Preprocessing
 from Testing.bundles import save_taught, save_tiny, tiny_spec
@@ -242,11 +243,50 @@ def test_statistics_that_we_cannot_have_written_are_refused(wrong: dict[str, Any
         FamiliarityStatistics.from_dict({**stored, "grey_values": {**stored["grey_values"], **wrong}})
 
 
-def test_statistics_of_another_network_are_refused(mr: Bundle, tmp_path: Path) -> None:
-    stages = mr.spec.familiarity["stages"]
-    other = save_tiny(tmp_path / "m", tiny_spec(familiarity={**mr.spec.familiarity, "stages": stages[:1]}))
+def _without_a_stage(found: dict[str, Any]) -> None:
+    found["stages"] = found["stages"][:1]
+
+
+def _of_other_channels(found: dict[str, Any]) -> None:
+    found["grey_values"] = found["stages"][0]
+
+
+@pytest.mark.parametrize("change", [_without_a_stage, _of_other_channels])
+def test_statistics_of_another_network_are_refused(
+    change: Callable[[dict[str, Any]], None], mr: Bundle, tmp_path: Path
+) -> None:
+    stored = dict(mr.spec.familiarity)
+    change(stored)
+    other = save_tiny(tmp_path / "m", tiny_spec(familiarity=stored))
     with pytest.raises(BundleError, match="not of its network"):
         Predictor(other, CPU).predict(scan(0))
+
+
+@pytest.mark.parametrize("load", [True, False], ids=["torch", "no-torch"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"grey_values": None},
+        {"grey_values": ["a"]},
+        {"grey_values": SPACE},
+        {"stages": {}},
+        {"stages": ""},
+        {"stages": [[1]]},
+        {"scans": "x"},
+        {"scans": 0},
+        {"extent_mm": [0, 1, 1]},
+        {"extent_mm": {"a": None}},
+        {"span": [None]},
+    ],
+    ids=str,
+)
+def test_a_model_whose_statistics_cannot_be_compared_is_refused_on_import(
+    wrong: dict[str, Any], load: bool, mr: Bundle, tmp_path: Path
+) -> None:
+    other = save_tiny(tmp_path / "m", tiny_spec(familiarity={**mr.spec.familiarity, **wrong}))
+    with pytest.raises(BundleError, match="statistics of its training scans") as refused:
+        import_bundle(other.path, ModelStore(tmp_path / "models"), load=load)
+    assert "without the check" not in refused.value.hint
 
 
 # Real scans and the models that ship

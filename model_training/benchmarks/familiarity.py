@@ -23,9 +23,10 @@ from MAESegmentLib.bundle import Bundle, ModelStore
 from MAESegmentLib.cases.checks import read_image
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.images.volume import Volume
-from MAESegmentLib.inference.familiarity import FamiliarityStatistics, fit_familiarity
+from MAESegmentLib.inference.familiarity import fit_familiarity
 from MAESegmentLib.inference.grey_values import GreyValues
 from MAESegmentLib.inference.scan_description import ScanDescription
+from MAESegmentLib.inference.training_statistics import FamiliarityStatistics
 from MAESegmentLib.training.familiarity import WINDOWS_OF_FEW
 
 from ..familiarity import describe_volume, encoder_of
