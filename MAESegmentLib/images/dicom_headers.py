@@ -235,7 +235,7 @@ def _whole(path: Path, header: Dataset, name: str, default: int) -> int:
     except (TypeError, ValueError):
         number = -1
     if number < 0:
-        raise VolumeReadError(f"{path.name}: its {name} is not a number of {name}.", _EXPORT)
+        raise VolumeReadError(f"{path.name}: its {name} is not a whole number.", _EXPORT)
     return number
 
 

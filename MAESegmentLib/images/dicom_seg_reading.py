@@ -17,7 +17,8 @@ from ..errors import MAESegmentError, VolumeReadError
 from ..labels import UNCODED, Code, Label, Terminology
 from .belonging import SegReferences
 from .decoded import LPS_TO_RAS
-from .dicom_headers import open_dicom, quiet_pydicom
+from .dicom_directions import Directions, directions_of
+from .dicom_headers import open_dicom, quiet_pydicom, transfer_syntax
 from .dicom_inventory import files_below
 from .dicom_stack import fit_line
 from .limits import check_size
@@ -107,6 +108,7 @@ def _check_frames(path: Path, dataset: Dataset) -> None:
             f"{len(groups)}.",
             "Export it again.",
         )
+    _check_pixels(path, dataset, promised)
     shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
     named = {
         int(one.ReferencedSegmentNumber)
@@ -115,6 +117,18 @@ def _check_frames(path: Path, dataset: Dataset) -> None:
         if one.get("ReferencedSegmentNumber") is not None
     }
     _check_described(path, named, dataset)
+
+
+def _check_pixels(path: Path, dataset: Dataset, frames: int) -> None:
+    if transfer_syntax(dataset).is_compressed:
+        return
+    expected = -(-int(dataset.Rows) * int(dataset.Columns) * frames * int(dataset.BitsAllocated) // 8)
+    present = len(dataset.get("PixelData") or b"")
+    if present < expected:
+        raise VolumeReadError(
+            f"{path.name} is incomplete: its header promises {expected:,} bytes of voxels, {present:,} are there.",
+            "Export it again.",
+        )
 
 
 def _check_described(path: Path, numbers: set[int], dataset: Dataset) -> None:
@@ -142,15 +156,25 @@ def _even_out(path: Path, dataset: Dataset) -> None:
         raise VolumeReadError(f"{path.name} does not say where its frames lie in the patient.", "Export it again.")
     positions = np.array([[float(x) for x in one.PlanePositionSequence[0].ImagePositionPatient] for one in frames])
     orientation = _first([*frames[:1], shared], "PlaneOrientationSequence").ImageOrientationPatient
-    row, column = np.array([float(x) for x in orientation]).reshape(2, 3)
+    directions = directions_of(path.name, np.array([float(x) for x in orientation]))
+    if directions.notes:
+        _put_directions((shared, *frames), list(orientation), directions)
     measures = _first([*frames[:1], shared], "PixelMeasuresSequence")
-    numbers, origin, step = _slices(path, positions, np.cross(row, column), _spacing_hint(measures))
+    numbers, origin, step = _slices(path, positions, directions.normal, _spacing_hint(measures))
     check_size(path.name, (int(dataset.Columns), int(dataset.Rows), int(np.ptp(numbers)) + 1))
     for frame, position in zip(frames, origin + numbers[:, None] * step, strict=True):
         frame.PlanePositionSequence[0].ImagePositionPatient = [DSfloat(float(x), auto_format=True) for x in position]
     for group in (shared, *frames):
         for one in group.get("PixelMeasuresSequence") or []:
             one.SpacingBetweenSlices = DSfloat(float(np.linalg.norm(step)), auto_format=True)
+
+
+def _put_directions(groups: Sequence[Dataset], rounded: list[float], directions: Directions) -> None:
+    for group in groups:
+        for one in group.get("PlaneOrientationSequence") or []:
+            if list(one.ImageOrientationPatient) == rounded:
+                unit = (*directions.row, *directions.column)
+                one.ImageOrientationPatient = [DSfloat(float(x), auto_format=True) for x in unit]
 
 
 def _first(groups: Sequence[Dataset], name: str) -> Dataset:

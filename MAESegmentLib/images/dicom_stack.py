@@ -9,9 +9,10 @@ import numpy as np
 
 from ..errors import GeometryError, VolumeReadError
 from .decoded import LPS_TO_RAS
+from .dicom_directions import directions_of, straightened
 from .dicom_headers import Instance, Plane
 from .limits import check_size
-from .volume import RESAMPLE, SHEAR_TOLERANCE, Grid, slice_tolerance
+from .volume import Grid, slice_tolerance
 
 #: With two files a missing one between them could not be noticed; one file of two frames is complete.
 _FEWEST_SLICES = 3
@@ -20,10 +21,6 @@ _ONE_FRAME = "Export or pick one phase (in 3D Slicer: load with the MultiVolume 
 _ONE_FILE = "Each file may be a volume of its own: copy the one that is meant to a folder of its own, and give that."
 _PIXEL_SPACING_TOLERANCE = 1e-3  # relative
 _DIRECTION_TOLERANCE = 1e-3
-#: How far a direction may be from unit length: what rounding to one decimal explains.
-_LENGTH_TOLERANCE = 0.1
-#: Beyond this difference it is said.
-_LENGTH_SAID = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +51,8 @@ def stack_slices(name: str, instances: Sequence[Instance]) -> SliceStack:
     _check_one_scan(name, instances)
     slices = _slices(name, instances)
     _check_alike(name, slices)
-    (row, column), notes = _directions(name, slices)
-    normal = np.cross(row, column)
-    normal /= np.linalg.norm(normal)
+    directions = directions_of(name, np.asarray(slices[0].plane.orientation))
+    normal = directions.normal
     heights = np.array([one.plane.position for one in slices]) @ normal
     ordered = [slices[index] for index in np.argsort(heights, kind="stable")]
     positions = np.array([one.plane.position for one in ordered])
@@ -68,17 +64,17 @@ def stack_slices(name: str, instances: Sequence[Instance]) -> SliceStack:
         )
     origin, step = fit_line(np.arange(len(ordered)), positions)
     _check_even(name, ordered, positions, origin + np.arange(len(ordered))[:, None] * step, normal)
-    origin, step = _straightened(name, origin, step, normal, np.asarray(slices[0].plane.orientation), len(ordered))
+    origin, step, directions = straightened(name, origin, step, directions, len(ordered))
     between_rows, between_columns = np.asarray(slices[0].plane.pixel_spacing)
     ijk_to_lps = np.eye(4)
-    ijk_to_lps[:3] = np.column_stack([row * between_columns, column * between_rows, step, origin])
+    ijk_to_lps[:3] = np.column_stack([directions.row * between_columns, directions.column * between_rows, step, origin])
     grid = Grid((instances[0].columns, instances[0].rows, len(ordered)), LPS_TO_RAS @ ijk_to_lps)
     check_size(name, grid.shape, 4)
     try:
         grid.check()
     except GeometryError as error:
         raise GeometryError(f"{name}: {error.message}", error.hint) from None
-    return SliceStack(tuple(ordered), grid, notes)
+    return SliceStack(tuple(ordered), grid, directions.notes)
 
 
 def fit_line(index: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,65 +85,6 @@ def fit_line(index: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.n
     centred = index - index.mean()
     step = centred @ positions / max(float(centred @ centred), 1e-12)
     return positions.mean(axis=0) - index.mean() * step, step
-
-
-def _directions(name: str, slices: Sequence[Slice]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Unit vectors along a row and along a column (2, 3); PixelSpacing alone says how large voxels are."""
-    directions = np.asarray(slices[0].plane.orientation).reshape(2, 3)
-    lengths = np.linalg.norm(directions, axis=1)
-    off = float(np.abs(lengths - 1).max())
-    cosine = float(abs(directions[0] @ directions[1])) / max(float(lengths.prod()), 1e-12)
-    if off > _LENGTH_TOLERANCE or cosine > SHEAR_TOLERANCE:
-        raise VolumeReadError(
-            f"{name}: its ImageOrientationPatient is malformed: "
-            + (
-                f"its two directions are {lengths[0]:.4g} and {lengths[1]:.4g} long instead of 1."
-                if off > _LENGTH_TOLERANCE
-                else f"its two directions are {np.degrees(np.arcsin(min(cosine, 1.0))):.2g} degrees off a right angle."
-            ),
-            _COMPLETE_EXPORT,
-        )
-    notes = (
-        (
-            f"the directions in ImageOrientationPatient are rounded ({lengths[0]:.4g} and {lengths[1]:.4g} long) and "
-            "were made 1 long: the scan may be turned by a fraction of a degree.",
-        )
-        if off > _LENGTH_SAID
-        else ()
-    )
-    return directions / lengths[:, None], notes
-
-
-def _straightened(
-    name: str, origin: np.ndarray, step: np.ndarray, normal: np.ndarray, orientation: np.ndarray, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """`origin` and `step` of `count` slices moved onto the normal if that moves none by more than the tolerance.
-
-    Raises `GeometryError` for a stack that leans by more than that and than the rounding of its directions explains.
-    """
-    distance = float(step @ normal)
-    straight = distance * normal
-    aside = float(np.linalg.norm(step - straight))
-    if aside * (count - 1) <= slice_tolerance(distance):
-        return origin + (step - straight) * (count - 1) / 2, straight
-    if aside > min(_rounding(orientation), SHEAR_TOLERANCE) * distance:
-        angle = float(np.degrees(np.arctan2(aside, distance)))
-        raise GeometryError(
-            f"{name}: its slices are shifted against each other, {aside * (count - 1):.2g} mm over the stack: the grid "
-            f"is sheared by {angle:{'.1f' if angle >= 1 else '.2g'}} degrees, as from a tilted CT gantry.",
-            RESAMPLE,
-        )
-    return origin, step
-
-
-def _rounding(directions: np.ndarray) -> float:
-    """How far (radians) the normal of `directions` (6,), as in the header, may be off by their few decimals."""
-    for decimals in range(1, 7):
-        if np.allclose(directions, np.round(directions, decimals), rtol=0, atol=1e-9):
-            # Along the axes they are exact.
-            exact = np.array_equal(np.abs(directions), np.round(np.abs(directions)))
-            return 0.0 if exact else 10.0**-decimals
-    return 1e-6
 
 
 def _check_one_scan(name: str, instances: Sequence[Instance]) -> None:

@@ -371,3 +371,31 @@ def test_label_map_seg_with_a_value_that_it_does_not_describe_is_refused(tmp_pat
     seg.save_as(tmp_path / "map.dcm")
     with pytest.raises(VolumeReadError, match="voxels of segment 3"):
         read_label_map(tmp_path / "map.dcm")
+
+
+def test_seg_with_the_rounded_directions_of_its_scan_is_read(tmp_path: Path) -> None:
+    recipe = head()
+    recipe.row, recipe.column = (0.7, 0.7, 0.0), (-0.7, 0.7, 0.0)
+    volume = read_volume(recipe.write(tmp_path / "series"))
+    drawn = _drawn(volume)
+    seg = pydicom.dcmread(write_label_map(tmp_path / "seg.dcm", drawn, _labels("a"), source=volume))
+    (shared,) = seg.SharedFunctionalGroupsSequence
+    shared.PlaneOrientationSequence[0].ImageOrientationPatient = [0.7, 0.7, 0, -0.7, 0.7, 0]
+    seg.save_as(tmp_path / "seg.dcm")
+    np.testing.assert_array_equal(place_on(read_label_map(tmp_path / "seg.dcm"), volume)[0].array, drawn.array)
+    shared.PlaneOrientationSequence[0].ImageOrientationPatient = [2, 0, 0, 0, 2, 0]
+    seg.save_as(tmp_path / "seg.dcm")
+    with pytest.raises(VolumeReadError, match="2 and 2 long"):
+        read_label_map(tmp_path / "seg.dcm")
+
+
+@pytest.mark.parametrize("change", [{"Rows": 65_535}, {"PixelData": b"\0\0"}])
+def test_seg_with_fewer_voxels_than_it_promises_is_refused_with_the_figure(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    seg = pydicom.dcmread(_written(tmp_path))
+    for name, value in change.items():
+        setattr(seg, name, value)
+    seg.save_as(tmp_path / "seg.dcm")
+    with pytest.raises(VolumeReadError, match="is incomplete: its header promises"):
+        read_label_map(tmp_path / "seg.dcm")

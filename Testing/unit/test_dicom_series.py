@@ -13,10 +13,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.datadict import dictionary_VR
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless, generate_uid
 
 from MAESegmentLib.errors import GeometryError, MAESegmentError, VolumeReadError
@@ -375,101 +372,3 @@ def test_recipe_grid_is_the_one_written(tmp_path: Path) -> None:
     image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(recipe.write(tmp_path / "s"))))
     lps = np.asarray(image.TransformIndexToPhysicalPoint((4, 3, 2)))
     np.testing.assert_allclose((recipe.ijk_to_ras @ [4, 3, 2, 1])[:3], lps * [-1, -1, 1], atol=1e-6)
-
-
-def _same_for_all(name: str, value: object) -> Callable[[int, Dataset], None]:
-    return lambda _, dataset: setattr(dataset, name, value)
-
-
-@pytest.mark.parametrize("decimals", [1, 2, 3])
-def test_rounded_directions_leave_the_voxel_size_alone(tmp_path: Path, decimals: int) -> None:
-    recipe = head()
-    row = np.round([np.cos(0.83), np.sin(0.83), 0], decimals)
-    recipe.row, recipe.column = tuple(row), (-row[1], row[0], 0.0)
-    volume = read_volume(recipe.write(tmp_path / "series"))
-    np.testing.assert_allclose(volume.grid.spacing, [0.7, 0.8, 2.5], rtol=1e-9)
-    length = np.linalg.norm(row)
-    assert any("ImageOrientationPatient" in note for note in volume.notes) == (abs(length - 1) > 1e-3)
-
-
-@pytest.mark.parametrize(
-    ("orientation", "said"),
-    [
-        ((2, 0, 0, 0, 2, 0), "2 and 2 long"),
-        ((1, 0, 0, 0, 0.5, 0), "1 and 0.5 long"),
-        ((0, 0, 0, 0, 0, 0), "0 and 0 long"),
-        ((1, 0, 0, 0.1, 0.995, 0), "5.7 degrees off a right angle"),
-        ((1, 0, 0, 1, 0, 0), "90 degrees off a right angle"),
-    ],
-)
-def test_directions_that_are_none_are_refused(tmp_path: Path, orientation: tuple[float, ...], said: str) -> None:
-    with pytest.raises(VolumeReadError, match=f"ImageOrientationPatient is malformed.*{said}"):
-        read_volume(head().write(tmp_path / "s", _same_for_all("ImageOrientationPatient", list(orientation))))
-
-
-@pytest.mark.parametrize("slices", [3, 4, 8, 30])
-def test_noise_of_positions_within_the_slices_is_no_tilt(tmp_path: Path, slices: int) -> None:
-    recipe = head(slices)
-    recipe.slice_step = (0.0, 0.0, 1.0)
-    noise = np.random.default_rng(slices).uniform(-0.02, 0.02, (slices, 2))
-
-    def change(k: int, dataset: Dataset) -> None:
-        dataset.ImagePositionPatient = [*np.round(np.add([-20, 30], noise[k]), 6), -100.0 + k]
-
-    volume = read_volume(recipe.write(tmp_path / "series", change))
-    np.testing.assert_allclose(volume.ijk_to_ras, recipe.ijk_to_ras, atol=0.03)
-    axes = volume.ijk_to_ras[:3, :3] / volume.grid.spacing
-    np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-9)
-
-
-@pytest.mark.parametrize(("degrees", "is_refused"), [(0.01, False), (0.05, True), (1.0, True)])
-def test_tilt_is_judged_by_what_it_moves_over_the_stack(tmp_path: Path, degrees: float, is_refused: bool) -> None:
-    recipe = head(40)
-    recipe.slice_step = (0.0, 3 * float(np.tan(np.radians(degrees))), 3.0)
-    folder = recipe.write(tmp_path / "series", _with_short_decimals)
-    if is_refused:
-        with pytest.raises(GeometryError, match=f"sheared by {degrees} degrees"):
-            read_volume(folder)
-    else:
-        assert read_volume(folder).array.shape == (1, 5, 6, 40)
-
-
-def test_directions_of_few_decimals_are_no_tilt(tmp_path: Path) -> None:
-    recipe = head(60)
-    rotation = _rotation((7, 11, 23))
-    recipe.row, recipe.column = tuple(np.round(rotation[:, 0], 3)), tuple(np.round(rotation[:, 1], 3))
-    recipe.slice_step = tuple(3 * rotation[:, 2])
-    volume = read_volume(recipe.write(tmp_path / "series", _with_short_decimals_of_positions))
-    assert volume.array.shape == (1, 5, 6, 60)
-
-
-def _with_short_decimals_of_positions(_: int, dataset: Dataset) -> None:
-    dataset.ImagePositionPatient = [f"{value:.6f}" for value in dataset.ImagePositionPatient]
-
-
-def _raw(name: str, text: bytes) -> Callable[[int, Dataset], None]:
-    def change(_: int, dataset: Dataset) -> None:
-        tag = Tag(name)
-        dataset._dict[tag] = RawDataElement(tag, dictionary_VR(tag), len(text), text, 0, False, True)
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "said"),
-    [
-        ("ImagePositionPatient", b"1\\2\\3\\4 ", "ImagePositionPatient has 4 value"),
-        ("ImagePositionPatient", b"a\\2\\3 ", "ImagePositionPatient is not"),
-        ("ImageOrientationPatient", b"1\\0\\0 ", "ImageOrientationPatient has 3 value"),
-        ("PixelSpacing", b"0.7 ", "PixelSpacing has 1 value"),
-        ("PixelSpacing", b"-0.7\\0.7 ", "PixelSpacing is -0.7 x 0.7 mm"),
-        ("PixelSpacing", b"0\\0 ", "PixelSpacing is 0 x 0 mm"),
-        ("NumberOfFrames", b"many", "NumberOfFrames is not a number"),
-        ("NumberOfFrames", b"-3", "NumberOfFrames is not a number"),
-    ],
-)
-def test_malformed_place_is_refused_by_its_attribute(tmp_path: Path, name: str, text: bytes, said: str) -> None:
-    folder = head().write(tmp_path / "series", _raw(name, text))
-    with pytest.raises(VolumeReadError, match=said) as refusal:
-        read_volume(folder)
-    assert "screenshot" not in str(refusal.value)
