@@ -102,7 +102,7 @@ def straightened(
         angle = float(np.degrees(np.arctan2(aside, distance)))
         raise GeometryError(
             f"{name}: its slices are shifted against each other, {aside * (count - 1):.2g} mm over the stack: the grid "
-            f"is sheared by {angle:{'.1f' if angle >= 1 else '.2g'}} degrees, as from a tilted CT gantry.",
+            f"is sheared by {angle:{'.1f' if angle > 0.95 else '.2g'}} degrees, as from a tilted CT gantry.",
             RESAMPLE,
         )
     return origin, step, directions.turned_to(step / np.linalg.norm(step))
