@@ -14,13 +14,13 @@ _PATIENCE_S = 20.0
 _MOST_STRANGERS = 128
 
 
-def _is_ours(record: logging.LogRecord) -> bool:
+def is_ours(record: logging.LogRecord) -> bool:
     """Not of a malformed request: that is no fault of the server, and its text may hold the key."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 _LOG = logging.getLogger(__name__)
-_LOG.addFilter(_is_ours)
+_LOG.addFilter(is_ours)
 
 
 class Entrance(web.Server):

@@ -58,7 +58,6 @@ class FrontDoor:
         self._most_sessions = most_sessions
         self._idle_s = idle_s
         self._sessions: dict[str, SessionProcess] = {}
-        self._client: aiohttp.ClientSession | None = None
         self._entrance: Entrance | None = None
         self._runner: web.ServerRunner | None = None
         self._cleaner: asyncio.Task[None] | None = None
@@ -66,10 +65,6 @@ class FrontDoor:
 
     async def start(self, port: int) -> None:
         """Listen; 0 takes any free port, which `port` then is."""
-        # Pieces are passed on as they are: no compression, no time limit for a whole answer.
-        self._client = aiohttp.ClientSession(
-            auto_decompress=False, timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar()
-        )
         self._entrance = Entrance(self._receive)
         self._runner = web.ServerRunner(self._entrance, shutdown_timeout=2.0)
         await self._runner.setup()
@@ -83,8 +78,6 @@ class FrontDoor:
             self._cleaner.cancel()
         sessions, self._sessions = [*self._sessions.values()], {}
         await asyncio.gather(*(session.close() for session in sessions))
-        if self._client is not None:
-            await self._client.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -192,14 +185,13 @@ class FrontDoor:
         return None
 
     async def _forward_request(self, request: web.BaseRequest, session: SessionProcess) -> web.StreamResponse:
-        assert self._client is not None
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
         headers[SECRET_HEADER] = session.secret
         headers.pop("Cookie", None)
         # Text is larger uncompressed, but this is the same machine.
         headers.pop("Accept-Encoding", None)
         body = request.content if request.body_exists else None
-        async with self._client.request(
+        async with session.client.request(
             request.method, session.url + request.raw_path, headers=headers, data=body, allow_redirects=False
         ) as answer:
             passed = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
@@ -213,7 +205,6 @@ class FrontDoor:
             return response
 
     async def _forward_socket(self, request: web.BaseRequest, session: SessionProcess) -> web.StreamResponse:
-        assert self._client is not None
         if session.connections >= _MOST_WINDOWS:
             return _page(503, "Full", f"{_MOST_WINDOWS} windows are open on this session already: close one.")
         outer = web.WebSocketResponse(max_msg_size=_LONGEST_MESSAGE_IN, compress=False, heartbeat=30.0)
@@ -221,7 +212,7 @@ class FrontDoor:
         session.connections += 1
         session.was_opened = True
         try:
-            async with self._client.ws_connect(
+            async with session.client.ws_connect(
                 session.url + request.raw_path,
                 headers={SECRET_HEADER: session.secret},
                 max_msg_size=_LONGEST_MESSAGE_OUT,

@@ -1,7 +1,7 @@
-"""The process of one person: Slicer's scene and views, served on a port that only the front door knows how to ask.
+"""The process of one person: Slicer's scene and views, served to the front door only.
 
-`python -m MAESegmentLib.web.session`: reads a line of JSON (`SessionConfig`) from standard input, writes a line with
-its port to standard output, and ends when its input closes.
+`python -m MAESegmentLib.web.session`: reads a line of JSON (`SessionConfig`) from standard input, writes a line that
+says where it listens to standard output, and ends when its input closes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -19,7 +20,9 @@ from typing import Any
 
 from aiohttp import web
 
+from .entrance import is_ours
 from .session_process import SECRET_HEADER, SessionConfig, clear
+from .session_socket import SocketPath
 
 
 def main() -> int:
@@ -28,7 +31,7 @@ def main() -> int:
     os.umask(0o077)
     (Path(config.work) / "tmp").mkdir(exist_ok=True)
     tempfile.tempdir = str(Path(config.work) / "tmp")
-    # Only the port goes there: the front door reads it.
+    # Only where it listens goes there: the front door reads it.
     answers, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
     os.dup2(2, 1)
     os.environ.update(WSLINK_READY_MSG="", WSLINK_WS_COMPRESS="0")
@@ -47,14 +50,24 @@ async def _serve(config: SessionConfig, answers: Any) -> None:
 
     application = Application(config)
     server = application.server
-    server.controller.on_server_bind.add(lambda bound: _prepare(bound.app, config, application.routes()))
-
-    def tell_port(**_state: Any) -> None:
-        answers.write(json.dumps({"port": server.port}) + "\n")
-        answers.flush()
-
-    server.controller.on_server_ready.add(tell_port)
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    opening: list[asyncio.Task[None]] = []
+
+    def prepare(bound: Any) -> None:
+        _prepare(bound.app, config, application.routes())
+
+        async def open_up() -> None:
+            try:
+                place = {"port": server.port, "socket": await _move_to_socket(bound, Path(config.work))}
+                answers.write(json.dumps(place) + "\n")
+                answers.flush()
+            except Exception:
+                logging.exception("MAESegment: the session cannot be reached")
+                ended.set()
+
+        server.controller.on_server_ready.add(lambda **_state: opening.append(asyncio.ensure_future(open_up())))
+
+    server.controller.on_server_bind.add(prepare)
     threading.Thread(target=_wait_for_end, args=(loop, ended), daemon=True).start()
     serving = asyncio.ensure_future(
         server.start(
@@ -63,6 +76,23 @@ async def _serve(config: SessionConfig, answers: Any) -> None:
     )
     await asyncio.wait({serving, asyncio.ensure_future(ended.wait())}, return_when=asyncio.FIRST_COMPLETED)
     await application.close()
+
+
+async def _move_to_socket(bound: Any, work: Path) -> bool:
+    """Listen on a socket in the session's folder instead of a port, which every account could block.
+
+    False where that cannot be: then the secret alone keeps others out.
+    """
+    path = SocketPath(work).path
+    if not path:
+        return False
+    try:
+        await web.UnixSite(bound.runner, path).start()
+    except OSError as error:  # not every file system has sockets
+        logging.warning("MAESegment: the session listens on a port: %s", error)
+        return False
+    await bound.site.stop()
+    return True
 
 
 def _wait_for_end(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
@@ -80,6 +110,7 @@ def _prepare(application: web.Application, config: SessionConfig, routes: list[w
             return web.Response(status=403, text="This address is not for browsers.")
         return await handler(request)
 
+    logging.getLogger("aiohttp.server").addFilter(is_ours)
     application.middlewares.append(guard)
     application.add_routes(routes)
 

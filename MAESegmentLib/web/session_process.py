@@ -12,12 +12,15 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import aiohttp
+
 from ..errors import WorkerError
 from ..jobs.exit_reason import describe_exit
 from ..jobs.interpreter import choose_interpreter, module_launch
 from ..jobs.process_tree import kill_tree
+from .session_socket import SocketPath
 
-#: The header without which a session's process answers nobody: other people on the machine reach its port, too.
+#: The header without which a session's process answers nobody: where it needs a port, others on the machine reach it.
 SECRET_HEADER = "X-MAESegment-Session"
 _START_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 8.0
@@ -68,6 +71,8 @@ class SessionProcess:
         self._config = config
         self._process: asyncio.subprocess.Process | None = None
         self._port = 0
+        self._socket: SocketPath | None = None
+        self._client: aiohttp.ClientSession | None = None
         self._starting = asyncio.Lock()
         self._watch: asyncio.Task[None] | None = None
         #: What is said to who comes back after a crash.
@@ -75,12 +80,19 @@ class SessionProcess:
 
     @property
     def is_running(self) -> bool:
-        return self._process is not None and self._process.returncode is None and self._port > 0
+        return self._process is not None and self._process.returncode is None and self._client is not None
 
     @property
     def log_path(self) -> Path:
         """What the process says on its standard error."""
         return self._work / _LOG
+
+    @property
+    def client(self) -> aiohttp.ClientSession:
+        """Reaches the process at `url`; `ClientConnectionError` unless it is ready."""
+        if self._client is None:
+            raise aiohttp.ClientConnectionError("it has ended")
+        return self._client
 
     @property
     def url(self) -> str:
@@ -106,6 +118,7 @@ class SessionProcess:
                 kill_tree(process.pid)
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(process.wait(), _END_TIMEOUT_S)
+        await self._hang_up()
         await asyncio.to_thread(shutil.rmtree, self._work, ignore_errors=True)
 
     async def _watch_over(self, process: asyncio.subprocess.Process) -> None:
@@ -114,18 +127,18 @@ class SessionProcess:
         async with self._starting:
             if process is not self._process:
                 return
-            self._port = 0
+            await self._hang_up()
             happened, _hint = describe_exit(code, "", self._last_words())
             self._notice = f"The earlier session {happened}; its scene is lost."
             logging.warning("MAESegment: a session %s", happened)
             await asyncio.to_thread(clear, self._work)
 
     async def _start(self) -> None:
+        await self._hang_up()
         await asyncio.to_thread(clear, self._work)
         self._work.mkdir(mode=0o700, exist_ok=True)
         config = replace(self._config, notice=self._notice)
         launch = module_launch(choose_interpreter(environ={}), os.environ, _MODULE)
-        self._port = 0
         self.log_path.touch(mode=0o600)
         with self.log_path.open("ab") as log:
             process = self._process = await asyncio.create_subprocess_exec(
@@ -143,7 +156,8 @@ class SessionProcess:
         self._watch = asyncio.create_task(self._watch_over(process))
         try:
             line = await asyncio.wait_for(process.stdout.readline(), _START_TIMEOUT_S)
-            self._port = int(json.loads(line)["port"])
+            place = json.loads(line)
+            self._call(int(place["port"]), bool(place["socket"]))
         except (asyncio.TimeoutError, ValueError, KeyError) as error:
             kill_tree(process.pid)
             raise WorkerError(
@@ -151,6 +165,28 @@ class SessionProcess:
                 "Slicer's views need some system libraries. On Debian or Ubuntu: "
                 "sudo apt-get install libegl1 libgl1 libx11-6 libglib2.0-0",
             ) from error
+
+    def _call(self, port: int, has_socket: bool) -> None:
+        connector: aiohttp.BaseConnector | None = None
+        if has_socket:
+            self._socket = SocketPath(self._work)
+            connector = aiohttp.UnixConnector(self._socket.path)
+        # Pieces are passed on as they are: no compression, no time limit for a whole answer.
+        self._client = aiohttp.ClientSession(
+            connector=connector,
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        self._port = port
+
+    async def _hang_up(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     def _last_words(self) -> str:
         lines = self.log_path.read_text(errors="replace").strip().splitlines() if self.log_path.exists() else []
