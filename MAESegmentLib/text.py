@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Sequence
 
 #: They turn the order of the text around them or are not seen, so that one name looks like another.
 _DECEPTIVE = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
@@ -23,6 +24,12 @@ def visible(text: str, keep: str = "") -> str:
     return "".join(
         character if character in keep or not _acts(character) else _escaped(character) for character in text
     )
+
+
+def listed(items: Sequence[object], most: int = 10) -> str:
+    """The first `most` of them, and how many there are if that is not all."""
+    some = ", ".join(map(str, items[:most]))
+    return f"{some}, ... ({len(items)} in all)" if len(items) > most else some
 
 
 def is_unicode(text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,11 @@ from ..images.belonging import place_on
 from ..images.reading import read_segments, read_volumes
 from ..images.volume import LabelMap, Volume
 from ..labels import Label, same_names
+from ..text import listed
 from .case import IGNORED, Case
+
+#: Label maps have fewer unnamed values than this, scans have more.
+_VALUES_OF_A_SCAN = 20
 
 
 def read_image(case: Case, channels: int | None = None) -> Volume:
@@ -75,16 +79,22 @@ def read_reference(
         raise
     except MAESegmentError as error:
         raise DatasetError(f"Case {case.id}: {error.message}", error.hint) from error
-    if volume is not None and (difference := label_map.grid.difference(volume.grid)):
-        raise DatasetError(
-            f"Case {case.id}: the label map does not lie on its image's grid: {difference}.",
-            "Resample the label map to the image, or pair it with the image it was drawn on.",
-        )
-    meanings = meanings_of(label_map, segments, labels, ignore)
+    if volume is not None:
+        tolerance = label_map.tolerance_on(volume.grid, is_of_slices=volume.source is not None)
+        if difference := label_map.grid.difference(volume.grid, tolerance):
+            raise DatasetError(
+                f"Case {case.id}: the label map does not lie on its image's grid: {difference}.",
+                "Resample the label map to the image, or pair it with the image it was drawn on.",
+            )
+        label_map = replace(label_map, ijk_to_ras=volume.ijk_to_ras)
+    try:
+        meanings = meanings_of(label_map, segments, labels, ignore)
+    except DatasetError as error:
+        raise DatasetError(f"Case {case.id}: {error.message}", error.hint) from error
     if meanings.unclear:
         raise DatasetError(
             f"Case {case.id}: the label map has {meanings.unclear}.",
-            f'Name them in "labels" of dataset.json, or remove them. Named: {dict(labels)}.',
+            f'Name them in "labels" of dataset.json, or remove them. Named: {dict(labels)}.{meanings.suspicion}',
         )
     return label_map.with_values(meanings.values) if segments else label_map
 
@@ -107,7 +117,17 @@ class Meanings:
         what = (
             "segments that are no labels of the dataset" if self.are_names else "values that the dataset does not name"
         )
-        return f"{what}: {', '.join(self.segments)}" if self.segments else ""
+        return f"{what}: {listed(self.segments)}" if self.segments else ""
+
+    @property
+    def suspicion(self) -> str:
+        """What else may be the matter, as a sentence with a space before it; "" if nothing is."""
+        return "" if self.are_names else perhaps_a_scan(len(self.segments))
+
+
+def perhaps_a_scan(values: int) -> str:
+    """A sentence, with a space before it, if a label map has so many unnamed values that it may be none; else ""."""
+    return " With so many values, it may be a scan, not a label map." if values > _VALUES_OF_A_SCAN else ""
 
 
 def meanings_of(

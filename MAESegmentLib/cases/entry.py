@@ -13,7 +13,8 @@ from ..errors import ConfigurationError, MAESegmentError
 from ..images.volume import LabelMap, Volume
 from ..inference.volumetry import value_counts
 from ..labels import Label, loose_name
-from ..text import is_unicode, visible
+from ..text import is_unicode, listed, visible
+from .checks import perhaps_a_scan
 from .records import ROLES, TRAIN, CaseRecord
 from .region import Part, inside
 
@@ -175,7 +176,7 @@ def _check_names(entry: Entry, counts: np.ndarray) -> list[Finding]:
         findings.append(Finding("name", ERROR, message, "Give the segment another name."))
     unnamed = sorted(set(np.flatnonzero(counts).tolist()) - {0, *(label.value for label in entry.labels)})
     if unnamed:
-        message = f"The label map has values without a name: {', '.join(map(str, unnamed))}."
+        message = f"The label map has values without a name: {listed(unnamed)}.{perhaps_a_scan(len(unnamed))}"
         findings.append(Finding("values", ERROR, message, "Name each value, or clear it."))
     return findings
 

@@ -14,7 +14,8 @@ from ..errors import DatasetError
 from ..images.volume import LabelMap, Volume
 from ..inference.volumetry import value_counts, volumes_ml
 from ..labels import Label
-from .checks import voxel_hash
+from ..text import listed
+from .checks import perhaps_a_scan, voxel_hash
 from .entry import Entry
 from .label_table import LabelTable
 from .records import IGNORE, CaseRecord
@@ -82,7 +83,8 @@ def stored_labels(label_map: LabelMap, entry: Entry, table: LabelTable, region: 
     unnamed = sorted(set(np.flatnonzero(counts).tolist()) - {0, *named})
     if unnamed:
         raise DatasetError(
-            f"The label map has values without a name: {', '.join(map(str, unnamed))}.", "Name each value, or clear it."
+            f"The label map has values without a name: {listed(unnamed)}.{perhaps_a_scan(len(unnamed))}",
+            "Name each value, or clear it.",
         )
     values = np.zeros(max(len(counts), *(value + 1 for value in named), 1), dtype=np.uint8)
     for value, label in named.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import VolumeReadError
@@ -31,7 +31,10 @@ class SegReferences:
 def place_on(label_map: LabelMap, volume: Volume) -> tuple[LabelMap, tuple[str, ...]]:
     """`label_map` on the grid of `volume`, which it must have been drawn on; and what had to be assumed about that."""
     notes = check_belongs(label_map, volume)
-    return label_map if volume.grid.matches(label_map.grid) else label_map.on_grid(volume.grid), notes
+    is_of_slices = volume.source is not None
+    if volume.grid.matches(label_map.grid, label_map.tolerance_on(volume.grid, is_of_slices=is_of_slices)):
+        return replace(label_map, ijk_to_ras=volume.ijk_to_ras), notes
+    return label_map.on_grid(volume.grid, is_of_slices=is_of_slices), notes
 
 
 def check_belongs(label_map: LabelMap, volume: Volume) -> tuple[str, ...]:

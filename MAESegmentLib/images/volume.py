@@ -28,6 +28,9 @@ def slice_tolerance(spacing: float) -> float:
     return max(_RELATIVE_OFFSET * spacing, min(_ROUNDING_MM, _ROUNDING_AT_MOST * spacing))
 
 
+#: How far apart (mm) two voxels may lie that are the same to us.
+SAME_PLACE_MM = 0.01
+
 #: No scanner is so large; beyond it, the single precision of many headers is coarser than voxels.
 FARTHEST_MM = 1e6
 
@@ -90,11 +93,11 @@ class Grid:
                 RESAMPLE,
             )
 
-    def matches(self, other: Grid, tolerance_mm: float = 1e-2) -> bool:
+    def matches(self, other: Grid, tolerance_mm: float = SAME_PLACE_MM) -> bool:
         """Whether both grids put every voxel at the same place: same shape, corners within `tolerance_mm`."""
         return tuple(self.shape) == tuple(other.shape) and self._distance(other) <= tolerance_mm
 
-    def difference(self, other: Grid, tolerance_mm: float = 1e-2) -> str:
+    def difference(self, other: Grid, tolerance_mm: float = SAME_PLACE_MM) -> str:
         """What keeps this grid from matching `other`, e.g. "origins differ by 0.02 mm"; "" if they match.
 
         Figures of this grid come first.
@@ -188,7 +191,17 @@ class LabelMap:
             table[old] = new
         return LabelMap(table[self.array], self.ijk_to_ras)
 
-    def on_grid(self, grid: Grid) -> LabelMap:
+    def tolerance_on(self, scan: Grid, *, is_of_slices: bool = False) -> float:
+        """How far (mm) these voxels may lie off those of `scan`, to which they belong.
+
+        Readers make different grids of DICOM slices (`is_of_slices`, or what DICOM SEG refers to), whose positions are
+        rounded; everything else gives its grid as it is.
+        """
+        if self.source is None and not is_of_slices:
+            return SAME_PLACE_MM
+        return max(0.05, slice_tolerance(float(scan.spacing.max())))
+
+    def on_grid(self, grid: Grid, *, is_of_slices: bool = False) -> LabelMap:
         """The same labels on `grid`, padded with background or cropped; its voxels must coincide with this one's.
 
         Segmentation files often hold only the part around the segments (DICOM SEG, cropped `.seg.nrrd`).
@@ -201,7 +214,7 @@ class LabelMap:
         whole = np.eye(4)
         whole[:3, 3] = offset
         nearest = Grid(array.shape, grid.ijk_to_ras @ whole)
-        tolerance = max(0.05, slice_tolerance(float(grid.spacing.max())))
+        tolerance = self.tolerance_on(grid, is_of_slices=is_of_slices)
         if difference := Grid(array.shape, grid.ijk_to_ras @ mapping).difference(nearest, tolerance):
             raise GeometryError(
                 f"The segmentation's voxels do not coincide with the scan's: {difference}.",

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.checks import meanings_of, read_image, read_labels, read_reference
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.cases.entry import Entry
@@ -21,6 +22,7 @@ from MAESegmentLib.errors import ConfigurationError, DatasetError
 from MAESegmentLib.images import LabelMap, write_label_map
 from MAESegmentLib.labels import Label, loose_name, plain_name, same_names
 from Testing.datasets import save
+from Testing.dicom_series import head
 
 LABELS = {"liver": 1, "spleen": 2}
 SHAPE = (12, 12, 12)
@@ -212,3 +214,66 @@ def test_segments_that_differ_only_in_case_are_not_stored_as_one(folder: Path, c
 def test_a_name_that_is_no_unicode_is_not_stored() -> None:
     with pytest.raises(ConfigurationError, match="not Unicode"):
         Entry((Label(1, "liver"),), group="M\udcfcller")
+
+
+# --- on the image's grid, whatever the format -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".seg.nrrd"])
+@pytest.mark.parametrize(("apart", "fits"), [(0.005, True), (0.02, False), (0.045, False), (0.5, False)])
+def test_label_map_off_a_regular_grid_is_refused_alike_in_every_format(
+    folder: Path, ending: str, apart: float, fits: bool
+) -> None:
+    matrix = np.eye(4)
+    matrix[0, 3] = apart
+    labels = [Label(value, name) for name, value in LABELS.items()]
+    write_label_map(folder / "labels" / f"c{ending}", LabelMap(two_blocks(1, 2), matrix), labels)
+    (case,) = load_dataset(folder).cases
+    if fits:
+        label_map = read_labels(case, read_image(case), LABELS, ["liver"])
+        np.testing.assert_array_equal(label_map.ijk_to_ras, np.eye(4))
+    else:
+        with pytest.raises(DatasetError, match=f"Case c: .*origins differ by {apart:.3g} mm"):
+            read_labels(case, read_image(case), LABELS, ["liver"])
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".seg.nrrd"])
+@pytest.mark.parametrize(("apart", "fits"), [(0.04, True), (0.5, False)])
+def test_label_map_on_dicom_slices_may_be_off_as_far_as_slices_may(
+    folder: Path, ending: str, apart: float, fits: bool
+) -> None:
+    series = head(8).write(folder / "dicom")
+    scan = read_image(Case("c", (series,)))
+    array = np.zeros(scan.grid.shape, np.uint8)
+    array[1:3, 1:3, 1:3] = 1
+    matrix = scan.ijk_to_ras.copy()
+    matrix[2, 3] += apart
+    path = folder / "labels" / f"c{ending}"
+    write_label_map(path, LabelMap(array, matrix), [Label(1, "liver")])
+    case = Case("c", (series,), path)
+    if fits:
+        label_map = read_labels(case, scan, LABELS, ["liver"])
+        np.testing.assert_array_equal(label_map.ijk_to_ras, scan.ijk_to_ras)
+    else:
+        with pytest.raises(DatasetError, match=r"Case c: .*origins differ by 0\.5 mm"):
+            read_labels(case, scan, LABELS, ["liver"])
+
+
+# --- what is wrong, in few words --------------------------------------------------------------------------------------
+
+
+def test_scan_as_label_map_is_suspected_without_listing_its_values(folder: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 3000, SHAPE).astype(np.int16)
+    save(folder / "labels" / "c.nii.gz", array, np.eye(4))
+    (case,) = load_dataset(folder).cases
+    with pytest.raises(DatasetError, match=r"Case c: .*, \.\.\. \(\d+ in all\)") as caught:
+        read_labels(case, read_image(case), LABELS, ["liver"])
+    assert len(caught.value.message) < 200
+    assert "may be a scan" in caught.value.hint
+
+
+def test_segments_that_may_be_one_label_are_told_with_their_case(folder: Path) -> None:
+    draw(folder / "labels" / "c.seg.nrrd", two_blocks(1, 2), {1: "liver", 2: "Liver "})
+    (case,) = load_dataset(folder).cases
+    with pytest.raises(DatasetError, match=r"^Case c: Segments .* may both be 'liver'"):
+        read_labels(case, read_image(case), LABELS, ["liver"])
