@@ -45,10 +45,19 @@ class Inventory:
         for instance in instances:
             patterns.setdefault(instance.path.parent, set()).add(_pattern(instance.path))
         return {
-            path: _pattern(path) in patterns[folder]
-            for folder in patterns
-            for path in sorted(folder.iterdir())
-            if not path.name.startswith(".") and _is_empty(path)
+            path: _pattern(path) in known
+            for folder, known in patterns.items()
+            for path in self._empty_in.get(folder, ())
+        }
+
+    @cached_property
+    def _empty_in(self) -> dict[Path, list[Path]]:
+        """By folder: each is looked through once, however many series lie in it."""
+        folders = {instance.path.parent for instances in self.series.values() for instance in instances}
+        return {
+            folder: sorted(path for path in folder.iterdir() if not path.name.startswith(".") and _is_empty(path))
+            for folder in folders
+            if folder.is_dir()
         }
 
     @cached_property

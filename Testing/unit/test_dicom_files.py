@@ -270,3 +270,19 @@ def test_empty_files_beside_the_slices_are_named(tmp_path: Path) -> None:
     (folder / "LOCK").write_bytes(b"")
     (note,) = read_volume(folder).notes
     assert "LOCK" in note
+
+
+def test_folder_is_looked_through_for_empty_files_once_however_many_series_lie_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import MAESegmentLib.images.dicom_inventory as inventory
+
+    for number in range(4):
+        for file in head(3).write(tmp_path / str(number)).iterdir():
+            (tmp_path / "in").mkdir(exist_ok=True)
+            file.rename(tmp_path / "in" / f"{number}_{file.name}")
+    asked: list[Path] = []
+    original = inventory._is_empty
+    monkeypatch.setattr(inventory, "_is_empty", lambda path: (asked.append(path), original(path))[1])
+    assert [info.problem for info in list_series(tmp_path / "in")] == [""] * 4
+    assert len(asked) == len(set(asked)) == 12
