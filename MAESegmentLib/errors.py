@@ -155,11 +155,16 @@ def refusal_by_system(error: BaseException) -> MAESegmentError | None:
         )
     elif isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        known = OutputError(f"{where}{error.strerror}.", _REMEDIES.get(error.errno or 0, _CHECK_PATH))
+        known = OutputError(f"{where}{error.strerror}.", remedy(error))
     else:
         return None
     known.__cause__ = error
     return known
+
+
+def remedy(error: OSError) -> str:
+    """What to do about what the operating system refused; a hint."""
+    return _REMEDIES.get(error.errno or 0, _CHECK_PATH)
 
 
 _CHECK_PATH = "Check the path, your permissions and the free space on the disk."

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import BundleError, ConfigurationError, MAESegmentError, OutputError
+from ..errors import BundleError, ConfigurationError, MAESegmentError, OutputError, remedy
 from ..images.atomic import replacing
 from ..storage.zip_directory import check_directory
 from .bounds import MAX_METADATA_BYTES, MAX_WEIGHTS_BYTES
@@ -101,9 +101,11 @@ def import_bundle(
     except FileNotFoundError:
         raise BundleError(f"{source} does not exist.", "Give the path of a zip file.") from None
     except OSError as error:
+        place = (
+            source if str(error.filename).startswith(str(source)) else f"the folder of your models, {store.user_folder}"
+        )
         raise OutputError(
-            f"The model in {source} could not be imported: {error.strerror or error}.",
-            f"Check that {source.name} can be read and that there is free disk space in {store.user_folder}.",
+            f"The model in {source} could not be imported: {place}: {error.strerror or error}.", remedy(error)
         ) from error
     except VersionTaken:
         raise

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import BundleError, OutputError
+from ..errors import BundleError, OutputError, remedy
 from ..file_lock import FileLock
 from .folder import METADATA, Bundle, lock_of, publish, sync_folder, write_synced
 
@@ -54,7 +54,7 @@ def copy_in(source: Bundle, store_folder: Path, target: Path) -> None:
     except OSError as error:
         raise OutputError(
             f"Model {source.name} {source.version} could not be put among your models: {error.strerror or error}.",
-            f"Check that there is free disk space in {store_folder} and that you may write there.",
+            remedy(error),
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)

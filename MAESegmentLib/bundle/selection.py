@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import OutputError
+from ..errors import OutputError, remedy
 from .folder import sync_folder
 
 FILE = "selected.json"
@@ -38,7 +38,7 @@ def write_selection(folder: Path, selection: Mapping[str, str]) -> None:
     except OSError as error:
         raise OutputError(
             f"It cannot be noted which version is to be used: {error.strerror or error} ({folder}).",
-            "Check that there is free disk space and that you may write there.",
+            remedy(error),
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -175,7 +175,14 @@ class ModelStore:
             current = self.meant().get(bundle.name)
             if current is not None and current.path == bundle.path:
                 parent = next((p for p in self.ancestors(bundle)[:1] if p.name == bundle.name), None)
-                self._note_selected(bundle.name, parent.version if parent else None)
+                try:
+                    self._note_selected(bundle.name, parent.version if parent else None)
+                except OutputError as error:
+                    raise OutputError(
+                        f"Model {bundle.name} {bundle.version} could not be removed: the folder of your models, "
+                        f"{self.user_folder}, cannot be written to.",
+                        error.hint,
+                    ) from error
             try:
                 take_out(bundle, self.user_folder)
             except OutputError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import os
@@ -15,7 +16,7 @@ from types import ModuleType
 from .. import __version__
 from ..errors import Cancelled, ConfigurationError, MAESegmentError, refusal_by_system
 from ..processor import spin_briefly
-from .terminal import say, tolerate_any_encoding
+from .terminal import Stdout, StdoutError, say, tolerate_any_encoding
 
 #: Exit codes: 1 is a command's own "done, but not all of it", 2 a failure told in one message, 130 Ctrl-C.
 FAILED = 2
@@ -55,20 +56,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     try:
-        parser = build_parser(_requested_command(words))
-        arguments = parser.parse_args(words)
-        if arguments.command is None:
-            parser.print_help(sys.stderr)
-            return FAILED
-        return int(arguments.run(arguments) or 0)
+        with contextlib.redirect_stdout(Stdout(sys.stdout)):
+            return _run(words)
     except BrokenPipeError:
-        # The reader (`| head`) has gone; without this Python complains once more while it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (`| head`) has gone.
+        _abandon_stdout()
         return FAILED
+    except StdoutError as error:
+        _abandon_stdout()
+        return report_failure(error)
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exc()
         return report_failure(error)
+
+
+def _run(words: Sequence[str]) -> int:
+    parser = build_parser(_requested_command(words))
+    arguments = parser.parse_args(words)
+    if arguments.command is None:
+        parser.print_help(sys.stderr)
+        return FAILED
+    code = int(arguments.run(arguments) or 0)
+    sys.stdout.flush()  # what cannot be written is said, and not left to Python's end
+    return code
 
 
 def build_parser(wanted: str | None) -> argparse.ArgumentParser:
@@ -123,6 +134,11 @@ def report_failure(error: BaseException) -> int:
         "This is a defect of MAESegment. Run the same command with --debug and report what it prints.",
         FAILED,
     )
+
+
+def _abandon_stdout() -> None:
+    """Python would complain once more while it closes stdout."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message: str, hint: str, code: int) -> int:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
 
+from ..errors import OutputError
 from ..text import visible, visible_json
 
 if TYPE_CHECKING:
@@ -17,6 +20,43 @@ if TYPE_CHECKING:
 
 #: Text that was laid out here, with line breaks, may hold a name that is not.
 _LAYOUT = "\n\t"
+
+
+class StdoutError(OutputError):
+    """What is printed cannot be written where the user sent it; files are not concerned."""
+
+    code = "stdout_not_written"
+
+
+class Stdout:
+    """The text stream `stream`, of which an error is told apart from that of a file."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with _as_stdout_error():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with _as_stdout_error():
+            self._stream.flush()
+
+
+@contextmanager
+def _as_stdout_error() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StdoutError(
+            f"What is printed cannot be written where it was sent: {error.strerror or error}.",
+            "Send it elsewhere. Other files that were written are whole.",
+        ) from error
 
 
 def say(text: str, *, error: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..errors import ConfigurationError, OutputError, TrainingError
+from ..errors import ConfigurationError, OutputError, TrainingError, refusal_by_system
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -29,7 +30,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
             raise
     except (OSError, RuntimeError) as error:
         raise OutputError(
-            f"The checkpoint cannot be written to {folder}: {error}",
+            f"The checkpoint cannot be written to {folder}: {_reason(error, 'it could not be written whole')}.",
             "Free disk space and start the same command again; it goes on from the last good checkpoint.",
         ) from error
 
@@ -46,10 +47,24 @@ def load_checkpoint(folder: Path, fingerprint: str) -> dict[str, Any] | None:
         if not isinstance(state, dict):
             raise TypeError("it holds no run")
     except Exception as error:  # of any kind: a damaged pickle raises what its bytes say
-        raise TrainingError(f"The checkpoint {path} cannot be read: {error}", "Delete it to start over.") from error
+        # torch seeks to before the start of a file that is cut short.
+        known = None if isinstance(error, OSError) and error.errno == errno.EINVAL else refusal_by_system(error)
+        reason = known.message if known else "it is damaged, or was not written by this program."
+        hint = known.hint if known else "Delete it to start over."
+        raise TrainingError(f"The checkpoint {path} cannot be read: {reason}", hint) from error
     if state.get("fingerprint") != fingerprint:
         raise ConfigurationError(
             f"{folder} holds a run with other settings, cases or base model.",
             "Give another output folder, or delete this one to start over.",
         )
     return state
+
+
+def _reason(error: BaseException, otherwise: str) -> str:
+    """What the operating system said, in place of the state of torch's code; `otherwise` if it said nothing."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror
+        seen = seen.__cause__ or seen.__context__
+    return otherwise

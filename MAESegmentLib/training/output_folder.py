@@ -117,9 +117,19 @@ def finished_model(out: Path, settings: LoopSettings, parent: Mapping[str, str] 
         return None
     bundle = open_bundle(path)
     stored = type(settings).from_dict(dict(bundle.spec.training["settings"]))
-    if bundle.parent != parent or stored.fingerprint() != settings.fingerprint():
-        raise ConfigurationError(f"{path} holds a finished model of another base or other settings.", _ANOTHER_FOLDER)
+    if bundle.parent != parent:
+        raise ConfigurationError(
+            f"{path} holds a finished model that was made from {_called(bundle.parent)}, not from {_called(parent)}.",
+            _ANOTHER_FOLDER,
+        )
+    if stored.fingerprint() != settings.fingerprint():
+        raise ConfigurationError(f"{path} holds a finished model of other settings.", _ANOTHER_FOLDER)
     return bundle
+
+
+def _called(base: Mapping[str, str] | None) -> str:
+    """Models of one name and version can differ, which their hashes tell."""
+    return f"{base['name']}@{base['version']} ({base['hash'][:8]})" if base else "random weights"
 
 
 def tell_finished(out: Path, report: Report) -> None:

@@ -89,6 +89,27 @@ def test_debug_shows_the_traceback_wherever_the_flag_stands(tmp_path):
         assert "Traceback" in result.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "words", [("models", "list"), ("models", "list", "--json"), ("models", "show", "hippocampus-mr")]
+)
+def test_a_stdout_that_is_full_is_not_told_as_a_full_disk(words, unbuffered):
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "MAESegmentLib.cli", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            cwd=REPOSITORY,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        )
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: What is printed cannot be written where it was sent: No space left")
+    assert len(result.stderr.splitlines()) == 2
+
+
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [

@@ -14,7 +14,7 @@ from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.cases.entry import Entry
 from MAESegmentLib.cases.store import CaseStore
 from MAESegmentLib.cli.case_stores import known_stores
-from MAESegmentLib.errors import MAESegmentError
+from MAESegmentLib.errors import MAESegmentError, OutputError
 from MAESegmentLib.images.archive_index import ArchiveIndex
 from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.writing import write_volume
@@ -216,3 +216,28 @@ def test_folders_that_may_not_be_written_to_are_named(public: Path) -> None:
             assert raised.value.hint
 
     as_ordinary_user(look)
+
+
+def test_a_change_of_the_models_that_is_not_permitted_is_told_as_that(public: Path) -> None:
+    store = ModelStore(public / "models", shipped_folder=public / "none")
+    save_tiny(store.folder_for("tiny-mr", "1.0.0"))
+    child = save_tiny(store.folder_for("tiny-mr", "1.1.0"), tiny_spec(version="1.1.0"))
+    store.select(store.find("tiny-mr@1.1.0"))
+    archive = export_bundle(child, public / "tiny.zip")
+    closed = public / "closed" / "models"
+    closed.parent.mkdir()
+    open_to_read(public)
+    (store.user_folder / ".lock").chmod(0o666)  # of a folder that several use
+
+    def look() -> None:
+        with pytest.raises(
+            OutputError, match=r"Model tiny-mr 1\.1\.0 could not be removed: the folder of your"
+        ) as raised:
+            store.remove(store.find("tiny-mr@1.1.0"))
+        assert "permission" in raised.value.hint
+        with pytest.raises(OutputError, match=f"folder of your models, {closed}: Permission denied") as raised:
+            import_bundle(archive, ModelStore(closed, shipped_folder=public / "none"))
+        assert "permission" in raised.value.hint
+
+    as_ordinary_user(look)
+    assert store.find("tiny-mr").version == "1.1.0"

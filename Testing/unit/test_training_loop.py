@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 
-from MAESegmentLib.errors import Cancelled, ConfigurationError, TrainingError
+from MAESegmentLib.errors import Cancelled, ConfigurationError, OutputError, TrainingError
 from MAESegmentLib.networks import MaeConfig, MaskedAutoencoder, NnFormer
 from MAESegmentLib.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from MAESegmentLib.training.loop import Progress, train
@@ -33,6 +36,8 @@ from Testing.bundles import tiny_network_config
 from Testing.datasets import prepared_case
 
 PATCH = (16, 16, 16)
+#: What torch says of its own code.
+INTERNALS = re.compile(r"enforce|\.cc|miniz|internal|archive|zip|pickle", re.IGNORECASE)
 SETTINGS = FineTuneSettings(
     steps=12,
     checkpoint_every=4,
@@ -348,3 +353,32 @@ def test_setting_that_cannot_work_is_refused_by_name(wrong: dict[str, object]) -
 def test_settings_survive_json() -> None:
     settings = PretrainSettings(steps=7, betas=(0.8, 0.9))
     assert PretrainSettings.from_dict(settings.to_dict()) == settings
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_checkpoint_that_cannot_be_written_is_told_without_torchs_internals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path, {"fingerprint": "x", "step": 1})
+
+    def on_a_full_disk(**_where: Any) -> tuple[int, str]:
+        name = tmp_path / ".checkpoint-full.tmp"
+        name.touch()
+        return os.open("/dev/full", os.O_WRONLY), str(name)
+
+    monkeypatch.setattr(tempfile, "mkstemp", on_a_full_disk)
+    with pytest.raises(OutputError, match=r"cannot be written to .*: No space left on device\.") as raised:
+        save_checkpoint(tmp_path, {"fingerprint": "x", "step": 2, "model": {"w": torch.arange(2.0e5)}})
+    assert not INTERNALS.search(raised.value.message)
+    assert load_checkpoint(tmp_path, "x") == {"fingerprint": "x", "step": 1}
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
+def test_a_checkpoint_that_is_cut_short_is_told_without_torchs_internals(tmp_path: Path, share: float) -> None:
+    save_checkpoint(tmp_path, {"fingerprint": "x", "model": {"w": torch.arange(2.0e4)}})
+    data = (tmp_path / CHECKPOINT).read_bytes()
+    (tmp_path / CHECKPOINT).write_bytes(data[: int(share * len(data))])
+    with pytest.raises(TrainingError, match="it is damaged") as raised:
+        load_checkpoint(tmp_path, "x")
+    assert "start over" in raised.value.hint
+    assert not INTERNALS.search(raised.value.message)

@@ -88,6 +88,15 @@ def test_other_held_out_cases_labels_or_names_are_refused(base: Bundle, data: Pa
         finetune(dataset, base, out, QUICK, validation="none", description=Description(name="other"))
 
 
+def test_a_finished_run_of_another_base_names_both(base: Bundle, data: Path, out: Path, tmp_path: Path) -> None:
+    other = save_tiny(tmp_path / "other", tiny_spec(labels=LABELS, name="other", version="2.0.0"))
+    said = (
+        rf"made from tiny-mr@1\.0\.0 \({base.content_hash[:8]}\), not from other@2\.0\.0 \({other.content_hash[:8]}\)"
+    )
+    with pytest.raises(ConfigurationError, match=said):
+        finetune(load_dataset(data), other, out, QUICK, validation="none")
+
+
 def test_a_finished_run_that_does_not_say_its_data_is_told_as_such(base: Bundle, data: Path, out: Path) -> None:
     (out / "data.json").unlink()
     said: list[Progress] = []
