@@ -137,15 +137,15 @@ def _about_grey_values(
     statistics: FamiliarityStatistics, grey: GreyValues, array: np.ndarray, recipe: IntensityRecipe
 ) -> str:
     def fits(change: Callable[[np.ndarray], np.ndarray]) -> bool:
-        return statistics.grey.excess(describe_grey_values(array, recipe, change).description) <= 1
+        return statistics.excess_of(describe_grey_values(array, recipe, change)) <= 1
 
     low, high = grey.span
     if recipe.kind != "ct":
         inverted = " (as if dark and bright were exchanged)" if fits(np.negative) else ""
-        return f"its grey values are spread otherwise{inverted}"
+        return f"its grey values are distributed differently{inverted}"
     usual_low, usual_high = statistics.span
     if abs(low - usual_low) < _SAME_SPAN * (usual_high - usual_low) > abs(high - usual_high):
-        return "its grey values are spread otherwise (noise, blur, or dark and bright exchanged)"
+        return "its grey values are distributed differently (noise, blur, or dark and bright exchanged)"
     text = f"its grey values are not HU: {low:.4g} to {high:.4g}, theirs about {usual_low:.4g} to {usual_high:.4g}"
     for shift in _SHIFTS_HU:
         for sign, direction in ((-1.0, "high"), (1.0, "low")):

@@ -23,17 +23,24 @@ _HU = (-150.0, -30.0, 20.0, 90.0, 200.0, 600.0, 2000.0)
 #: Share of voxels with the lowest value that makes it a background.
 _BACKGROUND = 0.01
 _PERCENTILES = (2.0, 10.0, 25.0, 40.0, 50.0, 60.0, 75.0, 90.0, 98.0)
+#: The contrast of MR differs from scanner to scanner, beyond what the training scans of one tell: the limit is as many
+#: times as far. What is not this kind of image at all is found by the encoder's features as well.
+_MR_TOLERANCE = 1.5
 #: Percentiles of normalised values vary this many times as much between scans as the shares' square roots.
 _PERCENTILE_SCALE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class GreyValues:
-    """`description` (d,), `span` the 0.5th and 99.5th percentile of the first channel, `is_blank`: one value only."""
+    """`description` (d,), `span` the 0.5th and 99.5th percentile of the first channel, `is_blank`: one value only.
+
+    `tolerance` is how many times the limit a description of this kind may be from the training scans'.
+    """
 
     description: np.ndarray
     span: tuple[float, float]
     is_blank: bool
+    tolerance: float = 1.0
 
 
 def describe_grey_values(
@@ -45,7 +52,12 @@ def describe_grey_values(
     low, high = (float(v) for v in np.percentile(samples[0], (0.5, 99.5))) if samples[0].size else (0.0, 0.0)
     describe = _shares_of_hu if recipe.kind == "ct" else _percentiles
     parts = [describe(change(sample) if change else sample) for sample in samples]
-    return GreyValues(np.concatenate(parts), (low, high), blank)
+    return GreyValues(np.concatenate(parts), (low, high), blank, tolerance_of(recipe))
+
+
+def tolerance_of(recipe: IntensityRecipe) -> float:
+    """Of grey values that are described for `recipe`; see `GreyValues`."""
+    return 1.0 if recipe.kind == "ct" else _MR_TOLERANCE
 
 
 def _shares_of_hu(values: np.ndarray) -> np.ndarray:

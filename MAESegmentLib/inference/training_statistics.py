@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import BundleError
 from ..transforms.intensity import IntensityRecipe
-from .grey_values import describe_grey_values
+from .grey_values import GreyValues, describe_grey_values
 from .scan_statistics import SpaceStatistics
 
 if TYPE_CHECKING:
@@ -38,10 +38,14 @@ class FamiliarityStatistics:
         extent = float((scan.extent_mm / self.extent_mm).max()) / EXTENT_TOLERANCE
         stages = zip(self.stages, scan.stages, strict=True)
         return {
-            "grey values": self.grey.excess(scan.grey.description),
+            "grey values": self.excess_of(scan.grey),
             "extent": extent,
             **{f"stage {number}": space.excess(points[0]) for number, (space, points) in enumerate(stages)},
         }
+
+    def excess_of(self, grey: GreyValues) -> float:
+        """How far grey values are from the training scans', in units of what is still familiar."""
+        return self.grey.excess(grey.description) / grey.tolerance
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` reads it back."""

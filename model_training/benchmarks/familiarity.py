@@ -24,7 +24,7 @@ from MAESegmentLib.cases.checks import read_image
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference.familiarity import fit_familiarity
-from MAESegmentLib.inference.grey_values import GreyValues
+from MAESegmentLib.inference.grey_values import GreyValues, tolerance_of
 from MAESegmentLib.inference.scan_description import ScanDescription
 from MAESegmentLib.inference.training_statistics import FamiliarityStatistics
 from MAESegmentLib.training.familiarity import WINDOWS_OF_FEW
@@ -99,7 +99,8 @@ class Describer:
             print(f"{group}: {name}, {time.process_time() - started:.2f} s", flush=True)
         with np.load(file) as kept:
             low, high = (float(value) for value in kept["span"])
-            grey = GreyValues(kept["grey"], (low, high), bool(kept["blank"]))
+            tolerance = tolerance_of(self._bundle.spec.preprocessing.intensity)
+            grey = GreyValues(kept["grey"], (low, high), bool(kept["blank"]), tolerance)
             stages = tuple(kept[f"stage{n}"] for n in range(sum(key.startswith("stage") for key in kept.files)))
             return ScanDescription(grey, stages, kept["extent"])
 
