@@ -19,6 +19,8 @@ from .case import IGNORED, SUFFIXES, Case, case_id
 #: A list of a million cases has 100 MB.
 _LARGEST_FILE = 256 * 2**20
 _LARGEST_VALUE = 65535
+#: Python itself stops at 4300 digits, with words of its own.
+_LONGEST_NUMBER = 300
 #: What others call the value 0.
 _BACKGROUND = frozenset({"background", "bg", "unlabelled", "unlabeled", "clear label", "none"})
 #: Keys that list cases.
@@ -88,7 +90,9 @@ def _read_json(file: Path) -> dict[str, Any]:
         if file.stat().st_size > _LARGEST_FILE:
             raise DatasetError(f"{file} is larger than {_LARGEST_FILE // 2**20} MB.", "Is it a dataset.json?")
         # From bytes: UTF-8 with or without a byte order mark, UTF-16, UTF-32.
-        content = json.loads(file.read_bytes(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        content = json.loads(
+            file.read_bytes(), object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_whole
+        )
     except UnicodeDecodeError as error:
         raise DatasetError(f"{file} cannot be read: it is not UTF-8 ({error.reason}).", "Save it as UTF-8.") from error
     except RecursionError as error:
@@ -107,6 +111,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in content if names.count(name) > 1)
         raise ValueError(f"the key {twice!r} stands twice in one object")
     return content
+
+
+def _whole(text: str) -> int:
+    if len(text) > _LONGEST_NUMBER:
+        raise ValueError(f"it has a number of {len(text)} digits")
+    return int(text)
 
 
 def _no_constant(text: str) -> Any:

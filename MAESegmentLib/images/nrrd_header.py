@@ -34,6 +34,8 @@ _FIELDS = {
 _SPELLINGS = {*_FIELDS, *(name.replace(" ", "") for name in _FIELDS if not name.startswith("space"))}
 #: Slicer's segmentations have a kilobyte for each segment.
 _MOST_BYTES = 1 << 24
+_VECTORS = ("space directions", "space origin", "measurement frame")
+_BLANKS = re.compile(r"(?<=[(,])\s+|\s+(?=[,)])")
 _ESCAPED = re.compile(r"\\([\\n])")
 
 
@@ -91,7 +93,9 @@ def read_header(path: Path, stream: IO[bytes]) -> NrrdHeader:
     if missing:
         raise ValueError(f"its header lacks {', '.join(missing)}")
     apart = {"sizes", *_FILE_NAMES}
-    lines = [f"{name}: {text}" for name, text in texts.items() if name not in apart]
+    # The format allows blanks within a vector; pynrrd does not.
+    tight = {name: _BLANKS.sub("", text) if name in _VECTORS else text for name, text in texts.items()}
+    lines = [f"{name}: {text}" for name, text in tight.items() if name not in apart]
     fields = dict(nrrd.read_header([magic, *lines]))
     fields.update({name: texts[name] for name in _FILE_NAMES if name in texts})
     fields["sizes"] = [int(size) for size in texts["sizes"].split()]

@@ -27,6 +27,17 @@ _MOST_BEHIND = 1 << 26
 #: How much packed data is passed over before the voxels: bzip2 packs gigabytes into a few kilobytes.
 _MOST_SKIPPED = 1 << 30
 
+_BAD_HEADER = "its header has a value that cannot be read"
+#: Python's words for a text that is no number, and for what follows from other values that nobody expects.
+_NO_NUMBER = re.compile(
+    r"(?:(?P<whole>invalid literal for int\(\) with base \d+)|could not convert string to float): (?P<value>.*)",
+    re.DOTALL,
+)
+_OF_PYTHON = re.compile(
+    r"sys\.set_int|out of range|\bobject\b|NoneType|\bindex\b|not enough values|too many values|too large to convert|"
+    r"cannot convert|must be str|argument|unsupported operand|inhomogeneous|broadcast|reshape"
+)
+
 _NUMBER = re.compile(r"%(0?\d{0,2})d")
 
 GZIP, ZLIB, BZIP2, RAW = "gzip", "zlib", "bzip2", "raw"
@@ -50,8 +61,18 @@ def reading(path: Path, broken: tuple[type[Exception], ...] = ()) -> Iterator[No
             raise VolumeReadError(f"{path.name} is damaged: its compressed data is corrupt.", EXPORT_AGAIN) from error
         raise unreadable(path, error) from error
     except broken as error:
-        reason = str(error).rstrip(".") or type(error).__name__
-        raise VolumeReadError(f"{path.name} is incomplete or damaged: {reason}.", EXPORT_AGAIN) from error
+        raise VolumeReadError(f"{path.name} is incomplete or damaged: {_reason(error)}.", EXPORT_AGAIN) from error
+
+
+def _reason(error: Exception) -> str:
+    """What Python says about a bad header, for a person."""
+    text = str(error).rstrip(".")
+    if isinstance(error, KeyError):
+        return f"its header lacks {error.args[0]}" if error.args else _BAD_HEADER
+    if found := _NO_NUMBER.match(text):
+        kind = "whole number" if found["whole"] else "number"
+        return f"its header has {found['value'][:80]} where a {kind} is expected"
+    return _BAD_HEADER if not text or _OF_PYTHON.search(text) else text
 
 
 def open_file(path: Path) -> IO[bytes]:

@@ -302,3 +302,8 @@ def test_a_name_that_is_not_utf8_is_kept(tmp_path: Path) -> None:
         (tmp_path / kind / f"{stem}.nii.gz").write_bytes(b"")
     (case,) = load_dataset(tmp_path).cases
     assert (case.id, case.label) == (stem, tmp_path / "labels" / f"{stem}.nii.gz")
+
+
+def test_number_of_thousands_of_digits_is_refused_in_our_words(folder: Path) -> None:
+    text = b'{"labels": {"background": 0, "liver": 1}, "numTraining": ' + b"9" * 5000 + b"}"
+    assert refusal(folder, text=text).endswith("cannot be read as JSON: it has a number of 5000 digits")
