@@ -110,13 +110,18 @@ def _check_frames(path: Path, dataset: Dataset) -> None:
         )
     _check_pixels(path, dataset, promised)
     shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
-    named = {
-        int(one.ReferencedSegmentNumber)
-        for group in (*groups, *shared)
-        for one in group.get("SegmentIdentificationSequence") or []
-        if one.get("ReferencedSegmentNumber") is not None
-    }
-    _check_described(path, named, dataset)
+    if dataset.get("SegmentationType") == "LABELMAP":  # whose voxels are the numbers
+        return
+    numbers = [next(filter(None, (_segment_number(group) for group in (frame, *shared))), 0) for frame in groups]
+    if not all(numbers):
+        raise VolumeReadError(f"{path.name} does not say which segment its frames belong to.", "Export it again.")
+    _check_described(path, set(numbers), dataset)
+
+
+def _segment_number(group: Dataset) -> int:
+    """0 if the functional group does not say."""
+    holder = next(iter(group.get("SegmentIdentificationSequence") or []), Dataset())
+    return int(holder.get("ReferencedSegmentNumber") or 0)
 
 
 def _check_pixels(path: Path, dataset: Dataset, frames: int) -> None:

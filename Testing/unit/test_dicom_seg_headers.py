@@ -399,3 +399,11 @@ def test_seg_with_fewer_voxels_than_it_promises_is_refused_with_the_figure(
     seg.save_as(tmp_path / "seg.dcm")
     with pytest.raises(VolumeReadError, match="is incomplete: its header promises"):
         read_label_map(tmp_path / "seg.dcm")
+
+
+def test_seg_whose_frames_name_no_segment_is_refused(tmp_path: Path) -> None:
+    seg = pydicom.dcmread(_written(tmp_path, names=("a", "b")))
+    del seg.PerFrameFunctionalGroupsSequence[1].SegmentIdentificationSequence
+    seg.save_as(tmp_path / "seg.dcm")
+    with pytest.raises(VolumeReadError, match="does not say which segment"):
+        read_label_map(tmp_path / "seg.dcm")
