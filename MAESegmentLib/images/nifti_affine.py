@@ -2,7 +2,8 @@
 
 The rule is ITK's, and so 3D Slicer's, so that a result lies on the scan that Slicer shows: the qform, unless it has no
 code or the sform says scanner coordinates (code 1). nibabel and FSL take every sform with a code. Where it matters,
-a note names both. Two that differ by mirrored axes alone are refused: which one ITK takes then hangs on rounding.
+a note names both. Two that differ by mirrored axes or right angles alone are refused: which one ITK takes then hangs
+on rounding.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def nifti_affine(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[
     )
     if used == "qform" and _are_mirrored(usable["sform"], usable["qform"]):
         raise GeometryError(
-            f"{both} The two are mirror images or half turns of each other, and readers differ in which one they take.",
+            f"{both} Their axes are mirrored, or turned by right angles, about one origin, and readers differ in which "
+            "one they take.",
             "Export the scan again from its source, or set the right one as both sform and qform.",
         )
     return usable[used].ijk_to_ras, (f"{both} The {used} was used, as by 3D Slicer and ITK.",) if difference else ()
