@@ -309,3 +309,22 @@ def test_a_scan_whose_process_died_is_taken_over(model: Bundle, tmp_path: Path, 
     assert pair[0].wait(120) == 1
     assert len(table(out)) == 9
     assert not [place for place in (out / ".claims").iterdir() if place.is_dir()]
+
+
+def test_pipes_devices_and_links_to_nothing_are_failed_rows(model: Bundle, tmp_path: Path, phantom) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_volume(folder / "head.nii.gz", phantom.oblique(noise=40.0).volume)
+    os.mkfifo(folder / "pipe.nii.gz")
+    (folder / "gone.nii").symlink_to(".git/annex/objects/gone.nii")
+    (folder / "endless.nii").symlink_to("/dev/zero")
+    for _ in range(2):
+        assert batch(model, tmp_path / "out", folder) == 1
+        rows = {Path(source).name: row for source, row in table(tmp_path / "out").items()}
+        assert {name: row["status"] for name, row in rows.items()} == {
+            "head.nii.gz": "done",
+            **dict.fromkeys(("pipe.nii.gz", "gone.nii", "endless.nii"), "failed"),
+        }
+        assert "pipe or a device" in rows["pipe.nii.gz"]["reason"]
+        assert "pipe or a device" in rows["endless.nii"]["reason"]
+        assert "link to .git/annex/objects/gone.nii, which is not there" in rows["gone.nii"]["reason"]
