@@ -144,6 +144,8 @@ class VersionsPanel(Panel):
 
     async def _export(self, version: str) -> None:
         bundle = self._listed(version)
+        # Its file goes when the next one is begun.
+        self.put(url="", file="")
         path = self.app.downloads.folder("model") / f"{bundle.name}-{bundle.version}.zip"
         await asyncio.to_thread(export_bundle, bundle, path)
         self.put(url=self.app.downloads.offer(path), file=path.name)

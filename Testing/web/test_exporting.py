@@ -20,6 +20,7 @@ from MAESegmentLib.web import exporting
 from MAESegmentLib.web.downloads import Downloads
 from MAESegmentLib.web.export_panel import ExportPanel
 from MAESegmentLib.web.file_names import file_name, unique_file_names, uploaded_name
+from MAESegmentLib.web.versions_panel import VersionsPanel
 from MAESegmentLib.web.workspace import Scan
 from Testing import slicer_core
 from Testing.mrml.nodes import GRIDS, TRANSFORMS, labels_for, segmented, volume
@@ -246,3 +247,24 @@ def test_what_is_changed_while_it_is_written_is_not_offered(panel, is_other, mon
     assert not panel.get("url")
     assert not panel.get("busy")
     assert panel.app.downloads._offered == {}
+
+
+def test_no_model_is_offered_while_the_next_one_is_written(tmp_path, monkeypatch):
+    class Versions(VersionsPanel):
+        def __init__(self):
+            self.app = SimpleNamespace(state=Page(), downloads=Downloads(tmp_path / "export"))
+
+        def _listed(self, version):
+            return SimpleNamespace(name="tiny", version=version)
+
+    panel, seen = Versions(), []
+
+    def write(_bundle, path):
+        seen.append(panel.get("url"))
+        path.write_bytes(b"model")
+
+    monkeypatch.setattr("MAESegmentLib.web.versions_panel.export_bundle", write)
+    for version in ("1.0.0", "1.1.0"):
+        asyncio.run(panel._export(version))
+        assert offered(panel).name == f"tiny-{version}.zip"
+    assert seen == ["", ""]
