@@ -35,7 +35,7 @@ from .folder import (
 from .metadata import content_hash, serialise
 from .monai_config import inference_file
 from .schema import ALLOWED_FILES, broken
-from .store import ModelStore
+from .store import ModelStore, NameInUse
 
 _log = logging.getLogger(__name__)
 _MAX_FILES = 256
@@ -107,7 +107,7 @@ def import_bundle(
         raise OutputError(
             f"The model in {source} could not be imported: {place}: {error.strerror or error}.", remedy(error)
         ) from error
-    except VersionTaken:
+    except (VersionTaken, NameInUse):
         raise
     except BundleError as error:
         message = error.message.replace(str(staging.resolve()), source.name).replace(str(staging), source.name)

@@ -94,10 +94,15 @@ class ModelStore:
             return None
         return next((b for b in reversed(self.list()) if (b.name, b.version) == (name, version)), None)
 
-    def meant(self) -> dict[str, Bundle]:
-        """What every name alone means: its selected version, else its highest."""
+    def meant(self, *, kind: str | None = None) -> dict[str, Bundle]:
+        """What every name alone means, of models of `kind` (any if None): its selected version, else its highest.
+
+        Where the selected one is gone, perhaps with an update of MAESegment, the shipped one comes before the others.
+        """
         families: dict[str, Bundles] = {}
         for bundle in self.list():
+            if kind not in (None, bundle.kind):
+                continue
             families.setdefault(bundle.name, []).append(bundle)
         return {name: self._meant(versions) for name, versions in families.items()}
 
@@ -250,7 +255,10 @@ class ModelStore:
     def _meant(self, versions: Bundles) -> Bundle:
         """Which of `versions`, sorted and of one name, that name means."""
         chosen = read_selection(self.user_folder).get(versions[0].name)
-        return next((bundle for bundle in reversed(versions) if bundle.version == chosen), versions[-1])
+        if chosen is None:
+            return versions[-1]
+        shipped = [bundle for bundle in versions if bundle.path.is_relative_to(self.shipped_folder.resolve())]
+        return next((one for one in reversed(versions) if one.version == chosen), (shipped or versions)[-1])
 
     def _same(self, bundle: Bundle) -> Bundle | None:
         """The model of that name and version, if it has the same content; `VersionTaken` if it has not."""

@@ -43,10 +43,7 @@ class ModelLibrary:
 
     def meant(self, name: str) -> Bundle | None:
         """What the name of a model means: its selected version, else the highest; None if there is none."""
-        versions = [bundle for bundle in self.models() if bundle.name == name]
-        selected = self.store.selected(name)
-        chosen = selected.content_hash if selected is not None else ""
-        return next((one for one in versions if one.content_hash == chosen), versions[-1] if versions else None)
+        return self.store.meant(kind=SEGMENTATION).get(name)
 
     def find(self, model: Bundle | str | os.PathLike[str] | None) -> Bundle:
         """`model` is a bundle, a name or the beginning of one, name@version, a folder, or None for the default."""

@@ -245,3 +245,13 @@ def test_an_imported_model_is_used_only_where_it_is_chosen(named: ModelStore, tm
 
 def test_the_sample_head_is_segmented_with_a_shipped_model_named_in_full() -> None:
     assert (default_shipped_folder() / SAMPLE_MODEL / "configs" / "metadata.json").is_file()
+
+
+def test_a_name_whose_selected_version_is_gone_means_the_shipped_one(named: ModelStore, tmp_path: Path) -> None:
+    stranger = save_tiny(tmp_path / "stranger" / "hip-mr", tiny_spec(name="hip-mr", version="9.0.0"))
+    import_bundle(stranger.path, named)
+    assert named.find("hip-mr").version == "1.0.0"
+    shutil.rmtree(named.shipped_folder / "hip-mr")  # as an update of MAESegment does
+    save_tiny(named.shipped_folder / "hip-mr", tiny_spec(name="hip-mr", version="1.1.0"))
+    assert named.find("hip").version == "1.1.0"
+    assert ModelLibrary(named).meant("hip-mr") == named.meant()["hip-mr"] == named.find("hip-mr")

@@ -96,7 +96,7 @@ def test_a_damaged_bundle_is_not_added(store: ModelStore, made: Path, tmp_path: 
     assert not store.user_folder.exists()
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"tiny-mr": 3}', '{"tiny-mr": "9.9.9"}', "\x00\xff", '{"tiny-mr"'])
+@pytest.mark.parametrize("content", ["", "[]", '{"tiny-mr": 3}', "\x00\xff", '{"tiny-mr"'])
 def test_a_selection_that_says_nothing_is_ignored(store: ModelStore, made: Path, content: str) -> None:
     store.add(made / "1.1.0")
     file = store.user_folder / "selected.json"
@@ -105,6 +105,13 @@ def test_a_selection_that_says_nothing_is_ignored(store: ModelStore, made: Path,
     assert store.selected("tiny-mr") is None
     assert store.find("tiny-mr").version == "1.1.0"
     store.select(store.find("tiny-mr@1.0.0"))
+    assert store.find("tiny-mr").version == "1.0.0"
+
+
+def test_a_selection_of_a_version_that_is_not_there_means_the_shipped_one(store: ModelStore, made: Path) -> None:
+    store.add(made / "1.1.0")
+    (store.user_folder / "selected.json").write_text('{"tiny-mr": "9.9.9"}')
+    assert store.selected("tiny-mr") is None
     assert store.find("tiny-mr").version == "1.0.0"
 
 
