@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import BundleError
 from ..transforms.intensity import IntensityRecipe
 from .grey_values import GreyValues, describe_grey_values
-from .scan_statistics import SpaceStatistics
+from .scan_statistics import ENOUGH_TO_CALIBRATE, SpaceStatistics
 
 if TYPE_CHECKING:
     from .scan_description import ScanDescription
@@ -44,8 +44,12 @@ class FamiliarityStatistics:
         }
 
     def excess_of(self, grey: GreyValues) -> float:
-        """How far grey values are from the training scans', in units of what is still familiar."""
-        return self.grey.excess(grey.description) / grey.tolerance
+        """How far grey values are from the training scans', in units of what is still familiar.
+
+        The limit of few scans is assumed, and wide enough for other scanners already.
+        """
+        tolerance = grey.tolerance if self.scans >= ENOUGH_TO_CALIBRATE else 1.0
+        return self.grey.excess(grey.description) / tolerance
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` reads it back."""
