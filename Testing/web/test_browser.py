@@ -23,7 +23,6 @@ def test_the_sample_head_is_segmented_and_saved_voxel_for_voxel(app, person):
     assert "hippocampus-mr" in person.text("result-line")
     person.find("show-3d").send_keys(" ")
     person.until(lambda: not person.see("surface-state") or not person.text("surface-state"), "the surface")
-    screenshot(person, "app-segment")
     person.press("go-export")
     for ending, button in ((".seg.nrrd", "export-seg-nrrd"), (".nii.gz", "export-nii-gz")):
         person.press(button)
@@ -36,6 +35,8 @@ def test_the_sample_head_is_segmented_and_saved_voxel_for_voxel(app, person):
         assert saved.grid.matches(expected.label_map.grid)
         np.testing.assert_array_equal(saved.array, expected.label_map.array)
     screenshot(person, "app-export")
+    show(person, "segment")
+    screenshot(person, "app-segment")
     assert app.longest_stall_s(person) < LONGEST_STALL_S
     assert person.problems() == []
 
