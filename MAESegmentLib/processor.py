@@ -73,8 +73,9 @@ def yield_to_others() -> None:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     with contextlib.suppress(OSError, ValueError):
         # Linux weighs a session of its own as a whole ("autogroup"): there a nice value counts only within it.
-        group_nice = int(_AUTOGROUP.read_text().split()[-1])
-        if os.getsid(0) == os.getpid() and group_nice < _BACKGROUND_NICE:
+        # The file is empty in the session that the system started with, which has no group of its own.
+        group = _AUTOGROUP.read_text().split()
+        if group and os.getsid(0) == os.getpid() and int(group[-1]) < _BACKGROUND_NICE:
             _AUTOGROUP.write_text(str(_BACKGROUND_NICE))
 
 

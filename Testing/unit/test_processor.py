@@ -54,8 +54,8 @@ def test_a_session_of_its_own_gives_way_as_a_whole() -> None:
     def work() -> None:
         os.setsid()
         yield_to_others()
-        if _AUTOGROUP.exists():
-            assert _AUTOGROUP.read_text().split()[-1] == "10"
+        if group := _AUTOGROUP.read_text().split() if _AUTOGROUP.exists() else []:
+            assert group[-1] == "10"
 
     assert wait(fork(work)) == 0
 
@@ -67,6 +67,25 @@ def test_a_refusal_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("getpriority", "setpriority", "sched_setscheduler", "getsid"):
         monkeypatch.setattr(os, name, refuse)
     yield_to_others()
+
+
+@pytest.mark.parametrize("text", [None, "", "\n", "/autogroup-7 nice", "\0"])
+def test_a_session_without_a_group_gives_way_by_itself(
+    text: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The file is absent without "autogroup", and empty in the session that the system (a container) started with."""
+    group = tmp_path / "autogroup"
+    if text is not None:
+        group.write_text(text)
+    monkeypatch.setattr(processor, "_AUTOGROUP", group)
+
+    def work() -> None:
+        os.setsid()
+        yield_to_others()
+
+    assert nice_after(0) == 10
+    assert wait(fork(work)) == 0
+    assert (group.read_text() if group.exists() else None) == text
 
 
 @pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
