@@ -55,9 +55,9 @@ from MAESegmentPlugin.qt_transport import event_clock  # noqa: E402
 from MAESegmentPlugin.sample_data import register as register_sample_data  # noqa: E402
 from MAESegmentPlugin.session import Session, close_shared_session, shared_session  # noqa: E402
 
-from MAESegmentLib.scene.batch import BatchItem, BatchJob  # noqa: E402
-from MAESegmentLib.scene.learning_calls import LearningCalls  # noqa: E402
-from MAESegmentLib.scene.model_library import ModelLibrary  # noqa: E402
+from MAESegmentLib.app.batch import BatchItem, BatchJob  # noqa: E402
+from MAESegmentLib.app.logic.learning import LearningCalls  # noqa: E402
+from MAESegmentLib.app.model_library import ModelLibrary  # noqa: E402
 
 
 class MAESegment(ScriptedLoadableModule):
@@ -194,7 +194,7 @@ class MAESegmentLogic(ScriptedLoadableModuleLogic, LearningCalls):
     def processSequence(self, sequenceNode, model=None, device: str = "auto", wait=True, callback=None, **options):
         """Segment every frame of a sequence (or of the one that a volume node shows) one after the other; `options` as
         in `process`. Returns a batch whose `output` is a sequence of segmentations in the same browser."""
-        from MAESegmentLib.scene.sequence import SequenceJob
+        from MAESegmentLib.app.sequence import SequenceJob
 
         bundle = self._library.find(model)
         start = lambda node: self.process(node, bundle, device, wait=False, **options)  # noqa: E731

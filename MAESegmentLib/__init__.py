@@ -1,3 +1,5 @@
 """MAESegment: data-efficient 3D segmentation with an MAE-pretrained nnFormer."""
 
-__version__ = "0.1.0"
+from .version import __version__
+
+__all__ = ["__version__"]

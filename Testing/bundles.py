@@ -10,15 +10,15 @@ from typing import Any
 import torch
 
 from MAESegmentLib.bundle import Bundle, ModelSpec, save_bundle
+from MAESegmentLib.bundle.scan_statistics import ENOUGH_TO_CALIBRATE
+from MAESegmentLib.images.labels import ANATOMICAL_STRUCTURE, Code, Label, Terminology
 from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference.familiarity import fit_familiarity
-from MAESegmentLib.inference.grey_values import describe_grey_values
 from MAESegmentLib.inference.scan_description import describe_scan
-from MAESegmentLib.inference.scan_statistics import ENOUGH_TO_CALIBRATE
-from MAESegmentLib.labels import ANATOMICAL_STRUCTURE, Code, Label, Terminology
 from MAESegmentLib.networks import MaeConfig, MaskedAutoencoder, NnFormer, NnFormerConfig
-from MAESegmentLib.transforms.intensity import IntensityRecipe
-from MAESegmentLib.transforms.preprocessing import Preprocessing
+from MAESegmentLib.preprocessing.grey_values import describe_grey_values
+from MAESegmentLib.preprocessing.intensity import IntensityRecipe
+from MAESegmentLib.preprocessing.plan import Preprocessing
 
 HIPPOCAMPUS = Terminology(ANATOMICAL_STRUCTURE, Code("SCT", "5366008", "Hippocampus"), Code("SCT", "7771000", "Left"))
 LABELS = (Label(1, "anterior", (220, 20, 60), HIPPOCAMPUS), Label(2, "posterior", (65, 105, 225), HIPPOCAMPUS))

@@ -10,7 +10,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from MAESegmentLib.training.prepared import PreparedCase, places_of
+from MAESegmentLib.training.data.prepared import PreparedCase, places_of
 
 from .phantoms import PhantomFactory
 

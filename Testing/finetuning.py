@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from MAESegmentLib.bundle import Bundle, ModelStore
-from MAESegmentLib.cases.entry import Entry
 from MAESegmentLib.cases.store import CaseStore
-from MAESegmentLib.jobs.finetuning import FineTuneRun, RunRequest, create_run, start
-from MAESegmentLib.jobs.finetuning.launching import reap
-from MAESegmentLib.jobs.interpreter import Interpreter
-from MAESegmentLib.labels import Label
+from MAESegmentLib.cases.submission import Entry
+from MAESegmentLib.images.labels import Label
+from MAESegmentLib.processes.interpreter import Interpreter
+from MAESegmentLib.runs import FineTuneRun, RunRequest, create_run, start
+from MAESegmentLib.runs.launching import reap
 
 from .bundles import save_tiny, tiny_spec
 from .phantoms import PhantomFactory

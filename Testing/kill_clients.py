@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from MAESegmentLib.bundle import ModelStore, save_bundle
-from MAESegmentLib.cases.entry import Entry
-from MAESegmentLib.jobs.cases import submit_case
-from MAESegmentLib.jobs.client import WorkerClient
-from MAESegmentLib.jobs.finetuning import create_run, list_runs
-from MAESegmentLib.jobs.interpreter import Interpreter, worker_launch
-from MAESegmentLib.jobs.transport import EventQueue, SubprocessTransport
+from MAESegmentLib.cases.submission import Entry
+from MAESegmentLib.processes.interpreter import Interpreter, worker_launch
+from MAESegmentLib.runs import create_run, list_runs
+from MAESegmentLib.worker.client.client import WorkerClient
+from MAESegmentLib.worker.client.storing import submit_case
+from MAESegmentLib.worker.client.transport import EventQueue, SubprocessTransport
 
 from .finetuning import LABELS, SETTINGS, Clinic, launch, open_clinic
 from .phantoms import PhantomFactory

@@ -26,7 +26,7 @@ import psutil
 from MAESegmentLib.bundle import verify_bundle
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.errors import MAESegmentError
-from MAESegmentLib.jobs.finetuning import RunState, list_runs
+from MAESegmentLib.runs import RunState, list_runs
 
 from .finetuning import Clinic, launch, make_clinic, wait_for_end
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 
 from MAESegmentLib.bundle import ModelStore
-from MAESegmentLib.jobs.console import Console
-from MAESegmentLib.jobs.finetuning import FineTuneRun, RunState
-from MAESegmentLib.jobs.job_folder import default_working_folder
+from MAESegmentLib.console.console import Console
+from MAESegmentLib.runs import FineTuneRun, RunState
+from MAESegmentLib.worker.job_folder import default_working_folder
 
 from .bundles import save_tiny
 from .finetuning import Clinic, make_clinic, wait_for_end, wait_until

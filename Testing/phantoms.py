@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import nibabel as nib
 import numpy as np
 
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import LabelMap, Volume
-from MAESegmentLib.labels import Label
 
 #: The structures of every phantom, in the order of their values.
 LABELS = (

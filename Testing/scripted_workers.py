@@ -21,7 +21,7 @@ from typing import Any
 
 def launch_of(behaviour: str, *arguments: str, through: str = ""):
     """A `Launch` of this file; `through` a launcher: "sh" (waits for it, as PythonSlicer does) or "python"."""
-    from MAESegmentLib.jobs.transport import Launch
+    from MAESegmentLib.processes.launch import Launch
 
     command = (sys.executable, str(Path(__file__).resolve()), behaviour, *arguments)
     if through == "sh":

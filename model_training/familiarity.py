@@ -17,14 +17,14 @@ from pathlib import Path
 import torch
 
 from MAESegmentLib.bundle import Bundle, ModelStore, open_bundle, save_bundle
+from MAESegmentLib.bundle.scan_statistics import ENOUGH_TO_CALIBRATE
+from MAESegmentLib.bundle.training_statistics import FamiliarityStatistics, ScanDescription
 from MAESegmentLib.cases.checks import read_image
 from MAESegmentLib.cases.dataset import Case, load_dataset
 from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference.familiarity import FEW_SCANS, fit_familiarity
-from MAESegmentLib.inference.grey_values import describe_grey_values
-from MAESegmentLib.inference.scan_description import Encode, ScanDescription, describe_scan
-from MAESegmentLib.inference.scan_statistics import ENOUGH_TO_CALIBRATE
-from MAESegmentLib.inference.training_statistics import FamiliarityStatistics
+from MAESegmentLib.inference.scan_description import Encode, describe_scan
+from MAESegmentLib.preprocessing.grey_values import describe_grey_values
 from MAESegmentLib.training.familiarity import WINDOWS_OF_FEW
 
 #: Of the model card.

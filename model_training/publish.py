@@ -25,12 +25,12 @@ from MAESegmentLib.cases.checks import read_reference
 from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 from MAESegmentLib.evaluation.cases import match_labels
 from MAESegmentLib.images import LabelMap, read_volumes
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.inference.predictor import Predictor
 from MAESegmentLib.inference.settings import InferenceSettings
-from MAESegmentLib.labels import Label
+from MAESegmentLib.preprocessing.grid import NetworkGrid
 from MAESegmentLib.text import csv_text, plot_text
-from MAESegmentLib.training.results import png
-from MAESegmentLib.transforms.grid import NetworkGrid
+from MAESegmentLib.training.loop.results import png
 
 PICTURED_WORST = 3
 

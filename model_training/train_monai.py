@@ -25,17 +25,17 @@ from MAESegmentLib.cli.terminal import make_console
 from MAESegmentLib.evaluation.cases import Measure, ModelPredictions, evaluate_cases
 from MAESegmentLib.evaluation.report import summary_table, write_metrics_csv, write_summary_json
 from MAESegmentLib.evaluation.summary import summarise
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.inference.predictor import Predictor
 from MAESegmentLib.inference.settings import InferenceSettings
-from MAESegmentLib.labels import Label
-from MAESegmentLib.training.holdout import Holdout, plan_holdout
-from MAESegmentLib.training.labelling import plan_labels
-from MAESegmentLib.training.loop import Progress, train
-from MAESegmentLib.training.prepared import CaseCache
-from MAESegmentLib.training.preparing import prepare_labelled
+from MAESegmentLib.training.data.holdout import Holdout, plan_holdout
+from MAESegmentLib.training.data.labelling import plan_labels
+from MAESegmentLib.training.data.prepared import CaseCache
+from MAESegmentLib.training.data.preparing import prepare_labelled
+from MAESegmentLib.training.loop.loop import Progress, train
 from MAESegmentLib.training.recipe import read_recipe
-from MAESegmentLib.training.segmentation import SegmentationTask
 from MAESegmentLib.training.settings import FineTuneSettings
+from MAESegmentLib.training.tasks.segmentation import SegmentationTask
 
 from .studies.data_efficiency.networks import NETWORKS, SIZES, build_network
 

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 from slicer.i18n import tr as _
 
+from MAESegmentLib.app.texts.learning import added_text, findings_text, labels_text
+from MAESegmentLib.app.texts.messages import breakable, error_text, tooltip
 from MAESegmentLib.cases.records import CHECK, TRAIN, CaseRecord
 from MAESegmentLib.errors import MAESegmentError
-from MAESegmentLib.scene.learning_texts import added_text, findings_text, labels_text
-from MAESegmentLib.scene.messages import breakable, error_text, tooltip
 
 from .ask_bar import Answer, AskBar
 from .mapping_table import MappingTable
@@ -20,7 +20,7 @@ from .result_section import volume_of
 
 #: Kinds of `cases.mapping.Choice` that a person must look at.
 _TO_BE_ASKED = ("similar", "new")
-#: Kinds of `cases.entry.Finding`: asked in the table, not said below it; said elsewhere; no reason to stop a person.
+#: Kinds of `cases.submission.Finding`: asked in the table, not said below it; said elsewhere; no reason to stop.
 _EMPTY, _DUPLICATE, _MISSING = "empty", "duplicate", "missing"
 
 

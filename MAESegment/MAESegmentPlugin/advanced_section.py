@@ -10,8 +10,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from MAESegmentLib.app.texts.messages import device_text, device_tooltip
 from MAESegmentLib.errors import MAESegmentError
-from MAESegmentLib.scene.messages import device_text, device_tooltip
 
 from .qt_connection import connect
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from MAESegmentLib.scene.messages import breakable, tooltip
+from MAESegmentLib.app.texts.messages import breakable, tooltip
 
 from .qt_connection import connect
 

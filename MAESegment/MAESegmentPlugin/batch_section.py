@@ -9,7 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from MAESegmentLib import mrml
-from MAESegmentLib.scene.messages import result_text, tooltip
+from MAESegmentLib.app.texts.messages import result_text, tooltip
 
 from .qt_connection import connect
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from MAESegmentLib.jobs.transport import Launch, Transport
+from MAESegmentLib.processes.launch import Launch
+from MAESegmentLib.worker.client.transport import Transport
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from MAESegmentLib.app.texts.learning import dice_text
+from MAESegmentLib.app.texts.messages import breakable, tooltip, volume_text
+from MAESegmentLib.app.texts.model_cards import name_of
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.errors import Cancelled, MAESegmentError
-from MAESegmentLib.scene.learning_texts import dice_text
-from MAESegmentLib.scene.messages import breakable, tooltip, volume_text
-from MAESegmentLib.scene.model_cards import name_of
 
 from .qt_connection import connect
 from .table_rows import figure_item, fill, label_item

@@ -9,8 +9,8 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from MAESegmentLib.jobs.finetuning import Curves
-from MAESegmentLib.scene.curves import Colour, Line, dice_lines, loss_lines, range_of
+from MAESegmentLib.app.curves import Colour, Line, dice_lines, loss_lines, range_of
+from MAESegmentLib.runs import Curves
 
 _STEP = "Step"
 

@@ -12,13 +12,13 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from MAESegmentLib.errors import WorkerError
-from MAESegmentLib.jobs.environment import SEGMENT, TRAIN
-from MAESegmentLib.jobs.interpreter import Interpreter, module_launch
+from MAESegmentLib.processes.environment import SEGMENT, TRAIN
+from MAESegmentLib.processes.interpreter import Interpreter, module_launch
 
 from .child_process import ChildProcess, ChildResult
 from .session import Session, application_folder
 
-_MODULE = "MAESegmentLib.jobs.environment"
+_MODULE = "MAESegmentLib.processes.environment"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from MAESegmentLib.scene.messages import breakable, tooltip
+from MAESegmentLib.app.texts.messages import breakable, tooltip
 
 from .dependencies import DependencyReport
 from .installing import Installer

@@ -7,11 +7,11 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from MAESegmentLib.app.curves import Colour
+from MAESegmentLib.app.texts.learning import banner_text, interrupted_text, kept_to_check, plan_text
+from MAESegmentLib.app.texts.messages import breakable, tooltip
 from MAESegmentLib.errors import MAESegmentError
-from MAESegmentLib.jobs.finetuning import RunResult, RunState, RunStatus
-from MAESegmentLib.scene.curves import Colour
-from MAESegmentLib.scene.learning_texts import banner_text, interrupted_text, kept_to_check, plan_text
-from MAESegmentLib.scene.messages import breakable, tooltip
+from MAESegmentLib.runs import RunResult, RunState, RunStatus
 
 from .ask_bar import Answer, AskBar
 from .qt_connection import connect

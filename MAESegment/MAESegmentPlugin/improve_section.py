@@ -11,10 +11,10 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from MAESegmentLib.app.texts.messages import breakable, expected
 from MAESegmentLib.cases.records import CaseRecord
 from MAESegmentLib.errors import MAESegmentError
-from MAESegmentLib.labels import Label
-from MAESegmentLib.scene.messages import breakable, expected
+from MAESegmentLib.images.labels import Label
 
 from .add_case_bar import AddCaseBar
 from .advanced_section import explain

@@ -8,7 +8,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from MAESegmentLib.scene.messages import tooltip
+from MAESegmentLib.app.texts.messages import tooltip
 
 from .qt_connection import connect
 from .table_rows import fit_height, text_item

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from MAESegmentLib.scene.messages import Offer, Remedy, breakable
+from MAESegmentLib.app.texts.messages import Offer, Remedy, breakable
 
 from .qt_connection import connect
 

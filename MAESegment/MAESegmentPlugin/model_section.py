@@ -10,11 +10,11 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from MAESegmentLib.app.texts.messages import breakable, tooltip
+from MAESegmentLib.app.texts.model_cards import card_tooltip, name_of, summary_of
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.bundle.plain_text import without_html
 from MAESegmentLib.errors import MAESegmentError
-from MAESegmentLib.scene.messages import breakable, tooltip
-from MAESegmentLib.scene.model_cards import card_tooltip, name_of, summary_of
 
 from .qt_connection import connect
 

@@ -11,10 +11,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from MAESegmentLib.app.texts.learning import ranked_text, ranked_tip
+from MAESegmentLib.app.texts.messages import breakable, tooltip
 from MAESegmentLib.errors import Cancelled, MAESegmentError
-from MAESegmentLib.scene import case_scene
-from MAESegmentLib.scene.learning_texts import ranked_text, ranked_tip
-from MAESegmentLib.scene.messages import breakable, tooltip
+from MAESegmentLib.mrml import case_nodes as case_scene
 
 from .input_section import is_scan
 from .qt_connection import connect

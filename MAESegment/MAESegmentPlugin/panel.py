@@ -10,9 +10,9 @@ import vtk
 from slicer.i18n import tr as _
 
 from MAESegmentLib import mrml
+from MAESegmentLib.app.texts.messages import Situation, error_text, expected, offers_for
 from MAESegmentLib.errors import MAESegmentError
-from MAESegmentLib.jobs.client import JobState, WorkerState
-from MAESegmentLib.scene.messages import Situation, error_text, expected, offers_for
+from MAESegmentLib.worker.client.client import JobState, WorkerState
 
 from .advanced_section import AdvancedSection, explain
 from .batch_section import BatchSection, batch_text

@@ -15,8 +15,9 @@ from typing import NoReturn, TypeVar
 import qt
 import slicer
 
-from MAESegmentLib.jobs.process_tree import kill_tree
-from MAESegmentLib.jobs.transport import Launch, Listener
+from MAESegmentLib.processes.launch import Launch
+from MAESegmentLib.processes.process_tree import kill_tree
+from MAESegmentLib.worker.client.transport import Listener
 
 T = TypeVar("T")
 

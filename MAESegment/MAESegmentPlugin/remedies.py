@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from MAESegmentLib import mrml
+from MAESegmentLib.app.texts.messages import Remedy
 from MAESegmentLib.errors import MAESegmentError
-from MAESegmentLib.scene.messages import Remedy
 
 
 class Remedies:

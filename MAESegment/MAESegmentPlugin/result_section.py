@@ -11,7 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MAESegmentLib import mrml
-from MAESegmentLib.scene.messages import breakable, result_text, tooltip, volume_text
+from MAESegmentLib.app.texts.messages import breakable, result_text, tooltip, volume_text
 
 from .qt_connection import connect
 from .table_rows import figure_item, fill, label_item

@@ -8,10 +8,10 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from MAESegmentLib.jobs.finetuning import Curves, RunResult, RunStatus
-from MAESegmentLib.scene.curves import Colour, colour_of
-from MAESegmentLib.scene.learning_texts import dice_text, run_text
-from MAESegmentLib.scene.messages import breakable, tooltip
+from MAESegmentLib.app.curves import Colour, colour_of
+from MAESegmentLib.app.texts.learning import dice_text, run_text
+from MAESegmentLib.app.texts.messages import breakable, tooltip
+from MAESegmentLib.runs import Curves, RunResult, RunStatus
 
 from .ask_bar import Answer, AskBar
 from .curves_plot import CurvesPlot

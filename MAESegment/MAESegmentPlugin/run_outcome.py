@@ -7,8 +7,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from MAESegmentLib.jobs.finetuning import RunResult
-from MAESegmentLib.scene.learning_texts import change_text
+from MAESegmentLib.app.texts.learning import change_text
+from MAESegmentLib.runs import RunResult
 
 from .qt_connection import connect
 from .table_rows import figure_item, fill, text_item

@@ -8,7 +8,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from MAESegmentLib.scene.messages import overall_fraction, progress_text, tooltip
+from MAESegmentLib.app.texts.messages import overall_fraction, progress_text, tooltip
 
 from .qt_connection import connect
 

@@ -18,7 +18,7 @@ import slicer
 
 from MAESegmentLib.bundle import Bundle, open_bundle
 from MAESegmentLib.errors import Cancelled, MAESegmentError
-from MAESegmentLib.jobs.interpreter import module_launch
+from MAESegmentLib.processes.interpreter import module_launch
 
 from . import self_test_scene as scene_of
 from .child_process import ChildProcess
@@ -27,7 +27,7 @@ from .self_test_learning import LearningTest
 from .session import Session
 
 PASSED, FAILED, WITHOUT_NETWORK = 0, 1, 2
-_MODEL_MODULE = "MAESegmentLib.jobs.self_test_model"
+_MODEL_MODULE = "MAESegmentLib.self_test_model"
 #: Every step has to be over after this; only a worker that hangs takes so long.
 _PATIENCE_S = 300.0
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from MAESegmentLib import mrml
+from MAESegmentLib.app.model_library import ModelLibrary
 from MAESegmentLib.bundle import Bundle, ModelStore
-from MAESegmentLib.jobs.finetuning import RunState
-from MAESegmentLib.jobs.finetuning.launching import reap
-from MAESegmentLib.jobs.self_test_model import LABELS, body_on
-from MAESegmentLib.scene.model_library import ModelLibrary
+from MAESegmentLib.runs import RunState
+from MAESegmentLib.runs.launching import reap
+from MAESegmentLib.self_test_model import LABELS, body_on
 
 from . import self_test_scene as scene_of
 

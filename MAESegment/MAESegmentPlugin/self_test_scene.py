@@ -13,7 +13,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from MAESegmentLib import mrml
-from MAESegmentLib.jobs.self_test_model import LABELS, body_at, body_on
+from MAESegmentLib.self_test_model import LABELS, body_at, body_on
 
 #: What was put into the scene, to be taken out again.
 _made: list[Any] = []

@@ -12,14 +12,15 @@ from typing import Any, Protocol, TypeVar
 import qt
 import slicer
 
+from MAESegmentLib.app.log_buffer import LogBuffer
+from MAESegmentLib.app.run_watch import RunWatch
 from MAESegmentLib.cases.locations import default_case_root
 from MAESegmentLib.errors import WorkerError
-from MAESegmentLib.jobs.client import WorkerClient
-from MAESegmentLib.jobs.interpreter import Interpreter, choose_interpreter, worker_launch
-from MAESegmentLib.jobs.job_folder import remove_stale
-from MAESegmentLib.jobs.transport import Launch, Transport
-from MAESegmentLib.scene.log_buffer import LogBuffer
-from MAESegmentLib.scene.run_watch import RunWatch
+from MAESegmentLib.processes.interpreter import Interpreter, choose_interpreter, worker_launch
+from MAESegmentLib.processes.launch import Launch
+from MAESegmentLib.worker.client.client import WorkerClient
+from MAESegmentLib.worker.client.transport import Transport
+from MAESegmentLib.worker.job_folder import remove_stale
 
 from .qt_transport import QProcessTransport, call_aside, event_clock
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import qt
 
-from MAESegmentLib.scene.messages import tooltip
+from MAESegmentLib.app.texts.messages import tooltip
 
 
 def fit_height(table: Any, most_rows: int) -> None:

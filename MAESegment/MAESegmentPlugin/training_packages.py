@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from MAESegmentLib.jobs.environment import TRAIN
+from MAESegmentLib.processes.environment import TRAIN
 
 from .ask_bar import Answer, AskBar
 from .dependencies import DependencyReport

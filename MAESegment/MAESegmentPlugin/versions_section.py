@@ -7,11 +7,11 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from MAESegmentLib.app.texts.messages import tooltip
+from MAESegmentLib.app.texts.model_cards import accuracy_of, card_tooltip, name_of
 from MAESegmentLib.bundle import Bundle
+from MAESegmentLib.bundle.versions import family_of, parent_of
 from MAESegmentLib.errors import MAESegmentError
-from MAESegmentLib.scene.messages import tooltip
-from MAESegmentLib.scene.model_cards import accuracy_of, card_tooltip, name_of
-from MAESegmentLib.scene.model_versions import family_of, parent_of
 
 from .ask_bar import Answer, AskBar
 from .compare_part import ComparePart

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import BundleError, ConfigurationError, MAESegmentError, OutputError, remedy
-from ..images.atomic import replacing
+from ..storage.atomic_file import replacing
+from ..storage.atomic_folder import being_written, write_synced
 from ..storage.zip_directory import check_directory
 from .bounds import MAX_METADATA_BYTES, MAX_WEIGHTS_BYTES
 from .changing import VersionTaken
@@ -26,11 +27,9 @@ from .folder import (
     MAX_DOCUMENT_BYTES,
     METADATA,
     Bundle,
-    being_written,
     check_inference_config,
     open_bundle,
     verify_bundle,
-    write_synced,
 )
 from .metadata import content_hash, serialise
 from .monai_config import inference_file
@@ -231,8 +230,8 @@ def _check_usable(bundle: Bundle) -> None:
 
 def _check_statistics(bundle: Bundle) -> None:
     """What is compared with each scan before it is segmented; without torch."""
-    from ..inference.training_statistics import read_statistics
-    from ..transforms.intensity import IntensityRecipe
+    from ..preprocessing.intensity import IntensityRecipe
+    from .training_statistics import read_statistics
 
     own = bundle.metadata["maesegment"]
     network = own["network"] or own["autoencoder"]["encoder"]

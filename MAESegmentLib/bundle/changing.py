@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import BundleError, OutputError, remedy
-from ..file_lock import FileLock
-from .folder import METADATA, Bundle, lock_of, publish, sync_folder, write_synced
+from ..storage.atomic_folder import lock_of, sync_folder, write_synced
+from ..storage.lock import FileLock
+from .folder import METADATA, Bundle, publish
 
 #: Names of folders that exist only while their maker holds the lock; whoever holds it next may delete them.
 _UNDER_LOCK = (".adding-", ".removed-")

@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import stat
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BundleError, MAESegmentError, OutputError
-from ..file_lock import FileLock
-from ..labels import Label
+from ..images.labels import Label
+from ..storage.atomic_folder import being_written, sync_folder
 from ..text import visible
 from .bounds import MAX_METADATA_BYTES, MAX_WEIGHTS_BYTES
 from .metadata import build_metadata, parse_metadata, serialise, spec_from_metadata
@@ -258,27 +256,6 @@ def save_bundle(
     return open_bundle(target, verify=False)
 
 
-@contextmanager
-def being_written(temporary: Path) -> Iterator[None]:
-    """The folder `temporary` is some program's unfinished work, and goes in the end.
-
-    A lock beside it, whose folder is made, says so for as long as that program lives, whatever the clocks say.
-    """
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    lock = lock_of(temporary)
-    lock.acquire()
-    try:
-        yield
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        lock.remove()
-
-
-def lock_of(temporary: Path) -> FileLock:
-    """What `being_written` holds."""
-    return FileLock(temporary.with_name(f"{temporary.name}.lock"))
-
-
 def publish(temporary: Path, target: Path) -> None:
     """Rename the finished folder `temporary` to `target`, which must not hold anything yet."""
     if target.is_dir() and not any(target.iterdir()):
@@ -287,26 +264,6 @@ def publish(temporary: Path, target: Path) -> None:
         raise BundleError(f"{target} exists already.", "A model version never changes: choose another folder.")
     temporary.rename(target)
     sync_folder(target.parent)
-
-
-def write_synced(content: IO[bytes], target: Path) -> None:
-    """Copy a stream to the new file `target`, whose folders are made, down to the disk."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("xb") as stream:
-        shutil.copyfileobj(content, stream, _CHUNK)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut (a no-op on Windows, which cannot open folders)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _contents(

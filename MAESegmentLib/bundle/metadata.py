@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from ..errors import BundleError, ConfigurationError
-from ..labels import Label
+from ..images.labels import Label
 from .bounds import check_json
 from .plain_text import neutral
 from .schema import FORMAT_VERSION, broken, check_metadata
@@ -90,7 +90,7 @@ def parse_metadata(data: bytes) -> dict[str, Any]:
 def spec_from_metadata(metadata: Mapping[str, Any]) -> ModelSpec:
     """The `ModelSpec` that `metadata` (already checked) was written from. Imports torch."""
     from ..networks import MaeConfig, NnFormerConfig
-    from ..transforms.preprocessing import Preprocessing
+    from ..preprocessing.plan import Preprocessing
 
     own = metadata["maesegment"]
     try:
@@ -171,6 +171,6 @@ def _installed(package: str) -> str:
     try:
         return version(package).split("+")[0]
     except PackageNotFoundError:
-        from .. import __version__
+        from ..version import __version__
 
         return __version__ if package == "maesegment" else "0"

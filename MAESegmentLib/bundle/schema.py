@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import BundleError, ConfigurationError
-from ..labels import Label
+from ..images.labels import Label
 from .bounds import check_bounds
 from .plain_text import name_problem
 from .spec import KINDS, check_name, version_key

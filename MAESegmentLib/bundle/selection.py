@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import OutputError, remedy
-from .folder import sync_folder
+from ..storage.atomic_folder import sync_folder
 
 FILE = "selected.json"
 

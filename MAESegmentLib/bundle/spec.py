@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
-from ..labels import Label
+from ..images.labels import Label
 from .plain_text import channel_problem, name_problem
 
 if TYPE_CHECKING:
     from ..networks import MaeConfig, NnFormerConfig
-    from ..transforms.preprocessing import Preprocessing
+    from ..preprocessing.plan import Preprocessing
 
 KINDS = ("segmentation", "autoencoder")
 #: Names and versions become folder names on every operating system.

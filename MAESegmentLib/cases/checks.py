@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import DatasetError, MAESegmentError
-from ..images.belonging import place_on
+from ..images.formats.dicom.belonging import place_on
+from ..images.labels import Label, same_names
 from ..images.reading import read_segments, read_volumes
 from ..images.volume import LabelMap, Volume
-from ..labels import Label, same_names
 from ..text import listed
 from .case import IGNORED, Case
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..bundle.plain_text import name_problem
 from ..errors import DatasetError
-from ..labels import loose_name
+from ..images.labels import loose_name
 from .case import IGNORED, SUFFIXES, Case, case_id
 
 #: A list of a million cases has 100 MB.

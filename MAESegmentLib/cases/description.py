@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..images.atomic import replacing
-from ..labels import Label
+from ..images.labels import Label
+from ..storage.atomic_file import replacing
 from .case import IGNORED
 from .records import IGNORE, ROLES, CaseRecord
 from .snapshot import LABEL, image_names

@@ -12,12 +12,12 @@ import shutil
 import uuid
 from pathlib import Path
 
-from ..bundle.folder import sync_folder
 from ..errors import DatasetError
+from ..storage.atomic_folder import sync_files, sync_folder
 
 _CASE = re.compile(r"case-(\d{4,9})")
 _HIDDEN = re.compile(r"\.(case-\d{4,9})\.(new|old|removed)-[0-9a-f]+")
-#: What `images.atomic.replacing` leaves behind if its process is killed.
+#: What `storage.atomic_file.replacing` leaves behind if its process is killed.
 _TEMPORARY_FILES = ".tmp-*"
 
 
@@ -103,13 +103,6 @@ def recover(store: Path) -> None:
         for file in folder.glob(_TEMPORARY_FILES):
             if file.is_file():
                 file.unlink(missing_ok=True)
-
-
-def sync_files(folder: Path) -> None:
-    for file in folder.iterdir():
-        with file.open("rb+") as stream:
-            os.fsync(stream.fileno())
-    sync_folder(folder)
 
 
 def _hidden(target: Path, state: str) -> Path:

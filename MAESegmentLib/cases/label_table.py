@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, DatasetError
-from ..images.atomic import replacing
-from ..labels import Label, loose_name
-from .entry import RESERVED_NAMES
+from ..images.labels import Label, loose_name
+from ..storage.atomic_file import replacing
+from .submission import RESERVED_NAMES
 
 FILE = "labels.json"
 #: Value 255 is what was not annotated.

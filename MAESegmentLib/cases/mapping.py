@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..labels import plain_name
+from ..images.labels import plain_name
 
 #: Similarity (difflib, 0 to 1) from which two names are proposed as one; "Brainstem" and "BrainStm" have 0.94.
 _SIMILAR = 0.81

@@ -8,8 +8,8 @@ from itertools import product
 
 import numpy as np
 
+from ..images.roi import Roi
 from ..images.volume import Grid
-from ..inference.roi import Roi
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import DatasetError
+from ..images.labels import Label
 from ..images.volume import LabelMap, Volume
-from ..inference.volumetry import value_counts, volumes_ml
-from ..labels import Label
+from ..images.volumetry import value_counts, volumes_ml
 from ..text import listed
 from .checks import perhaps_a_scan, voxel_hash
-from .entry import Entry
 from .label_table import LabelTable
 from .records import IGNORE, CaseRecord
 from .region import inside
+from .submission import Entry
 
 RECORD = "case.json"
 LABEL = "label.nii.gz"
@@ -109,7 +109,7 @@ def stored_labels(label_map: LabelMap, entry: Entry, table: LabelTable, region: 
 
 def packed(image: Volume) -> list[bytes]:
     """The image files' content, one a channel: compressing takes most of the time, and needs no lock."""
-    from ..images.nifti import pack_nifti
+    from ..images.formats.nifti import pack_nifti
 
     return [pack_nifti(channel, image.ijk_to_ras) for channel in image.array]
 
@@ -118,7 +118,7 @@ def write_case(
     folder: Path, image: Volume, files: Sequence[bytes], labels: StoredLabels, record: CaseRecord, table: LabelTable
 ) -> None:
     """All files of a case into the empty `folder`; `files` are `packed(image)`. `OSError` as the disk has it."""
-    from ..images.nifti import write_nifti
+    from ..images.formats.nifti import write_nifti
     from .thumbnail import write_thumbnail
 
     for name, content in zip(image_names(record.channels), files, strict=True):

@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, DatasetError, DuplicateCase, GeometryError, MAESegmentError, OutputError
-from ..file_lock import FileLock
-from ..images.atomic import replacing
+from ..images.labels import Label
 from ..images.volume import LabelMap, Volume
-from ..labels import Label
+from ..storage.atomic_file import replacing
+from ..storage.lock import FileLock
 from ..storage.private_folder import make_private_folder
 from . import folders
 from .checks import voxel_hash
 from .description import DATASET, describe, read_remembered, remembered_text, write_if_changed
-from .entry import Entry
 from .label_table import LabelTable, merge, parse_labels, read_table
 from .records import ROLES, TRAIN, CaseRecord
 from .snapshot import (
@@ -36,6 +35,7 @@ from .snapshot import (
     stored_labels,
     write_case,
 )
+from .submission import Entry
 
 #: `list` names a method below.
 Records = list[CaseRecord]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..images.labels import Label
 from ..images.orientation import Reordering
 from ..images.volume import LabelMap, Volume
-from ..labels import Label
 from .records import IGNORE
 
 #: Length of the longer side.

@@ -14,11 +14,11 @@ from .terminal import say
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
-    from ..cases.entry import Entry
     from ..cases.records import CaseRecord
     from ..cases.store import CaseStore
+    from ..cases.submission import Entry
+    from ..images.labels import Label
     from ..images.volume import LabelMap, Volume
-    from ..labels import Label
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,8 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     if len(arguments.files) < 2:
         raise ConfigurationError("Give the scan, then its segmentation.", "maesegment cases add SCAN SEGMENTATION ...")
     from ..cases.case import check_files_differ
-    from ..cases.entry import ERROR, check_entry
-    from ..images.belonging import place_on
+    from ..cases.submission import ERROR, check_entry
+    from ..images.formats.dicom.belonging import place_on
     from ..images.reading import read_volumes
     from .case_stores import choose_store
 
@@ -145,7 +145,7 @@ def _read_segments(
 
 
 def _meanings(text: str) -> tuple[Label, ...]:
-    from ..labels import Label
+    from ..images.labels import Label
 
     labels = []
     for part in text.split(","):
@@ -161,7 +161,7 @@ def _meanings(text: str) -> tuple[Label, ...]:
 def _mapping(segments: Sequence[Label], arguments: argparse.Namespace, known: _Known) -> list[_Segment]:
     """What each segment is; `ConfigurationError` naming those that somebody has to decide about."""
     from ..cases.mapping import propose_mapping, same_name
-    from ..labels import same_names
+    from ..images.labels import same_names
 
     answers = _given(arguments.map, [segment.name for segment in segments])
     names = [label.name for label in known.labels]
@@ -215,7 +215,7 @@ def _entry(
     """What is to be stored; segments that are left out are cleared from the label map."""
     import numpy as np
 
-    from ..cases.entry import Entry
+    from ..cases.submission import Entry
     from ..images.volume import LabelMap
 
     labels = [replace(one.label, value=one.segment.value) for one in mapping if one.label is not None]
@@ -255,7 +255,7 @@ def _absent(names: Sequence[str], labels: Sequence[Label], known: _Known, highes
 
 
 def _region(text: str | None) -> tuple[float, ...] | None:
-    from ..inference.roi import Roi
+    from ..images.roi import Roi
 
     if text is None or text == "all":
         return None if text is None else ()

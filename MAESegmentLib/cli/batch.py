@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, OutputError
-from ..processor import usable_cores
+from ..processes.processor import usable_cores
 from .terminal import make_console, say
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
-    from ..images.archive_index import ArchivedScan
+    from ..images.archive import ArchivedScan
     from ..inference.batch import Batch, BatchPlan
     from ..inference.batch_table import VolumeRow
     from ..inference.settings import InferenceSettings, Progress
-    from ..launch import Launch
+    from ..torchrun import Launch
 
 #: Exit code when some scan could not be segmented.
 INCOMPLETE = 1
@@ -61,10 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from ..bundle import ModelStore
+    from ..images.roi import Roi
     from ..inference.batch import Batch, BatchPlan
     from ..inference.predictor import Predictor
-    from ..inference.roi import Roi
-    from ..launch import Launch
+    from ..torchrun import Launch
 
     launch = Launch.from_environment()
     roi = Roi.parse(arguments.roi) if arguments.roi else None
@@ -118,7 +118,7 @@ def _settings(arguments: argparse.Namespace, bundle: Bundle, launch: Launch) -> 
 
 
 def _make_folder(folder: Path) -> None:
-    from ..images.atomic import check_writable
+    from ..storage.atomic_file import check_writable
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -141,8 +141,8 @@ def _description(arguments: argparse.Namespace, bundle: Bundle, settings: Infere
 
 def _check_same(folder: Path, wanted: Mapping[str, Any]) -> None:
     """Results of two models, or of two settings, in one table would mislead."""
-    from ..file_lock import FileLock
-    from ..images.atomic import replacing
+    from ..storage.atomic_file import replacing
+    from ..storage.lock import FileLock
 
     file = folder / "batch.json"
     with FileLock(folder / ".batch.lock"):
@@ -167,8 +167,8 @@ def _check_same(folder: Path, wanted: Mapping[str, Any]) -> None:
 
 def _find(arguments: argparse.Namespace, launch: Launch) -> list[ArchivedScan]:
     """The scans; one process looks, the others wait and read what it noted."""
-    from ..file_lock import FileLock
-    from ..images.archive_index import ArchiveIndex
+    from ..images.archive import ArchiveIndex
+    from ..storage.lock import FileLock
 
     missing = [str(source) for source in arguments.sources if not source.exists()]
     if missing:

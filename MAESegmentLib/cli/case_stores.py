@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import ConfigurationError, DatasetError
-from ..labels import Label
+from ..images.labels import Label
 
 if TYPE_CHECKING:
     from ..bundle import Bundle

@@ -118,8 +118,8 @@ def _findings(store: CaseStore, record: CaseRecord, records: list[CaseRecord]) -
     """What is worth a second look in a stored case; `DatasetError` if it should not be there as it is."""
     import numpy as np
 
-    from ..cases.entry import ERROR, Entry, check_entry
     from ..cases.records import IGNORE
+    from ..cases.submission import ERROR, Entry, check_entry
     from ..errors import DatasetError
     from ..images.volume import LabelMap
 

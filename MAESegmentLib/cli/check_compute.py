@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DeviceError
-from ..processor import usable_cores
+from ..processes.processor import usable_cores
 from .findings import Finding, Level, gib
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _check_gpu(device: torch.device) -> Iterator[Finding]:
 
     topic = str(device)
     try:
-        from ..inference.device import run_kernel
+        from ..device import run_kernel
 
         run_kernel(device)
         free, total = torch.cuda.mem_get_info(device)

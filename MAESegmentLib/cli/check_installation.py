@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import __version__
 from ..errors import MAESegmentError
+from ..version import __version__
 from .findings import Finding, Level, gib
 
 if TYPE_CHECKING:

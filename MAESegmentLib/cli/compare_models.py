@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..cases.dataset import load_dataset
     from ..errors import DatasetError
     from ..evaluation.cases import Measure
-    from ..labels import Label
+    from ..images.labels import Label
 
     console = make_console()
     store = ModelStore()
@@ -150,7 +150,7 @@ def _labelled_cases(dataset: CaseDataset, split: str | None) -> tuple[Case, ...]
 
 
 def _write_csv(path: Path, paired: Sequence[PairedDice]) -> None:
-    from ..images.atomic import replacing
+    from ..storage.atomic_file import replacing
 
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")

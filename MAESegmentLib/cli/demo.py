@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import VolumeReadError
+from ..samples import ROI_LEFT, ROI_RIGHT, head_path
 from .terminal import make_console, say
 
 if TYPE_CHECKING:
+    from ..images.labels import Label
     from ..images.volume import LabelMap
     from ..inference import Prediction
-    from ..labels import Label
-
-#: Boxes (RAS mm) around each hippocampus in MNI152 space, with the margin that the training crops have.
-ROI_LEFT = "-44,-9,-46,3,-31,7"
-ROI_RIGHT = "9,44,-46,3,-31,7"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,25 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def head_path() -> Path:
-    """The MNI152 T1 head (1 mm) inside the installed nilearn package, found without importing it."""
-    spec = find_spec("nilearn")
-    folder = Path(spec.origin).parent if spec and spec.origin else None
-    path = folder / "datasets" / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz" if folder else None
-    if path is None or not path.exists():
-        raise VolumeReadError(
-            "The demo volume is not installed: it comes with the nilearn package.",
-            "Run `make run`, or `pip install nilearn`; or segment a scan of your own with `maesegment segment`.",
-        )
-    return path
-
-
 def combine(sides: dict[str, Prediction], labels: tuple[Label, ...]) -> tuple[LabelMap, list[Label]]:
     """One label map in which each side has labels of its own, with the side in name and terminology."""
     import numpy as np
 
+    from ..images.labels import Code
     from ..images.volume import LabelMap
-    from ..labels import Code
 
     modifiers = {"Left": Code("SCT", "7771000", "Left"), "Right": Code("SCT", "24028007", "Right")}
     combined: list[Label] = []
@@ -102,7 +84,7 @@ def combine(sides: dict[str, Prediction], labels: tuple[Label, ...]) -> tuple[La
 def _print_table(sides: dict[str, Prediction], label_map: LabelMap, labels: list[Label], model: str) -> None:
     from rich.table import Table
 
-    from ..inference.volumetry import volumes_ml
+    from ..images.volumetry import volumes_ml
 
     volumes = volumes_ml(label_map, labels)
     table = Table(title=f"Hippocampi of the MNI152 head, {model}", title_justify="left")

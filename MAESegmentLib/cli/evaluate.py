@@ -14,7 +14,7 @@ from .terminal import make_console, say
 if TYPE_CHECKING:
     from ..cases.dataset import Case, CaseDataset
     from ..evaluation.cases import CaseResult, Evaluation, Measure, Predictions
-    from ..labels import Label
+    from ..images.labels import Label
 
 #: Exit code when some case could not be evaluated.
 INCOMPLETE = 1
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from ..cases.dataset import load_dataset
     from ..evaluation.cases import Measure
-    from ..file_lock import FileLock
+    from ..storage.lock import FileLock
 
     dataset = load_dataset(arguments.data)
     for note in dataset.notes:
@@ -132,7 +132,7 @@ def _labelled_cases(dataset: CaseDataset, split: str | None) -> tuple[Case, ...]
 
 def _labels(dataset: CaseDataset) -> tuple[Label, ...]:
     from ..errors import DatasetError
-    from ..labels import Label
+    from ..images.labels import Label
 
     if not dataset.labels:
         raise DatasetError(
@@ -173,8 +173,8 @@ def _stored(folder: Path, labels: tuple[Label, ...]) -> _Source:
 
 def _model(arguments: argparse.Namespace, labels: tuple[Label, ...]) -> _Source:
     from ..bundle import ModelStore
+    from ..device import resolve_device
     from ..evaluation.cases import ModelPredictions, match_labels
-    from ..inference.device import resolve_device
     from ..inference.settings import InferenceSettings
 
     bundle = ModelStore().find(arguments.model, kind="segmentation")

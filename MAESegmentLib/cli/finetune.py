@@ -16,7 +16,7 @@ from .training_progress import add_setting_arguments, chosen_settings, interrupt
 if TYPE_CHECKING:
     from ..bundle import Bundle, ModelStore
     from ..cases.dataset import CaseDataset
-    from ..labels import Label
+    from ..images.labels import Label
     from ..training.settings import FineTuneSettings
 
 
@@ -54,8 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from ..bundle import ModelStore
-    from ..training.distributed import joined
     from ..training.finetune import finetune
+    from ..training.loop.distributed import joined
     from ..training.recipe import read_recipe, read_settings_file
 
     recipe = read_recipe(arguments.recipe)
@@ -112,7 +112,7 @@ def _cases(path: Path, base: Bundle) -> _Cases:
     """A dataset, or a case store, whose roles say what is learnt from and what is only checked on."""
     from ..cases.dataset import load_dataset
     from ..cases.store import CaseStore
-    from ..training.store_dataset import store_dataset
+    from ..training.data.store_dataset import store_dataset
 
     store = CaseStore(path)
     records = store.list() if path.is_dir() else []

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
-from .. import __version__
 from ..errors import Cancelled, ConfigurationError, MAESegmentError, refusal_by_system
-from ..processor import spin_briefly
+from ..processes.processor import spin_briefly
+from ..version import __version__
 from .terminal import Stdout, StdoutError, say, tolerate_any_encoding
 
 #: Exit codes: 1 is a command's own "done, but not all of it", 2 a failure told in one message, 130 Ctrl-C.

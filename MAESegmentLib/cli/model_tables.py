@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..bundle import Bundle, ModelStore
-from ..labels import UNCODED, Label
+from ..images.labels import UNCODED, Label
 
 if TYPE_CHECKING:
     from rich.console import Console

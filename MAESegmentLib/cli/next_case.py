@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from ..bundle import Bundle
     from ..cases.store import CaseStore
+    from ..images.roi import Roi
     from ..inference.predictor import Predictor
     from ..inference.ranking import Uncertainty
-    from ..inference.roi import Roi
 
 #: Exit code when some scan could not be looked at.
 INCOMPLETE = 1
@@ -60,9 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ..bundle import ModelStore
     from ..errors import ConfigurationError
-    from ..images.atomic import check_writable
+    from ..images.roi import Roi
     from ..images.scans import find_scans
-    from ..inference.roi import Roi
+    from ..storage.atomic_file import check_writable
     from .case_stores import choose_store
 
     roi = Roi.parse(arguments.roi) if arguments.roi else None
@@ -193,7 +193,7 @@ def table_of(scans: Sequence[RankedScan], bundle: Bundle) -> Table:
 
 def write_csv(path: Path, scans: Sequence[RankedScan]) -> None:
     """One row a scan, in order; `slice` is the index along `axis` (I, J or K), from 0."""
-    from ..images.atomic import replacing
+    from ..storage.atomic_file import replacing
 
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")

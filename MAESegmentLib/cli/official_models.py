@@ -14,9 +14,9 @@ from .terminal import say
 if TYPE_CHECKING:
     from ..bundle import ModelSpec
     from ..errors import WeightsError
-    from ..labels import Label
+    from ..images.labels import Label
     from ..networks import NnFormer, NnFormerConfig
-    from ..transforms.intensity import IntensityRecipe
+    from ..preprocessing.intensity import IntensityRecipe
 
 PRESETS = ("synapse", "acdc", "brats")
 _HINT_INTENSITY = (
@@ -119,7 +119,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def parse_intensity(text: str) -> IntensityRecipe:
     """`zscore` or `ct:LOWER:UPPER:MEAN:STD`."""
     from ..errors import ConfigurationError
-    from ..transforms.intensity import IntensityRecipe
+    from ..preprocessing.intensity import IntensityRecipe
 
     kind, *numbers = text.split(":")
     try:
@@ -137,7 +137,7 @@ def parse_intensity(text: str) -> IntensityRecipe:
 
 def _spec(arguments: argparse.Namespace, network: NnFormer, intensity: IntensityRecipe) -> ModelSpec:
     from ..bundle import ModelSpec
-    from ..transforms.preprocessing import Preprocessing
+    from ..preprocessing.plan import Preprocessing
 
     config = network.config
     modality = arguments.modality or ("CT" if intensity.kind == "ct" else "MR")
@@ -163,7 +163,7 @@ def _spec(arguments: argparse.Namespace, network: NnFormer, intensity: Intensity
 
 def _labels(text: str | None, config: NnFormerConfig) -> tuple[Label, ...]:
     from ..errors import ConfigurationError
-    from ..labels import Label
+    from ..images.labels import Label
 
     count = config.out_channels - 1
     names = [name.strip() for name in text.split(",")] if text else [f"class_{n}" for n in range(1, count + 1)]

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from ..bundle import Bundle
     from ..cases.dataset import Case
     from ..networks import MaeConfig
+    from ..preprocessing.plan import Preprocessing
     from ..training.description import Description
-    from ..training.distributed import Team
-    from ..training.loop import Report, ShouldCancel
+    from ..training.loop.distributed import Team
+    from ..training.loop.loop import Report, ShouldCancel
     from ..training.recipe import Recipe
     from ..training.settings import PretrainSettings
-    from ..transforms.preprocessing import Preprocessing
 
 #: Reading and preparing a scan costs far more than cutting patches; more of them make a batch less varied.
 PATCHES_PER_VOLUME = 4
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..training.distributed import joined
+    from ..training.loop.distributed import joined
     from ..training.recipe import read_recipe
     from ..training.settings import PretrainSettings
 
@@ -114,8 +114,8 @@ class _Work:
         return pretrain(cases, self.arguments.out, self.settings, **self._shared(preprocessing))
 
     def stream(self) -> Bundle:
-        from ..training.archive import open_archive
-        from ..training.output_folder import claimed
+        from ..training.data.archive import open_archive
+        from ..training.loop.output_folder import claimed
         from ..training.pretrain_streaming import pretrain_streaming
 
         if self.arguments.split or self.arguments.exclude:
@@ -185,7 +185,7 @@ def _cases(arguments: argparse.Namespace, recipe: Recipe) -> list[Case]:
 def _preprocessing(
     arguments: argparse.Namespace, recipe: Recipe, median_spacing: Callable[[str], Sequence[float]]
 ) -> Preprocessing:
-    from ..transforms.preprocessing import Preprocessing
+    from ..preprocessing.plan import Preprocessing
 
     table: dict[str, Any] = {"orientation": "RAS", **recipe.preprocessing}
     table["intensity"] = {"kind": "zscore", **table.get("intensity", {})}

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..bundle import Bundle, ModelStore
+    from ..images.labels import Label
     from ..images.volume import Volume
     from ..inference.settings import Prediction, Progress
-    from ..labels import Label
 
 _STAGES = {"prepare": "Preparing", "segment": "Segmenting", "restore": "Restoring"}
 _LABEL_MAP_ENDINGS = (".seg.nrrd", ".nii.gz", ".nii", ".dcm")
@@ -76,9 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ..bundle import ModelStore
     from ..images.reading import read_volume, read_volumes
+    from ..images.roi import Roi
     from ..images.writing import check_label_map_destination
     from ..inference.predictor import Predictor
-    from ..inference.roi import Roi
     from ..inference.settings import InferenceSettings
 
     roi = Roi.parse(arguments.roi) if arguments.roi else None
@@ -205,7 +205,7 @@ def _write(
 def _print_result(prediction: Prediction, bundle: Bundle, written: dict[str, Path]) -> None:
     from rich.table import Table
 
-    from ..inference.volumetry import volumes_ml
+    from ..images.volumetry import volumes_ml
 
     volumes = volumes_ml(prediction.label_map, bundle.labels)
     table = Table(title=f"{bundle.name} {bundle.version}", title_justify="left")

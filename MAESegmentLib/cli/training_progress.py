@@ -13,7 +13,7 @@ from ..errors import ConfigurationError
 from .terminal import make_console, say
 
 if TYPE_CHECKING:
-    from ..training.loop import Progress, Report
+    from ..training.loop.loop import Progress, Report
 
 _STAGES = {"prepare": "Preparing", "train": "Training", "validate": "Checking", "save": "Saving"}
 #: Without a terminal, a line of progress at most this often.

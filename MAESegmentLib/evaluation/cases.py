@@ -14,8 +14,8 @@ from ..cases.case import Case, case_id
 from ..cases.checks import meanings_of, read_image, read_reference, voxel_hash
 from ..errors import Cancelled, DatasetError, MAESegmentError
 from ..images import LabelMap, read_segments
-from ..images.belonging import place_on
-from ..labels import Label, same_names
+from ..images.formats.dicom.belonging import place_on
+from ..images.labels import Label, same_names
 from .metrics import SURFACE_TOLERANCE_MM, Score, evaluate_label_maps
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import GeometryError
+from ..images.labels import Label
 from ..images.volume import LabelMap
-from ..labels import Label
 
 
 @dataclass(frozen=True)

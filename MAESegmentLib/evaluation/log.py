@@ -11,7 +11,7 @@ from typing import Any
 
 from ..cases.case import Case
 from ..errors import ConfigurationError, OutputError
-from ..images.atomic import replacing
+from ..storage.atomic_file import replacing
 from .cases import CaseResult
 from .metrics import Score, Status
 

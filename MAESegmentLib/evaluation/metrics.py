@@ -20,8 +20,8 @@ from enum import Enum
 import numpy as np
 
 from ..errors import GeometryError
+from ..images.labels import Label
 from ..images.volume import LabelMap
-from ..labels import Label
 
 #: Surface distance that still counts as agreement, mm.
 SURFACE_TOLERANCE_MM = 1.0

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..images.atomic import replacing
+from ..storage.atomic_file import replacing
 from ..text import csv_cell
 from .log import append
 from .metrics import Score

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import GeometryError, VolumeReadError
-from ..labels import Label
-from .decoded import DecodedImage, check_grid, unreadable
+from .formats.decoded import DecodedImage, check_grid, unreadable
+from .labels import Label
 from .limits import check_regular_file
 from .scans import is_dicom
 from .volume import LabelMap, Volume
 
 if TYPE_CHECKING:
-    from ..labels import Label
-    from .dicom import SeriesInfo
+    from .formats.dicom.series import SeriesInfo
+    from .labels import Label
 
 _EXTENSIONS = ".nii, .nii.gz, .hdr with .img, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM folder"
 
@@ -30,7 +30,7 @@ def read_volume(path: str | Path, *, series_uid: str | None = None) -> Volume:
         raise VolumeReadError(f"{path.name} is a segmentation, not a scan.", "Give the scan it was drawn on.")
     decode = _decoder(path)
     if decode is None:
-        from .dicom import read_dicom
+        from .formats.dicom.series import read_dicom
 
         return _with_finite_voxels(path, read_dicom(path, series_uid=series_uid))
     image = decode(path)
@@ -40,7 +40,7 @@ def read_volume(path: str | Path, *, series_uid: str | None = None) -> Volume:
 
 def read_series(files: Sequence[Path], series_uid: str) -> Volume:
     """The scan `series_uid` from exactly these DICOM files, as `read_volume` gives it; damaged ones are refused."""
-    from .dicom import read_series_files
+    from .formats.dicom.series import read_series_files
 
     for path in files:
         _existing(path)
@@ -79,11 +79,11 @@ def read_segments(path: str | Path) -> tuple[LabelMap, tuple[Label, ...]]:
     decode = _decoder(path)
     labels: tuple[Label, ...] = ()
     if _names_segments(path):
-        from .segmentation_nrrd import read_seg_nrrd
+        from .formats.nrrd.segmentation import read_seg_nrrd
 
         image, labels = read_seg_nrrd(path)
     elif decode is None:
-        from .dicom_seg_reading import read_dicom_seg
+        from .formats.dicom.seg_reading import read_dicom_seg
 
         image, labels = read_dicom_seg(path)
     else:
@@ -100,8 +100,8 @@ def _names_segments(path: Path) -> bool:
         return True
     if path.is_dir() or not name.endswith((".nrrd", ".nhdr")):
         return False
-    from .nrrd_files import key_values
-    from .segmentation_nrrd import names_segments
+    from .formats.nrrd.files import key_values
+    from .formats.nrrd.segmentation import names_segments
 
     return names_segments(key_values(path))
 
@@ -125,19 +125,19 @@ def _decoder(path: Path) -> Callable[[Path], DecodedImage] | None:
     if path.is_dir():
         return None
     if name.endswith((".nii", ".nii.gz", ".hdr", ".hdr.gz")) or _is_of_pair(path):
-        from .nifti import read_nifti
+        from .formats.nifti import read_nifti
 
         return read_nifti
     if name.endswith((".mgz", ".mgh")):
-        from .nifti import read_mgh
+        from .formats.nifti import read_mgh
 
         return read_mgh
     if name.endswith((".nrrd", ".nhdr")):
-        from .nrrd_files import read_nrrd
+        from .formats.nrrd.files import read_nrrd
 
         return read_nrrd
     if name.endswith((".mha", ".mhd")):
-        from .metaimage import read_metaimage
+        from .formats.metaimage import read_metaimage
 
         return read_metaimage
     if is_dicom(path):
@@ -198,6 +198,6 @@ def _labels(path: Path, array: np.ndarray) -> np.ndarray:
 
 def list_series(folder: str | Path) -> list[SeriesInfo]:
     """The scans in a DICOM folder, largest first, each with the reason why it cannot be used, if any."""
-    from .dicom import list_dicom_series
+    from .formats.dicom.series import list_dicom_series
 
     return list_dicom_series(_existing(Path(folder)))

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import OutputError
-from ..labels import Label
-from .atomic import check_writable, replacing
+from ..storage.atomic_file import check_writable, replacing
+from .labels import Label
 from .volume import LabelMap, Volume
 
 _DICOM_NAME = "segmentation.dcm"
@@ -25,7 +25,7 @@ def check_label_map_destination(
     path = Path(path)
     target = _label_map_target(path)
     if target.name.lower().endswith(".dcm"):
-        from .dicom_seg import check_seg_source
+        from .formats.dicom.seg_writing import check_seg_source
 
         check_seg_source(source, labels)
     check_writable(target)
@@ -48,15 +48,15 @@ def write_label_map(
     compact = LabelMap(_smallest(label_map.array), label_map.ijk_to_ras)
     with replacing(target) as temporary:
         if target.name.lower().endswith(".dcm"):
-            from .dicom_seg import write_dicom_seg
+            from .formats.dicom.seg_writing import write_dicom_seg
 
             write_dicom_seg(temporary, compact, labels, source, volume_name)
         elif target.name.lower().endswith(".seg.nrrd"):
-            from .segmentation_nrrd import write_seg_nrrd
+            from .formats.nrrd.segmentation import write_seg_nrrd
 
             write_seg_nrrd(temporary, compact, labels)
         else:
-            from .nifti import write_nifti
+            from .formats.nifti import write_nifti
 
             write_nifti(temporary, compact.array, compact.ijk_to_ras)
     return target
@@ -81,13 +81,13 @@ def write_volume(path: str | Path, volume: Volume) -> Path:
     if array.dtype == np.float16:
         array = array.astype(np.float32)
     if name.endswith((".nii", ".nii.gz")):
-        from .nifti import write_nifti
+        from .formats.nifti import write_nifti
 
         with replacing(path) as temporary:
             write_nifti(temporary, array, volume.ijk_to_ras)
         return path
     if name.endswith(".nrrd") and not name.endswith(".seg.nrrd"):
-        from .nrrd_files import write_nrrd
+        from .formats.nrrd.files import write_nrrd
 
         with replacing(path) as temporary:
             write_nrrd(temporary, array, volume.ijk_to_ras)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from ..lazy import importing
 
 if TYPE_CHECKING:
-    from .device import resolve_device
+    from ..device import resolve_device
+    from ..images.roi import Roi
     from .predictor import Predictor
-    from .roi import Roi
     from .segmenter import Segmenter
     from .settings import InferenceSettings, Prediction
 
@@ -20,9 +20,9 @@ _HOME = {
     "InferenceSettings": "settings",
     "Prediction": "settings",
     "Predictor": "predictor",
-    "Roi": "roi",
+    "Roi": ".images.roi",
     "Segmenter": "segmenter",
-    "resolve_device": "device",
+    "resolve_device": ".device",
 }
 
 __all__ = ["InferenceSettings", "Prediction", "Predictor", "Roi", "Segmenter", "resolve_device"]

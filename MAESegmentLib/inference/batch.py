@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import Cancelled, MAESegmentError, OutputError
-from ..file_lock import FileLock
-from ..images.archive_index import ArchivedScan
-from ..images.atomic import check_writable
+from ..images.archive import ArchivedScan
+from ..images.labels import Label
+from ..images.roi import Roi
 from ..images.volume import Volume
+from ..images.volumetry import volumes_ml
 from ..images.writing import check_label_map_destination, write_label_map
-from ..labels import Label
+from ..storage.atomic_file import check_writable
+from ..storage.lock import FileLock
 from ..text import visible
 from .batch_table import DONE, FAILED, VolumeRow, VolumeTable, utc_now
-from .roi import Roi
 from .settings import Prediction, Progress, ShouldCancel
-from .volumetry import volumes_ml
 
 _log = logging.getLogger(__name__)
 

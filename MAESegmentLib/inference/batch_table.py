@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..file_lock import FileLock
-from ..images.atomic import replacing
-from ..labels import Label
+from ..images.labels import Label
+from ..storage.atomic_file import replacing
+from ..storage.lock import FileLock
 from ..text import csv_cell, csv_text
 
 DONE, FAILED = "done", "failed"

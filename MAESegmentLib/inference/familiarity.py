@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from ..bundle.scan_statistics import fit_space
+from ..bundle.training_statistics import FamiliarityStatistics, ScanDescription, read_statistics
 from ..images.volume import Volume
-from ..transforms.intensity import IntensityRecipe
-from ..transforms.preprocessing import Prepared
-from .grey_values import GreyValues, describe_grey_values
-from .scan_description import Encode, ScanDescription, describe_scan
-from .scan_statistics import fit_space
-from .training_statistics import FamiliarityStatistics, read_statistics
+from ..preprocessing.grey_values import GreyValues, describe_grey_values
+from ..preprocessing.intensity import IntensityRecipe
+from ..preprocessing.plan import Prepared
+from .scan_description import Encode, describe_scan
 
 #: Statistics of fewer scans say so in their warning.
 FEW_SCANS = 12

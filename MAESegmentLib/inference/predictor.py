@@ -8,12 +8,12 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from ..device import autocast
+from ..images.roi import Roi
 from ..images.volume import Volume
-from ..transforms.preprocessing import Prepared
-from .device import autocast
+from ..preprocessing.plan import Prepared
 from .fallback import is_out_of_memory
 from .familiarity import Described, Familiarity, FamiliarityCheck
-from .roi import Roi
 from .segmenter import Segmenter, check_channels
 from .settings import InferenceSettings, Prediction, Progress, ShouldCancel
 

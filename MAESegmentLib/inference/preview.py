@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..images.atomic import replacing
+from ..images.labels import Label
 from ..images.volume import LabelMap, Volume
-from ..labels import Label
+from ..images.volumetry import volumes_ml
+from ..preprocessing.grid import NetworkGrid
+from ..storage.atomic_file import replacing
 from ..text import plot_text
-from ..transforms.grid import NetworkGrid
-from .volumetry import volumes_ml
 
 #: Soft-tissue window in HU, used where the darkest voxels are air as on a CT scale.
 CT_WINDOW = (-160.0, 240.0)

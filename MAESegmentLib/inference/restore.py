@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..transforms.grid import NetworkGrid
+from ..preprocessing.grid import NetworkGrid
 
 #: Above half by more than rounding, a probability is the largest, also after interpolation.
 _MAJORITY = 0.5 + 1e-4

@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from ..transforms.preprocessing import pad_to
-from .grey_values import GreyValues
+from ..bundle.training_statistics import ScanDescription
+from ..preprocessing.grey_values import GreyValues
+from ..preprocessing.plan import pad_to
 from .windows import WindowPlan
 
 #: (B, C, D, H, W) -> tokens (B, d, h, w, K) of every stage, finest first.
 Encode = Callable[[torch.Tensor], Sequence[torch.Tensor]]
-
-
-@dataclass(frozen=True, eq=False)
-class ScanDescription:
-    """`stages` has, per stage of the encoder, means and standard deviations of its channels, (windows, 2 K): those of
-    the most varied window first.
-
-    `extent_mm` is (3,), along the axes of the model's orientation.
-    """
-
-    grey: GreyValues
-    stages: tuple[np.ndarray, ...]
-    extent_mm: np.ndarray
 
 
 def describe_scan(

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..device import at_precision, resolve_device
 from ..errors import Cancelled, ConfigurationError, DeviceMemoryError, WeightsError
 from ..images.limits import memory_problem
+from ..images.roi import Roi
 from ..images.volume import LabelMap, Volume
-from ..transforms.preprocessing import Prepared, Preprocessing, pad_to
-from .device import at_precision, resolve_device
+from ..preprocessing.plan import Prepared, Preprocessing, pad_to
 from .fallback import Step, run_first_that_fits, steps_for
 from .restore import RowRestorer
-from .roi import Roi
 from .settings import InferenceSettings, Prediction, Progress, ShouldCancel
 from .windows import Network, WindowPlan, mirrored, sliding_rows
 

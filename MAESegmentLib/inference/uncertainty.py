@@ -18,13 +18,13 @@ from itertools import product
 import numpy as np
 import torch
 
+from ..images.roi import Roi
 from ..images.volume import Grid, Volume
-from ..transforms.grid import NetworkGrid
-from ..transforms.preprocessing import Prepared, pad_to
+from ..preprocessing.grid import NetworkGrid
+from ..preprocessing.plan import Prepared, pad_to
 from .fallback import Step, run_first_that_fits
 from .predictor import Predictor, trained_mirror_axes
 from .ranking import Uncertainty
-from .roi import Roi
 from .segmenter import check_channels, stop_if
 from .settings import Progress, ShouldCancel
 from .windows import Network, WindowPlan, sliding_rows

@@ -7,16 +7,7 @@ from .annotations import Drawing, Segment, drawing_steps, drawn_segments, looks_
 from .content import content_of, content_steps, forget_content, has_content, is_edited, remember_content
 from .frames import Frame, add_segmentation_sequence, frames_of, remove_node, show_frame
 from .segmentations import add_segmentation, label_map_of, prepare_segments, put_segments, segment_id_of
-from .surfaces import (
-    Body,
-    bodies_of,
-    closed_surface,
-    put_surfaces,
-    show_in_3d,
-    surface_steps,
-    world_surface,
-    write_stl,
-)
+from .surfaces import Body, bodies_of, closed_surface, put_surfaces, show_in_3d, surface_steps, world_surface, write_stl
 from .volumes import NodeImage, hardened_copy, image_of, problem_of, roi_of
 
 __all__ = [

@@ -11,8 +11,8 @@ import slicer
 import vtk
 
 from ..errors import NodeError
-from ..images.terminology_entry import parse_terminology_entry
-from ..labels import Terminology
+from ..images.labels import Terminology
+from ..images.terminology import parse_terminology_entry
 from .layers import LABELMAP, Layer, layers_of, parts_of, segments_of
 from .matrices import parent_to_world
 from .volumes import image_of

@@ -9,9 +9,9 @@ import numpy as np
 import slicer
 
 from ..errors import NodeError
-from ..images.terminology_entry import terminology_entry
+from ..images.labels import Label, same_names
+from ..images.terminology import terminology_entry
 from ..images.volume import LabelMap
-from ..labels import Label, same_names
 from .annotations import drawing_steps
 from .content import remember_segments
 from .layers import LABELMAP, image_matrix, oriented_image, outcome, segments_of

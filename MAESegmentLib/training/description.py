@@ -10,7 +10,7 @@ from typing import Any
 from ..bundle import Bundle
 from ..bundle.spec import check_label_names, check_name, version_key
 from ..errors import ConfigurationError
-from ..labels import Label
+from ..images.labels import Label
 
 RESEARCH_ONLY = "Research only. Not a medical device; every result must be checked by a qualified person."
 NO_LICENCE = "No licence was chosen for this model: all rights reserved by whoever trained it.\n"

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..bundle.scan_statistics import ENOUGH_TO_CALIBRATE
+from ..bundle.training_statistics import ScanDescription
 from ..inference.familiarity import fit_familiarity
-from ..inference.scan_description import ScanDescription, describe_scan
-from ..inference.scan_statistics import ENOUGH_TO_CALIBRATE
-from .prepared import PreparedCase
+from ..inference.scan_description import describe_scan
+from .data.prepared import PreparedCase
 
 #: More training scans make the statistics no better.
 MAX_SCANS = 128

@@ -10,17 +10,17 @@ from pathlib import Path
 from ..bundle import Bundle, open_bundle
 from ..cases.dataset import CaseDataset
 from ..errors import ConfigurationError
-from ..transforms.preprocessing import Preprocessing
+from ..preprocessing.plan import Preprocessing
+from .data.holdout import Holdout, plan_holdout
+from .data.labelling import LabelPlan, plan_labels
+from .data.prepared import CaseCache
+from .data.preparing import Prepared, prepare_labelled
 from .description import Description
-from .distributed import SOLO, Team
 from .finetune_model import MODEL_FOLDER, save_model
 from .finetune_run import FineTuning
-from .holdout import Holdout, plan_holdout
-from .labelling import LabelPlan, plan_labels
-from .loop import Report, ShouldCancel, ShouldStop, ignore, never
-from .output_folder import DataRecord, claimed, finished_model, tell_finished
-from .prepared import CaseCache
-from .preparing import Prepared, prepare_labelled
+from .loop.distributed import SOLO, Team
+from .loop.loop import Report, ShouldCancel, ShouldStop, ignore, never
+from .loop.output_folder import DataRecord, claimed, finished_model, tell_finished
 from .settings import FineTuneSettings
 
 __all__ = ["MODEL_FOLDER", "VersionOf", "finetune"]

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from ..bundle import Bundle, ModelSpec, save_bundle
-from ..inference.device import resolve_device
+from ..device import resolve_device
+from .data.holdout import Holdout
 from .description import Description
 from .finetune_run import FineTuning, Measured
-from .holdout import Holdout
-from .loop import Progress, Trained
-from .results import dice_markdown, draw_curves, finite, write_atomically, write_report
-from .segmentation import mean_by_label
+from .loop.loop import Progress, Trained
+from .loop.results import dice_markdown, draw_curves, finite, write_atomically, write_report
+from .tasks.segmentation import mean_by_label
 
 MODEL_FOLDER = "model"
 

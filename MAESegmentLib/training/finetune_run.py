@@ -15,23 +15,23 @@ import torch
 
 from ..bundle import Bundle
 from ..cases.dataset import Case
-from ..inference.device import resolve_device
+from ..device import resolve_device
 from ..networks import NnFormer
-from ..transforms.preprocessing import Preprocessing
-from .checkpoint import CHECKPOINT
+from ..preprocessing.plan import Preprocessing
 from .data.drawing import Drawing
-from .distributed import SOLO, Team
+from .data.holdout import Holdout
+from .data.labelling import LabelPlan
+from .data.prepared import PreparedCase
+from .data.preparing import Prepared
+from .data.sides import Sides
 from .familiarity import familiarity_of
-from .holdout import Holdout
-from .initial import initial_network
-from .labelling import LabelPlan
-from .loop import Progress, Report, ShouldCancel, ShouldStop, Trained, train
-from .prepared import PreparedCase
-from .preparing import Prepared
-from .results import finite, write_atomically
-from .segmentation import DiceTable, SegmentationTask, dice_table, mean_by_label, mean_dice
+from .loop.checkpoint import CHECKPOINT
+from .loop.distributed import SOLO, Team
+from .loop.loop import Progress, Report, ShouldCancel, ShouldStop, Trained, train
+from .loop.results import finite, write_atomically
 from .settings import FineTuneSettings
-from .sides import Sides
+from .tasks.initial import initial_network
+from .tasks.segmentation import DiceTable, SegmentationTask, dice_table, mean_by_label, mean_dice
 
 #: Dice of the base on the held-out cases of a folder, measured before training begins.
 BEFORE = "before.json"

@@ -17,18 +17,18 @@ from ..cases.checks import read_image
 from ..cases.dataset import Case
 from ..errors import ConfigurationError, DatasetError
 from ..networks import MaeConfig
-from ..transforms.grid import NetworkGrid
-from ..transforms.preprocessing import Preprocessing
+from ..preprocessing.grid import NetworkGrid
+from ..preprocessing.plan import Preprocessing
 from .data.drawing import Drawing
+from .data.prepared import CaseCache, PreparedCase
+from .data.preparing import Prepared, prepare_images
 from .description import Description
-from .distributed import SOLO, Team
-from .loop import Progress, Report, ShouldCancel, ignore, train
-from .masked import MaskedTask
-from .output_folder import DataRecord, check_same_plan, claimed, finished_model, tell_finished
-from .prepared import CaseCache, PreparedCase
-from .preparing import Prepared, prepare_images
+from .loop.distributed import SOLO, Team
+from .loop.loop import Progress, Report, ShouldCancel, ignore, train
+from .loop.output_folder import DataRecord, check_same_plan, claimed, finished_model, tell_finished
 from .pretrained_model import Pretraining
 from .settings import PretrainSettings
+from .tasks.masked import MaskedTask
 
 
 def pretrain(

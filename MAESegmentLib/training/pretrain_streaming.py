@@ -12,21 +12,21 @@ import torch
 
 from ..bundle import Bundle
 from ..errors import Cancelled, ConfigurationError, DatasetError
-from ..images.archive_index import ArchivedScan
+from ..images.archive import ArchivedScan
 from ..networks import MaeConfig, MaskedAutoencoder
-from ..transforms.preprocessing import Preprocessing
-from .archive import Archive
+from ..preprocessing.plan import Preprocessing
+from .data.archive import Archive
+from .data.patches import Batch
+from .data.prepared import PreparedCase
+from .data.streaming import SkippedScans, Stream, prepare_scan, reason
 from .description import Description
-from .distributed import SOLO, Team
-from .loop import Progress, Report, ShouldCancel, ignore, never, train
-from .masked import MaskedTask
-from .output_folder import check_same_plan, finished_model, tell_finished
-from .patches import Batch
-from .prepared import PreparedCase
+from .loop.distributed import SOLO, Team
+from .loop.loop import Progress, Report, ShouldCancel, ignore, never, train
+from .loop.output_folder import check_same_plan, finished_model, tell_finished
 from .pretrain import check_channels
 from .pretrained_model import Pretraining
 from .settings import PretrainSettings
-from .streaming import SkippedScans, Stream, prepare_scan, reason
+from .tasks.masked import MaskedTask
 
 #: So many scans are kept in memory to measure on.
 KEPT = 32

@@ -10,18 +10,18 @@ from typing import Any
 import torch
 
 from ..bundle import Bundle, ModelSpec, open_bundle, save_bundle
-from ..inference.device import resolve_device
+from ..device import resolve_device
 from ..networks import MaeConfig, MaskedAutoencoder
-from ..transforms.preprocessing import Preprocessing
+from ..preprocessing.plan import Preprocessing
+from .data.prepared import PreparedCase
 from .description import Description
-from .distributed import Team
 from .familiarity import familiarity_of
 from .finetune import MODEL_FOLDER
-from .loop import Progress, Report, Trained
-from .masked import error_statistics, reconstruction_errors, reconstruction_figure
-from .prepared import PreparedCase
-from .results import draw_curves, finite, write_atomically, write_report
+from .loop.distributed import Team
+from .loop.loop import Progress, Report, Trained
+from .loop.results import draw_curves, finite, write_atomically, write_report
 from .settings import PretrainSettings
+from .tasks.masked import error_statistics, reconstruction_errors, reconstruction_figure
 
 #: Percentiles come from the held-out images alone only if there are this many of them.
 ENOUGH_HELD_OUT = 15

@@ -12,8 +12,8 @@ from trame.app import get_server
 from trame_slicer import module as trame_slicer_module
 from trame_slicer.core import SlicerApp
 
+from ..app.texts.messages import error_text
 from ..errors import MAESegmentError
-from ..scene.messages import error_text
 from . import page, slicer_scene
 from .cases_panel import CasesPanel
 from .correct_panel import CorrectPanel

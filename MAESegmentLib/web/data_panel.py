@@ -12,11 +12,11 @@ from trame.widgets import vuetify3 as v3
 
 from ..errors import MAESegmentError
 from ..images.volume import Volume
+from ..samples import SAMPLE, read_sample
 from ..text import visible
 from . import folders, slicer_scene
 from .confined import confined
 from .panel import Panel
-from .samples import SAMPLE, read_sample
 from .workspace import Scan
 
 _LONGEST_TITLE = 120

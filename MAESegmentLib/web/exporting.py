@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 from .. import mrml
 from ..errors import NodeError, OutputError
-from ..images.atomic import replacing
+from ..images.labels import Label
 from ..images.volume import LabelMap
-from ..labels import Label
-from ..scene import case_scene
+from ..mrml import case_nodes as case_scene
+from ..storage.atomic_file import replacing
 from .confined import confined
 from .file_names import file_name, unique_file_names
 from .workspace import Scan

@@ -8,10 +8,8 @@ from typing import Any
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from ..errors import ConfigurationError
-from ..jobs.finetuning import RunState
-from ..scene.finetuning import ACCEPTED, FineTuneJob
-from ..scene.learning_texts import (
+from ..app.finetuning import ACCEPTED, FineTuneJob
+from ..app.texts.learning import (
     banner_text,
     change_text,
     dice_text,
@@ -20,6 +18,8 @@ from ..scene.learning_texts import (
     plan_text,
     run_text,
 )
+from ..errors import ConfigurationError
+from ..runs import RunState
 from .curves_svg import curves_svg
 from .panel import Panel
 

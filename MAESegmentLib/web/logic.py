@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..scene.learning_calls import LearningCalls
-from ..scene.model_library import ModelLibrary
-from ..scene.session import SceneSession
+from ..app.logic.learning import LearningCalls
+from ..app.model_library import ModelLibrary
+from ..app.session import SceneSession
 
 
 class Logic(LearningCalls):

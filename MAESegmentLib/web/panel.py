@@ -7,8 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from ..app.texts.messages import error_text, expected
 from ..errors import MAESegmentError
-from ..scene.messages import error_text, expected
 
 if TYPE_CHECKING:
     from .application import Application

@@ -6,16 +6,16 @@ import time
 from typing import Any
 
 from .. import mrml
+from ..app.processing import SegmentationJob
+from ..app.texts.messages import device_text, overall_fraction, progress_text, result_text, volume_text
+from ..app.texts.model_cards import name_of, summary_of
 from ..bundle import Bundle
 from ..errors import MAESegmentError, NodeError
-from ..jobs.client import JobState, WorkerState
-from ..scene.messages import device_text, overall_fraction, progress_text, result_text, volume_text
-from ..scene.model_cards import name_of, summary_of
-from ..scene.processing import SegmentationJob
-from ..scene.regions import add_box, box_hint
+from ..mrml.regions import add_box, box_hint
+from ..samples import BOXES, SAMPLE, SAMPLE_MODEL
+from ..worker.client.client import JobState, WorkerState
 from . import slicer_scene
 from .panel import Panel
-from .samples import BOXES, SAMPLE, SAMPLE_MODEL
 from .segment_widgets import build
 
 #: A person reads no faster; sending more often would only cost.

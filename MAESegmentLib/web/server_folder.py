@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from ..errors import OutputError
-from ..file_lock import FileLock
+from ..storage.lock import FileLock
 
 _PREFIX = "maesegment-app-"
 _LOCK = "lock"

@@ -15,9 +15,9 @@ from pathlib import Path
 import aiohttp
 
 from ..errors import WorkerError
-from ..jobs.exit_reason import describe_exit
-from ..jobs.interpreter import choose_interpreter, module_launch
-from ..jobs.process_tree import kill_tree
+from ..processes.exit_reason import describe_exit
+from ..processes.interpreter import choose_interpreter, module_launch
+from ..processes.process_tree import kill_tree
 from .session_socket import SocketPath
 
 #: The header without which a session's process answers nobody: where it needs a port, others on the machine reach it.

@@ -14,8 +14,8 @@ import vtk
 
 from .. import mrml
 from ..errors import WorkerError
-from ..jobs.interpreter import choose_interpreter, module_launch
-from ..scene.case_scene import content_stamp
+from ..mrml.case_nodes import content_stamp
+from ..processes.interpreter import choose_interpreter, module_launch
 
 _MODULE = "MAESegmentLib.web.surface_maker"
 #: Of so many voxels a surface takes some tenths of a second; a process would take longer to start.

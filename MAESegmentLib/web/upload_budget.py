@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from ..errors import OutputError
-from ..file_lock import FileLock
+from ..storage.lock import FileLock
 
 #: What a session takes from the server's budget at once, so that not every piece asks all the others.
 _MOST_AT_ONCE = 16 << 20

@@ -8,12 +8,12 @@ from typing import Any
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
+from ..app.texts.learning import dice_text
+from ..app.texts.messages import volume_text
+from ..app.texts.model_cards import accuracy_of, name_of
 from ..bundle import Bundle, export_bundle
+from ..bundle.versions import family_of, parent_of
 from ..errors import BundleError, Cancelled, NodeError
-from ..scene.learning_texts import dice_text
-from ..scene.messages import volume_text
-from ..scene.model_cards import accuracy_of, name_of
-from ..scene.model_versions import family_of, parent_of
 from .panel import Panel
 
 

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..app.log_buffer import LogBuffer
+from ..app.run_watch import RunWatch
 from ..cases.locations import default_case_root
-from ..jobs.client import WorkerClient
-from ..jobs.interpreter import Interpreter, choose_interpreter, worker_launch
-from ..jobs.job_folder import remove_stale
-from ..jobs.transport import Launch, SubprocessTransport
-from ..scene.log_buffer import LogBuffer
-from ..scene.run_watch import RunWatch
+from ..processes.interpreter import Interpreter, choose_interpreter, worker_launch
+from ..processes.launch import Launch
+from ..worker.client.client import WorkerClient
+from ..worker.client.transport import SubprocessTransport
+from ..worker.job_folder import remove_stale
 
 T = TypeVar("T")
 

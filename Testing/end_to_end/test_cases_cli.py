@@ -14,10 +14,10 @@ from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.cases.store import CaseStore
 from MAESegmentLib.cli.main import main
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.volume import LabelMap, Volume
 from MAESegmentLib.images.writing import write_label_map, write_volume
-from MAESegmentLib.labels import Label
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.dicom_series import head
 from Testing.phantoms import LABELS, Phantom, PhantomFactory

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from MAESegmentLib.bundle import ModelStore
+from MAESegmentLib.console import Console, SegmentedVolume
 from MAESegmentLib.errors import (
     BundleError,
     Cancelled,
@@ -24,7 +25,7 @@ from MAESegmentLib.errors import (
 from MAESegmentLib.images import read_label_map, read_volume, write_volume
 from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference import InferenceSettings, Predictor, Roi
-from MAESegmentLib.jobs import Console, JobState, SegmentedVolume
+from MAESegmentLib.worker import JobState
 from Testing.bundles import save_tiny
 from Testing.processes import wait_for_end
 
@@ -204,7 +205,7 @@ def test_console_that_nobody_closed_ends_its_worker(store, tmp_path, oblique_sca
 def test_script_that_just_ends(store, tmp_path, oblique_scan):
     """As people write it: no `with`, no `close`."""
     script = (
-        "import sys; from MAESegmentLib.jobs import Console; from MAESegmentLib.bundle import ModelStore\n"
+        "import sys; from MAESegmentLib.worker import Console; from MAESegmentLib.bundle import ModelStore\n"
         "console = Console(store=ModelStore(sys.argv[1]), working_folder=sys.argv[2])\n"
         "result = console.process(sys.argv[3], model='tiny', device='cpu', check_familiarity=False)\n"
         "print(console.client._process._pid, sorted(result.volumes_ml), 'torch' in sys.modules)\n"

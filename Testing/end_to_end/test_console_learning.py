@@ -7,8 +7,8 @@ import os
 import numpy as np
 import pytest
 
+from MAESegmentLib.console.console import Console
 from MAESegmentLib.errors import DatasetError, DuplicateCase
-from MAESegmentLib.jobs.console import Console
 from Testing.finetuning import LABELS, SETTINGS, make_clinic
 from Testing.phantoms import PhantomFactory
 

@@ -13,9 +13,9 @@ from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.evaluation.cases import Measure, ModelPredictions, evaluate_cases
 from MAESegmentLib.evaluation.summary import mean_dice, summarise
-from MAESegmentLib.images.segmentation_nrrd import read_seg_nrrd
+from MAESegmentLib.images.formats.nrrd.segmentation import read_seg_nrrd
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.inference.predictor import Predictor
-from MAESegmentLib.labels import Label
 
 #: Well below the figure of each model card (a few cases are a small sample), well above a broken model.
 WORTH_SHIPPING = {"hippocampus-mr": ("hippocampus_mr", 6, 0.82), "headneck-ct": ("headneck_ct", 2, 0.6)}

@@ -13,8 +13,8 @@ import torch
 
 from MAESegmentLib.bundle import Bundle, open_bundle
 from MAESegmentLib.cli.main import main
-from MAESegmentLib.training.checkpoint import CHECKPOINT
-from MAESegmentLib.training.runlog import read_log
+from MAESegmentLib.training.loop.checkpoint import CHECKPOINT
+from MAESegmentLib.training.loop.runlog import read_log
 from Testing.bundles import save_tiny, tiny_network_config, tiny_spec
 from Testing.datasets import write_dataset
 from Testing.phantoms import LABELS

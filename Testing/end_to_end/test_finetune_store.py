@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 
 from MAESegmentLib.bundle import open_bundle
-from MAESegmentLib.cases.entry import Entry
+from MAESegmentLib.cases.submission import Entry
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import DatasetError, OutputError
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import LabelMap
-from MAESegmentLib.jobs.client import WorkerClient
-from MAESegmentLib.jobs.finetuning import RunState, create_run, submit_estimate
-from MAESegmentLib.jobs.interpreter import Interpreter, module_launch, worker_launch
-from MAESegmentLib.jobs.transport import SubprocessTransport
-from MAESegmentLib.labels import Label
+from MAESegmentLib.processes.interpreter import Interpreter, module_launch, worker_launch
+from MAESegmentLib.runs import RunState, create_run
+from MAESegmentLib.worker.client.client import WorkerClient
+from MAESegmentLib.worker.client.estimating import submit_estimate
+from MAESegmentLib.worker.client.transport import SubprocessTransport
 from Testing.finetuning import LABELS, SETTINGS, Clinic, launch, make_clinic, wait_for_end
 from Testing.phantoms import PhantomFactory
 
@@ -123,7 +124,7 @@ def test_how_long_it_takes_is_measured_in_the_worker(clinic: Clinic) -> None:
 
 def limited(run_path: Path, largest_file: int) -> int:
     """The trainer where no file may become larger than this, as on a disk that is full."""
-    what = module_launch(PYTHON, dict(os.environ), "MAESegmentLib.jobs.finetuning.trainer", (str(run_path),))
+    what = module_launch(PYTHON, dict(os.environ), "MAESegmentLib.runs.trainer", (str(run_path),))
     return subprocess.run(
         [what.program, *what.arguments],
         env=dict(what.environment),

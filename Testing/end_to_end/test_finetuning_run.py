@@ -14,7 +14,7 @@ import pytest
 
 from MAESegmentLib.bundle import ModelStore, verify_bundle
 from MAESegmentLib.errors import BundleError
-from MAESegmentLib.jobs.finetuning import FineTuneRun, RunState, list_runs
+from MAESegmentLib.runs import FineTuneRun, RunState, list_runs
 from Testing.finetuning import SETTINGS, Clinic, launch, make_clinic, wait_for_end, wait_until
 
 #: So many steps that something can happen meanwhile.
@@ -114,7 +114,7 @@ def test_the_run_goes_on_when_whoever_started_it_is_killed(clinic: Clinic) -> No
     code = (
         "import sys, json; from pathlib import Path;"
         "from Testing.finetuning import launch;"
-        "from MAESegmentLib.jobs.finetuning import RunRequest, create_run;"
+        "from MAESegmentLib.runs import RunRequest, create_run;"
         "run = create_run(Path(sys.argv[1]), RunRequest.from_dict(json.loads(sys.argv[2])));"
         "launch(run); print(run.path, flush=True); sys.stdin.read()"
     )

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MAESegmentLib.cases.entry import Entry
 from MAESegmentLib.cases.records import CaseRecord
 from MAESegmentLib.cases.store import CaseStore
+from MAESegmentLib.cases.submission import Entry
 from MAESegmentLib.errors import ConfigurationError, DatasetError, DuplicateCase, OutputError
-from MAESegmentLib.jobs.cases import submit_case
-from MAESegmentLib.jobs.client import WorkerClient
-from MAESegmentLib.jobs.interpreter import choose_interpreter, worker_launch
-from MAESegmentLib.jobs.job import Job
-from MAESegmentLib.jobs.transport import EventQueue, Launch, SubprocessTransport
+from MAESegmentLib.processes.interpreter import choose_interpreter, worker_launch
+from MAESegmentLib.processes.launch import Launch
+from MAESegmentLib.worker.client.client import WorkerClient
+from MAESegmentLib.worker.client.storing import submit_case
+from MAESegmentLib.worker.client.transport import EventQueue, SubprocessTransport
+from MAESegmentLib.worker.job import Job
 from Testing.phantoms import LABELS, Phantom, PhantomFactory
 from Testing.processes import wait_for_end
 

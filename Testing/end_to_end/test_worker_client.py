@@ -18,13 +18,14 @@ import numpy as np
 import pytest
 
 from MAESegmentLib.errors import Cancelled, ConfigurationError, MAESegmentError, WorkerError
-from MAESegmentLib.jobs.client import JobState, WorkerClient, WorkerState
-from MAESegmentLib.jobs.interpreter import choose_interpreter, worker_launch
-from MAESegmentLib.jobs.job_folder import JobFolder
-from MAESegmentLib.jobs.process_tree import descendants
-from MAESegmentLib.jobs.protocol import Segment
-from MAESegmentLib.jobs.segmentation import submit_segmentation
-from MAESegmentLib.jobs.transport import EventQueue, Launch, SubprocessTransport
+from MAESegmentLib.processes.interpreter import choose_interpreter, worker_launch
+from MAESegmentLib.processes.launch import Launch
+from MAESegmentLib.processes.process_tree import descendants
+from MAESegmentLib.worker.client.client import JobState, WorkerClient, WorkerState
+from MAESegmentLib.worker.client.segmentation import submit_segmentation
+from MAESegmentLib.worker.client.transport import EventQueue, SubprocessTransport
+from MAESegmentLib.worker.job_folder import JobFolder
+from MAESegmentLib.worker.protocol import Segment
 from Testing.bundles import save_tiny
 from Testing.processes import is_alive, open_files, resident_bytes, wait_for_end, wait_until
 from Testing.scripted_workers import launch_of
@@ -477,9 +478,9 @@ def test_200_requests_without_leak(client, model, tmp_path):
 ORPHAN = """
 import sys
 from pathlib import Path
-from MAESegmentLib.jobs.client import WorkerClient
-from MAESegmentLib.jobs.protocol import Segment
-from MAESegmentLib.jobs.transport import SubprocessTransport
+from MAESegmentLib.worker.client.client import WorkerClient
+from MAESegmentLib.worker.protocol import Segment
+from MAESegmentLib.worker.client.transport import SubprocessTransport
 from Testing.end_to_end.test_worker_client import real_launch, segment, start, volume_of
 from Testing.scripted_workers import launch_of
 from MAESegmentLib.bundle import open_bundle

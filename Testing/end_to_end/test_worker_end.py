@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from MAESegmentLib.jobs import protocol
-from MAESegmentLib.jobs.protocol import EVENTS, Devices, Error, Hello, Message, Ready, Result, Started
+from MAESegmentLib.worker import protocol
+from MAESegmentLib.worker.protocol import EVENTS, Devices, Error, Hello, Message, Ready, Result, Started
 from Testing.processes import wait_for_end
 
 ROOT = Path(__file__).parents[2]
@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 WORK = """
 import os, subprocess, sys, time
 from MAESegmentLib.errors import WorkerError
-from MAESegmentLib.jobs.protocol import Ready, Result
-from MAESegmentLib.jobs.worker import main
+from MAESegmentLib.worker.protocol import Ready, Result
+from MAESegmentLib.worker.work.serving import main
 
 
 class Work:

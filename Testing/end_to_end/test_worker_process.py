@@ -21,9 +21,9 @@ import pytest
 
 from MAESegmentLib import __version__
 from MAESegmentLib.bundle import Bundle
-from MAESegmentLib.jobs.environment import SEGMENT, requirements_for
-from MAESegmentLib.jobs.job_folder import JobFolder
-from MAESegmentLib.jobs.protocol import EVENTS, PROTOCOL, STAGES, decode
+from MAESegmentLib.processes.environment import SEGMENT, requirements_for
+from MAESegmentLib.worker.job_folder import JobFolder
+from MAESegmentLib.worker.protocol import EVENTS, PROTOCOL, STAGES, decode
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.processes import is_alive, resident_bytes
 
@@ -37,7 +37,7 @@ Event = Mapping[str, Any]
 class RawWorker:
     """The process, what it is told and what it says; every line it says must be a message."""
 
-    def __init__(self, program: tuple[str, ...] = ("-m", "MAESegmentLib.jobs.worker")) -> None:
+    def __init__(self, program: tuple[str, ...] = ("-m", "MAESegmentLib.worker")) -> None:
         self.process = subprocess.Popen(
             [sys.executable, *program],
             cwd=ROOT,
@@ -307,9 +307,7 @@ def test_memory_of_many_sizes_does_not_pile_up(worker, models, tmp_path):
 
 def started_with(code: str) -> RawWorker:
     """The worker in a process that ran `code` before."""
-    return RawWorker(
-        ("-c", f"{code}\nimport runpy\nrunpy.run_module('MAESegmentLib.jobs.worker', run_name='__main__')")
-    )
+    return RawWorker(("-c", f"{code}\nimport runpy\nrunpy.run_module('MAESegmentLib.worker', run_name='__main__')"))
 
 
 STRAY = """

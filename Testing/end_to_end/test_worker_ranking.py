@@ -15,11 +15,11 @@ from MAESegmentLib.errors import Cancelled, ConfigurationError, MAESegmentError,
 from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference import InferenceSettings, Predictor, Roi
 from MAESegmentLib.inference.uncertainty import uncertainty_of
-from MAESegmentLib.jobs.client import WorkerClient
-from MAESegmentLib.jobs.interpreter import choose_interpreter, worker_launch
-from MAESegmentLib.jobs.job import Job, JobState
-from MAESegmentLib.jobs.ranking import Uncertainty, submit_ranking, submit_scan_ranking
-from MAESegmentLib.jobs.transport import EventQueue, SubprocessTransport
+from MAESegmentLib.processes.interpreter import choose_interpreter, worker_launch
+from MAESegmentLib.worker.client.client import WorkerClient
+from MAESegmentLib.worker.client.ranking import Uncertainty, submit_ranking, submit_scan_ranking
+from MAESegmentLib.worker.client.transport import EventQueue, SubprocessTransport
+from MAESegmentLib.worker.job import Job, JobState
 from Testing.bundles import save_taught
 from Testing.phantoms import PhantomFactory
 from Testing.processes import wait_until

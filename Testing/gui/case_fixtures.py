@@ -43,7 +43,7 @@ def draw(slicer_gui: Any) -> Callable[..., Any]:  # noqa: ARG001
 def truth(volume: Any) -> dict[str, np.ndarray]:
     """What is where in `volume`: (K, J, I) masks by label."""
     from MAESegmentLib import mrml
-    from MAESegmentLib.jobs.self_test_model import LABELS, body_on
+    from MAESegmentLib.self_test_model import LABELS, body_on
 
     shape = volume.GetImageData().GetDimensions()[::-1]
     labels = body_on(shape, mrml.image_of([volume]).ijk_to_world)[1]
@@ -63,7 +63,7 @@ def versions(models_folder: Path, tmp_path: Path) -> Path:
     from dataclasses import replace
 
     from MAESegmentLib.bundle import open_bundle, save_bundle
-    from MAESegmentLib.jobs.self_test_model import LABELS, NAME
+    from MAESegmentLib.self_test_model import LABELS, NAME
 
     folder = tmp_path / "own models"
     shutil.copytree(models_folder / NAME / "1.0.0", folder / NAME / "1.0.0")
@@ -87,6 +87,6 @@ def versions_logic(make_logic: Callable[[Path], Any], versions: Path) -> Any:
 @pytest.fixture
 def runs_folder(slicer_gui: Any) -> Path:  # noqa: ARG001
     """Where fine-tunings of this test are."""
-    from MAESegmentLib.jobs.finetuning import default_run_root
+    from MAESegmentLib.runs import default_run_root
 
     return default_run_root()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from MAESegmentLib.jobs.process_tree import descendants
+from MAESegmentLib.processes.process_tree import descendants
 from Testing import slicer_core
 from Testing.gui import standin
 from Testing.gui.case_fixtures import *  # noqa: F403

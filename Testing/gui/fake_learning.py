@@ -10,13 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from MAESegmentLib.cases.entry import Finding
 from MAESegmentLib.cases.mapping import Choice
 from MAESegmentLib.cases.records import CaseRecord
+from MAESegmentLib.cases.submission import Finding
 from MAESegmentLib.errors import MAESegmentError
-from MAESegmentLib.jobs.finetuning import Curves, RunRequest, RunResult, RunState, RunStatus
-from MAESegmentLib.jobs.finetuning.records import CaseChange
-from MAESegmentLib.labels import Label
+from MAESegmentLib.images.labels import Label
+from MAESegmentLib.runs import Curves, RunRequest, RunResult, RunState, RunStatus
+from MAESegmentLib.runs.records import CaseChange
 
 GIB = 2**30
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.errors import Cancelled, MAESegmentError
-from MAESegmentLib.jobs.client import JobState, WorkerState
+from MAESegmentLib.worker.client.client import JobState, WorkerState
 from Testing.gui.fake_learning import FakeLearning
 
 SHIPPED_MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"

@@ -48,14 +48,12 @@ class RecordingListener:
 
 @pytest.fixture
 def plugin(slicer_gui: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:  # noqa: ARG001
-    """`plugin("session")` is the module MAESegmentPlugin.session, `plugin("messages")` MAESegmentLib.scene.messages."""
+    """`plugin("session")` is the module MAESegmentPlugin.session, `plugin("texts.messages")` that of app.texts."""
     monkeypatch.syspath_prepend(str(MODULE_FOLDER))
     # First, because it drops helper code that is there before it: that is what Reload needs.
     importlib.import_module("MAESegment")
     own = {path.stem for path in (MODULE_FOLDER / "MAESegmentPlugin").glob("*.py")}
-    return lambda name: importlib.import_module(
-        f"{'MAESegmentPlugin' if name in own else 'MAESegmentLib.scene'}.{name}"
-    )
+    return lambda name: importlib.import_module(f"{'MAESegmentPlugin' if name in own else 'MAESegmentLib.app'}.{name}")
 
 
 @pytest.fixture
@@ -98,7 +96,7 @@ def session(
 @pytest.fixture
 def launch_python() -> Callable[[str], Any]:
     """How this Python runs a few lines of code."""
-    from MAESegmentLib.jobs.transport import Launch
+    from MAESegmentLib.processes.launch import Launch
 
     return lambda code: Launch(sys.executable, ("-c", code), dict(os.environ))
 
@@ -111,10 +109,10 @@ def listener() -> RecordingListener:
 @pytest.fixture
 def worker_pid() -> Callable[[], int]:
     """Process id of the one worker that this process has."""
-    from MAESegmentLib.jobs.process_tree import descendants
+    from MAESegmentLib.processes.process_tree import descendants
 
     def find() -> int:
-        workers = [pid for pid in descendants(os.getpid()) if b"MAESegmentLib.jobs.worker" in _command(pid)]
+        workers = [pid for pid in descendants(os.getpid()) if b"MAESegmentLib.worker" in _command(pid)]
         assert len(workers) == 1, workers
         return workers[0]
 
@@ -131,7 +129,7 @@ def _command(pid: int) -> bytes:
 @pytest.fixture(scope="session")
 def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A person's folder of models, with the one of the self test."""
-    from MAESegmentLib.jobs.self_test_model import NAME, make_model
+    from MAESegmentLib.self_test_model import NAME, make_model
 
     folder = tmp_path_factory.mktemp("models")
     make_model(folder / NAME / "1.0.0")
@@ -164,7 +162,7 @@ def empty_logic(make_logic: Callable[[Path], Any], tmp_path: Path) -> Any:
 @pytest.fixture
 def model(models_folder: Path, logic: Any) -> Any:  # noqa: ARG001
     from MAESegmentLib.bundle import open_bundle
-    from MAESegmentLib.jobs.self_test_model import NAME
+    from MAESegmentLib.self_test_model import NAME
 
     return open_bundle(models_folder / NAME / "1.0.0", verify=False)
 

@@ -22,9 +22,9 @@ import vtk
 from PIL import Image
 from vtk.util.numpy_support import vtk_to_numpy
 
-from MAESegmentLib.cli.demo import head_path
 from MAESegmentLib.images import read_volume
 from MAESegmentLib.mrml.matrices import to_vtk
+from MAESegmentLib.samples import head_path
 from Testing.gui import standin
 from Testing.gui.looking import Screenshot
 

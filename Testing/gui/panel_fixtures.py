@@ -151,7 +151,7 @@ def add_result(plugin: Callable[[str], ModuleType]) -> Callable[..., tuple[Any, 
 @pytest.fixture
 def two_channel_model() -> Any:
     """As far as the panel looks at a model with two inputs."""
-    from MAESegmentLib.labels import Label
+    from MAESegmentLib.images.labels import Label
 
     metadata = {
         "description": "Tumour in two MR sequences.",

@@ -22,7 +22,7 @@ def child(plugin):
 
 
 def _interpreter(path: str = "/usr/bin/python3", origin: str = "chosen in the settings"):
-    return importlib.import_module("MAESegmentLib.jobs.interpreter").Interpreter(Path(path), origin)
+    return importlib.import_module("MAESegmentLib.processes.interpreter").Interpreter(Path(path), origin)
 
 
 def _answer(*problems: dict) -> str:

@@ -84,7 +84,7 @@ def test_two_volumes_for_a_model_of_one_channel(logic, volume, scene, corrected)
 
 def test_what_was_drawn_is_stored_where_it_is(logic, scene, draw):
     from MAESegmentLib import mrml
-    from MAESegmentLib.jobs.self_test_model import body_on
+    from MAESegmentLib.self_test_model import body_on
 
     volume = scene.oblique("Patient Müller")
     shape = volume.GetImageData().GetDimensions()[::-1]
@@ -252,7 +252,7 @@ def test_the_same_scan_in_another_node_is_recognised(logic, scene, volume, corre
 def test_slicer_stays_alive_while_a_scan_is_compared_with_the_stored_ones(
     logic, scene, volume, corrected, draw, truth, monkeypatch
 ):
-    from MAESegmentLib.scene import case_scene
+    from MAESegmentLib.mrml import case_nodes as case_scene
 
     record = logic.addCase(volume, corrected)
     twin = scene.plain("Loaded once more")
@@ -273,7 +273,7 @@ def test_slicer_stays_alive_while_a_scan_is_compared_with_the_stored_ones(
 def test_a_scan_edited_while_it_is_compared_is_compared_again(
     logic, scene, volume, corrected, draw, truth, monkeypatch
 ):
-    from MAESegmentLib.scene import case_scene
+    from MAESegmentLib.mrml import case_nodes as case_scene
 
     logic.addCase(volume, corrected)
     twin = scene.plain("Loaded once more")
@@ -295,7 +295,7 @@ def test_a_scan_edited_while_it_is_compared_is_compared_again(
 def test_what_was_identified_in_a_thread_is_not_looked_at_again(
     logic, scene, volume, corrected, draw, truth, monkeypatch
 ):
-    from MAESegmentLib.scene import case_scene
+    from MAESegmentLib.mrml import case_nodes as case_scene
 
     record = logic.addCase(volume, corrected)
     twin = scene.plain("Loaded once more")

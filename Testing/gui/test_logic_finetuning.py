@@ -55,8 +55,8 @@ def cases(logic, pairs, case_root):
 def no_trainer_left(runs_folder: Path):
     """Whatever a test did, its processes end."""
     yield
-    from MAESegmentLib.jobs.finetuning import list_runs
-    from MAESegmentLib.jobs.finetuning.launching import reap
+    from MAESegmentLib.runs import list_runs
+    from MAESegmentLib.runs.launching import reap
 
     for run in list_runs(runs_folder):
         if run.is_alive:
@@ -82,13 +82,13 @@ def kill(run) -> None:
             command = (entry / "cmdline").read_bytes()
         except OSError:
             continue
-        if b"finetuning.trainer" in command and str(run.path).encode() in command:
+        if b"runs.trainer" in command and str(run.path).encode() in command:
             os.kill(int(entry.name), signal.SIGKILL)
 
 
 @pytest.mark.usefixtures("cases")
 def test_a_new_version_is_used_once_it_is_accepted(logic, volume):
-    from MAESegmentLib.jobs.finetuning import RunState
+    from MAESegmentLib.runs import RunState
 
     seen = []
     base = logic.defaultModel()
@@ -176,7 +176,7 @@ def test_cases_kept_to_check_are_not_learnt_from(logic, volume, corrected):
 
 @pytest.mark.usefixtures("cases")
 def test_a_later_slicer_finds_the_run_and_goes_on(logic, make_logic, tmp_path, process_events_until):
-    from MAESegmentLib.jobs.finetuning import RunState
+    from MAESegmentLib.runs import RunState
 
     job = logic.fineTune(**{**QUICK, "steps": 400})
     with pytest.raises(Exception, match="running already"):
@@ -200,7 +200,7 @@ def test_a_later_slicer_finds_the_run_and_goes_on(logic, make_logic, tmp_path, p
 
 @pytest.mark.usefixtures("cases")
 def test_discarding_leaves_nothing(logic, process_events_until, runs_folder):
-    from MAESegmentLib.jobs.finetuning import RunState
+    from MAESegmentLib.runs import RunState
 
     job = logic.fineTune(**{**QUICK, "steps": 400})
     process_events_until(lambda: job.status.state is RunState.RUNNING, 600.0)
@@ -215,7 +215,7 @@ def test_discarding_leaves_nothing(logic, process_events_until, runs_folder):
 
 @pytest.mark.usefixtures("cases")
 def test_segmenting_goes_on_meanwhile(logic, volume, process_events_until):
-    from MAESegmentLib.jobs.finetuning import RunState
+    from MAESegmentLib.runs import RunState
 
     job = logic.fineTune(**{**QUICK, "steps": 400})
     process_events_until(lambda: job.status.state is RunState.RUNNING, 600.0)
@@ -227,8 +227,8 @@ def test_segmenting_goes_on_meanwhile(logic, volume, process_events_until):
 
 def test_while_the_gpu_trains_the_processor_segments_and_says_so(logic, volume, runs_folder):
     """The run is made up: its folder says that it has a GPU, and this process holds its lock."""
-    from MAESegmentLib.jobs.finetuning import RunRequest, create_run
-    from MAESegmentLib.jobs.finetuning.run_folder import STATUS, write_json
+    from MAESegmentLib.runs import RunRequest, create_run
+    from MAESegmentLib.runs.run_folder import STATUS, write_json
 
     run = create_run(runs_folder, RunRequest({"name": "self-test"}, "", "", ("case-0001",)))
     write_json(run.path / STATUS, {"stage": "train", "device": "cuda:0"})

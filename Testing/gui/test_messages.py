@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from MAESegmentLib import errors
-from MAESegmentLib.jobs.protocol import STAGES
+from MAESegmentLib.worker.protocol import STAGES
 
 
 @pytest.fixture
 def messages(plugin):
-    return plugin("messages")
+    return plugin("texts.messages")
 
 
 @pytest.fixture

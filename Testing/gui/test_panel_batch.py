@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import slicer
 
-from MAESegmentLib.jobs.client import JobState
+from MAESegmentLib.worker.client.client import JobState
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import slicer
 
 from MAESegmentLib.errors import OutputError, TrainingError, WorkerError
-from MAESegmentLib.jobs.finetuning import Curves, RunState, RunStatus
+from MAESegmentLib.runs import Curves, RunState, RunStatus
 from Testing.gui.fake_learning import GIB, FakeRun, case_record, run_curves, run_result
 from Testing.gui.improve_fixtures import texts_of
 from Testing.gui.standin import to_qt

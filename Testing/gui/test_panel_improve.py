@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import slicer
 
-from MAESegmentLib.cases.entry import Finding
 from MAESegmentLib.cases.mapping import Choice
+from MAESegmentLib.cases.submission import Finding
 from MAESegmentLib.errors import DatasetError, NodeError
 from Testing.gui.fake_learning import Proposal, case_record
 from Testing.gui.improve_fixtures import choose

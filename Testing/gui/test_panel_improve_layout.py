@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from MAESegmentLib.cases.entry import Finding
 from MAESegmentLib.cases.mapping import Choice
+from MAESegmentLib.cases.submission import Finding
 from MAESegmentLib.errors import GeometryError
 from MAESegmentLib.evaluation.comparison import Row
-from MAESegmentLib.jobs.finetuning import Curves, RunState, RunStatus
+from MAESegmentLib.runs import Curves, RunState, RunStatus
 from Testing.gui.fake_learning import GIB, FakeRun, Proposal, Ranked, case_record, run_curves, run_result
 from Testing.gui.looking import nothing_is_cut_off
 from Testing.gui.standin import to_qt

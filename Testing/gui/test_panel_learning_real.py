@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import slicer
 
-from MAESegmentLib.jobs.finetuning import default_run_root, list_runs
+from MAESegmentLib.runs import default_run_root, list_runs
 from Testing.gui.logic_scene import edit
 
 #: Some seconds of real training; what a person gets is `training.defaults`.

@@ -83,7 +83,7 @@ def test_progress_says_stage_and_time_left(ui, start):
 
 
 def test_start_of_the_process_is_announced_with_a_moving_bar(fake_logic, ui, volume):  # noqa: ARG001
-    from MAESegmentLib.jobs.client import WorkerState
+    from MAESegmentLib.worker.client.client import WorkerState
 
     fake_logic.session.client.state = WorkerState.STARTING
     ui.segmentButton.click()

@@ -160,7 +160,7 @@ def test_transport_kills_what_the_process_started(plugin, launch_python, listene
 
 
 def test_transport_says_why_a_program_cannot_be_started(plugin, listener, process_events_until):
-    from MAESegmentLib.jobs.transport import Launch
+    from MAESegmentLib.processes.launch import Launch
 
     transport = plugin("qt_transport").QProcessTransport()
     transport.start(Launch("/nowhere/python", (), {}), listener)

@@ -9,7 +9,7 @@ import slicer
 import vtk
 
 from MAESegmentLib import mrml
-from MAESegmentLib.labels import ANATOMICAL_STRUCTURE, Code, Label, Terminology
+from MAESegmentLib.images.labels import ANATOMICAL_STRUCTURE, Code, Label, Terminology
 from MAESegmentLib.mrml.layers import oriented_image, outcome
 from MAESegmentLib.mrml.matrices import ijk_to_ras, to_vtk
 

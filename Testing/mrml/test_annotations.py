@@ -9,7 +9,7 @@ import vtk
 
 from MAESegmentLib import mrml
 from MAESegmentLib.errors import NodeError
-from MAESegmentLib.labels import UNCODED
+from MAESegmentLib.images.labels import UNCODED
 from MAESegmentLib.mrml.layers import outcome
 from MAESegmentLib.mrml.matrices import to_vtk
 from Testing import slicer_core

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from MAESegmentLib import mrml
 from MAESegmentLib.errors import NodeError
-from MAESegmentLib.labels import Label
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.mrml.layers import outcome
 from MAESegmentLib.mrml.matrices import to_vtk
 from Testing import slicer_core

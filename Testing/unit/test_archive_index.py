@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from MAESegmentLib.errors import VolumeReadError
-from MAESegmentLib.images.archive_index import ArchivedScan, ArchiveIndex
+from MAESegmentLib.images.archive import ArchivedScan, ArchiveIndex
 from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.scans import find_scans
 from MAESegmentLib.images.writing import write_volume

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from MAESegmentLib.networks import NnFormer, NnFormerConfig
-from MAESegmentLib.training.loop import train
+from MAESegmentLib.training.loop.loop import train
 from MAESegmentLib.training.settings import FineTuneSettings
 from model_training.benchmarks import finetuning, pretraining
 from model_training.benchmarks.measurements import read_rows, replace_rows

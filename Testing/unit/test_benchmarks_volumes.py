@@ -13,8 +13,8 @@ from MAESegmentLib.images.reading import read_label_map
 from MAESegmentLib.images.writing import write_volume
 from MAESegmentLib.inference.segmenter import Segmenter
 from MAESegmentLib.inference.settings import InferenceSettings
-from MAESegmentLib.transforms.intensity import IntensityRecipe
-from MAESegmentLib.transforms.preprocessing import Preprocessing
+from MAESegmentLib.preprocessing.intensity import IntensityRecipe
+from MAESegmentLib.preprocessing.plan import Preprocessing
 from model_training.benchmarks import plots, volumes_report
 from model_training.benchmarks.measurements import RESULTS, read_rows
 from model_training.benchmarks.plain_monai import PlainPipeline

@@ -25,11 +25,11 @@ from MAESegmentLib.bundle.spec import check_label_names
 from MAESegmentLib.bundle.weights import read_state
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import BundleError, ConfigurationError, MAESegmentError
-from MAESegmentLib.labels import Label
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.networks import MaeConfig, NnFormerConfig
+from MAESegmentLib.preprocessing.intensity import IntensityRecipe
+from MAESegmentLib.preprocessing.plan import Preprocessing
 from MAESegmentLib.text import visible
-from MAESegmentLib.transforms.intensity import IntensityRecipe
-from MAESegmentLib.transforms.preprocessing import Preprocessing
 from Testing.bundles import LABELS, autoencoder_spec, save_tiny, tiny_spec
 from Testing.hostile_bundles import (
     Entries,
@@ -446,8 +446,8 @@ def test_published_networks_are_within_the_bounds() -> None:
     from MAESegmentLib.bundle.bounds import check_bounds
     from MAESegmentLib.bundle.metadata import build_metadata
     from MAESegmentLib.networks import NnFormerConfig
-    from MAESegmentLib.transforms.intensity import IntensityRecipe
-    from MAESegmentLib.transforms.preprocessing import Preprocessing
+    from MAESegmentLib.preprocessing.intensity import IntensityRecipe
+    from MAESegmentLib.preprocessing.plan import Preprocessing
 
     def refuse(key: str, problem: str) -> Exception:
         return AssertionError(f"{key} {problem}")

@@ -17,7 +17,7 @@ import torch
 from MAESegmentLib.bundle import Bundle, open_bundle, save_bundle
 from MAESegmentLib.bundle.metadata import content_hash, serialise
 from MAESegmentLib.errors import BundleError, ConfigurationError, OutputError, WeightsError
-from MAESegmentLib.labels import Label
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.networks import NnFormer
 from Testing.bundles import LABELS, autoencoder_spec, save_tiny, tiny_network_config, tiny_spec
 

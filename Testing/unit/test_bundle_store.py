@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from MAESegmentLib.app.model_library import ModelLibrary
 from MAESegmentLib.bundle import Bundle, ModelStore, import_bundle, open_bundle
 from MAESegmentLib.bundle.store import default_shipped_folder
 from MAESegmentLib.errors import BundleError
-from MAESegmentLib.scene.model_library import ModelLibrary
-from MAESegmentLib.web.samples import SAMPLE_MODEL
+from MAESegmentLib.samples import SAMPLE_MODEL
 from Testing.bundles import autoencoder_spec, save_tiny, tiny_spec
 
 

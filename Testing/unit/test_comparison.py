@@ -7,8 +7,8 @@ import pytest
 
 from MAESegmentLib.errors import GeometryError
 from MAESegmentLib.evaluation.comparison import Row, compare_label_maps
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import LabelMap
-from MAESegmentLib.labels import Label
 
 LABELS = (Label(1, "front"), Label(2, "back"))
 #: Oblique voxels of 2 x 2.5 x 4 mm: 0.02 ml.

@@ -17,8 +17,8 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEGLSLossless, RLELossless
 
 from MAESegmentLib.errors import VolumeReadError
-from MAESegmentLib.images.dicom_codestream import check_codestreams
-from MAESegmentLib.images.dicom_pixels import read_frames
+from MAESegmentLib.images.formats.dicom.codestream import check_codestreams
+from MAESegmentLib.images.formats.dicom.pixels import read_frames
 from Testing.dicom_series import SeriesRecipe
 
 HUGE = 40_000

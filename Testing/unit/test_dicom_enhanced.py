@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from MAESegmentLib.errors import VolumeReadError
 from MAESegmentLib.images import LabelMap, Volume, read_label_map, read_volume, write_label_map
-from MAESegmentLib.labels import Label
+from MAESegmentLib.images.labels import Label
 from Testing.dicom_enhanced import SHARED, write_enhanced
 from Testing.dicom_series import SeriesRecipe, head
 

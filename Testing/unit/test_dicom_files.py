@@ -16,7 +16,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from MAESegmentLib.errors import VolumeReadError
 from MAESegmentLib.images import limits, list_series, read_volume
-from MAESegmentLib.images.archive_index import ArchiveIndex
+from MAESegmentLib.images.archive import ArchiveIndex
 from MAESegmentLib.images.scans import find_scans, has_dicom_content
 from Testing.dicom_series import head
 
@@ -133,7 +133,7 @@ def test_sizes_that_a_header_makes_up_are_refused_with_the_figure(
 
 def test_deflated_data_set_is_not_unpacked_beyond_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MOST_INFLATED", 4 << 20)
-    monkeypatch.setattr("MAESegmentLib.images.dicom_headers.MOST_INFLATED", 4 << 20)
+    monkeypatch.setattr("MAESegmentLib.images.formats.dicom.headers.MOST_INFLATED", 4 << 20)
 
     def deflated(_: int, dataset: Dataset) -> None:
         dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
@@ -181,7 +181,7 @@ def test_implicit_series_equals_the_explicit(tmp_path: Path) -> None:
 def test_every_header_is_read_once_however_many_series_lie_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import MAESegmentLib.images.dicom_inventory as inventory
+    import MAESegmentLib.images.formats.dicom.inventory as inventory
 
     read: list[Path] = []
     original = inventory.read_instance
@@ -275,7 +275,7 @@ def test_empty_files_beside_the_slices_are_named(tmp_path: Path) -> None:
 def test_folder_is_looked_through_for_empty_files_once_however_many_series_lie_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import MAESegmentLib.images.dicom_inventory as inventory
+    import MAESegmentLib.images.formats.dicom.inventory as inventory
 
     for number in range(4):
         for file in head(3).write(tmp_path / str(number)).iterdir():

@@ -12,7 +12,7 @@ from pydicom.uid import generate_uid
 
 from MAESegmentLib.errors import VolumeReadError
 from MAESegmentLib.images import list_series, read_volume
-from MAESegmentLib.images.archive_index import ArchiveIndex
+from MAESegmentLib.images.archive import ArchiveIndex
 from Testing.dicom_series import SeriesRecipe, head
 
 IDENTIFIERS = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality")

@@ -26,7 +26,7 @@ from pydicom.uid import (
 
 from MAESegmentLib.errors import VolumeReadError
 from MAESegmentLib.images import read_volume
-from MAESegmentLib.images.dicom_pixels import read_frames
+from MAESegmentLib.images.formats.dicom.pixels import read_frames
 from Testing.dicom_enhanced import write_enhanced
 from Testing.dicom_series import SeriesRecipe, head
 

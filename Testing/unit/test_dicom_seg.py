@@ -19,8 +19,8 @@ from MAESegmentLib.images import (
     read_volume,
     write_label_map,
 )
-from MAESegmentLib.images.dicom_seg_reading import read_dicom_seg
-from MAESegmentLib.labels import ANATOMICAL_STRUCTURE, Code, Label, Terminology
+from MAESegmentLib.images.formats.dicom.seg_reading import read_dicom_seg
+from MAESegmentLib.images.labels import ANATOMICAL_STRUCTURE, Code, Label, Terminology
 from Testing.dicom_series import SeriesRecipe, head
 
 LABELS = (

@@ -27,9 +27,9 @@ from MAESegmentLib.images import (
     read_volume,
     write_label_map,
 )
-from MAESegmentLib.images.belonging import check_belongs, place_on
-from MAESegmentLib.images.dicom_seg_reading import read_dicom_seg
-from MAESegmentLib.labels import Label
+from MAESegmentLib.images.formats.dicom.belonging import check_belongs, place_on
+from MAESegmentLib.images.formats.dicom.seg_reading import read_dicom_seg
+from MAESegmentLib.images.labels import Label
 from Testing.dicom_series import SeriesRecipe, head
 
 NAMES = ("海馬", "α", "🧠 brain", "Ohrspeicheldrüse", "a\\b", "tab\there", "\x07", "x" * 70, "x" * 80)

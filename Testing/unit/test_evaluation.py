@@ -18,19 +18,13 @@ from MAESegmentLib.cases.checks import voxel_hash
 from MAESegmentLib.cases.dataset import Case
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import Cancelled, DatasetError, GeometryError, VolumeReadError
-from MAESegmentLib.evaluation.cases import (
-    TRAINED_ON_THIS,
-    Measure,
-    ModelPredictions,
-    evaluate_cases,
-    match_labels,
-)
+from MAESegmentLib.evaluation.cases import TRAINED_ON_THIS, Measure, ModelPredictions, evaluate_cases, match_labels
 from MAESegmentLib.evaluation.metrics import Status, evaluate_label_maps
 from MAESegmentLib.evaluation.report import COLUMNS, remarks, write_metrics_csv
 from MAESegmentLib.evaluation.summary import Figure, mean_dice, summarise
 from MAESegmentLib.images import LabelMap, Volume, read_volume, write_label_map
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.inference.settings import InferenceSettings, Prediction
-from MAESegmentLib.labels import Label
 from Testing.phantoms import affine
 
 FRONT, BACK = Label(1, "front"), Label(2, "back")

@@ -17,9 +17,9 @@ from MAESegmentLib.errors import ConfigurationError, OutputError
 from MAESegmentLib.evaluation.cases import CaseResult, Measure, StoredPredictions, evaluate_cases
 from MAESegmentLib.evaluation.log import FILE, EvaluationLog
 from MAESegmentLib.evaluation.metrics import Score, Status
-from MAESegmentLib.file_lock import FileLock
 from MAESegmentLib.images import LabelMap, write_label_map
-from MAESegmentLib.labels import Label
+from MAESegmentLib.images.labels import Label
+from MAESegmentLib.storage.lock import FileLock
 from Testing.datasets import save
 
 FRONT = Label(1, "front")

@@ -17,6 +17,8 @@ from scipy import ndimage
 
 from MAESegmentLib.bundle import Bundle, ModelStore, export_bundle, import_bundle
 from MAESegmentLib.bundle.metadata import content_hash, parse_metadata, serialise
+from MAESegmentLib.bundle.scan_statistics import SpaceStatistics, fit_space, held_out_distances
+from MAESegmentLib.bundle.training_statistics import FamiliarityStatistics
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.cli.model_tables import print_facts
 from MAESegmentLib.errors import BundleError
@@ -25,10 +27,8 @@ from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.images.writing import write_volume
 from MAESegmentLib.inference import InferenceSettings, Predictor
 from MAESegmentLib.inference.familiarity import Familiarity
-from MAESegmentLib.inference.scan_statistics import SpaceStatistics, fit_space, held_out_distances
-from MAESegmentLib.inference.training_statistics import FamiliarityStatistics
-from MAESegmentLib.transforms.intensity import IntensityRecipe
-from MAESegmentLib.transforms.preprocessing import Preprocessing
+from MAESegmentLib.preprocessing.intensity import IntensityRecipe
+from MAESegmentLib.preprocessing.plan import Preprocessing
 from Testing.bundles import save_taught, save_tiny, tiny_spec
 from Testing.phantoms import PhantomFactory
 

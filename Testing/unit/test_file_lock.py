@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from MAESegmentLib.errors import OutputError
-from MAESegmentLib.file_lock import FileLock
+from MAESegmentLib.storage.lock import FileLock
 from Testing.children import become_nobody, fork, run, wait
 
 

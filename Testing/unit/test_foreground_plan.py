@@ -12,19 +12,19 @@ import torch
 
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
+from MAESegmentLib.images.roi import Roi
 from MAESegmentLib.images.volume import LabelMap, Volume
 from MAESegmentLib.inference.predictor import Predictor
-from MAESegmentLib.inference.roi import Roi
 from MAESegmentLib.inference.segmenter import Segmenter
 from MAESegmentLib.inference.settings import InferenceSettings
 from MAESegmentLib.inference.uncertainty import uncertainty_of
+from MAESegmentLib.preprocessing.intensity import IntensityRecipe
+from MAESegmentLib.preprocessing.plan import Preprocessing
+from MAESegmentLib.training.data.prepared import CaseCache
+from MAESegmentLib.training.data.preparing import prepare_images
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.loop import Progress
-from MAESegmentLib.training.prepared import CaseCache
-from MAESegmentLib.training.preparing import prepare_images
+from MAESegmentLib.training.loop.loop import Progress
 from MAESegmentLib.training.settings import FineTuneSettings
-from MAESegmentLib.transforms.intensity import IntensityRecipe
-from MAESegmentLib.transforms.preprocessing import Preprocessing
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.datasets import LABELS as VALUES
 from Testing.datasets import change, save

@@ -25,7 +25,7 @@ from MAESegmentLib.images import (
     write_label_map,
     write_volume,
 )
-from MAESegmentLib.labels import Label
+from MAESegmentLib.images.labels import Label
 
 VOXELS = np.random.default_rng(0).integers(-1000, 2000, (6, 7, 8)).astype(np.int16)
 AFFINE = np.array([[-0.8, 0.1, 0.0, 3.0], [0.1, 0.8, 0.0, -7.5], [0.0, 0.0, -2.0, 5.0], [0.0, 0.0, 0.0, 1.0]])

@@ -26,8 +26,8 @@ from MAESegmentLib.images import (
     write_label_map,
     write_volume,
 )
-from MAESegmentLib.images.segmentation_nrrd import read_seg_nrrd
-from MAESegmentLib.labels import ANATOMICAL_STRUCTURE, Code, Label, Terminology
+from MAESegmentLib.images.formats.nrrd.segmentation import read_seg_nrrd
+from MAESegmentLib.images.labels import ANATOMICAL_STRUCTURE, Code, Label, Terminology
 from Testing import phantoms
 
 LABELS = (
@@ -261,7 +261,7 @@ import resource, sys
 import numpy as np
 from MAESegmentLib.errors import OutputError
 from MAESegmentLib.images import LabelMap, write_label_map
-from MAESegmentLib.labels import Label
+from MAESegmentLib.images.labels import Label
 label_map = LabelMap(np.random.default_rng(0).integers(0, 2, (40, 40, 40)).astype(np.uint8), np.eye(4))
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 try:

@@ -12,15 +12,15 @@ from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from MAESegmentLib.bundle import Bundle
+from MAESegmentLib.device import at_precision, autocast, resolve_device
 from MAESegmentLib.errors import ConfigurationError, DeviceError
 from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.volume import LabelMap, Volume
+from MAESegmentLib.images.volumetry import volumes_ml
 from MAESegmentLib.inference import InferenceSettings, Predictor, Roi
-from MAESegmentLib.inference.device import at_precision, autocast, resolve_device
 from MAESegmentLib.inference.naming import default_output
 from MAESegmentLib.inference.preview import write_preview
-from MAESegmentLib.inference.volumetry import volumes_ml
-from MAESegmentLib.transforms.grid import NetworkGrid
+from MAESegmentLib.preprocessing.grid import NetworkGrid
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.phantoms import PhantomFactory
 

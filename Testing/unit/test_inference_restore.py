@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from MAESegmentLib.images.volume import Grid
 from MAESegmentLib.inference import restore
 from MAESegmentLib.inference.restore import RowRestorer
-from MAESegmentLib.transforms.grid import NetworkGrid
+from MAESegmentLib.preprocessing.grid import NetworkGrid
 from Testing.phantoms import affine
 
 

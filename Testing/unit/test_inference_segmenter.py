@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MAESegmentLib.errors import Cancelled, DeviceMemoryError, GeometryError, WeightsError
+from MAESegmentLib.images.roi import Roi
 from MAESegmentLib.images.volume import Volume
-from MAESegmentLib.inference.roi import Roi
 from MAESegmentLib.inference.segmenter import Segmenter
 from MAESegmentLib.inference.settings import InferenceSettings, Prediction
-from MAESegmentLib.transforms.intensity import IntensityRecipe
-from MAESegmentLib.transforms.preprocessing import Preprocessing
+from MAESegmentLib.preprocessing.intensity import IntensityRecipe
+from MAESegmentLib.preprocessing.plan import Preprocessing
 from Testing.phantoms import Phantom, PhantomFactory
 
 UNCHANGED = IntensityRecipe("ct", lower=-1e4, upper=1e4, mean=0.0, std=1.0)

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.checks import meanings_of, read_image, read_labels, read_reference
 from MAESegmentLib.cases.dataset import load_dataset
-from MAESegmentLib.cases.entry import Entry
 from MAESegmentLib.cases.store import CaseStore
+from MAESegmentLib.cases.submission import Entry
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import ConfigurationError, DatasetError
 from MAESegmentLib.images import LabelMap, write_label_map
-from MAESegmentLib.labels import Label, loose_name, plain_name, same_names
+from MAESegmentLib.images.labels import Label, loose_name, plain_name, same_names
 from Testing.datasets import save
 from Testing.dicom_series import head
 

@@ -21,23 +21,23 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
+from MAESegmentLib.app.texts.messages import tooltip
 from MAESegmentLib.cli import terminal
 from MAESegmentLib.cli.terminal import make_console, print_json, say
 from MAESegmentLib.evaluation.metrics import Score, Status
 from MAESegmentLib.evaluation.report import write_metrics_csv
-from MAESegmentLib.images.archive_index import ArchivedScan, ArchiveIndex
+from MAESegmentLib.images.archive import ArchivedScan, ArchiveIndex
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import LabelMap, Volume
 from MAESegmentLib.inference.batch import Batch, BatchPlan
 from MAESegmentLib.inference.batch_table import DONE, VolumeRow, VolumeTable
 from MAESegmentLib.inference.settings import Prediction
-from MAESegmentLib.labels import Label
-from MAESegmentLib.scene.messages import tooltip
 from MAESegmentLib.text import csv_cell, csv_text, plot_text, visible, visible_json
-from MAESegmentLib.training.archive import Archive
-from MAESegmentLib.training.distributed import SOLO
-from MAESegmentLib.training.results import dice_markdown, draw_curves
-from MAESegmentLib.training.runlog import RunLog, read_log
-from MAESegmentLib.training.streaming import SkippedScans
+from MAESegmentLib.training.data.archive import Archive
+from MAESegmentLib.training.data.streaming import SkippedScans
+from MAESegmentLib.training.loop.distributed import SOLO
+from MAESegmentLib.training.loop.results import dice_markdown, draw_curves
+from MAESegmentLib.training.loop.runlog import RunLog, read_log
 from Testing.datasets import save
 
 FORMULA = "=+-@"

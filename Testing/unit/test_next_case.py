@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from MAESegmentLib.bundle import ModelStore
-from MAESegmentLib.cases.entry import Entry
 from MAESegmentLib.cases.store import CaseStore
+from MAESegmentLib.cases.submission import Entry
 from MAESegmentLib.cli import next_case
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import ConfigurationError, OutputError
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.scans import find_scans
 from MAESegmentLib.images.volume import LabelMap
-from MAESegmentLib.labels import Label
 from Testing.bundles import save_tiny
 from Testing.dicom_series import head
 from Testing.phantoms import PhantomFactory

@@ -11,15 +11,15 @@ import pytest
 
 from MAESegmentLib.bundle import ModelStore, export_bundle, import_bundle, open_bundle
 from MAESegmentLib.cases.dataset import load_dataset
-from MAESegmentLib.cases.entry import Entry
 from MAESegmentLib.cases.store import CaseStore
+from MAESegmentLib.cases.submission import Entry
 from MAESegmentLib.cli.case_stores import known_stores
 from MAESegmentLib.errors import MAESegmentError, OutputError
-from MAESegmentLib.images.archive_index import ArchiveIndex
+from MAESegmentLib.images.archive import ArchiveIndex
 from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.writing import write_volume
-from MAESegmentLib.jobs.finetuning import RunRequest, create_run, list_runs
-from MAESegmentLib.jobs.job_folder import JobFolder
+from MAESegmentLib.runs import RunRequest, create_run, list_runs
+from MAESegmentLib.worker.job_folder import JobFolder
 from Testing import dicom_series
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.children import become_nobody, run

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from MAESegmentLib.cases.entry import Entry
 from MAESegmentLib.cases.store import CaseStore
-from MAESegmentLib.jobs.finetuning import RunRequest, create_run
+from MAESegmentLib.cases.submission import Entry
+from MAESegmentLib.runs import RunRequest, create_run
 from MAESegmentLib.storage.private_folder import make_private_folder
-from MAESegmentLib.training.output_folder import claimed
+from MAESegmentLib.training.loop.output_folder import claimed
 from Testing.phantoms import LABELS, PhantomFactory
 
 _REQUEST = RunRequest({"name": "tiny", "version": "1.0.0", "hash": "0"}, "/models/tiny", "/cases", ("case-0001",))

@@ -9,9 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from MAESegmentLib import processor
-from MAESegmentLib.jobs.interpreter import Interpreter, module_launch
-from MAESegmentLib.processor import background_threads, leave_a_core, spin_briefly, usable_cores, yield_to_others
+from MAESegmentLib.processes import processor
+from MAESegmentLib.processes.interpreter import Interpreter, module_launch
+from MAESegmentLib.processes.processor import (
+    background_threads,
+    leave_a_core,
+    spin_briefly,
+    usable_cores,
+    yield_to_others,
+)
 from Testing.children import become_nobody, fork, wait
 
 _AUTOGROUP = Path("/proc/self/autogroup")

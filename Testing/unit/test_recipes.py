@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from MAESegmentLib.networks import MaeConfig, NnFormerConfig
+from MAESegmentLib.preprocessing.plan import Preprocessing
+from MAESegmentLib.training.data.sides import Sides
 from MAESegmentLib.training.recipe import Recipe, read_recipe
 from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
-from MAESegmentLib.training.sides import Sides
-from MAESegmentLib.transforms.preprocessing import Preprocessing
 
 RECIPES = Path(__file__).resolve().parents[2] / "model_training" / "recipes"
 COMMITTED = sorted(RECIPES.glob("*/*.toml"))

@@ -18,7 +18,7 @@ from MAESegmentLib.images import (
     read_volume,
     write_label_map,
 )
-from MAESegmentLib.labels import Label
+from MAESegmentLib.images.labels import Label
 
 
 def _check_values(volume: Volume, file: Path, tolerance_mm: float = 1e-3) -> None:

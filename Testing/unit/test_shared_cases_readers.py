@@ -12,8 +12,8 @@ import SimpleITK as sitk  # noqa: N813
 
 from MAESegmentLib.errors import GeometryError, VolumeReadError
 from MAESegmentLib.images import read_segments, read_volume
-from MAESegmentLib.transforms.intensity import IntensityRecipe
-from MAESegmentLib.transforms.preprocessing import Preprocessing
+from MAESegmentLib.preprocessing.intensity import IntensityRecipe
+from MAESegmentLib.preprocessing.plan import Preprocessing
 
 
 def test_layers_of_a_segmentation_without_values_are_value_1(shared_cases: Path) -> None:

@@ -13,11 +13,11 @@ from MAESegmentLib.cases.dataset import Case
 from MAESegmentLib.errors import DatasetError, GeometryError, MAESegmentError, VolumeReadError
 from MAESegmentLib.images import limits, read_label_map, read_volume, write_volume
 from MAESegmentLib.images.volume import Volume
-from MAESegmentLib.training.prepared import CaseCache
-from MAESegmentLib.training.preparing import prepare_images
-from MAESegmentLib.transforms.grid import NetworkGrid
-from MAESegmentLib.transforms.intensity import IntensityRecipe
-from MAESegmentLib.transforms.preprocessing import Preprocessing
+from MAESegmentLib.preprocessing.grid import NetworkGrid
+from MAESegmentLib.preprocessing.intensity import IntensityRecipe
+from MAESegmentLib.preprocessing.plan import Preprocessing
+from MAESegmentLib.training.data.prepared import CaseCache
+from MAESegmentLib.training.data.preparing import prepare_images
 
 ARRAY = np.random.default_rng(0).integers(0, 99, (1, 12, 10, 8)).astype(np.int16)
 PREPROCESSING = Preprocessing("RAS", (1, 1, 1), (8, 8, 8), IntensityRecipe("ct", lower=-1e6, upper=1e6, mean=0, std=1))

@@ -13,8 +13,8 @@ from monai.transforms import Compose
 
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.networks import MaeConfig
-from MAESegmentLib.training.patches import PatchSamples
-from MAESegmentLib.training.prepared import PreparedCase
+from MAESegmentLib.training.data.patches import PatchSamples
+from MAESegmentLib.training.data.prepared import PreparedCase
 from MAESegmentLib.training.settings import Augmentation, PretrainSettings
 from model_training.studies.data_efficiency.pretexts import make_pretext
 from model_training.studies.data_efficiency.pretexts.byol import Byol, ByolTask, disagreement

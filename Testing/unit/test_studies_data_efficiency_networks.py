@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from MAESegmentLib.errors import ConfigurationError
-from MAESegmentLib.training.losses import SegmentationLoss
+from MAESegmentLib.training.tasks.losses import SegmentationLoss
 from model_training.studies.data_efficiency.networks import NETWORKS, build_network, strides_and_kernels
 
 PATCHES = [(40, 56, 40), (40, 40, 48)]

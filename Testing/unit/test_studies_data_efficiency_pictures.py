@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from MAESegmentLib.networks import MaeConfig, MaskedAutoencoder
-from MAESegmentLib.training.prepared import PreparedCase
+from MAESegmentLib.training.data.prepared import PreparedCase
 from model_training.studies.data_efficiency.pictures import (
     _plane,
     reconstruction_picture,

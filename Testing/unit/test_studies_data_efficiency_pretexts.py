@@ -12,7 +12,7 @@ import torch
 
 from MAESegmentLib.errors import Cancelled, ConfigurationError
 from MAESegmentLib.networks import MaeConfig, NnFormer, NnFormerConfig, transfer_encoder
-from MAESegmentLib.training.loop import Progress, Task, train
+from MAESegmentLib.training.loop.loop import Progress, Task, train
 from MAESegmentLib.training.settings import Augmentation, PretrainSettings
 from model_training.studies.data_efficiency.pretexts import PRETEXTS, make_pretext
 from Testing.bundles import tiny_network_config

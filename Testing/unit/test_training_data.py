@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from MAESegmentLib.training.augment import random_geometry, sample_patch
-from MAESegmentLib.training.patches import PatchSamples, ahead, batches
-from MAESegmentLib.training.prepared import CaseCache
+from MAESegmentLib.training.data.augment import random_geometry, sample_patch
+from MAESegmentLib.training.data.patches import PatchSamples, ahead, batches
+from MAESegmentLib.training.data.prepared import CaseCache
 from MAESegmentLib.training.settings import Augmentation, FineTuneSettings
 from Testing.datasets import prepared_case
 

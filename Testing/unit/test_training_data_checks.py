@@ -15,7 +15,7 @@ from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.training.description import Description
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.loop import Progress
+from MAESegmentLib.training.loop.loop import Progress
 from MAESegmentLib.training.settings import FineTuneSettings
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.datasets import LABELS as VALUES

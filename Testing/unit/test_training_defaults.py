@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from MAESegmentLib.bundle import Bundle
+from MAESegmentLib.preprocessing.intensity import IntensityRecipe
 from MAESegmentLib.training.defaults import default_settings
-from MAESegmentLib.transforms.intensity import IntensityRecipe
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.phantoms import LABELS
 

@@ -15,18 +15,18 @@ from MAESegmentLib.bundle import Bundle, open_bundle
 from MAESegmentLib.cases.checks import read_image
 from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 from MAESegmentLib.errors import Cancelled, ConfigurationError, DatasetError
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference import InferenceSettings, Predictor
-from MAESegmentLib.labels import Label
 from MAESegmentLib.networks import MaeConfig
+from MAESegmentLib.training.data.holdout import plan_holdout
+from MAESegmentLib.training.data.labelling import plan_labels
 from MAESegmentLib.training.description import Description, next_version, slug
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.holdout import plan_holdout
-from MAESegmentLib.training.initial import initial_network
-from MAESegmentLib.training.labelling import plan_labels
-from MAESegmentLib.training.loop import Progress
+from MAESegmentLib.training.loop.loop import Progress
 from MAESegmentLib.training.pretrain import pretrain
 from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
+from MAESegmentLib.training.tasks.initial import initial_network
 from Testing.bundles import autoencoder_spec, save_tiny, tiny_network_config, tiny_spec
 from Testing.datasets import change, write_dataset
 from Testing.phantoms import LABELS

@@ -12,8 +12,8 @@ from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.errors import DeviceMemoryError
 from MAESegmentLib.networks import MaeConfig
 from MAESegmentLib.training.finetune import finetune
+from MAESegmentLib.training.loop.runlog import read_log
 from MAESegmentLib.training.pretrain import pretrain
-from MAESegmentLib.training.runlog import read_log
 from MAESegmentLib.training.settings import FineTuneSettings, Precision, PretrainSettings
 from Testing.bundles import save_tiny, tiny_network_config, tiny_spec
 from Testing.datasets import write_dataset

@@ -8,7 +8,7 @@ import pytest
 
 from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.dataset import CaseDataset
-from MAESegmentLib.training.holdout import Holdout, plan_holdout
+from MAESegmentLib.training.data.holdout import Holdout, plan_holdout
 
 
 def dataset(patients: int, scans: int = 2) -> CaseDataset:

@@ -22,16 +22,16 @@ import torch
 
 from MAESegmentLib.errors import Cancelled, ConfigurationError, OutputError, TrainingError
 from MAESegmentLib.networks import MaeConfig, MaskedAutoencoder, NnFormer
-from MAESegmentLib.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
-from MAESegmentLib.training.loop import Progress, train
-from MAESegmentLib.training.losses import SegmentationLoss
-from MAESegmentLib.training.masked import MaskedTask
-from MAESegmentLib.training.optimiser import MovingAverage, learning_rate_at, parameter_groups, stage_scale
-from MAESegmentLib.training.patches import Batch
-from MAESegmentLib.training.prepared import IGNORED, PreparedCase
-from MAESegmentLib.training.runlog import read_log
-from MAESegmentLib.training.segmentation import SegmentationTask
+from MAESegmentLib.training.data.patches import Batch
+from MAESegmentLib.training.data.prepared import IGNORED, PreparedCase
+from MAESegmentLib.training.loop.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from MAESegmentLib.training.loop.loop import Progress, train
+from MAESegmentLib.training.loop.optimiser import MovingAverage, learning_rate_at, parameter_groups, stage_scale
+from MAESegmentLib.training.loop.runlog import read_log
 from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
+from MAESegmentLib.training.tasks.losses import SegmentationLoss
+from MAESegmentLib.training.tasks.masked import MaskedTask
+from MAESegmentLib.training.tasks.segmentation import SegmentationTask
 from Testing.bundles import tiny_network_config
 from Testing.datasets import prepared_case
 

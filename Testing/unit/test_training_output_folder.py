@@ -16,8 +16,8 @@ from MAESegmentLib.errors import ConfigurationError, DatasetError, OutputError
 from MAESegmentLib.networks import MaeConfig
 from MAESegmentLib.training.description import Description
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.loop import Progress
-from MAESegmentLib.training.output_folder import claimed
+from MAESegmentLib.training.loop.loop import Progress
+from MAESegmentLib.training.loop.output_folder import claimed
 from MAESegmentLib.training.pretrain import pretrain
 from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
 from Testing.bundles import save_tiny, tiny_network_config, tiny_spec

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.errors import DatasetError
-from MAESegmentLib.labels import Label
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.networks import NnFormer
+from MAESegmentLib.training.data.prepared import IGNORED
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.losses import SegmentationLoss
-from MAESegmentLib.training.prepared import IGNORED
-from MAESegmentLib.training.segmentation import SegmentationTask, dice_table
 from MAESegmentLib.training.settings import Augmentation, FineTuneSettings
+from MAESegmentLib.training.tasks.losses import SegmentationLoss
+from MAESegmentLib.training.tasks.segmentation import SegmentationTask, dice_table
 from Testing.bundles import save_tiny, tiny_network_config, tiny_spec
 from Testing.datasets import LABELS, change, prepared_case, write_dataset
 

@@ -14,16 +14,16 @@ import torch
 
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.networks import MaeConfig, MaskedAutoencoder, NnFormer
-from MAESegmentLib.training.checkpoint import CHECKPOINT
-from MAESegmentLib.training.distributed import SOLO, Team, joined
-from MAESegmentLib.training.loop import train
-from MAESegmentLib.training.losses import SegmentationLoss
-from MAESegmentLib.training.masked import MaskedTask
-from MAESegmentLib.training.patches import Batch, PatchSamples, batches
-from MAESegmentLib.training.prepared import IGNORED
-from MAESegmentLib.training.runlog import read_log
-from MAESegmentLib.training.segmentation import SegmentationTask
+from MAESegmentLib.training.data.patches import Batch, PatchSamples, batches
+from MAESegmentLib.training.data.prepared import IGNORED
+from MAESegmentLib.training.loop.checkpoint import CHECKPOINT
+from MAESegmentLib.training.loop.distributed import SOLO, Team, joined
+from MAESegmentLib.training.loop.loop import train
+from MAESegmentLib.training.loop.runlog import read_log
 from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
+from MAESegmentLib.training.tasks.losses import SegmentationLoss
+from MAESegmentLib.training.tasks.masked import MaskedTask
+from MAESegmentLib.training.tasks.segmentation import SegmentationTask
 from Testing.bundles import tiny_network_config
 from Testing.datasets import prepared_case
 from Testing.teams import run_team

@@ -9,10 +9,10 @@ import pytest
 
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.errors import ConfigurationError
+from MAESegmentLib.training.data.patches import PatchSamples
+from MAESegmentLib.training.data.sides import Sides
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.patches import PatchSamples
 from MAESegmentLib.training.settings import Augmentation, FineTuneSettings
-from MAESegmentLib.training.sides import Sides
 from Testing.bundles import save_tiny
 from Testing.datasets import prepared_case, write_dataset
 

@@ -13,12 +13,12 @@ from torch import nn
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.errors import Cancelled
-from MAESegmentLib.labels import Label
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.networks import NnFormer
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.loop import Progress, train
-from MAESegmentLib.training.segmentation import SegmentationTask
+from MAESegmentLib.training.loop.loop import Progress, train
 from MAESegmentLib.training.settings import FineTuneSettings
+from MAESegmentLib.training.tasks.segmentation import SegmentationTask
 from Testing.bundles import save_tiny, tiny_network_config, tiny_spec
 from Testing.datasets import prepared_case, write_dataset
 

@@ -15,16 +15,16 @@ import torch
 
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.errors import Cancelled, ConfigurationError, DatasetError, TrainingError
-from MAESegmentLib.images.archive_index import ArchivedScan
+from MAESegmentLib.images.archive import ArchivedScan
 from MAESegmentLib.networks import MaeConfig
-from MAESegmentLib.training.archive import Archive, open_archive
-from MAESegmentLib.training.distributed import SOLO, Team
-from MAESegmentLib.training.loop import Progress, ignore, never
+from MAESegmentLib.training.data.archive import Archive, open_archive
+from MAESegmentLib.training.data.stream_order import StreamOrder
+from MAESegmentLib.training.data.streaming import Stream
+from MAESegmentLib.training.loop.distributed import SOLO, Team
+from MAESegmentLib.training.loop.loop import Progress, ignore, never
+from MAESegmentLib.training.loop.runlog import read_log
 from MAESegmentLib.training.pretrain_streaming import pretrain_streaming
-from MAESegmentLib.training.runlog import read_log
 from MAESegmentLib.training.settings import PretrainSettings
-from MAESegmentLib.training.stream_order import StreamOrder
-from MAESegmentLib.training.streaming import Stream
 from Testing.bundles import tiny_network_config, tiny_spec
 from Testing.datasets import write_dataset
 

@@ -12,12 +12,12 @@ import torch
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import ConfigurationError, DatasetError
+from MAESegmentLib.preprocessing.intensity import IntensityRecipe
 from MAESegmentLib.training.data.drawing import Drawing, DrawnSamples, draw
+from MAESegmentLib.training.data.prepared import PreparedCase
 from MAESegmentLib.training.data.synthesis import Synthesis
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.prepared import PreparedCase
 from MAESegmentLib.training.settings import Augmentation, FineTuneSettings
-from MAESegmentLib.transforms.intensity import IntensityRecipe
 from Testing.bundles import save_tiny
 from Testing.datasets import change, write_dataset
 

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from MAESegmentLib.images.volume import LabelMap, Volume
-from MAESegmentLib.transforms import foreground
-from MAESegmentLib.transforms.foreground import find_background
-from MAESegmentLib.transforms.intensity import IntensityRecipe
-from MAESegmentLib.transforms.preprocessing import Prepared, Preprocessing
+from MAESegmentLib.preprocessing import foreground
+from MAESegmentLib.preprocessing.foreground import find_background
+from MAESegmentLib.preprocessing.intensity import IntensityRecipe
+from MAESegmentLib.preprocessing.plan import Prepared, Preprocessing
 
 MR = IntensityRecipe("zscore", foreground=True)
 CT = IntensityRecipe("ct", foreground=True)

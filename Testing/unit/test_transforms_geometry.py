@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from MAESegmentLib.errors import ConfigurationError, GeometryError
 from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.volume import LabelMap, Volume
-from MAESegmentLib.transforms.grid import NetworkGrid
-from MAESegmentLib.transforms.intensity import IntensityRecipe
-from MAESegmentLib.transforms.preprocessing import Preprocessing, pad_to
+from MAESegmentLib.preprocessing.grid import NetworkGrid
+from MAESegmentLib.preprocessing.intensity import IntensityRecipe
+from MAESegmentLib.preprocessing.plan import Preprocessing, pad_to
 from Testing.phantoms import PhantomFactory, affine
 
 ORIENTATIONS = ["".join(p) for axes in permutations(("RL", "AP", "SI")) for p in product(*axes)]

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from MAESegmentLib.errors import ConfigurationError
-from MAESegmentLib.transforms import preprocessing
-from MAESegmentLib.transforms.foreground import MAX_SAMPLE_VOXELS
-from MAESegmentLib.transforms.intensity import IntensityRecipe
-from MAESegmentLib.transforms.preprocessing import Preprocessing
+from MAESegmentLib.preprocessing import plan as preprocessing
+from MAESegmentLib.preprocessing.foreground import MAX_SAMPLE_VOXELS
+from MAESegmentLib.preprocessing.intensity import IntensityRecipe
+from MAESegmentLib.preprocessing.plan import Preprocessing
 from Testing.phantoms import PhantomFactory
 
 

@@ -17,8 +17,8 @@ from MAESegmentLib.images.volume import Grid, Volume
 from MAESegmentLib.inference import InferenceSettings, Predictor, Roi
 from MAESegmentLib.inference.ranking import Uncertainty, rank
 from MAESegmentLib.inference.uncertainty import looks_of, slice_axis, uncertainty_of
-from MAESegmentLib.transforms.intensity import IntensityRecipe
-from MAESegmentLib.transforms.preprocessing import Preprocessing
+from MAESegmentLib.preprocessing.intensity import IntensityRecipe
+from MAESegmentLib.preprocessing.plan import Preprocessing
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.phantoms import affine
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from MAESegmentLib.bundle import Bundle, ModelStore, VersionTaken, export_bundle, import_bundle, open_bundle
-from MAESegmentLib.bundle.folder import lock_of
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import BundleError, OutputError
+from MAESegmentLib.storage.atomic_folder import lock_of
 from Testing.bundles import autoencoder_spec, save_tiny, tiny_spec
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ import numpy as np
 import psutil
 
 from MAESegmentLib.bundle import ModelStore
-from MAESegmentLib.cli.demo import ROI_RIGHT, head_path
 from MAESegmentLib.images.reading import read_label_map, read_volume
 from MAESegmentLib.inference import Predictor, Roi
+from MAESegmentLib.samples import ROI_RIGHT, head_path
 from Testing.web.browser import LONGEST_STALL_S, open_sample, screenshot, segment, show
 from Testing.web.visitor import session_processes
 
@@ -112,7 +112,7 @@ def test_who_closes_the_browser_finds_scene_and_job_again(app, new_person, tmp_p
 
 def _workers(app):
     everyone = psutil.Process(app.process.pid).children(recursive=True)
-    return [one for one in everyone if "MAESegmentLib.jobs.worker" in " ".join(one.cmdline())]
+    return [one for one in everyone if "MAESegmentLib.worker" in " ".join(one.cmdline())]
 
 
 def test_who_loses_the_session_is_told_and_begins_a_new_one(app, new_person):

@@ -26,14 +26,14 @@ import numpy as np
 import psutil
 import torch
 
-from MAESegmentLib.training.archive import INDEX, Archive, open_archive
-from MAESegmentLib.training.distributed import SOLO
-from MAESegmentLib.training.loop import ignore, never
-from MAESegmentLib.training.patches import Batch
+from MAESegmentLib.preprocessing.intensity import IntensityRecipe
+from MAESegmentLib.preprocessing.plan import Preprocessing
+from MAESegmentLib.training.data.archive import INDEX, Archive, open_archive
+from MAESegmentLib.training.data.patches import Batch
+from MAESegmentLib.training.data.streaming import SKIPPED, Stream
+from MAESegmentLib.training.loop.distributed import SOLO
+from MAESegmentLib.training.loop.loop import ignore, never
 from MAESegmentLib.training.settings import PretrainSettings
-from MAESegmentLib.training.streaming import SKIPPED, Stream
-from MAESegmentLib.transforms.intensity import IntensityRecipe
-from MAESegmentLib.transforms.preprocessing import Preprocessing
 
 from .measurements import RESULTS, machine, replace_rows
 from .scaling_report import write_report

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from MAESegmentLib.images.archive_index import ArchiveIndex
+from MAESegmentLib.images.archive import ArchiveIndex
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import LabelMap, Volume
 from MAESegmentLib.images.writing import write_volume
 from MAESegmentLib.inference.batch import Batch, BatchPlan
 from MAESegmentLib.inference.batch_table import VolumeRow
 from MAESegmentLib.inference.settings import Prediction
-from MAESegmentLib.labels import Label
 
 from .measurements import RESULTS, machine, replace_rows
 from .timing import load

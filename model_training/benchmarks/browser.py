@@ -20,7 +20,7 @@ from pathlib import Path
 
 import SimpleITK
 
-from MAESegmentLib.cli.demo import head_path
+from MAESegmentLib.samples import head_path
 from Testing.web.browser import App, Person, open_sample, running_app, segment, show
 
 from .measurements import RESULTS, machine, replace_rows

@@ -20,13 +20,12 @@ import numpy as np
 import torch
 
 from MAESegmentLib.bundle import Bundle, ModelStore
+from MAESegmentLib.bundle.training_statistics import FamiliarityStatistics, ScanDescription
 from MAESegmentLib.cases.checks import read_image
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference.familiarity import fit_familiarity
-from MAESegmentLib.inference.grey_values import GreyValues, tolerance_of
-from MAESegmentLib.inference.scan_description import ScanDescription
-from MAESegmentLib.inference.training_statistics import FamiliarityStatistics
+from MAESegmentLib.preprocessing.grey_values import GreyValues, tolerance_of
 from MAESegmentLib.training.familiarity import WINDOWS_OF_FEW
 
 from ..familiarity import describe_volume, encoder_of

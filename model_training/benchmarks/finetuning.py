@@ -22,15 +22,15 @@ from torch import Tensor, nn
 
 from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.cases.dataset import load_dataset
-from MAESegmentLib.inference.device import autocast, resolve_device
-from MAESegmentLib.training.initial import initial_network
-from MAESegmentLib.training.labelling import plan_labels
-from MAESegmentLib.training.loop import ignore, never, train
-from MAESegmentLib.training.patches import Batch
-from MAESegmentLib.training.prepared import CaseCache, PreparedCase
-from MAESegmentLib.training.preparing import prepare_labelled
-from MAESegmentLib.training.segmentation import SegmentationTask
+from MAESegmentLib.device import autocast, resolve_device
+from MAESegmentLib.training.data.labelling import plan_labels
+from MAESegmentLib.training.data.patches import Batch
+from MAESegmentLib.training.data.prepared import CaseCache, PreparedCase
+from MAESegmentLib.training.data.preparing import prepare_labelled
+from MAESegmentLib.training.loop.loop import ignore, never, train
 from MAESegmentLib.training.settings import FineTuneSettings
+from MAESegmentLib.training.tasks.initial import initial_network
+from MAESegmentLib.training.tasks.segmentation import SegmentationTask
 
 from .measurements import RESULTS, machine, replace_rows
 from .report import write_report

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from MAESegmentLib.training.results import write_atomically
+from MAESegmentLib.training.loop.results import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 #: Above this many processes that want a core beside the benchmark's own threads, its figures are marked.

@@ -26,8 +26,8 @@ from MAESegmentLib.inference import spilled
 from MAESegmentLib.inference.segmenter import Segmenter
 from MAESegmentLib.inference.settings import InferenceSettings
 from MAESegmentLib.networks import NnFormer, NnFormerConfig
-from MAESegmentLib.transforms.intensity import IntensityRecipe
-from MAESegmentLib.transforms.preprocessing import Preprocessing
+from MAESegmentLib.preprocessing.intensity import IntensityRecipe
+from MAESegmentLib.preprocessing.plan import Preprocessing
 
 #: mm along I, J, K of the synthetic CT.
 SPACING = (0.8, 0.8, 1.0)

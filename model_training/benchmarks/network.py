@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import profile
 
-from MAESegmentLib.inference.device import autocast
+from MAESegmentLib.device import autocast
 
 from .measurements import RESULTS, machine, replace_rows
 from .network_cases import (

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from MAESegmentLib.inference.device import at_precision
+from MAESegmentLib.device import at_precision
 from MAESegmentLib.networks import NnFormer, NnFormerConfig
 from MAESegmentLib.networks.official import import_official
 

@@ -25,8 +25,8 @@ from monai.transforms import (
 )
 from torch import nn
 
-from MAESegmentLib.transforms.grid import resize
-from MAESegmentLib.transforms.preprocessing import Preprocessing
+from MAESegmentLib.preprocessing.grid import resize
+from MAESegmentLib.preprocessing.plan import Preprocessing
 
 from .stages import Stages
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from MAESegmentLib.inference.device import autocast
+from MAESegmentLib.device import autocast
 from MAESegmentLib.networks import MaeConfig, MaskedAutoencoder, NnFormerConfig
 
 from .measurements import RESULTS, machine, replace_rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from MAESegmentLib.training.results import write_atomically
+from MAESegmentLib.training.loop.results import write_atomically
 
 from ..studies.marked_tables import replace_blocks, table
 from .familiarity_report import familiarity_table, few_table

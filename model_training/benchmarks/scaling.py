@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from MAESegmentLib.images.archive_index import ArchivedScan
+from MAESegmentLib.images.archive import ArchivedScan
 from MAESegmentLib.networks import MaeConfig, MaskedAutoencoder, NnFormerConfig
-from MAESegmentLib.training.streaming import prepare_scan
-from MAESegmentLib.transforms.intensity import IntensityRecipe
-from MAESegmentLib.transforms.preprocessing import Preprocessing
+from MAESegmentLib.preprocessing.intensity import IntensityRecipe
+from MAESegmentLib.preprocessing.plan import Preprocessing
+from MAESegmentLib.training.data.streaming import prepare_scan
 
 from .measurements import RESULTS, machine, read_rows, replace_rows
 from .scaling_report import write_report

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from MAESegmentLib.cli.demo import head_path
 from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.images.writing import write_volume
+from MAESegmentLib.samples import head_path
 
 SCANS = ("as stored", "clinic", "wide", "mni152")
 #: A voxel of the stored scan becomes so many along each axis in plane: OpenKBP's CTs were made that much coarser.

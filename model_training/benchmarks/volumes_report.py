@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from MAESegmentLib.training.results import write_atomically
+from MAESegmentLib.training.loop.results import write_atomically
 
 from ..studies.marked_tables import replace_blocks, table
 from .measurements import RESULTS, read_rows

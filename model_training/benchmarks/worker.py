@@ -21,10 +21,10 @@ from typing import IO, Any
 import numpy as np
 
 from MAESegmentLib.bundle import ModelStore
-from MAESegmentLib.cli.demo import head_path
 from MAESegmentLib.images.reading import read_volume
-from MAESegmentLib.jobs.job_folder import JobFolder
-from MAESegmentLib.jobs.protocol import Message, Segment, Shutdown
+from MAESegmentLib.samples import head_path
+from MAESegmentLib.worker.job_folder import JobFolder
+from MAESegmentLib.worker.protocol import Message, Segment, Shutdown
 
 from .measurements import RESULTS, machine, replace_rows
 from .timing import load
@@ -59,7 +59,7 @@ def measure(request: Segment) -> dict[str, list[float]]:
     found = {HELP: [time.perf_counter() - begun]}
     begun = time.perf_counter()
     with subprocess.Popen(
-        [sys.executable, "-m", "MAESegmentLib.jobs.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "MAESegmentLib.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as worker:
         assert worker.stdin is not None
         assert worker.stdout is not None

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...transforms.intensity import IntensityRecipe
-from ...transforms.preprocessing import Preprocessing
-from ..patches import PatchSamples
-from ..prepared import PreparedCase, places_of
+from ...preprocessing.intensity import IntensityRecipe
+from ...preprocessing.plan import Preprocessing
 from ..settings import LoopSettings
-from ..sides import Sides
+from .patches import PatchSamples
+from .prepared import PreparedCase, places_of
+from .sides import Sides
 from .synthesis import Synthesis
 
 #: Tissue 0 is what surrounds the body.

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MAESegmentLib.cases.entry import Entry
 from MAESegmentLib.cases.store import CaseStore
+from MAESegmentLib.cases.submission import Entry
 from Testing.phantoms import LABELS, Phantom, PhantomFactory
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from MAESegmentLib.cases.entry import Entry, Finding, check_entry
 from MAESegmentLib.cases.records import CaseRecord
+from MAESegmentLib.cases.submission import Entry, Finding, check_entry
 from MAESegmentLib.errors import ConfigurationError, DatasetError
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import LabelMap
-from MAESegmentLib.labels import Label
 from Testing.phantoms import LABELS, Phantom, PhantomFactory
 
 RECORD = CaseRecord(

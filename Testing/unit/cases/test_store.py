@@ -11,12 +11,12 @@ import pytest
 
 from MAESegmentLib.cases.checks import read_image, read_labels
 from MAESegmentLib.cases.dataset import load_dataset
-from MAESegmentLib.cases.entry import Entry
 from MAESegmentLib.cases.snapshot import image_hash, stored_labels
 from MAESegmentLib.cases.store import CaseStore
+from MAESegmentLib.cases.submission import Entry
 from MAESegmentLib.errors import ConfigurationError, DatasetError, DuplicateCase, GeometryError
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import LabelMap
-from MAESegmentLib.labels import Label
 from Testing.phantoms import LABELS, Phantom
 
 Scan = Callable[[int], Phantom]

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from MAESegmentLib.cases.dataset import load_dataset
-from MAESegmentLib.cases.entry import Entry
 from MAESegmentLib.cases.records import CaseRecord
 from MAESegmentLib.cases.store import CaseStore
+from MAESegmentLib.cases.submission import Entry
 from MAESegmentLib.errors import DatasetError, DuplicateCase, OutputError
 from Testing.children import become_nobody, fork, killed_before, limit_file_size, run, wait
 from Testing.phantoms import LABELS

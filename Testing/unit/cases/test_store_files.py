@@ -14,8 +14,8 @@ import pytest
 from pydicom.dataset import Dataset
 
 from MAESegmentLib.cases.dataset import load_dataset
-from MAESegmentLib.cases.entry import Entry
 from MAESegmentLib.cases.store import CaseStore
+from MAESegmentLib.cases.submission import Entry
 from MAESegmentLib.errors import DatasetError, GeometryError
 from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.volume import LabelMap, Volume

@@ -28,7 +28,7 @@ START_WORKER = """
 import os, subprocess, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from MAESegmentLib.jobs.interpreter import Interpreter, worker_launch
+from MAESegmentLib.processes.interpreter import Interpreter, worker_launch
 launch = worker_launch(Interpreter(Path(sys.executable), "of the test"), os.environ)
 print(launch.arguments[2], flush=True)
 command = [launch.program, *launch.arguments]

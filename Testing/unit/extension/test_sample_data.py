@@ -14,7 +14,7 @@ from urllib.request import url2pathname
 import pytest
 import slicer
 
-from MAESegmentLib.cli import demo
+from MAESegmentLib import samples
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 #: What `registerCustomSampleDataSource` takes in Slicer 5.10 and 5.12.
@@ -59,8 +59,8 @@ def test_every_file_of_an_entry_has_a_name_a_node_a_type_and_a_checksum(entries)
 
 def test_the_head_is_the_one_that_the_demo_segments(entries):
     assert entries[0].uris[0].startswith("https://")
-    assert entries[0].uris[0].endswith(demo.head_path().name)
-    assert entries[0].checksums[0] == f"SHA256:{hashlib.sha256(demo.head_path().read_bytes()).hexdigest()}"
+    assert entries[0].uris[0].endswith(samples.head_path().name)
+    assert entries[0].checksums[0] == f"SHA256:{hashlib.sha256(samples.head_path().read_bytes()).hexdigest()}"
 
 
 def test_the_boxes_are_those_of_the_demo(entries):
@@ -74,7 +74,7 @@ def test_the_boxes_are_those_of_the_demo(entries):
             for middle, size in zip((-left, -posterior, superior), roi["size"], strict=True)
         )
         boxes[node.split()[0]] = ",".join(f"{value:g}" for pair in low_and_high for value in pair)
-    assert boxes == {"Left": demo.ROI_LEFT, "Right": demo.ROI_RIGHT}
+    assert boxes == {"Left": samples.ROI_LEFT, "Right": samples.ROI_RIGHT}
 
 
 def test_slicer_reads_the_boxes_and_the_cache_would_notice_another_one(entries):
@@ -90,7 +90,7 @@ def test_slicer_reads_the_boxes_and_the_cache_would_notice_another_one(entries):
         assert storage.ReadData(node) == 1
         bounds = [0.0] * 6
         node.GetRASBounds(bounds)
-        expected = demo.ROI_LEFT if "left" in path.name else demo.ROI_RIGHT
+        expected = samples.ROI_LEFT if "left" in path.name else samples.ROI_RIGHT
         assert ",".join(f"{value:g}" for value in bounds) == expected
 
 

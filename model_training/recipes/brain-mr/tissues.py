@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from MAESegmentLib.images import LabelMap, read_label_map, write_label_map
-from MAESegmentLib.labels import Label
+from MAESegmentLib.images.labels import Label
 
 #: Learnt as a part of the ventricle that it opens into, as in the heads that the model is measured on.
 MERGED = {"left inferior lateral ventricle": "left lateral ventricle"}

@@ -29,9 +29,9 @@ from MAESegmentLib.inference.settings import InferenceSettings
 from MAESegmentLib.inference.uncertainty import uncertainty_of
 from MAESegmentLib.training.description import Description
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.masked import reconstruction_error
 from MAESegmentLib.training.recipe import read_settings_file
 from MAESegmentLib.training.settings import FineTuneSettings
+from MAESegmentLib.training.tasks.masked import reconstruction_error
 
 from .clinic import CANDIDATES_SEED, TESTS_SEED, Clinic, draw, is_altered, part, with_altered
 

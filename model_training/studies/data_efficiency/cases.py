@@ -11,11 +11,11 @@ import numpy as np
 
 from MAESegmentLib.cases.dataset import Case, CaseDataset, load_dataset
 from MAESegmentLib.errors import DatasetError
-from MAESegmentLib.training.labelling import LabelPlan, plan_labels
-from MAESegmentLib.training.loop import ignore, never
-from MAESegmentLib.training.prepared import CaseCache, PreparedCase
-from MAESegmentLib.training.preparing import prepare_images, prepare_labelled
-from MAESegmentLib.transforms.preprocessing import Preprocessing
+from MAESegmentLib.preprocessing.plan import Preprocessing
+from MAESegmentLib.training.data.labelling import LabelPlan, plan_labels
+from MAESegmentLib.training.data.prepared import CaseCache, PreparedCase
+from MAESegmentLib.training.data.preparing import prepare_images, prepare_labelled
+from MAESegmentLib.training.loop.loop import ignore, never
 
 from .study import Plan
 

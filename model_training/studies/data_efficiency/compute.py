@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from MAESegmentLib.training.loop import Task
+from MAESegmentLib.training.loop.loop import Task
 
 
 def step_flops(task: Task) -> int:

@@ -12,7 +12,7 @@ from MAESegmentLib.cases.checks import read_image, read_reference
 from MAESegmentLib.cases.dataset import Case
 from MAESegmentLib.errors import DatasetError
 from MAESegmentLib.networks import MaskedAutoencoder
-from MAESegmentLib.training.results import write_atomically
+from MAESegmentLib.training.loop.results import write_atomically
 
 from .cases import StudyCases
 from .measuring import middle_roi, segmenter_of

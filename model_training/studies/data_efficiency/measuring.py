@@ -17,15 +17,15 @@ from MAESegmentLib.cases.dataset import Case
 from MAESegmentLib.evaluation.cases import Measure, evaluate_cases
 from MAESegmentLib.evaluation.metrics import Score
 from MAESegmentLib.images import LabelMap
+from MAESegmentLib.images.labels import Label
+from MAESegmentLib.images.roi import Roi
 from MAESegmentLib.images.volume import Grid
-from MAESegmentLib.inference.roi import Roi
 from MAESegmentLib.inference.segmenter import Segmenter
 from MAESegmentLib.inference.settings import InferenceSettings
-from MAESegmentLib.labels import Label
-from MAESegmentLib.training.labelling import LabelPlan
-from MAESegmentLib.training.prepared import PreparedCase
-from MAESegmentLib.training.segmentation import dice_table
-from MAESegmentLib.transforms.preprocessing import Preprocessing
+from MAESegmentLib.preprocessing.plan import Preprocessing
+from MAESegmentLib.training.data.labelling import LabelPlan
+from MAESegmentLib.training.data.prepared import PreparedCase
+from MAESegmentLib.training.tasks.segmentation import dice_table
 
 Row = dict[str, Any]
 

@@ -26,11 +26,11 @@ from typing import Any
 import torch
 
 from MAESegmentLib.cases.dataset import Case
+from MAESegmentLib.device import resolve_device
 from MAESegmentLib.errors import ConfigurationError, DatasetError, MAESegmentError
 from MAESegmentLib.evaluation.cases import Measure, StoredPredictions, evaluate_cases
-from MAESegmentLib.inference.device import resolve_device
-from MAESegmentLib.labels import Label
-from MAESegmentLib.training.results import write_atomically
+from MAESegmentLib.images.labels import Label
+from MAESegmentLib.training.loop.results import write_atomically
 
 from .cases import StudyCases
 from .compute import machine, parameters

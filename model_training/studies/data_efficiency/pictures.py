@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from MAESegmentLib.networks import MaskedAutoencoder
 from MAESegmentLib.text import plot_text
-from MAESegmentLib.training.masked import reconstruction_figure
-from MAESegmentLib.training.prepared import PreparedCase
-from MAESegmentLib.training.results import png
+from MAESegmentLib.training.data.prepared import PreparedCase
+from MAESegmentLib.training.loop.results import png
+from MAESegmentLib.training.tasks.masked import reconstruction_figure
 
 from .scores import Cell, Results, aligned
 

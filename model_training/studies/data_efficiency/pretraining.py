@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from MAESegmentLib.file_lock import FileLock
-from MAESegmentLib.inference.device import resolve_device
+from MAESegmentLib.device import resolve_device
 from MAESegmentLib.networks import NnFormer, transfer_encoder, transfer_matching
-from MAESegmentLib.training.loop import Task, train
+from MAESegmentLib.storage.lock import FileLock
+from MAESegmentLib.training.loop.loop import Task, train
 from MAESegmentLib.training.settings import PretrainSettings
 
 from .cases import StudyCases

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from MAESegmentLib.training.results import write_atomically
+from MAESegmentLib.training.loop.results import write_atomically
 
 from ..marked_tables import marked, replace_blocks
 from .claims import claims_text

@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from MAESegmentLib.file_lock import FileLock
-from MAESegmentLib.training.results import write_atomically
+from MAESegmentLib.storage.lock import FileLock
+from MAESegmentLib.training.loop.results import write_atomically
 
 #: One row per finished run. `measured_on` is "validation", or "check" for the learning-rate search.
 RUN_COLUMNS = (

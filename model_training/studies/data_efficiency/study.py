@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.networks.config import MaeConfig, NnFormerConfig
+from MAESegmentLib.preprocessing.intensity import IntensityRecipe
+from MAESegmentLib.preprocessing.plan import Preprocessing
 from MAESegmentLib.training.recipe import read_settings_file
 from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
-from MAESegmentLib.transforms.intensity import IntensityRecipe
-from MAESegmentLib.transforms.preprocessing import Preprocessing
 
 GROUPS = ("primary", "schedule", "pretext", "network", "ablation")
 TRANSFERS = ("encoder", "encoder+decoder")

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from MAESegmentLib.device import resolve_device
 from MAESegmentLib.errors import DatasetError
-from MAESegmentLib.inference.device import resolve_device
 from MAESegmentLib.networks import NnFormer
-from MAESegmentLib.training.loop import Trained, train
-from MAESegmentLib.training.prepared import PreparedCase
-from MAESegmentLib.training.results import write_atomically
-from MAESegmentLib.training.segmentation import SegmentationTask
+from MAESegmentLib.training.data.prepared import PreparedCase
+from MAESegmentLib.training.loop.loop import Trained, train
+from MAESegmentLib.training.loop.results import write_atomically
 from MAESegmentLib.training.settings import FineTuneSettings
+from MAESegmentLib.training.tasks.segmentation import SegmentationTask
 
 from .cases import StudyCases
 from .compute import machine, parameters, step_flops

@@ -12,11 +12,11 @@ import numpy as np
 
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.cases.dataset import Case, CaseDataset, load_dataset
-from MAESegmentLib.training.labelling import LabelPlan, plan_labels
-from MAESegmentLib.training.loop import ignore
-from MAESegmentLib.training.prepared import CaseCache, PreparedCase
-from MAESegmentLib.training.preparing import prepare_labelled
-from MAESegmentLib.transforms.preprocessing import Preprocessing
+from MAESegmentLib.preprocessing.plan import Preprocessing
+from MAESegmentLib.training.data.labelling import LabelPlan, plan_labels
+from MAESegmentLib.training.data.prepared import CaseCache, PreparedCase
+from MAESegmentLib.training.data.preparing import prepare_labelled
+from MAESegmentLib.training.loop.loop import ignore
 
 from .scanner import OtherScanner
 from .study import Scenario

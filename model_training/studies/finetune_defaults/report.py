@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from MAESegmentLib.training.results import png, write_atomically
+from MAESegmentLib.training.loop.results import png, write_atomically
 
 from ..marked_tables import marked, replace_blocks, table
 from .results import read_results

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from MAESegmentLib.file_lock import FileLock
+from MAESegmentLib.storage.lock import FileLock
 
 from .study import FACTORS, Run, Scenario
 

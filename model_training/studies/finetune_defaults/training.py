@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from MAESegmentLib.bundle import Bundle, ModelStore
 from MAESegmentLib.cases.dataset import CaseDataset
+from MAESegmentLib.training.data.patches import Batch
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.initial import initial_network
-from MAESegmentLib.training.loop import train
-from MAESegmentLib.training.patches import Batch
-from MAESegmentLib.training.segmentation import DiceTable, SegmentationTask, dice_table
+from MAESegmentLib.training.loop.loop import train
 from MAESegmentLib.training.settings import FineTuneSettings
+from MAESegmentLib.training.tasks.initial import initial_network
+from MAESegmentLib.training.tasks.segmentation import DiceTable, SegmentationTask, dice_table
 
 from .cases import ScenarioCases
 from .study import Run, Scenario

@@ -14,7 +14,7 @@ from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.cases.dataset import CaseDataset
 from MAESegmentLib.training.defaults import default_settings
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.loop import Progress
+from MAESegmentLib.training.loop.loop import Progress
 from MAESegmentLib.training.settings import FineTuneSettings
 
 #: Steps that are timed, after as many to warm up.

@@ -11,9 +11,9 @@ from typing import Any
 from MAESegmentLib.bundle import Bundle, ModelStore
 from MAESegmentLib.cases.dataset import CaseDataset
 from MAESegmentLib.evaluation.cases import Measure, ModelPredictions, evaluate_cases
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.inference.predictor import Predictor
 from MAESegmentLib.inference.settings import InferenceSettings
-from MAESegmentLib.labels import Label
 from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.recipe import read_settings_file
 from MAESegmentLib.training.settings import FineTuneSettings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from MAESegmentLib.training.results import png, write_atomically
+from MAESegmentLib.training.loop.results import png, write_atomically
 
 from ..marked_tables import replace_blocks, table
 from .clinic import read_rows

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.networks import NnFormerConfig
 from MAESegmentLib.networks.nnformer import _initialise
-from MAESegmentLib.training.patches import Batch
+from MAESegmentLib.training.data.patches import Batch
 
 from .contrastive import ProjectedEncoder, mlp, with_batch_size
 from .deepest import pooled

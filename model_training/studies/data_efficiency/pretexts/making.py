@@ -16,10 +16,10 @@ import torch
 
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.networks import MaeConfig, MaskedAutoencoder, NnFormerConfig
-from MAESegmentLib.training.loop import Task
-from MAESegmentLib.training.masked import MaskedTask
-from MAESegmentLib.training.prepared import PreparedCase
+from MAESegmentLib.training.data.prepared import PreparedCase
+from MAESegmentLib.training.loop.loop import Task
 from MAESegmentLib.training.settings import PretrainSettings
+from MAESegmentLib.training.tasks.masked import MaskedTask
 
 from .byol import BYOL_OPTIONS, ByolTask
 from .contrastive import SIMCLR_OPTIONS, SimClrTask

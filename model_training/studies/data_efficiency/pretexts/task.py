@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from MAESegmentLib.networks import MaeConfig
-from MAESegmentLib.training.masked import MAX_FOLLOWED
-from MAESegmentLib.training.optimiser import parameter_groups
-from MAESegmentLib.training.patches import Batch, PatchSamples, batches
-from MAESegmentLib.training.prepared import PreparedCase
+from MAESegmentLib.training.data.patches import Batch, PatchSamples, batches
+from MAESegmentLib.training.data.prepared import PreparedCase
+from MAESegmentLib.training.loop.optimiser import parameter_groups
 from MAESegmentLib.training.settings import LoopSettings, PretrainSettings
+from MAESegmentLib.training.tasks.masked import MAX_FOLLOWED
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from MAESegmentLib.training.augment import intensity_transform, random_geometry, sample_patch
-from MAESegmentLib.training.patches import PatchSamples
-from MAESegmentLib.training.prepared import PreparedCase
+from MAESegmentLib.training.data.augment import intensity_transform, random_geometry, sample_patch
+from MAESegmentLib.training.data.patches import PatchSamples
+from MAESegmentLib.training.data.prepared import PreparedCase
 from MAESegmentLib.training.settings import Augmentation, LoopSettings
 
 

@@ -1,0 +1,1 @@
+"""What the module and the browser do with a scene: segment, keep cases, learn."""

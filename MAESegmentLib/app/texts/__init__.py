@@ -1,0 +1,1 @@
+"""What panels say: values in, sentences out."""

@@ -1,0 +1,179 @@
+"""What the panel says about cases, fine-tuning and versions; values in, sentences out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...bundle import Bundle
+from ...cases.records import CHECK, CaseRecord
+from ...translation import tr as _
+from .messages import duration_text, volume_text
+
+_MOST_LABELS = 6
+#: From so many cases on, some are held out by themselves.
+ENOUGH_CASES = 5
+
+
+def labels_text(record: CaseRecord, *, separator: str = ", ") -> str:
+    """ "anterior 1.2 ml, posterior 1.1 ml"; what was looked for and is not there says so."""
+    lines = []
+    for name in record.labels[:_MOST_LABELS]:
+        volume = record.volumes_ml.get(name, 0.0)
+        text = _("{label} {volume} ml") if volume > 0 else _("{label} not there")
+        lines.append(text.format(label=name, volume=volume_text(volume)))
+    if len(record.labels) > _MOST_LABELS:
+        lines.append(_("{n} more").format(n=len(record.labels) - _MOST_LABELS))
+    return separator.join(lines)
+
+
+def case_text(record: CaseRecord) -> str:
+    """A case in the table: a line each for its name, what is drawn in it, and what is not known of it."""
+    part = _("Only a part was annotated") if record.partial else ""
+    return "\n".join(line for line in (record.id, labels_text(record), _unknown_text(record), part) if line)
+
+
+def _unknown_text(record: CaseRecord) -> str:
+    if not record.unknown:
+        return ""
+    names = ", ".join(record.unknown[:_MOST_LABELS])
+    more = len(record.unknown) - _MOST_LABELS
+    if more > 0:
+        names += ", " + _("{n} more").format(n=more)
+    return _("Not annotated: {labels}").format(labels=names)
+
+
+def added_text(record: CaseRecord) -> str:
+    """The quiet line after a case was stored."""
+    text = _("{case} updated: {labels}.") if record.revision > 1 else _("{case} added: {labels}.")
+    lines = [text.format(case=record.id, labels=labels_text(record)), _unknown_text(record)]
+    return "\n".join(line for line in lines if line)
+
+
+def cases_text(records: Sequence[CaseRecord]) -> str:
+    """ "4 cases, 1 of them kept to check"."""
+    if not records:
+        return _("No corrected cases yet. Correct a segmentation, then add it: three or four make a difference.")
+    kept = kept_to_check(records)
+    text = _("1 case") if len(records) == 1 else _("{n} cases").format(n=len(records))
+    return f"{text}, " + _("{n} kept to check").format(n=kept) if kept else text
+
+
+def kept_to_check(records: Sequence[CaseRecord]) -> int:
+    return sum(record.role == CHECK for record in records)
+
+
+def checking_text(records: Sequence[CaseRecord]) -> str:
+    """How it will be found out whether the model got better."""
+    kept = kept_to_check(records)
+    training = len(records) - kept
+    if kept:
+        return _("The cases kept to check tell whether it got better.")
+    if training >= ENOUGH_CASES:
+        return _("Some cases are held out to tell whether it got better.")
+    if training > 1:
+        return _("With fewer than five cases the check is leave-one-out: indicative only.")
+    return _("With a single case nothing can be checked: add a second one to see whether it got better.")
+
+
+def plan_text(records: Sequence[CaseRecord], base: Bundle | None, estimate: Any = None) -> str:
+    """What pressing Start would do."""
+    if not records or base is None:
+        return _("Add corrected cases first; then the model can learn from them.")
+    lines = [f"{cases_text(records)}. " + _("Base: {name} {version}.").format(name=base.name, version=base.version)]
+    if estimate is None:
+        lines.append(checking_text(records))
+        return "\n".join(lines)
+    lines.append(estimate_text(estimate))
+    lines.append(checking_text(records))
+    lines += [f"\u26a0 {warning}" for warning in estimate.warnings]
+    return "\n".join(lines)
+
+
+def estimate_text(estimate: Any) -> str:
+    """ "About 12 min on Intel ... (measured); needs 1.1 of 12 GB memory"."""
+    text = _("About {time} on {device} (measured)").format(
+        time=duration_text(estimate.seconds), device=estimate.device_title
+    )
+    if estimate.memory_bytes and estimate.free_bytes:
+        text += _("; needs {needed} of {free} GB free memory").format(
+            needed=gigabytes(estimate.memory_bytes), free=gigabytes(estimate.free_bytes)
+        )
+    return f"{text}."
+
+
+def gigabytes(size: float) -> str:
+    figure = size / 2**30
+    return f"{figure:.0f}" if figure >= 10 else f"{figure:.1f}"
+
+
+def run_text(status: Any) -> str:
+    """What a run does at the moment, and how long that lasts."""
+    text = status.text or _("Starting ...")
+    if status.eta_s is not None and status.eta_s >= 1:
+        text = _("{text} About {time} left").format(text=text.rstrip(". ") + ".", time=duration_text(status.eta_s))
+    if status.device_title:
+        text = _("{text}, on {device}").format(text=text.rstrip(". "), device=status.device_title)
+    return text.rstrip(". ") + "."
+
+
+def interrupted_text(status: Any) -> str:
+    """For a run whose process is gone."""
+    if status.error is not None:
+        return f"{status.error.message} {status.error.hint}".strip()
+    return _("Fine-tuning was interrupted at {percent} %; what it has learned is kept.").format(
+        percent=round(100 * status.fraction)
+    )
+
+
+def banner_text(result: Any) -> str:
+    """The result in a sentence, and what to do if it is no gain."""
+    lines = [result.banner]
+    if result.is_better is False:
+        lines.append(_("It is not better than {name} {version}: keep the old one.").format(**_reference(result.parent)))
+    elif result.is_better is None:
+        lines.append(_("Compare both on a scan before you decide."))
+    return "\n".join([*lines, *result.notes])
+
+
+def _reference(reference: Mapping[str, str]) -> dict[str, str]:
+    return {"name": reference.get("name", "?"), "version": reference.get("version", "?")}
+
+
+def dice_text(value: float | None) -> str:
+    return f"{value:.2f}" if value is not None else "\u2013"
+
+
+def change_text(before: float | None, after: float | None) -> str:
+    """ "0.71 -> 0.83", with an arrow down if it fell: a sign, not a colour."""
+    text = f"{dice_text(before)} \u2192 {dice_text(after)}" if before is not None else dice_text(after)
+    is_worse = before is not None and after is not None and round(after, 2) < round(before, 2)
+    return f"{text} \u25be" if is_worse else text
+
+
+def findings_text(findings: Sequence[Any]) -> str:
+    """Each finding with what to do about it."""
+    signs = {"error": "\u2716", "warning": "\u26a0"}
+    return "\n".join(f"{signs.get(one.severity, '')} {one.message} {one.hint}".strip() for one in findings)
+
+
+def ranked_text(row: Any) -> str:
+    """Why a scan is worth correcting."""
+    if row.error is not None:
+        return str(getattr(row.error, "message", row.error))
+    if row.score is None:
+        return _("waiting")
+    text = _("uncertain {value}").format(value=f"{row.score:.2f}")
+    if row.unfamiliarity is not None:
+        text += ", " + _("unusual {value}").format(value=f"{row.unfamiliarity:.2f}")
+    return text
+
+
+def ranked_tip(row: Any) -> str:
+    """What the two figures are."""
+    if row.score is None:
+        return ranked_text(row)
+    return _(
+        "Uncertain: how much the mirrored predictions contradict each other, 0 to 1. Unusual: how far the scan "
+        "is from those that the model was trained on; above 1, the model does not know its kind."
+    )

@@ -1,0 +1,206 @@
+"""What the panel says: stages, times, sizes, and what a person can do about an error."""
+
+from __future__ import annotations
+
+import html
+import logging
+import math
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from ...errors import EDITED_OUTPUT, NONLINEAR_TRANSFORM, MAESegmentError, refusal_by_system
+from ...translation import tr as _
+
+
+class Remedy(Enum):
+    """What a button beside an error does."""
+
+    RETRY = "retry"
+    USE_CPU = "use_cpu"
+    USE_AUTO_DEVICE = "use_auto_device"
+    ADD_ROI = "add_roi"
+    HARDEN = "harden"
+    NEW_OUTPUT = "new_output"
+    REPLACE_OUTPUT = "replace_output"
+    INSTALL = "install"
+    SHOW_LOG = "show_log"
+    COPY_DIAGNOSTICS = "copy_diagnostics"
+    CHOOSE_FOLDER = "choose_folder"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A button: what it says and what it does."""
+
+    text: str
+    remedy: Remedy
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What matters for the choice of offers."""
+
+    has_roi: bool = False
+    python_lacks_packages: bool = False
+    device: str = "auto"
+
+
+def stage_text(stage: str) -> str:
+    """A stage of `protocol.STAGES` in words."""
+    return {
+        "": _("Starting..."),
+        "send": _("Handing over the volume"),
+        "load": _("Loading the model"),
+        "prepare": _("Preparing the volume"),
+        "segment": _("Segmenting"),
+        "restore": _("Putting labels on the volume's grid"),
+        "write": _("Writing the result"),
+    }.get(stage, stage)
+
+
+def progress_text(state: str, stage: str, eta_s: float | None, position: int, *, is_starting: bool) -> str:
+    """One line about a job under way."""
+    if position > 0:
+        return _("Waiting: {count} before it").format(count=position)
+    if state in ("PREPARING", "QUEUED") and is_starting:
+        return _("Starting the segmentation process (some seconds, only the first time)")
+    text = stage_text(stage)
+    if eta_s is not None and eta_s >= 1:
+        text = _("{stage}, about {time} left").format(stage=text, time=duration_text(eta_s))
+    return text
+
+
+def overall_fraction(stage: str, fraction: float) -> float:
+    """How far the whole is, 0..1: the network is nearly all of it."""
+    begins = {"": 0.0, "send": 0.0, "load": 0.04, "prepare": 0.06, "segment": 0.10, "restore": 0.96, "write": 0.97}
+    ends = {"send": 0.04, "load": 0.06, "prepare": 0.10, "segment": 0.96, "restore": 0.97, "write": 1.0}
+    begin = begins.get(stage, 0.0)
+    return begin + (ends.get(stage, begin) - begin) * min(max(fraction, 0.0), 1.0)
+
+
+def duration_text(seconds: float) -> str:
+    """ "8 s", "4 min", "1.5 h"."""
+    if seconds < 90:
+        return _("{n} s").format(n=max(1, math.ceil(seconds)))
+    if seconds < 5400:
+        return _("{n} min").format(n=round(seconds / 60))
+    return _("{n} h").format(n=f"{seconds / 3600:.1f}")
+
+
+def device_text(device: Mapping[str, Any]) -> str:
+    """An entry of the device list."""
+    title = str(device.get("title") or device.get("name"))
+    free, total = device.get("free_bytes"), device.get("total_bytes")
+    if not free or not total:
+        return title
+    return _("{title} ({free}/{total} GB)").format(title=title, free=_gigabytes(free), total=_gigabytes(total))
+
+
+def device_tooltip(device: Mapping[str, Any]) -> str:
+    """The same at length."""
+    name, free, total = device.get("name"), device.get("free_bytes"), device.get("total_bytes")
+    title = f"{device.get('title') or name} [{name}]"
+    if not free or not total:
+        return title
+    return _("{title}: {free} of {total} GB of memory are free").format(
+        title=title, free=_gigabytes(free), total=_gigabytes(total)
+    )
+
+
+def volume_text(millilitres: float, *, fine: bool = False) -> str:
+    """As many figures as mean something; `fine` gives one more."""
+    if millilitres >= 100:
+        return f"{millilitres:.0f}"
+    return f"{millilitres:.1f}" if millilitres >= (10 if fine else 1) else f"{millilitres:.2f}"
+
+
+def result_text(summary: Any) -> str:
+    """The line under the button, e.g. "hippocampus-mr 1.2.0: 2 segments, 6.1 ml, 1.8 s on NVIDIA T4"."""
+    found, count = len(summary.found), len(summary.labels)
+    segments = (
+        _("{n} segments").format(n=count)
+        if found == count
+        else _("{found} of {n} segments found").format(found=found, n=count)
+    )
+    return _("{model}: {segments}, {volume} ml, {seconds} s on {device}").format(
+        model=f"{summary.model_name} {summary.model_version}",
+        segments=segments,
+        volume=volume_text(summary.total_ml),
+        seconds=f"{summary.seconds:.1f}",
+        device=summary.device_title or summary.device,
+    )
+
+
+def breakable(text: str) -> str:
+    """With places where a label may break long paths and names: a word that cannot be broken widens the panel."""
+    return re.sub(r"\S{25,}", lambda word: re.sub(r"([/\\_.,:;@=-]|\S{25})", "\\1\u200b", word.group()), text)
+
+
+def tooltip(text: str) -> str:
+    """Broken into lines: Qt shows a plain tooltip as one line, however long. A name in it is never taken for HTML."""
+    lines = [line for paragraph in text.splitlines() for line in textwrap.wrap(paragraph, 72) or [""]]
+    if "<" not in text:
+        return "\n".join(lines)
+    return f"<qt>{'<br>'.join(map(html.escape, lines))}</qt>"
+
+
+def error_text(error: MAESegmentError) -> str:
+    """Sentence and advice."""
+    return f"{error.message} {error.hint}".strip()
+
+
+def expected(error: Exception) -> MAESegmentError:
+    """The error as one that can be shown; one that nobody foresaw goes to Slicer's log with its traceback."""
+    if isinstance(error, MAESegmentError):
+        return error
+    logging.error("MAESegment: unexpected error", exc_info=error)
+    return refusal_by_system(error) or MAESegmentError(_("Unexpected error: {error}").format(error=error))
+
+
+def offers_for(error: MAESegmentError, details: Mapping[str, Any], situation: Situation) -> Sequence[Offer]:
+    """At most three buttons, the best first."""
+    if details.get("problem") == NONLINEAR_TRANSFORM:
+        return [Offer(_("Segment a hardened copy"), Remedy.HARDEN)]
+    if details.get("problem") == EDITED_OUTPUT:
+        return [
+            Offer(_("Write to a new segmentation"), Remedy.NEW_OUTPUT),
+            Offer(_("Replace it"), Remedy.REPLACE_OUTPUT),
+        ]
+    if error.code == "device_memory":
+        return _memory_offers(details, situation)
+    if error.code == "device":
+        return [
+            Offer(_("Choose the device automatically"), Remedy.USE_AUTO_DEVICE),
+            Offer(_("Show log"), Remedy.SHOW_LOG),
+        ]
+    if error.code == "worker":
+        first = Offer(_("Install"), Remedy.INSTALL) if situation.python_lacks_packages else None
+        return [*([first] if first else []), Offer(_("Try again"), Remedy.RETRY), Offer(_("Show log"), Remedy.SHOW_LOG)]
+    if error.code == "output":
+        return [Offer(_("Choose another folder"), Remedy.CHOOSE_FOLDER), Offer(_("Try again"), Remedy.RETRY)]
+    if error.code in ("node", "geometry", "volume_read", "configuration"):
+        return []
+    return [Offer(_("Show log"), Remedy.SHOW_LOG), Offer(_("Copy diagnostics"), Remedy.COPY_DIAGNOSTICS)]
+
+
+def _gigabytes(size: Any) -> str:
+    """Of 2**30 bytes, as people buy memory."""
+    figure = float(size) / 2**30
+    return f"{figure:.0f}" if figure >= 10 else f"{figure:.1f}"
+
+
+def _memory_offers(details: Mapping[str, Any], situation: Situation) -> list[Offer]:
+    offers = []
+    if situation.device != "cpu":
+        seconds = details.get("cpu_seconds")
+        text = _("Use the CPU")
+        if seconds:
+            text = _("Use the CPU (about {time})").format(time=duration_text(float(seconds)))
+        offers.append(Offer(text, Remedy.USE_CPU))
+    if not situation.has_roi:
+        offers.append(Offer(_("Segment only a region (ROI)"), Remedy.ADD_ROI))
+    return [*offers, Offer(_("Try again"), Remedy.RETRY)]

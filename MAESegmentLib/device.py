@@ -1,0 +1,141 @@
+"""Which device to run on, and in which precision. A device counts only once it has run a kernel."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .errors import ConfigurationError, DeviceError
+
+_log = logging.getLogger(__name__)
+
+
+def resolve_device(name: str | torch.device = "auto") -> torch.device:
+    """From "auto", "cpu", "cuda" or "cuda:n" to a device that has just run a kernel; `DeviceError` says what to do.
+
+    "auto" and "cuda" take PyTorch's current GPU: the first one, or this process's own of several that train together.
+    """
+    name = str(name).strip().lower()
+    if name == "auto":
+        return _auto()
+    if name == "cpu":
+        return torch.device("cpu")
+    match = re.fullmatch(r"cuda(?::(\d+))?", name)
+    if not match:
+        raise DeviceError(f"Device {name!r} is not supported.", "Use auto, cpu, cuda or cuda:N.")
+    _check_cuda_exists(int(match[1] or 0))
+    index = int(match[1]) if match[1] else torch.cuda.current_device()
+    device = torch.device("cuda", index)
+    run_kernel(device)
+    return device
+
+
+def run_kernel(device: torch.device) -> None:
+    """Multiply two small matrices on `device`; raise `DeviceError` if that fails or gives a wrong result."""
+    try:
+        ones = torch.ones((16, 16), device=device)
+        total = float((ones @ ones).sum())
+    except RuntimeError as error:
+        raise DeviceError(
+            f"{device} does not work: {str(error).splitlines()[0]}",
+            "Another program may hold the GPU, or this PyTorch does not support it: try the CPU, or reinstall PyTorch "
+            "for this GPU.",
+        ) from error
+    if total != 16.0**3:
+        raise DeviceError(f"{device} computes wrong results ({total} instead of {16.0**3}).", "Use --device cpu.")
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Mixed precision for `device`; "auto" takes bf16 where the hardware multiplies it natively, else fp32."""
+    dtype = _dtype(device, precision)
+    return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype=dtype)
+
+
+def at_precision(network: nn.Module, device: torch.device, precision: str) -> Callable[..., Any]:
+    """`network`, which is on `device`, in mixed precision, for many calls without gradients.
+
+    Its weights are cast once: in inference mode, autocast would cast them all for every window again.
+    """
+    dtype = _dtype(device, precision)
+    if dtype is torch.float32:
+        return network
+    products = (nn.Linear, nn.modules.conv._ConvNd)  # what autocast lowers
+    cast = {
+        f"{name}.{key}".removeprefix("."): parameter.detach().to(dtype)
+        for name, module in network.named_modules()
+        if isinstance(module, products)
+        for key, parameter in module.named_parameters(recurse=False)
+    }
+
+    def run(*args: Any) -> Any:
+        with torch.autocast(device.type, dtype=dtype):
+            return torch.func.functional_call(network, cast, args)
+
+    return run
+
+
+def _dtype(device: torch.device, precision: str) -> torch.dtype:
+    if precision == "auto":
+        if device.type == "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        return torch.bfloat16 if _cpu_multiplies_bf16() else torch.float32
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if precision not in dtypes:
+        raise ConfigurationError(f"Precision {precision!r} is none of auto, {', '.join(dtypes)}.")
+    return dtypes[precision]
+
+
+def _cpu_multiplies_bf16() -> bool:
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # absent from older PyTorch
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def _auto() -> torch.device:
+    if torch.cuda.is_available():
+        device = torch.device("cuda", torch.cuda.current_device())
+        try:
+            run_kernel(device)
+        except DeviceError as error:
+            _log.warning("%s Using the CPU.", error.message)
+        else:
+            return device
+    return torch.device("cpu")
+
+
+def _check_cuda_exists(index: int) -> None:
+    if torch.version.cuda is None:
+        raise DeviceError(
+            "This PyTorch was installed without CUDA support, so no NVIDIA GPU can be used.",
+            "Install a CUDA build of PyTorch (https://pytorch.org/get-started), or use --device cpu.",
+        )
+    if not torch.cuda.is_available():
+        raise DeviceError(
+            "No usable NVIDIA GPU was found.",
+            "Check that `nvidia-smi` lists one and that its driver is recent enough, or use --device cpu.",
+        )
+    if index >= torch.cuda.device_count():
+        raise DeviceError(
+            f"There is no GPU {index}; this machine has {torch.cuda.device_count()}.",
+            f"Use cuda:0 to cuda:{torch.cuda.device_count() - 1}.",
+        )
+
+
+def device_title(device: torch.device) -> str:
+    """What people call the device, e.g. the name of the GPU or of the processor."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "CPU"

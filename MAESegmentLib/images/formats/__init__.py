@@ -1,0 +1,1 @@
+"""One reader and writer per file format; `images.reading` and `images.writing` choose among them."""

@@ -1,0 +1,93 @@
+"""What a label value stands for: name, colour, terminology code."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Code:
+    """One coded concept, e.g. `Code("SCT", "85756007", "Tissue")`."""
+
+    scheme: str
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Terminology:
+    """DICOM segment description: property category, type and optional modifier (e.g. laterality)."""
+
+    category: Code
+    type: Code
+    modifier: Code | None = None
+
+
+ANATOMICAL_STRUCTURE = Code("SCT", "123037004", "Anatomical Structure")
+TISSUE = Code("SCT", "85756007", "Tissue")
+#: Used where a model's author gave no code.
+UNCODED = Terminology(TISSUE, TISSUE)
+
+
+@dataclass(frozen=True)
+class Label:
+    """One segment of a label map. `value` is the voxel value (> 0), `colour` is sRGB 0..255."""
+
+    value: int
+    name: str
+    colour: tuple[int, int, int] = (128, 174, 128)
+    terminology: Terminology = UNCODED
+
+    def __post_init__(self) -> None:
+        if not 0 < self.value < 65536:
+            raise ConfigurationError(f"Label {self.name!r} has value {self.value}; values run from 1 to 65535.")
+        if not self.name.strip():
+            raise ConfigurationError(f"Label {self.value} has no name.")
+        if len(self.colour) != 3 or not all(0 <= c <= 255 for c in self.colour):
+            raise ConfigurationError(f"Label {self.name!r}: colour {self.colour} is not three values from 0 to 255.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Label:
+        terminology = data.get("terminology")
+        return cls(
+            value=int(data["value"]),
+            name=str(data["name"]),
+            colour=tuple(data["colour"]) if "colour" in data else cls.colour,
+            terminology=_terminology(terminology) if terminology else UNCODED,
+        )
+
+
+def loose_name(name: str) -> str:
+    """The same for names that differ in nothing but case, spaces and how Unicode composes a letter."""
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+
+
+def plain_name(name: str) -> str:
+    """As `loose_name`, and without spaces, "-" and "_"."""
+    return re.sub(r"[\s_-]+", "", loose_name(name))
+
+
+def same_names(name: str, known: Iterable[str]) -> list[str]:
+    """Which of the `known` names `name` may stand for: the same one, else those alike by the strictest rule that finds
+    any. Several cannot be told apart."""
+    known = list(dict.fromkeys(known))
+    for rule in (str, loose_name, plain_name):
+        found = [other for other in known if rule(other) == rule(name)]
+        if found:
+            return found
+    return []
+
+
+def _terminology(data: Mapping[str, Any]) -> Terminology:
+    modifier = data.get("modifier")
+    return Terminology(Code(**data["category"]), Code(**data["type"]), Code(**modifier) if modifier else None)

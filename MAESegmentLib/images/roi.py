@@ -1,0 +1,69 @@
+"""A box in space to which a segmentation is confined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from ..errors import ConfigurationError, GeometryError
+from .volume import Grid
+
+
+@dataclass(frozen=True)
+class Roi:
+    """Axis-aligned box in RAS mm."""
+
+    minimum: tuple[float, float, float]
+    maximum: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        bounds = (*self.minimum, *self.maximum)
+        if len(bounds) != 6 or not np.all(np.isfinite(bounds)):
+            raise ConfigurationError(f"ROI bounds {bounds} are not six finite numbers.")
+        if any(low >= high for low, high in zip(self.minimum, self.maximum, strict=True)):
+            raise ConfigurationError(
+                f"The ROI is empty: its lower bounds {self.minimum} are not all below its upper bounds {self.maximum}.",
+                "Give R0,R1,A0,A1,S0,S1 in mm with R0 < R1, A0 < A1, S0 < S1.",
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Roi:
+        """From "R0,R1,A0,A1,S0,S1" in mm."""
+        try:
+            numbers = [float(part) for part in text.split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) != 6:
+            raise ConfigurationError(
+                f"ROI {text!r} is not six numbers.", "Give R0,R1,A0,A1,S0,S1 in mm, e.g. -40,-5,-45,0,-35,10."
+            )
+        r0, r1, a0, a1, s0, s1 = numbers
+        return cls((r0, a0, s0), (r1, a1, s1))
+
+    def voxels(self, grid: Grid) -> tuple[slice, slice, slice]:
+        """The smallest block of voxels of `grid` (I, J, K) that holds every voxel whose centre is within the box."""
+        corners = np.array([*product(*zip(self.minimum, self.maximum, strict=True))])
+        to_ijk = np.linalg.inv(grid.ijk_to_ras)
+        ijk = corners @ to_ijk[:3, :3].T + to_ijk[:3, 3]
+        low = np.maximum(np.ceil(ijk.min(axis=0) - 1e-6), 0).astype(int)
+        high = np.minimum(np.floor(ijk.max(axis=0) + 1e-6) + 1, grid.shape).astype(int)
+        if np.any(high - low < 2):
+            first, last = _bounds(grid)
+            raise GeometryError(
+                "The ROI lies outside the volume, or holds less than two voxels along an axis.",
+                f"The volume spans {_span(first, last)} mm.",
+            )
+        i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        return i, j, k
+
+
+def _bounds(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    corners = np.array([*product(*[(0, n - 1) for n in grid.shape])])
+    ras = corners @ grid.ijk_to_ras[:3, :3].T + grid.ijk_to_ras[:3, 3]
+    return ras.min(axis=0), ras.max(axis=0)
+
+
+def _span(first: np.ndarray, last: np.ndarray) -> str:
+    return ", ".join(f"{axis} {a:.0f} to {b:.0f}" for axis, a, b in zip("RAS", first, last, strict=True))

@@ -1,0 +1,65 @@
+"""Starting a run's process such that it outlives the one that starts it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import OutputError, WorkerError
+from ..processes.interpreter import Interpreter, module_launch
+from .run_folder import LOG, STARTED, FineTuneRun, write_json
+
+_TRAINER = "MAESegmentLib.runs.trainer"
+#: Kept until they have ended: on POSIX somebody must take note of it, or they stay as zombies.
+_started: list[subprocess.Popen[bytes]] = []
+
+
+def start(run: FineTuneRun, interpreter: Interpreter, environ: Mapping[str, str]) -> int:
+    """Do `run` in a new process that has no part in this one's end; answers the process's id.
+
+    Nothing happens to a run that has a process already: only one gets its lock.
+    """
+    reap()
+    what = module_launch(interpreter, environ, _TRAINER, (str(run.path),))
+    try:
+        write_json(run.path / STARTED, {"time": time.time()})
+        log = (run.path / LOG).open("ab")
+    except OSError as error:
+        raise OutputError(f"{run.path} cannot be written to: {error.strerror or error}.") from error
+    with log:
+        try:
+            process = subprocess.Popen(
+                [what.program, *what.arguments],
+                env=dict(what.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=str(run.path),
+                **_apart(),
+            )
+        except OSError as error:
+            raise WorkerError(
+                f"{what.program} cannot be started: {error.strerror or error}.", "Choose another Python under Advanced."
+            ) from error
+    _started.append(process)
+    return process.pid
+
+
+def reap() -> bool:
+    """Take note of processes that have ended; whether others that this process started have not."""
+    _started[:] = [process for process in _started if process.poll() is None]
+    return bool(_started)
+
+
+def _apart() -> dict[str, Any]:
+    """A session (on Windows: a group without a window) of its own, so that no signal meant for us reaches it."""
+    if os.name == "nt":
+        names = ("CREATE_NO_WINDOW", "CREATE_NEW_PROCESS_GROUP")
+        flags = 0
+        for name in names:
+            flags |= getattr(subprocess, name, 0)
+        return {"creationflags": flags}
+    return {"start_new_session": True}

@@ -1,0 +1,195 @@
+"""What is asked of a fine-tuning run and what it says of itself: plain values, as JSON on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import Enum
+from typing import Any, TypeVar
+
+from ..errors import MAESegmentError
+
+T = TypeVar("T", bound="_Json")
+#: Mean Dice that differs by less is called the same.
+SAME_DICE = 0.0005
+
+
+class RunState(Enum):
+    """WAITING: its process is starting. INTERRUPTED: the process is gone before its end; it can go on."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    DONE = "done"
+    FAILED = "failed"
+    DISCARDED = "discarded"
+
+
+class _Json:
+    """To and from JSON; fields that are not known are ignored."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls: type[T], data: Mapping[str, Any]) -> T:
+        known = {one.name: data[one.name] for one in fields(cls) if one.name in data}  # type: ignore[arg-type]
+        lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+        return cls(**{**known, **lists})
+
+
+@dataclass(frozen=True)
+class RunRequest(_Json):
+    """`base` is a bundle's reference ({"name", "version", "hash"}), `base_path` its folder; `store` a case store.
+
+    `training` and `check` are ids of its cases; without `check` some of five or more are held out, and fewer are
+    checked by leave-one-out. `settings` are the chosen fields of `FineTuneSettings`; what is not chosen is decided by
+    `training.defaults`. The new version goes to the models in `models`.
+    """
+
+    base: Mapping[str, str]
+    base_path: str
+    store: str
+    training: tuple[str, ...]
+    check: tuple[str, ...] = ()
+    models: str = ""
+    name: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    created: str = ""
+
+
+@dataclass(frozen=True)
+class CaseChange(_Json):
+    """Mean Dice of one case that was not trained on, by the base (None where it lacks the labels) and by the new."""
+
+    case: str
+    before: float | None
+    after: float | None
+    before_by_label: Mapping[str, float | None] = field(default_factory=dict)
+    after_by_label: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def is_worse(self) -> bool:
+        return self.before is not None and self.after is not None and self.after < self.before - SAME_DICE
+
+
+@dataclass(frozen=True)
+class RunResult(_Json):
+    """`model` is the new version's reference, `path` its folder; Dice by label is a mean over the cases checked."""
+
+    model: Mapping[str, str]
+    path: str
+    parent: Mapping[str, str]
+    cases: int
+    how: str
+    indicative_only: bool
+    before: Mapping[str, float] | None = None
+    after: Mapping[str, float] | None = None
+    mean_before: float | None = None
+    mean_after: float | None = None
+    per_case: tuple[CaseChange, ...] = ()
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RunResult:
+        rows = tuple(CaseChange.from_dict(row) for row in data.get("per_case", ()))
+        return super().from_dict({**data, "per_case": rows})
+
+    @property
+    def worse(self) -> int:
+        """How many of the checked cases got worse."""
+        return sum(row.is_worse for row in self.per_case)
+
+    @property
+    def is_better(self) -> bool | None:
+        """Whether the mean Dice rose; None if nothing can be said."""
+        if self.mean_after is None:
+            return None
+        if self.mean_before is None:
+            return True  # of labels that the base did not have
+        return self.mean_after > self.mean_before + SAME_DICE
+
+    @property
+    def banner(self) -> str:
+        """The result in a sentence."""
+        version = f"{self.model['name']} {self.model['version']}"
+        if self.mean_after is None:
+            return f"{version}: trained on {_count(self.cases, 'case')}; nothing was held out, so nothing was measured."
+        change = _number(self.mean_after)
+        if self.mean_before is not None:
+            change = f"{_number(self.mean_before, self.mean_after)} -> {_number(self.mean_after, self.mean_before)}"
+        text = f"{version}: mean Dice {change} on {self.how}"
+        if self.indicative_only:
+            text += " (indicative only)"
+        if self.mean_before is not None:
+            text += f"; {_count(self.worse, 'case')} got worse" if self.worse else "; no case got worse"
+        return f"{text}."
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """`stage` is "prepare", "before" (the base is measured), "train", "check", "fold" (leave-one-out) or "save".
+
+    `fold` is (which, of how many); `text` says all of it in a line.
+    """
+
+    state: RunState
+    stage: str = ""
+    text: str = ""
+    fraction: float = 0.0
+    eta_s: float | None = None
+    step: int = 0
+    steps: int = 0
+    fold: tuple[int, int] | None = None
+    device: str = ""
+    device_title: str = ""
+    seconds: float = 0.0
+    stop_requested: bool = False
+    error: MAESegmentError | None = None
+    result: RunResult | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in (RunState.DONE, RunState.FAILED, RunState.DISCARDED)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """`loss` is (step, loss) of the training; `dice` is (step, {label: Dice, ..., "mean": Dice}) on other cases.
+
+    Under leave-one-out, `dice` is the mean over the folds so far. `before` is the base's Dice of these cases, if known.
+    """
+
+    loss: tuple[tuple[int, float], ...] = ()
+    dice: tuple[tuple[int, Mapping[str, float]], ...] = ()
+    before: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class FineTuneEstimate(_Json):
+    """Measured by a few steps on this machine: how long a run takes and what memory it needs, of what is free.
+
+    `cases` are trained on, `how` says what the result is checked on.
+    """
+
+    seconds: float
+    seconds_per_step: float
+    steps: int
+    memory_bytes: float
+    free_bytes: float
+    device: str
+    device_title: str
+    cases: int
+    how: str
+    warnings: tuple[str, ...] = ()
+
+
+def _number(value: float, other: float | None = None) -> str:
+    """Two digits, or three where two would hide that it differs from `other`."""
+    short = f"{value:.2f}"
+    return short if other is None or short != f"{other:.2f}" else f"{value:.3f}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,307 @@
+"""A fine-tuning run as a folder: asked for by one process, done by another, looked at by any."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..bundle.store import user_data_folder
+from ..errors import MAESegmentError, OutputError, WorkerError, from_code
+from ..storage.atomic_file import replacing
+from ..storage.lock import FileLock
+from ..storage.private_folder import make_private_folder
+from ..text import csv_text
+from .records import Curves, RunRequest, RunResult, RunState, RunStatus
+
+REQUEST, STATUS, CONTROL, RESULT, ANSWER = (
+    f"{name}.json" for name in ("request", "status", "control", "result", "answer")
+)
+STARTED = "started.json"
+LOCK = "trainer.lock"
+LOG = "trainer.log"
+#: What training needs and leaves: checkpoints, logs, the model before it is published.
+WORK = "work"
+#: The cases as they were when the run began.
+CASES = "cases"
+BEFORE = "before.json"
+
+STOP, DISCARD = "stop", "discard"
+#: So long a process that was started may take until it has the lock (an antivirus may look at torch first).
+_START_S = 120.0
+_NAME = re.compile(r"run-\d{8}-\d{6}-[0-9a-f]{6}")
+
+
+class FineTuneRun:
+    """Looking at it is cheap and never waits; asking it for something writes a file that its process reads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._request: RunRequest | None = None
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def work(self) -> Path:
+        return self.path / WORK
+
+    @property
+    def request(self) -> RunRequest:
+        if self._request is None:
+            self._request = RunRequest.from_dict(read_json(self.path / REQUEST))
+        return self._request
+
+    @property
+    def lock(self) -> FileLock:
+        """Held by the run's process as long as that lives."""
+        return FileLock(self.path / LOCK, timeout_s=0.0)
+
+    @property
+    def is_alive(self) -> bool:
+        return self.lock.is_held_by_another()
+
+    @property
+    def answer(self) -> str:
+        """What the person decided about the finished version: "accepted", "declined", or "" so far."""
+        return str(_read_or_empty(self.path / ANSWER).get("answer", ""))
+
+    @property
+    def command(self) -> str:
+        """`STOP`, `DISCARD`, or ""."""
+        return str(_read_or_empty(self.path / CONTROL).get("command", ""))
+
+    def status(self) -> RunStatus:
+        """Where it stands."""
+        said = _read_or_empty(self.path / STATUS)
+        status = RunStatus(
+            RunState.RUNNING,
+            stage=str(said.get("stage", "prepare")),
+            text=str(said.get("text", "Starting ...")),
+            fraction=float(said.get("fraction", 0.0)),
+            eta_s=said.get("eta_s"),
+            step=int(said.get("step", 0)),
+            steps=int(said.get("steps", 0)),
+            fold=tuple(said["fold"]) if said.get("fold") else None,
+            device=str(said.get("device", "")),
+            device_title=str(said.get("device_title", "")),
+            seconds=float(said.get("seconds", 0.0)),
+            stop_requested=self.command == STOP,
+        )
+        if (self.path / RESULT).is_file():
+            result = RunResult.from_dict(read_json(self.path / RESULT))
+            return replace(status, state=RunState.DONE, fraction=1.0, eta_s=None, result=result, text=result.banner)
+        if self.is_alive:
+            return replace(status, eta_s=_since(status.eta_s, self.path / STATUS))
+        return self._not_running(status, said)
+
+    def curves(self) -> Curves:
+        """What can be drawn so far."""
+        folders = [self.work, *sorted((self.work / "folds").glob("[0-9]*"))]
+        dice = _mean_by_step([_dice_rows(folder / "validation.csv") for folder in folders])
+        measured = [_read_or_empty(folder / BEFORE).get("by_label") or {} for folder in folders]
+        before = _mean_by_name([row for row in measured if row]) or None
+        loss = tuple((int(row["step"]), row["loss"]) for row in _rows(self.work / "log.csv") if "loss" in row)
+        return Curves(loss, dice, before)
+
+    def log_tail(self, lines: int = 20) -> str:
+        """The end of what its process wrote for people."""
+        try:
+            text = (self.path / LOG).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    # Asking for something ---------------------------------------------------------------------------------------------
+
+    def stop_and_keep(self) -> None:
+        """End training soon and make a version of the best weights so far."""
+        write_json(self.path / CONTROL, {"command": STOP})
+
+    def discard(self) -> None:
+        """End it and forget it; a version that was published stays."""
+        write_json(self.path / CONTROL, {"command": DISCARD})
+        if not self.is_alive:
+            self.remove()
+
+    def resume(self, start: Callable[[FineTuneRun], None]) -> None:
+        """Go on from the last checkpoint after an interruption or a failure."""
+        (self.path / CONTROL).unlink(missing_ok=True)
+        (self.path / STATUS).unlink(missing_ok=True)
+        start(self)
+
+    def set_answer(self, answer: str) -> None:
+        write_json(self.path / ANSWER, {"answer": answer})
+
+    def remove(self) -> None:
+        """Delete the folder of a run that is not running. Renamed first, so that a half-deleted one is never listed."""
+        if self.is_alive:
+            raise WorkerError("This fine-tuning is still running.", "Cancel it first.")
+        hidden = self.path.with_name(f".{self.path.name}-{uuid.uuid4().hex[:6]}.removed")
+        try:
+            self.path.rename(hidden)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be removed: {error.strerror or error}.") from error
+        shutil.rmtree(hidden, ignore_errors=True)
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _has_just_started(self) -> bool:
+        """By this computer's clock alone: the one of the disk's may differ."""
+        try:
+            begun = float(_read_or_empty(self.path / STARTED)["time"])
+        except (KeyError, TypeError, ValueError):
+            return False
+        return abs(time.time() - begun) < _START_S
+
+    def _not_running(self, status: RunStatus, said: Mapping[str, Any]) -> RunStatus:
+        if self.command == DISCARD:
+            return replace(status, state=RunState.DISCARDED, text="Discarded.", eta_s=None)
+        error = said.get("error")
+        if error:
+            problem = from_code(str(error["code"]), str(error["message"]), str(error["hint"]))
+            return replace(status, state=RunState.FAILED, error=problem, text=problem.message, eta_s=None)
+        if not said and self._has_just_started():
+            return replace(status, state=RunState.WAITING, text="Starting ...")
+        text = f"It was interrupted at {100 * status.fraction:.0f} %."
+        if not said:
+            text = "Its process ended before it could begin."
+            problem = _start_error(self.log_tail(1))
+            return replace(status, state=RunState.INTERRUPTED, text=text, error=problem, eta_s=None)
+        return replace(status, state=RunState.INTERRUPTED, text=text, eta_s=None)
+
+
+def default_run_root() -> Path:
+    """`MAESEGMENT_RUNS`, or a folder among the user's application data."""
+    chosen = os.environ.get("MAESEGMENT_RUNS")
+    return Path(chosen).expanduser() if chosen else user_data_folder() / "fine-tuning"
+
+
+def create_run(root: Path, request: RunRequest) -> FineTuneRun:
+    """A new run below `root`; it appears complete or not at all. `OutputError` if it cannot be written."""
+    now = datetime.now()
+    path = root / f"run-{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+    hidden = root / f".{path.name}.part"
+    try:
+        make_private_folder(hidden)
+        write_json(
+            hidden / REQUEST, replace(request, created=request.created or now.isoformat(timespec="seconds")).to_dict()
+        )
+        hidden.rename(path)
+    except OSError as error:
+        raise OutputError(
+            f"The folder for fine-tuning {root} cannot be written to: {error.strerror or error}.",
+            "Free some space or allow writing there; MAESEGMENT_RUNS names another folder.",
+        ) from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+    return FineTuneRun(path)
+
+
+def list_runs(root: Path) -> list[FineTuneRun]:
+    """The newest first; what is no run, or may not be read, is left out."""
+    try:
+        found = [path for path in root.iterdir() if _NAME.fullmatch(path.name) and os.access(path / REQUEST, os.R_OK)]
+    except OSError:
+        return []
+    return [FineTuneRun(path) for path in sorted(found, reverse=True)]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """`MAESegmentError` if it cannot be read."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError("no JSON object")
+    except (OSError, ValueError) as error:
+        raise MAESegmentError(
+            f"{path} cannot be read: {error}", "Discard this fine-tuning and start it again."
+        ) from None
+    return data
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(data, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _read_or_empty(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    """Complete rows of a log that another process is writing."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        return []
+    rows = []
+    for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
+        try:
+            rows.append({csv_text(key): float(value) for key, value in row.items()})
+        except (TypeError, ValueError):
+            continue
+    return rows
+
+
+def _mean_by_step(curves: Sequence[Sequence[tuple[int, dict[str, float]]]]) -> tuple[tuple[int, dict[str, float]], ...]:
+    """Of the folds (or the one run), at every step that any of them has reached."""
+    by_step: dict[int, list[dict[str, float]]] = {}
+    for curve in curves:
+        for step, row in curve:
+            by_step.setdefault(step, []).append(row)
+    return tuple((step, _mean_by_name(rows)) for step, rows in sorted(by_step.items()))
+
+
+def _mean_by_name(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    values = {name: [row[name] for row in rows if name in row] for name in names}
+    return {name: sum(numbers) / len(numbers) for name, numbers in values.items()}
+
+
+def _dice_rows(path: Path) -> list[tuple[int, dict[str, float]]]:
+    """(step, Dice by label and "mean") of each validation."""
+    rows = []
+    for row in _rows(path):
+        values = {name.removeprefix("dice "): value for name, value in row.items() if name.startswith("dice ")}
+        values["mean"] = row.get("dice", math.nan)
+        rows.append((int(row["step"]), {name: value for name, value in values.items() if math.isfinite(value)}))
+    return rows
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return math.inf
+
+
+def _since(eta_s: Any, path: Path) -> float | None:
+    """Seconds left now, of what was left when the file was written."""
+    return None if eta_s is None else max(0.0, float(eta_s) - max(0.0, min(_age(path), 60.0)))
+
+
+def _start_error(last_words: str) -> MAESegmentError:
+    said = f": {last_words}" if last_words else "."
+    return WorkerError(
+        f"The process for fine-tuning ended before it could begin{said}",
+        "Check the Python (Advanced) and what it lacks, then start again.",
+    )

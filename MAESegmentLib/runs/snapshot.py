@@ -1,0 +1,70 @@
+"""The cases of a run as they were when it began."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..cases.store import CaseStore
+from ..errors import DatasetError, OutputError
+
+DATASET = "dataset.json"
+#: A case that is updated while it is copied is copied again.
+_ATTEMPTS = 5
+
+
+def snapshot(store: CaseStore, training: Sequence[str], check: Sequence[str], target: Path) -> None:
+    """Link or copy the cases of these ids to `target`, with a `dataset.json` whose splits are "train" and "check".
+
+    Complete or not at all. `DatasetError` names a case that is not there.
+    """
+    if target.is_dir():
+        return
+    hidden = target.with_name(f".{target.name}.part")
+    try:
+        shutil.rmtree(hidden, ignore_errors=True)
+        hidden.mkdir(parents=True)
+        for case_id in (*training, *check):
+            _take(store.case_path(case_id), hidden / case_id)
+        description = store.description()
+        wanted = {*training, *check}
+        description["cases"] = [case for case in description["cases"] if case["id"] in wanted]
+        description["splits"] = {"train": list(training), "check": list(check)}
+        (hidden / DATASET).write_text(json.dumps(description), encoding="utf-8")
+        hidden.rename(target)
+    except OSError as error:
+        raise OutputError(
+            f"The cases cannot be copied for fine-tuning: {error.strerror or error}.",
+            f"Free some space on the disk of {target.parent}, then go on.",
+        ) from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _take(source: Path, target: Path) -> None:
+    for _attempt in range(_ATTEMPTS):
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        try:
+            before = (source / "case.json").read_bytes()
+            for file in sorted(source.iterdir()):
+                if file.is_file() and not file.name.startswith("."):
+                    _link(file, target / file.name)
+            if (source / "case.json").read_bytes() == before == (target / "case.json").read_bytes():
+                return
+        except FileNotFoundError:
+            continue
+    raise DatasetError(f"{source.name} was removed or changed while it was copied.", "Start fine-tuning again.")
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for a file that never changes; a copy where that cannot be."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,116 @@
+"""The process of one fine-tuning run: `python -m MAESegmentLib.runs.trainer RUN_FOLDER`.
+
+It may be killed at any moment: started again, it goes on from its last checkpoint, and a version that it saved or
+published is not made a second time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import Cancelled, MAESegmentError, OutputError, WorkerError, refusal_by_system
+from ..processes.processor import leave_a_core, yield_to_others
+from .run_folder import CASES, DISCARD, RESULT, STOP, WORK, FineTuneRun, write_json
+
+#: Exit codes: done or discarded; failed with a reason in status.json; another process has the run.
+DONE, FAILED, BUSY = 0, 1, 2
+_LOOK_EVERY_S = 0.5
+_LOCK_S = 5.0
+
+
+def main(arguments: list[str]) -> int:
+    with suppress(AttributeError, OSError):  # no such thing on Windows; or it leads a session already
+        os.setsid()
+    run = FineTuneRun(Path(arguments[0]))
+    lock = run.lock
+    end = time.monotonic() + _LOCK_S
+    while not lock.try_acquire():  # who looks whether it is held has it for a moment
+        if time.monotonic() > end:
+            print("Another process is at this run.", file=sys.stderr)
+            return BUSY
+        time.sleep(0.05)
+    yield_to_others()
+    leave_a_core(os.environ)
+    from .reporting import StatusWriter
+
+    status = StatusWriter(run)
+    try:
+        status.write()
+        _work(run, status)
+    except Cancelled:
+        _discard(run)
+    except MAESegmentError as error:
+        return _fail(status, error)
+    except Exception as error:
+        traceback.print_exc()
+        return _fail(status, _unexpected(error))
+    return DONE
+
+
+def _work(run: FineTuneRun, status) -> None:  # type: ignore[no-untyped-def]
+    if not (run.path / RESULT).is_file():
+        trouble = _complaint()
+        if trouble is not None:
+            raise trouble
+        from .training import FineTuneWork
+
+        work = FineTuneWork(run, status, should_cancel=_asks(run, DISCARD), should_stop=_asks(run, STOP))
+        write_json(run.path / RESULT, work.result().to_dict())
+    # What is large and of no further use; logs and report stay.
+    shutil.rmtree(run.path / CASES, ignore_errors=True)
+    shutil.rmtree(run.work / "model", ignore_errors=True)
+    (run.work / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def _asks(run: FineTuneRun, command: str) -> Callable[[], bool]:
+    """Whether a person asks for it now; the file is looked at twice a second."""
+    looked, answer = [0.0], [False]
+
+    def asks() -> bool:
+        if not answer[0] and time.monotonic() - looked[0] > _LOOK_EVERY_S:
+            looked[0] = time.monotonic()
+            answer[0] = run.command == command
+        return answer[0]
+
+    return asks
+
+
+def _discard(run: FineTuneRun) -> None:
+    """Nothing of use is left; the folder itself goes when its lock is free, so not here."""
+    for name in (WORK, CASES):
+        shutil.rmtree(run.path / name, ignore_errors=True)
+
+
+def _fail(status, error: MAESegmentError) -> int:  # type: ignore[no-untyped-def]
+    print(error, file=sys.stderr, flush=True)
+    with suppress(OutputError):
+        status.write(error)
+    return FAILED
+
+
+def _unexpected(error: Exception) -> MAESegmentError:
+    return refusal_by_system(error) or MAESegmentError(
+        f"Something unexpected happened: {type(error).__name__}: {error}",
+        "This is a defect of MAESegment: please report it with the log of this fine-tuning.",
+    )
+
+
+def _complaint() -> WorkerError | None:
+    from ..processes.environment import complaint
+
+    trouble = complaint("train")
+    return None if trouble is None else WorkerError(*trouble)
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stderr.flush()
+    # Threads of torch must not keep the process alive.
+    os._exit(code)

@@ -1,0 +1,180 @@
+"""From cases on disk to prepared cases in the cache, with every unusable case found before training starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...cases.checks import read_image, read_labels, voxel_hash
+from ...cases.dataset import Case, CaseDataset
+from ...errors import Cancelled, DatasetError, GeometryError
+from ...images.volume import LabelMap, Volume
+from ...preprocessing.foreground import Block
+from ...preprocessing.grey_values import describe_grey_values
+from ...preprocessing.grid import NetworkGrid
+from ...preprocessing.plan import Preprocessing
+from ..loop.loop import Progress, Report, ShouldCancel
+from .labelling import LabelPlan
+from .prepared import IGNORED, CaseCache, PreparedCase, as_array, places_of
+
+#: So many unusable cases are named in one message.
+MAX_NAMED = 10
+#: Maps of tissues hold whole numbers up to this.
+MAX_TISSUE = 255
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The cases, the hashes of their voxels by case id ({"image": ..., "label": ...}), and what readers remarked."""
+
+    cases: CaseCache
+    hashes: dict[str, dict[str, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    #: About labels, without any case's name: they go into the bundle.
+    label_notes: list[str] = field(default_factory=list)
+
+    @property
+    def twins(self) -> list[str]:
+        """Notes on cases whose images are the same, voxel by voxel."""
+        cases: dict[str, list[str]] = {}
+        for case, hashes in self.hashes.items():
+            cases.setdefault(hashes["image"], []).append(case)
+        return [f"Cases {' and '.join(same)} have the same image." for same in cases.values() if len(same) > 1]
+
+
+def prepare_labelled(
+    cases: Sequence[Case],
+    dataset: CaseDataset,
+    plan: LabelPlan,
+    preprocessing: Preprocessing,
+    cache: CaseCache,
+    report: Report,
+    should_cancel: ShouldCancel,
+    *,
+    tissues: bool = False,
+) -> Prepared:
+    """Read, check and prepare images with label maps; raises one `DatasetError` that names every bad case.
+
+    `tissues`: the images are maps of tissues, from which images are drawn later.
+    """
+    prepared = Prepared(cache)
+    names = {value: name for name, value in dataset.labels.items()}
+    wanted = [names[value] for value in plan.values]
+    channels: list[int] = []
+
+    def prepare(case: Case) -> None:
+        volume = read_image(case, channels[0] if channels else None)
+        label_map = read_labels(case, volume, dataset.labels, wanted, dataset.ignore)
+        channels.append(len(volume.array))
+        image, grid, region = _prepare(case, volume, preprocessing, tissues)
+        learnt = plan.to_classes(label_map, dataset.ignore)
+        shown = learnt.crop(region)
+        classes = preprocessing.prepare_labels(shown, grid).numpy().astype("uint8")
+        spacing = tuple(float(s) for s in grid.spacing)
+        places, unknown = places_of(classes), plan.channels_of(case.unknown)
+        grey = None if tissues else describe_grey_values(volume.crop(region).array, preprocessing.intensity)
+        cache.add(PreparedCase(case.id, image, spacing, classes, places, unknown, grey))  # type: ignore[arg-type]
+        prepared.hashes[case.id] = {"image": voxel_hash(volume.array), "label": voxel_hash(label_map.array)}
+        prepared.notes.extend(f"Case {case.id}: {note}" for note in (*volume.notes, *_lost(learnt, shown)))
+
+    _each(cases, prepare, report, should_cancel)
+    _check_absent(prepared, plan)
+    return prepared
+
+
+def _lost(learnt: LabelMap, shown: LabelMap) -> list[str]:
+    """A note if labels lie where the body is not: the model will not look there."""
+    before, after = (int(np.count_nonzero((x.array != 0) & (x.array != IGNORED))) for x in (learnt, shown))
+    if after == before:
+        return []
+    return [
+        f"{before - after} of {before} labelled voxels lie in the background around the body and are not learnt; the "
+        "model will find nothing there either."
+    ]
+
+
+def _check_absent(prepared: Prepared, plan: LabelPlan) -> None:
+    """A label that the base knows may be missing in all cases; a new one may not: nothing could be learnt of it."""
+    learnt = {value for case in prepared.cases for value, _ in case.places}
+    absent = [channel for channel in range(1, len(plan.labels) + 1) if channel not in learnt]
+    unknown = set.intersection(*(set(case.unknown) for case in prepared.cases)) if absent else set()
+    kept = [c for c in absent if plan.origins[c - 1] is not None]
+    names = ", ".join(plan.names[c - 1] for c in absent if c not in kept)
+    if names:
+        raise DatasetError(
+            f"No case has a voxel of {names} at the model's resolution.", "Leave this label out: --labels."
+        )
+    ignored = ", ".join(plan.names[channel - 1] for channel in kept if channel in unknown)
+    if ignored:
+        prepared.label_notes.append(f"Not annotated in any case, so neither learnt nor checked: {ignored}.")
+    nowhere = ", ".join(plan.names[channel - 1] for channel in kept if channel not in unknown)
+    if nowhere:
+        prepared.label_notes.append(
+            f"No case has a voxel of {nowhere}: the model only learns that it is not there, and nothing is checked."
+        )
+
+
+def prepare_images(
+    cases: Iterable[Case],
+    preprocessing: Preprocessing,
+    cache: CaseCache,
+    report: Report,
+    should_cancel: ShouldCancel,
+    *,
+    tissues: bool = False,
+) -> Prepared:
+    """Read, check and prepare images alone, or maps of `tissues` from which images are drawn later."""
+    prepared = Prepared(cache)
+    channels: list[int] = []
+
+    def prepare(case: Case) -> None:
+        volume = read_image(case, channels[0] if channels else None)
+        channels.append(len(volume.array))
+        image, grid, region = _prepare(case, volume, preprocessing, tissues)
+        spacing = tuple(float(s) for s in grid.spacing)
+        grey = None if tissues else describe_grey_values(volume.crop(region).array, preprocessing.intensity)
+        cache.add(PreparedCase(case.id, image, spacing, grey=grey))  # type: ignore[arg-type]
+        prepared.hashes[case.id] = {"image": voxel_hash(volume.array)}
+        prepared.notes.extend(f"Case {case.id}: {note}" for note in volume.notes)
+
+    _each(list(cases), prepare, report, should_cancel)
+    return prepared
+
+
+def _prepare(
+    case: Case, volume: Volume, preprocessing: Preprocessing, tissues: bool
+) -> tuple[np.ndarray, NetworkGrid, Block]:
+    """Float32 (C, D, H, W), or uint8 (1, D, H, W) of tissues, on the network's grid of a block of the volume."""
+    if not tissues:
+        prepared = preprocessing.prepare(volume)
+        return as_array(prepared.image), prepared.grid, prepared.region
+    array = volume.array
+    if len(array) != 1 or not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() > MAX_TISSUE:
+        raise DatasetError(
+            f"Case {case.id}: images cannot be drawn from it; it is not a map of tissues.",
+            f"Give label maps of whole numbers from 0 (what surrounds the body) to {MAX_TISSUE} as images.",
+        )
+    grid = preprocessing.grid_for(volume)
+    mapped = preprocessing.prepare_labels(LabelMap(array[0], volume.ijk_to_ras), grid)
+    i, j, k = (slice(0, n) for n in volume.grid.shape)
+    return mapped.numpy().astype(np.uint8)[None], grid, (i, j, k)
+
+
+def _each(cases: Sequence[Case], prepare: Callable[[Case], None], report: Report, should_cancel: ShouldCancel) -> None:
+    problems: list[DatasetError] = []
+    for number, case in enumerate(cases):
+        if should_cancel():
+            raise Cancelled()
+        report(Progress("prepare", number / len(cases), message=case.id))
+        try:
+            prepare(case)
+        except DatasetError as error:
+            problems.append(error)
+        except GeometryError as error:  # a voxel size that the network cannot be given
+            problems.append(DatasetError(f"Case {case.id}: {error.message}", error.hint))
+    if problems:
+        rest = len(problems) - MAX_NAMED
+        messages = [error.message for error in problems[:MAX_NAMED]] + ([f"... and {rest} more."] if rest > 0 else [])
+        raise DatasetError("\n".join(messages), problems[0].hint)

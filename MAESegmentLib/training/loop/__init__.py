@@ -1,0 +1,1 @@
+"""Steps, checkpoints and logs of any training."""

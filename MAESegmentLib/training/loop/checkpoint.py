@@ -1,0 +1,70 @@
+"""Where a run stands, on disk: written whole or not at all, read back without executing anything."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...errors import ConfigurationError, OutputError, TrainingError, refusal_by_system
+
+CHECKPOINT = "checkpoint.pt"
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Replace the folder's checkpoint by `state` (tensors and plain values)."""
+    try:
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".checkpoint-", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(folder / CHECKPOINT)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except (OSError, RuntimeError) as error:
+        raise OutputError(
+            f"The checkpoint cannot be written to {folder}: {_reason(error, 'it could not be written whole')}.",
+            "Free disk space and start the same command again; it goes on from the last good checkpoint.",
+        ) from error
+
+
+def load_checkpoint(folder: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The folder's checkpoint, or None at the start of a run; refuses one of a run with other settings or cases."""
+    for left_over in folder.glob(".checkpoint-*.tmp"):
+        left_over.unlink(missing_ok=True)
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError("it holds no run")
+    except Exception as error:  # of any kind: a damaged pickle raises what its bytes say
+        # torch seeks to before the start of a file that is cut short.
+        known = None if isinstance(error, OSError) and error.errno == errno.EINVAL else refusal_by_system(error)
+        reason = known.message if known else "it is damaged, or was not written by this program."
+        hint = known.hint if known else "Delete it to start over."
+        raise TrainingError(f"The checkpoint {path} cannot be read: {reason}", hint) from error
+    if state.get("fingerprint") != fingerprint:
+        raise ConfigurationError(
+            f"{folder} holds a run with other settings, cases or base model.",
+            "Give another output folder, or delete this one to start over.",
+        )
+    return state
+
+
+def _reason(error: BaseException, otherwise: str) -> str:
+    """What the operating system said, in place of the state of torch's code; `otherwise` if it said nothing."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror
+        seen = seen.__cause__ or seen.__context__
+    return otherwise

@@ -1,0 +1,73 @@
+"""AdamW groups, the learning-rate curve and the moving average of the weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..settings import LoopSettings
+
+
+def parameter_groups(
+    model: nn.Module, settings: LoopSettings, scale_of: Callable[[str], float] = lambda _: 1.0
+) -> list[dict[str, Any]]:
+    """Groups of equal weight decay and learning-rate scale. Norms, biases, bias tables and tokens do not decay."""
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        decays = parameter.ndim > 1 and not name.endswith(".table") and not name.endswith("_token")
+        key = (settings.weight_decay if decays else 0.0, scale_of(name))
+        group = groups.setdefault(key, {"params": [], "weight_decay": key[0], "lr_scale": key[1]})
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def stage_scale(stages: int, decay: float) -> Callable[[str], float]:
+    """Layer-wise decay for NnFormer: 1 for decoder and heads, a factor `decay` for each stage down to the embedding."""
+
+    def scale(name: str) -> float:
+        part, _, rest = name.removeprefix("encoder.").partition(".")
+        if not name.startswith("encoder."):
+            return 1.0
+        if part == "embedding":
+            return decay ** (stages + 1)
+        return decay ** (stages - int(rest.split(".")[0]))
+
+    return scale
+
+
+def learning_rate_at(step: int, settings: LoopSettings) -> float:
+    """Linear warm-up, then a cosine down to `final_learning_rate` of the peak; `step` counts from 0."""
+    warmup = settings.warmup * settings.steps
+    if step < warmup:
+        return settings.learning_rate * (step + 1) / (warmup + 1)
+    progress = (step - warmup) / max(1.0, settings.steps - warmup)
+    floor = settings.final_learning_rate
+    return settings.learning_rate * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+
+
+class MovingAverage:
+    """Exponential moving average of a model's weights; early on it forgets faster, so that it never lags far behind."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.model = copy.deepcopy(model).eval().requires_grad_(False) if decay else model
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """`step` counts finished updates."""
+        if not self.decay:
+            return
+        decay = min(self.decay, (1 + step) / (10 + step))
+        averages, values = _floats(self.model.state_dict()), _floats(model.state_dict())
+        torch._foreach_lerp_(averages, values, 1 - decay)
+
+
+def _floats(state: dict[str, Any]) -> list[Tensor]:
+    return [value for value in state.values() if value.is_floating_point()]

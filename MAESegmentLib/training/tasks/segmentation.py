@@ -1,0 +1,158 @@
+"""Supervised segmentation as a task of the loop, and its Dice on held-out cases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.inferers import sliding_window_inference
+from torch import Tensor, nn
+
+from ..data.drawing import Drawing, patch_samples
+from ..data.patches import Batch, batches
+from ..data.prepared import IGNORED, PreparedCase
+from ..data.sides import Sides
+from ..loop.distributed import SOLO, Team
+from ..loop.optimiser import parameter_groups, stage_scale
+from ..settings import FineTuneSettings
+from .losses import SegmentationLoss
+
+#: Dice per case and label; NaN where neither reference nor prediction has the label, or it was not annotated.
+DiceTable = dict[str, dict[str, float]]
+
+
+class SegmentationTask:
+    """Train `model` (patches in, one or several logits out) on `training`, watch Dice on `held_out`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        training: Sequence[PreparedCase],
+        held_out: Sequence[PreparedCase],
+        label_names: Sequence[str],
+        patch_size: Sequence[int],
+        settings: FineTuneSettings,
+        identity: str = "",
+        encoder_stages: int | None = None,
+        team: Team = SOLO,
+        *,
+        sides: Sides | None = None,
+        drawing: Drawing | None = None,
+    ) -> None:
+        """`encoder_stages` turns layer-wise learning-rate decay on, for an NnFormer of that many stages.
+
+        `sides` says which labels change places in a mirrored patch, `drawing` how images are drawn where `training`
+        holds tissues.
+        """
+        self.model = model
+        self.held_out = held_out
+        self.label_names = tuple(label_names)
+        self.patch_size = tuple(patch_size)
+        self.settings = settings
+        self.identity = identity
+        self.encoder_stages = encoder_stages
+        self.team = team
+        self._samples = patch_samples(training, patch_size, settings, drawing, settings.foreground_fraction, sides)
+        self._loss = SegmentationLoss(settings.deep_supervision_weights)
+        self._unknown = {case.id: case.unknown for case in training if case.unknown}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        if self.encoder_stages is None:
+            return parameter_groups(self.model, self.settings)
+        return parameter_groups(self.model, self.settings, stage_scale(self.encoder_stages, self.settings.layer_decay))
+
+    def batches(self, first_step: int, device: torch.device) -> Iterator[Batch]:
+        return batches(self._samples, first_step, device, self.team)
+
+    def loss(self, model: nn.Module, batch: Batch, step: int, of: Sequence[float] | None = None) -> Tensor:
+        assert batch.classes is not None
+        share = (1.0, 1.0)
+        if of is not None:
+            samples, voxels = self.amounts(batch, step)
+            share = (samples / of[0], voxels / max(of[1], 1.0))
+        loss: Tensor = self._loss(model(batch.image), batch.classes, self._not_annotated(batch), share)
+        return loss
+
+    def amounts(self, batch: Batch, step: int) -> list[float]:  # noqa: ARG002
+        """Samples, over which parts of the pooled Dice are averaged, and annotated voxels, for the cross-entropy."""
+        assert batch.classes is not None
+        return [float(len(batch.case_ids)), float((batch.classes != IGNORED).sum())]
+
+    def _not_annotated(self, batch: Batch) -> Tensor | None:
+        """(B, K) bool, or None if everything was annotated."""
+        if not any(name in self._unknown for name in batch.case_ids):
+            return None
+        marks = torch.zeros(len(batch.case_ids), len(self.label_names) + 1, dtype=torch.bool)
+        for row, name in zip(marks, batch.case_ids, strict=True):
+            row[list(self._unknown.get(name, ()))] = True
+        return marks.to(batch.image.device)
+
+    def validate(self, model: nn.Module, device: torch.device) -> Mapping[str, float]:
+        if not self.held_out:
+            return {}
+        overlap = self.settings.validation_overlap
+        table = dice_table(model, self.held_out, self.label_names, self.patch_size, device, overlap, self.team)
+        per_label = mean_by_label(table)
+        mean = mean_dice(table)
+        results = {**{f"dice {name}": value for name, value in per_label.items()}, "dice": mean}
+        return results if math.isnan(mean) else {**results, "score": mean}
+
+
+def dice_table(
+    model: nn.Module,
+    cases: Sequence[PreparedCase],
+    label_names: Sequence[str],
+    patch_size: Sequence[int],
+    device: torch.device,
+    overlap: float = 0.25,
+    team: Team = SOLO,
+) -> DiceTable:
+    """Dice of whole prepared cases, segmented in sliding windows, on the network's grid; the `team` shares them out."""
+    rows = team.map(lambda case: _dice(_segment(model, case, patch_size, device, overlap), case), cases)
+    return {case.id: dict(zip(label_names, row, strict=True)) for case, row in zip(cases, rows, strict=True)}
+
+
+def _segment(
+    model: nn.Module, case: PreparedCase, patch_size: Sequence[int], device: torch.device, overlap: float
+) -> tuple[np.ndarray, int]:
+    """Output channel of every voxel, and the number of channels."""
+    image = torch.from_numpy(np.ascontiguousarray(case.image))[None].to(device)
+    scores = sliding_window_inference(
+        image, tuple(patch_size), 2 if device.type == "cpu" else 8, model, overlap=overlap, mode="gaussian"
+    )
+    assert isinstance(scores, Tensor)
+    return scores[0].argmax(0).to(torch.uint8).cpu().numpy(), scores.shape[1]
+
+
+def _dice(segmented: tuple[np.ndarray, int], case: PreparedCase) -> list[float]:
+    found, channels = segmented
+    assert case.classes is not None
+    known = case.classes != IGNORED
+    result = []
+    for channel in range(1, channels):
+        if channel in case.unknown:
+            result.append(math.nan)
+            continue
+        truth, guess = (case.classes == channel) & known, (found == channel) & known
+        total = int(truth.sum()) + int(guess.sum())
+        result.append(2 * int((truth & guess).sum()) / total if total else math.nan)
+    return result
+
+
+def mean_by_label(table: DiceTable) -> dict[str, float]:
+    """Mean over the cases that have the label."""
+    names = next(iter(table.values()), {})
+    return {name: _mean([row[name] for row in table.values()]) for name in names}
+
+
+def mean_dice(table: DiceTable) -> float:
+    """Mean over labels of their means over cases."""
+    return _mean(list(mean_by_label(table).values()))
+
+
+def _mean(values: Sequence[float]) -> float:
+    present = [value for value in values if not math.isnan(value)]
+    return sum(present) / len(present) if present else math.nan

@@ -1,0 +1,180 @@
+"""What the worker does with a request: the models it keeps warm, the segmentation, the devices there are."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from ...bundle import Bundle, open_bundle
+from ...device import device_title
+from ...errors import ConfigurationError, DeviceMemoryError, WorkerError
+from ...images.roi import Roi
+from ...images.volume import LabelMap, Volume
+from ...images.volumetry import volumes_ml
+from ...inference.fallback import is_out_of_memory
+from ...inference.predictor import Predictor
+from ...inference.settings import InferenceSettings
+from ...processes.environment import TRAIN, complaint
+from ..job_folder import JobFolder
+from ..protocol import Devices, Message, Ready, Result, Segment
+from .stage_clock import StageClock
+
+#: Networks that stay on the device; more would crowd a small GPU.
+_KEPT = 2
+
+#: Requests that have a module of their own, with `answer(request, work, send, should_cancel) -> Result`.
+_ELSEWHERE = {"add_case": "adding", "estimate": "estimating", "rank": "ranking"}
+
+Send = Callable[[Message], None]
+
+
+class SegmentationWork:
+    """Runs requests; keeps the last models loaded."""
+
+    def __init__(self) -> None:
+        self._begun = time.perf_counter()
+        self._predictors: OrderedDict[tuple[str, InferenceSettings], Predictor] = OrderedDict()
+
+    def ready(self) -> Ready:
+        """What there is to work with, the device that "auto" means first."""
+        seconds = time.perf_counter() - self._begun
+        return Ready(str(torch.__version__), tuple(devices()), round(seconds, 3))
+
+    def run(self, request: Message, send: Send, should_cancel: Callable[[], bool]) -> Result:
+        if isinstance(request, Devices):
+            return Result(request.id, {"devices": devices()})
+        if isinstance(request, Segment):
+            return self._segment(request, send, should_cancel)
+        home = _ELSEWHERE.get(request.type)
+        if home is not None:
+            try:
+                # Imported when first asked for: they need packages that segmenting does not.
+                answer: Result = import_module(f".{home}", __package__).answer(request, self, send, should_cancel)
+            except ModuleNotFoundError as error:
+                trouble = complaint(TRAIN)
+                raise (WorkerError(*trouble) if trouble is not None else error) from error
+            return answer
+        raise ConfigurationError(f"The worker does not do {request.type!r}.")
+
+    def _segment(self, request: Segment, send: Send, should_cancel: Callable[[], bool]) -> Result:
+        clock = StageClock(request.id, send)
+        folder = JobFolder(Path(request.folder))
+        roi = roi_of(request.roi)
+        clock.enter("load")
+        bundle = open_bundle(request.model)
+        predictor = self.predictor(bundle, request.settings)
+        try:
+            volume = folder.read_volume()
+            prediction = predictor.predict(volume, roi=roi, progress=clock.report, should_cancel=should_cancel)
+        except DeviceMemoryError as error:
+            self._predictors.clear()
+            error.details = _offer(predictor, volume, roi)
+            raise
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._predictors.clear()
+            raise DeviceMemoryError(
+                f"The computer ran out of memory: {_first_line(error)}",
+                "Close other programs, or segment only a region of interest.",
+            ) from error
+        clock.enter("write")
+        labels = folder.write_labels(prediction.label_map)
+        # Every label lies in what was written, which is smaller than the volume.
+        block, _origin = folder.read_labels(labels)
+        volumes = volumes_ml(LabelMap(block.T, volume.ijk_to_ras), bundle.labels)
+        clock.end()
+        data = {
+            "labels": labels,
+            "seconds": round(clock.total, 4),
+            "network_seconds": round(clock.seconds.get("segment", 0.0), 4),
+            "device": prediction.device,
+            "device_title": device_title(torch.device(prediction.device)),
+            "warnings": list(prediction.warnings),
+            "volumes_ml": {str(value): round(ml, 4) for value, ml in volumes.items()},
+            "model": bundle.reference,
+            "timings": {stage: round(seconds, 4) for stage, seconds in clock.seconds.items()},
+        }
+        return Result(request.id, data)
+
+    def forget_models(self) -> None:
+        """Give their memory back."""
+        self._predictors.clear()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def predictor(self, bundle: Bundle, chosen: Mapping[str, Any]) -> Predictor:
+        """The predictor of a model with the chosen settings; kept for the next request."""
+        settings = InferenceSettings.of_model(bundle.spec.inference, **_as_settings(chosen))
+        key = (bundle.content_hash, settings)
+        predictor = self._predictors.pop(key, None)
+        if predictor is None:
+            while len(self._predictors) >= _KEPT:
+                self._predictors.popitem(last=False)
+            predictor = Predictor(bundle, settings)
+        self._predictors[key] = predictor
+        return predictor
+
+
+def _offer(predictor: Predictor, volume: Volume, roi: Roi | None) -> dict[str, float]:
+    """What the person may weigh up: memory that is free now, and how long the processor would take."""
+    if predictor.device.type == "cpu":
+        return {"free_bytes": float(psutil.virtual_memory().available)}
+    torch.cuda.empty_cache()
+    free, _total = torch.cuda.mem_get_info(predictor.device)
+    offer = {"free_bytes": float(free)}
+    with suppress(RuntimeError, MemoryError):  # the processor may have too little memory as well
+        offer["cpu_seconds"] = round(predictor.estimate_seconds(volume, roi, torch.device("cpu")), 1)
+    return offer
+
+
+def devices() -> list[dict[str, Any]]:
+    """Name, title and memory in bytes of every device, the one that "auto" means first."""
+    found = []
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        device = torch.device("cuda", index)
+        try:
+            free, total = torch.cuda.mem_get_info(device)
+        except RuntimeError:
+            continue  # it is there, but does not work
+        entry = {"name": str(device), "title": device_title(device), "free_bytes": free, "total_bytes": total}
+        found.append(entry)
+    memory = psutil.virtual_memory()
+    cpu = torch.device("cpu")
+    found.append(
+        {"name": "cpu", "title": device_title(cpu), "free_bytes": memory.available, "total_bytes": memory.total}
+    )
+    return found
+
+
+@lru_cache
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
+
+
+def _as_settings(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has lists where settings have tuples."""
+    values = dict(chosen)
+    if isinstance(values.get("mirroring"), list):
+        values["mirroring"] = tuple(values["mirroring"])
+    unknown = sorted(set(values) - set(InferenceSettings.__dataclass_fields__))
+    if unknown:
+        raise ConfigurationError(f"There is no setting called {', '.join(unknown)}.")
+    return values
+
+
+def roi_of(bounds: Sequence[float] | None) -> Roi | None:
+    """From the bounds (R0, R1, A0, A1, S0, S1) of a request, mm."""
+    if bounds is None:
+        return None
+    r0, r1, a0, a1, s0, s1 = bounds
+    return Roi((r0, a0, s0), (r1, a1, s1))

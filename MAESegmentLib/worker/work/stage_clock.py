@@ -1,0 +1,63 @@
+"""How long each stage of a request takes, and how far it is: told to the client as often as a person can see."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..protocol import Message, Progress
+
+#: No more messages a second than a person can see.
+_REPORT_EVERY_S = 0.1
+
+Send = Callable[[Message], None]
+
+
+@dataclass(frozen=True)
+class _Step:
+    stage: str
+    begun: float
+
+
+class StageClock:
+    """Times the stages of one request and reports them, with the time left once the network runs."""
+
+    def __init__(self, request_id: str, send: Send) -> None:
+        self.seconds: dict[str, float] = {}
+        self._id = request_id
+        self._send = send
+        self._begun = time.perf_counter()
+        self._step = _Step("", self._begun)
+        self._last_report = 0.0
+
+    @property
+    def total(self) -> float:
+        return time.perf_counter() - self._begun
+
+    def enter(self, stage: str) -> None:
+        self.report(stage, 0.0)
+
+    def end(self) -> None:
+        self._close(time.perf_counter())
+
+    def report(self, stage: str, fraction: float) -> None:
+        """As `inference.settings.Progress`."""
+        now = time.perf_counter()
+        is_new = stage != self._step.stage
+        if is_new:
+            self._close(now)
+            self._step = _Step(stage, now)
+        if is_new or fraction >= 1.0 or now - self._last_report >= _REPORT_EVERY_S:
+            self._last_report = now
+            self._send(Progress(self._id, stage, round(min(max(fraction, 0.0), 1.0), 4), self._left(fraction, now)))
+
+    def _left(self, fraction: float, now: float) -> float | None:
+        """Only the network takes long enough to be foretold, and only after its first windows."""
+        if self._step.stage != "segment" or fraction <= 0.0:
+            return None
+        return round((now - self._step.begun) * (1.0 - fraction) / fraction, 2)
+
+    def _close(self, now: float) -> None:
+        if self._step.stage:
+            self.seconds[self._step.stage] = self.seconds.get(self._step.stage, 0.0) + now - self._step.begun

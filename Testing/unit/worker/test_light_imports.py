@@ -1,0 +1,203 @@
+"""Slicer's own process has numpy, but none of the packages that read files or run networks: it must not need them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from platformdirs.macos import MacOS
+
+from MAESegmentLib.bundle import ModelStore, export_bundle
+from MAESegmentLib.bundle.store import default_user_folder, user_data_folder
+from Testing.bundles import save_tiny
+
+ROOT = Path(__file__).parents[3]
+
+#: Refuses every import of what is neither ours nor numpy nor Python's own.
+BLOCK = """
+import sys
+
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top in sys.stdlib_module_names or top in ("MAESegmentLib", "numpy"):
+            return None
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+for name in [name for name in sys.modules if name.partition(".")[0] not in sys.stdlib_module_names]:
+    if name != "__main__":
+        del sys.modules[name]
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def run(code: str, environ: Mapping[str, str] | None = None) -> str:
+    """What `code` prints in a process that has only numpy."""
+    answer = subprocess.run(
+        [sys.executable, "-c", BLOCK + code],
+        cwd=ROOT,
+        env={**os.environ, **(environ or {})},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout.strip()
+
+
+def test_the_blocker_blocks():
+    for package in ("torch", "nibabel", "platformdirs", "psutil", "scipy.ndimage", "monai"):
+        assert run(f"try:\n    import {package}\nexcept ModuleNotFoundError:\n    print('blocked')") == "blocked"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "bundle",
+        "bundle.archive",
+        "bundle.changing",
+        "bundle.selection",
+        "cases.dataset",
+        "cases.submission",
+        "cases.locations",
+        "cases.mapping",
+        "cases.snapshot",
+        "cases.store",
+        "errors",
+        "evaluation.comparison",
+        "images",
+        "images.scans",
+        "images.volume",
+        "inference",
+        "inference.ranking",
+        "images.roi",
+        "inference.settings",
+        "images.volumetry",
+        "worker",
+        "worker.client.storing",
+        "worker.client.client",
+        "console.console",
+        "processes.environment",
+        "runs",
+        "processes.interpreter",
+        "worker.job_folder",
+        "processes.process_tree",
+        "worker.protocol",
+        "worker.client.ranking",
+        "worker.client.segmentation",
+        "worker.client.transport",
+        "images.labels",
+        "training.settings",
+    ],
+)
+def test_module_needs_only_numpy(module):
+    assert run(f"import MAESegmentLib.{module}; print('there')") == "there"
+
+
+def test_every_public_name_of_the_jobs_is_there():
+    code = "import MAESegmentLib.worker as jobs; print(len([getattr(jobs, name) for name in jobs.__all__]))"
+    assert int(run(code)) > 5
+
+
+def test_numpy_itself_is_not_needed_by_what_any_python_may_run():
+    code = (
+        "sys.modules['numpy'] = None\nimport MAESegmentLib.processes.environment; "
+        "import MAESegmentLib.worker.work.serving; print('there')"
+    )
+    assert run(code) == "there"
+
+
+def test_shipped_models_are_listed_and_their_cards_read(tmp_path):
+    code = """
+import json
+from MAESegmentLib.bundle import ModelStore
+store = ModelStore()
+print(json.dumps([
+    [b.name, b.version, b.kind, len(b.labels), len(b.card), b.size_bytes, store.find(b.name).content_hash]
+    for b in store.list()
+]))
+"""
+    listed = json.loads(run(code, {"MAESEGMENT_MODELS": str(tmp_path)}))
+    shipped = ModelStore(tmp_path).list()
+    assert [entry[0] for entry in listed] == [bundle.name for bundle in shipped]
+    assert {"hippocampus-mr", "headneck-ct"} <= {entry[0] for entry in listed}
+    for entry, bundle in zip(listed, shipped, strict=True):
+        known = [bundle.name, bundle.version, bundle.kind, len(bundle.labels), len(bundle.card), bundle.size_bytes]
+        assert entry == [*known, bundle.content_hash]
+
+
+def test_damaged_model_is_reported_and_not_fatal(tmp_path):
+    (tmp_path / "broken" / "1.0.0").mkdir(parents=True)
+    code = "from MAESegmentLib.bundle import ModelStore; print(len(ModelStore().scan()[1]))"
+    assert run(code, {"MAESEGMENT_MODELS": str(tmp_path)}) == "1"
+
+
+def test_model_is_imported_from_an_archive(tmp_path):
+    archive = export_bundle(save_tiny(tmp_path / "tiny-mr"), tmp_path / "tiny.zip")
+    code = f"""
+from MAESegmentLib.bundle import ModelStore, import_bundle
+bundle = import_bundle({str(archive)!r}, ModelStore(), load=False)
+print(bundle.name, ModelStore().find("tiny").version)
+"""
+    assert run(code, {"MAESEGMENT_MODELS": str(tmp_path / "models")}) == "tiny-mr 1.0.0"
+
+
+def test_volumes_labels_and_settings_work(tmp_path):
+    code = f"""
+import numpy as np
+from pathlib import Path
+from MAESegmentLib.images.volume import Grid, LabelMap
+from MAESegmentLib.inference.settings import InferenceSettings
+from MAESegmentLib.worker.job_folder import JobFolder
+Grid((2, 3, 4), np.eye(4)).check()
+InferenceSettings()
+folder = JobFolder.create(Path({str(tmp_path)!r}))
+list(folder.write_volume([np.ones((4, 3, 2))], np.eye(4)))
+block, origin = folder.read_labels(folder.write_labels(LabelMap(np.ones((2, 3, 4), np.uint8), np.eye(4))))
+print(folder.read_volume().grid.shape, block.shape, origin)
+"""
+    assert run(code) == "(2, 3, 4) (4, 3, 2) (0, 0, 0)"
+
+
+# Where the user's models are -----------------------------------------------------------------------------------------
+
+HOMES = {
+    "plain": {"XDG_DATA_HOME": "", "LOCALAPPDATA": ""},
+    "set": {"XDG_DATA_HOME": "/data/of/me", "LOCALAPPDATA": "/windows/local"},
+    "blank": {"XDG_DATA_HOME": "  ", "LOCALAPPDATA": ""},
+}
+
+
+@pytest.mark.parametrize("home", HOMES)
+def test_user_folder_is_the_same_with_and_without_platformdirs(home):
+    ours = run("from MAESegmentLib.bundle.store import user_data_folder; print(user_data_folder())", HOMES[home])
+    code = "import platformdirs; print(platformdirs.user_data_path('maesegment', appauthor=False))"
+    environment = {**os.environ, **HOMES[home]}
+    theirs = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert ours == theirs.stdout.strip()
+
+
+def test_user_folder_on_a_mac():
+    code = "sys.platform = 'darwin'\nfrom MAESegmentLib.bundle.store import user_data_folder; print(user_data_folder())"
+    assert run(code) == MacOS("maesegment", appauthor=False).user_data_dir
+
+
+def test_user_folder_on_windows():
+    """LOCALAPPDATA is what platformdirs asks Windows for; without it the place where it is by default."""
+    code = "sys.platform = 'win32'\nfrom MAESegmentLib.bundle.store import user_data_folder; print(user_data_folder())"
+    assert run(code, {"LOCALAPPDATA": "/users/me/AppData/Local"}) == "/users/me/AppData/Local/maesegment"
+    assert run(code, {"LOCALAPPDATA": "", "HOME": "/users/me"}) == "/users/me/AppData/Local/maesegment"
+
+
+def test_chosen_folder_comes_first(tmp_path):
+    code = "from MAESegmentLib.bundle import ModelStore; print(ModelStore().user_folder)"
+    assert run(code, {"MAESEGMENT_MODELS": str(tmp_path)}) == str(tmp_path)
+    if "MAESEGMENT_MODELS" not in os.environ:
+        assert default_user_folder() == user_data_folder() / "models"

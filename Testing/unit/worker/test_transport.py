@@ -1,0 +1,279 @@
+"""Processes through threads and pipes: output, exit codes, the event queue, the whole tree's end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from MAESegmentLib.processes.launch import Launch
+from MAESegmentLib.processes.process_tree import descendants, kill_tree
+from MAESegmentLib.worker.client.transport import EventQueue, SubprocessTransport
+from Testing.processes import is_alive, wait_for_end, wait_until
+
+
+class Heard:
+    """Everything that was reported, and from which thread."""
+
+    def __init__(self) -> None:
+        self.output = b""
+        self.errors = b""
+        self.exits: list[tuple[int | None, str]] = []
+        self.threads: set[threading.Thread] = set()
+
+    def on_output(self, data: bytes) -> None:
+        assert not self.exits
+        self.threads.add(threading.current_thread())
+        self.output += data
+
+    def on_error_output(self, data: bytes) -> None:
+        assert not self.exits
+        self.threads.add(threading.current_thread())
+        self.errors += data
+
+    def on_exit(self, code: int | None, reason: str) -> None:
+        self.threads.add(threading.current_thread())
+        self.exits.append((code, reason))
+
+
+def python(script: str, *arguments: str) -> Launch:
+    return Launch(sys.executable, ("-c", script, *arguments), dict(os.environ))
+
+
+def run(launch: Launch, written: bytes = b"") -> Heard:
+    transport, heard = SubprocessTransport(), Heard()
+    transport.start(launch, heard)
+    transport.write(written)
+    transport.close_input()
+    wait_until(lambda: heard.exits, transport.pump)
+    return heard
+
+
+def test_output_errors_and_exit_code_all_arrive_here():
+    script = "import sys; data = sys.stdin.buffer.read(); sys.stdout.buffer.write(data * 2); sys.exit('bye')"
+    heard = run(python(script), b"x" * 1_000_000)
+    assert heard.output == b"x" * 2_000_000
+    assert heard.errors.strip() == b"bye"
+    assert heard.exits == [(1, "")]
+    assert heard.threads == {threading.current_thread()}
+
+
+def test_signal_is_a_negative_exit_code():
+    heard = run(python("import os, signal; os.kill(os.getpid(), signal.SIGKILL)"))
+    assert heard.exits == [(-signal.SIGKILL, "")]
+
+
+def test_program_that_does_not_exist_is_reported_and_does_not_raise(tmp_path):
+    heard = run(Launch(str(tmp_path / "nothing"), (), {}))
+    assert heard.exits == [(None, "cannot be started: No such file or directory")]
+
+
+def test_environment_is_exactly_what_was_given():
+    heard = run(Launch(sys.executable, ("-c", "import os; print(sorted(os.environ))"), {"ONLY": "this"}))
+    assert b"ONLY" in heard.output
+    assert b"HOME" not in heard.output
+
+
+def test_writing_never_blocks_though_nobody_reads():
+    transport, heard = SubprocessTransport(), Heard()
+    transport.start(python("import time; time.sleep(1000)"), heard)
+    begun = time.monotonic()
+    transport.write(b"x" * 10_000_000)
+    assert time.monotonic() - begun < 1.0
+    transport.kill(None)
+    wait_until(lambda: heard.exits, transport.pump)
+
+
+def test_writing_and_killing_after_the_end_are_harmless():
+    transport, heard = SubprocessTransport(), Heard()
+    transport.start(python("pass"), heard)
+    wait_until(lambda: heard.exits, transport.pump)
+    transport.write(b"x")
+    transport.close_input()
+    transport.kill(None)
+
+
+def test_exit_is_reported_though_a_child_holds_the_pipes():
+    transport, heard = SubprocessTransport(), Heard()
+    script = (
+        "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'],"
+        " start_new_session=True); print(child.pid, flush=True)"
+    )
+    transport.start(python(script), heard)
+    wait_until(lambda: heard.exits, transport.pump)
+    child = int(heard.output)
+    assert is_alive(child)
+    kill_tree(child)
+    wait_for_end([child])
+
+
+TREE = """
+import os, subprocess, sys, time
+depth = int(sys.argv[1])
+if depth:
+    subprocess.Popen([sys.executable, __file__, str(depth - 1)], start_new_session=depth == 1)
+print(os.getpid(), flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Ids of a process, its child and its grandchild, which has a session of its own."""
+    script = tmp_path / "tree.py"
+    script.write_text(TREE)
+    root = subprocess.Popen([sys.executable, str(script), "2"], stdout=subprocess.PIPE, start_new_session=True)
+    pids = [int(root.stdout.readline()) for _ in range(3)]
+    yield root.pid, pids
+    for pid in pids:
+        if is_alive(pid):
+            os.kill(pid, signal.SIGKILL)
+    root.stdout.close()
+    root.wait()
+
+
+def test_descendants_are_found(tree):
+    root, pids = tree
+    assert set(descendants(root)) == set(pids) - {root}
+
+
+def test_whole_tree_is_killed_whatever_its_groups(tree):
+    root, pids = tree
+    kill_tree(root)
+    wait_for_end(pids)
+
+
+def test_killing_what_is_gone_is_harmless():
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait()
+    kill_tree(process.pid)
+
+
+@pytest.mark.parametrize("pid", [0, -1, 1, pytest.param(os.getpid(), id="own")])
+def test_no_killing_of_oneself_or_everything(pid):
+    kill_tree(pid)
+
+
+def test_member_of_this_group_is_killed_alone():
+    """A process that Slicer started without a group of its own must not take Slicer with it."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+    assert os.getpgid(process.pid) == os.getpgrp()
+    kill_tree(process.pid)
+    assert process.wait(10) == -signal.SIGKILL
+
+
+# The event queue -----------------------------------------------------------------------------------------------------
+
+
+def test_timers_ring_in_order_and_those_forgotten_do_not():
+    events, rung = EventQueue(), []
+    events.call_later(0.02, lambda: rung.append("late"))
+    forget = events.call_later(0.0, lambda: rung.append("never"))
+    events.call_later(0.0, lambda: rung.append("soon"))
+    forget()
+    end = time.monotonic() + 5
+    while len(rung) < 2 and time.monotonic() < end:
+        events.pump(0.1)
+    assert rung == ["soon", "late"]
+
+
+def test_timer_may_forget_another_that_is_due():
+    events, rung = EventQueue(), []
+    events.call_later(0.0, lambda: forget())
+    forget = events.call_later(0.0, lambda: rung.append("no"))
+    events.pump(0.01)
+    events.pump(0.01)
+    assert rung == []
+
+
+def test_pump_returns_as_soon_as_something_was_done():
+    events = EventQueue()
+    events.call_later(0.01, lambda: None)
+    begun = time.monotonic()
+    events.pump(10.0)
+    assert time.monotonic() - begun < 5.0
+
+
+def test_pump_takes_no_longer_than_asked():
+    events = EventQueue()
+    begun = time.monotonic()
+    events.pump(0.05)
+    assert 0.04 < time.monotonic() - begun < 5.0
+
+
+def test_one_turn_a_pump():
+    events, turns = EventQueue(), []
+
+    def again() -> None:
+        turns.append(1)
+        events.call_later(0.0, again)
+
+    events.call_later(0.0, again)
+    events.pump(0.1)
+    assert len(turns) == 1
+
+
+def test_failing_callback_loses_no_other():
+    events, done = EventQueue(), []
+    events.post(lambda: 1 / 0)
+    events.post(lambda: done.append(1))
+    with pytest.raises(ZeroDivisionError):
+        events.pump(0.0)
+    events.pump(0.0)
+    assert done == [1]
+
+
+# Other event loops ---------------------------------------------------------------------------------------------------
+
+
+def test_everything_comes_through_the_asyncio_loop():
+    async def talk() -> Heard:
+        transport, heard, rung = SubprocessTransport.on_loop(), Heard(), asyncio.Event()
+        transport.start(python("print(input())"), heard)
+        transport.write(b"hello\n")
+        transport.call_later(0.01, rung.set)
+        await asyncio.wait_for(rung.wait(), 10)
+        while not heard.exits:
+            await asyncio.sleep(0.01)
+        return heard
+
+    heard = asyncio.run(talk())
+    assert (heard.output, heard.exits) == (b"hello\n", [(0, "")])
+    assert heard.threads == {threading.current_thread()}
+
+
+def test_with_only_post_timers_come_through_it_too():
+    async def ring() -> threading.Thread:
+        loop = asyncio.get_running_loop()
+        rung: asyncio.Future[threading.Thread] = loop.create_future()
+        transport = SubprocessTransport(post=loop.call_soon_threadsafe)
+        transport.call_later(60, lambda: rung.set_exception(AssertionError()))()
+        transport.call_later(0.01, lambda: rung.set_result(threading.current_thread()))
+        return await asyncio.wait_for(rung, 10)
+
+    assert asyncio.run(ring()) is threading.current_thread()
+
+
+def test_pumping_a_loop_that_is_not_ours_is_refused():
+    with pytest.raises(RuntimeError, match="await"):
+        SubprocessTransport(post=lambda callback: callback()).pump(0.1)
+
+
+def test_process_that_outlives_its_loop_is_harmless():
+    heard = Heard()
+
+    async def leave() -> SubprocessTransport:
+        transport = SubprocessTransport.on_loop()
+        transport.start(python("import sys; sys.stdin.read(); print('late')"), heard)
+        return transport
+
+    transport = asyncio.run(leave())
+    transport.close_input()
+    wait_for_end([transport._process.pid])
+    assert heard.exits == []
