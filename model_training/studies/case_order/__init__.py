@@ -1,0 +1,1 @@
+"""Does correcting the least certain scans first save corrections?"""

@@ -1,0 +1,1 @@
+"""Does masked pretraining make nnFormer data-efficient?"""

@@ -1,0 +1,1 @@
+"""Which settings should fine-tuning have that a user never touches?"""
