@@ -129,7 +129,7 @@ class Session:
         self.shutdown()
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
-        """In a later turn of the event loop; the answer makes it forgotten."""
+        """In a later turn of the event loop; call the returned function to cancel it."""
         return event_clock().call_later(seconds, callback)
 
     def pump(self, seconds: float) -> None:

@@ -46,7 +46,7 @@ class SceneSession(Protocol):
         """Environment of processes that the session starts."""
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
-        """In a later turn of the event loop; the answer makes it forgotten."""
+        """In a later turn of the event loop; call the returned function to cancel it."""
 
     def pump(self, seconds: float) -> None:
         """Let events happen for at most this long; for callers that wait."""

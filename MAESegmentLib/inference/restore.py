@@ -126,7 +126,7 @@ class _Axis:
         return slice(first, int(torch.searchsorted(self._lower, voxels.stop)))
 
     def sources(self, outputs: slice) -> slice:
-        """The network voxels that have a part in voxels `outputs` of the input, which are not none."""
+        """The network voxels that have a part in voxels `outputs` of the input (at least one)."""
         return slice(int(self._lower[outputs.start]), int(self._upper[outputs.stop - 1]) + 1)
 
     def interpolate(

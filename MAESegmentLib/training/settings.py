@@ -1,4 +1,4 @@
-"""What a training run can be told. Frozen, validated when made, written into the run folder and the bundle."""
+"""Settings of a training run. Frozen, validated when made, written into the run folder and the bundle."""
 
 from __future__ import annotations
 

@@ -74,11 +74,11 @@ ShouldStop = Callable[[], bool]
 
 
 def ignore(_: Progress) -> None:
-    """For who wants no progress."""
+    """Ignore progress: the default `report`."""
 
 
 def never() -> bool:
-    """For who wants neither to cancel nor to stop."""
+    """Never cancel or stop: the default."""
     return False
 
 

@@ -38,7 +38,7 @@ class WorkerState(Enum):
 class WorkerClient:
     """Give it jobs with `submit`. Everything happens on one thread, that of the transport's event loop.
 
-    If a worker crashes, the job that it was at fails and says why; those behind it go to a new one.
+    If a worker crashes, the job that was running fails and says why; queued jobs go to a new worker.
     """
 
     def __init__(

@@ -56,7 +56,7 @@ class Transport(Protocol):
         """End the process and everything it started; `pid` is what the worker says it is, behind a launcher."""
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call from the event loop after `seconds` (0: in its next turn); the answer makes it forgotten."""
+        """Call from the event loop after `seconds` (0: in its next turn); call the returned function to cancel it."""
 
     def pump(self, seconds: float) -> None:
         """Let events come in, for at most this long; for callers that wait."""
