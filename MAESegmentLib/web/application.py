@@ -88,7 +88,7 @@ class Application:
         with self.state as state:
             state.notice, state.notice_kind = text, kind
 
-    def offer(self, error: MAESegmentError, _details: Mapping[str, Any]) -> None:
+    def offer(self, error: MAESegmentError, details: Mapping[str, Any]) -> None:
         """What went wrong."""
         self.say(error_text(error), kind="error")
 

@@ -14,7 +14,7 @@ from ..app.case_entry import CaseProposal
 from ..app.texts.learning import added_text, case_text, cases_text, findings_text, labels_text
 from ..cases.records import CHECK, TRAIN, CaseRecord
 from ..errors import NodeError
-from .panel import Panel
+from .panel import Page, Panel
 
 _NEW, _OUT = "new", "left out"
 _TO_BE_ASKED = ("similar", "new")
@@ -24,7 +24,7 @@ _EMPTY, _DUPLICATE, _MISSING = "empty", "duplicate", "missing"
 class CasesPanel(Panel):
     prefix = "cases"
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Page) -> None:
         super().__init__(app)
         self._job: Any = None
         self._proposal: CaseProposal | None = None

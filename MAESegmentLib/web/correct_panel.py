@@ -11,7 +11,7 @@ from trame.widgets import vuetify3 as v3
 from .. import mrml
 from ..errors import NodeError
 from .correct_editor import EditorLogic, EditorUI
-from .panel import Panel
+from .panel import Page, Panel
 
 #: How long a hand rests before surfaces and volumes are brought up to date.
 _REST_S = 1.0
@@ -20,7 +20,7 @@ _REST_S = 1.0
 class CorrectPanel(Panel):
     prefix = "correct"
 
-    def __init__(self, app: Any, slicer_app: Any) -> None:
+    def __init__(self, app: Page, slicer_app: Any) -> None:
         super().__init__(app)
         self._editor = slicer_app.segmentation_editor
         self._logic = EditorLogic(app.server, slicer_app)

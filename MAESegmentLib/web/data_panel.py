@@ -16,7 +16,7 @@ from ..samples import SAMPLE, read_sample
 from ..text import visible
 from . import folders, slicer_scene
 from .confined import confined
-from .panel import Panel
+from .panel import Page, Panel
 from .workspace import Scan
 
 _LONGEST_TITLE = 120
@@ -25,7 +25,7 @@ _LONGEST_TITLE = 120
 class DataPanel(Panel):
     prefix = "data"
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Page) -> None:
         super().__init__(app)
         self._busy = 0
         #: By the scan's node, where its files are needed as long as it is open.

@@ -10,7 +10,7 @@ from vtk import vtkCommand
 
 from ..errors import NodeError
 from .exporting import FORMATS, content_stamp, export
-from .panel import Panel
+from .panel import Page, Panel
 
 #: Of a vtkSegmentation.
 _EVENTS = ("SegmentAdded", "SegmentRemoved", "SegmentModified", "SegmentsOrderModified", "SourceRepresentationModified")
@@ -19,7 +19,7 @@ _EVENTS = ("SegmentAdded", "SegmentRemoved", "SegmentModified", "SegmentsOrderMo
 class ExportPanel(Panel):
     prefix = "export"
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Page) -> None:
         super().__init__(app)
         #: (object, tag) of the observers of what is offered to be exported.
         self._observers: list[tuple[Any, int]] = []

@@ -21,7 +21,7 @@ from ..app.texts.learning import (
 from ..errors import ConfigurationError
 from ..runs import RunState
 from .curves_svg import curves_svg
-from .panel import Panel
+from .panel import Page, Panel
 
 #: The run that a person wants to see, first of all.
 _ORDER = (RunState.RUNNING, RunState.WAITING, RunState.DONE, RunState.INTERRUPTED, RunState.FAILED)
@@ -30,7 +30,7 @@ _ORDER = (RunState.RUNNING, RunState.WAITING, RunState.DONE, RunState.INTERRUPTE
 class LearningPanel(Panel):
     prefix = "learning"
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Page) -> None:
         super().__init__(app)
         self.job: FineTuneJob | None = None
         self._told_done = ""

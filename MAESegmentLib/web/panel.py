@@ -4,14 +4,101 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
 
 from ..app.texts.messages import error_text, expected
+from ..bundle import Bundle
+from ..cases.records import CaseRecord
 from ..errors import MAESegmentError
+from .downloads import Downloads
+from .folders import Folders
+from .logic import Logic
+from .session_process import SessionConfig
+from .surfaces import Surfaces
+from .uploads import Uploads
+from .views import Views
+from .worker_session import WorkerSession
+from .workspace import Workspace
 
-if TYPE_CHECKING:
-    from .application import Application
+
+class Segmenting(Protocol):
+    """What other sections use of the section Segment."""
+
+    @property
+    def bundle(self) -> Bundle | None:
+        """The chosen model."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def region(self) -> Any:
+        """The chosen ROI node; None for the whole scan."""
+
+    def refresh_models(self) -> None: ...
+    def use_model(self, name: str) -> None: ...
+    def offer_sample_boxes(self) -> None: ...
+    def show_box(self, visible: bool) -> None: ...
+    def after_edit(self) -> None: ...
+
+
+class Cases(Protocol):
+    """What other sections use of the corrected cases."""
+
+    @property
+    def records(self) -> Sequence[CaseRecord]: ...
+
+
+class Learning(Protocol):
+    """What other sections use of the fine-tuning."""
+
+    def update(self) -> None: ...
+
+
+class Versions(Protocol):
+    """What other sections use of the versions."""
+
+    def update(self) -> None: ...
+    def compare(self, first: str, second: str) -> None: ...
+
+
+class Page(Protocol):
+    """What a section sees of the page it is on; the sections know each other only through it."""
+
+    #: trame's state and server.
+    state: Any
+    server: Any
+    config: SessionConfig
+    session: WorkerSession
+    logic: Logic
+    workspace: Workspace
+    views: Views
+    surfaces: Surfaces
+    folders: Folders
+    uploads: Uploads
+    downloads: Downloads
+
+    @property
+    def segment(self) -> Segmenting: ...
+
+    @property
+    def cases(self) -> Cases: ...
+
+    @property
+    def learning(self) -> Learning: ...
+
+    @property
+    def versions(self) -> Versions: ...
+
+    def say(self, text: str, *, kind: str = "info") -> None:
+        """A line at the top of the page; "" removes it. `kind` is info, success, warning or error."""
+
+    def offer(self, error: MAESegmentError, details: Mapping[str, Any]) -> None:
+        """Show an error."""
+
+    def go_to(self, tab: str) -> None:
+        """Show a section."""
 
 
 class Panel:
@@ -19,7 +106,7 @@ class Panel:
 
     prefix = ""
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: Page) -> None:
         self.app = app
         self.workspace = app.workspace
         self.logic = app.logic

@@ -15,7 +15,7 @@ from ..mrml.regions import add_box, box_hint
 from ..samples import BOXES, SAMPLE, SAMPLE_MODEL
 from ..worker.client.client import JobState, WorkerState
 from . import slicer_scene
-from .panel import Panel
+from .panel import Page, Panel
 from .segment_widgets import build
 
 #: A person reads no faster; sending more often would only cost.
@@ -26,7 +26,7 @@ WHOLE = "whole"
 class SegmentPanel(Panel):
     prefix = "segment"
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Page) -> None:
         super().__init__(app)
         self.job: SegmentationJob | None = None
         self._drawn = 0.0

@@ -14,13 +14,13 @@ from ..app.texts.model_cards import accuracy_of, name_of
 from ..bundle import Bundle, export_bundle
 from ..bundle.versions import family_of, parent_of
 from ..errors import BundleError, Cancelled, NodeError
-from .panel import Panel
+from .panel import Page, Panel
 
 
 class VersionsPanel(Panel):
     prefix = "versions"
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Page) -> None:
         super().__init__(app)
         self._job: Any = None
         defaults = {
