@@ -42,7 +42,7 @@ class EventClock:
         _connect(self._timer, "timeout()", self._ring)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback` after `seconds` (0: in the next turn of the event loop); call the returned function to cancel it."""
+        """Call `callback` after `seconds` (0: in the next turn of the event loop); call what it returns to cancel."""
         number = next(self._numbers)
         heapq.heappush(self._due, (time.monotonic() + max(seconds, 0.0), number, callback))
         self._arm()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +87,7 @@ class Application:
         with self.state as state:
             state.notice, state.notice_kind = text, kind
 
-    def offer(self, error: MAESegmentError, details: Mapping[str, Any]) -> None:
+    def offer(self, error: MAESegmentError) -> None:
         """What went wrong."""
         self.say(error_text(error), kind="error")
 

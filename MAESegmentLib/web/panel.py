@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from ..app.texts.messages import error_text, expected
@@ -94,7 +94,7 @@ class Page(Protocol):
     def say(self, text: str, *, kind: str = "info") -> None:
         """A line at the top of the page; "" removes it. `kind` is info, success, warning or error."""
 
-    def offer(self, error: MAESegmentError, details: Mapping[str, Any]) -> None:
+    def offer(self, error: MAESegmentError) -> None:
         """Show an error."""
 
     def go_to(self, tab: str) -> None:

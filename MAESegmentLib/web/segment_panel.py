@@ -173,7 +173,7 @@ class SegmentPanel(Panel):
             self._style()
             self.app.views.centre_on_segmentation(node)
         elif job.state is JobState.FAILED and job.error is not None:
-            self.app.offer(job.error, job.details)
+            self.app.offer(job.error)
         else:
             self.app.say(job.error.message if job.error is not None else "Cancelled.", kind="info")
         self.update()
