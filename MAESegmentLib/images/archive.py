@@ -22,7 +22,7 @@ from .volume import Volume
 class ArchivedScan:
     """One scan: an image file, or the `files` of one DICOM series.
 
-    `name` tells it apart for a person: its path below the folder that was searched, without ending.
+    `name` tells it apart for the user: its path below the folder that was searched, without ending.
     """
 
     name: str
@@ -68,7 +68,7 @@ class _Folder:
 class ArchiveIndex:
     """Remembers in `file`, a JSON line per folder, what was found: reading a million DICOM headers takes hours.
 
-    Each folder is noted as soon as it has been read, so that a search that was stopped goes on there. A folder is read
+    Each folder is noted as soon as it has been read, so that a search that was stopped resumes there. A folder is read
     again when files were added to it or taken away. One process at a time may use `file`.
     """
 

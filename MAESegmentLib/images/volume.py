@@ -145,7 +145,7 @@ class Volume:
     """A scalar image: `array` is (C, I, J, K), any real dtype; `ijk_to_ras` as in `Grid`.
 
     `source` is what the reader wants the writer to know (for DICOM: the instances), opaque to everything between.
-    `notes` are sentences for the person about what was put right while reading.
+    `notes` are sentences for the user about what was put right while reading.
     """
 
     array: np.ndarray

@@ -24,7 +24,7 @@ _ONE_FRAME = (
 
 @dataclass(frozen=True, eq=False)
 class DecodedImage:
-    """`array` is (I, J, K), native byte order; `notes` tell the person what was put right while reading."""
+    """`array` is (I, J, K), native byte order; `notes` tell the user what was put right while reading."""
 
     array: np.ndarray
     ijk_to_ras: np.ndarray
@@ -103,7 +103,7 @@ def refuse_empty_file(path: Path) -> NoReturn:
 
 
 def unreadable(path: Path, error: OSError) -> VolumeReadError:
-    """The operating system's refusal, for a person."""
+    """The operating system's refusal, in words for the user."""
     if isinstance(error, FileNotFoundError):
         missing = Path(os.fsdecode(error.filename)) if error.filename else path
         if missing.name != path.name:

@@ -65,7 +65,7 @@ def reading(path: Path, broken: tuple[type[Exception], ...] = ()) -> Iterator[No
 
 
 def _reason(error: Exception) -> str:
-    """What Python says about a bad header, for a person."""
+    """What Python says about a bad header, in words for the user."""
     text = str(error).rstrip(".")
     if isinstance(error, KeyError):
         return f"its header lacks {error.args[0]}" if error.args else _BAD_HEADER

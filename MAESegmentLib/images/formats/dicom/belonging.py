@@ -40,7 +40,7 @@ def place_on(label_map: LabelMap, volume: Volume) -> tuple[LabelMap, tuple[str, 
 def check_belongs(label_map: LabelMap, volume: Volume) -> tuple[str, ...]:
     """Raise `VolumeReadError` if `label_map` refers to another patient, series or frame of reference than `volume`'s.
 
-    Returns what had to be assumed, for the person; () for nothing, and for label maps that refer to no scan.
+    Returns what had to be assumed, for the user; () for nothing, and for label maps that refer to no scan.
     """
     references = label_map.source
     if not isinstance(references, SegReferences):

@@ -282,7 +282,7 @@ class _MalformedError(ValueError):
 
 
 def _vector(groups: Sequence[Dataset], sequence: str, name: str, length: int) -> np.ndarray | None:
-    """The first of `groups` that has the value, in `sequence` or (in the last, the top) by itself.
+    """The first of `groups` that has the value, in `sequence` or (in the last, the top) on its own.
 
     Raises `_MalformedError` for a value that is not `length` numbers.
     """

@@ -69,7 +69,7 @@ def rescale_of(name: str, dataset: Dataset, index: int) -> Rescale:
 
 
 def rescale_notes(rescales: Sequence[Rescale]) -> tuple[str, ...]:
-    """What had to be assumed about the slices of one scan, for the person; () for nothing."""
+    """What had to be assumed about the slices of one scan, for the user; () for nothing."""
     notes = []
     for assumed in dict.fromkeys(text for rescale in rescales for text in rescale.assumed):
         count = sum(assumed in rescale.assumed for rescale in rescales)

@@ -207,7 +207,7 @@ def _refuse_damaged(damaged: Mapping[Path, str]) -> None:
 
 
 def _said_of(instances: Sequence[Instance]) -> list[str]:
-    """What had to be assumed about the images, for the person."""
+    """What had to be assumed about the images, for the user."""
     notes = []
     named = [instance.uid for instance in instances if instance.uid]
     repeated = len(named) - len(set(named))
