@@ -1,0 +1,139 @@
+"""The house stands as planned: no import upwards, no circle, no room too large, no package where it is not due."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+
+from Testing import house
+from Testing.house import FLOOR_OF, FLOORS, INNER, MODULES, OUTER, REPOSITORY, ROOMS, Import, imports, room_of
+
+#: Files that import each other in a circle, for now.
+AGREED_CIRCLES: dict[frozenset[str], str] = {
+    frozenset(f"MAESegmentLib.cases.{name}" for name in ("store", "dataset")): "`Case` moves to cases/case",
+    frozenset(
+        f"MAESegmentLib.web.{name}"
+        for name in (
+            "application",
+            "cases_panel",
+            "correct_panel",
+            "data_panel",
+            "export_panel",
+            "improve_panel",
+            "learning_panel",
+            "panel",
+            "segment_panel",
+            "versions_panel",
+        )
+    ): "the panels are to take a `Page` instead of the application",
+}
+#: Packages that a file imports although its room does not need them.
+AGREED_PACKAGES = {
+    ("MAESegmentLib/app/comparing.py", "slicer"): "its scene half moves to mrml",
+    ("MAESegmentLib/app/processing.py", "slicer"): "its scene half moves to mrml",
+    ("MAESegmentLib/app/processing.py", "vtk"): "its scene half moves to mrml",
+    ("MAESegmentLib/app/sequence.py", "slicer"): "its scene half moves to mrml",
+}
+#: Folders above the measure.
+AGREED_SIZES = {
+    "MAESegmentLib/cli": "a file a command",
+    "MAESegmentLib/web": "the panels become views of presenters",
+    "MAESegment/MAESegmentPlugin": "the sections move to a folder of their own",
+    "model_training/benchmarks": "one runner and one table writer are to come",
+    "model_training/studies/data_efficiency": "one engine for all studies is to come",
+}
+#: Parts of a room that never import each other: they run in different processes.
+APART = [("MAESegmentLib.worker.client", "MAESegmentLib.worker.work")]
+
+
+def test_every_room_has_a_floor_and_every_first_file_exists() -> None:
+    assert {room_of(name) for name in MODULES} <= set(ROOMS), "give the room a floor in Testing/house.py"
+    assert len(ROOMS) == sum(map(len, FLOORS))
+    present = {room_of(name) for name in MODULES}
+    assert [
+        room.first for room in ROOMS.values() if room.name in present and not (REPOSITORY / room.first).is_file()
+    ] == []
+
+
+def test_no_import_goes_up() -> None:
+    up = [one for one in INNER if FLOOR_OF[room_of(one.target)] > FLOOR_OF[room_of(one.source)]]
+    assert list(map(str, up)) == []
+
+
+def test_rooms_form_no_circle() -> None:
+    assert house.circles(house.arrows()) == []
+
+
+def test_files_form_no_circle() -> None:
+    graph: dict[str, set[str]] = {name: set() for name in MODULES}
+    for one in INNER:
+        graph[one.source].add(one.target)
+    assert {frozenset(circle) for circle in house.circles(graph)} == set(AGREED_CIRCLES)
+
+
+def test_parts_that_run_in_different_processes_stay_apart() -> None:
+    both = [*APART, *((other, one) for one, other in APART)]
+    crossing = [
+        str(arrow)
+        for arrow in INNER
+        for one, other in both
+        if arrow.source.startswith(f"{one}.") and arrow.target.startswith(f"{other}.")
+    ]
+    assert crossing == []
+
+
+def test_no_file_needs_a_package_that_its_room_does_not() -> None:
+    beyond = defaultdict(list)
+    for one in OUTER:
+        package = one.target.split(".")[0]
+        if package not in ROOMS[room_of(one.source)].needs:
+            beyond[MODULES[one.source].as_posix(), package].append(str(one))
+    assert {key: lines for key, lines in beyond.items() if key not in AGREED_PACKAGES} == {}
+    assert set(AGREED_PACKAGES) <= set(beyond), "an exception that is not needed any more"
+
+
+def test_no_room_is_two_rooms() -> None:
+    large = {
+        folder
+        for folder, (lines, files) in house.sizes().items()
+        if lines > house.MOST_LINES or files > house.MOST_FILES
+    }
+    assert large == set(AGREED_SIZES)
+
+
+CODE = """
+from __future__ import annotations
+import torch
+from typing import TYPE_CHECKING
+from . import volume
+from ..errors import MAESegmentError
+if TYPE_CHECKING:
+    from ..web.page import Page
+def late():
+    from ..app import session as kept
+    import numpy.linalg
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        ("torch", 3),
+        ("MAESegmentLib.images.volume", 5),
+        ("MAESegmentLib.errors", 6),
+        ("MAESegmentLib.web.page", 8),
+        ("MAESegmentLib.app.session", 10),
+        ("numpy.linalg", 11),
+    ],
+)
+def test_every_kind_of_import_is_seen(tmp_path, target: str, line: int) -> None:
+    file = tmp_path / "x.py"
+    file.write_text(CODE)
+    assert Import("MAESegmentLib.images.x", target, line) in list(imports("MAESegmentLib.images.x", file))
+
+
+def test_an_arrow_back_makes_a_circle() -> None:
+    chain = {"a": {"b"}, "b": {"c"}, "c": set(), "d": {"c"}}
+    assert house.circles(chain) == []
+    assert house.circles({**chain, "c": {"a"}}) == [{"a", "b", "c"}]
