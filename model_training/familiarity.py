@@ -19,8 +19,9 @@ import torch
 from MAESegmentLib.bundle import Bundle, ModelStore, open_bundle, save_bundle
 from MAESegmentLib.bundle.scan_statistics import ENOUGH_TO_CALIBRATE
 from MAESegmentLib.bundle.training_statistics import FamiliarityStatistics, ScanDescription
+from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.checks import read_image
-from MAESegmentLib.cases.dataset import Case, load_dataset
+from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference.familiarity import FEW_SCANS, fit_familiarity
 from MAESegmentLib.inference.scan_description import Encode, describe_scan

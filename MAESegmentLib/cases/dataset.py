@@ -11,11 +11,9 @@ from pathlib import Path
 
 from ..errors import DatasetError
 from ..images.formats.decoded import unreadable
-from .case import Case, case_id, check_files_differ
+from .case import Case, check_files_differ
 from .dataset_file import DatasetFile, outside, parse_description, read_dataset_file
 from .dataset_folder import folder_cases, with_numbered_channels
-
-__all__ = ["Case", "CaseDataset", "case_id", "load_dataset"]
 
 _SEPARATORS = "_-."
 

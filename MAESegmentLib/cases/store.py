@@ -114,8 +114,8 @@ class CaseStore:
 
     def read_image(self, case_id: str) -> Volume:
         """All channels, (C, I, J, K)."""
+        from .case import Case
         from .checks import read_image
-        from .dataset import Case
 
         record = self.get(case_id)
         paths = tuple(self.folder / case_id / name for name in image_names(record.channels))

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..bundle import Bundle
-    from ..cases.dataset import Case, CaseDataset
+    from ..cases.case import Case
+    from ..cases.dataset import CaseDataset
     from ..evaluation.cases import Evaluation, Measure
 
 #: Exit code when some case could not be evaluated with both models.

@@ -12,7 +12,8 @@ from ..text import visible
 from .terminal import make_console, say
 
 if TYPE_CHECKING:
-    from ..cases.dataset import Case, CaseDataset
+    from ..cases.case import Case
+    from ..cases.dataset import CaseDataset
     from ..evaluation.cases import CaseResult, Evaluation, Measure, Predictions
     from ..images.labels import Label
 

@@ -15,7 +15,7 @@ from .training_progress import add_setting_arguments, chosen_settings, interrupt
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
-    from ..cases.dataset import Case
+    from ..cases.case import Case
     from ..networks import MaeConfig
     from ..preprocessing.plan import Preprocessing
     from ..training.description import Description

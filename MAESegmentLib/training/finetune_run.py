@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..bundle import Bundle
-from ..cases.dataset import Case
+from ..cases.case import Case
 from ..device import resolve_device
 from ..networks import NnFormer
 from ..preprocessing.plan import Preprocessing

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..bundle import Bundle
+from ..cases.case import Case
 from ..cases.checks import read_image
-from ..cases.dataset import Case
 from ..errors import ConfigurationError, DatasetError
 from ..networks import MaeConfig
 from ..preprocessing.grid import NetworkGrid

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from MAESegmentLib.cases.case import case_id
 from MAESegmentLib.cases.checks import read_image, read_labels, voxel_hash
-from MAESegmentLib.cases.dataset import case_id, load_dataset
+from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.errors import DatasetError
 from Testing.datasets import change, save, write_dataset
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MAESegmentLib.bundle import ModelStore
+from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.checks import voxel_hash
-from MAESegmentLib.cases.dataset import Case
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import Cancelled, DatasetError, GeometryError, VolumeReadError
 from MAESegmentLib.evaluation.cases import TRAINED_ON_THIS, Measure, ModelPredictions, evaluate_cases, match_labels

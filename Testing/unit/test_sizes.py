@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MAESegmentLib.cases.dataset import Case
+from MAESegmentLib.cases.case import Case
 from MAESegmentLib.errors import DatasetError, GeometryError, MAESegmentError, VolumeReadError
 from MAESegmentLib.images import limits, read_label_map, read_volume, write_volume
 from MAESegmentLib.images.volume import Volume

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...cases.dataset import Case, CaseDataset
+from ...cases.case import Case
+from ...cases.dataset import CaseDataset
 from ...errors import DatasetError
 
 #: With fewer cases than this, holding some out costs more than leave-one-out takes time.

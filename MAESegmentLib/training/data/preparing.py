@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...cases.case import Case
 from ...cases.checks import read_image, read_labels, voxel_hash
-from ...cases.dataset import Case, CaseDataset
+from ...cases.dataset import CaseDataset
 from ...errors import Cancelled, DatasetError, GeometryError
 from ...images.volume import LabelMap, Volume
 from ...preprocessing.foreground import Block

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...bundle import Bundle, open_bundle
-from ...cases.dataset import Case
+from ...cases.case import Case
 from ...errors import ConfigurationError, DatasetError, OutputError
 from ...networks import MaeConfig
 from ...preprocessing.plan import Preprocessing

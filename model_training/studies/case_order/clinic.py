@@ -9,7 +9,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from MAESegmentLib.cases.dataset import Case, CaseDataset
+from MAESegmentLib.cases.case import Case
+from MAESegmentLib.cases.dataset import CaseDataset
 
 #: Slices of the other scanner, in slices of the original.
 _THICKNESS = 3

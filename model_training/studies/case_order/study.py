@@ -20,8 +20,9 @@ import numpy as np
 import torch
 
 from MAESegmentLib.bundle import Bundle, ModelStore
+from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.checks import read_image, read_labels
-from MAESegmentLib.cases.dataset import Case, CaseDataset, load_dataset
+from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference.predictor import Predictor
 from MAESegmentLib.inference.ranking import Uncertainty, rank

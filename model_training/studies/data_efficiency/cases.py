@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from MAESegmentLib.cases.dataset import Case, CaseDataset, load_dataset
+from MAESegmentLib.cases.case import Case
+from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 from MAESegmentLib.errors import DatasetError
 from MAESegmentLib.preprocessing.plan import Preprocessing
 from MAESegmentLib.training.data.labelling import LabelPlan, plan_labels

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.checks import read_image, read_reference
-from MAESegmentLib.cases.dataset import Case
 from MAESegmentLib.errors import DatasetError
 from MAESegmentLib.networks import MaskedAutoencoder
 from MAESegmentLib.training.loop.results import write_atomically

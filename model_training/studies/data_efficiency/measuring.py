@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.checks import read_image
-from MAESegmentLib.cases.dataset import Case
 from MAESegmentLib.evaluation.cases import Measure, evaluate_cases
 from MAESegmentLib.evaluation.metrics import Score
 from MAESegmentLib.images import LabelMap

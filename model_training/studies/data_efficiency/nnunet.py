@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from MAESegmentLib.cases.dataset import Case
+from MAESegmentLib.cases.case import Case
 from MAESegmentLib.device import resolve_device
 from MAESegmentLib.errors import ConfigurationError, DatasetError, MAESegmentError
 from MAESegmentLib.evaluation.cases import Measure, StoredPredictions, evaluate_cases

@@ -11,7 +11,8 @@ import nibabel as nib
 import numpy as np
 
 from MAESegmentLib.bundle import Bundle
-from MAESegmentLib.cases.dataset import Case, CaseDataset, load_dataset
+from MAESegmentLib.cases.case import Case
+from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 from MAESegmentLib.preprocessing.plan import Preprocessing
 from MAESegmentLib.training.data.labelling import LabelPlan, plan_labels
 from MAESegmentLib.training.data.prepared import CaseCache, PreparedCase

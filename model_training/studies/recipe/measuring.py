@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from MAESegmentLib.bundle import ModelStore
-from MAESegmentLib.cases.dataset import Case
+from MAESegmentLib.cases.case import Case
 from MAESegmentLib.images.reading import read_label_map, read_volume
 from MAESegmentLib.images.volume import LabelMap
 from MAESegmentLib.inference.predictor import Predictor

@@ -36,7 +36,7 @@ from scipy.ndimage import affine_transform
 from torch import Tensor, nn
 
 from MAESegmentLib.bundle import Bundle
-from MAESegmentLib.cases.dataset import Case
+from MAESegmentLib.cases.case import Case
 from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.volume import LabelMap
 from MAESegmentLib.networks import NnFormer, transfer_matching
