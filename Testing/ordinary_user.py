@@ -11,7 +11,7 @@ import psutil
 from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.console.console import Console
 from MAESegmentLib.runs import FineTuneRun, RunState
-from MAESegmentLib.worker.job_folder import default_working_folder
+from MAESegmentLib.storage.user_folders import default_working_folder
 
 from .bundles import save_tiny
 from .finetuning import Clinic, make_clinic, wait_for_end, wait_until

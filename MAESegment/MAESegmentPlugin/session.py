@@ -14,10 +14,10 @@ import slicer
 
 from MAESegmentLib.app.log_buffer import LogBuffer
 from MAESegmentLib.app.run_watch import RunWatch
-from MAESegmentLib.cases.locations import default_case_root
 from MAESegmentLib.errors import WorkerError
 from MAESegmentLib.processes.interpreter import Interpreter, choose_interpreter, worker_launch
 from MAESegmentLib.processes.launch import Launch
+from MAESegmentLib.storage.user_folders import default_cases_folder
 from MAESegmentLib.worker.client.client import WorkerClient
 from MAESegmentLib.worker.client.transport import Transport
 from MAESegmentLib.worker.job_folder import remove_stale
@@ -103,7 +103,7 @@ class Session:
     def case_root(self) -> Path:
         """Where corrected cases are kept, a folder below it for each model."""
         chosen = self.chosen_case_root
-        return Path(chosen).expanduser() if chosen else default_case_root()
+        return Path(chosen).expanduser() if chosen else default_cases_folder()
 
     @property
     def chosen_case_root(self) -> str:

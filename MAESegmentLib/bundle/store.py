@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import BundleError, MAESegmentError, OutputError
+from ..storage.user_folders import default_models_folder, default_shipped_folder
 from .changing import VersionTaken, changing, copy_in, move_in, take_out
 from .folder import METADATA, Bundle, open_bundle
 from .selection import read_selection, with_selected, write_selection
@@ -17,8 +17,6 @@ from .spec import is_version, version_key
 #: `list` names a method below.
 Bundles = list[Bundle]
 Problems = list[tuple[Path, MAESegmentError]]
-
-_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 class NameInUse(BundleError):
@@ -40,7 +38,7 @@ class ModelStore:
         *,
         shipped_folder: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.user_folder = Path(user_folder) if user_folder is not None else default_user_folder()
+        self.user_folder = Path(user_folder) if user_folder is not None else default_models_folder()
         self.shipped_folder = Path(shipped_folder) if shipped_folder is not None else default_shipped_folder()
 
     def scan(self) -> tuple[Bundles, Problems]:
@@ -291,39 +289,6 @@ class ModelStore:
                 f"It has {', '.join(bundle.version for bundle in bundles)}.",
             )
         return found
-
-
-def default_user_folder() -> Path:
-    """`MAESEGMENT_MODELS`, or the operating system's folder for a user's application data."""
-    chosen = os.environ.get("MAESEGMENT_MODELS")
-    if chosen:
-        return Path(chosen).expanduser()
-    return user_data_folder() / "models"
-
-
-def user_data_folder() -> Path:
-    """What platformdirs calls the user's data folder; without platformdirs, which Slicer's process may not have."""
-    try:
-        import platformdirs
-    except ImportError:
-        return _user_data_folder()
-    return platformdirs.user_data_path("maesegment", appauthor=False)
-
-
-def _user_data_folder() -> Path:
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = os.environ.get("XDG_DATA_HOME", "").strip() or Path.home() / ".local" / "share"
-    return Path(base) / "maesegment"
-
-
-def default_shipped_folder() -> Path:
-    """Inside the package in a wheel and in the Slicer extension, beside it in a source tree."""
-    inside = _PACKAGE / "Resources" / "Models"
-    return inside if inside.is_dir() else _PACKAGE.parent / "Resources" / "Models"
 
 
 def _try_open(folder: Path) -> Bundle | MAESegmentError:

@@ -18,7 +18,7 @@ from ..images.labels import Label
 from ..images.volume import LabelMap, Volume
 from ..storage.atomic_file import replacing
 from ..storage.lock import FileLock
-from ..storage.private_folder import make_private_folder
+from ..storage.user_folders import make_private_folder
 from . import folders
 from .checks import voxel_hash
 from .description import DATASET, describe, read_remembered, remembered_text, write_if_changed

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 def choose_store(folder: Path | None, model: str | None) -> tuple[CaseStore, Bundle | None]:
     """The store in `folder`, else that of `model`'s family, else the only one there is; and the model, if named."""
     from ..bundle import ModelStore
-    from ..cases.locations import case_folder, default_case_root
     from ..cases.store import CaseStore
+    from ..storage.user_folders import default_cases_folder
 
     models = ModelStore()
     bundle = models.find(model, kind="segmentation") if model else None
     if folder is not None:
         return CaseStore(folder), bundle
     if bundle is not None:
-        return CaseStore(case_folder(default_case_root(), bundle, models)), bundle
+        return CaseStore(default_cases_folder() / models.root_of(bundle)), bundle
     stores = known_stores()
     if len(stores) == 1:
         return stores[0], None
@@ -52,10 +52,10 @@ def existing_store(folder: Path | None, model: str | None) -> CaseStore:
 def known_stores() -> list[CaseStore]:
     """Those in the folder for cases, by name."""
     from ..cases.label_table import is_case_store
-    from ..cases.locations import default_case_root
     from ..cases.store import CaseStore
+    from ..storage.user_folders import default_cases_folder
 
-    root = default_case_root()
+    root = default_cases_folder()
     return [CaseStore(path) for path in sorted(root.iterdir()) if is_case_store(path)] if root.is_dir() else []
 
 

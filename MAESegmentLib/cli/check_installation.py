@@ -108,9 +108,9 @@ def memory_finding(available: int, total: int) -> Finding:
 
 def check_storage() -> Iterator[Finding]:
     """The folders written to: the user's models and temporary files."""
-    from ..bundle.store import default_user_folder
+    from ..storage.user_folders import default_models_folder
 
-    yield folder_finding("model folder", default_user_folder(), "set MAESEGMENT_MODELS to a folder of your own")
+    yield folder_finding("model folder", default_models_folder(), "set MAESEGMENT_MODELS to a folder of your own")
     yield folder_finding("temporary files", Path(tempfile.gettempdir()), "set TMPDIR to a folder on another disk")
 
 

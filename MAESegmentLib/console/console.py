@@ -16,11 +16,12 @@ from ..images.volume import LabelMap, Volume
 from ..inference.settings import InferenceSettings
 from ..processes.interpreter import Interpreter, choose_interpreter, worker_launch
 from ..processes.launch import Launch
+from ..storage.user_folders import default_working_folder
 from ..worker.client.client import WorkerClient
 from ..worker.client.segmentation import submit_segmentation
 from ..worker.client.transport import EventQueue, SubprocessTransport
 from ..worker.job import Job, JobProgress, JobState
-from ..worker.job_folder import JobFolder, default_working_folder, full_label_array, remove_stale
+from ..worker.job_folder import JobFolder, full_label_array, remove_stale
 from .learning import LearningCalls
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bundle import Bundle, ModelStore
-from ..cases.locations import case_folder, default_case_root
 from ..cases.records import CHECK, CaseRecord
 from ..cases.store import CaseStore
 from ..cases.submission import Entry
@@ -17,7 +16,8 @@ from ..evaluation.comparison import Comparison, compare_label_maps
 from ..images.formats.dicom.belonging import place_on
 from ..images.labels import Label
 from ..images.volume import LabelMap, Volume
-from ..runs import FineTuneRun, RunRequest, RunResult, RunState, create_run, default_run_root, start
+from ..runs import FineTuneRun, RunRequest, RunResult, RunState, create_run, start
+from ..storage.user_folders import default_cases_folder, default_runs_folder
 from ..worker.client.storing import submit_case
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class LearningCalls:
 
     def case_store(self, model: Any) -> CaseStore:
         """The corrected cases for `model` and all its versions, in the folder that `maesegment cases` uses."""
-        return CaseStore(case_folder(default_case_root(), self.find(model), self.store))
+        return CaseStore(default_cases_folder() / self.store.root_of(self.find(model)))
 
     def add_case(
         self,
@@ -121,7 +121,7 @@ class LearningCalls:
             name=name,
             settings={**settings, **({} if device == "auto" else {"device": device})},
         )
-        run = create_run(default_run_root(), request)
+        run = create_run(default_runs_folder(), request)
         start(run, self.interpreter(), self.environment)
         return _waited_for(run) if wait else run
 

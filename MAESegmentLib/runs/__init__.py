@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .launching import start
 from .records import Curves, FineTuneEstimate, RunRequest, RunResult, RunState, RunStatus
-from .run_folder import FineTuneRun, create_run, default_run_root, list_runs
+from .run_folder import FineTuneRun, create_run, list_runs
 
 __all__ = [
     "Curves",
@@ -18,7 +18,6 @@ __all__ = [
     "RunState",
     "RunStatus",
     "create_run",
-    "default_run_root",
     "list_runs",
     "start",
 ]

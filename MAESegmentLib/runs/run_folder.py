@@ -16,11 +16,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..bundle.store import user_data_folder
 from ..errors import MAESegmentError, OutputError, WorkerError, from_code
 from ..storage.atomic_file import replacing
 from ..storage.lock import FileLock
-from ..storage.private_folder import make_private_folder
+from ..storage.user_folders import make_private_folder
 from ..text import csv_text
 from .records import Curves, RunRequest, RunResult, RunState, RunStatus
 
@@ -182,12 +181,6 @@ class FineTuneRun:
             problem = _start_error(self.log_tail(1))
             return replace(status, state=RunState.INTERRUPTED, text=text, error=problem, eta_s=None)
         return replace(status, state=RunState.INTERRUPTED, text=text, eta_s=None)
-
-
-def default_run_root() -> Path:
-    """`MAESEGMENT_RUNS`, or a folder among the user's application data."""
-    chosen = os.environ.get("MAESEGMENT_RUNS")
-    return Path(chosen).expanduser() if chosen else user_data_folder() / "fine-tuning"
 
 
 def create_run(root: Path, request: RunRequest) -> FineTuneRun:

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from ..app.log_buffer import LogBuffer
 from ..app.run_watch import RunWatch
-from ..cases.locations import default_case_root
 from ..processes.interpreter import Interpreter, choose_interpreter, worker_launch
 from ..processes.launch import Launch
+from ..storage.user_folders import default_cases_folder
 from ..worker.client.client import WorkerClient
 from ..worker.client.transport import SubprocessTransport
 from ..worker.job_folder import remove_stale
@@ -35,7 +35,7 @@ class WorkerSession:
 
     @property
     def case_root(self) -> Path:
-        return Path(self._case_root).expanduser() if self._case_root else default_case_root()
+        return Path(self._case_root).expanduser() if self._case_root else default_cases_folder()
 
     def set_case_root(self, path: str) -> None:
         self._case_root = path

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +19,7 @@ import numpy as np
 from ..errors import OutputError, VolumeReadError
 from ..images.volume import LabelMap, Volume
 from ..storage.lock import FileLock
-from ..storage.private_folder import make_private_folder
+from ..storage.user_folders import make_private_folder
 
 _NAME = re.compile(r"maesegment-(\d+)-[0-9a-f]+")
 _HEADER = "volume.json"
@@ -174,12 +173,6 @@ def full_label_array(block: np.ndarray, origin_ijk: Sequence[int], shape_ijk: Se
     starts = tuple(origin_ijk)[::-1]
     whole[tuple(slice(start, start + size) for start, size in zip(starts, block.shape, strict=True))] = block
     return whole
-
-
-def default_working_folder() -> Path:
-    """Below the folder for temporary files, which users of one computer share: a folder for each of them."""
-    own = "maesegment" if os.name == "nt" else f"maesegment-{os.getuid()}"
-    return Path(tempfile.gettempdir()) / own
 
 
 def remove_stale(parent: Path) -> list[Path]:

@@ -87,6 +87,6 @@ def versions_logic(make_logic: Callable[[Path], Any], versions: Path) -> Any:
 @pytest.fixture
 def runs_folder(slicer_gui: Any) -> Path:  # noqa: ARG001
     """Where fine-tunings of this test are."""
-    from MAESegmentLib.runs import default_run_root
+    from MAESegmentLib.storage.user_folders import default_runs_folder
 
-    return default_run_root()
+    return default_runs_folder()

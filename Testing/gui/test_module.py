@@ -55,7 +55,7 @@ def test_loading_starts_no_process_and_needs_no_torch():
         "import sys\n"
         "from pathlib import Path\n"
         "from Testing.gui import standin\n"
-        "blocked = {'torch', 'nibabel', 'monai', 'psutil', 'platformdirs', 'scipy', 'SimpleITK', 'nrrd', 'pydicom'}\n"
+        "blocked = {'torch', 'nibabel', 'monai', 'psutil', 'scipy', 'SimpleITK', 'nrrd', 'pydicom'}\n"
         "class Block:\n"
         "    def find_spec(self, name, *_):\n"
         "        if name.split('.')[0] in blocked: raise ModuleNotFoundError(name, name=name)\n"

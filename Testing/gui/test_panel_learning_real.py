@@ -7,7 +7,8 @@ from functools import partial
 import pytest
 import slicer
 
-from MAESegmentLib.runs import default_run_root, list_runs
+from MAESegmentLib.runs import list_runs
+from MAESegmentLib.storage.user_folders import default_runs_folder
 from Testing.gui.logic_scene import edit
 
 #: Some seconds of real training; what a person gets is `training.defaults`.
@@ -66,7 +67,7 @@ def three_cases(corrected, scene):
 def job(panel, process_events_until):
     """The run that the panel shows. What still trains at the end of a test, because it failed, does not go on."""
     yield lambda: panel.improve.learning.job
-    for run in list_runs(default_run_root()):
+    for run in list_runs(default_runs_folder()):
         run.discard()
         process_events_until(lambda run=run: not run.is_alive, 60)
 

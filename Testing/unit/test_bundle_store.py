@@ -13,9 +13,9 @@ import pytest
 
 from MAESegmentLib.app.model_library import ModelLibrary
 from MAESegmentLib.bundle import Bundle, ModelStore, import_bundle, open_bundle
-from MAESegmentLib.bundle.store import default_shipped_folder
 from MAESegmentLib.errors import BundleError
 from MAESegmentLib.samples import SAMPLE_MODEL
+from MAESegmentLib.storage.user_folders import default_shipped_folder
 from Testing.bundles import autoencoder_spec, save_tiny, tiny_spec
 
 

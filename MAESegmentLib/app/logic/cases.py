@@ -8,7 +8,6 @@ from typing import Any
 
 from ... import mrml
 from ...bundle import Bundle
-from ...cases.locations import case_folder
 from ...cases.records import CaseRecord
 from ...cases.store import CaseStore
 from ...errors import DatasetError, DuplicateCase, MAESegmentError, NodeError
@@ -51,7 +50,7 @@ class CaseCalls:
     def caseStore(self, model: ModelChoice = None) -> CaseStore:
         """The cases for `model` (see `process`) and all its versions. The folder is made with the first case."""
         bundle = self._library.find(model)
-        return CaseStore(case_folder(self.caseFolder(), bundle, self._library.store))
+        return CaseStore(self.caseFolder() / self._library.store.root_of(bundle))
 
     def cases(self, model: ModelChoice = None) -> list[CaseRecord]:
         """The stored cases, by number."""

@@ -12,7 +12,8 @@ from ...cases.records import CHECK, CaseRecord
 from ...cases.store import CaseStore
 from ...errors import ConfigurationError, DatasetError, MAESegmentError, WorkerError
 from ...inference.settings import InferenceSettings
-from ...runs import FineTuneEstimate, RunRequest, RunState, create_run, default_run_root, list_runs
+from ...runs import FineTuneEstimate, RunRequest, RunState, create_run, list_runs
+from ...storage.user_folders import default_runs_folder
 from ...training.settings import FineTuneSettings
 from ...translation import tr as _
 from ...worker.client.client import Job
@@ -68,7 +69,7 @@ class LearningCalls(CaseCalls, SegmentCalls):
             adding.add_listener(lambda done: self._begin_stored(job, done, base, device, name, settings))
         else:
             request = self._request(base, self._chosen_cases(store, cases), device, name or "", settings)
-            job.begin(create_run(default_run_root(), request))
+            job.begin(create_run(default_runs_folder(), request))
         if wait:
             job.result()
         return job
@@ -77,7 +78,7 @@ class LearningCalls(CaseCalls, SegmentCalls):
         """Those that run, were interrupted or failed, or are finished and nobody has accepted or declined the result;
         of earlier Slicers, too. The newest first."""
         jobs = []
-        for run in list_runs(default_run_root()):
+        for run in list_runs(default_runs_folder()):
             try:
                 state, answer = run.status().state, run.answer
                 if state is RunState.DISCARDED:
@@ -197,13 +198,13 @@ class LearningCalls(CaseCalls, SegmentCalls):
             return
         try:
             request = self._request(base, adding.result(), device, name or "", settings)
-            job.begin(create_run(default_run_root(), request))
+            job.begin(create_run(default_runs_folder(), request))
         except MAESegmentError as error:
             job.fail(error)
 
     @staticmethod
     def _refuse_second_run() -> None:
-        for run in list_runs(default_run_root()):
+        for run in list_runs(default_runs_folder()):
             status = run.status()
             if status.state in (RunState.WAITING, RunState.RUNNING):
                 raise WorkerError(

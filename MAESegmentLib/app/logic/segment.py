@@ -9,7 +9,7 @@ from typing import Any
 
 from ...bundle import Bundle
 from ...errors import MAESegmentError
-from ...runs import default_run_root
+from ...storage.user_folders import default_runs_folder
 from ...translation import tr as _
 from ..model_library import ModelLibrary
 from ..processing import Request, SegmentationJob
@@ -94,6 +94,6 @@ class SegmentCalls:
 
     def _device(self, device: str, allow_cpu: bool = True) -> tuple[str, tuple[str, ...]]:
         """The device to use, and what to tell the person if that is not what "auto" usually means."""
-        if device == AUTO and allow_cpu and run_on_gpu(default_run_root()) is not None:
+        if device == AUTO and allow_cpu and run_on_gpu(default_runs_folder()) is not None:
             return CPU, (_("The GPU is busy with fine-tuning: this was done on the processor."),)
         return device, ()

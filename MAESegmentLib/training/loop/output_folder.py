@@ -17,7 +17,7 @@ from ...errors import ConfigurationError, DatasetError, OutputError
 from ...networks import MaeConfig
 from ...preprocessing.plan import Preprocessing
 from ...storage.lock import FileLock
-from ...storage.private_folder import make_private_folder
+from ...storage.user_folders import make_private_folder
 from ..finetune_model import MODEL_FOLDER
 from ..settings import LoopSettings
 from .checkpoint import CHECKPOINT

@@ -24,7 +24,8 @@ from hypothesis.extra import numpy as arrays
 
 from MAESegmentLib.errors import OutputError, VolumeReadError
 from MAESegmentLib.images.volume import LabelMap
-from MAESegmentLib.worker.job_folder import JobFolder, default_working_folder, full_label_array, remove_stale
+from MAESegmentLib.storage.user_folders import default_working_folder
+from MAESegmentLib.worker.job_folder import JobFolder, full_label_array, remove_stale
 from Testing.children import become_nobody, run
 
 MATRIX = np.array([[-0.8, 0.1, 0, 7], [0.1, 0.8, 0, -3], [0, 0, 2.5, 11], [0, 0, 0, 1.0]])

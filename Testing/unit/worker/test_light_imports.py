@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from platformdirs.macos import MacOS
 
 from MAESegmentLib.bundle import ModelStore, export_bundle
-from MAESegmentLib.bundle.store import default_user_folder, user_data_folder
 from Testing.bundles import save_tiny
 
 ROOT = Path(__file__).parents[3]
@@ -53,7 +51,7 @@ def run(code: str, environ: Mapping[str, str] | None = None) -> str:
 
 
 def test_the_blocker_blocks():
-    for package in ("torch", "nibabel", "platformdirs", "psutil", "scipy.ndimage", "monai"):
+    for package in ("torch", "nibabel", "psutil", "scipy.ndimage", "monai"):
         assert run(f"try:\n    import {package}\nexcept ModuleNotFoundError:\n    print('blocked')") == "blocked"
 
 
@@ -66,7 +64,7 @@ def test_the_blocker_blocks():
         "bundle.selection",
         "cases.dataset",
         "cases.submission",
-        "cases.locations",
+        "storage.user_folders",
         "cases.mapping",
         "cases.snapshot",
         "cases.store",
@@ -164,40 +162,3 @@ block, origin = folder.read_labels(folder.write_labels(LabelMap(np.ones((2, 3, 4
 print(folder.read_volume().grid.shape, block.shape, origin)
 """
     assert run(code) == "(2, 3, 4) (4, 3, 2) (0, 0, 0)"
-
-
-# Where the user's models are -----------------------------------------------------------------------------------------
-
-HOMES = {
-    "plain": {"XDG_DATA_HOME": "", "LOCALAPPDATA": ""},
-    "set": {"XDG_DATA_HOME": "/data/of/me", "LOCALAPPDATA": "/windows/local"},
-    "blank": {"XDG_DATA_HOME": "  ", "LOCALAPPDATA": ""},
-}
-
-
-@pytest.mark.parametrize("home", HOMES)
-def test_user_folder_is_the_same_with_and_without_platformdirs(home):
-    ours = run("from MAESegmentLib.bundle.store import user_data_folder; print(user_data_folder())", HOMES[home])
-    code = "import platformdirs; print(platformdirs.user_data_path('maesegment', appauthor=False))"
-    environment = {**os.environ, **HOMES[home]}
-    theirs = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert ours == theirs.stdout.strip()
-
-
-def test_user_folder_on_a_mac():
-    code = "sys.platform = 'darwin'\nfrom MAESegmentLib.bundle.store import user_data_folder; print(user_data_folder())"
-    assert run(code) == MacOS("maesegment", appauthor=False).user_data_dir
-
-
-def test_user_folder_on_windows():
-    """LOCALAPPDATA is what platformdirs asks Windows for; without it the place where it is by default."""
-    code = "sys.platform = 'win32'\nfrom MAESegmentLib.bundle.store import user_data_folder; print(user_data_folder())"
-    assert run(code, {"LOCALAPPDATA": "/users/me/AppData/Local"}) == "/users/me/AppData/Local/maesegment"
-    assert run(code, {"LOCALAPPDATA": "", "HOME": "/users/me"}) == "/users/me/AppData/Local/maesegment"
-
-
-def test_chosen_folder_comes_first(tmp_path):
-    code = "from MAESegmentLib.bundle import ModelStore; print(ModelStore().user_folder)"
-    assert run(code, {"MAESEGMENT_MODELS": str(tmp_path)}) == str(tmp_path)
-    if "MAESEGMENT_MODELS" not in os.environ:
-        assert default_user_folder() == user_data_folder() / "models"
