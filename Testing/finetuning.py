@@ -12,7 +12,7 @@ from typing import Any
 
 from MAESegmentLib.bundle import Bundle, ModelStore
 from MAESegmentLib.cases.store import CaseStore
-from MAESegmentLib.cases.submission import Entry
+from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.processes.interpreter import Interpreter
 from MAESegmentLib.runs import FineTuneRun, RunRequest, create_run, start
@@ -66,7 +66,7 @@ def make_clinic(folder: Path, cases: int = 3) -> Clinic:
     store = CaseStore(folder / "cases" / "tiny-mr")
     for n in range(cases):
         phantom = PhantomFactory()(shape=(20 + n, 22, 18), noise=20.0, seed=n)
-        store.add(phantom.volume, phantom.label_map, Entry(LABELS, model=base.reference))
+        store.add(phantom.volume, phantom.label_map, CaseSubmission(LABELS, model=base.reference))
     return Clinic(folder, base, models, store)
 
 

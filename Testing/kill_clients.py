@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from MAESegmentLib.bundle import ModelStore, save_bundle
-from MAESegmentLib.cases.submission import Entry
+from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.processes.interpreter import Interpreter, worker_launch
 from MAESegmentLib.runs import create_run, list_runs
 from MAESegmentLib.worker.client.client import WorkerClient
@@ -42,7 +42,7 @@ def add_for_ever(clinic: Clinic, seed: int) -> None:
             phantom.volume.ijk_to_ras,
             np.ascontiguousarray(phantom.label_map.array.T),
             store=clinic.store.folder,
-            entry=Entry(LABELS, replace=replace),
+            submission=CaseSubmission(LABELS, replace=replace),
             working_folder=clinic.folder / "working",
         ).result(120.0)
         say(f"added {record.id} {record.revision} {record.image_hash}")

@@ -14,7 +14,7 @@ from ..mrml import case_nodes as case_scene
 from ..translation import tr as _
 from ..worker.client.client import Job, JobState
 from ..worker.client.storing import submit_case
-from .case_entry import Decision
+from .case_proposal import PreparedCase
 from .session import SceneSession
 from .staged_job import StagedJob
 
@@ -29,7 +29,7 @@ class CaseRequest:
     nodes: tuple[Any, ...]
     segmentation: Any
     store: CaseStore
-    decision: Decision
+    prepared: PreparedCase
 
 
 class CaseJob(StagedJob[CaseRecord]):
@@ -55,7 +55,7 @@ class CaseJob(StagedJob[CaseRecord]):
         for _attempt in range(_ATTEMPTS):
             self._stamp = case_scene.content_stamp(node)
             self._content = yield from mrml.content_steps(node)
-            drawing = yield from mrml.drawing_steps(node, self._request.nodes[0], self._request.decision.values)
+            drawing = yield from mrml.drawing_steps(node, self._request.nodes[0], self._request.prepared.values)
             if case_scene.content_stamp(node) == self._stamp:
                 return drawing
         raise NodeError(
@@ -65,7 +65,7 @@ class CaseJob(StagedJob[CaseRecord]):
 
     def _send(self, drawing: mrml.Drawing) -> None:
         request = self._request
-        if request.decision.values and not drawing.array.any():
+        if request.prepared.values and not drawing.array.any():
             raise NodeError(
                 _("No segment of {name} lies within {scan}.").format(
                     name=request.segmentation.GetName(), scan=request.nodes[0].GetName()
@@ -80,7 +80,7 @@ class CaseJob(StagedJob[CaseRecord]):
             image.ijk_to_world,
             drawing.array,
             store=request.store.folder,
-            entry=request.decision.entry,
+            submission=request.prepared.submission,
             working_folder=self._session.working_folder,
             noted=self.notes.extend,
         )
@@ -101,9 +101,9 @@ class CaseJob(StagedJob[CaseRecord]):
         node, store = self._request.segmentation, self._request.store
         if node.GetScene() is not None:
             case_scene.link(node, store, record, self._content, self._stamp)
-        if self._request.decision.remember:
+        if self._request.prepared.remember:
             try:
-                store.remember(self._request.decision.remember)
+                store.remember(self._request.prepared.remember)
             except MAESegmentError as error:
                 self.notes.append(_("The names of the segments could not be remembered: {why}").format(why=error))
         self._finish(record)

@@ -22,7 +22,7 @@ from ..worker.client.client import Job, JobState
 from ..worker.client.segmentation import submit_segmentation
 from ..worker.job import JobProgress
 from ..worker.job_folder import JobFolder
-from .case_entry import MODEL, MODEL_HASH
+from .case_proposal import MODEL, MODEL_HASH
 from .session import SceneSession
 
 

@@ -19,7 +19,7 @@ _DISTINCTIONS = frozenset(
 
 
 @dataclass(frozen=True)
-class Choice:
+class LabelMatch:
     """`segment` is taken for `label` (None: not stored).
 
     `kind`: "same" name, "remembered" from an earlier answer, "similar" name, "new" (no label is like it: `label` is
@@ -33,26 +33,26 @@ class Choice:
 
 def propose_mapping(
     segments: Sequence[str], model_labels: Sequence[str], remembered: Mapping[str, str | None]
-) -> list[Choice]:
+) -> list[LabelMatch]:
     """One choice for each segment, in order; `model_labels` are all labels there are, of the model and of the store.
 
     A label is proposed as similar to no more than one segment, and to none that has it by name.
     """
     known = {plain_name(name): name for name in reversed(model_labels)}
     answers = {plain_name(segment): label for segment, label in remembered.items()}
-    choices: dict[int, Choice] = {}
+    choices: dict[int, LabelMatch] = {}
     for number, segment in enumerate(segments):
         plain = plain_name(segment)
         if plain in answers:
             label = answers[plain]
-            choices[number] = Choice(segment, label, "left out" if label is None else "remembered")
+            choices[number] = LabelMatch(segment, label, "left out" if label is None else "remembered")
         elif plain in known:
-            choices[number] = Choice(segment, known[plain], "same")
+            choices[number] = LabelMatch(segment, known[plain], "same")
     taken = {choice.label for choice in choices.values()}
     open_labels = [name for name in model_labels if name not in taken]
     for number, label in _similar(segments, [n for n in range(len(segments)) if n not in choices], open_labels):
-        choices[number] = Choice(segments[number], label, "similar")
-    return [choices.get(number, Choice(segment, None, "new")) for number, segment in enumerate(segments)]
+        choices[number] = LabelMatch(segments[number], label, "similar")
+    return [choices.get(number, LabelMatch(segment, None, "new")) for number, segment in enumerate(segments)]
 
 
 def same_name(first: str, second: str) -> bool:

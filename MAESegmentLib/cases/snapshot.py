@@ -19,7 +19,7 @@ from .checks import perhaps_a_scan, voxel_hash
 from .label_table import LabelTable
 from .records import IGNORE, CaseRecord
 from .region import inside
-from .submission import Entry
+from .submission import CaseSubmission
 
 RECORD = "case.json"
 LABEL = "label.nii.gz"
@@ -60,7 +60,7 @@ def image_hash(volume: Volume) -> str:
 class StoredLabels:
     """`label_map` (uint8) in the values of the store's table, 255 where nothing was annotated.
 
-    `volumes_ml` has the labels annotated here; `empty` are those of the entry that count as not annotated.
+    `volumes_ml` has the labels annotated here; `empty` are those of the submission that count as not annotated.
     """
 
     label_map: LabelMap
@@ -76,9 +76,11 @@ class StoredLabels:
         return voxel_hash(self.label_map.array)
 
 
-def stored_labels(label_map: LabelMap, entry: Entry, table: LabelTable, region: Sequence[float] | None) -> StoredLabels:
-    """`DatasetError` if the label map has a value that `entry` does not name. `table` must have the entry's labels."""
-    named = {label.value: table.find(label.name) for label in entry.labels}
+def stored_labels(
+    label_map: LabelMap, submission: CaseSubmission, table: LabelTable, region: Sequence[float] | None
+) -> StoredLabels:
+    """`DatasetError` if the label map has a value without a name in `submission`. `table` must have its labels."""
+    named = {label.value: table.find(label.name) for label in submission.labels}
     counts = value_counts(label_map.array)
     unnamed = sorted(set(np.flatnonzero(counts).tolist()) - {0, *named})
     if unnamed:
@@ -100,7 +102,7 @@ def stored_labels(label_map: LabelMap, entry: Entry, table: LabelTable, region: 
     stored = LabelMap(array, label_map.ijk_to_ras)
     labels = list(dict.fromkeys(label for label in named.values() if label is not None))
     sizes = volumes_ml(stored, labels)
-    absent = {name.casefold() for name in entry.absent}
+    absent = {name.casefold() for name in submission.absent}
     found = {
         label.name: sizes[label.value] for label in labels if sizes[label.value] or label.name.casefold() in absent
     }

@@ -35,7 +35,7 @@ from .snapshot import (
     stored_labels,
     write_case,
 )
-from .submission import Entry
+from .submission import CaseSubmission
 
 #: `list` names a method below.
 Records = list[CaseRecord]
@@ -168,8 +168,8 @@ class CaseStore:
 
     # Writing ----------------------------------------------------------------------------------------------------------
 
-    def add(self, volume: Volume, label_map: LabelMap, entry: Entry) -> CaseRecord:
-        """Store a case, or replace the one that `entry.replace` names, all or nothing.
+    def add(self, volume: Volume, label_map: LabelMap, submission: CaseSubmission) -> CaseRecord:
+        """Store a case, or replace the one that `submission.replace` names, all or nothing.
 
         `DuplicateCase` if the image is there as another case; `GeometryError` if the two do not lie on one grid;
         `DatasetError` for what could not be trained on; `OutputError` if it cannot be written.
@@ -182,10 +182,10 @@ class CaseStore:
             )
         image = stored_image(volume)
         # Before the work: it may be in vain.
-        self._check_image(image, voxel_hash(image.array), self.list(), entry.replace)
+        self._check_image(image, voxel_hash(image.array), self.list(), submission.replace)
         files = packed(image)
         with self._writing(create=True, patience_s=_PATIENCE_TO_ADD_S):
-            return self._add(image, files, LabelMap(label_map.array, image.ijk_to_ras), entry)
+            return self._add(image, files, LabelMap(label_map.array, image.ijk_to_ras), submission)
 
     def remove(self, case_id: str) -> None:
         """The number of the case is not given again."""
@@ -215,14 +215,16 @@ class CaseStore:
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _add(self, image: Volume, files: Sequence[bytes], label_map: LabelMap, entry: Entry) -> CaseRecord:
+    def _add(
+        self, image: Volume, files: Sequence[bytes], label_map: LabelMap, submission: CaseSubmission
+    ) -> CaseRecord:
         """With the lock."""
-        old = self._one(entry.replace) if entry.replace else None
+        old = self._one(submission.replace) if submission.replace else None
         digest = voxel_hash(image.array)
-        self._check_image(image, digest, self._read()[0], entry.replace)
-        table = self.label_table().with_labels(entry.labels)
-        region = entry.region if entry.region is not None or old is None else old.region
-        labels = stored_labels(label_map, entry, table, region)
+        self._check_image(image, digest, self._read()[0], submission.replace)
+        table = self.label_table().with_labels(submission.labels)
+        region = submission.region if submission.region is not None or old is None else old.region
+        labels = stored_labels(label_map, submission, table, region)
         if not any(labels.volumes_ml.values()):
             raise DatasetError(
                 "Nothing is annotated in this case: no label has a voxel" + (" inside the region." if region else "."),
@@ -233,10 +235,10 @@ class CaseStore:
         annotated = tuple(labels.volumes_ml)
         record = CaseRecord(
             id=name,
-            role=entry.role or (old.role if old else TRAIN),
-            group=entry.group or (old.group if old else name),
+            role=submission.role or (old.role if old else TRAIN),
+            group=submission.group or (old.group if old else name),
             labels=annotated,
-            unknown=_without((*entry.unknown, *labels.empty), annotated),
+            unknown=_without((*submission.unknown, *labels.empty), annotated),
             partial=labels.partial,
             volumes_ml={label: round(ml, 4) for label, ml in labels.volumes_ml.items()},
             channels=len(image.array),
@@ -244,7 +246,7 @@ class CaseStore:
             spacing=tuple(float(mm) for mm in image.grid.spacing),  # type: ignore[arg-type]
             image_hash=digest,
             label_hash=labels.hash,
-            model=entry.model,
+            model=submission.model,
             added=old.added if old else datetime.date.today().isoformat(),
             revision=old.revision + 1 if old else 1,
             region=tuple(region) if region else None,

@@ -28,7 +28,7 @@ _IMPLAUSIBLE = 10.0
 
 
 @dataclass(frozen=True)
-class Entry:
+class CaseSubmission:
     """The labels of one label map, and what else is to be known of the case.
 
     `labels` are named by their values in *this* label map; two values of one name are one label. A label without
@@ -67,8 +67,8 @@ class Entry:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Entry:
-        """`ConfigurationError` if it is no entry."""
+    def from_dict(cls, data: Mapping[str, Any]) -> CaseSubmission:
+        """`ConfigurationError` if it is not one."""
         try:
             model, region = data.get("model"), data.get("region")
             return cls(
@@ -86,7 +86,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Finding:
+class CaseIssue:
     """`kind` is a word for programs, `severity` "error" (it cannot be stored) or "warning"; the rest is for people.
 
     `details` are for an offer to the person, e.g. {"case": "case-0001"} for the kind "duplicate".
@@ -99,8 +99,8 @@ class Finding:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def check_entry(
-    entry: Entry,
+def check_submission(
+    submission: CaseSubmission,
     volume: Volume,
     label_map: LabelMap,
     *,
@@ -108,7 +108,7 @@ def check_entry(
     model_labels: Sequence[str] = (),
     model_channels: int | None = None,
     image_hash: str = "",
-) -> list[Finding]:
+) -> list[CaseIssue]:
     """What is wrong (severity "error") or worth a second look ("warning") before a case is stored.
 
     `stored` are the cases that are there; `image_hash` (of `snapshot.image_hash`) tells whether this is one of them.
@@ -116,11 +116,13 @@ def check_entry(
     findings = _check_grids(volume, label_map)
     if findings:
         return findings
-    findings += _check_channels(volume, model_channels, [record for record in stored if record.id != entry.replace])
-    twins = [record.id for record in stored if image_hash == record.image_hash and record.id != entry.replace]
+    findings += _check_channels(
+        volume, model_channels, [record for record in stored if record.id != submission.replace]
+    )
+    twins = [record.id for record in stored if image_hash == record.image_hash and record.id != submission.replace]
     if twins:
         findings.append(
-            Finding(
+            CaseIssue(
                 "duplicate",
                 ERROR,
                 f"This scan is stored already, as {twins[0]}.",
@@ -129,62 +131,62 @@ def check_entry(
             )
         )
     try:
-        part = inside(entry.region, volume.grid) if entry.region else None
+        part = inside(submission.region, volume.grid) if submission.region else None
     except MAESegmentError as error:
-        return [*findings, Finding("region", ERROR, error.message, error.hint)]
+        return [*findings, CaseIssue("region", ERROR, error.message, error.hint)]
     counts = value_counts(label_map.array)
-    findings += _check_names(entry, counts)
-    findings += _check_labels(entry, label_map, counts, part, stored)
-    findings += _check_unknown(entry, [*model_labels, *(name for record in stored for name in record.labels)])
-    return findings + _check_group(entry, stored)
+    findings += _check_names(submission, counts)
+    findings += _check_labels(submission, label_map, counts, part, stored)
+    findings += _check_unknown(submission, [*model_labels, *(name for record in stored for name in record.labels)])
+    return findings + _check_group(submission, stored)
 
 
-def _check_grids(volume: Volume, label_map: LabelMap) -> list[Finding]:
+def _check_grids(volume: Volume, label_map: LabelMap) -> list[CaseIssue]:
     try:
         volume.grid.check()
     except MAESegmentError as error:
-        return [Finding("geometry", ERROR, error.message, error.hint)]
+        return [CaseIssue("geometry", ERROR, error.message, error.hint)]
     difference = label_map.grid.difference(volume.grid)
     if not difference:
         return []
     message = f"The segmentation does not lie on the scan's voxel grid: {difference}."
     hint = "Set the scan as the segmentation's source geometry (Segmentations module), then try again."
-    return [Finding("geometry", ERROR, message, hint)]
+    return [CaseIssue("geometry", ERROR, message, hint)]
 
 
-def _check_channels(volume: Volume, wanted: int | None, others: Sequence[CaseRecord]) -> list[Finding]:
+def _check_channels(volume: Volume, wanted: int | None, others: Sequence[CaseRecord]) -> list[CaseIssue]:
     channels = len(volume.array)
     if wanted is not None and channels != wanted:
         message = f"The scan has {channels} channels, the model takes {wanted}."
-        return [Finding("channels", ERROR, message, "Give one volume for each channel of the model, in its order.")]
+        return [CaseIssue("channels", ERROR, message, "Give one volume for each channel of the model, in its order.")]
     if others and channels not in {record.channels for record in others}:
         message = f"The scan has {channels} channels, the cases stored before have {others[0].channels}."
-        return [Finding("channels", ERROR, message, "Add the same channels in the same order for every case.")]
+        return [CaseIssue("channels", ERROR, message, "Add the same channels in the same order for every case.")]
     return []
 
 
-def _check_names(entry: Entry, counts: np.ndarray) -> list[Finding]:
+def _check_names(submission: CaseSubmission, counts: np.ndarray) -> list[CaseIssue]:
     findings = []
-    findings += _check_merged(entry, counts)
-    for label in entry.labels:
+    findings += _check_merged(submission, counts)
+    for label in submission.labels:
         if problem := name_problem(" ".join(label.name.split())):
             message = f"The label name {label.name[:80]!r} {problem}."
-            findings.append(Finding("name", ERROR, message, "Give the segment another name."))
-    reserved = [label.name for label in entry.labels if label.name.casefold() in RESERVED_NAMES]
+            findings.append(CaseIssue("name", ERROR, message, "Give the segment another name."))
+    reserved = [label.name for label in submission.labels if label.name.casefold() in RESERVED_NAMES]
     if reserved:
         message = f"A label cannot be called {reserved[0]!r}."
-        findings.append(Finding("name", ERROR, message, "Give the segment another name."))
-    unnamed = sorted(set(np.flatnonzero(counts).tolist()) - {0, *(label.value for label in entry.labels)})
+        findings.append(CaseIssue("name", ERROR, message, "Give the segment another name."))
+    unnamed = sorted(set(np.flatnonzero(counts).tolist()) - {0, *(label.value for label in submission.labels)})
     if unnamed:
         message = f"The label map has values without a name: {listed(unnamed)}.{perhaps_a_scan(len(unnamed))}"
-        findings.append(Finding("values", ERROR, message, "Name each value, or clear it."))
+        findings.append(CaseIssue("values", ERROR, message, "Name each value, or clear it."))
     return findings
 
 
-def _check_merged(entry: Entry, counts: np.ndarray) -> list[Finding]:
+def _check_merged(submission: CaseSubmission, counts: np.ndarray) -> list[CaseIssue]:
     """Values of one name are one label; names that are one by case or spaces alone were perhaps meant to be two."""
     names: dict[str, list[str]] = {}
-    for label in entry.labels:
+    for label in submission.labels:
         if label.value < len(counts) and counts[label.value]:
             names.setdefault(loose_name(label.name), []).append(label.name)
     findings = []
@@ -192,70 +194,70 @@ def _check_merged(entry: Entry, counts: np.ndarray) -> list[Finding]:
         if len(set(alike)) > 1:
             message = f"{' and '.join(map(repr, dict.fromkeys(alike)))} differ only in case or spaces."
             hint = "Give one of the two another name, or say that both are the same label."
-            findings.append(Finding("name", ERROR, message, hint))
+            findings.append(CaseIssue("name", ERROR, message, hint))
         elif len(alike) > 1:
             message = f"{len(alike)} segments are stored as one label, {alike[0]!r}."
             hint = "If they are different structures, give each a label of its own."
-            findings.append(Finding("merged", WARNING, message, hint, {"label": alike[0]}))
+            findings.append(CaseIssue("merged", WARNING, message, hint, {"label": alike[0]}))
     return findings
 
 
 def _check_labels(
-    entry: Entry, label_map: LabelMap, counts: np.ndarray, part: Part | None, stored: Sequence[CaseRecord]
-) -> list[Finding]:
+    submission: CaseSubmission, label_map: LabelMap, counts: np.ndarray, part: Part | None, stored: Sequence[CaseRecord]
+) -> list[CaseIssue]:
     voxel_ml = abs(float(np.linalg.det(label_map.ijk_to_ras[:3, :3]))) / 1000
-    whole = _by_name(counts * voxel_ml, entry)
+    whole = _by_name(counts * voxel_ml, submission)
     sizes, touching = whole, set()
     if part is not None:
-        sizes = _by_name(value_counts(part.values(label_map.array)) * voxel_ml, entry)
+        sizes = _by_name(value_counts(part.values(label_map.array)) * voxel_ml, submission)
         at_border = value_counts(label_map.array[part.block][part.border])
-        touching = {name for name, size in _by_name(at_border, entry).items() if size}
+        touching = {name for name, size in _by_name(at_border, submission).items() if size}
     findings = [_nothing(part is not None)] if not any(sizes.values()) else []
-    absent = {name.casefold() for name in entry.absent}
+    absent = {name.casefold() for name in submission.absent}
     for name, size in sizes.items():
         if not size and name.casefold() not in absent:
             findings.append(_empty(name, is_outside=whole[name] > 0))
         elif size < whole[name] or name in touching:
             findings.append(_cut(name, is_cut=size < whole[name]))
         elif size:
-            findings += _check_size(name, size, [record for record in stored if record.id != entry.replace])
+            findings += _check_size(name, size, [record for record in stored if record.id != submission.replace])
     return findings
 
 
-def _by_name(by_value: np.ndarray, entry: Entry) -> dict[str, float]:
+def _by_name(by_value: np.ndarray, submission: CaseSubmission) -> dict[str, float]:
     """Two values of one name are one label."""
     total: dict[str, float] = {}
-    for label in entry.labels:
+    for label in submission.labels:
         size = float(by_value[label.value]) if label.value < len(by_value) else 0.0
         total[label.name] = total.get(label.name, 0.0) + size
     return total
 
 
-def _nothing(has_region: bool) -> Finding:
+def _nothing(has_region: bool) -> CaseIssue:
     where = " inside the region" if has_region else ""
     message = f"Nothing is annotated in this case: no label has a voxel{where}."
-    return Finding("nothing", ERROR, message, "Segment at least one structure, then add the case.")
+    return CaseIssue("nothing", ERROR, message, "Segment at least one structure, then add the case.")
 
 
-def _empty(name: str, *, is_outside: bool) -> Finding:
+def _empty(name: str, *, is_outside: bool) -> CaseIssue:
     message = f"{name!r} lies outside the region." if is_outside else f"{name!r} has no voxels."
     hint = (
         "It counts as not annotated: nothing is learnt about it from this case. "
         "If the scan really does not show it, say that it is absent."
     )
-    return Finding("empty", WARNING, message, hint, {"label": name})
+    return CaseIssue("empty", WARNING, message, hint, {"label": name})
 
 
-def _cut(name: str, *, is_cut: bool) -> Finding:
+def _cut(name: str, *, is_cut: bool) -> CaseIssue:
     if is_cut:
         message, hint = f"Part of {name!r} lies outside the region.", "That part is not stored. Make the region larger."
     else:
         message = f"{name!r} touches the border of the region."
         hint = "If it goes on beyond, segment that, too, and make the region larger."
-    return Finding("border", WARNING, message, hint, {"label": name})
+    return CaseIssue("border", WARNING, message, hint, {"label": name})
 
 
-def _check_size(name: str, size: float, others: Sequence[CaseRecord]) -> list[Finding]:
+def _check_size(name: str, size: float, others: Sequence[CaseRecord]) -> list[CaseIssue]:
     known = [record.volumes_ml[name] for record in others if record.volumes_ml.get(name) and not record.partial]
     if not known:
         return []
@@ -263,25 +265,27 @@ def _check_size(name: str, size: float, others: Sequence[CaseRecord]) -> list[Fi
     if usual / _IMPLAUSIBLE <= size <= usual * _IMPLAUSIBLE:
         return []
     message = f"{name!r} has {size:.3g} ml here, but {usual:.3g} ml in the other cases."
-    return [Finding("volume", WARNING, message, "Check that the right structure has this name.", {"label": name})]
+    return [CaseIssue("volume", WARNING, message, "Check that the right structure has this name.", {"label": name})]
 
 
-def _check_unknown(entry: Entry, known: Sequence[str]) -> list[Finding]:
-    have = {label.name.casefold() for label in entry.labels}
-    missing = list(dict.fromkeys(name for name in (*known, *entry.unknown) if name.casefold() not in have))
+def _check_unknown(submission: CaseSubmission, known: Sequence[str]) -> list[CaseIssue]:
+    have = {label.name.casefold() for label in submission.labels}
+    missing = list(dict.fromkeys(name for name in (*known, *submission.unknown) if name.casefold() not in have))
     if not missing:
         return []
     hint = "Nothing is learnt about these from this case. Segment them, too, if you can."
     message = f"Not annotated in this case: {', '.join(missing)}."
-    return [Finding("unknown", WARNING, message, hint, {"labels": missing})]
+    return [CaseIssue("unknown", WARNING, message, hint, {"labels": missing})]
 
 
-def _check_group(entry: Entry, stored: Sequence[CaseRecord]) -> list[Finding]:
-    role = entry.role or TRAIN
-    others = [record.id for record in stored if entry.group and record.group == entry.group and record.role != role]
+def _check_group(submission: CaseSubmission, stored: Sequence[CaseRecord]) -> list[CaseIssue]:
+    role = submission.role or TRAIN
+    others = [
+        record.id for record in stored if submission.group and record.group == submission.group and record.role != role
+    ]
     if not others:
         return []
-    message = f"Scans of this patient ({entry.group}) have different roles: {', '.join(others)} has another one."
+    message = f"Scans of this patient ({submission.group}) have different roles: {', '.join(others)} has another one."
     return [
-        Finding("group", WARNING, message, "Give all scans of a patient one role, or the check is not independent.")
+        CaseIssue("group", WARNING, message, "Give all scans of a patient one role, or the check is not independent.")
     ]

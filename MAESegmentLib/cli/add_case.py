@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..bundle import Bundle
     from ..cases.records import CaseRecord
     from ..cases.store import CaseStore
-    from ..cases.submission import Entry
+    from ..cases.submission import CaseSubmission
     from ..images.labels import Label
     from ..images.volume import LabelMap, Volume
 
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(arguments.files) < 2:
         raise ConfigurationError("Give the scan, then its segmentation.", "maesegment cases add SCAN SEGMENTATION ...")
     from ..cases.case import check_files_differ
-    from ..cases.submission import ERROR, check_entry
+    from ..cases.submission import ERROR, check_submission
     from ..images.formats.dicom.belonging import place_on
     from ..images.reading import read_volumes
     from .case_stores import choose_store
@@ -74,9 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
     check_files_differ(scan, segmentation)  # read by now: they are there
     label_map, notes = place_on(label_map, volume)
     mapping = _mapping(segments, arguments, _Known.of(bundle, store))
-    entry, label_map = _entry(arguments, label_map, mapping, bundle, store)
-    findings = check_entry(
-        entry,
+    submission, label_map = _submission(arguments, label_map, mapping, bundle, store)
+    findings = check_submission(
+        submission,
         volume,
         label_map,
         stored=store.list(),
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"note: {note}", error=True)
     for finding in findings:
         say(f"note: {finding.message}\n  {finding.hint}", error=True)
-    _tell(_store(store, volume, label_map, entry), store)
+    _tell(_store(store, volume, label_map, submission), store)
     store.remember(_answers(mapping, arguments))
     return 0
 
@@ -205,17 +205,17 @@ def _given(pairs: Sequence[str], segments: Sequence[str]) -> dict[str, str | Non
     return answers
 
 
-def _entry(
+def _submission(
     arguments: argparse.Namespace,
     label_map: LabelMap,
     mapping: Sequence[_Segment],
     bundle: Bundle | None,
     store: CaseStore,
-) -> tuple[Entry, LabelMap]:
+) -> tuple[CaseSubmission, LabelMap]:
     """What is to be stored; segments that are left out are cleared from the label map."""
     import numpy as np
 
-    from ..cases.submission import Entry
+    from ..cases.submission import CaseSubmission
     from ..images.volume import LabelMap
 
     labels = [replace(one.label, value=one.segment.value) for one in mapping if one.label is not None]
@@ -223,7 +223,7 @@ def _entry(
     array = np.where(np.isin(label_map.array, left_out), 0, label_map.array) if left_out else label_map.array
     labels += _absent(arguments.absent, labels, _Known.of(bundle, store), int(array.max(initial=0)))
     have = {label.name.casefold() for label in labels}
-    entry = Entry(
+    submission = CaseSubmission(
         labels=tuple(labels),
         unknown=tuple(label.name for label in (bundle.labels if bundle else ()) if label.name.casefold() not in have),
         role=arguments.role,
@@ -233,7 +233,7 @@ def _entry(
         replace=arguments.update,
         absent=tuple(arguments.absent),
     )
-    return entry, LabelMap(array.astype(label_map.array.dtype, copy=False), label_map.ijk_to_ras)
+    return submission, LabelMap(array.astype(label_map.array.dtype, copy=False), label_map.ijk_to_ras)
 
 
 def _absent(names: Sequence[str], labels: Sequence[Label], known: _Known, highest: int) -> list[Label]:
@@ -263,9 +263,9 @@ def _region(text: str | None) -> tuple[float, ...] | None:
     return tuple(bound for pair in zip(roi.minimum, roi.maximum, strict=True) for bound in pair)
 
 
-def _store(store: CaseStore, volume: Volume, label_map: LabelMap, entry: Entry) -> CaseRecord:
+def _store(store: CaseStore, volume: Volume, label_map: LabelMap, submission: CaseSubmission) -> CaseRecord:
     try:
-        return store.add(volume, label_map, entry)
+        return store.add(volume, label_map, submission)
     except DuplicateCase as error:
         error.hint = f"Add --update {error.details['case']} to replace its label map."
         raise

@@ -119,14 +119,14 @@ def _findings(store: CaseStore, record: CaseRecord, records: list[CaseRecord]) -
     import numpy as np
 
     from ..cases.records import IGNORE
-    from ..cases.submission import ERROR, Entry, check_entry
+    from ..cases.submission import ERROR, CaseSubmission, check_submission
     from ..errors import DatasetError
     from ..images.volume import LabelMap
 
     label_map = store.read_label_map(record.id)
     annotated = LabelMap(np.where(label_map.array == IGNORE, 0, label_map.array), label_map.ijk_to_ras)
-    findings = check_entry(
-        Entry(
+    findings = check_submission(
+        CaseSubmission(
             labels=tuple(label for label in store.labels() if label.name in record.labels),
             role=record.role,
             group=record.group,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..bundle import Bundle, ModelStore
 from ..cases.records import CHECK, CaseRecord
 from ..cases.store import CaseStore
-from ..cases.submission import Entry
+from ..cases.submission import CaseSubmission
 from ..errors import Cancelled, DatasetError, WorkerError
 from ..evaluation.comparison import Comparison, compare_label_maps
 from ..images.formats.dicom.belonging import place_on
@@ -69,7 +69,7 @@ class LearningCalls:
         known = tuple(bundle.labels if labels is None else labels)
         drawn = [label for label in known if (label_map.array == label.value).any()]
         looked_for = {name.casefold() for name in (*absent, *(label.name for label in drawn))}
-        entry = Entry(
+        submission = CaseSubmission(
             labels=tuple(label for label in known if label.name.casefold() in looked_for),
             unknown=tuple(label.name for label in bundle.labels if label.name.casefold() not in looked_for),
             role=role,
@@ -85,7 +85,7 @@ class LearningCalls:
             volume.ijk_to_ras,
             label_map.array.T,
             store=self.case_store(bundle).folder,
-            entry=entry,
+            submission=submission,
             working_folder=self.working_folder,
         )
         return job.result()
@@ -102,7 +102,7 @@ class LearningCalls:
     ) -> RunResult | FineTuneRun:
         """Make a new version of `model` from its stored cases (ids; None: all), in a process that outlives this one.
 
-        `settings` are fields of `FineTuneSettings`. Answers the result, or the run if `wait` is False. The version is
+        `settings` are fields of `FineTuneSettings`. Returns the result, or the run if `wait` is False. The version is
         used by its name alone once it is selected: `store.select(store.find(NAME@VERSION))`.
         """
         base = self.find(model)

@@ -10,7 +10,7 @@ from typing import Any
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from ..app.case_entry import CaseProposal
+from ..app.case_proposal import CaseProposal
 from ..app.texts.learning import added_text, case_text, cases_text, findings_text, labels_text
 from ..cases.records import CHECK, TRAIN, CaseRecord
 from ..errors import NodeError

@@ -61,7 +61,7 @@ class Devices(Message):
 class AddCase(Message):
     """Put the volume in `folder` (a job folder), with the label map beside it, into the case store `store`.
 
-    `details` are what `cases.submission.Entry.to_dict` made; answered by a `Result` with the case's record.
+    `details` are what `cases.submission.CaseSubmission.to_dict` made; answered by a `Result` with the case's record.
     """
 
     type: ClassVar[str] = "add_case"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from MAESegmentLib.bundle import open_bundle
-from MAESegmentLib.cases.submission import Entry
+from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import DatasetError, OutputError
 from MAESegmentLib.images.labels import Label
@@ -74,7 +74,7 @@ def test_a_new_label_makes_a_new_major_version_that_keeps_the_old_ones(clinic: C
     phantom = PhantomFactory()(shape=(26, 22, 18), noise=20.0, seed=9)
     only_new = LabelMap((phantom.label_map.array == 1).astype(np.uint8) * 7, phantom.label_map.ijk_to_ras)
     label = Label(7, "lesion", (1, 2, 3))
-    clinic.store.add(phantom.volume, only_new, Entry((label,), unknown=("front", "back")))
+    clinic.store.add(phantom.volume, only_new, CaseSubmission((label,), unknown=("front", "back")))
     run = clinic.start(clinic.request(check=["case-0003"]))
     wait_for_end(run)
     result = run.status().result
@@ -94,7 +94,7 @@ def test_a_label_that_no_case_has_stays_in_the_model(clinic: Clinic) -> None:
     for seed in (1, 2):
         phantom = PhantomFactory()(shape=(20, 22, 18), noise=20.0, seed=seed)
         front = LabelMap(np.where(phantom.label_map.array == 1, 1, 0).astype(np.uint8), phantom.label_map.ijk_to_ras)
-        clinic.store.add(phantom.volume, front, Entry(LABELS[:1]))
+        clinic.store.add(phantom.volume, front, CaseSubmission(LABELS[:1]))
     run = clinic.start(clinic.request())
     wait_for_end(run)
     result = run.status().result

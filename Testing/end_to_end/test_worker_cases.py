@@ -12,7 +12,7 @@ import pytest
 
 from MAESegmentLib.cases.records import CaseRecord
 from MAESegmentLib.cases.store import CaseStore
-from MAESegmentLib.cases.submission import Entry
+from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.errors import ConfigurationError, DatasetError, DuplicateCase, OutputError
 from MAESegmentLib.processes.interpreter import choose_interpreter, worker_launch
 from MAESegmentLib.processes.launch import Launch
@@ -45,14 +45,16 @@ def client() -> Iterator[WorkerClient]:
 def submit(client: WorkerClient, tmp_path: Path) -> Submit:
     """Store a phantom, given as Slicer has it: axes (K, J, I)."""
 
-    def submit(scan: Phantom, entry: Entry | None = None, store: Path = tmp_path / "store") -> Job[CaseRecord]:
+    def submit(
+        scan: Phantom, submission: CaseSubmission | None = None, store: Path = tmp_path / "store"
+    ) -> Job[CaseRecord]:
         return submit_case(
             client,
             [channel.T for channel in scan.volume.array],
             scan.volume.ijk_to_ras,
             scan.label_map.array.T,
             store=store,
-            entry=entry or Entry(LABELS),
+            submission=submission or CaseSubmission(LABELS),
             working_folder=tmp_path / "jobs",
         )
 
@@ -63,7 +65,9 @@ def submit(client: WorkerClient, tmp_path: Path) -> Submit:
 def test_case_is_stored_where_it_lies_in_the_world(submit: Submit, tmp_path: Path, kind: str) -> None:
     scan = getattr(PhantomFactory(), kind)(channels=2, noise=10.0, dtype=np.int16)
     model = {"name": "tiny", "version": "1.0.0", "hash": "0" * 64}
-    record = submit(scan, Entry(LABELS, unknown=("middle",), role="check", group="p1", model=model)).result(WAIT_S)
+    record = submit(scan, CaseSubmission(LABELS, unknown=("middle",), role="check", group="p1", model=model)).result(
+        WAIT_S
+    )
     store = CaseStore(tmp_path / "store")
     assert store.list() == [record]
     assert (record.role, record.group, record.unknown, record.model) == ("check", "p1", ("middle",), model)
@@ -85,7 +89,7 @@ def test_scan_that_is_there_already_names_the_case_to_update(submit: Submit, tmp
     with pytest.raises(DuplicateCase) as raised:
         submit(scan).result(WAIT_S)
     assert raised.value.details == {"case": first.id}
-    second = submit(scan, Entry(LABELS, replace=first.id)).result(WAIT_S)
+    second = submit(scan, CaseSubmission(LABELS, replace=first.id)).result(WAIT_S)
     assert (second.id, second.revision) == (first.id, 2)
     assert len(CaseStore(tmp_path / "store").list()) == 1
 
@@ -93,9 +97,9 @@ def test_scan_that_is_there_already_names_the_case_to_update(submit: Submit, tmp
 def test_what_cannot_be_learnt_from_is_refused_with_every_reason(submit: Submit) -> None:
     scan = PhantomFactory()()
     empty = replace(scan, label_map=replace(scan.label_map, array=scan.label_map.array * 0))
-    entry = Entry((replace(LABELS[0], name="background"), LABELS[1]))
+    submission = CaseSubmission((replace(LABELS[0], name="background"), LABELS[1]))
     with pytest.raises(DatasetError, match=r"(?s)cannot be called 'background'.*Nothing is annotated"):
-        submit(empty, entry).result(WAIT_S)
+        submit(empty, submission).result(WAIT_S)
 
 
 def test_place_that_cannot_be_written_to_is_named(submit: Submit, tmp_path: Path) -> None:
@@ -113,7 +117,7 @@ def test_label_map_of_another_size_is_refused_before_anything_is_written(client:
             scan.volume.ijk_to_ras,
             scan.label_map.array.T[1:],
             store=tmp_path / "store",
-            entry=Entry(LABELS),
+            submission=CaseSubmission(LABELS),
             working_folder=tmp_path / "jobs",
         )
     assert list(tmp_path.iterdir()) == []
@@ -131,7 +135,7 @@ def test_worker_killed_while_it_stores_leaves_a_store_that_works(tmp_path: Path,
     client = WorkerClient(lambda: SubprocessTransport(events), launch)
     store = CaseStore(tmp_path / "store")
     arguments = ([scan.volume.array[0].T], scan.volume.ijk_to_ras, scan.label_map.array.T)
-    options = {"store": store.folder, "entry": Entry(LABELS), "working_folder": tmp_path / "jobs"}
+    options = {"store": store.folder, "submission": CaseSubmission(LABELS), "working_folder": tmp_path / "jobs"}
     try:
         job = submit_case(client, *arguments, **options)
         while job.stage != "write":

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from MAESegmentLib.cases.mapping import Choice
+from MAESegmentLib.cases.mapping import LabelMatch
 from MAESegmentLib.cases.records import CaseRecord
-from MAESegmentLib.cases.submission import Finding
+from MAESegmentLib.cases.submission import CaseIssue
 from MAESegmentLib.errors import MAESegmentError
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.runs import Curves, RunRequest, RunResult, RunState, RunStatus
@@ -93,8 +93,11 @@ class Ranked:
 class Proposal:
     """What `proposeCase` answers."""
 
-    choices: Sequence[Choice] = (Choice("anterior", "anterior", "same"), Choice("posterior", "posterior", "same"))
-    findings: Sequence[Finding] = ()
+    choices: Sequence[LabelMatch] = (
+        LabelMatch("anterior", "anterior", "same"),
+        LabelMatch("posterior", "posterior", "same"),
+    )
+    findings: Sequence[CaseIssue] = ()
     duplicate: CaseRecord | None = None
     stored: CaseRecord | None = None
     isChanged: bool = False

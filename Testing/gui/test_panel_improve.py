@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import slicer
 
-from MAESegmentLib.cases.mapping import Choice
-from MAESegmentLib.cases.submission import Finding
+from MAESegmentLib.cases.mapping import LabelMatch
+from MAESegmentLib.cases.submission import CaseIssue
 from MAESegmentLib.errors import DatasetError, NodeError
 from Testing.gui.fake_learning import Proposal, case_record
 from Testing.gui.improve_fixtures import choose
@@ -79,9 +79,9 @@ def test_role_and_region_go_with_the_case(fake_logic, panel, ui, volume, segment
 def test_unknown_names_are_asked_and_a_new_label_is_said_explicitly(fake_logic, ui, segmentation):  # noqa: ARG001
     fake_logic.proposal = Proposal(
         choices=(
-            Choice("Anterior part", "anterior", "similar"),
-            Choice("cyst", None, "new"),
-            Choice("Segment_1", None, "new"),
+            LabelMatch("Anterior part", "anterior", "similar"),
+            LabelMatch("cyst", None, "new"),
+            LabelMatch("Segment_1", None, "new"),
         )
     )
     ui.addCaseButton.click()
@@ -104,7 +104,7 @@ def test_unknown_names_are_asked_and_a_new_label_is_said_explicitly(fake_logic, 
 
 
 def test_labels_that_nobody_drew_are_told_afterwards(fake_logic, ui, segmentation):  # noqa: ARG001
-    missing = Finding("missing", "warning", "There is no segment for posterior.", "", {"labels": ["posterior"]})
+    missing = CaseIssue("missing", "warning", "There is no segment for posterior.", "", {"labels": ["posterior"]})
     fake_logic.proposal = Proposal(findings=(missing,))
     ui.addCaseButton.click()
     assert not ui.questionFrame.visible
@@ -117,7 +117,7 @@ def test_labels_that_nobody_drew_are_told_afterwards(fake_logic, ui, segmentatio
 
 
 def test_everything_left_out_stores_nothing(fake_logic, ui, segmentation):  # noqa: ARG001
-    fake_logic.proposal = Proposal(choices=(Choice("Segment_1", None, "new"),))
+    fake_logic.proposal = Proposal(choices=(LabelMatch("Segment_1", None, "new"),))
     ui.addCaseButton.click()
     choose(combo_of(ui, 0), "Leave out (not annotated)")
     assert not ui.confirmCaseButton.enabled
@@ -129,7 +129,7 @@ def test_everything_left_out_stores_nothing(fake_logic, ui, segmentation):  # no
 
 
 def test_empty_label_is_unknown_unless_the_person_says_it_is_not_there(fake_logic, ui, segmentation):  # noqa: ARG001
-    empty = Finding("empty", "warning", "posterior has no voxel.", "Say whether it is there.", {"label": "posterior"})
+    empty = CaseIssue("empty", "warning", "posterior has no voxel.", "Say whether it is there.", {"label": "posterior"})
     fake_logic.proposal = Proposal(findings=(empty,))
     ui.addCaseButton.click()
     assert ui.mappingTable.rowCount == 1
@@ -142,14 +142,14 @@ def test_empty_label_is_unknown_unless_the_person_says_it_is_not_there(fake_logi
 
 
 def test_warning_is_shown_with_what_to_do_and_error_blocks(fake_logic, ui, segmentation):  # noqa: ARG001
-    warning = Finding("partial", "warning", "Slices 20 to 40 have no label.", "Choose a region if they are not done.")
+    warning = CaseIssue("partial", "warning", "Slices 20 to 40 have no label.", "Choose a region if they are not done.")
     fake_logic.proposal = Proposal(findings=(warning,))
     ui.addCaseButton.click()
     assert "Slices 20 to 40 have no label. Choose a region" in ui.findingsLabel.text
     assert not ui.mappingTable.visible
     assert ui.confirmCaseButton.enabled
     ui.cancelCaseButton.click()
-    fake_logic.proposal = Proposal(findings=(warning, Finding("channels", "error", "The model takes 2 channels.")))
+    fake_logic.proposal = Proposal(findings=(warning, CaseIssue("channels", "error", "The model takes 2 channels.")))
     ui.addCaseButton.click()
     assert not ui.confirmCaseButton.enabled
     assert ui.confirmCaseButton.toolTip == "The model takes 2 channels."
@@ -164,7 +164,7 @@ def test_names_can_be_looked_at_though_nothing_is_unclear(fake_logic, ui, segmen
 
 
 def test_questions_end_when_another_scan_is_chosen(fake_logic, panel, ui, segmentation, add_volume, settle):  # noqa: ARG001
-    fake_logic.proposal = Proposal(choices=(Choice("cyst", None, "new"),))
+    fake_logic.proposal = Proposal(choices=(LabelMatch("cyst", None, "new"),))
     ui.addCaseButton.click()
     panel.parameters.inputVolume = add_volume("Other")
     settle()
@@ -227,7 +227,7 @@ def test_failure_of_the_worker_is_said_in_the_section(fake_logic, ui, segmentati
 
 
 def test_closing_the_scene_ends_the_questions(fake_logic, ui, segmentation):  # noqa: ARG001
-    fake_logic.proposal = Proposal(choices=(Choice("cyst", None, "new"),))
+    fake_logic.proposal = Proposal(choices=(LabelMatch("cyst", None, "new"),))
     ui.addCaseButton.click()
     slicer.mrmlScene.Clear(0)
     assert not ui.questionFrame.visible

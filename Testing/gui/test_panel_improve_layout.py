@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from MAESegmentLib.cases.mapping import Choice
-from MAESegmentLib.cases.submission import Finding
+from MAESegmentLib.cases.mapping import LabelMatch
+from MAESegmentLib.cases.submission import CaseIssue
 from MAESegmentLib.errors import GeometryError
 from MAESegmentLib.evaluation.comparison import Row
 from MAESegmentLib.runs import Curves, RunState, RunStatus
@@ -98,13 +98,13 @@ def test_cases(four_cases, ui, look):  # noqa: ARG001
 def test_questions_before_a_case_is_stored(fake_logic, panel, ui, four_cases, settle, look):  # noqa: ARG001
     fake_logic.proposal = Proposal(
         choices=(
-            Choice("Anterior part of the left hippocampus", "anterior", "similar"),
-            Choice("posterior", "posterior", "same"),
-            Choice("cyst", None, "new"),
+            LabelMatch("Anterior part of the left hippocampus", "anterior", "similar"),
+            LabelMatch("posterior", "posterior", "same"),
+            LabelMatch("cyst", None, "new"),
         ),
         findings=(
-            Finding("empty", "warning", "posterior has no voxel.", "", {"label": "posterior"}),
-            Finding(
+            CaseIssue("empty", "warning", "posterior has no voxel.", "", {"label": "posterior"}),
+            CaseIssue(
                 "partial",
                 "warning",
                 "Labels end at the same slice (31) in all structures, as if the rest was not done.",

@@ -16,7 +16,7 @@ from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.checks import meanings_of, read_image, read_labels, read_reference
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.cases.store import CaseStore
-from MAESegmentLib.cases.submission import Entry
+from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import ConfigurationError, DatasetError
 from MAESegmentLib.images import LabelMap, write_label_map
@@ -213,7 +213,7 @@ def test_segments_that_differ_only_in_case_are_not_stored_as_one(folder: Path, c
 
 def test_a_name_that_is_no_unicode_is_not_stored() -> None:
     with pytest.raises(ConfigurationError, match="not Unicode"):
-        Entry((Label(1, "liver"),), group="M\udcfcller")
+        CaseSubmission((Label(1, "liver"),), group="M\udcfcller")
 
 
 # --- on the image's grid, whatever the format -------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 
 from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.cases.store import CaseStore
-from MAESegmentLib.cases.submission import Entry
+from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.cli import next_case
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import ConfigurationError, OutputError
@@ -87,7 +87,7 @@ def test_a_scan_that_is_a_case_already_is_left_out(clinic: Path, capsys: pytest.
     volume = read_volume(clinic / "a.nii.gz")
     labels = LabelMap((volume.array[0] > 600).astype(np.uint8), volume.ijk_to_ras)
     store = CaseStore(Path("cases"))
-    store.add(volume, labels, Entry(labels=(Label(1, "anterior"),), unknown=("posterior",)))
+    store.add(volume, labels, CaseSubmission(labels=(Label(1, "anterior"),), unknown=("posterior",)))
     assert run(clinic, "-m", "tiny", "--store", "cases", "-o", "next.csv") == 0
     table = rows(Path("next.csv"))
     assert [(Path(row["scan"]).name, row["stored_as"]) for row in table[2:]] == [("a.nii.gz", "case-0001")]

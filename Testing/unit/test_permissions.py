@@ -12,7 +12,7 @@ import pytest
 from MAESegmentLib.bundle import ModelStore, export_bundle, import_bundle, open_bundle
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.cases.store import CaseStore
-from MAESegmentLib.cases.submission import Entry
+from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.cli.case_stores import known_stores
 from MAESegmentLib.errors import MAESegmentError, OutputError
 from MAESegmentLib.images.archive import ArchiveIndex
@@ -103,7 +103,7 @@ def test_another_users_case_hides_no_other(public: Path) -> None:
     store = CaseStore(public / "cases" / "tiny-mr")
     for seed in range(2):
         phantom = PhantomFactory()(noise=10.0, seed=seed)
-        store.add(phantom.volume, phantom.label_map, Entry(LABELS))
+        store.add(phantom.volume, phantom.label_map, CaseSubmission(LABELS))
     open_to_read(public / "cases")
     store.folder.chmod(0o755)
     lock_away(store.folder / "case-0002")
@@ -122,7 +122,7 @@ def test_case_stores_of_others_are_passed_over(public: Path, monkeypatch: pytest
     monkeypatch.setenv("MAESEGMENT_CASES", str(public / "cases"))
     for name in ("mine", "theirs"):
         phantom = PhantomFactory()(noise=10.0)
-        CaseStore(public / "cases" / name).add(phantom.volume, phantom.label_map, Entry(LABELS))
+        CaseStore(public / "cases" / name).add(phantom.volume, phantom.label_map, CaseSubmission(LABELS))
     open_to_read(public / "cases")
     lock_away(public / "cases" / "theirs")
     assert len(known_stores()) == 2

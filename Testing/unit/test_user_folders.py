@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from MAESegmentLib.cases.store import CaseStore
-from MAESegmentLib.cases.submission import Entry
+from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.runs import RunRequest, create_run
 from MAESegmentLib.storage.user_folders import (
     default_cases_folder,
@@ -82,7 +82,7 @@ def mode(folder: Path) -> int:
 
 def add_case(store: CaseStore) -> None:
     phantom = PhantomFactory()(noise=10.0)
-    store.add(phantom.volume, phantom.label_map, Entry(LABELS))
+    store.add(phantom.volume, phantom.label_map, CaseSubmission(LABELS))
 
 
 def test_a_new_case_store_is_private(tmp_path: Path) -> None:

@@ -13,19 +13,19 @@ from ...cases.store import CaseStore
 from ...errors import DatasetError, DuplicateCase, MAESegmentError, NodeError
 from ...mrml import case_nodes as case_scene
 from ...translation import tr as _
-from ..case_entry import (
+from ..case_job import CaseJob, CaseRequest
+from ..case_proposal import (
     MODEL,
     MODEL_HASH,
-    Answers,
     CaseProposal,
+    SegmentLabels,
     channel_findings,
-    decide,
     known_labels,
     model_reference,
+    prepare_case,
     propose,
     propose_choices,
 )
-from ..case_job import CaseJob, CaseRequest
 from ..model_library import ModelLibrary
 from ..processing import roi_box
 from ..session import SceneSession
@@ -111,15 +111,17 @@ class CaseCalls:
         segments = mrml.drawn_segments(segmentationNode)
         known = known_labels(bundle, store)
         choices = propose_choices(segments, segmentationNode, bundle, known, store)
-        answers = Answers(mapping or {}, _listed(newLabels), _still_absent(_listed(absent), segments, choices, old))
-        decision = decide(segmentationNode, segments, choices, known, answers)
+        answers = SegmentLabels(
+            mapping or {}, _listed(newLabels), _still_absent(_listed(absent), segments, choices, old)
+        )
+        prepared = prepare_case(segmentationNode, segments, choices, known, answers)
         reference = model_reference(segmentationNode) or (dict(old.model) if old is not None and old.model else None)
         box = () if region == () else roi_box(region)
-        decision = decision.described(
+        prepared = prepared.described(
             role=role, group=group, model=reference, region=box, replace=old.id if old is not None else ""
         )
         _check_channels(image, bundle)
-        job = CaseJob(self.session, CaseRequest(nodes, segmentationNode, store, decision), callback)
+        job = CaseJob(self.session, CaseRequest(nodes, segmentationNode, store, prepared), callback)
         return job.result() if wait and callback is None else job
 
     def openCase(self, case: CaseRecord | str, model: ModelChoice = None) -> tuple[Any, Any]:

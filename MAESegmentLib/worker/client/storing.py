@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...cases.records import CaseRecord
-from ...cases.submission import Entry
+from ...cases.submission import CaseSubmission
 from ...errors import ConfigurationError
 from ..job import Job
 from ..job_folder import JobFolder
@@ -24,7 +24,7 @@ def submit_case(
     label_array: np.ndarray,
     *,
     store: Path,
-    entry: Entry,
+    submission: CaseSubmission,
     working_folder: Path,
     noted: Callable[[Sequence[str]], None] = lambda _notes: None,
 ) -> Job[CaseRecord]:
@@ -43,7 +43,7 @@ def submit_case(
         return CaseRecord.from_dict(data["case"])
 
     folder = JobFolder.create(working_folder)
-    request = AddCase(client.new_id(), str(folder.path), str(store.absolute()), entry.to_dict())
+    request = AddCase(client.new_id(), str(folder.path), str(store.absolute()), submission.to_dict())
     try:
         return client.submit(
             request,

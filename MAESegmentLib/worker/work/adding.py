@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cases.store import CaseStore
-from ...cases.submission import ERROR, Entry, check_entry
+from ...cases.submission import ERROR, CaseSubmission, check_submission
 from ...errors import Cancelled, DatasetError, DeviceMemoryError
 from ..job_folder import JobFolder
 from ..protocol import AddCase, Message, Progress, Result
@@ -16,21 +16,21 @@ from ..protocol import AddCase, Message, Progress, Result
 def answer(request: AddCase, _work: Any, send: Callable[[Message], None], should_cancel: Callable[[], bool]) -> Result:
     """`data` is {"case": the record, "notes": what is worth a second look}. Cancelled until the store takes it."""
     folder = JobFolder(Path(request.folder))
-    entry = Entry.from_dict(request.details)
+    submission = CaseSubmission.from_dict(request.details)
     send(Progress(request.id, "load", 0.0))
     try:
         volume = folder.read_volume()
         label_map = folder.read_label_map(volume)
         store = CaseStore(Path(request.store))
         # A scan that is there already is refused by the store, with the case to update.
-        findings = check_entry(entry, volume, label_map, stored=store.list())
+        findings = check_submission(submission, volume, label_map, stored=store.list())
         errors = [finding for finding in findings if finding.severity == ERROR]
         if errors:
             raise DatasetError("\n".join(finding.message for finding in errors), errors[0].hint)
         if should_cancel():
             raise Cancelled()
         send(Progress(request.id, "write", 0.0))
-        record = store.add(volume, label_map, entry)
+        record = store.add(volume, label_map, submission)
     except MemoryError as error:
         raise DeviceMemoryError(
             "The computer ran out of memory while the case was stored.", "Close other programs, then try again."

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from MAESegmentLib.cases.store import CaseStore
-from MAESegmentLib.cases.submission import Entry
+from MAESegmentLib.cases.submission import CaseSubmission
 from Testing.phantoms import LABELS, Phantom, PhantomFactory
 
 
@@ -30,10 +30,10 @@ def scan() -> Callable[[int], Phantom]:
 
 @pytest.fixture
 def add(store: CaseStore, scan: Callable[[int], Phantom]):
-    """Store the n-th scan; `changes` are those of the entry."""
+    """Store the n-th scan; `changes` are those of the submission."""
 
     def add(number: int, **changes):
         phantom = scan(number)
-        return store.add(phantom.volume, phantom.label_map, Entry(**{"labels": LABELS, **changes}))
+        return store.add(phantom.volume, phantom.label_map, CaseSubmission(**{"labels": LABELS, **changes}))
 
     return add

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from MAESegmentLib.cases.mapping import Choice, propose_mapping, similarity
+from MAESegmentLib.cases.mapping import LabelMatch, propose_mapping, similarity
 
 HEAD_AND_NECK = ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid", "Mandible")
 
@@ -57,9 +57,9 @@ def test_other_structure_is_new_and_has_no_label_until_somebody_says_so(segment:
 def test_earlier_answers_come_first() -> None:
     remembered = {"Brainstem": "SpinalCord", "couch": None, "GTV": "Tumour"}
     assert propose_mapping(["brainstem", "Couch", "gtv"], HEAD_AND_NECK, remembered) == [
-        Choice("brainstem", "SpinalCord", "remembered"),
-        Choice("Couch", None, "left out"),
-        Choice("gtv", "Tumour", "remembered"),
+        LabelMatch("brainstem", "SpinalCord", "remembered"),
+        LabelMatch("Couch", None, "left out"),
+        LabelMatch("gtv", "Tumour", "remembered"),
     ]
 
 

@@ -13,7 +13,7 @@ from MAESegmentLib.cases.checks import read_image, read_labels
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.cases.snapshot import image_hash, stored_labels
 from MAESegmentLib.cases.store import CaseStore
-from MAESegmentLib.cases.submission import Entry
+from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.errors import ConfigurationError, DatasetError, DuplicateCase, GeometryError
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import LabelMap
@@ -70,14 +70,14 @@ def test_label_values_are_those_of_the_store_whatever_the_label_map_has(store: C
     phantom = scan(2)
     swapped = LabelMap(np.array([0, 700, 7], np.uint16)[phantom.label_map.array], phantom.volume.ijk_to_ras)
     labels = (Label(7, "BACK"), Label(700, "front"))
-    record = store.add(phantom.volume, swapped, Entry(labels))
+    record = store.add(phantom.volume, swapped, CaseSubmission(labels))
     assert record.labels == ("back", "front")
     assert np.array_equal(store.read_label_map(record.id).array, phantom.label_map.array)
 
 
 def test_two_segments_of_one_label_become_one(store: CaseStore, scan: Scan) -> None:
     phantom = scan(1)
-    record = store.add(phantom.volume, phantom.label_map, Entry((Label(1, "brain"), Label(2, "Brain"))))
+    record = store.add(phantom.volume, phantom.label_map, CaseSubmission((Label(1, "brain"), Label(2, "Brain"))))
     assert record.labels == ("brain",)
     assert np.array_equal(store.read_label_map(record.id).array, phantom.label_map.array > 0)
 
@@ -85,7 +85,7 @@ def test_two_segments_of_one_label_become_one(store: CaseStore, scan: Scan) -> N
 def test_new_label_is_unknown_in_the_cases_before(store: CaseStore, scan: Scan, add) -> None:
     add(1)
     phantom = scan(2)
-    store.add(phantom.volume, phantom.label_map, Entry((LABELS[0], Label(2, "rear", (1, 2, 3)))))
+    store.add(phantom.volume, phantom.label_map, CaseSubmission((LABELS[0], Label(2, "rear", (1, 2, 3)))))
     assert [record.unknown for record in store.list()] == [("rear",), ("back",)]
     dataset = load_dataset(store.folder)
     assert dataset.labels == {"front": 1, "back": 2, "rear": 3}
@@ -97,7 +97,7 @@ def test_label_that_no_case_has_any_more_is_no_label_of_the_dataset_but_keeps_it
     add(1)
     phantom = scan(2)
     typo = (Label(1, "frnt"), LABELS[1])
-    store.add(phantom.volume, phantom.label_map, Entry(typo))
+    store.add(phantom.volume, phantom.label_map, CaseSubmission(typo))
     assert load_dataset(store.folder).labels == {"front": 1, "back": 2, "frnt": 3}
     add(2, replace="case-0002")
     assert load_dataset(store.folder).labels == {"front": 1, "back": 2}
@@ -109,7 +109,7 @@ def test_empty_label_is_unknown_unless_declared_absent(store: CaseStore, scan: S
     for number, absent in ((1, ()), (2, ("Back",))):
         phantom = scan(number)
         front_only = LabelMap(phantom.label_map.array % 2, phantom.volume.ijk_to_ras)
-        store.add(phantom.volume, front_only, Entry(LABELS, absent=absent))
+        store.add(phantom.volume, front_only, CaseSubmission(LABELS, absent=absent))
     first, second = store.list()
     assert (first.labels, first.unknown) == (("front",), ("back",))
     assert (second.labels, second.unknown) == (("front", "back"), ())
@@ -149,10 +149,10 @@ def test_update_keeps_number_role_group_and_region_unless_told_otherwise(store: 
 def test_what_a_segmentation_would_be_stored_as_tells_whether_it_was_changed(store: CaseStore, scan: Scan, add) -> None:
     record = add(1)
     label_map = scan(1).label_map
-    entry = Entry(LABELS)
-    assert stored_labels(label_map, entry, store.label_table(), record.region).hash == record.label_hash
+    submission = CaseSubmission(LABELS)
+    assert stored_labels(label_map, submission, store.label_table(), record.region).hash == record.label_hash
     label_map.array[12, 12, 10] ^= 1
-    assert stored_labels(label_map, entry, store.label_table(), record.region).hash != record.label_hash
+    assert stored_labels(label_map, submission, store.label_table(), record.region).hash != record.label_hash
 
 
 def test_scan_that_is_there_already_is_refused_and_named(store: CaseStore, add) -> None:
@@ -212,7 +212,7 @@ def test_case_that_cannot_be_learnt_from_leaves_no_trace(store: CaseStore, scan:
     else:
         labels = (replace(LABELS[0], name="Background"), LABELS[1])
     with pytest.raises(error) as raised:
-        store.add(phantom.volume, LabelMap(array, matrix), Entry(labels))
+        store.add(phantom.volume, LabelMap(array, matrix), CaseSubmission(labels))
     assert raised.value.hint
     assert store.scan() == ([], [])
     assert not store.folder.exists() or [path.name for path in store.folder.iterdir()] == [".lock"]
@@ -222,14 +222,14 @@ def test_case_with_other_channels_than_those_before_is_refused(store: CaseStore,
     add(1)
     other = phantom(channels=2, noise=1.0)
     with pytest.raises(DatasetError, match="2 channels"):
-        store.add(other.volume, other.label_map, Entry(LABELS))
+        store.add(other.volume, other.label_map, CaseSubmission(LABELS))
 
 
 def test_labels_of_an_update_that_fails_leave_the_case_as_it_was(store: CaseStore, scan: Scan, add) -> None:
     record = add(1)
     phantom = scan(1)
     with pytest.raises(DatasetError):
-        store.add(phantom.volume, phantom.label_map, Entry(LABELS[:1], replace=record.id))
+        store.add(phantom.volume, phantom.label_map, CaseSubmission(LABELS[:1], replace=record.id))
     assert store.list() == [record]
     store.verify(record.id)
 
@@ -238,7 +238,7 @@ def test_more_labels_than_a_file_can_tell_apart_are_refused(store: CaseStore, sc
     phantom = scan(1)
     labels = tuple(Label(value, f"l{value}") for value in range(1, 256))
     with pytest.raises(DatasetError, match="254"):
-        store.add(phantom.volume, phantom.label_map, Entry(labels))
+        store.add(phantom.volume, phantom.label_map, CaseSubmission(labels))
 
 
 def test_listing_opens_no_image(store: CaseStore, add) -> None:

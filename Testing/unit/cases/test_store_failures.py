@@ -14,7 +14,7 @@ import pytest
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.cases.records import CaseRecord
 from MAESegmentLib.cases.store import CaseStore
-from MAESegmentLib.cases.submission import Entry
+from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.errors import DatasetError, DuplicateCase, OutputError
 from Testing.children import become_nobody, fork, killed_before, limit_file_size, run, wait
 from Testing.phantoms import LABELS
@@ -169,8 +169,8 @@ def public() -> Iterator[Path]:
 def test_read_only_store_can_be_read_and_says_so_when_written_to(public: Path, scan: Scan) -> None:
     store = CaseStore(public / "cases")
     phantom = scan(1)
-    entry = Entry(LABELS)
-    store.add(phantom.volume, phantom.label_map, entry)
+    submission = CaseSubmission(LABELS)
+    store.add(phantom.volume, phantom.label_map, submission)
     (store.folder / "dataset.json").write_text("{}")  # as after a kill
     for path in (store.folder, *store.folder.rglob("*")):
         path.chmod(0o555 if path.is_dir() else 0o444)
@@ -180,8 +180,8 @@ def test_read_only_store_can_be_read_and_says_so_when_written_to(public: Path, s
         check(store)
         other = scan(2)
         for write in (
-            lambda: store.add(other.volume, other.label_map, entry),
-            lambda: store.add(phantom.volume, phantom.label_map, Entry(LABELS, replace="case-0001")),
+            lambda: store.add(other.volume, other.label_map, submission),
+            lambda: store.add(phantom.volume, phantom.label_map, CaseSubmission(LABELS, replace="case-0001")),
             lambda: store.remove("case-0001"),
             lambda: store.set_role("case-0001", "check"),
             lambda: store.remember({"a": "b"}),
@@ -198,7 +198,7 @@ def test_read_only_store_can_be_read_and_says_so_when_written_to(public: Path, s
 def test_torn_case_in_a_read_only_store_is_reported(public: Path, scan: Scan) -> None:
     store = CaseStore(public / "cases")
     phantom = scan(1)
-    store.add(phantom.volume, phantom.label_map, Entry(LABELS))
+    store.add(phantom.volume, phantom.label_map, CaseSubmission(LABELS))
     (store.folder / "case-0001").rename(store.folder / ".case-0001.old-0123abcd")
     store.folder.chmod(0o555)
 
@@ -214,7 +214,7 @@ def test_torn_case_in_a_read_only_store_is_reported(public: Path, scan: Scan) ->
 def test_store_that_may_not_be_read_is_not_taken_for_an_empty_one(public: Path, scan: Scan) -> None:
     store = CaseStore(public / "cases")
     phantom = scan(1)
-    store.add(phantom.volume, phantom.label_map, Entry(LABELS))
+    store.add(phantom.volume, phantom.label_map, CaseSubmission(LABELS))
     store.folder.chmod(0o700)
 
     def work() -> None:
@@ -234,7 +234,7 @@ def test_place_that_is_a_file_is_no_store(tmp_path: Path, scan: Scan) -> None:
     for store in (CaseStore(tmp_path / "file"), CaseStore(tmp_path / "file" / "store")):
         assert store.list() == []
         with pytest.raises(OutputError, match="file"):
-            store.add(phantom.volume, phantom.label_map, Entry(LABELS))
+            store.add(phantom.volume, phantom.label_map, CaseSubmission(LABELS))
 
 
 def test_place_where_no_folder_can_be_made(public: Path, scan: Scan) -> None:
@@ -244,7 +244,7 @@ def test_place_where_no_folder_can_be_made(public: Path, scan: Scan) -> None:
     def work() -> None:
         become_nobody()
         with pytest.raises(OutputError, match="no permission to write") as raised:
-            CaseStore(public / "a" / "b").add(phantom.volume, phantom.label_map, Entry(LABELS))
+            CaseStore(public / "a" / "b").add(phantom.volume, phantom.label_map, CaseSubmission(LABELS))
         assert "folder of your own" in raised.value.hint
 
     run(work)
@@ -253,7 +253,7 @@ def test_place_where_no_folder_can_be_made(public: Path, scan: Scan) -> None:
 def test_path_with_spaces_and_other_letters(tmp_path: Path, scan: Scan) -> None:
     store = CaseStore(tmp_path / "Fälle von Dr. Müller (2024) №1" / "моя модель 手")
     phantom = scan(1)
-    record = store.add(phantom.volume, phantom.label_map, Entry(LABELS))
+    record = store.add(phantom.volume, phantom.label_map, CaseSubmission(LABELS))
     assert check(store) == [record]
     assert store.dataset_path.is_file()
 

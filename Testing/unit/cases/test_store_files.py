@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.cases.store import CaseStore
-from MAESegmentLib.cases.submission import Entry
+from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.errors import DatasetError, GeometryError
 from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.volume import LabelMap, Volume
@@ -27,7 +27,7 @@ SECRETS = (b"Doe^", b"Jane", b"MRN-", b"19700102", b"20240229", b"Elsewhere", b"
 
 
 def stored(store: CaseStore, phantom: Phantom, **changes):
-    return store.add(phantom.volume, phantom.label_map, Entry(**{"labels": LABELS, **changes}))
+    return store.add(phantom.volume, phantom.label_map, CaseSubmission(**{"labels": LABELS, **changes}))
 
 
 @pytest.mark.parametrize("kind", ["__call__", "las", "oblique", "anisotropic"])
@@ -71,7 +71,7 @@ def test_qform_and_sform_agree_for_other_readers(store: CaseStore, phantom) -> N
 def test_voxel_type_loses_nothing_that_is_computed_with(store: CaseStore, phantom, given: str, kept: str) -> None:
     scan = phantom(dtype=np.float64)
     array = (scan.volume.array > 100) if given == "bool" else (scan.volume.array / 5).astype(given)
-    record = store.add(Volume(array, scan.volume.ijk_to_ras), scan.label_map, Entry(LABELS))
+    record = store.add(Volume(array, scan.volume.ijk_to_ras), scan.label_map, CaseSubmission(LABELS))
     read = store.read_image(record.id).array
     assert read.dtype == np.dtype(kept)
     assert np.array_equal(read, array.astype(kept))
@@ -117,7 +117,7 @@ def test_nothing_in_the_store_tells_whose_scan_it_is(store: CaseStore, tmp_path:
     array[1:3, 1:3, 2:4] = 1
     label_map = LabelMap(array, volume.ijk_to_ras)
     model = {"name": "tiny", "version": "1.0.0", "hash": "0" * 64}
-    store.add(volume, label_map, Entry(LABELS, absent=("back",), model=model))
+    store.add(volume, label_map, CaseSubmission(LABELS, absent=("back",), model=model))
     written = [path for path in store.folder.rglob("*") if path.is_file()]
     assert len(written) >= 6
     for path in written:

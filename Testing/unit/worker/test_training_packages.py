@@ -14,7 +14,7 @@ import sys
 sys.modules["nibabel"] = None
 import numpy as np
 from pathlib import Path
-from MAESegmentLib.cases.submission import Entry
+from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.errors import WorkerError
 from MAESegmentLib.worker.job_folder import JobFolder
 from MAESegmentLib.worker.protocol import AddCase
@@ -26,7 +26,7 @@ labels = np.zeros((6, 7, 8), np.uint8)
 labels[2:4, 2:5, 2:5] = 1
 list(folder.write_label_map(labels))
 list(folder.write_volume([np.arange(336, dtype=np.int16).reshape(6, 7, 8)], np.eye(4)))
-request = AddCase("1", str(folder.path), str(store), Entry((Label(1, "front"),)).to_dict())
+request = AddCase("1", str(folder.path), str(store), CaseSubmission((Label(1, "front"),)).to_dict())
 try:
     SegmentationWork().run(request, lambda message: None, lambda: False)
 except WorkerError as error:

@@ -8,10 +8,10 @@ from typing import Any
 
 from .. import mrml
 from ..bundle import Bundle
-from ..cases.mapping import Choice, propose_mapping, same_name
+from ..cases.mapping import LabelMatch, propose_mapping, same_name
 from ..cases.records import CaseRecord
 from ..cases.store import CaseStore
-from ..cases.submission import ERROR, WARNING, Entry, Finding
+from ..cases.submission import ERROR, WARNING, CaseIssue, CaseSubmission
 from ..errors import MAESegmentError, NodeError
 from ..images.labels import Label, loose_name
 from ..mrml import case_nodes as case_scene
@@ -31,8 +31,8 @@ class CaseProposal:
     is another case with the same image. `modelLabels` are the names that a segment may be taken for, the model's first.
     """
 
-    choices: list[Choice]
-    findings: list[Finding]
+    choices: list[LabelMatch]
+    findings: list[CaseIssue]
     duplicate: CaseRecord | None
     stored: CaseRecord | None
     isChanged: bool
@@ -40,7 +40,7 @@ class CaseProposal:
 
 
 @dataclass(frozen=True)
-class Answers:
+class SegmentLabels:
     """What a person or a script says about the segments; see `MAESegmentLogic.addCase`."""
 
     mapping: Mapping[str, str | None]
@@ -49,19 +49,19 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Decision:
-    """`values` are what the segments (by ID) become in the label map that `entry` describes.
+class PreparedCase:
+    """`values` are what the segments (by ID) become in the label map that `submission` describes.
 
     `remember` are answers worth keeping for the next case.
     """
 
     values: Mapping[str, int]
-    entry: Entry
+    submission: CaseSubmission
     remember: Mapping[str, str | None]
 
-    def described(self, **more: Any) -> Decision:
-        """With what else the entry is to say: role, group, model, region, replace."""
-        return replace(self, entry=replace(self.entry, **more))
+    def described(self, **more: Any) -> PreparedCase:
+        """With what else the submission is to say: role, group, model, region, replace."""
+        return replace(self, submission=replace(self.submission, **more))
 
 
 def propose(
@@ -69,18 +69,18 @@ def propose(
 ) -> CaseProposal:
     """Looks, asks nothing and changes nothing. What takes long is done `aside`."""
     known = known_labels(bundle, store)
-    findings: list[Finding] = []
+    findings: list[CaseIssue] = []
     stored = duplicate = None
     try:
         image = mrml.image_of(nodes)
         findings += channel_findings(image, bundle)
         duplicate = case_scene.find_duplicate(nodes, image, store.list(), aside)
     except MAESegmentError as error:
-        findings.append(Finding("scan", ERROR, error.message, error.hint))
+        findings.append(CaseIssue("scan", ERROR, error.message, error.hint))
     try:
         segments = mrml.drawn_segments(segmentation)
     except MAESegmentError as error:
-        findings.append(Finding("segmentation", ERROR, error.message, error.hint))
+        findings.append(CaseIssue("segmentation", ERROR, error.message, error.hint))
         return CaseProposal([], findings, duplicate, None, False, tuple(label.name for label in known))
     stored = case_scene.linked_case(segmentation, store)
     if stored is not None and duplicate is not None and duplicate.id == stored.id:
@@ -90,7 +90,7 @@ def propose(
     if duplicate is not None and stored is None:
         text = _("This scan is stored already, as {case}.").format(case=duplicate.id)
         hint = _("Update the stored case, or leave it as it is.")
-        findings.append(Finding("duplicate", WARNING, text, hint, {"case": duplicate.id}))
+        findings.append(CaseIssue("duplicate", WARNING, text, hint, {"case": duplicate.id}))
     changed = stored is not None and case_scene.is_changed(segmentation)
     return CaseProposal(choices, findings, duplicate, stored, changed, tuple(label.name for label in known))
 
@@ -104,33 +104,33 @@ def known_labels(bundle: Bundle, store: CaseStore) -> tuple[Label, ...]:
 
 def propose_choices(
     segments: Sequence[mrml.Segment], segmentation: Any, bundle: Bundle, known: Sequence[Label], store: CaseStore
-) -> list[Choice]:
+) -> list[LabelMatch]:
     """One for each segment. What our own model drew needs no answer, whatever a person said of such names before."""
     choices = propose_mapping([one.name for one in segments], [label.name for label in known], store.remembered())
     if not segmentation.GetAttribute(MODEL_HASH):
         return choices
     own = {mrml.segment_id_of(label): label.name for label in bundle.labels}
     return [
-        Choice(one.name, one.name, "same") if own.get(one.id) == one.name else choice
+        LabelMatch(one.name, one.name, "same") if own.get(one.id) == one.name else choice
         for one, choice in zip(segments, choices, strict=True)
     ]
 
 
-def decide(
+def prepare_case(
     segmentation: Any,
     segments: Sequence[mrml.Segment],
-    choices: Sequence[Choice],
+    choices: Sequence[LabelMatch],
     known: Sequence[Label],
-    answers: Answers,
-) -> Decision:
+    answers: SegmentLabels,
+) -> PreparedCase:
     """Every segment's label; `NodeError` says what is not clear and which argument answers it.
 
-    The entry has labels, `unknown` and `absent`; the rest is the caller's.
+    The submission has labels, `unknown` and `absent`; the rest is the caller's.
     """
     named = _Names(known, answers, segments)
     taken: dict[str, str] = {}
     remember: dict[str, str | None] = {}
-    unclear: list[Choice] = []
+    unclear: list[LabelMatch] = []
     for segment, choice in zip(segments, choices, strict=True):
         label, is_clear = named.label_of(segment, choice)
         if not is_clear and not segment.is_empty:
@@ -153,13 +153,13 @@ def decide(
     labels = tuple(replace(named.describe(name), value=number) for number, name in enumerate(names, start=1))
     values = {segment_id: names.index(name) + 1 for segment_id, name in drawn.items()}
     unknown = tuple(label.name for label in known if label.name not in names)
-    return Decision(values, Entry(labels, unknown=unknown, absent=tuple(absent)), remember)
+    return PreparedCase(values, CaseSubmission(labels, unknown=unknown, absent=tuple(absent)), remember)
 
 
 class _Names:
     """Label names as they are written in the model and the store, and those that are allowed to be new."""
 
-    def __init__(self, known: Sequence[Label], answers: Answers, segments: Sequence[mrml.Segment]) -> None:
+    def __init__(self, known: Sequence[Label], answers: SegmentLabels, segments: Sequence[mrml.Segment]) -> None:
         self._known = {label.name.casefold(): label for label in known}
         self._new = {name.casefold(): name for name in answers.new_labels}
         self._answers = answers
@@ -172,7 +172,7 @@ class _Names:
                 _("The segments are called {names}.").format(names=_quoted(sorted(here))),
             )
 
-    def label_of(self, segment: mrml.Segment, choice: Choice) -> tuple[str | None, bool]:
+    def label_of(self, segment: mrml.Segment, choice: LabelMatch) -> tuple[str | None, bool]:
         """(label, whether that is sure): what was said, else what is known or allowed to be new."""
         if segment.name in self._answers.mapping:
             name = self._answers.mapping[segment.name]
@@ -223,7 +223,7 @@ def model_reference(segmentation: Any) -> dict[str, str] | None:
     return {"name": name, "version": version, "hash": digest} if name and version and digest else None
 
 
-def channel_findings(image: mrml.NodeImage, bundle: Bundle) -> list[Finding]:
+def channel_findings(image: mrml.NodeImage, bundle: Bundle) -> list[CaseIssue]:
     """What is wrong with the number of volumes."""
     wanted = bundle.metadata["maesegment"]["channels"]
     if len(image.channels) == len(wanted):
@@ -231,22 +231,22 @@ def channel_findings(image: mrml.NodeImage, bundle: Bundle) -> list[Finding]:
     text = _("Model {model} learns from {count} volumes ({names}) a case; {given} were given.").format(
         model=bundle.name, count=len(wanted), names=", ".join(wanted), given=len(image.channels)
     )
-    return [Finding("channels", ERROR, text, _("Choose one volume for each, in this order."))]
+    return [CaseIssue("channels", ERROR, text, _("Choose one volume for each, in this order."))]
 
 
 def _segment_findings(
-    segmentation: Any, segments: Sequence[mrml.Segment], choices: Sequence[Choice], bundle: Bundle
-) -> list[Finding]:
-    found: list[Finding] = []
+    segmentation: Any, segments: Sequence[mrml.Segment], choices: Sequence[LabelMatch], bundle: Bundle
+) -> list[CaseIssue]:
+    found: list[CaseIssue] = []
     if all(segment.is_empty for segment in segments):
         text = _("Nothing is drawn in {name}.").format(name=segmentation.GetName())
-        return [Finding("nothing", ERROR, text, _("Segment at least one structure first."))]
+        return [CaseIssue("nothing", ERROR, text, _("Segment at least one structure first."))]
     drawn = {choice.label for one, choice in zip(segments, choices, strict=True) if not one.is_empty}
     for segment, choice in zip(segments, choices, strict=True):
         if segment.is_empty and choice.label is not None and choice.label not in drawn:
             text = _("{name} is empty: it counts as not annotated.").format(name=segment.name)
             hint = _("If it is really not in this scan, say so (absent); then the model learns that, too.")
-            found.append(Finding("empty", WARNING, text, hint, {"segment": segment.name, "label": choice.label}))
+            found.append(CaseIssue("empty", WARNING, text, hint, {"segment": segment.name, "label": choice.label}))
     found += _merged(segments, choices)
     having = [choice.label for choice in choices if choice.label]
     missing = [label.name for label in bundle.labels if not any(same_name(label.name, one) for one in having)]
@@ -254,15 +254,15 @@ def _segment_findings(
         text = _("There is no segment for {names}: counted as not annotated in this case.")
         hint = _("The model learns nothing about them from this case, neither that they are there nor that not.")
         text = text.format(names=", ".join(missing))
-        found.append(Finding("missing", WARNING, text, hint, {"labels": missing}))
+        found.append(CaseIssue("missing", WARNING, text, hint, {"labels": missing}))
     if segmentation.GetAttribute(MODEL_HASH) and not mrml.is_edited(segmentation):
         text = _("{name} was not corrected: it is what the model made.").format(name=segmentation.GetName())
         hint = _("Correct it in Segment Editor first, unless it is right as it is.")
-        found.append(Finding("unchanged", WARNING, text, hint))
+        found.append(CaseIssue("unchanged", WARNING, text, hint))
     return found
 
 
-def _merged(segments: Sequence[mrml.Segment], choices: Sequence[Choice]) -> list[Finding]:
+def _merged(segments: Sequence[mrml.Segment], choices: Sequence[LabelMatch]) -> list[CaseIssue]:
     """Segments that become one label: perhaps they were meant to be two."""
     names: dict[str, list[str]] = {}
     for segment, choice in zip(segments, choices, strict=True):
@@ -273,11 +273,11 @@ def _merged(segments: Sequence[mrml.Segment], choices: Sequence[Choice]) -> list
         if len(alike) > 1:
             text = _("{names} become one label.").format(names=_quoted(alike))
             hint = _("If they are different structures, rename one of them.")
-            found.append(Finding("merged", WARNING, text, hint, {"label": label}))
+            found.append(CaseIssue("merged", WARNING, text, hint, {"label": label}))
     return found
 
 
-def _unclear(segmentation: Any, choices: Sequence[Choice]) -> NodeError:
+def _unclear(segmentation: Any, choices: Sequence[LabelMatch]) -> NodeError:
     lines = [
         _('"{segment}" (perhaps {label})').format(segment=choice.segment, label=choice.label)
         if choice.label

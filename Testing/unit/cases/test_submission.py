@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from MAESegmentLib.cases.records import CaseRecord
-from MAESegmentLib.cases.submission import Entry, Finding, check_entry
+from MAESegmentLib.cases.submission import CaseIssue, CaseSubmission, check_submission
 from MAESegmentLib.errors import ConfigurationError, DatasetError
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import LabelMap
@@ -33,7 +33,7 @@ RECORD = CaseRecord(
     revision=2,
     region=(-1.0, 1.0, -1.0, 1.0, -1.0, 1.0),
 )
-ENTRY = Entry(LABELS)
+SUBMISSION = CaseSubmission(LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +41,17 @@ def scan() -> Phantom:
     return PhantomFactory()()
 
 
-def found(scan: Phantom, entry: Entry = ENTRY, array: np.ndarray | None = None, **known) -> dict[str, Finding]:
+def found(
+    scan: Phantom, submission: CaseSubmission = SUBMISSION, array: np.ndarray | None = None, **known
+) -> dict[str, CaseIssue]:
     """Findings by kind; each must say what to do."""
     label_map = scan.label_map if array is None else LabelMap(array, scan.volume.ijk_to_ras)
-    findings = check_entry(entry, scan.volume, label_map, **known)
+    findings = check_submission(submission, scan.volume, label_map, **known)
     assert all(finding.message and finding.hint and finding.severity in ("error", "warning") for finding in findings)
     return {finding.kind: finding for finding in findings}
 
 
-def severities(findings: dict[str, Finding]) -> dict[str, str]:
+def severities(findings: dict[str, CaseIssue]) -> dict[str, str]:
     return {kind: finding.severity for kind, finding in findings.items()}
 
 
@@ -60,7 +62,7 @@ def test_nothing_is_found_in_a_good_case(scan: Phantom) -> None:
 
 def test_label_map_on_another_grid(scan: Phantom) -> None:
     shifted = LabelMap(scan.label_map.array, scan.label_map.ijk_to_ras + np.eye(4)[3] * 2)
-    assert [finding.kind for finding in check_entry(ENTRY, scan.volume, shifted)] == ["geometry"]
+    assert [finding.kind for finding in check_submission(SUBMISSION, scan.volume, shifted)] == ["geometry"]
     assert severities(found(scan, array=scan.label_map.array[:-1])) == {"geometry": "error"}
 
 
@@ -79,7 +81,7 @@ def test_scan_that_is_stored_already(scan: Phantom) -> None:
     findings = found(scan, stored=[RECORD], image_hash="a")
     assert severities(findings) == {"duplicate": "error"}
     assert findings["duplicate"].details == {"case": "case-0001"}
-    assert found(scan, replace(ENTRY, replace="case-0001"), stored=[RECORD], image_hash="a") == {}
+    assert found(scan, replace(SUBMISSION, replace="case-0001"), stored=[RECORD], image_hash="a") == {}
 
 
 def test_empty_segment_counts_as_not_annotated_unless_it_is_declared_absent(scan: Phantom) -> None:
@@ -87,30 +89,30 @@ def test_empty_segment_counts_as_not_annotated_unless_it_is_declared_absent(scan
     findings = found(scan, array=front_only)
     assert severities(findings) == {"empty": "warning"}
     assert findings["empty"].details == {"label": "back"}
-    assert found(scan, replace(ENTRY, absent=("Back",)), front_only) == {}
+    assert found(scan, replace(SUBMISSION, absent=("Back",)), front_only) == {}
 
 
 def test_nothing_annotated_at_all(scan: Phantom) -> None:
     assert severities(found(scan, array=scan.label_map.array * 0))["nothing"] == "error"
-    far = replace(ENTRY, region=(9.0, 11.0, 9.0, 11.0, 7.0, 9.0))
+    far = replace(SUBMISSION, region=(9.0, 11.0, 9.0, 11.0, 7.0, 9.0))
     assert severities(found(scan, far))["nothing"] == "error"
 
 
 def test_labels_of_the_model_without_a_segment_are_named(scan: Phantom) -> None:
-    entry = replace(ENTRY, unknown=("lost",))
-    findings = found(scan, entry, model_labels=["front", "left"], stored=[replace(RECORD, labels=("top",))])
+    submission = replace(SUBMISSION, unknown=("lost",))
+    findings = found(scan, submission, model_labels=["front", "left"], stored=[replace(RECORD, labels=("top",))])
     assert severities(findings) == {"unknown": "warning"}
     assert findings["unknown"].details == {"labels": ["left", "top", "lost"]}
 
 
 def test_values_without_a_name_and_names_that_mean_something_else(scan: Phantom) -> None:
-    assert severities(found(scan, Entry(LABELS[:1]))) == {"values": "error"}
-    assert severities(found(scan, Entry((LABELS[0], Label(2, "Ignore"))))) == {"name": "error"}
+    assert severities(found(scan, CaseSubmission(LABELS[:1]))) == {"values": "error"}
+    assert severities(found(scan, CaseSubmission((LABELS[0], Label(2, "Ignore"))))) == {"name": "error"}
 
 
 def test_structure_that_goes_beyond_the_region(scan: Phantom) -> None:
     # The front is around (2, 4, 1), from A 1 to A 7 mm.
-    findings = found(scan, replace(ENTRY, region=(-11.0, 11.0, -11.0, 4.0, -9.0, 9.0)))
+    findings = found(scan, replace(SUBMISSION, region=(-11.0, 11.0, -11.0, 4.0, -9.0, 9.0)))
     assert severities(findings) == {"border": "warning"}
     assert findings["border"].details == {"label": "front"}
     assert "outside" in findings["border"].message
@@ -121,15 +123,15 @@ def test_structure_that_ends_at_the_border_of_the_region(scan: Phantom) -> None:
     array[10:14, 10:14, 8:12] = 1
     first, last = ((scan.volume.ijk_to_ras @ [*corner, 1])[:3] for corner in ((6, 6, 4), (13, 18, 16)))
     region = tuple(float(bound) for pair in zip(first, last, strict=True) for bound in pair)
-    findings = found(scan, Entry(LABELS[:1], region=region), array)
+    findings = found(scan, CaseSubmission(LABELS[:1], region=region), array)
     assert severities(findings) == {"border": "warning"}
     assert "touches" in findings["border"].message
     wider = (*region[:1], region[1] + 1.0, *region[2:])
-    assert found(scan, Entry(LABELS[:1], region=wider), array) == {}
+    assert found(scan, CaseSubmission(LABELS[:1], region=wider), array) == {}
 
 
 def test_region_that_is_none(scan: Phantom) -> None:
-    assert severities(found(scan, replace(ENTRY, region=(1.0, 1.0, 0.0, 2.0, 0.0, 2.0)))) == {"region": "error"}
+    assert severities(found(scan, replace(SUBMISSION, region=(1.0, 1.0, 0.0, 2.0, 0.0, 2.0)))) == {"region": "error"}
 
 
 @pytest.mark.parametrize("usual", [0.001, 3.0])
@@ -138,18 +140,18 @@ def test_structure_of_another_size_than_in_the_other_cases(scan: Phantom, usual:
     findings = found(scan, stored=stored)
     assert severities(findings) == {"volume": "warning"}
     assert findings["volume"].details == {"label": "front"}
-    assert found(scan, replace(ENTRY, replace="case-0001"), stored=stored) == {}
+    assert found(scan, replace(SUBMISSION, replace="case-0001"), stored=stored) == {}
     assert found(scan, stored=[replace(stored[0], partial=True)]) == {}
 
 
 def test_scans_of_one_patient_with_different_roles(scan: Phantom) -> None:
-    entry = replace(ENTRY, group="patient-7", role="check")
-    assert severities(found(scan, entry, stored=[RECORD])) == {"group": "warning"}
-    assert found(scan, replace(entry, role="train"), stored=[RECORD]) == {}
+    submission = replace(SUBMISSION, group="patient-7", role="check")
+    assert severities(found(scan, submission, stored=[RECORD])) == {"group": "warning"}
+    assert found(scan, replace(submission, role="train"), stored=[RECORD]) == {}
 
 
 def test_entry_and_record_survive_the_wire() -> None:
-    entry = Entry(
+    submission = CaseSubmission(
         LABELS,
         ("middle",),
         "check",
@@ -159,15 +161,15 @@ def test_entry_and_record_survive_the_wire() -> None:
         "x",
         ("a",),
     )
-    assert Entry.from_dict(json.loads(json.dumps(entry.to_dict()))) == entry
-    assert Entry.from_dict(json.loads(json.dumps(ENTRY.to_dict()))) == ENTRY
+    assert CaseSubmission.from_dict(json.loads(json.dumps(submission.to_dict()))) == submission
+    assert CaseSubmission.from_dict(json.loads(json.dumps(SUBMISSION.to_dict()))) == SUBMISSION
     assert CaseRecord.from_dict(json.loads(json.dumps(RECORD.to_dict()))) == RECORD
 
 
 @pytest.mark.parametrize("change", [{"role": "test"}, {"labels": 3}, {"region": [1, 2]}, {"labels": [{"name": "a"}]}])
 def test_entry_that_cannot_be_is_refused(change: dict) -> None:
     with pytest.raises(ConfigurationError):
-        Entry.from_dict({**ENTRY.to_dict(), **change})
+        CaseSubmission.from_dict({**SUBMISSION.to_dict(), **change})
 
 
 @pytest.mark.parametrize(
@@ -180,11 +182,11 @@ def test_record_that_is_damaged_is_refused(change: dict) -> None:
 
 @pytest.mark.parametrize("name", ["\x1b[31mred", "x" * 300, "$import os"])
 def test_a_name_that_no_model_can_have_is_refused_before_the_case_is_stored(scan: Phantom, name: str) -> None:
-    assert severities(found(scan, Entry((LABELS[0], Label(2, name))))) == {"name": "error"}
+    assert severities(found(scan, CaseSubmission((LABELS[0], Label(2, name))))) == {"name": "error"}
 
 
 def test_two_names_that_are_one_and_two_values_of_one_name(scan: Phantom) -> None:
-    alike = Entry((Label(1, "left  lung"), Label(2, "Left lung")))
+    alike = CaseSubmission((Label(1, "left  lung"), Label(2, "Left lung")))
     assert severities(found(scan, alike)) == {"name": "error"}
-    same = Entry((Label(1, "lung"), Label(2, "lung")))
+    same = CaseSubmission((Label(1, "lung"), Label(2, "lung")))
     assert severities(found(scan, same)) == {"merged": "warning"}
