@@ -11,11 +11,8 @@ import numpy as np
 
 from model_training.studies.data_efficiency.__main__ import HERE
 from model_training.studies.data_efficiency.result_files import (
-    METRIC_COLUMNS,
     METRICS,
-    PRETEXT_COLUMNS,
     PRETEXTS,
-    RUN_COLUMNS,
     RUNS,
     append_rows,
 )
@@ -75,8 +72,8 @@ class MadeUp:
             for label in LABELS
         ]
         rows += [final_row(name, f"case_{n}", label, value) for n, value in enumerate(dice) for label in LABELS]
-        append_rows(folder / METRICS, METRIC_COLUMNS, rows)
-        append_rows(folder / RUNS, RUN_COLUMNS, [run_row(name)])
+        append_rows(folder / METRICS, rows)
+        append_rows(folder / RUNS, [run_row(name)])
 
 
 def final_row(run: str, case: str, label: str, dice: float) -> dict[str, Any]:
@@ -98,4 +95,4 @@ def write_pretext(folder: Path) -> None:
     row = {"pretraining": f"{SCALE}/{DATASET}/mae", "scale": SCALE, "dataset": DATASET, "pretext": "mae"}
     row |= {"steps": 2000, "images": 160, "parameters": 1_600_000, "flops": 2e14, "seconds": 900, "final_loss": 0.2}
     row |= {"device": "cpu", "machine": "a made-up one", "torch": "2.9", "finished": "2026-01-01T00:00:00Z"}
-    append_rows(folder / PRETEXTS, PRETEXT_COLUMNS, [row])
+    append_rows(folder / PRETEXTS, [row])

@@ -18,7 +18,7 @@ from model_training.studies.data_efficiency.pictures import (
     worst_cases_picture,
 )
 from model_training.studies.data_efficiency.report import pictures, worst_cases_name
-from model_training.studies.data_efficiency.result_files import METRIC_COLUMNS, METRICS, RUN_COLUMNS, RUNS, append_rows
+from model_training.studies.data_efficiency.result_files import METRICS, RUNS, append_rows
 from model_training.studies.data_efficiency.scores import Cell, Results, read_results
 from Testing.bundles import tiny_network_config
 from Testing.study_results import DATASET, SCALE, final_row, made_up_study, run_row
@@ -43,8 +43,8 @@ def test_worst_cases_are_the_worst_of_all_arms_together(tmp_path: Path) -> None:
     for arm, values in dice.items():
         run = f"{SCALE}/{DATASET}/{arm}/n4/s0"
         rows = [final_row(run, case, "front", value) for case, value in zip("abc", values, strict=True)]
-        append_rows(tmp_path / METRICS, METRIC_COLUMNS, rows)
-        append_rows(tmp_path / RUNS, RUN_COLUMNS, [run_row(run)])
+        append_rows(tmp_path / METRICS, rows)
+        append_rows(tmp_path / RUNS, [run_row(run)])
     assert worst_cases(read_results(tmp_path), CELL, ["scratch", "mae"], 2) == ["b", "a"]
     assert worst_cases(read_results(tmp_path), CELL, ["scratch", "genesis"], 2) == []
     assert worst_cases(Results([], []), CELL, ["scratch"], 2) == []

@@ -15,9 +15,7 @@ from model_training.studies.data_efficiency.claims import Evidence, Verdict, cla
 from model_training.studies.data_efficiency.comparisons import EQUAL, SAME_RECIPE, SCRATCH, Comparisons
 from model_training.studies.data_efficiency.report import pictures, plots, tables, write_report
 from model_training.studies.data_efficiency.result_files import (
-    METRIC_COLUMNS,
     METRICS,
-    RUN_COLUMNS,
     RUNS,
     append_rows,
     merge,
@@ -157,8 +155,8 @@ def test_a_structure_that_was_not_found_counts_as_zero_but_has_no_distance(tmp_p
     run = f"{SCALE}/{DATASET}/scratch/n2/s0"
     lost = {**final_row(run, "case_0", "front", 0.0), "hd95_mm": "", "surface_dice": ""}
     absent = {**lost, "case": "case_1", "dice": ""}
-    append_rows(tmp_path / METRICS, METRIC_COLUMNS, [lost, absent, final_row(run, "case_2", "front", 0.8)])
-    append_rows(tmp_path / RUNS, RUN_COLUMNS, [run_row(run)])
+    append_rows(tmp_path / METRICS, [lost, absent, final_row(run, "case_2", "front", 0.8)])
+    append_rows(tmp_path / RUNS, [run_row(run)])
     results = read_results(tmp_path)
     means = {}
     for measure in ("dice", "hd95_mm", "surface_dice"):

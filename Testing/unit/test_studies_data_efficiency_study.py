@@ -14,9 +14,7 @@ from model_training.studies.data_efficiency.networks import build_network
 from model_training.studies.data_efficiency.pretexts import PRETEXTS
 from model_training.studies.data_efficiency.pretraining import pretraining_steps
 from model_training.studies.data_efficiency.result_files import (
-    METRIC_COLUMNS,
     METRICS,
-    RUN_COLUMNS,
     RUNS,
     append_rows,
     merge,
@@ -131,9 +129,9 @@ def test_the_two_best_rates_are_tried_with_more_seeds(study: Study) -> None:
 
 def _write(folder: Path, run: str, dice: float, *, ended: bool = True) -> None:
     row = {"run": run, "step": 3, "grid": "scan", "case": "a", "label": "front", "dice": dice}
-    append_rows(folder / METRICS, METRIC_COLUMNS, [row])
+    append_rows(folder / METRICS, [row])
     if ended:
-        append_rows(folder / RUNS, RUN_COLUMNS, [{"run": run}])
+        append_rows(folder / RUNS, [{"run": run}])
 
 
 def test_results_of_two_machines_are_joined_run_by_run(tmp_path: Path) -> None:

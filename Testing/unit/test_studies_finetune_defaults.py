@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,11 @@ import pytest
 
 from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.errors import ConfigurationError
-from model_training.studies.finetune_defaults.__main__ import HERE, run_scenario
+from model_training.studies.finetune_defaults.__main__ import HERE, engine
 from model_training.studies.finetune_defaults.report import load_runs, write_report
-from model_training.studies.finetune_defaults.results import merge_results, read_results
 from model_training.studies.finetune_defaults.scanner import OtherScanner
-from model_training.studies.finetune_defaults.study import Scenario, read_study
+from model_training.studies.finetune_defaults.study import KEY, Scenario, read_study
+from model_training.tables import merge_rows, read_rows
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.datasets import write_dataset
 from Testing.phantoms import LABELS
@@ -71,20 +70,19 @@ def models(root: Path) -> ModelStore:
 def results(root: Path, scenario: Scenario, models: ModelStore) -> Path:
     """All runs, the last two in a second go."""
     path = root / "out" / "results.csv"
-    first = replace(scenario, runs=scenario.runs[:1])
-    assert run_scenario(first, root, root / "work", path, models) == 1
-    assert run_scenario(scenario, root, root / "work", path, models) == 2
+    assert engine(models).do_missing((scenario,), root, root / "work", path, only="centre") == 1
+    assert engine(models).do_missing((scenario,), root, root / "work", path) == 2
     return path
 
 
 def test_finished_runs_are_not_done_again(root: Path, scenario: Scenario, models: ModelStore, results: Path) -> None:
     before = results.read_bytes()
-    assert run_scenario(scenario, root, root / "work", results, models) == 0
+    assert engine(models).do_missing((scenario,), root, root / "work", results) == 0
     assert results.read_bytes() == before
 
 
 def test_every_part_is_measured_before_along_and_after(results: Path) -> None:
-    rows = [row for row in read_results(results) if row["run"] == "n=2 seed=0 centre"]
+    rows = [row for row in read_rows(results) if row["run"] == "n=2 seed=0 centre"]
     measured = {(row["step"], row["weights"], row["part"]) for row in rows}
     parts = ("check", "test", "unchanged")
     averaged = {(step, "average", part) for step in ("0", "1", "2") for part in parts}
@@ -99,17 +97,16 @@ def test_a_run_starts_from_the_model_as_it_was_before_the_others(results: Path) 
 
 
 def test_results_of_two_machines_are_joined_run_by_run(results: Path, tmp_path: Path) -> None:
-    lines = results.read_text().splitlines(keepends=True)
-    centre = [line for line in lines[1:] if "centre" in line]
-    (tmp_path / "one.csv").write_text("".join([lines[0], *centre]))
-    merge_results([tmp_path / "one.csv", results], tmp_path / "all.csv")
-    assert sorted((tmp_path / "all.csv").read_text().splitlines()) == sorted(results.read_text().splitlines())
+    own, (head, *lines) = tmp_path / "own.csv", results.read_text().splitlines(keepends=True)
+    own.write_text("".join([head, *(line for line in lines if "centre" in line)]))
+    joined = merge_rows([own, results], KEY)
+    assert sorted(map(str, joined)) == sorted(map(str, read_rows(results)))
 
 
 def test_report_changes_only_the_marked_parts_of_the_readme(scenario: Scenario, results: Path, tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("Words.\n<!-- runs phantoms -->\nold\n<!-- end -->\nMore words.\n")
-    write_report([scenario], results, tmp_path)
+    write_report((scenario,), results, tmp_path)
     text = readme.read_text()
     assert text.startswith("Words.\n<!-- runs phantoms -->\n| changed | cases | steps | before | Dice | front | back |")
     assert text.endswith("<!-- end -->\nMore words.\n")
@@ -123,7 +120,7 @@ def test_report_changes_only_the_marked_parts_of_the_readme(scenario: Scenario, 
     ("old", "new", "said"),
     [
         ("check = [2, 3]", "check = [1, 3]", "learns from cases that it also measures on"),
-        ("learning_rate = 1e-2", "learning_rat = 1e-2", "no factor of the study"),
+        ("learning_rate = 1e-2", "learning_rat = 1e-2", "not a factor of the study"),
         ("{ learning_rate = 1e-2 }", "{}", "names a run twice"),
     ],
 )

@@ -10,11 +10,10 @@ import pytest
 from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.training.settings import FineTuneSettings
-from model_training.studies.recipe import measuring
-from model_training.studies.recipe.__main__ import HERE, do_run
+from model_training.studies.recipe.__main__ import HERE, engine, finished
 from model_training.studies.recipe.report import write_report
-from model_training.studies.recipe.results import finished_runs, read_results
 from model_training.studies.recipe.study import read_study
+from model_training.tables import read_rows
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.datasets import write_dataset
 from Testing.phantoms import LABELS
@@ -49,27 +48,27 @@ tasks = ["phantoms"]
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def root(tmp_path: Path) -> Path:
     """A data set of three phantoms, a model that knows their labels, and a study of both."""
     write_dataset(tmp_path / "data", 3)
     save_tiny(tmp_path / "models" / "tiny-mr" / "1.0.0", tiny_spec(labels=LABELS))
-    store = ModelStore(tmp_path / "models", shipped_folder=tmp_path / "none")
-    monkeypatch.setattr(measuring, "ModelStore", lambda: store)
     (tmp_path / "study.toml").write_text(STUDY)
     return tmp_path
 
 
 def test_both_loops_are_measured_within_the_budget_and_reported(root: Path) -> None:
     study, results = read_study(root / "study.toml"), root / "results.csv"
-    for run in study.runs:
-        do_run(study, run, root, root / "work", results)
-    assert finished_runs(results) == {run.key for run in study.runs}
-    rows = read_results(results)
+    runs = engine(ModelStore(root / "models", shipped_folder=root / "none"))
+    assert runs.do_missing(study, root, root / "work", results, only="gentle") == 1
+    assert [run.arm.name for run in runs.missing(study, results)] == ["plain nnformer"]
+    assert runs.do_missing(study, root, root / "work", results) == 1
+    assert finished(results) == {run.name for run in study.runs}
+    rows = read_rows(results)
     assert [row["structure"] for row in rows] == ["both", "mean"] * 2
     assert all(0 <= float(row["dice"]) <= 1 and int(row["steps"]) >= 1 for row in rows)
     readme = root / "README.md"
     readme.write_text("<!-- results phantoms -->\n<!-- end -->\n<!-- missing -->\n<!-- end -->\n")
-    write_report(study, results, readme)
+    write_report(study, results, root)
     assert "| gentle | 0.5 |" in readme.read_text()
     assert "0 of 2 runs are missing" in readme.read_text()
 
@@ -95,10 +94,10 @@ def test_every_run_of_the_study_has_settings_that_exist_and_a_line_of_its_own() 
     for run in study.runs:
         if run.arm.network is None:
             FineTuneSettings.from_dict(dict(run.arm.settings))
-    assert len({run.line for run in study.runs}) == len(study.runs)
-    assert replace(study.runs[0], budget=120.0).line.endswith("120 s")
+    assert len({run.name for run in study.runs}) == len(study.runs)
+    assert replace(study.runs[0], budget=120.0).name.endswith("120 s")
 
 
 def test_results_belong_to_runs_of_the_study() -> None:
-    known = {run.key for run in read_study(HERE / "study.toml").runs}
-    assert finished_runs(HERE / "results.csv") <= known
+    known = {run.name for run in read_study(HERE / "study.toml").runs}
+    assert finished(HERE / "results.csv") <= known

@@ -8,9 +8,10 @@ import pytest
 
 from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.training.defaults import NEW_LABELS
-from model_training.studies.simulated_clinic.__main__ import HERE, run_clinic
-from model_training.studies.simulated_clinic.clinic import Clinic, read_clinic, read_rows
+from model_training.studies.simulated_clinic.__main__ import HERE, engine
+from model_training.studies.simulated_clinic.clinic import Clinic, read_clinic
 from model_training.studies.simulated_clinic.report import write_report
+from model_training.tables import read_rows
 from Testing.bundles import save_tiny
 from Testing.datasets import write_dataset
 
@@ -44,9 +45,9 @@ def clinic(root: Path) -> Clinic:
 
 @pytest.fixture(scope="module")
 def out(root: Path, clinic: Clinic) -> Path:
-    models = ModelStore(root / "models", shipped_folder=root / "none")
-    assert run_clinic(clinic, root, root / "work", root / "out", models) == 2
-    assert run_clinic(clinic, root, root / "work", root / "out", models) == 0
+    runs = engine(ModelStore(root / "models", shipped_folder=root / "none"))
+    assert runs.do_missing(clinic, root, root / "work", root / "out") == 2
+    assert runs.do_missing(clinic, root, root / "work", root / "out") == 0
     return root / "out"
 
 
@@ -73,7 +74,7 @@ def test_report_is_made_again_from_the_files_alone(clinic: Clinic, out: Path, tm
     for name in ("runs.csv", "metrics.csv"):
         (tmp_path / name).write_bytes((out / name).read_bytes())
     (tmp_path / "README.md").write_text("Words.\n<!-- dice -->\nold\n<!-- end -->\nMore.\n")
-    write_report(clinic.labels, tmp_path)
+    write_report(clinic, tmp_path, tmp_path)
     text = (tmp_path / "README.md").read_text()
     assert text.startswith("Words.\n<!-- dice -->\n| cases | start | steps |")
     assert text.endswith("<!-- end -->\nMore.\n")
@@ -94,7 +95,7 @@ def test_the_committed_clinic_learns_no_organ_that_its_settings_were_chosen_on()
     assert not chosen_on & set(clinic.labels)
 
 
-def test_the_committed_clinic_learns_as_a_person_would_who_touches_nothing() -> None:
+def test_the_committed_clinic_learns_as_a_user_would_who_touches_nothing() -> None:
     clinic = read_clinic(HERE / "clinic.toml")
     settings = clinic.runs[0].settings
     for name in ("steps", "learning_rate", "layer_decay", "warmup", "foreground_fraction"):

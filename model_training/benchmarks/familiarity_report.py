@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..studies.marked_tables import table
+from ..tables import table
 from .familiarity_cases import KNOWN, STRANGE
 
 _GOALS = {KNOWN: "at most 5 % flagged", STRANGE: "at least 90 % flagged, AUC 0.97"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from MAESegmentLib.training.loop.results import write_atomically
 
-from ..studies.marked_tables import replace_blocks, table
+from ..tables import replace_blocks, table
 from .familiarity_report import familiarity_table, few_table
 from .measurements import RESULTS, is_busy, read_rows
 from .plots import MODES, OURS, finetuning_plot, network_plot, pretraining_plot

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from MAESegmentLib.training.loop.results import write_atomically
 
-from ..studies.marked_tables import replace_blocks, table
+from ..tables import replace_blocks, table
 from .measurements import RESULTS, is_busy, read_rows
 
 PAGE = Path(__file__).parents[1] / "scaling.md"

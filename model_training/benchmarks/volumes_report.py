@@ -8,7 +8,7 @@ from pathlib import Path
 
 from MAESegmentLib.training.loop.results import write_atomically
 
-from ..studies.marked_tables import replace_blocks, table
+from ..tables import replace_blocks, table
 from .measurements import RESULTS, read_rows
 from .plots import memory_plot, overlap_plot, stages_plot
 

@@ -9,7 +9,7 @@
     python -m model_training.studies.data_efficiency report
 
 `run` does the runs of an experiment, or single ones, that the results lack, and what they need first (pretraining,
-learning-rate search); given again after a kill, it goes on from the last checkpoint. `repeat` does single runs again,
+learning-rate search); given again after a kill, it resumes from the last checkpoint. `repeat` does single runs again,
 apart from the results, and says how far they are from these. `report` makes every table and plot of README.md from the
 CSVs alone; `draw` makes the pictures of images, which need data and weights (`run --keep-weights`).
 """
@@ -17,15 +17,16 @@ CSVs alone; `draw` makes the pictures of images, which need data and weights (`r
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from ..engine import Engine, add_places
+from .report import write_report
 from .result_files import finished_runs, merge
 from .study import NNUNET, Run, Study, read_study
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results"
 
 
 def chosen_runs(study: Study, names: Sequence[str], dataset: str | None) -> list[Run]:
@@ -48,19 +49,17 @@ def list_runs(study: Study, names: Sequence[str], results: Path) -> None:
                 print(f"  {'done   ' if run.name in finished else 'missing'} {run.name}")
 
 
-def perform_runs(study: Study, runs: Sequence[Run], arguments: argparse.Namespace) -> None:
-    from .training import Workplace, perform
+def perform(study: Study, run: Run, data: Path, work: Path, results: Path, *, keep: bool = False) -> None:
+    """Do a run; nnU-Net's have a command of their own."""
+    from . import training
 
-    place = Workplace(study, arguments.data, arguments.work, arguments.results, arguments.keep_weights)
-    for run in runs:
-        if run.name in finished_runs(arguments.results):
-            continue
-        if study.arm(run.arm).network == NNUNET:
-            print(f"{run.name}: see python -m model_training.studies.data_efficiency.nnunet --help", flush=True)
-            continue
-        started = time.perf_counter()
-        perform(run, place)
-        print(f"{run.name}: {time.perf_counter() - started:.0f} s", flush=True)
+    if study.arm(run.arm).network == NNUNET:
+        print("  see python -m model_training.studies.data_efficiency.nnunet --help", flush=True)
+    else:
+        training.perform(run, training.Workplace(study, data, work, results, keep))
+
+
+ENGINE = Engine(HERE, read_study, lambda study: study.runs(), finished_runs, perform, write_report, results="results")
 
 
 def draw(study: Study, arguments: argparse.Namespace) -> None:
@@ -75,56 +74,50 @@ def draw(study: Study, arguments: argparse.Namespace) -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").strip(), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--study", type=Path, default=HERE / "study.toml")
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="do the runs that are missing")
-    run.add_argument("--data", type=Path, required=True, help="the folder that holds the data sets")
-    run.add_argument("--work", type=Path, required=True, help="for pretrained weights and checkpoints")
+    parser, commands = ENGINE.parser(__doc__)
+    run, listing = commands.choices["run"], commands.choices["list"]
     run.add_argument("--dataset", help="only this one of an experiment's data sets")
     run.add_argument("--keep-weights", action="store_true", help="keep the final weights in the work folder")
-    listing = commands.add_parser("list", help="what is there and what is missing")
+    for command in (run, listing):
+        command.add_argument("names", nargs="*", help="experiments or runs (default: every experiment)")
     repeating = commands.add_parser("repeat", help="do single runs again and compare")
     repeating.add_argument("names", nargs="+", metavar="run")
     drawing = commands.add_parser("draw", help="pictures of reconstructions and of the worst cases")
     drawing.add_argument("plans", nargs="+", metavar="SCALE/DATASET")
     for command in (repeating, drawing):
-        command.add_argument("--data", type=Path, required=True)
-        command.add_argument("--work", type=Path, required=True)
-    for command in (run, listing):
-        command.add_argument("names", nargs="*", help="experiments or runs (default: every experiment)")
-    report = commands.add_parser("report", help="make tables and plots from the results")
+        add_places(command)
+        command.add_argument("--study", type=Path, default=HERE / ENGINE.file)
+        command.add_argument("--results", type=Path, default=HERE / ENGINE.results)
     joining = commands.add_parser("merge", help="join the result folders of several machines")
     joining.add_argument("folders", type=Path, nargs="+")
     joining.add_argument("--out", type=Path, required=True)
-    for command in (run, listing, report, repeating, drawing):
-        command.add_argument("--results", type=Path, default=RESULTS)
     return parser.parse_args()
 
 
 def main() -> None:
     arguments = parse()
-    study = read_study(arguments.study)
     if arguments.command == "merge":
         for name, rows in merge(arguments.folders, arguments.out).items():
             print(f"{name}: {rows} rows")
     elif arguments.command == "list":
-        list_runs(study, arguments.names, arguments.results)
-    elif arguments.command == "report":
-        from .report import write_report
-
-        write_report(study, arguments.results, HERE)
+        list_runs(read_study(arguments.study), arguments.names, arguments.results)
     elif arguments.command == "repeat":
         from .repetition import repeat
 
+        study = read_study(arguments.study)
         for name in arguments.names:
             print(repeat(study.run(name), study, arguments.data, arguments.work, arguments.results), flush=True)
     elif arguments.command == "draw":
-        draw(study, arguments)
+        draw(read_study(arguments.study), arguments)
+    elif arguments.command == "run":
+        chosen = replace(
+            ENGINE,
+            runs=lambda study: chosen_runs(study, arguments.names, arguments.dataset),
+            perform=lambda *run: perform(*run, keep=arguments.keep_weights),
+        )
+        chosen.execute(arguments)
     else:
-        perform_runs(study, chosen_runs(study, arguments.names, arguments.dataset), arguments)
+        ENGINE.execute(arguments)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
@@ -33,6 +34,12 @@ def step_flops(task: Task) -> int:
 
 def parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def where_and_when(device: torch.device) -> dict[str, str]:
+    """Columns of a row about what has just ended."""
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"device": device.type, "machine": machine(device), "torch": torch.__version__, "finished": now}
 
 
 def machine(device: torch.device) -> str:

@@ -12,8 +12,8 @@ from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.checks import read_image, read_reference
 from MAESegmentLib.errors import DatasetError
 from MAESegmentLib.networks import MaskedAutoencoder
-from MAESegmentLib.training.loop.results import write_atomically
 
+from ...tables import write_file
 from .cases import StudyCases
 from .measuring import middle_roi, segmenter_of
 from .pictures import reconstruction_picture, worst_cases, worst_cases_picture
@@ -40,7 +40,7 @@ def draw_pictures(plan: Plan, place: Workplace, folder: Path) -> list[Path]:
         worst_cases_name(plan): _worst(plan, place, cases, test),
     }
     for name, image in images.items():
-        write_atomically(folder / name, image)
+        write_file(folder / name, image)
     return [folder / name for name in images]
 
 

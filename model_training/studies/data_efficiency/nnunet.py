@@ -30,12 +30,12 @@ from MAESegmentLib.device import resolve_device
 from MAESegmentLib.errors import ConfigurationError, DatasetError, MAESegmentError
 from MAESegmentLib.evaluation.cases import Measure, StoredPredictions, evaluate_cases
 from MAESegmentLib.images.labels import Label
-from MAESegmentLib.training.loop.results import write_atomically
 
+from ...tables import write_file
 from .cases import StudyCases
-from .compute import machine, parameters
+from .compute import parameters, where_and_when
 from .measuring import score_row
-from .result_files import METRIC_COLUMNS, METRICS, RUN_COLUMNS, RUNS, append_rows, finished_runs, now
+from .result_files import METRICS, RUNS, append_rows, finished_runs
 from .study import NNUNET, Run, read_study
 
 HERE = Path(__file__).parent
@@ -116,8 +116,8 @@ def perform(
             (runner or run_program)(command, layout.environment(processes))
     training, of_network = read_training(layout.trained), (cost or read_cost)(layout)
     rows = [{"run": run.name, "step": training["steps"], **row} for row in scan_rows(cases, run, layout.predictions)]
-    append_rows(results / METRICS, METRIC_COLUMNS, rows)
-    append_rows(results / RUNS, RUN_COLUMNS, [_run_row(run, training, of_network, kind)])
+    append_rows(results / METRICS, rows)
+    append_rows(results / RUNS, [_run_row(run, training, of_network, kind)])
 
 
 def require_nnunet(package: str = "nnunetv2") -> None:
@@ -161,7 +161,7 @@ def write_raw_data(cases: StudyCases, run: Run, layout: Layout) -> None:
         "numTraining": len(training),
         "file_ending": FILE_ENDING,
     }
-    write_atomically(layout.raw / "dataset.json", json.dumps(description, indent=2).encode())
+    write_file(layout.raw / "dataset.json", json.dumps(description, indent=2).encode())
 
 
 def _channel_name(cases: StudyCases) -> str:
@@ -253,10 +253,7 @@ def _run_row(run: Run, training: Mapping[str, Any], cost: Cost, device: torch.de
         "pretext_flops": 0,
         "seconds": f"{training['seconds']:.1f}",
         "pretext_seconds": 0,
-        "device": device.type,
-        "machine": machine(device),
-        "torch": torch.__version__,
-        "finished": now(),
+        **where_and_when(device),
     }
 
 

@@ -12,14 +12,15 @@ from torch import Tensor
 
 from MAESegmentLib.device import resolve_device
 from MAESegmentLib.networks import NnFormer, transfer_encoder, transfer_matching
+from MAESegmentLib.storage.atomic_file import replacing
 from MAESegmentLib.storage.lock import FileLock
 from MAESegmentLib.training.loop.loop import Task, train
 from MAESegmentLib.training.settings import PretrainSettings
 
 from .cases import StudyCases
-from .compute import machine, parameters, step_flops
+from .compute import parameters, step_flops, where_and_when
 from .pretexts import make_pretext
-from .result_files import PRETEXT_COLUMNS, PRETEXTS, append_rows, now, read_rows
+from .result_files import PRETEXTS, append_rows, read_rows
 from .study import Arm, Plan, Study
 
 HELD_OUT = 8
@@ -79,7 +80,7 @@ def pretrain(study: Study, plan: Plan, arm: Arm, data: Path, work: Path, results
     with FileLock(folder / ".lock"):
         known = {row["pretraining"]: row for row in read_rows(results / PRETEXTS)}
         if not (folder / WEIGHTS).exists() or name not in known:
-            append_rows(results / PRETEXTS, PRETEXT_COLUMNS, [_train(study, plan, arm, name, data, folder)])
+            append_rows(results / PRETEXTS, [_train(study, plan, arm, name, data, folder)])
             known = {row["pretraining"]: row for row in read_rows(results / PRETEXTS)}
         weights = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
     row = known[name]
@@ -94,12 +95,10 @@ def _train(study: Study, plan: Plan, arm: Arm, name: str, data: Path, folder: Pa
     task, images = make_task(plan, arm, source)
     flops = step_flops(task) * settings.steps
     trained = train(task, settings, folder)
-    device = resolve_device(settings.device)
     # On training images (all of them are learnt from), so it tells whether a pretext was learnt, not how well.
     loss = "" if trained.score is None else f"{-trained.score:.5g}"
-    temporary = folder / f".{WEIGHTS}.tmp"
-    torch.save(trained.weights, temporary)
-    temporary.replace(folder / WEIGHTS)
+    with replacing(folder / WEIGHTS) as temporary:
+        torch.save(trained.weights, temporary)
     return {
         "pretraining": name,
         "scale": plan.scale,
@@ -111,10 +110,7 @@ def _train(study: Study, plan: Plan, arm: Arm, name: str, data: Path, folder: Pa
         "flops": f"{flops:.4g}",
         "seconds": f"{trained.seconds:.1f}",
         "final_loss": loss,
-        "device": device.type,
-        "machine": machine(device),
-        "torch": torch.__version__,
-        "finished": now(),
+        **where_and_when(resolve_device(settings.device)),
     }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .measuring import mean_dice
-from .result_files import METRIC_COLUMNS, METRICS, PRETEXT_COLUMNS, PRETEXTS, RUN_COLUMNS, RUNS, append_rows, read_rows
+from .result_files import METRICS, PRETEXTS, RUNS, append_rows, read_rows
 from .study import Run, Study
 from .training import Workplace, perform
 
@@ -49,9 +49,9 @@ def _copy_search(run: Run, study: Study, results: Path, out: Path) -> None:
     """Rows of the search and of pretrainings: what a run rests on, and is not asked to do again."""
     searched = study.search_runs(run)
     names = {search.name for search in (*searched, *study.confirming_runs(searched))}
-    append_rows(out / PRETEXTS, PRETEXT_COLUMNS, read_rows(results / PRETEXTS))
-    append_rows(out / METRICS, METRIC_COLUMNS, [r for r in read_rows(results / METRICS) if r["run"] in names])
-    append_rows(out / RUNS, RUN_COLUMNS, [r for r in read_rows(results / RUNS) if r["run"] in names])
+    append_rows(out / PRETEXTS, read_rows(results / PRETEXTS))
+    append_rows(out / METRICS, [r for r in read_rows(results / METRICS) if r["run"] in names])
+    append_rows(out / RUNS, [r for r in read_rows(results / RUNS) if r["run"] in names])
 
 
 def _final(run: str, results: Path) -> dict[tuple[str, str], dict[str, str]]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from MAESegmentLib.training.loop.results import write_atomically
-
-from ..marked_tables import marked, replace_blocks
+from ...tables import update_page, write_file
 from .claims import claims_text
 from .comparisons import EQUAL, MAE, SCRATCH, Comparisons
 from .plots import plot_curves, plot_dice, plot_differences
@@ -29,8 +27,6 @@ from .tables import (
     structures_table,
     surface_table,
 )
-
-README = "README.md"
 
 
 def reconstruction_name(plan: Plan) -> str:
@@ -56,12 +52,10 @@ def write_report(study: Study, results: Path, folder: Path) -> None:
         if image is None:
             path.unlink(missing_ok=True)
         else:
-            write_atomically(path, image)
+            write_file(path, image)
         blocks[f"plot {name}"] = NOTHING if image is None else f"![{title}]({path.name})"
     blocks |= pictures(study, folder)
-    readme = folder / README
-    text = readme.read_text(encoding="utf-8") if readme.exists() else "".join(f"{marked(n, '')}\n\n" for n in blocks)
-    write_atomically(readme, replace_blocks(text, blocks).encode())
+    update_page(folder / "README.md", blocks)
 
 
 def tables(comparisons: Comparisons) -> dict[str, str]:

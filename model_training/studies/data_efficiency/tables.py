@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ..marked_tables import table
+from ...tables import table
 from .comparisons import CONTROLS, MAE, SCRATCH, Comparisons
 from .scores import Cell, labelled, number, percent, place
 from .statistics import Interval, mean, seed_spread

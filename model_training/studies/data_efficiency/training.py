@@ -16,18 +16,20 @@ from torch import nn
 from MAESegmentLib.device import resolve_device
 from MAESegmentLib.errors import DatasetError
 from MAESegmentLib.networks import NnFormer
+from MAESegmentLib.storage.atomic_file import replacing
+from MAESegmentLib.training.data.patches import Batch
 from MAESegmentLib.training.data.prepared import PreparedCase
 from MAESegmentLib.training.loop.loop import Trained, train
-from MAESegmentLib.training.loop.results import write_atomically
 from MAESegmentLib.training.settings import FineTuneSettings
 from MAESegmentLib.training.tasks.segmentation import SegmentationTask
 
+from ...tables import write_file
 from .cases import StudyCases
-from .compute import machine, parameters, step_flops
+from .compute import parameters, step_flops, where_and_when
 from .measuring import Row, mean_dice, middle_part, network_rows, scan_rows, segmenter_of
 from .networks import build_network
 from .pretraining import Pretrained, pretrain, pretraining_steps, transfer
-from .result_files import METRIC_COLUMNS, METRICS, RUN_COLUMNS, RUNS, append_rows, finished_runs, now, read_rows
+from .result_files import METRICS, RUNS, append_rows, finished_runs, read_rows
 from .study import Arm, Plan, Run, Study
 
 CURVE = "curve.json"
@@ -63,9 +65,9 @@ def perform(run: Run, place: Workplace) -> None:
     trained = train(task, settings, folder)
     rows = _final_rows(network, trained, run, plan, cases, resolve_device(settings.device))
     rows = [{"run": run.name, **row} for row in [*task.curve(), *rows]]
-    append_rows(place.results / METRICS, METRIC_COLUMNS, rows)
+    append_rows(place.results / METRICS, rows)
     row = _run_row(run, settings, rate, trained, flops, parameters(network), pretrained)
-    append_rows(place.results / RUNS, RUN_COLUMNS, [row])
+    append_rows(place.results / RUNS, [row])
     if place.keep:
         _keep(trained, weights_file(run, place))
     shutil.rmtree(folder, ignore_errors=True)
@@ -152,9 +154,9 @@ class _MeasuredTask(SegmentationTask):
         self._path = folder / CURVE
         self._step = 0
 
-    def loss(self, model: nn.Module, batch: Any, step: int) -> torch.Tensor:
+    def loss(self, model: nn.Module, batch: Batch, step: int, of: Sequence[float] | None = None) -> torch.Tensor:
         self._step = step + 1
-        return super().loss(model, batch, step)
+        return super().loss(model, batch, step, of)
 
     def validate(self, model: nn.Module, device: torch.device) -> Mapping[str, float]:
         if not self._followed:
@@ -162,7 +164,7 @@ class _MeasuredTask(SegmentationTask):
         measured = network_rows(model, self._followed, self.label_names, self.patch_size, device, self._overlap)
         rows = [row for row in self.curve() if row["step"] < self._step]
         rows += [{"step": self._step, **row} for row in measured]
-        write_atomically(self._path, json.dumps(rows).encode())
+        write_file(self._path, json.dumps(rows).encode())
         return {"score": mean_dice(measured)}
 
     def curve(self) -> list[Row]:
@@ -211,15 +213,11 @@ def _run_row(
         "pretext_flops": f"{pretrained.flops:.4g}" if pretrained else 0,
         "seconds": f"{trained.seconds:.1f}",
         "pretext_seconds": f"{pretrained.seconds:.1f}" if pretrained else 0,
-        "device": device.type,
-        "machine": machine(device),
-        "torch": torch.__version__,
-        "finished": now(),
+        **where_and_when(device),
     }
 
 
 def _keep(trained: Trained, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    torch.save(trained.weights, temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        torch.save(trained.weights, temporary)

@@ -1,71 +1,77 @@
-"""Find the settings that a person who fine-tunes never touches.
+"""Find the settings that a user who fine-tunes never touches.
 
     python -m model_training.studies.finetune_defaults run --data DATA --work runs/finetune_defaults
+    python -m model_training.studies.finetune_defaults list --only mr-new-labels
     python -m model_training.studies.finetune_defaults report
     python -m model_training.studies.finetune_defaults merge results.csv other.csv
 
-`run` goes through study.toml and appends each finished run to results.csv; given again, it goes on with those that are
-missing. `report` makes the tables and the plot of README.md from results.csv alone.
+`run` does the runs of study.toml that results.csv lacks. `report` makes the tables and the plot of README.md from
+results.csv alone; `merge` joins the results of several machines in the first file.
 """
 
 from __future__ import annotations
 
-import argparse
-import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from MAESegmentLib.bundle import ModelStore
+from MAESegmentLib.bundle import Bundle, ModelStore
 from MAESegmentLib.cases.dataset import load_dataset
 
+from ...tables import append_rows, merge_rows, read_rows, write_rows
+from ..engine import Engine
 from .report import write_report
-from .results import append_run, finished_runs, merge_results
-from .study import Scenario, read_study
+from .study import COLUMNS, KEY, Run, Scenario, read_study
+
+if TYPE_CHECKING:
+    from .cases import ScenarioCases
 
 HERE = Path(__file__).parent
 
 
-def run_scenario(scenario: Scenario, data: Path, work: Path, results: Path, models: ModelStore | None = None) -> int:
-    """Every run of the scenario that `results` lacks; how many there were."""
-    missing = [run for run in scenario.runs if (scenario.name, run.name) not in finished_runs(results)]
-    if not missing:
-        return 0
-    from .cases import prepare_scenario
-    from .training import base_of, measure_run
+class Performer:
+    """Does one run after another; base and cases of a scenario are prepared once for runs that follow each other."""
 
-    dataset = load_dataset(data / scenario.data)
-    base = base_of(scenario, dataset, work, models)
-    cases = prepare_scenario(scenario, base, dataset, work)
-    for run in missing:
-        started = time.perf_counter()
-        append_run(results, scenario, run, measure_run(scenario, run, base, cases, work))
-        print(f"{scenario.name}: {run.name}, {time.perf_counter() - started:.0f} s", flush=True)
-    return len(missing)
+    def __init__(self, models: ModelStore | None = None) -> None:
+        self._models = models
+        self._prepared: tuple[str, Bundle, ScenarioCases] | None = None
+
+    def __call__(self, study: tuple[Scenario, ...], run: Run, data: Path, work: Path, results: Path) -> None:
+        """Train, measure along the way, and append the rows."""
+        from .cases import prepare_scenario
+        from .training import base_of, measure_run
+
+        scenario = next(scenario for scenario in study if scenario.name == run.scenario)
+        folder = work / scenario.name
+        if self._prepared is None or self._prepared[0] != scenario.name:
+            dataset = load_dataset(data / scenario.data)
+            base = base_of(scenario, dataset, folder, self._models)
+            self._prepared = scenario.name, base, prepare_scenario(scenario, base, dataset, folder)
+        rows = measure_run(scenario, run, *self._prepared[1:], folder)
+        append_rows(results, COLUMNS, [{**run.columns(), **row} for row in rows])
+
+
+def engine(models: ModelStore | None = None) -> Engine[tuple[Scenario, ...], Run]:
+    """With models from `models` (default: the shipped and the user's)."""
+    return Engine(
+        HERE,
+        read_study,
+        lambda study: [run for scenario in study for run in scenario.runs],
+        lambda results: {f"{row['scenario']}: {row['run']}" for row in read_rows(results)},
+        Performer(models),
+        write_report,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="do the runs that are missing")
-    run.add_argument("--data", type=Path, required=True, help="the folder that holds the data sets")
-    run.add_argument("--work", type=Path, required=True, help="for base models and changed images")
-    run.add_argument("--scenario", action="append", help="only this one; may be given several times")
-    report = commands.add_parser("report", help="make tables and plot from the results")
-    merge = commands.add_parser("merge", help="join results of several machines into the first file")
+    study = engine()
+    parser, commands = study.parser(__doc__)
+    merge = commands.add_parser("merge", help="join results of several machines in the first file")
     merge.add_argument("files", type=Path, nargs="+")
-    for command in (run, report):
-        command.add_argument("--results", type=Path, default=HERE / "results.csv")
-        command.add_argument("--study", type=Path, default=HERE / "study.toml")
     arguments = parser.parse_args()
     if arguments.command == "merge":
-        merge_results(arguments.files, arguments.files[0])
-        return
-    scenarios = read_study(arguments.study)
-    if arguments.command == "report":
-        write_report(scenarios, arguments.results, HERE)
-        return
-    for scenario in scenarios:
-        if not arguments.scenario or scenario.name in arguments.scenario:
-            run_scenario(scenario, arguments.data, arguments.work / scenario.name, arguments.results)
+        write_rows(arguments.files[0], COLUMNS, merge_rows(arguments.files, KEY))
+    else:
+        study.execute(arguments)
 
 
 if __name__ == "__main__":

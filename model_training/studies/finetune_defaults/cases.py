@@ -76,7 +76,7 @@ def write_changed(
     for number, case in enumerate(cases):
         assert case.label is not None
         assert len(case.image) == 1
-        image, label = nib.load(case.image[0]), nib.load(case.label)
+        image, label = nib.Nifti1Image.from_filename(case.image[0]), nib.Nifti1Image.from_filename(case.label)
         grey, values = np.asarray(image.dataobj), np.asarray(label.dataobj)
         affine = image.affine.copy()
         if margin_mm is not None:

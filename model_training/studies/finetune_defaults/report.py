@@ -6,14 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
-from MAESegmentLib.training.loop.results import png, write_atomically
+from MAESegmentLib.training.loop.results import png
 
-from ..marked_tables import marked, replace_blocks, table
-from .results import read_results
+from ...tables import read_rows, table, update_page, write_file
 from .study import FACTORS, Scenario
 
-README = "README.md"
 PLOT = "curves.png"
 #: Where learning is quick the table has each step that was measured; after that, multiples of this.
 _EVERY_STEP_UP_TO = 200
@@ -51,7 +50,7 @@ class RunResult:
 def load_runs(path: Path) -> list[RunResult]:
     """Runs in the order in which they ended."""
     runs: dict[tuple[str, str], RunResult] = {}
-    for row in read_results(path):
+    for row in read_rows(path):
         key = (row["scenario"], row["run"])
         run = runs.setdefault(key, RunResult(*key, row, {}))
         where = (int(row["step"]), row["weights"], row["part"])
@@ -66,10 +65,8 @@ def write_report(scenarios: Sequence[Scenario], results: Path, folder: Path) -> 
     blocks |= {f"steps {s.name}": steps_table(s, [r for r in runs if r.scenario == s.name]) for s in scenarios}
     blocks["weights"] = weights_table(scenarios, runs)
     blocks["stopping"] = stopping_table(scenarios, runs)
-    path = folder / README
-    text = path.read_text(encoding="utf-8") if path.exists() else "".join(f"{marked(n, '')}\n\n" for n in blocks)
-    write_atomically(folder / PLOT, draw(scenarios, runs))
-    write_atomically(path, replace_blocks(text, blocks).encode())
+    write_file(folder / PLOT, draw(scenarios, runs))
+    update_page(folder / "README.md", blocks)
 
 
 def runs_table(scenario: Scenario, runs: Sequence[RunResult]) -> str:
@@ -120,7 +117,7 @@ def weights_table(scenarios: Sequence[Scenario], runs: Sequence[RunResult]) -> s
             averaged, last = ([pair[n] for pair in pairs] for n in (0, 1))
             better = sum(a > b for a, b in pairs)
             lines.append(
-                [scenario.name, str(len(pairs)), _number(_mean(averaged)), _number(_mean(last)), f"{better} runs"]
+                [scenario.name, str(len(pairs)), _number(fmean(averaged)), _number(fmean(last)), f"{better} runs"]
             )
     return table(["scenario", "runs", "moving average", "last step", "average is better in"], lines)
 
@@ -137,7 +134,7 @@ def stopping_table(scenarios: Sequence[Scenario], runs: Sequence[RunResult]) -> 
         earlier = sum(run.best_checked() < run.steps for run in own)
         oracle = [max(value for _, value in run.curve("test")) for run in own]
         lines.append(
-            [scenario.name, str(len(own)), str(earlier), *(_number(_mean(values)) for values in (ends, chosen, oracle))]
+            [scenario.name, str(len(own)), str(earlier), *(_number(fmean(values)) for values in (ends, chosen, oracle))]
         )
     return table(
         [
@@ -178,7 +175,7 @@ def draw(scenarios: Sequence[Scenario], runs: Sequence[RunResult]) -> bytes:
 
 
 def _in_order(scenario: Scenario, runs: Iterable[RunResult]) -> list[RunResult]:
-    order = {run.name: n for n, run in enumerate(scenario.runs)}
+    order = {run.label: n for n, run in enumerate(scenario.runs)}
     return sorted(runs, key=lambda run: order.get(run.name, len(order)))
 
 
@@ -200,7 +197,3 @@ def _changes(scenario: Scenario, run: RunResult) -> str:
 
 def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -36,12 +36,16 @@ FACTORS = (
     "warmup",
     "initial_weights",
 )
+#: Of results.csv, whose rows belong to the same run where `KEY` is the same.
+KEY = ("scenario", "run")
+COLUMNS = (*KEY, "cases", "seed", *FACTORS, "step", "weights", "part", "label", "measured", "dice", "sd", "seconds")
 
 
 @dataclass(frozen=True)
 class Run:
     """One training: `cases` of the pool (patients, where these have several images), a seed, values of all factors."""
 
+    scenario: str
     cases: int
     seed: int
     values: Mapping[str, Any]
@@ -50,9 +54,18 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Equal for the same run, whatever else the study holds."""
+        return f"{self.scenario}: {self.label}"
+
+    @property
+    def label(self) -> str:
+        """Its name in its scenario; equal for the same run, whatever else the study holds."""
         changes = " ".join(f"{key}={self.changed[key]}" for key in FACTORS if key in self.changed)
         return f"n={self.cases} seed={self.seed} {changes or 'centre'}"
+
+    def columns(self) -> dict[str, Any]:
+        """What its rows in results.csv begin with."""
+        fixed = {"scenario": self.scenario, "run": self.label, "cases": self.cases, "seed": self.seed}
+        return {**fixed, **self.values}
 
     def settings(self) -> FineTuneSettings:
         values = {**self.values, "augmentation": AUGMENTATIONS[self.values["augmentation"]]}
@@ -83,7 +96,7 @@ class Scenario:
     base_settings: Mapping[str, Any] = field(default_factory=dict)
     #: Training, check and test images come from it; the test images without it are measured too ("unchanged").
     scanner: OtherScanner | None = None
-    #: Images are cut to the box of their labels and this margin, as if a person had given a region.
+    #: Images are cut to the box of their labels and this margin, as if a user had given a region.
     margin_mm: float | None = None
     #: Instead of the base's.
     spacing: tuple[float, float, float] | None = None
@@ -107,8 +120,8 @@ def _scenario(entry: Mapping[str, Any], common: Mapping[str, Any]) -> Scenario:
     if "scanner" in values:
         values["scanner"] = OtherScanner(**{k: _tuple(v) for k, v in values["scanner"].items()})
     cases, seed = int(values.pop("cases")), int(values.pop("seed", 0))
-    runs = tuple(_run(change, centre, cases, seed) for change in values.pop("runs"))
-    names = [run.name for run in runs]
+    runs = tuple(_run(entry["name"], change, centre, cases, seed) for change in values.pop("runs"))
+    names = [run.label for run in runs]
     if len(set(names)) < len(names):
         raise ConfigurationError(f"Scenario {entry['name']} names a run twice: {names}.")
     scenario = Scenario(centre=centre, cases=cases, seed=seed, runs=runs, **values)
@@ -116,12 +129,13 @@ def _scenario(entry: Mapping[str, Any], common: Mapping[str, Any]) -> Scenario:
     return scenario
 
 
-def _run(change: Mapping[str, Any], centre: Mapping[str, Any], cases: int, seed: int) -> Run:
+def _run(scenario: str, change: Mapping[str, Any], centre: Mapping[str, Any], cases: int, seed: int) -> Run:
     changed = {key: value for key, value in change.items() if key in FACTORS}
     unknown = set(change) - set(FACTORS) - {"cases", "seed"}
     if unknown:
-        raise ConfigurationError(f"A run changes {', '.join(sorted(unknown))}, which is no factor of the study.")
-    return Run(int(change.get("cases", cases)), int(change.get("seed", seed)), {**centre, **changed}, changed)
+        raise ConfigurationError(f"A run changes {', '.join(sorted(unknown))}, which is not a factor of the study.")
+    own = (int(change.get("cases", cases)), int(change.get("seed", seed)))
+    return Run(scenario, *own, {**centre, **changed}, changed)
 
 
 def _check_apart(scenario: Scenario) -> None:

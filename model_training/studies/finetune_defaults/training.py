@@ -1,11 +1,11 @@
-"""One run of the study: train, and measure along the way what a person would not be shown."""
+"""One run of the study: train, and measure along the way what a user would not be shown."""
 
 from __future__ import annotations
 
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,11 +76,11 @@ class _MeasuredTask(SegmentationTask):
         self.seconds = 0.0
         self._since: float | None = None
 
-    def loss(self, model: nn.Module, batch: Batch, step: int) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch, step: int, of: Sequence[float] | None = None) -> Tensor:
         if self._since is None:
             self._since = time.perf_counter()
         self.step = step + 1
-        return super().loss(model, batch, step)
+        return super().loss(model, batch, step, of)
 
     def validate(self, model: nn.Module, device: torch.device) -> Mapping[str, float]:  # noqa: ARG002
         if self._since is not None:

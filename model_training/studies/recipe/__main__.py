@@ -4,58 +4,50 @@
     python -m model_training.studies.recipe list
     python -m model_training.studies.recipe report
 
-`run` does the runs of study.toml that results.csv lacks, in their order, and appends each when it is through; `--only`
-takes those whose line in `list` holds the words. Run with one thread a process (OMP_NUM_THREADS=1).
+`run` does the runs of study.toml that results.csv lacks, in their order. Run with one thread a process
+(OMP_NUM_THREADS=1).
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 from pathlib import Path
 
+from MAESegmentLib.bundle import ModelStore
+
+from ...tables import append_rows, read_rows
+from ..engine import Engine
 from .report import write_report
-from .results import append_run, finished_runs
-from .study import Run, Study, read_study
+from .study import COLUMNS, Run, Study, read_study, run_name
 
 HERE = Path(__file__).parent
 
 
-def do_run(study: Study, run: Run, data: Path, work: Path, results: Path) -> None:
-    """Train, segment the test cases, and append a row per structure."""
-    from .measuring import measure_run
+class Performer:
+    """Does a run with a base from `models` (default: the shipped and the user's)."""
 
-    append_run(results, run, measure_run(study, run, data, work))
+    def __init__(self, models: ModelStore | None = None) -> None:
+        self._models = models
+
+    def __call__(self, study: Study, run: Run, data: Path, work: Path, results: Path) -> None:
+        """Train, segment the test cases, and append a row per structure."""
+        from .measuring import measure_run
+
+        own = work / f"process-{os.getpid()}"
+        rows = measure_run(study, run, data, own, (self._models or ModelStore()).find(study.base))
+        append_rows(results, COLUMNS, [{**dict(zip(COLUMNS, run.key, strict=False)), **row} for row in rows])
+        shutil.rmtree(own)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="do the runs that are missing")
-    run.add_argument("--data", type=Path, required=True, help="the folder that holds the data sets")
-    run.add_argument("--work", type=Path, required=True, help="for the tasks' cases and the runs' folders")
-    listing = commands.add_parser("list", help="name the runs that are missing")
-    report = commands.add_parser("report", help="make README.md's table from the results")
-    for command in (run, listing):
-        command.add_argument("--only", default="", help="words that a run's line must hold")
-    for command in (run, listing, report):
-        command.add_argument("--results", type=Path, default=HERE / "results.csv")
-        command.add_argument("--study", type=Path, default=HERE / "study.toml")
-    arguments = parser.parse_args()
-    study = read_study(arguments.study)
-    if arguments.command == "report":
-        write_report(study, arguments.results, HERE / "README.md")
-        return
-    for each in study.runs:
-        if arguments.only not in each.line or each.key in finished_runs(arguments.results):
-            continue
-        print(each.line, flush=True)
-        if arguments.command == "run":
-            own = arguments.work / f"process-{os.getpid()}"
-            do_run(study, each, arguments.data, own, arguments.results)
-            shutil.rmtree(own)
+def finished(results: Path) -> set[str]:
+    """Names of the runs in the file."""
+    return {run_name(row["task"], row["arm"], row["seed"], row["budget"]) for row in read_rows(results)}
+
+
+def engine(models: ModelStore | None = None) -> Engine[Study, Run]:
+    return Engine(HERE, read_study, lambda study: study.runs, finished, Performer(models), write_report)
 
 
 if __name__ == "__main__":
-    main()
+    engine().main(__doc__)

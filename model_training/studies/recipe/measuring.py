@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from MAESegmentLib.bundle import ModelStore
+from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.cases.case import Case
+from MAESegmentLib.evaluation.metrics import evaluate_label_maps
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.reading import read_label_map, read_volume
 from MAESegmentLib.images.volume import LabelMap
 from MAESegmentLib.inference.predictor import Predictor
@@ -26,11 +28,10 @@ from .tasks import prepare_task
 _OVERLAP = 0.25
 
 
-def measure_run(study: Study, run: Run, data: Path, work: Path) -> list[dict[str, Any]]:
+def measure_run(study: Study, run: Run, data: Path, work: Path, base: Bundle) -> list[dict[str, Any]]:
     """A row per structure, with Dice as a mean over the test cases."""
     torch.set_num_threads(1)
     dataset = prepare_task(run.task, data, work)
-    base = ModelStore().find(study.base)
     segment: Callable[[Case], LabelMap]
     if run.arm.network is not None:
         loop = PlainLoop(study.spacing, study.patch, len(dataset.labels) + 1, run.seed, _OVERLAP)
@@ -48,7 +49,8 @@ def measure_run(study: Study, run: Run, data: Path, work: Path) -> list[dict[str
 
     started = time.perf_counter()
     cases = dataset.select("test")
-    table = np.array([_dice(segment(case), case, len(dataset.labels)) for case in cases])
+    labels = [Label(value, name) for name, value in dataset.labels.items()]
+    table = np.array([_dice(segment(case), case, labels) for case in cases])
     means = [float(value) for value in table.mean(axis=0)]
     mean = sum(means) / len(means)
     print(f"  {mean:.3f}  {steps} steps, tested in {time.perf_counter() - started:.0f} s", flush=True)
@@ -59,12 +61,6 @@ def measure_run(study: Study, run: Run, data: Path, work: Path) -> list[dict[str
     ]
 
 
-def _dice(found: LabelMap, case: Case, labels: int) -> list[float]:
+def _dice(found: LabelMap, case: Case, labels: Sequence[Label]) -> list[float]:
     assert case.label is not None
-    truth = read_label_map(case.label).array
-    return [
-        2.0
-        * float(((found.array == value) & (truth == value)).sum())
-        / max(1.0, float((found.array == value).sum() + (truth == value).sum()))
-        for value in range(1, labels + 1)
-    ]
+    return [score.dice or 0.0 for score in evaluate_label_maps(read_label_map(case.label), found, labels)]

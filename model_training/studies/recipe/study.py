@@ -11,6 +11,8 @@ import tomllib
 
 from MAESegmentLib.errors import ConfigurationError
 
+#: Of results.csv; a run's rows begin with its key.
+COLUMNS = ("task", "arm", "seed", "budget", "structure", "dice", "cases", "steps", "seconds")
 #: Networks that the plain loop trains.
 PLAIN = ("segresnet", "dynunet", "nnformer")
 
@@ -49,9 +51,8 @@ class Run:
         return self.task.name, self.arm.name, str(self.seed), f"{self.budget:g}"
 
     @property
-    def line(self) -> str:
-        """As `list` shows it and `--only` reads it."""
-        return f"{self.task.name}, {self.arm.name}, seed {self.seed}, {self.budget:g} s"
+    def name(self) -> str:
+        return run_name(*self.key)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class Study:
     spacing: tuple[float, float, float]
     patch: tuple[int, int, int]
     runs: tuple[Run, ...]
+
+
+def run_name(task: str, arm: str, seed: str, budget: str) -> str:
+    """As `list` shows a run and `--only` reads it."""
+    return f"{task}, {arm}, seed {seed}, {budget} s"
 
 
 def read_study(path: Path) -> Study:

@@ -27,8 +27,8 @@ def _write(task: Task, source: Path, folder: Path) -> None:
         (folder / kind).mkdir(parents=True, exist_ok=True)
     cases = []
     for case in (*task.learn, *task.test):
-        image = nib.load(source / "images" / f"{case}.nii.gz")
-        given = np.asanyarray(nib.load(source / "labels" / f"{case}.nii.gz").dataobj)
+        image = nib.Nifti1Image.from_filename(source / "images" / f"{case}.nii.gz")
+        given = np.asanyarray(nib.Nifti1Image.from_filename(source / "labels" / f"{case}.nii.gz").dataobj)
         labels = np.zeros(given.shape, np.uint8)
         for number, parts in enumerate(task.structures.values(), start=1):
             labels[np.isin(given, [values[part] for part in parts])] = number

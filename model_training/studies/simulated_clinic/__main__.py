@@ -9,56 +9,48 @@ plot of README.md from them alone.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.cases.dataset import load_dataset
 
-from .clinic import METRIC_COLUMNS, RUN_COLUMNS, Clinic, append_rows, finetune_run, measure, read_clinic, read_rows
+from ...tables import append_rows, read_rows
+from ..engine import Engine
+from .clinic import METRIC_COLUMNS, METRICS, RUN_COLUMNS, RUNS, Clinic, ClinicRun, finetune_run, measure, read_clinic
 from .clinic import run_row as row_of
 from .report import write_report
 
 HERE = Path(__file__).parent
-RUNS, METRICS = "runs.csv", "metrics.csv"
 
 
-def run_clinic(clinic: Clinic, data: Path, work: Path, out: Path, models: ModelStore | None = None) -> int:
-    """Every run that `out`/runs.csv lacks; how many there were."""
-    done = {row["run"] for row in read_rows(out / RUNS)}
-    dataset = load_dataset(data / clinic.data)
-    count = 0
-    for run in clinic.runs:
-        if run.name in done:
-            continue
-        model = finetune_run(clinic, run, dataset, work, models or ModelStore())
-        # Figures first: a run counts as done once its line is in runs.csv.
-        if run.name not in {row["run"] for row in read_rows(out / METRICS)}:
+class Performer:
+    """Does a run with a base from `models` (default: the shipped and the user's)."""
+
+    def __init__(self, models: ModelStore | None = None) -> None:
+        self._models = models
+
+    def __call__(self, clinic: Clinic, run: ClinicRun, data: Path, work: Path, results: Path) -> None:
+        """Train, segment the validation cases, and append the rows; figures first, since runs.csv says what is done."""
+        dataset = load_dataset(data / clinic.data)
+        model = finetune_run(clinic, run, dataset, work, self._models or ModelStore())
+        if run.name not in {row["run"] for row in read_rows(results / METRICS)}:
             rows = measure(clinic, model, dataset)
-            append_rows(out / METRICS, METRIC_COLUMNS, [{"run": run.name, **row} for row in rows])
-        append_rows(out / RUNS, RUN_COLUMNS, [row_of(run, model)])
-        print(f"{run.name}: done", flush=True)
-        count += 1
-    return count
+            append_rows(results / METRICS, METRIC_COLUMNS, [{"run": run.name, **row} for row in rows])
+        append_rows(results / RUNS, RUN_COLUMNS, [row_of(run, model)])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="do the runs that are missing")
-    run.add_argument("--data", type=Path, required=True, help="the folder that holds the data sets")
-    run.add_argument("--work", type=Path, required=True, help="for the fine-tuned models")
-    report = commands.add_parser("report", help="make table and plot from the results")
-    for command in (run, report):
-        command.add_argument("--out", type=Path, default=HERE, help="where the results lie")
-        command.add_argument("--clinic", type=Path, default=HERE / "clinic.toml")
-    arguments = parser.parse_args()
-    clinic = read_clinic(arguments.clinic)
-    if arguments.command == "report":
-        write_report(clinic.labels, arguments.out)
-    else:
-        run_clinic(clinic, arguments.data, arguments.work, arguments.out)
+def engine(models: ModelStore | None = None) -> Engine[Clinic, ClinicRun]:
+    return Engine(
+        HERE,
+        read_clinic,
+        lambda clinic: clinic.runs,
+        lambda results: {row["run"] for row in read_rows(results / RUNS)},
+        Performer(models),
+        write_report,
+        file="clinic.toml",
+        results="",
+    )
 
 
 if __name__ == "__main__":
-    main()
+    engine().main(__doc__)

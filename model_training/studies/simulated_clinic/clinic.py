@@ -1,9 +1,7 @@
-"""One clinic: fine-tune on its first corrected cases as a person would, then measure on cases nobody learnt from."""
+"""One clinic: fine-tune on its first corrected cases as a user would, then measure on cases not learnt from."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.recipe import read_settings_file
 from MAESegmentLib.training.settings import FineTuneSettings
 
+RUNS, METRICS = "runs.csv", "metrics.csv"
 RUN_COLUMNS = ("run", "cases", "initial_weights", "seed", "learning_rate", "steps", "threads", "training_s", "device")
 #: Of the sliding windows; less than `maesegment evaluate` takes, because the runs are many.
 OVERLAP = 0.25
@@ -97,24 +96,6 @@ def run_row(run: ClinicRun, model: Bundle) -> dict[str, Any]:
         "training_s": training["seconds"],
         "device": training["device"],
     }
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Rows as text; an absent file has none."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    is_new = not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        if is_new:
-            writer.writeheader()
-        writer.writerows(rows)
 
 
 def _text(value: float | None) -> str:

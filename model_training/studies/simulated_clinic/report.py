@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from MAESegmentLib.training.loop.results import png, write_atomically
+from MAESegmentLib.training.loop.results import png
 
-from ..marked_tables import replace_blocks, table
-from .clinic import read_rows
+from ...tables import Row, read_rows, table_of, update_page, write_file
+from .clinic import METRICS, RUNS, Clinic
 
 PLOT = "dice.png"
 STARTS = {"autoencoder": "pretrained encoder", "random": "from scratch", "pretrained": "segmentation model"}
 
 
-def write_report(labels: Sequence[str], folder: Path) -> None:
+def write_report(clinic: Clinic, results: Path, folder: Path) -> None:
     """Refresh the marked table of `folder`/README.md and the plot."""
-    runs, metrics = read_rows(folder / "runs.csv"), read_rows(folder / "metrics.csv")
-    runs = sorted(
-        runs, key=lambda row: (row["initial_weights"], int(row["cases"]), int(row["steps"]), int(row["seed"]))
-    )
+    runs, metrics = read_rows(results / RUNS), read_rows(results / METRICS)
+    runs.sort(key=lambda row: (row["initial_weights"], int(row["cases"]), int(row["steps"]), int(row["seed"])))
     dice = {run["run"]: dice_of(run["run"], metrics) for run in runs}
-    path = folder / "README.md"
-    text = path.read_text(encoding="utf-8") if path.exists() else "<!-- dice --><!-- end -->\n"
-    write_atomically(folder / PLOT, draw(labels, runs, dice))
-    write_atomically(path, replace_blocks(text, {"dice": dice_table(labels, runs, dice)}).encode())
+    write_file(folder / PLOT, draw(clinic.labels, runs, dice))
+    update_page(folder / "README.md", {"dice": dice_table(clinic.labels, runs, dice)})
 
 
-def dice_of(run: str, metrics: Sequence[dict[str, str]]) -> dict[str, np.ndarray]:
+def dice_of(run: str, metrics: Sequence[Row]) -> dict[str, np.ndarray]:
     """Dice of every measured case by organ, cases in the same order."""
     result: dict[str, list[float]] = {}
     for row in metrics:
@@ -38,21 +34,34 @@ def dice_of(run: str, metrics: Sequence[dict[str, str]]) -> dict[str, np.ndarray
     return {label: np.asarray(values) for label, values in result.items()}
 
 
-def dice_table(labels: Sequence[str], runs: Sequence[dict[str, str]], dice: dict[str, dict[str, np.ndarray]]) -> str:
+def dice_table(labels: Sequence[str], runs: Sequence[Row], dice: dict[str, dict[str, np.ndarray]]) -> str:
     """Mean and standard deviation over cases; the time is that of the training alone."""
-    lines = []
-    for run in runs:
-        own = dice[run["run"]]
+
+    def mean(run: Mapping[str, str]) -> str:
+        return f"**{np.mean([dice[run['run']][label].mean() for label in labels]):.3f}**"
+
+    def of(label: str) -> Callable[[Mapping[str, str]], str]:
+        return lambda run: f"{dice[run['run']][label].mean():.3f} ± {dice[run['run']][label].std():.3f}"
+
+    def minutes(run: Mapping[str, str]) -> str:
         seconds = float(run["training_s"])
-        mean = np.mean([own[label].mean() for label in labels])
-        figures = [f"{own[label].mean():.3f} ± {own[label].std():.3f}" for label in labels]
-        start = STARTS[run["initial_weights"]]
-        minutes = f"{seconds / 60:.1f} ({seconds / int(run['steps']):.2f} s a step)"
-        lines.append([run["cases"], start, run["steps"], "0", f"**{mean:.3f}**", *figures, minutes])
-    return table(["cases", "start", "steps", "Dice before", "mean Dice after", *labels, "minutes"], lines)
+        return f"{seconds / 60:.1f} ({seconds / int(run['steps']):.2f} s a step)"
+
+    return table_of(
+        runs,
+        {
+            "cases": "cases",
+            "start": lambda run: STARTS[run["initial_weights"]],
+            "steps": "steps",
+            "Dice before": lambda _: "0",
+            "mean Dice after": mean,
+            **{label: of(label) for label in labels},
+            "minutes": minutes,
+        },
+    )
 
 
-def draw(labels: Sequence[str], runs: Sequence[dict[str, str]], dice: dict[str, dict[str, np.ndarray]]) -> bytes:
+def draw(labels: Sequence[str], runs: Sequence[Row], dice: dict[str, dict[str, np.ndarray]]) -> bytes:
     """Mean Dice over the number of corrected cases, by organ, at the number of steps that most case counts have."""
     from matplotlib.figure import Figure
 
