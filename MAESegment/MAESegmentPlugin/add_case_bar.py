@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from slicer.i18n import tr as _
 
-from MAESegmentLib.app.texts.learning import added_text, findings_text, labels_text
+from MAESegmentLib.app.texts.cases import added_text, findings_text, labels_text
 from MAESegmentLib.app.texts.messages import breakable, error_text, tooltip
 from MAESegmentLib.cases.records import CHECK, TRAIN, CaseRecord
 from MAESegmentLib.errors import MAESegmentError
@@ -58,7 +58,7 @@ class AddCaseBar:
         self._reason = ""
         self._declined: set[tuple[str, int]] = set()
         ui.addRoleComboBox.addItem(_("Learn from it"), TRAIN)
-        ui.addRoleComboBox.addItem(_("Keep it to check"), CHECK)
+        ui.addRoleComboBox.addItem(_("Validation case"), CHECK)
         ui.regionCheckBox.checked = True
         connect(ui.addCaseButton, "clicked()", self.add)
         connect(ui.namesButton, "clicked()", lambda: self.add(look_first=True))

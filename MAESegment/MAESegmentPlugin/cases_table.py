@@ -9,7 +9,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from MAESegmentLib.app.texts.learning import case_text, cases_text
+from MAESegmentLib.app.texts.cases import case_text, cases_text
 from MAESegmentLib.app.texts.messages import breakable, error_text, tooltip
 from MAESegmentLib.cases.records import CHECK, TRAIN, CaseRecord
 from MAESegmentLib.errors import MAESegmentError

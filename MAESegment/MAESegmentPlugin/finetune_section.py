@@ -8,7 +8,8 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from MAESegmentLib.app.curves import Colour
-from MAESegmentLib.app.texts.learning import banner_text, interrupted_text, kept_to_check, plan_text
+from MAESegmentLib.app.texts.cases import validation_count
+from MAESegmentLib.app.texts.learning import banner_text, interrupted_text, plan_text
 from MAESegmentLib.app.texts.messages import breakable, tooltip
 from MAESegmentLib.errors import MAESegmentError
 from MAESegmentLib.runs import RunResult, RunState, RunStatus
@@ -80,7 +81,7 @@ class FineTuneSection:
             )
         )
         ui.estimateButton.enabled = not nothing and not is_measuring
-        ui.estimateButton.text = _("Measuring...") if is_measuring else _("How long?")
+        ui.estimateButton.text = _("Measuring...") if is_measuring else _("Estimate time")
         ui.estimateButton.toolTip = tooltip(
             nothing or _("Try a few steps on this computer, to say how long it takes and how much memory it needs.")
         )
@@ -105,8 +106,8 @@ class FineTuneSection:
             return _("Decide first what becomes of the last fine-tuning.")
         if not place.records:
             return _("Add a corrected case first.")
-        if kept_to_check(place.records) == len(place.records):
-            return _("All cases are kept to check: let the model learn from at least one.")
+        if validation_count(place.records) == len(place.records):
+            return _("All cases are validation cases: let the model learn from at least one.")
         return ""
 
     def _forget_old_estimate(self) -> None:
@@ -204,7 +205,7 @@ class FineTuneSection:
     def _show_interrupted(self, job: Any, status: RunStatus) -> None:
         self._banner.show(
             interrupted_text(status),
-            Answer(_("Go on"), lambda: self._do(job.resume), _("From where it was.")),
+            Answer(_("Resume"), lambda: self._do(job.resume), _("From where it was.")),
             Answer(_("Discard"), lambda: self._do(job.discard), _("Forget what it has learned.")),
         )
 

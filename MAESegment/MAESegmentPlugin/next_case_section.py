@@ -11,7 +11,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MAESegmentLib.app.texts.learning import ranked_text, ranked_tip
+from MAESegmentLib.app.texts.cases import ranked_text, ranked_tip
 from MAESegmentLib.app.texts.messages import breakable, tooltip
 from MAESegmentLib.errors import Cancelled, MAESegmentError
 from MAESegmentLib.mrml import case_nodes as case_scene
@@ -106,7 +106,7 @@ class NextCaseSection:
             widget.visible = not self._is_folder
         nothing = self._missing()
         ui.rankButton.enabled = is_running or not nothing
-        ui.rankButton.text = _("Cancel") if is_running else _("Which first?")
+        ui.rankButton.text = _("Cancel") if is_running else _("Rank scans")
         ui.rankButton.toolTip = tooltip(
             _("Stop after the scan under way.")
             if is_running

@@ -120,7 +120,7 @@ def _cases(path: Path, base: Bundle) -> _Cases:
         return _Cases(load_dataset(path))
     if not any(record.role == "train" for record in records):
         raise ConfigurationError(
-            f"Every case in {path} is kept to check: none is left to learn from.",
+            f"Every case in {path} is a validation case: none is left to learn from.",
             "Give one the other role: `maesegment cases role ID train`.",
         )
     dataset, new = store_dataset(store.dataset_path, store.labels(), base)

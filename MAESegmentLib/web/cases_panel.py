@@ -11,7 +11,7 @@ from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
 from ..app.case_proposal import CaseProposal
-from ..app.texts.learning import added_text, case_text, cases_text, findings_text, labels_text
+from ..app.texts.cases import added_text, case_text, cases_text, findings_text, labels_text
 from ..cases.records import CHECK, TRAIN, CaseRecord
 from ..errors import NodeError
 from .panel import Page, Panel
@@ -46,7 +46,7 @@ class CasesPanel(Panel):
         with html.Div(classes="d-flex align-center ga-2"):
             v3.VSelect(
                 v_model=(name("role"),),
-                items=("[{title: 'Learn from it', value: 'train'}, {title: 'Keep it to check', value: 'check'}]",),
+                items=("[{title: 'Learn from it', value: 'train'}, {title: 'Validation case', value: 'check'}]",),
                 id="case-role",
                 density="compact",
                 hide_details=True,
@@ -243,7 +243,7 @@ class CasesPanel(Panel):
             self.records = store.list()
             for record in self.records:
                 path = store.thumbnail(record.id)
-                use = "kept to check" if record.role == CHECK else "learned from"
+                use = "for validation" if record.role == CHECK else "learned from"
                 rows.append(
                     {
                         "id": record.id,

@@ -9,15 +9,8 @@ from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
 from ..app.finetuning import ACCEPTED, FineTuneJob
-from ..app.texts.learning import (
-    banner_text,
-    change_text,
-    dice_text,
-    interrupted_text,
-    kept_to_check,
-    plan_text,
-    run_text,
-)
+from ..app.texts.cases import validation_count
+from ..app.texts.learning import banner_text, change_text, dice_text, interrupted_text, plan_text, run_text
 from ..errors import ConfigurationError
 from ..runs import RunState
 from .curves_svg import curves_svg
@@ -104,7 +97,7 @@ class LearningPanel(Panel):
                 ):
                     v3.VBtn(title, id=key, click=self.guarded(act), size="small", variant="flat")
             with html.Div(v_if=(f"{name('state')} !== 'done'",), classes="d-flex ga-2 mt-2"):
-                for title, what in (("Go on", "resume"), ("Discard", "discard")):
+                for title, what in (("Resume", "resume"), ("Discard", "discard")):
                     v3.VBtn(title, click=self.guarded(self._act(what)), size="small", variant="flat")
 
     # Before -----------------------------------------------------------------------------------------------------------
@@ -119,8 +112,8 @@ class LearningPanel(Panel):
             missing = "A fine-tuning is running." if self.get("running") else "Decide first about the last fine-tuning."
         elif not records:
             missing = "Add a corrected case first."
-        elif kept_to_check(records) == len(records):
-            missing = "All cases are kept to check: let the model learn from at least one."
+        elif validation_count(records) == len(records):
+            missing = "All cases are validation cases: let the model learn from at least one."
         self.put(plan=plan_text(records, bundle), missing=missing)
 
     def start(self) -> None:

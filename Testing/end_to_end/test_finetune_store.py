@@ -115,7 +115,7 @@ def test_how_long_it_takes_is_measured_in_the_worker(clinic: Clinic) -> None:
         client.shutdown()
         client.wait_until_ended(10)
     assert three.how == "leave-one-out (indicative only)"
-    assert kept.how == "1 case kept to check"
+    assert kept.how == "1 validation case"
     assert (three.cases, kept.cases) == (3, 2)
     assert three.seconds > kept.seconds > 0
     assert three.steps == SETTINGS["steps"]

@@ -84,9 +84,9 @@ class Ranked:
     source: Any
     score: float | None = None
     entropy: float | None = None
-    unfamiliarity: float | None = None
     position: tuple[float, float, float] | None = (0.0, 0.0, 0.0)
     error: MAESegmentError | None = None
+    uncertainty: Any = None
 
 
 @dataclass(frozen=True)

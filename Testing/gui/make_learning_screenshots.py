@@ -87,7 +87,7 @@ def is_far(status: Any) -> bool:
 
 
 def add_cases(logic: Any, model: Any, data: Path) -> tuple[Any, Any]:
-    """Ten corrected cases, the last of them kept to check; the nodes of the last one stay."""
+    """Ten corrected cases, the last of them for validation; the nodes of the last one stay."""
     dataset = load_dataset(data / "hippocampus_mr")
     names = dataset.splits["pool"][: _TRAINING + _CHECK]
     cases = {case.id: case for case in dataset.cases}

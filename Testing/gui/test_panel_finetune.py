@@ -33,7 +33,7 @@ def ui(panel):
 
 @pytest.fixture
 def cases(panel, store, volume):  # noqa: ARG001
-    """Four stored cases, one of them kept to check."""
+    """Four stored cases, one of them for validation."""
     store.records[:] = [case_record(1), case_record(2), case_record(3), case_record(4, role="check")]
     panel.enter()
     return store.records
@@ -72,8 +72,8 @@ def test_without_cases_it_says_how_to_begin(ui, volume):  # noqa: ARG001
 
 def test_plan_names_cases_and_base(ui, cases):  # noqa: ARG001
     assert ui.planLabel.text.splitlines() == [
-        "4 cases, 1 kept to check. Base: hippocampus-mr 1.2.1.",
-        "The cases kept to check tell whether it got better.",
+        "4 cases, 1 for validation. Base: hippocampus-mr 1.2.1.",
+        "The validation cases tell whether it got better.",
     ]
     assert ui.fineTuneButton.enabled
 

@@ -65,7 +65,7 @@ def test_role_and_region_go_with_the_case(fake_logic, panel, ui, volume, segment
     panel.add_roi()
     settle()
     assert ui.regionCheckBox.visible
-    choose(ui.addRoleComboBox, "Keep it to check")
+    choose(ui.addRoleComboBox, "Validation case")
     ui.addCaseButton.click()
     arguments = fake_logic.last("addCase").arguments
     assert arguments["role"] == "check"

@@ -25,7 +25,7 @@ def role_of(ui, row):
 
 @pytest.fixture
 def three(store, panel, volume, tmp_path):  # noqa: ARG001
-    """Three stored cases with pictures; the last one lacks a label and is kept to check."""
+    """Three stored cases with pictures; the last one lacks a label and is for validation."""
     from PIL import Image
 
     store.folder = tmp_path
@@ -49,7 +49,7 @@ def test_no_case_says_how_to_begin(ui, volume):  # noqa: ARG001
 
 def test_table_shows_picture_labels_and_role(ui, three):  # noqa: ARG001
     table = ui.casesTable
-    assert ui.casesLabel.text == "3 cases, 1 kept to check"
+    assert ui.casesLabel.text == "3 cases, 1 for validation"
     assert all(not table.item(row, 0).icon().isNull() for row in range(3))
     assert table.item(0, 1).text() == "case-0001\nanterior 1.3 ml, posterior 1.3 ml"
     assert "posterior not there" in table.item(1, 1).text()
@@ -82,7 +82,7 @@ def test_role_is_changed_in_the_table(fake_logic, ui, three, store):  # noqa: AR
     assert fake_logic.called("setCaseRole")[0][:2] == ["case-0001", "check"]
     assert store.records[0].role == "check"
     assert role_of(ui, 0) == combo
-    assert ui.casesLabel.text == "3 cases, 2 kept to check"
+    assert ui.casesLabel.text == "3 cases, 2 for validation"
 
 
 def test_role_that_cannot_be_changed_is_as_it_was(fake_logic, ui, three, store):  # noqa: ARG001

@@ -212,8 +212,8 @@ def test_which_case_next(fake_logic, panel, ui, ready, add_volume, settle, look)
     ui.rankButton.click()
     job = fake_logic.last("nextCases")
     job.rows[:] = [
-        Ranked(nodes[0].GetName(), nodes[0], score=0.42, entropy=0.42, unfamiliarity=0.081),
-        Ranked("MNI152 head", ready, score=0.11, entropy=0.11, unfamiliarity=0.012),
+        Ranked(nodes[0].GetName(), nodes[0], score=0.42, entropy=0.42),
+        Ranked("MNI152 head", ready, score=0.11, entropy=0.11),
         Ranked("Third", nodes[1], error=GeometryError("Third has 1 slice: it is no volume.")),
     ]
     job.succeed(job.rows)

@@ -89,7 +89,7 @@ def test_a_clinic_corrects_teaches_compares_and_goes_back(app, person, scans, ap
     open_scan(person, scans[1])
     segment(person)
     show(person, "improve")
-    person.choose("case-role", "Keep it to check")
+    person.choose("case-role", "Validation case")
     assert "case-0002" in add_case(person)
 
     person.find("steps").send_keys("2")

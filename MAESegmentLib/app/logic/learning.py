@@ -163,7 +163,7 @@ class LearningCalls(CaseCalls, SegmentCalls):
         if not training:
             raise DatasetError(
                 _("There is no case to learn from."),
-                _("Correct a segmentation and add it as a case; cases that are kept to check are not learnt from."),
+                _("Correct a segmentation and add it as a case; nothing is learnt from validation cases."),
             )
         return RunRequest(
             base=base.reference,

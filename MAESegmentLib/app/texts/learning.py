@@ -6,69 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...bundle import Bundle
-from ...cases.records import CHECK, CaseRecord
+from ...cases.records import CaseRecord
 from ...translation import tr as _
-from .messages import duration_text, volume_text
+from .cases import cases_text, validation_count
+from .messages import duration_text
 
-_MOST_LABELS = 6
 #: From so many cases on, some are held out by themselves.
 ENOUGH_CASES = 5
 
 
-def labels_text(record: CaseRecord, *, separator: str = ", ") -> str:
-    """ "anterior 1.2 ml, posterior 1.1 ml"; what was looked for and is not there says so."""
-    lines = []
-    for name in record.labels[:_MOST_LABELS]:
-        volume = record.volumes_ml.get(name, 0.0)
-        text = _("{label} {volume} ml") if volume > 0 else _("{label} not there")
-        lines.append(text.format(label=name, volume=volume_text(volume)))
-    if len(record.labels) > _MOST_LABELS:
-        lines.append(_("{n} more").format(n=len(record.labels) - _MOST_LABELS))
-    return separator.join(lines)
-
-
-def case_text(record: CaseRecord) -> str:
-    """A case in the table: a line each for its name, what is drawn in it, and what is not known of it."""
-    part = _("Only a part was annotated") if record.partial else ""
-    return "\n".join(line for line in (record.id, labels_text(record), _unknown_text(record), part) if line)
-
-
-def _unknown_text(record: CaseRecord) -> str:
-    if not record.unknown:
-        return ""
-    names = ", ".join(record.unknown[:_MOST_LABELS])
-    more = len(record.unknown) - _MOST_LABELS
-    if more > 0:
-        names += ", " + _("{n} more").format(n=more)
-    return _("Not annotated: {labels}").format(labels=names)
-
-
-def added_text(record: CaseRecord) -> str:
-    """The quiet line after a case was stored."""
-    text = _("{case} updated: {labels}.") if record.revision > 1 else _("{case} added: {labels}.")
-    lines = [text.format(case=record.id, labels=labels_text(record)), _unknown_text(record)]
-    return "\n".join(line for line in lines if line)
-
-
-def cases_text(records: Sequence[CaseRecord]) -> str:
-    """ "4 cases, 1 of them kept to check"."""
-    if not records:
-        return _("No corrected cases yet. Correct a segmentation, then add it: three or four make a difference.")
-    kept = kept_to_check(records)
-    text = _("1 case") if len(records) == 1 else _("{n} cases").format(n=len(records))
-    return f"{text}, " + _("{n} kept to check").format(n=kept) if kept else text
-
-
-def kept_to_check(records: Sequence[CaseRecord]) -> int:
-    return sum(record.role == CHECK for record in records)
-
-
 def checking_text(records: Sequence[CaseRecord]) -> str:
     """How it will be found out whether the model got better."""
-    kept = kept_to_check(records)
-    training = len(records) - kept
-    if kept:
-        return _("The cases kept to check tell whether it got better.")
+    held_out = validation_count(records)
+    training = len(records) - held_out
+    if held_out:
+        return _("The validation cases tell whether it got better.")
     if training >= ENOUGH_CASES:
         return _("Some cases are held out to tell whether it got better.")
     if training > 1:
@@ -149,31 +101,3 @@ def change_text(before: float | None, after: float | None) -> str:
     text = f"{dice_text(before)} \u2192 {dice_text(after)}" if before is not None else dice_text(after)
     is_worse = before is not None and after is not None and round(after, 2) < round(before, 2)
     return f"{text} \u25be" if is_worse else text
-
-
-def findings_text(findings: Sequence[Any]) -> str:
-    """Each finding with what to do about it."""
-    signs = {"error": "\u2716", "warning": "\u26a0"}
-    return "\n".join(f"{signs.get(one.severity, '')} {one.message} {one.hint}".strip() for one in findings)
-
-
-def ranked_text(row: Any) -> str:
-    """Why a scan is worth correcting."""
-    if row.error is not None:
-        return str(getattr(row.error, "message", row.error))
-    if row.score is None:
-        return _("waiting")
-    text = _("uncertain {value}").format(value=f"{row.score:.2f}")
-    if row.unfamiliarity is not None:
-        text += ", " + _("unusual {value}").format(value=f"{row.unfamiliarity:.2f}")
-    return text
-
-
-def ranked_tip(row: Any) -> str:
-    """What the two figures are."""
-    if row.score is None:
-        return ranked_text(row)
-    return _(
-        "Uncertain: how much the mirrored predictions contradict each other, 0 to 1. Unusual: how far the scan "
-        "is from those that the model was trained on; above 1, the model does not know its kind."
-    )

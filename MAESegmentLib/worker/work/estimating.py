@@ -187,7 +187,7 @@ def _plan(run: RunRequest) -> tuple[int, int, int, str]:
     """Cases trained on, cases held out, folds of leave-one-out, and in words what the result is checked on."""
     training, check = len(run.training), len(run.check)
     if check:
-        return training, check, 0, f"{check} case{'s' * (check > 1)} kept to check"
+        return training, check, 0, f"{check} validation case{'s' * (check > 1)}"
     if training >= FEW_CASES:
         held_out = max(1, round(HELD_OUT * training))
         return training - held_out, held_out, 0, f"{held_out} of them, drawn at random and held out"
