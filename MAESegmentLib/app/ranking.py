@@ -32,7 +32,6 @@ class RankedVolume:
     source: Any
     score: float | None = None
     entropy: float | None = None
-    unfamiliarity: float | None = None
     position: tuple[float, float, float] | None = None
     uncertainty: Uncertainty | None = None
     error: MAESegmentError | None = None
@@ -127,7 +126,6 @@ class RankJob(StagedJob[list[RankedVolume]]):
                 row.source,
                 found.score,
                 found.entropy,
-                found.unfamiliarity,
                 found.position_ras,
                 found,
             )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Exit code when some scan could not be looked at.
 INCOMPLETE = 1
 COLUMNS = (
-    *("rank", "scan", "entropy", "disagreement", "unfamiliarity", "axis", "slice"),
+    *("rank", "scan", "entropy", "axis", "slice"),
     *("r_mm", "a_mm", "s_mm", "not_found", "stored_as", "problem"),
 )
 
@@ -169,22 +169,18 @@ def table_of(scans: Sequence[RankedScan], bundle: Bundle) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     table.add_column("", justify="right")
     table.add_column("scan", overflow="fold")
-    for heading in ("uncertainty", "disagreement", "unfamiliarity"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("uncertainty", justify="right", no_wrap=True)
     table.add_column("slice to look at")
     table.add_column("not found", overflow="fold")
     for number, scan in enumerate(scans, start=1):
         found = scan.uncertainty
         assert found is not None
-        distance = "-" if found.unfamiliarity is None else f"{found.unfamiliarity:.3f}"
         r, a, s = found.position_ras
         where = f"{'IJK'[found.slice_axis]} {found.slice_index} (RAS {r:.0f}, {a:.0f}, {s:.0f} mm)"
         table.add_row(
             str(number),
             scan.name,
             f"{found.entropy:.3f}",
-            f"{found.disagreement:.3f}",
-            distance,
             where,
             ", ".join(found.not_found),
         )
@@ -203,7 +199,7 @@ def write_csv(path: Path, scans: Sequence[RankedScan]) -> None:
             if found is None:
                 writer.writerow(["", path_cell, *[""] * (len(COLUMNS) - 4), scan.stored_as, csv_cell(scan.problem)])
                 continue
-            distance = "" if found.unfamiliarity is None else f"{found.unfamiliarity:.6g}"
-            figures = (f"{found.entropy:.6g}", f"{found.disagreement:.6g}", distance)
             where = ("IJK"[found.slice_axis], found.slice_index, *(f"{x:.2f}" for x in found.position_ras))
-            writer.writerow([number, path_cell, *figures, *where, csv_cell("; ".join(found.not_found)), "", ""])
+            writer.writerow(
+                [number, path_cell, f"{found.entropy:.6g}", *where, csv_cell("; ".join(found.not_found)), "", ""]
+            )

@@ -1,11 +1,10 @@
-"""How uncertain a model is about a scan, and in which slice most: from an ensemble of varied looks at the same scan.
+"""How uncertain a model is about a scan, and in which slice most: from an ensemble of variations of the same scan.
 
-Every look is the network's answer to a flipped or slightly brighter or darker scan, turned back. Let p be the mean of
-their class probabilities at a voxel, H its entropy divided by the logarithm of the number of classes (0 to 1), and M
-the same entropy less the mean entropy of the single looks: what they disagree about (mutual information). A structure's
-region is where it is predicted or has p above `CONCEIVABLE`. A scan's `entropy` and `disagreement` are means over the
-structures of the means of H and M over their regions: so neither the empty rest of the scan nor a large structure
-decides. A structure without a region counts as 1: a model that finds nothing where something should be is not certain.
+The network segments flipped and slightly brighter or darker variations, which are turned back. Let p be the mean of
+their class probabilities at a voxel and H its entropy divided by the logarithm of the number of classes (0 to 1). A
+structure's region is where it is predicted or has p above `CONCEIVABLE`. A scan's `entropy` is the mean over the
+structures of the mean of H over their regions: so neither the empty rest of the scan nor a large structure decides. A
+structure without a region counts as 1: a model that finds nothing where something should be is not certain.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ from .windows import Network, WindowPlan, sliding_rows
 
 #: A voxel with this probability of a structure belongs to the structure's region.
 CONCEIVABLE = 0.05
-#: Looks at a scan: all flips that the model knows, with changes of brightness where these are fewer.
-LOOKS = 4
+#: Variations of a scan: all flips that the model knows, with changes of brightness where these are fewer.
+VARIATIONS = 4
 #: Share of a window that its neighbour covers; a third of the windows of the overlap for segmenting.
 _OVERLAP = 0.25
-#: Gain and offset (in standard deviations of the training scans' grey values) of a look.
+#: Gain and offset (in standard deviations of the training scans' grey values) of a variation.
 _BRIGHTNESS = ((1.0, 0.0), (1.1, 0.1), (0.9, -0.1), (1.1, -0.1))
 #: An axis is the scan's slice axis if its voxels are longer than all others by this factor; else it is K.
 _COARSER = 1.05
 
 
 @dataclass(frozen=True)
-class Look:
+class Variation:
     """Axes (0 = D) to flip along, and a change of brightness, neither of which moves anything from side to side."""
 
     flips: tuple[int, ...] = ()
@@ -50,11 +49,11 @@ class Look:
     offset: float = 0.0
 
 
-def looks_of(mirror_axes: tuple[int, ...]) -> tuple[Look, ...]:
-    """At least `LOOKS` different ones, given the axes a model was trained to be flipped along; the first is plain."""
+def variations_of(mirror_axes: tuple[int, ...]) -> tuple[Variation, ...]:
+    """At least `VARIATIONS`, given the axes that a model was trained to be flipped along; the first is plain."""
     flips = [tuple(axis for axis, on in zip(mirror_axes, bits, strict=True) if on) for bits in _bits(len(mirror_axes))]
-    count = max(LOOKS, len(flips))
-    return tuple(Look(flips[n % len(flips)], *_BRIGHTNESS[n // len(flips)]) for n in range(count))
+    count = max(VARIATIONS, len(flips))
+    return tuple(Variation(flips[n % len(flips)], *_BRIGHTNESS[n // len(flips)]) for n in range(count))
 
 
 def uncertainty_of(
@@ -81,60 +80,56 @@ def uncertainty_of(
     if familiarity and familiarity.message:
         warnings.append(familiarity.message)
 
-    def run(step: Step) -> _Findings:
-        return _look(predictor, prepared, step, report, should_cancel)
+    def run(step: Step) -> _Regions:
+        return _measure(predictor, prepared, step, report, should_cancel)
 
     with torch.inference_mode():
-        findings, step = run_first_that_fits(predictor.segmenter.steps(), run, warnings.append)
-    axis, index, position = _slice_to_look_at(findings, prepared.grid, volume.grid)
+        regions, step = run_first_that_fits(predictor.segmenter.steps(), run, warnings.append)
+    axis, index, position = _slice_to_look_at(regions, prepared.grid, volume.grid)
     names = [label.name for label in predictor.spec.labels]
-    entropy, disagreement = findings.means()
+    entropy = regions.means()
     return Uncertainty(
         entropy=float(entropy.mean()),
-        disagreement=float(disagreement.mean()),
-        unfamiliarity=familiarity.excess if familiarity else None,
         slice_axis=axis,
         slice_index=index,
         position_ras=position,
         per_label={name: float(value) for name, value in zip(names, entropy, strict=True)},
-        not_found=tuple(name for name, size in zip(names, findings.sizes, strict=True) if size == 0),
+        not_found=tuple(name for name, size in zip(names, regions.sizes, strict=True) if size == 0),
         seconds=time.perf_counter() - started,
         device=str(step.device),
         warnings=tuple(warnings),
     )
 
 
-class _Findings:
+class _Regions:
     """Sums over the voxels of the network's grid, (D, H, W), taken row by row; n structures."""
 
     def __init__(self, shape: tuple[int, int, int], structures: int) -> None:
         self.shape = shape
         self.sizes = np.zeros(structures)
-        self.sums = np.zeros((2, structures))  # entropy, disagreement
+        self.sums = np.zeros(structures)  # of the entropy
         #: Per axis and index, for every structure and last for "anything": sum of weights, and of weight x (d, h, w).
         self.moments = [np.zeros((structures + 1, size, 4)) for size in shape]
 
-    def add(self, row: int, probabilities: np.ndarray, single_entropy: np.ndarray) -> None:
-        """(K, H, W) mean probabilities and (H, W) mean entropy of the looks, in nats, of row `row`."""
-        scale = 1.0 / math.log(len(probabilities))
-        entropy = _entropy(probabilities) * scale
-        disagreement = np.maximum(entropy - single_entropy * scale, 0.0)
+    def add(self, row: int, probabilities: np.ndarray) -> None:
+        """(K, H, W) mean probabilities of row `row`."""
+        entropy = _entropy(probabilities) / math.log(len(probabilities))
         winner = probabilities.argmax(axis=0)
         for number in range(len(self.sizes)):
             region = (probabilities[number + 1] > CONCEIVABLE) | (winner == number + 1)
             self.sizes[number] += region.sum()
-            self.sums[0, number] += entropy[region].sum()
-            self.sums[1, number] += disagreement[region].sum()
+            self.sums[number] += entropy[region].sum()
             self._add_moments(number, row, np.where(region, entropy, 0.0))
         self._add_moments(-1, row, 1.0 - probabilities[0])
 
     def means(self) -> np.ndarray:
-        """(2, n): entropy and disagreement of each structure."""
-        return np.where(self.sizes > 0, self.sums / np.maximum(self.sizes, 1), 1.0)
+        """(n,): entropy of each structure."""
+        means: np.ndarray = np.where(self.sizes > 0, self.sums / np.maximum(self.sizes, 1), 1.0)
+        return means
 
     def along(self, axis: int) -> np.ndarray:
         """(size, 4) moments at every index of `axis`; every structure has the same say, whatever its size."""
-        if not self.sums[0].any():  # nothing was found: where it would most likely be
+        if not self.sums.any():  # nothing was found: where it would most likely be
             return self.moments[axis][-1]
         sizes = np.maximum(self.sizes, 1)[:, None, None]
         total: np.ndarray = (self.moments[axis][:-1] / sizes).sum(axis=0)
@@ -149,16 +144,16 @@ class _Findings:
         self.moments[2][number] += np.stack([by_column, by_column * row, rows @ weight, by_column * columns], axis=1)
 
 
-def _look(
+def _measure(
     predictor: Predictor, prepared: Prepared, step: Step, report: Progress, should_cancel: ShouldCancel | None
-) -> _Findings:
-    """All looks at the prepared scan with the means of `step`."""
+) -> _Regions:
+    """All variations of the prepared scan with the means of `step`."""
     segmenter = predictor.segmenter
     patch = segmenter.preprocessing.patch_size
     image, offset = pad_to(prepared.image, patch)
     d, h, w = (int(n) for n in image.shape[1:])
     depth, height, width = prepared.grid.shape
-    findings = _Findings(prepared.grid.shape, len(predictor.spec.labels))
+    regions = _Regions(prepared.grid.shape, len(predictor.spec.labels))
 
     def on_batch(fraction: float) -> None:
         stop_if(should_cancel)
@@ -166,47 +161,45 @@ def _look(
 
     rows = sliding_rows(
         image,
-        _ensemble(segmenter.network_on(step.device), looks_of(trained_mirror_axes(predictor.spec))),
+        _ensemble(segmenter.network_on(step.device), variations_of(trained_mirror_axes(predictor.spec))),
         WindowPlan((d, h, w), patch, min(segmenter.settings.overlap, _OVERLAP)),
         batch_size=step.batch_size,
         device=step.device,
         accumulate_on=step.accumulate_on,
         on_batch=on_batch,
     )
-    for row, both in rows:
+    for row, probabilities in rows:
         if 0 <= row - offset[0] < depth:
-            inner = both[:, offset[1] : offset[1] + height, offset[2] : offset[2] + width].double().cpu().numpy()
-            findings.add(row - offset[0], inner[:-1], inner[-1])
-    return findings
+            inner = probabilities[:, offset[1] : offset[1] + height, offset[2] : offset[2] + width]
+            regions.add(row - offset[0], inner.double().cpu().numpy())
+    return regions
 
 
-def _ensemble(network: Network, looks: tuple[Look, ...]) -> Network:
-    """(B, C, d, h, w) -> (B, K + 1, d, h, w): mean class probabilities, and last the mean entropy of the looks."""
+def _ensemble(network: Network, variations: tuple[Variation, ...]) -> Network:
+    """(B, C, d, h, w) -> (B, K, d, h, w): mean class probabilities."""
 
-    def answer(patches: torch.Tensor) -> torch.Tensor:
+    def mean(patches: torch.Tensor) -> torch.Tensor:
         total: torch.Tensor | None = None
-        for look in looks:
-            dims = [axis + 2 for axis in look.flips]
-            varied = (patches * look.gain + look.offset).flip(dims)
+        for one in variations:
+            dims = [axis + 2 for axis in one.flips]
+            varied = (patches * one.gain + one.offset).flip(dims)
             probabilities = network(varied).float().softmax(dim=1).flip(dims)
-            entropy = torch.special.entr(probabilities).sum(dim=1, keepdim=True)
-            both = torch.cat([probabilities, entropy], dim=1)
-            total = both if total is None else total.add_(both)
+            total = probabilities if total is None else total.add_(probabilities)
         assert total is not None
-        return total / len(looks)
+        return total / len(variations)
 
-    return answer
+    return mean
 
 
 def _slice_to_look_at(
-    findings: _Findings, network_grid: NetworkGrid, grid: Grid
+    regions: _Regions, network_grid: NetworkGrid, grid: Grid
 ) -> tuple[int, int, tuple[float, float, float]]:
     """Axis and index in `grid`, the scan's own, of the slice with most uncertainty, and a point in it, RAS mm."""
     axis = slice_axis(grid)
     to_ijk = np.linalg.inv(grid.ijk_to_ras)
     # The network's axis that runs along the scan's slice axis.
     along = int(np.abs((to_ijk @ network_grid.ijk_to_ras)[axis, :3]).argmax())
-    moments = findings.along(along)
+    moments = regions.along(along)
     place = (np.array(network_grid.shape) - 1) / 2
     best = int(moments[:, 0].argmax())
     if moments[best, 0] > 0:
