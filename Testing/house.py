@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_training.studies.marked_tables import replace_blocks, table
+from model_training.tables import replace_blocks, table
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "architecture.md"
@@ -277,16 +277,12 @@ def picture() -> str:
     graph = arrows()
     lines = ["```mermaid", "flowchart TD"]
     for number in reversed(range(len(FLOORS))):
-        rooms = [room.name for room in FLOORS[number] if room.name in graph]
-        lines += [
-            f'  subgraph floor{number}["{number}"]',
-            "    direction LR",
-            *(f"    {room}" for room in rooms),
-            "  end",
-        ]
+        rooms = "; ".join(room.name for room in FLOORS[number] if room.name in graph)
+        lines.append(f'  subgraph floor{number}["{number}"]; {rooms}; end')
     for room, below in sorted(graph.items()):
-        implied = set().union(*(_reached(graph, other) for other in below))
-        lines += [f"  {room} --> {other}" for other in sorted(below - implied)]
+        direct = sorted(below - set().union(*(_reached(graph, other) for other in below)))
+        if direct:
+            lines.append(f"  {room} --> {' & '.join(direct)}")
     return "\n".join([*lines, "```"])
 
 
