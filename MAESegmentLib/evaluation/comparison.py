@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import GeometryError
 from ..images.labels import Label
 from ..images.volume import LabelMap
+from .metrics import dice_of_sizes
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def compare_label_maps(
                 name,
                 float(sizes[0]) * ml if a else None,
                 float(sizes[1]) * ml if b else None,
-                float(2 * counts[number, number] / sum(sizes)) if both else None,
+                dice_of_sizes(counts[number, number], *sizes) if both else None,
             )
         )
     return Comparison(tuple(rows), LabelMap(disagreement, first.ijk_to_ras))

@@ -12,6 +12,7 @@ A structure that is missing on one side has no distance, and is never counted as
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -54,6 +55,17 @@ class Score:
     predicted_ml: float = 0.0
 
 
+def dice_of_sizes(shared: float, first: float, second: float) -> float:
+    """Dice of two sets of these sizes that share so many; NaN where both are empty."""
+    return 2 * float(shared) / float(first + second) if first + second else math.nan
+
+
+def dice(first: np.ndarray, second: np.ndarray) -> float:
+    """Of two bool masks of one shape; NaN where both are empty."""
+    shared, one, other = (int(np.count_nonzero(mask)) for mask in (first & second, first, second))
+    return dice_of_sizes(shared, one, other)
+
+
 def evaluate_label_maps(
     reference: LabelMap,
     prediction: LabelMap,
@@ -89,8 +101,8 @@ def _score(reference: LabelMap, prediction: LabelMap, label: Label, case: str, t
     if predicted_ml == 0.0:
         status = Status.MISSING_IN_PREDICTION
         return Score(case, label.name, status, 0.0, None, None, difference, reference_ml, predicted_ml)
-    dice, hd95, surface = _overlap_and_distances(in_reference, in_prediction, reference.grid.spacing, tolerance_mm)
-    return Score(case, label.name, Status.OK, dice, hd95, surface, difference, reference_ml, predicted_ml)
+    figures = _overlap_and_distances(in_reference, in_prediction, reference.grid.spacing, tolerance_mm)
+    return Score(case, label.name, Status.OK, *figures, difference, reference_ml, predicted_ml)
 
 
 def _overlap_and_distances(
@@ -98,7 +110,7 @@ def _overlap_and_distances(
 ) -> tuple[float, float, float]:
     """(I, J, K) bool masks, neither empty, spacing in mm -> Dice, HD95 in mm, surface Dice."""
     import torch
-    from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
+    from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
     box = _bounding_box(reference | prediction)
     # One voxel of background all round: a surface is where a structure meets background.
@@ -107,10 +119,9 @@ def _overlap_and_distances(
     with warnings.catch_warnings():
         # MONAI warns of a deprecated argument that its own functions pass to each other.
         warnings.simplefilter("ignore", FutureWarning)
-        dice = compute_dice(masks[0].float(), masks[1].float())
         hd95 = compute_hausdorff_distance(*masks, include_background=True, percentile=95, spacing=steps)
         surface = compute_surface_dice(*masks, class_thresholds=[tolerance_mm], include_background=True, spacing=steps)
-    return float(dice), float(hd95), float(surface)
+    return dice(reference, prediction), float(hd95), float(surface)
 
 
 def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:

@@ -16,11 +16,11 @@ from ..errors import Cancelled, ConfigurationError, DeviceMemoryError, WeightsEr
 from ..images.limits import memory_problem
 from ..images.roi import Roi
 from ..images.volume import LabelMap, Volume
-from ..preprocessing.plan import Prepared, Preprocessing, pad_to
+from ..preprocessing.plan import Prepared, Preprocessing
 from .fallback import Step, run_first_that_fits, steps_for
 from .restore import RowRestorer
 from .settings import InferenceSettings, Prediction, Progress, ShouldCancel
-from .windows import Network, WindowPlan, mirrored, sliding_rows
+from .windows import Network, WindowPlan, mirrored, rows_of_image
 
 #: Windows per batch on a GPU; on a CPU one window fills the cores already.
 GPU_BATCH = 4
@@ -136,9 +136,6 @@ class Segmenter:
     ) -> None:
         """One attempt with the means of `step`; fills `maps` where something was prepared."""
         region = prepared.region
-        image, offset = pad_to(prepared.image, self.preprocessing.patch_size)
-        depth, height, width = prepared.grid.shape
-        d, h, w = (int(n) for n in image.shape[1:])
         restorer = RowRestorer(
             prepared.grid,
             self._values,
@@ -151,10 +148,11 @@ class Segmenter:
             stop_if(should_cancel)
             report("segment", fraction)
 
-        rows = sliding_rows(
-            image,
+        rows = rows_of_image(
+            prepared.image,
             self._scores_on(step.device),
-            WindowPlan((d, h, w), self.preprocessing.patch_size, self.settings.overlap),
+            self.preprocessing.patch_size,
+            self.settings.overlap,
             batch_size=step.batch_size,
             device=step.device,
             accumulate_on=step.accumulate_on,
@@ -162,9 +160,7 @@ class Segmenter:
         )
         with torch.inference_mode():
             for row, scores in rows:
-                if 0 <= row - offset[0] < depth:
-                    inner = scores[:, offset[1] : offset[1] + height, offset[2] : offset[2] + width]
-                    restorer.push(row - offset[0], inner)
+                restorer.push(row, scores)
 
     def _scores_on(self, device: torch.device) -> Network:
         return mirrored(self.network_on(device), self._mirror_axes)

@@ -20,13 +20,13 @@ import torch
 from ..images.roi import Roi
 from ..images.volume import Grid, Volume
 from ..preprocessing.grid import NetworkGrid
-from ..preprocessing.plan import Prepared, pad_to
+from ..preprocessing.plan import Prepared
 from .fallback import Step, run_first_that_fits
 from .predictor import Predictor, trained_mirror_axes
 from .ranking import Uncertainty
 from .segmenter import check_channels, stop_if
 from .settings import Progress, ShouldCancel
-from .windows import Network, WindowPlan, sliding_rows
+from .windows import Network, rows_of_image
 
 #: A voxel with this probability of a structure belongs to the structure's region.
 CONCEIVABLE = 0.05
@@ -149,29 +149,24 @@ def _measure(
 ) -> _Regions:
     """All variations of the prepared scan with the means of `step`."""
     segmenter = predictor.segmenter
-    patch = segmenter.preprocessing.patch_size
-    image, offset = pad_to(prepared.image, patch)
-    d, h, w = (int(n) for n in image.shape[1:])
-    depth, height, width = prepared.grid.shape
     regions = _Regions(prepared.grid.shape, len(predictor.spec.labels))
 
     def on_batch(fraction: float) -> None:
         stop_if(should_cancel)
         report("segment", fraction)
 
-    rows = sliding_rows(
-        image,
+    rows = rows_of_image(
+        prepared.image,
         _ensemble(segmenter.network_on(step.device), variations_of(trained_mirror_axes(predictor.spec))),
-        WindowPlan((d, h, w), patch, min(segmenter.settings.overlap, _OVERLAP)),
+        segmenter.preprocessing.patch_size,
+        min(segmenter.settings.overlap, _OVERLAP),
         batch_size=step.batch_size,
         device=step.device,
         accumulate_on=step.accumulate_on,
         on_batch=on_batch,
     )
     for row, probabilities in rows:
-        if 0 <= row - offset[0] < depth:
-            inner = probabilities[:, offset[1] : offset[1] + height, offset[2] : offset[2] + width]
-            regions.add(row - offset[0], inner.double().cpu().numpy())
+        regions.add(row, probabilities.double().cpu().numpy())
     return regions
 
 

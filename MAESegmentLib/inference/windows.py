@@ -12,6 +12,7 @@ from itertools import compress, groupby, product
 
 import torch
 
+from ..preprocessing.plan import pad_to
 from .spilled import SpilledTensor
 
 Block = tuple[slice, slice, slice]
@@ -95,6 +96,29 @@ def sliding_rows(
             done += len(batch)
     yield from slab.advance_to(plan.image_size[0])
     on_batch(1.0)
+
+
+def rows_of_image(
+    image: torch.Tensor,
+    network: Network,
+    patch_size: tuple[int, int, int],
+    overlap: float,
+    *,
+    batch_size: int,
+    device: torch.device,
+    accumulate_on: torch.device,
+    on_batch: Callable[[float], None] = lambda _: None,
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """`sliding_rows` of an `image` of any size: padded to one window, with the padding left out of the result."""
+    padded, offset = pad_to(image, patch_size)
+    d, h, w = (int(n) for n in padded.shape[1:])
+    depth, height, width = image.shape[1:]
+    rows, columns = slice(offset[1], offset[1] + height), slice(offset[2], offset[2] + width)
+    plan = WindowPlan((d, h, w), patch_size, overlap)
+    options = {"batch_size": batch_size, "device": device, "accumulate_on": accumulate_on, "on_batch": on_batch}
+    for row, scores in sliding_rows(padded, network, plan, **options):  # type: ignore[arg-type]
+        if 0 <= row - offset[0] < depth:
+            yield row - offset[0], scores[:, rows, columns]
 
 
 #: Normalised intensities that differ by less are the same: resampling leaves as much of a plain area, by rounding.

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
+from ...evaluation.metrics import dice
+from ...inference.segmenter import GPU_BATCH
+from ...inference.windows import rows_of_image
 from ..data.drawing import Drawing, patch_samples
 from ..data.patches import Batch, batches
 from ..data.prepared import IGNORED, PreparedCase
@@ -118,28 +120,25 @@ def dice_table(
 def _segment(
     model: nn.Module, case: PreparedCase, patch_size: Sequence[int], device: torch.device, overlap: float
 ) -> tuple[np.ndarray, int]:
-    """Output channel of every voxel, and the number of channels."""
-    image = torch.from_numpy(np.ascontiguousarray(case.image))[None].to(device)
-    scores = sliding_window_inference(
-        image, tuple(patch_size), 2 if device.type == "cpu" else 8, model, overlap=overlap, mode="gaussian"
-    )
-    assert isinstance(scores, Tensor)
-    return scores[0].argmax(0).to(torch.uint8).cpu().numpy(), scores.shape[1]
+    """Output channel of every voxel (D, H, W), and the number of channels, by the windows of inference."""
+    image = torch.from_numpy(case.image)
+    found, channels = np.empty(case.shape, np.uint8), 0
+    d, h, w = patch_size
+    batch_size = 2 if device.type == "cpu" else GPU_BATCH
+    rows = rows_of_image(image, model, (d, h, w), overlap, batch_size=batch_size, device=device, accumulate_on=device)
+    for row, scores in rows:
+        found[row], channels = scores.argmax(0).cpu().numpy(), len(scores)
+    return found, channels
 
 
 def _dice(segmented: tuple[np.ndarray, int], case: PreparedCase) -> list[float]:
     found, channels = segmented
     assert case.classes is not None
     known = case.classes != IGNORED
-    result = []
-    for channel in range(1, channels):
-        if channel in case.unknown:
-            result.append(math.nan)
-            continue
-        truth, guess = (case.classes == channel) & known, (found == channel) & known
-        total = int(truth.sum()) + int(guess.sum())
-        result.append(2 * int((truth & guess).sum()) / total if total else math.nan)
-    return result
+    return [
+        math.nan if channel in case.unknown else dice((case.classes == channel) & known, (found == channel) & known)
+        for channel in range(1, channels)
+    ]
 
 
 def mean_by_label(table: DiceTable) -> dict[str, float]:
