@@ -78,7 +78,7 @@ class ImproveSection:
     def device(self) -> str:
         return str(self._panel.parameters.device) if self._panel.parameters is not None else "auto"
 
-    def say(self, text: str) -> None:
+    def note(self, text: str) -> None:
         """A quiet line."""
         self._ui.planNoteLabel.text = breakable(text)
         self._ui.planNoteLabel.visible = bool(text)
@@ -187,12 +187,12 @@ class ImproveSection:
 
     def _look_for_runs(self) -> None:
         """One that waits for the person opens the section by itself."""
-        had_one = self.learning.job is not None
+        had_one = self.learning.presenter.job is not None
         try:
-            self.learning.look_for_runs()
+            self.learning.presenter.look_for_runs()
         except (MAESegmentError, OSError) as error:
             self.failed(error)
-        if self.learning.job is not None and not had_one:
+        if self.learning.presenter.job is not None and not had_one:
             self._ui.improveCollapsibleButton.collapsed = False
 
     def _read_cases(self) -> None:

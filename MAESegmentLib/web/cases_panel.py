@@ -14,6 +14,7 @@ from ..app.case_proposal import CaseProposal
 from ..app.texts.cases import added_text, case_text, cases_text, findings_text, labels_text
 from ..cases.records import CHECK, TRAIN, CaseRecord
 from ..errors import NodeError
+from ..images.labels import Label
 from .panel import Page, Panel
 
 _NEW, _OUT = "new", "left out"
@@ -32,6 +33,7 @@ class CasesPanel(Panel):
         #: What the last line was said of: (scan, segmentation).
         self._shown: tuple[Any, Any] = (None, None)
         self.records: list[CaseRecord] = []
+        self.labels: tuple[Label, ...] = ()
         defaults = {
             "text": "", "rows": [], "role": TRAIN, "only_box": True, "has_box": False, "busy": False, "reason": "",
             "said": "", "ask": "", "asking": False, "questions": [], "empty": [], "absent": [], "removing": "",
@@ -236,11 +238,11 @@ class CasesPanel(Panel):
     def refresh(self) -> None:
         """List the stored cases anew."""
         bundle = self.app.segment.bundle
-        self.records = []
+        self.records, self.labels = [], ()
         rows = []
         if bundle is not None:
             store = self.logic.caseStore(bundle)
-            self.records = store.list()
+            self.records, self.labels = store.list(), store.labels()
             for record in self.records:
                 path = store.thumbnail(record.id)
                 use = "for validation" if record.role == CHECK else "learned from"

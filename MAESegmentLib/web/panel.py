@@ -11,6 +11,7 @@ from ..app.texts.messages import error_text, expected
 from ..bundle import Bundle
 from ..cases.records import CaseRecord
 from ..errors import MAESegmentError
+from ..images.labels import Label
 from .downloads import Downloads
 from .folders import Folders
 from .logic import Logic
@@ -48,6 +49,10 @@ class Cases(Protocol):
 
     @property
     def records(self) -> Sequence[CaseRecord]: ...
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        """Those that the cases define beside the model's."""
 
 
 class Learning(Protocol):

@@ -60,7 +60,7 @@ def main(folder: Path, data: Path, steps: int = 0) -> None:
     ui.fineTuneButton.click()
     # Its pictures are those of the data set, which are not ours to publish.
     ui.casesCollapsibleButton.collapsed = True
-    learning = panel.improve.learning
+    learning = panel.improve.learning.presenter
     wait(lambda: is_far(learning.job.status) or learning.job.is_finished, _PATIENCE_S)
     trim(grab(loaded.parent, "improve-curves"))
     wait(lambda: learning.job.is_finished and not learning.job.run.is_alive, _PATIENCE_S)

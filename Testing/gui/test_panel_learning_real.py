@@ -66,7 +66,7 @@ def three_cases(corrected, scene):
 @pytest.fixture
 def job(panel, process_events_until):
     """The run that the panel shows. What still trains at the end of a test, because it failed, does not go on."""
-    yield lambda: panel.improve.learning.job
+    yield lambda: panel.improve.learning.presenter.job
     for run in list_runs(default_runs_folder()):
         run.discard()
         process_events_until(lambda run=run: not run.is_alive, 60)

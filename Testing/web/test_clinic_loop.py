@@ -99,7 +99,7 @@ def test_a_clinic_corrects_teaches_compares_and_goes_back(app, person, scans, ap
     person.until(lambda: person.see("banner"), "the result", 300)
     assert "1 held-out case" in person.text("banner-text")
     screenshot(person, "app-improve")
-    person.press("compare-new")
+    person.press("compare")
     person.until(lambda: person.see("comparison"), "the comparison", 300)
     assert "anterior" in person.text("comparison")
     person.press("accept")

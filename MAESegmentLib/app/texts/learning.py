@@ -1,4 +1,4 @@
-"""What the panel says about cases, fine-tuning and versions; values in, sentences out."""
+"""The panels' sentences about cases, fine-tuning and versions; values in, sentences out."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from ...translation import tr as _
 from .cases import cases_text, validation_count
 from .messages import duration_text
 
-#: From so many cases on, some are held out by themselves.
+#: From this many cases on, some are held out automatically.
 ENOUGH_CASES = 5
 
 
-def checking_text(records: Sequence[CaseRecord]) -> str:
-    """How it will be found out whether the model got better."""
+def validation_text(records: Sequence[CaseRecord]) -> str:
+    """How it will be measured whether the model improves."""
     held_out = validation_count(records)
     training = len(records) - held_out
     if held_out:
-        return _("The validation cases tell whether it got better.")
+        return _("The validation cases show whether the model improves.")
     if training >= ENOUGH_CASES:
-        return _("Some cases are held out to tell whether it got better.")
+        return _("Some cases are held out to show whether the model improves.")
     if training > 1:
-        return _("With fewer than five cases the check is leave-one-out: indicative only.")
-    return _("With a single case nothing can be checked: add a second one to see whether it got better.")
+        return _("With fewer than five cases, validation is leave-one-out: indicative only.")
+    return _("A single case cannot be validated: add a second one to see whether the model improves.")
 
 
 def plan_text(records: Sequence[CaseRecord], base: Bundle | None, estimate: Any = None) -> str:
-    """What pressing Start would do."""
+    """What fine-tuning would do."""
     if not records or base is None:
-        return _("Add corrected cases first; then the model can learn from them.")
+        return _("Add corrected cases first; the model can then learn from them.")
     lines = [f"{cases_text(records)}. " + _("Base: {name} {version}.").format(name=base.name, version=base.version)]
     if estimate is None:
-        lines.append(checking_text(records))
+        lines.append(validation_text(records))
         return "\n".join(lines)
     lines.append(estimate_text(estimate))
-    lines.append(checking_text(records))
+    lines.append(validation_text(records))
     lines += [f"\u26a0 {warning}" for warning in estimate.warnings]
     return "\n".join(lines)
 
@@ -48,7 +48,7 @@ def estimate_text(estimate: Any) -> str:
         time=duration_text(estimate.seconds), device=estimate.device_title
     )
     if estimate.memory_bytes and estimate.free_bytes:
-        text += _("; needs {needed} of {free} GB free memory").format(
+        text += _("; needs {needed} of {free} GB of free memory").format(
             needed=gigabytes(estimate.memory_bytes), free=gigabytes(estimate.free_bytes)
         )
     return f"{text}."
@@ -60,7 +60,7 @@ def gigabytes(size: float) -> str:
 
 
 def run_text(status: Any) -> str:
-    """What a run does at the moment, and how long that lasts."""
+    """What a run is doing, and how much longer it takes."""
     text = status.text or _("Starting ...")
     if status.eta_s is not None and status.eta_s >= 1:
         text = _("{text} About {time} left").format(text=text.rstrip(". ") + ".", time=duration_text(status.eta_s))
@@ -73,7 +73,7 @@ def interrupted_text(status: Any) -> str:
     """For a run whose process is gone."""
     if status.error is not None:
         return f"{status.error.message} {status.error.hint}".strip()
-    return _("Fine-tuning was interrupted at {percent} %; what it has learned is kept.").format(
+    return _("Fine-tuning was interrupted at {percent} %; its progress is saved.").format(
         percent=round(100 * status.fraction)
     )
 

@@ -1,0 +1,301 @@
+"""Fine-tuning: what it would take, a run under way with its curves, and whether its result is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ...bundle import Bundle
+from ...cases.records import CaseRecord
+from ...errors import ConfigurationError, MAESegmentError
+from ...images.labels import Label
+from ...runs import RunResult, RunState, RunStatus
+from ...translation import tr as _
+from ..finetuning import ACCEPTED
+from ..texts.learning import (
+    plan_text,
+    validation_count,
+)
+from .elements import Control, attempt
+from .finetune_state import UNDER_WAY, Action, FineTuneState, RunView, view_of
+
+#: The run that the user wants to see, first of all.
+_ORDER = (RunState.RUNNING, RunState.WAITING, RunState.DONE, RunState.INTERRUPTED, RunState.FAILED)
+
+
+class FineTuneHost(Protocol):
+    """The panel around: what is chosen in it, and what it does for this part."""
+
+    @property
+    def bundle(self) -> Bundle | None:
+        """The chosen model, the base of the fine-tuning."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def records(self) -> Sequence[CaseRecord]:
+        """The stored cases of the model."""
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        """Labels that the cases define beside the model's."""
+
+    def note(self, text: str) -> None:
+        """Show a quiet line."""
+
+    def failed(self, error: MAESegmentError) -> None: ...
+
+    def use_model(self, name: str) -> None:
+        """Choose name@version from now on."""
+
+    def models_changed(self) -> None:
+        """There is a new version."""
+
+    def compare(self, first: str, second: str) -> None:
+        """Two versions (name@version) on the chosen scan."""
+
+    def refresh(self) -> None:
+        """A run has been dealt with: read everything again."""
+
+
+@dataclass
+class _Estimate:
+    """Measured for these cases, this model and these settings only."""
+
+    of: tuple[Any, ...] = ()
+    job: Any = None
+    value: Any = None
+
+
+@dataclass
+class FineTunePresenter:
+    """Shows one run at a time; the next follows when that is dealt with. `changed` is called after every change."""
+
+    #: Has `fineTune`, `fineTuneRuns` and `estimateFineTune`.
+    logic: Any
+    host: FineTuneHost
+    changed: Callable[[], None]
+    #: Chosen number of training steps; "" for the automatic choice.
+    steps: str = ""
+    job: Any = field(default=None, init=False)
+    _estimate: _Estimate = field(default_factory=_Estimate, init=False)
+    _announced: str = field(default="", init=False)
+    _asks_discard: bool = field(default=False, init=False)
+    _discarding: Any = field(default=None, init=False)
+
+    # What is shown ----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_running(self) -> bool:
+        return self.job is not None and self.job.status.state in UNDER_WAY
+
+    def state(self, reason: str = "") -> FineTuneState:
+        """`reason` says why nothing can be learned now, beside what is missing here."""
+        self._forget_old_estimate()
+        host = self.host
+        reason = reason or self._missing()
+        is_measuring = self._estimate.job is not None
+        estimate_tip = _("Run a few steps on this computer to estimate the time and memory that fine-tuning needs.")
+        return FineTuneState(
+            plan=plan_text(host.records, host.bundle, self._estimate.value),
+            start=Control.unless(
+                reason,
+                _("Fine-tune"),
+                _(
+                    "Train a new version of the model on the cases. It runs in the background at low priority; the "
+                    "current model is not changed, and you decide afterwards which one to use."
+                ),
+            ),
+            estimate=Control(
+                _("Measuring...") if is_measuring else _("Estimate time"),
+                reason or estimate_tip,
+                not reason and not is_measuring,
+            ),
+            run=self._run_view() if self.job is not None else None,
+        )
+
+    @property
+    def summary(self) -> str:
+        """Where the run stands, in a few words; "" if there is none."""
+        if self.job is None:
+            return ""
+        status = self.job.status
+        if self.is_running:
+            return _("fine-tuning, {percent} %").format(percent=round(100 * status.fraction))
+        if status.state is RunState.DONE:
+            return _("fine-tuning finished")
+        return _("fine-tuning failed") if status.state is RunState.FAILED else _("fine-tuning interrupted")
+
+    def _missing(self) -> str:
+        records = self.host.records
+        if self.host.bundle is None:
+            return _("Choose a model.")
+        if self.is_running:
+            return _("A fine-tuning is running.")
+        if self.job is not None:
+            return _("First decide what to do with the last fine-tuning.")
+        if not records:
+            return _("Add a corrected case first.")
+        if validation_count(records) == len(records):
+            return _("All cases are validation cases: use at least one for training.")
+        return ""
+
+    def _run_view(self) -> RunView:
+        bundle = self.host.bundle
+        labels = [*(bundle.labels if bundle is not None else ()), *self.host.labels]
+        colours = {label.name: label.colour for label in reversed(labels)}
+        is_ending = self._discarding is self.job
+        return view_of(self.job.status, self.job.curves, colours, asks=self._asks_discard, is_ending=is_ending)
+
+    # Intents ----------------------------------------------------------------------------------------------------------
+
+    def look_for_runs(self) -> None:
+        """Show a run that is there, also one of an earlier session."""
+        if self.job is not None:
+            return
+        jobs = [job for job in self.logic.fineTuneRuns() if job.status.state in _ORDER]
+        if jobs:
+            self._follow(min(jobs, key=lambda job: _ORDER.index(job.status.state)))
+
+    def estimate(self) -> None:
+        """Measure how long it would take."""
+
+        def begin() -> None:
+            self._forget_old_estimate()
+            job = self.logic.estimateFineTune(self.host.bundle, device=self.host.device, **_settings(self.steps))
+            self._estimate.job = job
+            job.add_listener(self._on_measured)
+
+        attempt(begin, self.host.failed)
+        self.changed()
+
+    def start(self) -> None:
+        """Begin a run: a process of its own, which continues when the panel is closed."""
+        self._cancel_estimate()
+
+        def begin() -> None:
+            settings = _settings(self.steps)
+            host = self.host
+            self._follow(self.logic.fineTune(baseModel=host.bundle, device=host.device, wait=False, **settings))
+
+        attempt(begin, self.host.failed)
+        self.changed()
+
+    def stop(self) -> None:
+        """End training and keep the best weights so far."""
+        self._do(lambda job: job.stopAndKeep())
+
+    def ask_discard(self) -> None:
+        """Ask before what was learned is thrown away."""
+        self._asks_discard = self.is_running
+        self.changed()
+
+    def act(self, action: Action) -> None:
+        """Do what a reply says."""
+        self._asks_discard = False
+        if action is Action.COMPARE:
+            self._compare()
+        elif action is Action.DISCARD:
+            # Its process takes a moment to end.
+            self._discarding = self.job if self.is_running else None
+            self._do(lambda job: job.discard())
+        elif action is not Action.KEEP_TRAINING:
+            self._do(lambda job: getattr(job, action.value)())
+        self.changed()
+
+    def close(self) -> None:
+        """The panel goes away; a run continues."""
+        self.job = None
+        self.changed = lambda: None
+        self._cancel_estimate()
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _forget_old_estimate(self) -> None:
+        host = self.host
+        model = host.bundle.content_hash if host.bundle is not None else ""
+        of = (host.device, model, self.steps, *((record.id, record.role) for record in host.records))
+        if of != self._estimate.of:
+            self._cancel_estimate()
+            self._estimate = _Estimate(of)
+
+    def _cancel_estimate(self) -> None:
+        job, self._estimate.job = self._estimate.job, None
+        if job is not None:
+            job.cancel()
+
+    def _on_measured(self, job: Any) -> None:
+        if job is not self._estimate.job or not job.is_finished:
+            return
+        self._estimate.job = None
+        if job.error is not None:
+            self.host.failed(job.error)
+        else:
+            self._estimate.value = job.result()
+        self.changed()
+
+    def _follow(self, job: Any) -> None:
+        self.job, self._asks_discard = job, False
+        job.add_listener(self._on_run)
+        self._on_run(job)
+
+    def _on_run(self, job: Any) -> None:
+        if job is not self.job:
+            return
+        status: RunStatus = job.status
+        if status.state is RunState.DISCARDED:
+            self._leave(_("Discarded. Your models are unchanged."))
+        elif status.state is RunState.DONE and job.answer and status.result is not None:
+            self._on_decision(job.answer, status.result)
+        else:
+            if status.state is RunState.DONE and self._announced != job.run.id:
+                self._announced = job.run.id
+                self.host.models_changed()
+            self.changed()
+
+    def _on_decision(self, answer: str, result: RunResult) -> None:
+        """Made with the buttons, or by a script."""
+        if answer == ACCEPTED:
+            self.host.use_model(_reference(result.model))
+            text, model = _("{name} {version} is used from now on."), result.model
+        else:
+            text, model = _("{name} {version} stays in use."), result.parent
+        self._leave(text.format(name=model.get("name", "?"), version=model.get("version", "?")))
+
+    def _leave(self, text: str) -> None:
+        self.job = self._discarding = None
+        self.host.note(text)
+        self.look_for_runs()
+        self.host.refresh()
+        self.changed()
+
+    def _compare(self) -> None:
+        result = self.job.status.result if self.job is not None else None
+        if result is not None:
+            attempt(lambda: self.host.compare(_reference(result.parent), _reference(result.model)), self.host.failed)
+
+    def _do(self, act: Callable[[Any], Any]) -> None:
+        """What cannot be done is shown, and the question stays; the run itself reports what was done."""
+        job = self.job
+        if job is not None and not attempt(lambda: act(job), self.host.failed):
+            self._discarding = None
+            self.changed()
+
+
+def _settings(steps: str) -> dict[str, Any]:
+    """For a chosen number of steps; raises `ConfigurationError` if it is not one."""
+    steps = steps.strip()
+    if not steps:
+        return {}
+    if not steps.isdecimal() or int(steps) < 1:
+        raise ConfigurationError(
+            _("{steps!r} is not a number of steps.").format(steps=steps),
+            _("Enter a whole number, or leave the field empty."),
+        )
+    return {"steps": int(steps), "validate_every": max(1, int(steps) // 4)}
+
+
+def _reference(model: Mapping[str, str]) -> str:
+    return f"{model.get('name', '?')}@{model.get('version', '?')}"

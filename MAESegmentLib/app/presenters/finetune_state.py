@@ -1,0 +1,181 @@
+"""What a fine-tuning's panel shows of a run, and what follows from where the run stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from ...runs import Curves, RunResult, RunState, RunStatus
+from ...translation import tr as _
+from ..curves import Colour, colour_of
+from ..texts.learning import banner_text, change_text, dice_text, interrupted_text, run_text
+from .elements import Control, Question, Reply
+
+UNDER_WAY = (RunState.RUNNING, RunState.WAITING)
+_MEAN = "mean"
+
+
+class Action(Enum):
+    """What a reply under a question does."""
+
+    USE = "accept"
+    KEEP_OLD = "decline"
+    COMPARE = "compare"
+    RESUME = "resume"
+    DISCARD = "discard"
+    KEEP_TRAINING = "keep_training"
+
+
+@dataclass(frozen=True)
+class DiceRow:
+    """Dice of a label before, and now or after; `colour` is its curve's, None for the mean."""
+
+    name: str
+    before: str
+    after: str
+    colour: Colour | None = None
+
+
+@dataclass(frozen=True)
+class OutcomeRow:
+    """Dice of a label in a held-out case; `case` is empty where it repeats."""
+
+    case: str
+    label: str
+    change: str
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run that is under way, or that waits for a decision. `fraction` is 0..1; `steps` how many it trains in all."""
+
+    is_running: bool
+    text: str
+    fraction: float
+    stop: Control
+    discard: Control
+    #: Whether to discard what is running.
+    discarding: Question[Action] | None
+    #: What becomes of a run that has ended.
+    banner: Question[Action] | None
+    curves: Curves
+    steps: int
+    colours: Mapping[str, Colour]
+    dice_titles: tuple[str, str, str]
+    dice: tuple[DiceRow, ...]
+    outcome: tuple[OutcomeRow, ...]
+
+
+@dataclass(frozen=True)
+class FineTuneState:
+    """All that is shown."""
+
+    plan: str
+    start: Control
+    estimate: Control
+    run: RunView | None = None
+
+
+def view_of(
+    status: RunStatus, curves: Curves, colours: Mapping[str, Colour], *, asks: bool = False, is_ending: bool = False
+) -> RunView:
+    """`asks`: the user wants to discard it and is asked whether they are sure. `is_ending`: it is being discarded."""
+    is_running = status.state in UNDER_WAY
+    nothing = "" if status.step > 0 else _("Nothing has been learned yet.")
+    stop_tip = _("End training now and make a version of the best weights so far; it is validated as usual.")
+    return RunView(
+        is_running=is_running,
+        text=run_text(status),
+        fraction=status.fraction,
+        stop=Control(
+            _("Stopping...") if status.stop_requested else _("Stop and keep best"),
+            nothing or stop_tip,
+            not nothing and not status.stop_requested and not is_ending,
+        ),
+        discard=Control(
+            _("Discarding...") if is_ending else _("Cancel and discard"),
+            _("End training now and keep nothing."),
+            not is_ending,
+        ),
+        discarding=_discard_question() if asks and is_running else None,
+        banner=_banner(status),
+        curves=curves,
+        steps=status.steps,
+        colours=colours,
+        dice_titles=(_("Dice"), _("Before"), _("Now") if status.result is None else _("After")),
+        dice=_dice_rows(status.result, curves, colours),
+        outcome=_outcome_rows(status.result),
+    )
+
+
+def _discard_question() -> Question[Action]:
+    return Question(
+        _("Cancel training and discard what was learned?"),
+        (
+            Reply(Action.DISCARD, _("Discard"), _("Your cases and models stay as they are.")),
+            Reply(Action.KEEP_TRAINING, _("Keep training")),
+        ),
+    )
+
+
+def _banner(status: RunStatus) -> Question[Action] | None:
+    result = status.result
+    if status.state is RunState.DONE and result is not None:
+        use = Reply(
+            Action.USE,
+            _("Use it"),
+            _("Segment with version {v} from now on.").format(v=result.model.get("version", "?")),
+        )
+        keep = Reply(
+            Action.KEEP_OLD,
+            _("Keep the old one"),
+            _("Keep using version {v}; the new one stays in the list of versions.").format(
+                v=result.parent.get("version", "?")
+            ),
+        )
+        compare = Reply(
+            Action.COMPARE,
+            _("Compare"),
+            _("Segment the chosen volume with both versions, and show where they differ."),
+        )
+        best = (keep, use) if result.is_better is False else (use, keep)
+        return Question(banner_text(result), (*best, compare))
+    if status.state in (RunState.INTERRUPTED, RunState.FAILED):
+        return Question(
+            interrupted_text(status),
+            (
+                Reply(Action.RESUME, _("Resume"), _("Continue from the last checkpoint.")),
+                Reply(Action.DISCARD, _("Discard"), _("Delete what it has learned.")),
+            ),
+        )
+    return None
+
+
+def _dice_rows(result: RunResult | None, curves: Curves, colours: Mapping[str, Colour]) -> tuple[DiceRow, ...]:
+    """Before and now, label by label; in the end before and after."""
+    before: Mapping[str, float | None] = curves.before or {}
+    now: Mapping[str, float | None] = curves.dice[-1][1] if curves.dice else {}
+    if result is not None:
+        before, now = _with_mean(result.before, result.mean_before), _with_mean(result.after, result.mean_after)
+    names = list(dict.fromkeys(name for name in (*now, *before) if name != _MEAN))
+    rows = [DiceRow(_("Mean"), dice_text(before.get(_MEAN)), dice_text(now.get(_MEAN)))] if len(names) > 1 else []
+    rows += [
+        DiceRow(name, dice_text(before.get(name)), dice_text(now.get(name)), colour_of(name, names, colours))
+        for name in names
+    ]
+    return tuple(rows)
+
+
+def _with_mean(values: Mapping[str, float] | None, mean: float | None) -> dict[str, float | None]:
+    return {**(values or {}), **({_MEAN: mean} if mean is not None else {})}
+
+
+def _outcome_rows(result: RunResult | None) -> tuple[OutcomeRow, ...]:
+    rows: list[OutcomeRow] = []
+    for case in result.per_case if result is not None else ():
+        rows.append(OutcomeRow(case.case, _("Mean"), change_text(case.before, case.after)))
+        if len(case.after_by_label) > 1:
+            for label, after in case.after_by_label.items():
+                rows.append(OutcomeRow("", label, change_text(case.before_by_label.get(label), after)))
+    return tuple(rows)
