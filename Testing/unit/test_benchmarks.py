@@ -11,11 +11,12 @@ from MAESegmentLib.networks import NnFormer, NnFormerConfig
 from MAESegmentLib.training.loop.loop import train
 from MAESegmentLib.training.settings import FineTuneSettings
 from model_training.benchmarks import finetuning, pretraining
-from model_training.benchmarks.measurements import read_rows, replace_rows
 from model_training.benchmarks.network_cases import MONAI, difference
 from model_training.benchmarks.official_design import OfficialDesign
 from model_training.benchmarks.report import network_table, pretraining_table
+from model_training.benchmarks.runner import replace_rows
 from model_training.benchmarks.timing import Timing, alternate
+from model_training.tables import read_rows
 
 #: Windows of 4 on a grid of 6 tokens, which are padded and shifted; deep supervision; a global stage.
 TINY = NnFormerConfig(

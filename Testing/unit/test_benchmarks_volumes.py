@@ -15,10 +15,10 @@ from MAESegmentLib.inference.segmenter import Segmenter
 from MAESegmentLib.inference.settings import InferenceSettings
 from MAESegmentLib.preprocessing.intensity import IntensityRecipe
 from MAESegmentLib.preprocessing.plan import Preprocessing
-from model_training.benchmarks import plots, volumes_report
-from model_training.benchmarks.measurements import RESULTS, read_rows
 from model_training.benchmarks.plain_monai import PlainPipeline
+from model_training.benchmarks.report import PLOTS, RESULTS, TABLES, blocks
 from model_training.benchmarks.stages import NETWORK, Stages
+from model_training.tables import read_rows, replace_blocks
 from Testing.phantoms import PhantomFactory
 
 PREPROCESSING = Preprocessing(
@@ -60,21 +60,15 @@ def test_the_networks_time_is_no_part_of_the_stage_it_lies_in() -> None:
     assert stages["around"] < 0.1
 
 
-def test_tables_of_the_readme_are_those_of_the_result_files() -> None:
-    before = volumes_report.README.read_text(encoding="utf-8")
-    assert volumes_report.updated(before) == before
+@pytest.mark.parametrize("page", TABLES, ids=lambda page: page.stem)
+def test_tables_of_a_page_are_those_of_the_result_files(page: Path) -> None:
+    before = page.read_text(encoding="utf-8")
+    assert replace_blocks(before, blocks(page)) == before
 
 
-@pytest.mark.parametrize("name", ["network", "pretraining", "memory", "overlap"])
+@pytest.mark.parametrize("name", PLOTS)
 def test_plots_are_drawn_from_the_result_files(name: str) -> None:
-    rows = read_rows(RESULTS / f"{name}.csv")
-    assert getattr(plots, f"{name}_plot")(rows).startswith(b"\x89PNG")
-
-
-def test_the_plots_of_stages_and_of_a_fine_tuning_are_drawn() -> None:
-    stages = plots.stages_plot(read_rows(RESULTS / "volumes.csv"), ("load", "network"))
-    curve, run = read_rows(RESULTS / "finetuning_curve.csv"), read_rows(RESULTS / "finetuning.csv")[-1]
-    assert {stages[:4], plots.finetuning_plot(curve, run)[:4]} == {b"\x89PNG"}
+    assert PLOTS[name](read_rows(RESULTS / f"{name}.csv")).startswith(b"\x89PNG")
 
 
 def _work(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Every committed recipe, and those of the trials, describe runs that can begin."""
+"""Every committed recipe and cluster script, and the recipes of the trials, describe runs that can begin."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from MAESegmentLib.training.data.sides import Sides
 from MAESegmentLib.training.recipe import Recipe, read_recipe
 from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
 
-RECIPES = Path(__file__).resolve().parents[2] / "model_training" / "recipes"
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = ROOT / "model_training" / "recipes"
 COMMITTED = sorted(RECIPES.glob("*/*.toml"))
+SBATCH = sorted((ROOT / "model_training" / "slurm").glob("*.sbatch"))
 
 
 def check(recipe: Recipe) -> None:
@@ -49,3 +51,20 @@ def test_trials_differ_in_width_and_grid_alone(tmp_path: Path) -> None:
     assert base.network | {"embed_dim": 48, "heads": [3, 6, 12], "decoder_heads": [3, 6]} == wide.network
     assert base.settings == wide.settings == fine.settings
     assert made["base-finetune"] == made["wide-finetune"] == made["fine-finetune"]
+
+
+@pytest.mark.parametrize("script", SBATCH, ids=lambda path: path.stem)
+def test_cluster_scripts_are_valid_and_use_options_that_exist(script: Path) -> None:
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    text = script.read_text()
+    command = text[text.index("-m MAESegmentLib.cli") :].split()
+    name = command[2]
+    options = {word for word in command if word.startswith("--")}
+    done = subprocess.run(
+        [sys.executable, "-m", "MAESegmentLib.cli", name, "--help"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert options <= set(done.stdout.replace(",", " ").split())

@@ -1,15 +1,12 @@
 """What `maesegment batch` costs beside the network: `python -m model_training.benchmarks.batch`.
 
-An archive of 10,000 small NIfTI files goes through the batch with a stand-in for the network that answers at once; so
+An archive of 10,000 small NIfTI files goes through the batch with a stand-in for the network that returns at once; so
 what is timed is finding, claiming, reading, writing and the table. Then the finished batch is started again. A row for
 every thousand scans goes to results/batch.csv.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,11 +21,8 @@ from MAESegmentLib.inference.batch import Batch, BatchPlan
 from MAESegmentLib.inference.batch_table import VolumeRow
 from MAESegmentLib.inference.settings import Prediction
 
-from .measurements import RESULTS, machine, replace_rows
-from .timing import load
-from .volumes_report import write_report
+from .runner import begin, record, where
 
-CSV = RESULTS / "batch.csv"
 SIDE = 12  # voxels
 PER_FOLDER = 100
 PER_ROW = 1000
@@ -43,14 +37,12 @@ class Instant:
         return Prediction(LabelMap(labels, volume.ijk_to_ras), 0.0, "cpu")
 
 
-def main() -> int:
-    arguments = _parse()
-    if not arguments.report:
-        with tempfile.TemporaryDirectory() as folder:
-            rows = measure(Path(folder), arguments.scans)
-        replace_rows(CSV, rows, ("what",))
-    write_report()
-    return 0
+def main() -> None:
+    arguments = begin(
+        __doc__, lambda parser: parser.add_argument("--scans", type=int, default=10_000, help="default: %(default)s")
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        record("batch", measure(Path(folder), arguments.scans), ("what",))
 
 
 def measure(folder: Path, count: int) -> list[dict[str, object]]:
@@ -77,7 +69,8 @@ def measure(folder: Path, count: int) -> list[dict[str, object]]:
     begun = time.process_time()
     assert not Batch(BatchPlan(out, scans), labels).left()
     milliseconds["nothing left to do"] = _each(begun, len(scans))
-    fixed = {"scans": count, "machine": machine(), "cores": os.cpu_count(), "load": f"{load():.1f}"}
+    here = where()
+    fixed = {"scans": count, **{name: here[name] for name in ("machine", "cores", "load")}}
     return [{"what": what, "ms_per_scan": f"{value:.3f}", **fixed} for what, value in milliseconds.items()]
 
 
@@ -94,12 +87,5 @@ def _each(begun: float, count: int) -> float:
     return 1000 * (time.process_time() - begun) / count
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scans", type=int, default=10_000, help="(default: 10000)")
-    parser.add_argument("--report", action="store_true", help="only make the table again")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,17 +1,15 @@
 """How long the browser's views ever hang: `python -m model_training.benchmarks.browser`.
 
-A person with a headless Chromium goes through the panel's steps; for each, the longest time in which the session could
-do nothing else, and the time until the step is done. Wall time counts, since a person waits. Each repetition starts a
+A user with a headless Chromium goes through the panel's steps; for each, the longest time in which the session could
+do nothing else, and the time until the step is done. Wall time counts, since a user waits. Each repetition starts a
 server and a browser of its own; its steps are on the sample head, and on the same head at voxels half as long. Rows go
 to results/browser.csv. It drives the browser as the tests do and needs what they need (`make test` installs it).
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -23,27 +21,24 @@ import SimpleITK
 from MAESegmentLib.samples import head_path
 from Testing.web.browser import App, Person, open_sample, running_app, segment, show
 
-from .measurements import RESULTS, machine, replace_rows
-from .timing import load
-from .volumes_report import write_report
+from .runner import begin, record, where
 
-CSV = RESULTS / "browser.csv"
 _LARGE = "large head"
 #: Stall and duration, both in seconds, of every repetition of a step.
 Found = dict[str, list[tuple[float, float]]]
 
 
-def main() -> int:
-    arguments = _parse()
-    if not arguments.report:
-        found: Found = defaultdict(list)
-        with tempfile.TemporaryDirectory() as folder:
-            scan = large_head(Path(folder))
-            for number in range(arguments.repeats):
-                walk(Path(folder) / str(number), scan, found)
-        replace_rows(CSV, [_row(step, times) for step, times in found.items()], ("step",))
-    write_report()
-    return 0
+def main() -> None:
+    arguments = begin(
+        __doc__,
+        lambda parser: parser.add_argument("--repeats", type=int, default=3, help="servers and browsers started"),
+    )
+    found: Found = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        scan = large_head(Path(folder))
+        for number in range(arguments.repeats):
+            walk(Path(folder) / str(number), scan, found)
+    record("browser", [_row(step, times) for step, times in found.items()], ("step",))
 
 
 def large_head(folder: Path) -> Path:
@@ -118,18 +113,9 @@ def _row(step: str, times: list[tuple[float, float]]) -> dict[str, object]:
         "stall_median_s": f"{statistics.median(stalls):.2f}",
         "stall_longest_s": f"{max(stalls):.2f}",
         "step_median_s": f"{statistics.median(seconds):.2f}",
-        "machine": machine(),
-        "load": f"{load():.1f}",
-        "cores": os.cpu_count(),
+        **where(),
     }
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3, help="servers and browsers started (default: 3)")
-    parser.add_argument("--report", action="store_true", help="only make the table again")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

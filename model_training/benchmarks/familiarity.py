@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,25 +28,21 @@ from MAESegmentLib.preprocessing.grey_values import GreyValues, tolerance_of
 from MAESegmentLib.training.familiarity import WINDOWS_OF_FEW
 
 from ..familiarity import describe_volume, encoder_of
-from .familiarity_cases import KNOWN, STRANGE, scans_of
-from .measurements import RESULTS, replace_rows
-from .report import write_report
+from .familiarity_cases import scans_of
+from .report import KNOWN, STRANGE
+from .runner import add_data, begin, record
 
-CSV, FEW_CSV = RESULTS / "familiarity.csv", RESULTS / "familiarity_few.csv"
 #: Training scans of a fine-tuned model, and how often so many are drawn.
 FEW, DRAWS, DRAWN_FROM = (1, 2, 4, 8), 10, 24
 DATA = {"headneck-ct": "headneck_ct", "hippocampus-mr": "hippocampus_mr"}
 REFERENCE = "validation"
 
 
-def main() -> int:
-    arguments = _parse()
-    if not arguments.report:
-        torch.set_num_threads(1)
-        for model in arguments.model or DATA:
-            measure(ModelStore("none").find(model), arguments.data, arguments.cache, fit=arguments.pool)
-    write_report()
-    return 0
+def main() -> None:
+    arguments = begin(__doc__, _options)
+    torch.set_num_threads(1)
+    for model in arguments.model or DATA:
+        measure(ModelStore("none").find(model), arguments.data, arguments.cache, fit=arguments.pool)
 
 
 def measure(bundle: Bundle, data: Path, cache: Path | None, *, fit: bool) -> None:
@@ -66,13 +61,13 @@ def measure(bundle: Bundle, data: Path, cache: Path | None, *, fit: bool) -> Non
         tried.setdefault(scan.group, []).append(describe(scan.group, scan.name, scan.load))
     excess = {group: [statistics.excesses(scan) for scan in scans] for group, scans in tried.items()}
     rows = group_rows(f"{bundle.name} {bundle.version}", kinds, excess)
-    replace_rows(CSV, rows, ("model",))
+    record("familiarity", rows, ("model",))
     if fit:
         few = [
             describe("pool", case.id, lambda case=case: read_image(case), WINDOWS_OF_FEW)  # type: ignore[misc]
             for case in pool[:DRAWN_FROM]
         ]
-        replace_rows(FEW_CSV, few_rows(bundle.name, few, kinds, tried), ("model",))
+        record("familiarity_few", few_rows(bundle.name, few, kinds, tried), ("model",))
     for row in rows:
         print(*row.values(), sep="  ", flush=True)
 
@@ -92,7 +87,7 @@ class Describer:
         if not file.exists():
             started = time.process_time()
             found = describe_volume(load(), self._bundle, self._encode, windows)
-            stages = {f"stage{number}": stage for number, stage in enumerate(found.stages)}
+            stages: dict[str, Any] = {f"stage{number}": stage for number, stage in enumerate(found.stages)}
             grey = found.grey
             np.savez(file, grey=grey.description, span=grey.span, blank=grey.is_blank, extent=found.extent_mm, **stages)
             print(f"{group}: {name}, {time.process_time() - started:.2f} s", flush=True)
@@ -100,8 +95,8 @@ class Describer:
             low, high = (float(value) for value in kept["span"])
             tolerance = tolerance_of(self._bundle.spec.preprocessing.intensity)
             grey = GreyValues(kept["grey"], (low, high), bool(kept["blank"]), tolerance)
-            stages = tuple(kept[f"stage{n}"] for n in range(sum(key.startswith("stage") for key in kept.files)))
-            return ScanDescription(grey, stages, kept["extent"])
+            count = sum(key.startswith("stage") for key in kept.files)
+            return ScanDescription(grey, tuple(kept[f"stage{n}"] for n in range(count)), kept["extent"])
 
 
 def group_rows(
@@ -152,16 +147,12 @@ def auc(known: Sequence[float], others: Sequence[float]) -> float:
     return float(np.mean((pairs > 0) + 0.5 * (pairs == 0)))
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = Path(os.environ.get("MAESEGMENT_DATA", "../shared/data"))
-    parser.add_argument("--data", type=Path, default=default, help="folder of the data sets (default: %(default)s)")
+def _options(parser: argparse.ArgumentParser) -> None:
+    add_data(parser)
     parser.add_argument("--model", choices=tuple(DATA), action="append", help="default: all")
     parser.add_argument("--cache", type=Path, help="folder of descriptions; it must exist, and be one model version's")
     parser.add_argument("--pool", action="store_true", help="fit the statistics anew, and look at those")
-    parser.add_argument("--report", action="store_true", help="only make the table again")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

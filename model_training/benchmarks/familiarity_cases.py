@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from MAESegmentLib.images.orientation import Reordering
 from MAESegmentLib.images.reading import read_label_map, read_volume
 from MAESegmentLib.images.volume import Volume
 
-#: What a group is for: to pass, to be told apart (the goal counts), or to be looked at.
-KNOWN, STRANGE, SHOWN = "known", "strange", "shown"
+from .report import KNOWN, STRANGE
+
+#: Beside the groups that must pass and those that must be told apart: one without a goal.
+SHOWN = "shown"
 #: Scans of a group at most.
 MOST = 12
 #: Of a hippocampus crop, voxels of 1 mm.
@@ -52,27 +55,27 @@ def _other_anatomies(data: Path, ct: bool) -> Iterator[Scan]:
     for name in _split(other, "validation")[:count]:
         yield Scan("hippocampus MR" if ct else "head and neck CT", STRANGE, name, _reader(other, name))
     for name in _split(data / "headneck_ct", "validation")[: MOST if ct else 0]:
-        yield Scan("lowest 9 cm", SHOWN, name, lambda name=name: _lowest(_reader(data / "headneck_ct", name)()))
+        yield Scan("lowest 9 cm", SHOWN, name, _then(_lowest, _reader(data / "headneck_ct", name)))
     for name in islice(_split(data / "atrium_mr", "validation"), MOST):
         yield Scan("atrium MR", STRANGE, name, _reader(data / "atrium_mr", name))
     for file in sorted((data / "cardiac_mr" / "images").glob("*.nii.gz"))[: 2 * MOST : 2]:
-        yield Scan("heart MR", STRANGE, file.name, lambda file=file: read_volume(file))
+        yield Scan("heart MR", STRANGE, file.name, partial(read_volume, file))
     heads = sorted((data / "brain_mr" / "images").glob("*.nii.gz"))
     for file in heads:
-        yield Scan("whole head MR", STRANGE, file.name, lambda file=file: read_volume(file))
+        yield Scan("whole head MR", STRANGE, file.name, partial(read_volume, file))
     if ct:
         for seed in range(MOST // 2):
-            yield Scan("trunk CT, drawn", STRANGE, str(seed), lambda seed=seed: trunk(data / "shapes" / "body", seed))
+            yield Scan("trunk CT, drawn", STRANGE, str(seed), partial(trunk, data / "shapes" / "body", seed))
         return
     for file in heads:
         for part in ("left", "right"):
             name = f"{file.name} {part}"
-            yield Scan("hippocampus, other scanner", KNOWN, name, lambda f=file, p=part: _brain_crop(f, p))
+            yield Scan("hippocampus, other scanner", KNOWN, name, partial(_brain_crop, file, part))
         for number in range(2):
             name = f"{file.name} {number}"
-            yield Scan("elsewhere in the brain", SHOWN, name, lambda f=file, n=number: _brain_crop(f, n))
+            yield Scan("elsewhere in the brain", SHOWN, name, partial(_brain_crop, file, number))
     for name in _split(other, "validation")[:MOST]:
-        yield Scan("crop of a CT", STRANGE, name, lambda name=name: _middle(_reader(other, name)()))
+        yield Scan("crop of a CT", STRANGE, name, _then(_middle, _reader(other, name)))
 
 
 def _regions(folder: Path, names: list[str], ct: bool) -> Iterator[Scan]:
@@ -110,7 +113,7 @@ def _altered(folder: Path, name: str, ct: bool) -> Iterator[Scan]:
         "turned, coronal": (SHOWN, lambda v: _turned(v, (1, 3))),
     }
     for group, (kind, change) in changes.items():
-        yield Scan(group, kind, name, lambda change=change: change(_canonical(_reader(folder, name)())))
+        yield Scan(group, kind, name, _then(change, _then(_canonical, _reader(folder, name))))
 
 
 def trunk(folder: Path, seed: int) -> Volume:
@@ -154,7 +157,11 @@ def _split(folder: Path, name: str) -> list[str]:
 
 
 def _reader(folder: Path, name: str) -> Callable[[], Volume]:
-    return lambda: read_volume(folder / "images" / f"{name}.nii.gz")
+    return partial(read_volume, folder / "images" / f"{name}.nii.gz")
+
+
+def _then(change: Callable[[Volume], Volume], load: Callable[[], Volume]) -> Callable[[], Volume]:
+    return lambda: change(load())
 
 
 def _box(volume: Volume, low: np.ndarray, high: np.ndarray) -> Volume:

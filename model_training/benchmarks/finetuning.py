@@ -9,7 +9,6 @@ follows Dice on others of the pool. Before that, making the patches of a step an
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,12 +31,9 @@ from MAESegmentLib.training.settings import FineTuneSettings
 from MAESegmentLib.training.tasks.initial import initial_network
 from MAESegmentLib.training.tasks.segmentation import SegmentationTask
 
-from .measurements import RESULTS, machine, replace_rows
-from .report import write_report
+from .runner import add_device, begin, machine, record
 from .timing import alternate, load
 
-CSV = RESULTS / "finetuning.csv"
-CURVE = RESULTS / "finetuning_curve.csv"
 BASE = "hippocampus-mr"
 #: Places in the pool of the cases that are followed; the shipped encoder was pretrained on their images, not labels.
 FOLLOWED = (140, 148)
@@ -77,11 +73,8 @@ class FollowedTask(SegmentationTask):
         return results
 
 
-def main() -> int:
-    arguments = _parse()
-    if arguments.report:
-        write_report()
-        return 0
+def main() -> None:
+    arguments = begin(__doc__, _options)
     threads = arguments.threads or torch.get_num_threads()
     settings = FineTuneSettings(
         steps=arguments.steps,
@@ -100,11 +93,9 @@ def main() -> int:
         figures = _time_parts(task, settings, arguments.seconds)
         train(task, settings, Path(work) / "run")
     figures |= _summary(task, settings)
-    replace_rows(CSV, [{**fixed, **figures, "load": f"{load():.1f}", "machine": machine()}], tuple(fixed))
-    replace_rows(CURVE, [{**fixed, **row} for row in task.rows], tuple(fixed))
-    write_report()
     print(", ".join(f"{name} {value}" for name, value in figures.items()))
-    return 0
+    record("finetuning_curve", [{**fixed, **row} for row in task.rows], tuple(fixed), report=False)
+    record("finetuning", [{**fixed, **figures, "load": f"{load():.1f}", "machine": machine()}], tuple(fixed))
 
 
 def _task(data: Path, cases: int, settings: FineTuneSettings, work: Path) -> FollowedTask:
@@ -171,20 +162,12 @@ def _summary(task: FollowedTask, settings: FineTuneSettings) -> dict[str, str]:
     }
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder of the hippocampus data set")
-    parser.add_argument("--cases", type=int, default=4, help="labelled cases to train on (default: 4)")
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="folder of the hippocampus data set")
+    parser.add_argument("--cases", type=int, default=4, help="labelled cases to train on (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--threads", type=int, help="default: one per core")
-    parser.add_argument("--seconds", type=float, default=20.0, help="for timing the parts of a step (default: 20)")
-    parser.add_argument("--report", action="store_true", help="only make tables and plots again, from the CSV files")
-    arguments = parser.parse_args()
-    if arguments.data is None and not arguments.report:
-        parser.error("--data is needed")
-    return arguments
+    add_device(parser, seconds=20)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

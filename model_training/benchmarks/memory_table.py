@@ -14,10 +14,8 @@ import os
 import subprocess
 import sys
 
-from .measurements import RESULTS, machine, replace_rows
-from .volumes_report import write_report
+from .runner import begin, machine, record
 
-CSV = RESULTS / "memory.csv"
 SIZES = ((256, 256, 200), (512, 512, 300), (512, 512, 1000))
 CLASSES = (2, 14, 61)
 SPACING_MM = 1.5
@@ -25,16 +23,13 @@ SPACING_MM = 1.5
 _ALL_IN_MEMORY_GIB = 1e6
 
 
-def main() -> int:
-    arguments = _parse()
-    if not arguments.report:
-        for size, classes in itertools.product(SIZES[: arguments.sizes], arguments.classes):
-            for spilled in (True, False):
-                row = measure(size, classes, spilled=spilled)
-                print(row, flush=True)
-                replace_rows(CSV, [row], ("voxels", "classes", "sums"))
-    write_report()
-    return 0
+def main() -> None:
+    arguments = begin(__doc__, _options)
+    for size, classes in itertools.product(SIZES[: arguments.sizes], arguments.classes):
+        for spilled in (True, False):
+            row = measure(size, classes, spilled=spilled)
+            print(row, flush=True)
+            record("memory", [row], ("voxels", "classes", "sums"))
 
 
 def measure(size: tuple[int, int, int], classes: int, *, spilled: bool) -> dict[str, object]:
@@ -43,8 +38,8 @@ def measure(size: tuple[int, int, int], classes: int, *, spilled: bool) -> dict[
     command += ["--classes", str(classes), "--spacing", str(SPACING_MM)]
     command += [] if spilled else ["--sums-in-memory-gib", str(_ALL_IN_MEMORY_GIB)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    result = json.loads(answer)
+    output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    result = json.loads(output)
     return {
         "voxels": " x ".join(map(str, size)),
         "network_grid": " x ".join(map(str, result["network_shape"])),
@@ -58,13 +53,10 @@ def measure(size: tuple[int, int, int], classes: int, *, spilled: bool) -> dict[
     }
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", type=int, default=len(SIZES), help="so many of the sizes, the smallest first")
     parser.add_argument("--classes", type=int, nargs="+", default=CLASSES)
-    parser.add_argument("--report", action="store_true", help="only make table and plot again")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

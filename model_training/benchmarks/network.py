@@ -8,7 +8,6 @@ A block that is measured again replaces its rows in results/network.csv; tables 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from torch.profiler import profile
 
 from MAESegmentLib.device import autocast
 
-from .measurements import RESULTS, machine, replace_rows
 from .network_cases import (
     CASES,
     CODE,
@@ -35,10 +33,9 @@ from .network_cases import (
     steps,
 )
 from .official_code import use_clone
-from .report import write_report
+from .runner import add_device, begin, machine, record
 from .timing import Timing, alternate, load
 
-CSV = RESULTS / "network.csv"
 PROFILES = Path(__file__).parent / "profiles"
 BLOCK = ("device", "threads", "case", "mode", "precision")
 MODES = ("forward", "train")
@@ -48,11 +45,8 @@ PROFILED_OPERATORS = 20
 _MACHINE = {"machine": machine()}
 
 
-def main() -> int:
-    arguments = _parse()
-    if arguments.report:
-        write_report()
-        return 0
+def main() -> None:
+    arguments = begin(__doc__, _options)
     torch.set_num_threads(arguments.threads or torch.get_num_threads())
     device = torch.device(arguments.device)
     if arguments.official is not None:
@@ -67,25 +61,18 @@ def main() -> int:
         check_equal(running, image, "fp32")
         if arguments.profile:
             keep_profiles(name, running, image)
-        compiled = (
-            {f"{key}, compiled": torch.compile(running[key]) for key in (OURS, PLAIN)} if arguments.compile else {}
-        )
         for precision in arguments.precision:
             for mode in arguments.mode:
                 fixed = {"device": device.type, "threads": torch.get_num_threads(), "case": name, "mode": mode}
                 fixed |= {"precision": precision}
                 with autocast(device, precision):
-                    rows = measure(fixed, case, models, compiled, image, arguments.seconds)
-                replace_rows(CSV, rows, BLOCK)
-    write_report()
-    return 0
+                    record("network", measure(fixed, case, models, image, arguments.seconds), BLOCK)
 
 
 def measure(
     fixed: Mapping[str, Any],
     case: Case,
     models: Mapping[str, nn.Module | Skipped],
-    compiled: Mapping[str, nn.Module],
     image: Tensor,
     seconds: float,
 ) -> list[dict[str, Any]]:
@@ -99,7 +86,7 @@ def measure(
         if fixed["mode"] == "forward":
             running[OURS] = AsSegmented(running[OURS], image.device, fixed["precision"])
     peers = {name: model for name, model in running.items() if name in MONAI}
-    groups = [{name: model for name, model in running.items() if name not in peers} | dict(compiled)]
+    groups = [{name: model for name, model in running.items() if name not in peers}]
     if peers:
         groups.append({OURS: running[OURS], **peers})
     rows: dict[str, dict[str, Any]] = {}
@@ -168,24 +155,15 @@ def _show(fixed: Mapping[str, Any], timings: Mapping[str, Timing]) -> None:
         )
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--official", type=Path, metavar="CLONE", help="folder of a clone of the official repository")
     parser.add_argument("--case", choices=list(CASES), action="append", help="default: all but synapse, which is slow")
     parser.add_argument("--mode", choices=MODES, nargs="+", default=MODES)
     parser.add_argument("--precision", choices=("fp32", "bf16"), nargs="+", default=("fp32", "bf16"))
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--threads", type=int, help="default: one per core")
-    parser.add_argument("--seconds", type=float, default=60.0, help="for each block (default: 60)")
-    parser.add_argument("--compile", action="store_true", help="add torch.compile of ours and of the official design")
+    add_device(parser, seconds=60)
     parser.add_argument("--without-monai", action="store_true", help="leave MONAI's networks out, which take long")
     parser.add_argument("--profile", action="store_true", help="write the operators that take longest to profiles/")
-    parser.add_argument("--report", action="store_true", help="only make tables and plot again, from the CSV files")
-    arguments = parser.parse_args()
-    if arguments.device != "cpu" and not torch.cuda.is_available():
-        parser.error("torch finds no GPU here; leave --device out for the CPU")
-    return arguments
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -34,7 +34,7 @@ class Case:
 
     def config(self) -> NnFormerConfig:
         """As the official code computes: attending to padding; and without chance, so that outputs can be compared."""
-        masked = {"mask_padding": False, "mask_shift": self.preset != "acdc", "drop_path": 0.0}
+        masked: dict[str, Any] = {"mask_padding": False, "mask_shift": self.preset != "acdc", "drop_path": 0.0}
         return NnFormerConfig.preset(self.preset, crop_size=self.crop, **masked, **self.changes)
 
     def image(self) -> Tensor:

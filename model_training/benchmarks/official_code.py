@@ -115,7 +115,7 @@ def official_network(preset: str, **changes: Any) -> nn.Module:
     network: nn.Module = module.nnFormer(**arguments).eval()
     for part in network.modules():
         if hasattr(part, "drop_prob"):
-            part.drop_prob = 0.0
+            part.drop_prob = 0.0  # type: ignore[assignment]
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if parameter.ndim == 1:

@@ -11,6 +11,7 @@ strides divide.
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +37,7 @@ class OfficialDesign(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """image (B, C, D, H, W) -> logits of the same size; while training with deep supervision, of every level."""
-        network = self.network
+        network: Any = self.network  # torch types modules in lists as plain modules
         skips = self._encode(image)
         tokens, levels = skips.pop(), []
         for stage, skip in zip(network.decoder, reversed(skips), strict=True):
@@ -49,7 +50,7 @@ class OfficialDesign(nn.Module):
         return outputs if network.training and network.config.deep_supervision else outputs[0]
 
     def _encode(self, image: Tensor) -> list[Tensor]:
-        encoder = self.network.encoder
+        encoder: Any = self.network.encoder
         embedding = encoder.embedding
         volume = _embed_pair(embedding.pair2, _embed_pair(embedding.pair1, image))
         tokens = _norm_volume(embedding.norm, volume).permute(0, 2, 3, 4, 1).contiguous()
@@ -86,10 +87,11 @@ def _up(up: Up, tokens: Tensor, grid: list[int]) -> Tensor:
 
 
 def _decode(stage: DecoderStage, tokens: Tensor, skip: Tensor, masked: bool) -> Tensor:
+    blocks: Any = stage.blocks
     up = _up(stage.up, tokens, list(skip.shape[1:4]))
-    mask = _mask(stage.blocks[-1].attention, skip) if masked and len(stage.blocks) else None
+    mask = _mask(blocks[-1].attention, skip) if masked and len(blocks) else None
     stream = _transform(stage.skip_block, up + skip, None, skip=skip, up=up)
-    for block in stage.blocks:
+    for block in blocks:
         stream = _transform(block, stream, mask)
     return stream
 

@@ -103,5 +103,5 @@ class _AntiAliased(Resized):
         image = data["image"]
         result = super().__call__(data, lazy)
         d, h, w = (int(n) for n in result["image"].shape[1:])
-        result["image"].set_(resize(image[0].as_tensor(), (d, h, w))[None].contiguous())
+        result["image"].set_(resize(image[0].as_subclass(torch.Tensor), (d, h, w))[None].contiguous())
         return result

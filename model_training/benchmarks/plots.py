@@ -95,28 +95,6 @@ def memory_plot(rows: Sequence[Row]) -> bytes:
     return png(figure)
 
 
-def overlap_plot(rows: Sequence[Row]) -> bytes:
-    """Dice, less that at overlap 0.5, over the number of windows; a line per model whose windows depend on it."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=_SMALL, layout="constrained")
-    panel = figure.subplots()
-    models = [name for name in dict.fromkeys(row["model"] for row in rows) if _windows_differ(rows, name)]
-    for model, colour in zip(models, COLOURS, strict=False):
-        own = sorted((row for row in rows if row["model"] == model), key=lambda row: int(row["windows"]))
-        value, low, high = ([float(row[f"difference{part}"]) for row in own] for part in ("", "_q1", "_q3"))
-        panel.fill_between([int(row["windows"]) for row in own], low, high, color=colour, alpha=0.15)
-        panel.plot([int(row["windows"]) for row in own], value, "o-", color=colour, label=model)
-        for row in own:
-            place = (int(row["windows"]), float(row["difference"]))
-            panel.annotate(row["overlap"], place, (3, 4), textcoords="offset points", fontsize=8)
-    panel.axhline(0.0, color="black", linewidth=0.8)
-    panel.set(xlabel="windows of all cases (at each point: overlap)", ylabel="Dice less that at 0.5", xlim=(0, None))
-    panel.grid(color="0.9")
-    panel.legend(fontsize=8, loc="lower right")
-    return png(figure)
-
-
 def stages_plot(rows: Sequence[Row], stages: Sequence[str]) -> bytes:
     """Stacked stages of every contender, a panel per scan."""
     from matplotlib.figure import Figure
@@ -136,7 +114,3 @@ def stages_plot(rows: Sequence[Row], stages: Sequence[str]) -> bytes:
     figure.supxlabel("processor seconds, one thread", fontsize=9)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=6, fontsize=8)
     return png(figure)
-
-
-def _windows_differ(rows: Sequence[Row], model: str) -> bool:
-    return len({row["windows"] for row in rows if row["model"] == model}) > 1

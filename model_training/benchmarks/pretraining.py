@@ -23,11 +23,9 @@ from torch import nn
 from MAESegmentLib.device import autocast
 from MAESegmentLib.networks import MaeConfig, MaskedAutoencoder, NnFormerConfig
 
-from .measurements import RESULTS, machine, replace_rows
-from .report import write_report
+from .runner import add_device, begin, machine, record
 from .timing import Timing, alternate, load
 
-CSV = RESULTS / "pretraining.csv"
 BLOCK = ("device", "threads", "case", "precision", "ratio")
 RATIOS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
 DENSE, VISIBLE = "dense", "visible"
@@ -46,7 +44,7 @@ class Case:
     batch: int = 2
 
     def config(self, ratio: float, encoding: str) -> MaeConfig:
-        return MaeConfig(encoder=self.encoder, mask_ratio=ratio, encoding=encoding, **self.autoencoder)
+        return MaeConfig(encoder=self.encoder, mask_ratio=ratio, **{**self.autoencoder, "encoding": encoding})
 
 
 _LIGHT = {"decoder_dim": 32, "decoder_depth": 1, "decoder_heads": 1}
@@ -79,21 +77,16 @@ CASES = {
 }
 
 
-def main() -> int:
-    arguments = _parse()
-    if arguments.report:
-        write_report()
-        return 0
+def main() -> None:
+    arguments = begin(__doc__, _options)
     torch.set_num_threads(arguments.threads or torch.get_num_threads())
     if arguments.child is not None:
         print(json.dumps(_peak_of(CASES[arguments.case[0]], arguments.ratio[0], arguments.child)))
-        return 0
+        return
     for name in arguments.case or CASES:
         for ratio in arguments.ratio:
             rows = measure(name, ratio, arguments.precision, torch.device(arguments.device), arguments.seconds)
-            replace_rows(CSV, rows, BLOCK)
-    write_report()
-    return 0
+            record("pretraining", rows, BLOCK)
 
 
 def measure(name: str, ratio: float, precision: str, device: torch.device, seconds: float) -> list[dict[str, Any]]:
@@ -179,18 +172,13 @@ def _show(rows: list[dict[str, Any]]) -> None:
         )
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--case", choices=list(CASES), action="append", help="default: all")
     parser.add_argument("--ratio", type=float, nargs="+", default=RATIOS)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--threads", type=int, help="default: one per core")
-    parser.add_argument("--seconds", type=float, default=20.0, help="for each mask ratio (default: 20)")
-    parser.add_argument("--report", action="store_true", help="only make tables and plots again, from the CSV files")
+    add_device(parser, seconds=20)
     parser.add_argument("--child", choices=ENCODINGS, help=argparse.SUPPRESS)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,140 +1,278 @@
-"""Tables and plots of README.md, from the CSV files alone."""
+"""Tables and plots of README.md and README_volumes.md, from the CSV files alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from MAESegmentLib.training.loop.results import write_atomically
+from ..tables import Row, read_rows, table, table_of, update_page, write_file
+from .plots import MODES, OURS, finetuning_plot, memory_plot, network_plot, pretraining_plot, stages_plot
 
-from ..tables import replace_blocks, table
-from .familiarity_report import familiarity_table, few_table
-from .measurements import RESULTS, is_busy, read_rows
-from .plots import MODES, OURS, finetuning_plot, network_plot, pretraining_plot
-
-README = Path(__file__).parent / "README.md"
-Row = dict[str, str]
-BUSY_MARK = " (busy)"
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+README, VOLUMES = HERE / "README.md", HERE / "README_volumes.md"
+#: Groups of scans that a model must let through, and tell apart.
+KNOWN, STRANGE = "known", "strange"
+_GOALS = {KNOWN: "at most 5 % flagged", STRANGE: "at least 90 % flagged, AUC 0.97"}
+_STAGES = ("load", "prepare", "network", "blend and restore", "check", "write")
+#: Above this many processes that want a core beside the benchmark's own threads, its figures are marked.
+BUSY = 0.5
+Rows = Sequence[Mapping[str, str]]
 
 
 def write_report() -> None:
-    """Bring README.md and the plots up to date; a benchmark that has not been run keeps its place empty."""
-    names = ("network", "pretraining", "finetuning", "finetuning_curve", "familiarity", "familiarity_few")
-    rows = {name: read_rows(RESULTS / f"{name}.csv") for name in names}
-    if rows["network"]:
-        write_atomically(RESULTS / "network.png", network_plot(rows["network"]))
-    if rows["pretraining"]:
-        write_atomically(RESULTS / "pretraining.png", pretraining_plot(rows["pretraining"]))
-    if rows["finetuning"]:
-        write_atomically(RESULTS / "finetuning.png", finetuning_plot(rows["finetuning_curve"], rows["finetuning"][-1]))
-    blocks = {
-        "network": network_table(rows["network"]),
-        "pretraining": pretraining_table(rows["pretraining"]),
-        "finetuning": finetuning_table(rows["finetuning"], rows["finetuning_curve"]),
-        "familiarity": familiarity_table(rows["familiarity"]),
-        "familiarity_few": few_table(rows["familiarity_few"]),
-    }
-    text = replace_blocks(README.read_text(encoding="utf-8"), blocks)
-    write_atomically(README, text.encode())
+    """Bring the pages and the plots up to date; what has not been measured keeps its place empty."""
+    for name, plot in PLOTS.items():
+        if rows := read_rows(RESULTS / f"{name}.csv"):
+            write_file(RESULTS / f"{name}.png", plot(rows))
+    for page in (README, VOLUMES):
+        update_page(page, blocks(page))
 
 
-def network_table(rows: Sequence[Row]) -> str:
+def blocks(page: Path) -> dict[str, str]:
+    """The tables of a page, by the names of their marks."""
+    made = {}
+    for name, (source, make) in TABLES[page].items():
+        rows = read_rows(RESULTS / f"{source}.csv")
+        made[name] = make(rows) if rows else "Not measured yet."
+    return made
+
+
+def is_busy(row: Mapping[str, str]) -> bool:
+    """Whether other work wanted the cores while the row was measured, given the load average."""
+    return float(row["load"]) > int(row["threads"]) + BUSY
+
+
+def network_table(rows: Rows) -> str:
     """Seconds, and how many times faster ours is, of every block."""
-    if not rows:
-        return "Not measured yet."
-    head = [
-        "case",
-        "precision",
-        "mode",
-        "network",
-        "seconds (quartiles)",
-        "ours is faster by (quartiles)",
-        "in processor time",
-        "rounds",
-    ]
-    lines = []
-    skipped: dict[tuple[str, str], str] = {}
-    for row in rows:
-        if row["skipped"]:
-            skipped[row["case"], row["contender"]] = row["skipped"]
-            continue
-        own = row["contender"] == OURS
-        busy = BUSY_MARK if is_busy(float(row["load"]), int(row["threads"])) else ""
-        ratio = f"**{float(row['ours_faster']):.2f}** ({row['ours_faster_q1'][:4]} - {row['ours_faster_q3'][:4]}){busy}"
-        lines.append(
-            [
-                f"{row['case']}, {row['batch']} x {row['crop']}"
-                + (f", {row['device']}" if row["device"] != "cpu" else ""),
-                f"{row['precision']}, {row['threads']} thread(s)",
-                MODES[row["mode"]],
-                row["contender"],
-                f"{float(row['median_s']):.3f} ({float(row['q1_s']):.3f} - {float(row['q3_s']):.3f})",
-                "" if own else ratio,
-                "" if own else f"{float(row['ours_faster_processor']):.2f}",
-                row["rounds"],
-            ]
-        )
-    text = table(head, lines)
-    machines = "; ".join(dict.fromkeys(row["machine"] for row in rows))
-    notes = [f"Machine: {machines}."]
+    measured = [row for row in rows if not row["skipped"]]
+    skipped = {(row["case"], row["contender"]): row["skipped"] for row in rows if row["skipped"]}
+
+    def case(row: Mapping[str, str]) -> str:
+        device = f", {row['device']}" if row["device"] != "cpu" else ""
+        return f"{row['case']}, {row['batch']} x {row['crop']}{device}"
+
+    def of_others(cell: Callable[[Mapping[str, str]], str]) -> Callable[[Mapping[str, str]], str]:
+        return lambda row: "" if row["contender"] == OURS else cell(row)
+
+    text = table_of(
+        measured,
+        {
+            "case": case,
+            "precision": lambda row: f"{row['precision']}, {row['threads']} thread(s)",
+            "mode": lambda row: MODES[row["mode"]],
+            "network": "contender",
+            "seconds (quartiles)": lambda row: _spread(row, "median_s", "q1_s", "q3_s", digits=3),
+            "ours is faster by (quartiles)": of_others(
+                lambda row: _ratio(row, "ours_faster", cut=True) + (" (busy)" if is_busy(row) else "")
+            ),
+            "in processor time": of_others(lambda row: f"{float(row['ours_faster_processor']):.2f}"),
+            "rounds": "rounds",
+        },
+    )
+    notes = [f"Machine: {_each(rows, 'machine')}."]
     notes += [f"{contender} on {case}: not run, {reason}." for (case, contender), reason in skipped.items()]
     if not any(row["device"] == "cuda" for row in rows):
         notes.append("GPU: not run, the machine had none (`--device cuda`).")
     return text + "\n\n" + "\n".join(f"* {note}" for note in notes)
 
 
-def pretraining_table(rows: Sequence[Row]) -> str:
+def pretraining_table(rows: Rows) -> str:
     """Seconds and memory of a step, and how many times faster visible units alone are, by mask ratio."""
-    if not rows:
-        return "Not measured yet."
-    head = ["case", "mask ratio", "dense, s a step", "visible, s a step", "visible is faster by (quartiles)"]
-    head += ["in processor time", "dense, MiB", "visible, MiB", "rounds"]
-    found = {(r["case"], float(r["ratio"]), r["precision"], r["threads"], r["encoding"]): r for r in rows}
-    lines = []
-    for (case, ratio, precision, threads, encoding), row in sorted(found.items()):
-        if encoding != "visible":
-            continue
-        dense = found[case, ratio, precision, threads, "dense"]
-        busy = BUSY_MARK if is_busy(float(row["load"]), int(threads)) else ""
-        lines.append(
-            [
-                f"{case}, {precision}, {threads} thread(s)",
-                f"{ratio:g}",
-                dense["median_s"],
-                row["median_s"],
-                f"**{float(row['faster']):.2f}** ({float(row['faster_q1']):.2f} - {float(row['faster_q3']):.2f}){busy}",
-                f"{float(row['faster_processor']):.2f}",
-                dense["peak_mib"],
-                row["peak_mib"],
-                row["rounds"],
-            ]
-        )
-    machines = "; ".join(dict.fromkeys(row["machine"] for row in rows))
-    return table(head, lines) + f"\n\n* Machine: {machines}."
+
+    def key(row: Mapping[str, str]) -> tuple[str, float, str, str]:
+        return row["case"], float(row["ratio"]), row["precision"], row["threads"]
+
+    dense = {key(row): row for row in rows if row["encoding"] == "dense"}
+    text = table_of(
+        sorted((row for row in rows if row["encoding"] == "visible"), key=key),
+        {
+            "case": lambda row: f"{row['case']}, {row['precision']}, {row['threads']} thread(s)",
+            "mask ratio": lambda row: f"{float(row['ratio']):g}",
+            "dense, s a step": lambda row: dense[key(row)]["median_s"],
+            "visible, s a step": "median_s",
+            "visible is faster by (quartiles)": lambda row: _ratio(row, "faster") + (" (busy)" if is_busy(row) else ""),
+            "in processor time": lambda row: f"{float(row['faster_processor']):.2f}",
+            "dense, MiB": lambda row: dense[key(row)]["peak_mib"],
+            "visible, MiB": "peak_mib",
+            "rounds": "rounds",
+        },
+    )
+    return f"{text}\n\n* Machine: {_each(rows, 'machine')}."
 
 
-def finetuning_table(rows: Sequence[Row], curve: Sequence[Row]) -> str:
+def finetuning_table(rows: Rows) -> str:
     """What a step costs and how soon Dice was near its end, a line per run."""
-    if not rows:
-        return "Not measured yet."
-    head = ["training cases", "steps", "s a step, all in all", "making its patches, s", "step alone, s"]
-    head += ["share of making patches", "share waited for patches", "final Dice", "95 % of it after"]
+    text = table_of(
+        rows,
+        {
+            "training cases": lambda row: f"{row['cases']}, {row['threads']} thread(s)",
+            "steps": "steps",
+            "s a step, all in all": lambda row: row["second_per_step"] + (" (busy)" if is_busy(row) else ""),
+            "making its patches, s": lambda row: f"{row['make_s']} (processor {row['make_processor_s']})",
+            "step alone, s": lambda row: f"{row['step_s']} (processor {row['step_processor_s']})",
+            "share of making patches": lambda row: f"{100 * float(row['loading_share']):.1f} %",
+            "share waited for patches": lambda row: f"{100 * float(row['waiting_share']):.1f} %",
+            "final Dice": "final_dice",
+            "95 % of it after": lambda row: f"{row['near_step']} steps, {row['near_seconds']} s",
+        },
+    )
+    steps = ", ".join(f"{row['step']}: {row['dice']}" for row in read_rows(RESULTS / "finetuning_curve.csv"))
+    return f"{text}\n\n* Dice by step: {steps}.\n* Machine: {_each(rows, 'machine')}."
+
+
+def familiarity_table(rows: Rows) -> str:
+    """A line per model and group; a goal that is missed is marked."""
+
+    def goal(row: Mapping[str, str]) -> str:
+        met = meets_goal(row)
+        return "" if met is None else _GOALS[row["kind"]] + ("" if met else ": **missed**")
+
+    return table_of(
+        rows,
+        {
+            **{name: name for name in ("model", "group", "scans")},
+            "flagged": lambda row: f"{100 * float(row['flagged']):.0f} %",
+            "AUC": "auc",
+            "grey values": "grey_values",
+            "extent": "extent",
+            "stages, finest first": lambda row: ", ".join(v for n, v in row.items() if n.startswith("stage") and v),
+            "goal": goal,
+        },
+    )
+
+
+def few_table(rows: Rows) -> str:
+    """A line per model and number of training scans."""
+    flagged = {f"{kind}, flagged": partial(_share, name=kind) for kind in (KNOWN, STRANGE)}
+    return table_of(rows, {"model": "model", "training scans": "training_scans", **flagged})
+
+
+def meets_goal(row: Mapping[str, str]) -> bool | None:
+    """Whether the known are let through and the strange told apart; None where there is no goal."""
+    flagged = float(row["flagged"])
+    if row["kind"] == KNOWN:
+        return flagged <= 0.05
+    return flagged >= 0.9 and float(row["auc"]) >= 0.97 if row["kind"] == STRANGE else None
+
+
+def volumes_table(rows: Rows) -> str:
+    """Processor seconds of each scan and contender, and whether they label alike."""
+
+    def compared(cell: str | Callable[[Mapping[str, str]], str]) -> Callable[[Mapping[str, str]], str]:
+        return lambda row: "" if row["contender"] == OURS else row[cell] if isinstance(cell, str) else cell(row)
+
+    columns = {
+        "scan": lambda row: f"{row['scan']}, {row['voxels']} on {row['network_grid']}",
+        "contender": lambda row: row["contender"],
+        "processor seconds": lambda row: (
+            f"{float(row['processor_s']):.2f} ({row['processor_q1'][:5]} - {row['processor_q3'][:5]})"
+        ),
+        "times the seconds of ours": compared(lambda row: _ratio(row, "ours_faster", cut=True)),
+        "least Dice with ours": compared("least_dice_with_ours"),
+        "voxels that differ": compared("voxels_that_differ"),
+    }
+    return _with_machines(table_of(rows, columns), rows)
+
+
+def stages_table(rows: Rows) -> str:
+    """Median processor seconds of each stage."""
+    lines = [[row["scan"], row["contender"], *(row.get(f"{name} (s)", "") for name in _STAGES)] for row in rows]
+    return table(["scan", "contender", *_STAGES], lines)
+
+
+def worker_table(rows: Rows) -> str:
+    """How soon things start."""
+    columns = {
+        "what": lambda row: row["what"],
+        "wall seconds: median (quartiles)": lambda row: f"{float(row['median_s']):.3f} ({row['q1_s']} - {row['q3_s']})",
+        "least": lambda row: row["least_s"],
+        "wanted": lambda row: row["limit_s"] or "-",
+        "repeats": lambda row: row["repeats"],
+    }
+    return _with_machines(table_of(rows, columns), rows)
+
+
+def browser_table(rows: Rows) -> str:
+    """How long the browser's views hang."""
+    columns = {
+        "step": "step",
+        "longest stall in it, s: median": "stall_median_s",
+        "worst": "stall_longest_s",
+        "until it is done, s: median": "step_median_s",
+        "repeats": "repeats",
+    }
+    return _with_machines(table_of(rows, columns), rows)
+
+
+def memory_table(rows: Rows) -> str:
+    """A line per scan and way of keeping sums, a column per number of classes."""
+    classes = sorted({int(row["classes"]) for row in rows})
     lines = []
-    for row in rows:
-        busy = BUSY_MARK if is_busy(float(row["load"]), int(row["threads"])) else ""
-        lines.append(
-            [
-                f"{row['cases']}, {row['threads']} thread(s)",
-                row["steps"],
-                row["second_per_step"] + busy,
-                f"{row['make_s']} (processor {row['make_processor_s']})",
-                f"{row['step_s']} (processor {row['step_processor_s']})",
-                f"{100 * float(row['loading_share']):.1f} %",
-                f"{100 * float(row['waiting_share']):.1f} %",
-                row["final_dice"],
-                f"{row['near_step']} steps, {row['near_seconds']} s",
-            ]
-        )
-    steps = ", ".join(f"{row['step']}: {row['dice']}" for row in curve)
-    machines = "; ".join(dict.fromkeys(row["machine"] for row in rows))
-    return table(head, lines) + f"\n\n* Dice by step: {steps}.\n* Machine: {machines}."
+    for voxels, sums in dict.fromkeys((row["voxels"], row["sums"]) for row in rows):
+        own = {int(row["classes"]): row for row in rows if (row["voxels"], row["sums"]) == (voxels, sums)}
+        grid = next(iter(own.values()))["network_grid"]
+        cells = [f"{float(own[k]['peak_gib']):.2f} ({own[k]['processor_s']} s)" if k in own else "" for k in classes]
+        lines.append([f"{voxels} on {grid}", sums, *cells])
+    return table(["scan", "sums of scores", *(f"{k} classes" for k in classes)], lines)
+
+
+def batch_table(rows: Rows) -> str:
+    """What a scan costs beside the network."""
+    return _with_machines(table_of(rows, {"what": "what", "processor milliseconds a scan": "ms_per_scan"}), rows)
+
+
+def _ratio(row: Mapping[str, str], name: str, *, cut: bool = False) -> str:
+    low, high = (row[f"{name}_{part}"] for part in ("q1", "q3"))
+    quartiles = (low[:4], high[:4]) if cut else (f"{float(low):.2f}", f"{float(high):.2f}")
+    return f"**{float(row[name]):.2f}** ({quartiles[0]} - {quartiles[1]})"
+
+
+def _spread(row: Mapping[str, str], *names: str, digits: int) -> str:
+    middle, low, high = (f"{float(row[name]):.{digits}f}" for name in names)
+    return f"{middle} ({low} - {high})"
+
+
+def _share(row: Mapping[str, str], *, name: str) -> str:
+    return f"{100 * float(row[name]):.0f} %"
+
+
+def _each(rows: Rows, column: str) -> str:
+    return "; ".join(dict.fromkeys(row[column] for row in rows))
+
+
+def _with_machines(text: str, rows: Rows) -> str:
+    found = dict.fromkeys(f"{row['machine']}, {row['cores']} cores, load {row['load']}" for row in rows)
+    return text + "\n\n" + "\n".join(f"* Machine: {one}." for one in found)
+
+
+def _finetuning_plot(rows: list[Row]) -> bytes:
+    return finetuning_plot(read_rows(RESULTS / "finetuning_curve.csv"), rows[-1])
+
+
+PLOTS: dict[str, Callable[[list[Row]], bytes]] = {
+    "network": network_plot,
+    "pretraining": pretraining_plot,
+    "finetuning": _finetuning_plot,
+    "volumes": partial(stages_plot, stages=_STAGES),
+    "memory": memory_plot,
+}
+#: Page -> mark -> result file and table.
+TABLES: dict[Path, dict[str, tuple[str, Callable[[list[Row]], str]]]] = {
+    README: {
+        "network": ("network", network_table),
+        "pretraining": ("pretraining", pretraining_table),
+        "finetuning": ("finetuning", finetuning_table),
+        "familiarity": ("familiarity", familiarity_table),
+        "familiarity_few": ("familiarity_few", few_table),
+    },
+    VOLUMES: {
+        "volumes": ("volumes", volumes_table),
+        "stages": ("volumes", stages_table),
+        "worker": ("worker", worker_table),
+        "browser": ("browser", browser_table),
+        "memory": ("memory", memory_table),
+        "batch": ("batch", batch_table),
+    },
+}

@@ -8,12 +8,11 @@ outputs are compared. A scan that is measured again replaces its rows in results
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -26,14 +25,12 @@ from MAESegmentLib.images.writing import write_label_map
 from MAESegmentLib.inference.predictor import Predictor
 from MAESegmentLib.inference.settings import InferenceSettings
 
-from .measurements import RESULTS, machine, replace_rows
 from .plain_monai import RESAMPLINGS, PlainPipeline
+from .runner import add_data, begin, record, where
 from .stages import Stages
-from .timing import Timing, alternate, load
+from .timing import Timing, alternate
 from .volumes_cases import SCANS, make_scan
-from .volumes_report import write_report
 
-CSV = RESULTS / "volumes.csv"
 MODEL = "headneck"
 OVERLAP = 0.5
 OURS, OURS_CHECKED = "ours", "ours, with the familiarity check"
@@ -83,19 +80,14 @@ class Measured:
         self.laps.append(dict(self.stages))
 
 
-def main() -> int:
-    arguments = _parse()
-    if arguments.report:
-        write_report()
-        return 0
+def main() -> None:
+    arguments = begin(__doc__, _options)
     torch.set_num_threads(1)
     bundle = ModelStore().find(MODEL)
     for name in arguments.scan or SCANS:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             measure(name, bundle, make_scan(name, arguments.data, Path(folder)), Path(folder), arguments.seconds)
-    write_report()
-    return 0
 
 
 def measure(name: str, bundle: Bundle, scan: Path, folder: Path, seconds: float) -> None:
@@ -119,7 +111,7 @@ def measure(name: str, bundle: Bundle, scan: Path, folder: Path, seconds: float)
         print(f"  {contender}: least Dice with ours {dice:.4f}, {share:.1e} of the voxels differ", flush=True)
     assert agreement["MONAI, same input"][0] >= EQUAL, "the two pipelines do not compute the same"
     contenders = {
-        contender: Measured(pipeline.stages, lambda p=pipeline, o=outputs[contender]: p.run(scan, o))
+        contender: Measured(pipeline.stages, partial(pipeline.run, scan, outputs[contender]))
         for contender, pipeline in pipelines.items()
         if not contender.endswith("same input")
     }
@@ -131,14 +123,12 @@ def measure(name: str, bundle: Bundle, scan: Path, folder: Path, seconds: float)
         "classes": len(bundle.labels) + 1,
         "precision": "fp32",
         "threads": 1,
-        "machine": machine(),
-        "load": f"{load():.1f}",
-        "cores": os.cpu_count(),
+        **where(),
     }
     rows = [
         fixed | _row(contender, timings, contenders[contender].laps[1:], agreement[contender]) for contender in timings
     ]
-    replace_rows(CSV, rows, ("scan", "precision", "threads"))
+    record("volumes", rows, ("scan", "precision", "threads"))
 
 
 def agree(one: Path, other: Path, bundle: Bundle) -> tuple[float, float]:
@@ -180,15 +170,11 @@ def _size(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = Path(os.environ.get("MAESEGMENT_DATA", "../shared/data"))
-    parser.add_argument("--data", type=Path, default=default, help="folder of the data sets (default: %(default)s)")
+def _options(parser: argparse.ArgumentParser) -> None:
+    add_data(parser)
     parser.add_argument("--scan", choices=SCANS, action="append", help="default: all")
-    parser.add_argument("--seconds", type=float, default=60.0, help="for each scan (default: 60)")
-    parser.add_argument("--report", action="store_true", help="only make table and plot again")
-    return parser.parse_args()
+    parser.add_argument("--seconds", type=float, default=60.0, help="for each scan (default: %(default)s)")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

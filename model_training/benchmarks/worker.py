@@ -2,14 +2,12 @@
 
 `maesegment --help`; the worker process until it is ready; and from a request to the moment when the network starts, for
 the first request (the model is loaded) and for later ones (it is warm). Each repetition starts a process of its own;
-wall time counts, since a person waits. Rows go to results/worker.csv.
+wall time counts, since a user waits. Rows go to results/worker.csv.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -26,11 +24,8 @@ from MAESegmentLib.samples import head_path
 from MAESegmentLib.worker.job_folder import JobFolder
 from MAESegmentLib.worker.protocol import Message, Segment, Shutdown
 
-from .measurements import RESULTS, machine, replace_rows
-from .timing import load
-from .volumes_report import write_report
+from .runner import begin, record, where
 
-CSV = RESULTS / "worker.csv"
 #: What is timed, and the most seconds it should take.
 HELP, READY, FIRST, LATER = "maesegment --help", "worker is ready", "first request", "later request"
 LIMITS = {HELP: 0.3, READY: 4.0, FIRST: None, LATER: 0.2}
@@ -38,18 +33,17 @@ LIMITS = {HELP: 0.3, READY: 4.0, FIRST: None, LATER: 0.2}
 _REQUESTS = 3
 
 
-def main() -> int:
-    arguments = _parse()
-    if not arguments.report:
-        seconds: dict[str, list[float]] = defaultdict(list)
-        with tempfile.TemporaryDirectory() as folder:
-            request = _request(Path(folder))
-            for _ in range(arguments.repeats):
-                for name, values in measure(request).items():
-                    seconds[name] += values
-        replace_rows(CSV, [_row(name, values) for name, values in seconds.items()], ("what",))
-    write_report()
-    return 0
+def main() -> None:
+    arguments = begin(
+        __doc__, lambda parser: parser.add_argument("--repeats", type=int, default=7, help="processes started")
+    )
+    seconds: dict[str, list[float]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        request = _request(Path(folder))
+        for _ in range(arguments.repeats):
+            for name, values in measure(request).items():
+                seconds[name] += values
+    record("worker", [_row(name, values) for name, values in seconds.items()], ("what",))
 
 
 def measure(request: Segment) -> dict[str, list[float]]:
@@ -112,18 +106,9 @@ def _row(name: str, seconds: list[float]) -> dict[str, object]:
         "q1_s": f"{low:.3f}",
         "q3_s": f"{high:.3f}",
         "least_s": f"{min(seconds):.3f}",
-        "machine": machine(),
-        "load": f"{load():.1f}",
-        "cores": os.cpu_count(),
+        **where(),
     }
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=7, help="processes started (default: 7)")
-    parser.add_argument("--report", action="store_true", help="only make the table again")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
