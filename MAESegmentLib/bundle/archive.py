@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import os
 import re
+import shutil
 import stat
 import unicodedata
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -17,10 +16,10 @@ from pathlib import Path
 
 from ..errors import BundleError, ConfigurationError, MAESegmentError, OutputError, remedy
 from ..storage.atomic_file import replacing
-from ..storage.atomic_folder import being_written, write_synced
+from ..storage.atomic_folder import writing
 from ..storage.zip_directory import check_directory
 from .bounds import MAX_METADATA_BYTES, MAX_WEIGHTS_BYTES
-from .changing import VersionTaken
+from .changing import VersionTaken, copy_files
 from .folder import (
     DROPPINGS,
     INFERENCE,
@@ -38,6 +37,7 @@ from .store import ModelStore, NameInUse
 
 _log = logging.getLogger(__name__)
 _MAX_FILES = 256
+_CHUNK = 2**20
 _MAX_TOTAL_BYTES = 2 * MAX_WEIGHTS_BYTES
 #: Of the zip's table of contents.
 _MAX_DIRECTORY_BYTES = 2**20
@@ -79,11 +79,11 @@ def import_bundle(
     what was changed: `configs/inference.json` is always what MAESegment writes for the model's description.
     """
     source = Path(path).expanduser()
-    staging = store.user_folder / f".import-{uuid.uuid4().hex[:8]}.part"
+    staging = store.user_folder
     try:
-        with being_written(staging):
+        with writing(store.user_folder / "import", own_lock=True) as staging:
             if source.is_dir():
-                _copy_folder(open_bundle(source), staging)
+                copy_files(open_bundle(source), staging)
             else:
                 _unpack(source, staging)
             bundle = _with_own_config(open_bundle(staging), report)
@@ -120,17 +120,11 @@ def _unpack(source: Path, staging: Path) -> None:
         check_directory(stream, _MAX_DIRECTORY_BYTES)
     with zipfile.ZipFile(source) as archive:
         entries = _checked_entries(archive, source)
-        staging.mkdir(parents=True)
         for name, entry in entries.items():
             # zipfile checks the CRC and gives no more bytes than the size that was checked.
-            with archive.open(entry) as content:
-                write_synced(content, staging / name)
-
-
-def _copy_folder(bundle: Bundle, staging: Path) -> None:
-    for name in [METADATA, *bundle.metadata["maesegment"]["files"]]:
-        with (bundle.path / name).open("rb") as content:
-            write_synced(content, staging / name)
+            (staging / name).parent.mkdir(exist_ok=True)
+            with archive.open(entry) as content, (staging / name).open("xb") as file:
+                shutil.copyfileobj(content, file, _CHUNK)
 
 
 def _with_own_config(bundle: Bundle, report: Callable[[str], None]) -> Bundle:
@@ -144,12 +138,11 @@ def _with_own_config(bundle: Bundle, report: Callable[[str], None]) -> Bundle:
     files = {name: digest for name, digest in own["files"].items() if name != INFERENCE}
     (bundle.path / INFERENCE).unlink(missing_ok=True)
     if config is not None:
-        write_synced(io.BytesIO(config), bundle.path / INFERENCE)
+        (bundle.path / INFERENCE).write_bytes(config)
         files[INFERENCE] = hashlib.sha256(config).hexdigest()
     metadata = {**bundle.metadata, "maesegment": {**own, "files": files}}
     metadata["maesegment"]["content_hash"] = content_hash(metadata)
-    (bundle.path / METADATA).unlink()
-    write_synced(io.BytesIO(serialise(metadata)), bundle.path / METADATA)
+    (bundle.path / METADATA).write_bytes(serialise(metadata))
     report(
         f"The {INFERENCE} that came with {bundle.name} {bundle.version} was not what MAESegment writes: it was "
         "replaced, and nothing in it was run."

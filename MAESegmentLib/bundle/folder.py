@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import stat
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BundleError, MAESegmentError, OutputError
 from ..images.labels import Label
-from ..storage.atomic_folder import being_written, sync_folder
+from ..storage.atomic_folder import publish, writing
 from ..text import visible
 from .bounds import MAX_METADATA_BYTES, MAX_WEIGHTS_BYTES
 from .metadata import build_metadata, parse_metadata, serialise, spec_from_metadata
@@ -230,8 +229,9 @@ def save_bundle(
     weights are stored. An autoencoder's weights may be given either way.
     """
     target = Path(destination).expanduser().absolute()
+    taken = BundleError(f"{target} exists already.", "A model version never changes: choose another folder.")
     if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
-        raise BundleError(f"{target} exists already.", "A model version never changes: choose another folder.")
+        raise taken
     contents = _contents(spec, state_dict, autoencoder_state, card, licence_text, dtype)
     contents |= {f"docs/{name}": data for name, data in (documents or {}).items()}
     refused = sorted(name for name in contents if not ALLOWED_FILES.fullmatch(name))
@@ -242,28 +242,21 @@ def save_bundle(
         contents[INFERENCE] = config
     files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     contents[METADATA] = serialise(build_metadata(spec, files))
-    temporary = target.parent / f".{target.name}-{uuid.uuid4().hex[:8]}.part"
     try:
-        with being_written(temporary):
-            _write_files(temporary, contents)
-            _check_loads(open_bundle(temporary))
-            publish(temporary, target)
+        with writing(target, own_lock=True) as folder:
+            for name, data in contents.items():
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_bytes(data)
+            _check_loads(open_bundle(folder))
+            publish(folder, target)
     except OSError as error:
+        if isinstance(error, FileExistsError) and error.filename == str(target):
+            raise taken from None
         raise OutputError(
             f"The model could not be saved to {target}: {error.strerror or error}.",
             "Check that there is free disk space and that you may write there.",
         ) from error
     return open_bundle(target, verify=False)
-
-
-def publish(temporary: Path, target: Path) -> None:
-    """Rename the finished folder `temporary` to `target`, which must not hold anything yet."""
-    if target.is_dir() and not any(target.iterdir()):
-        target.rmdir()
-    if target.exists():
-        raise BundleError(f"{target} exists already.", "A model version never changes: choose another folder.")
-    temporary.rename(target)
-    sync_folder(target.parent)
 
 
 def _contents(
@@ -290,18 +283,6 @@ def _contents(
             raise BundleError(f"Model {spec.name!r} has weights of an autoencoder that its description lacks.")
         contents[AUTOENCODER_WEIGHTS] = pack_state(autoencoder_state, dtype)
     return contents
-
-
-def _write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
-    for name, data in contents.items():
-        file = folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-    for inner in {(folder / name).parent for name in contents} | {folder}:
-        sync_folder(inner)
 
 
 def _check_loads(bundle: Bundle) -> None:

@@ -1,15 +1,12 @@
-"""Which version a model's name means, as the person chose it: `selected.json` beside the user's models."""
+"""Which version a model's name means, as the user chose it: `selected.json` beside the user's models."""
 
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import OutputError, remedy
-from ..storage.atomic_folder import sync_folder
+from ..storage.atomic_file import write_file
 
 FILE = "selected.json"
 
@@ -26,22 +23,8 @@ def read_selection(folder: Path) -> dict[str, str]:
 
 
 def write_selection(folder: Path, selection: Mapping[str, str]) -> None:
-    """Replace the file by one rename; `OutputError` if that cannot be. Held under the store's lock."""
-    temporary = folder / f".{FILE}-{uuid.uuid4().hex[:8]}.part"
-    try:
-        with temporary.open("x", encoding="utf-8") as stream:
-            json.dump(dict(sorted(selection.items())), stream, indent=2)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(folder / FILE)
-        sync_folder(folder)
-    except OSError as error:
-        raise OutputError(
-            f"It cannot be noted which version is to be used: {error.strerror or error} ({folder}).",
-            remedy(error),
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Replace the file; `OutputError` if that cannot be. For the holder of the store's lock."""
+    write_file(folder / FILE, json.dumps(dict(sorted(selection.items())), indent=2))
 
 
 def with_selected(selection: Mapping[str, str], name: str, version: str | None) -> dict[str, str]:

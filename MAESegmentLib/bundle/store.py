@@ -125,7 +125,7 @@ class ModelStore:
             known = self._same(source)
             if known is None:
                 self._keep_meaning(source.name)
-                copy_in(source, self.user_folder, self.folder_for(source.name, source.version))
+                copy_in(source, self.folder_for(source.name, source.version))
         return open_bundle(known.path if known else self.folder_for(source.name, source.version))
 
     def take_in(self, staged: Bundle, *, allow_name: bool = False) -> Bundle:
@@ -187,7 +187,7 @@ class ModelStore:
                         error.hint,
                     ) from error
             try:
-                take_out(bundle, self.user_folder)
+                take_out(bundle)
             except OutputError:
                 write_selection(self.user_folder, before)
                 raise

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..images.labels import Label
-from ..storage.atomic_file import replacing
+from ..storage.atomic_file import write_file
 from .case import IGNORED
 from .records import IGNORE, ROLES, CaseRecord
 from .snapshot import LABEL, image_names
@@ -41,8 +41,7 @@ def write_if_changed(store: Path, content: Mapping[str, Any], *, check_only: boo
     except (OSError, ValueError):
         pass
     if not check_only:
-        with replacing(file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_file(file, text)
     return True
 
 

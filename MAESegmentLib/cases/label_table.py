@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ConfigurationError, DatasetError
 from ..images.labels import Label, loose_name
-from ..storage.atomic_file import replacing
+from ..storage.atomic_file import write_file
 from .submission import RESERVED_NAMES
 
 FILE = "labels.json"
@@ -52,8 +52,7 @@ class LabelTable:
             "last_case": self.last_case,
             "labels": [label.to_dict() for label in self.labels],
         }
-        with replacing(store / FILE) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        write_file(store / FILE, json.dumps(content, indent=1, ensure_ascii=False))
 
 
 def read_table(store: Path) -> LabelTable | None:

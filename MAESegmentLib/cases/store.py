@@ -6,7 +6,6 @@ import datetime
 import errno
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -16,7 +15,8 @@ from typing import Any
 from ..errors import ConfigurationError, DatasetError, DuplicateCase, GeometryError, MAESegmentError, OutputError
 from ..images.labels import Label
 from ..images.volume import LabelMap, Volume
-from ..storage.atomic_file import replacing
+from ..storage.atomic_file import write_file
+from ..storage.atomic_folder import publish, remove, writing
 from ..storage.lock import FileLock
 from ..storage.user_folders import make_private_folder
 from . import folders
@@ -192,7 +192,7 @@ class CaseStore:
         self.case_path(case_id)
         with self._writing():
             if (self.folder / case_id).is_dir():
-                folders.retire(self.folder / case_id)
+                remove(self.folder / case_id)
             self._write_dataset()
 
     def set_role(self, case_id: str, role: str) -> CaseRecord:
@@ -203,15 +203,14 @@ class CaseStore:
         with self._writing():
             record = replace(self._one(case_id), role=role)
             used = [label for label in self.label_table().labels if label.name in record.labels]
-            with replacing(self.folder / case_id / RECORD) as temporary:
-                temporary.write_text(record_text(record, used), encoding="utf-8")
+            write_file(self.folder / case_id / RECORD, record_text(record, used))
             self._write_dataset()
         return self.get(case_id)
 
     def remember(self, mapping: Mapping[str, str | None]) -> None:
         """Keep answers for the next case; those given before stay unless `mapping` has others."""
-        with self._writing(create=True), replacing(self.folder / "mapping.json") as temporary:
-            temporary.write_text(remembered_text({**self.remembered(), **mapping}), encoding="utf-8")
+        with self._writing(create=True):
+            write_file(self.folder / "mapping.json", remembered_text({**self.remembered(), **mapping}))
 
     # ------------------------------------------------------------------------------------------------------------------
 
@@ -251,13 +250,10 @@ class CaseStore:
             revision=old.revision + 1 if old else 1,
             region=tuple(region) if region else None,
         )
-        written = folders.begin(self.folder, name)
-        try:
+        with writing(self.folder / name) as written:
             write_case(written, image, files, labels, record, table)
             replace(table, last_case=max(table.last_case, number)).save(self.folder)
-            folders.publish(written, self.folder / name)
-        finally:
-            shutil.rmtree(written, ignore_errors=True)
+            publish(written, self.folder / name, replace=True)
         self._write_dataset()
         return self._completed([record])[0]
 
@@ -281,7 +277,7 @@ class CaseStore:
     def _read(self) -> tuple[Records, Problems]:
         records: Records = []
         problems: Problems = []
-        places, torn = folders.look(self.folder)
+        places, torn = folders.case_folders_and_replaced(self.folder)
         for path in places:
             try:
                 records.append(_read_record(path)[0])
@@ -316,7 +312,7 @@ class CaseStore:
                 make_private_folder(self.folder)
             busy = f"Another program is writing to the case store {self.folder}."
             with FileLock(self.folder / _LOCK, timeout_s=patience_s, busy=busy):
-                folders.recover(self.folder)
+                folders.recover_cases(self.folder)
                 yield
         except OSError as error:
             raise _output_error(self.folder, error) from error

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import re
-import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MAESegmentError, OutputError, WorkerError, from_code
-from ..storage.atomic_file import replacing
+from ..storage.atomic_file import write_file
+from ..storage.atomic_folder import publish, remove, writing
 from ..storage.lock import FileLock
 from ..storage.user_folders import make_private_folder
 from ..text import csv_text
@@ -147,14 +147,12 @@ class FineTuneRun:
         """Delete the folder of a run that is not running. Renamed first, so that a half-deleted one is never listed."""
         if self.is_alive:
             raise WorkerError("This fine-tuning is still running.", "Cancel it first.")
-        hidden = self.path.with_name(f".{self.path.name}-{uuid.uuid4().hex[:6]}.removed")
         try:
-            self.path.rename(hidden)
+            remove(self.path)
         except FileNotFoundError:
             return
         except OSError as error:
             raise OutputError(f"{self.path} cannot be removed: {error.strerror or error}.") from error
-        shutil.rmtree(hidden, ignore_errors=True)
 
     # ------------------------------------------------------------------------------------------------------------------
 
@@ -187,20 +185,17 @@ def create_run(root: Path, request: RunRequest) -> FineTuneRun:
     """A new run below `root`; it appears complete or not at all. `OutputError` if it cannot be written."""
     now = datetime.now()
     path = root / f"run-{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
-    hidden = root / f".{path.name}.part"
+    request = replace(request, created=request.created or now.isoformat(timespec="seconds"))
     try:
-        make_private_folder(hidden)
-        write_json(
-            hidden / REQUEST, replace(request, created=request.created or now.isoformat(timespec="seconds")).to_dict()
-        )
-        hidden.rename(path)
+        make_private_folder(root)
+        with writing(path, mode=0o700) as hidden:
+            write_json(hidden / REQUEST, request.to_dict())
+            publish(hidden, path)
     except OSError as error:
         raise OutputError(
             f"The folder for fine-tuning {root} cannot be written to: {error.strerror or error}.",
             "Free some space or allow writing there; MAESEGMENT_RUNS names another folder.",
         ) from error
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
     return FineTuneRun(path)
 
 
@@ -228,8 +223,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(data, allow_nan=False) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(data, allow_nan=False) + "\n")
 
 
 def _read_or_empty(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..cases.store import CaseStore
 from ..errors import DatasetError, OutputError
+from ..storage.atomic_folder import publish, writing
 
 DATASET = "dataset.json"
 #: A case that is updated while it is copied is copied again.
@@ -23,25 +24,24 @@ def snapshot(store: CaseStore, training: Sequence[str], check: Sequence[str], ta
     """
     if target.is_dir():
         return
-    hidden = target.with_name(f".{target.name}.part")
     try:
-        shutil.rmtree(hidden, ignore_errors=True)
-        hidden.mkdir(parents=True)
-        for case_id in (*training, *check):
-            _take(store.case_path(case_id), hidden / case_id)
-        description = store.description()
-        wanted = {*training, *check}
-        description["cases"] = [case for case in description["cases"] if case["id"] in wanted]
-        description["splits"] = {"train": list(training), "check": list(check)}
-        (hidden / DATASET).write_text(json.dumps(description), encoding="utf-8")
-        hidden.rename(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for left_over in target.parent.glob(f".{target.name}.new-*"):
+            shutil.rmtree(left_over, ignore_errors=True)
+        with writing(target) as hidden:
+            for case_id in (*training, *check):
+                _take(store.case_path(case_id), hidden / case_id)
+            description = store.description()
+            wanted = {*training, *check}
+            description["cases"] = [case for case in description["cases"] if case["id"] in wanted]
+            description["splits"] = {"train": list(training), "check": list(check)}
+            (hidden / DATASET).write_text(json.dumps(description), encoding="utf-8")
+            publish(hidden, target)
     except OSError as error:
         raise OutputError(
             f"The cases cannot be copied for fine-tuning: {error.strerror or error}.",
             f"Free some space on the disk of {target.parent}, then go on.",
         ) from error
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _take(source: Path, target: Path) -> None:

@@ -11,7 +11,10 @@ from pathlib import Path
 
 from ..errors import OutputError
 
+_PREFIX = ".tmp-"
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+#: On network disks, and for a folder that may be written to but not listed.
+_NO_SYNC_OF_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
 _NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -24,13 +27,42 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = _temporary_beside(path)
     try:
         yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
+        sync(temporary)
         temporary.replace(path)
+        sync(path.parent)
     except OSError as error:
         raise _output_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes | str) -> None:
+    """Replace the whole content of `path` (text as UTF-8), or nothing; `OutputError` if it cannot be written."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def remove_unfinished_files(folder: Path, suffix: str = "") -> None:
+    """Delete what killed processes were writing in `folder`, where nobody else may be writing (files of `suffix`)."""
+    for file in folder.glob(f"{_PREFIX}*{suffix}"):
+        if file.is_file():
+            file.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Have a file's content on the disk, or the renames in a folder (where the file system can do that)."""
+    is_folder = path.is_dir()
+    if os.name == "nt" and is_folder:
+        return
+    try:
+        descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if not (is_folder and error.errno in _NO_SYNC_OF_FOLDERS):
+            raise
 
 
 def check_writable(path: Path) -> None:
@@ -55,7 +87,7 @@ def _temporary_beside(path: Path) -> Path:
         )
     if is_folder:
         raise OutputError(f"{path.name} cannot be written: it is a folder.", "Give the name of a file.")
-    return path.parent / f".tmp-{uuid.uuid4().hex[:12]}{''.join(path.suffixes[-2:])}"
+    return path.parent / f"{_PREFIX}{uuid.uuid4().hex[:12]}{''.join(path.suffixes[-2:])}"
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:

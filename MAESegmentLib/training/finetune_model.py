@@ -8,11 +8,12 @@ from typing import Any
 
 from ..bundle import Bundle, ModelSpec, save_bundle
 from ..device import resolve_device
+from ..storage.atomic_file import write_file
 from .data.holdout import Holdout
 from .description import Description
 from .finetune_run import FineTuning, Measured
 from .loop.loop import Progress, Trained
-from .loop.results import dice_markdown, draw_curves, finite, write_atomically, write_report
+from .loop.results import dice_markdown, draw_curves, finite, write_report
 from .tasks.segmentation import mean_by_label
 
 MODEL_FOLDER = "model"
@@ -23,7 +24,7 @@ def save_model(
 ) -> Bundle:
     """Curves, report and, last, the bundle: where the model folder is, everything is."""
     curves = draw_curves(run.out)
-    write_atomically(run.out / "curves.png", curves)
+    write_file(run.out / "curves.png", curves)
     metrics = {"validation": measured.to_dict(run.prepared.hashes)} if measured else {}
     training = _training_record(run, trained, holdout)
     report = {

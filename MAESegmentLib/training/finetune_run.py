@@ -18,6 +18,7 @@ from ..cases.case import Case
 from ..device import resolve_device
 from ..networks import NnFormer
 from ..preprocessing.plan import Preprocessing
+from ..storage.atomic_file import write_file
 from .data.drawing import Drawing
 from .data.holdout import Holdout
 from .data.labelling import LabelPlan
@@ -28,7 +29,7 @@ from .familiarity import familiarity_of
 from .loop.checkpoint import CHECKPOINT
 from .loop.distributed import SOLO, Team
 from .loop.loop import Progress, Report, ShouldCancel, ShouldStop, Trained, train
-from .loop.results import finite, write_atomically
+from .loop.results import finite
 from .settings import FineTuneSettings
 from .tasks.initial import initial_network
 from .tasks.segmentation import DiceTable, SegmentationTask, dice_table, mean_by_label, mean_dice
@@ -212,7 +213,7 @@ class FineTuning:
 
         def write() -> None:
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / BEFORE, json.dumps(content).encode())
+            write_file(folder / BEFORE, json.dumps(content).encode())
 
         self.team.first(write)
 

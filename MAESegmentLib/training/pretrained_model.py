@@ -13,13 +13,14 @@ from ..bundle import Bundle, ModelSpec, open_bundle, save_bundle
 from ..device import resolve_device
 from ..networks import MaeConfig, MaskedAutoencoder
 from ..preprocessing.plan import Preprocessing
+from ..storage.atomic_file import write_file
 from .data.prepared import PreparedCase
 from .description import Description
 from .familiarity import familiarity_of
 from .finetune import MODEL_FOLDER
 from .loop.distributed import Team
 from .loop.loop import Progress, Report, Trained
-from .loop.results import draw_curves, finite, write_atomically, write_report
+from .loop.results import draw_curves, finite, write_report
 from .settings import PretrainSettings
 from .tasks.masked import error_statistics, reconstruction_errors, reconstruction_figure
 
@@ -70,7 +71,7 @@ class Pretraining:
             "curves.png": draw_curves(self.out),
         }
         for name, picture in pictures.items():
-            write_atomically(self.out / name, picture)
+            write_file(self.out / name, picture)
         record = {
             "settings": self.settings.to_dict(),
             "steps": trained.step,

@@ -10,7 +10,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,19 +62,14 @@ class JobFolder:
         """
         total = sum(channel.nbytes for channel in channels) or 1
         done = 0
-        try:
-            for number, channel in enumerate(channels):
-                temporary = self.path / f".image_{number}.part"
+        for number, channel in enumerate(channels):
+            with self._placing("The volume", f"image_{number}.npy") as temporary:
                 for written in _write_array(temporary, channel):
                     yield min((done + written) / total, 1.0)
-                temporary.replace(self.path / f"image_{number}.npy")
-                done += channel.nbytes
-            header = {"channels": len(channels), "ijk_to_ras": np.asarray(ijk_to_ras, float).tolist()}
-            temporary = self.path / f".{_HEADER}.part"
+            done += channel.nbytes
+        header = {"channels": len(channels), "ijk_to_ras": np.asarray(ijk_to_ras, float).tolist()}
+        with self._placing("The volume", _HEADER) as temporary:
             temporary.write_text(json.dumps(header))
-            temporary.replace(self.path / _HEADER)
-        except OSError as error:
-            raise _cannot_write("The volume", self.path.parent, error) from error
 
     def read_volume(self) -> Volume:
         """(C, I, J, K), mapped into memory where there is one channel; `MemoryError` if that is too small."""
@@ -95,13 +90,9 @@ class JobFolder:
 
     def write_label_map(self, array: np.ndarray) -> Iterator[float]:
         """Write a label map (K, J, I) of the volume's grid, uint8 or uint16, as `write_volume` writes the volume."""
-        temporary = self.path / f".{_LABELS_IN}.part"
-        try:
+        with self._placing("The label map", _LABELS_IN) as temporary:
             for written in _write_array(temporary, array):
                 yield min(written / (array.nbytes or 1), 1.0)
-            temporary.replace(self.path / _LABELS_IN)
-        except OSError as error:
-            raise _cannot_write("The label map", self.path.parent, error) from error
 
     def read_label_map(self, volume: Volume) -> LabelMap:
         """The label map that was written beside `volume`: (I, J, K), mapped into memory."""
@@ -122,13 +113,9 @@ class JobFolder:
         array = label_map.array
         block = tuple(_bounds(array))
         cropped = _transposed(array[block])
-        temporary = self.path / f".{_LABELS}.part"
-        try:
+        with self._placing("The label map", _LABELS) as temporary:
             for _written in _write_array(temporary, cropped):
                 pass
-            temporary.replace(self.path / _LABELS)
-        except OSError as error:
-            raise _cannot_write("The label map", self.path.parent, error) from error
         origin = [int(part.start) for part in block]
         return {"file": _LABELS, "origin_ijk": origin, "shape_ijk": [int(n) for n in array.shape]}
 
@@ -154,6 +141,16 @@ class JobFolder:
         """Delete the folder; what another process still holds open is left to `remove_stale`."""
         self._lock.remove()
         shutil.rmtree(self.path, ignore_errors=True)
+
+    @contextmanager
+    def _placing(self, what: str, name: str) -> Iterator[Path]:
+        """As `storage.atomic_file.replacing`, but not down to the disk: no job outlives a power cut."""
+        temporary = self.path / f".{name}.part"
+        try:
+            yield temporary
+            temporary.replace(self.path / name)
+        except OSError as error:
+            raise _cannot_write(what, self.path.parent, error) from error
 
     def _load(self, name: str) -> np.ndarray:
         try:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,6 +20,7 @@ import torch
 
 from MAESegmentLib.errors import Cancelled, ConfigurationError, OutputError, TrainingError
 from MAESegmentLib.networks import MaeConfig, MaskedAutoencoder, NnFormer
+from MAESegmentLib.storage import atomic_file
 from MAESegmentLib.training.data.patches import Batch
 from MAESegmentLib.training.data.prepared import IGNORED, PreparedCase
 from MAESegmentLib.training.loop.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
@@ -361,12 +360,9 @@ def test_a_checkpoint_that_cannot_be_written_is_told_without_torchs_internals(
 ) -> None:
     save_checkpoint(tmp_path, {"fingerprint": "x", "step": 1})
 
-    def on_a_full_disk(**_where: Any) -> tuple[int, str]:
-        name = tmp_path / ".checkpoint-full.tmp"
-        name.touch()
-        return os.open("/dev/full", os.O_WRONLY), str(name)
-
-    monkeypatch.setattr(tempfile, "mkstemp", on_a_full_disk)
+    on_a_full_disk = tmp_path / ".tmp-full.pt"
+    on_a_full_disk.symlink_to("/dev/full")
+    monkeypatch.setattr(atomic_file, "_temporary_beside", lambda _path: on_a_full_disk)
     with pytest.raises(OutputError, match=r"cannot be written to .*: No space left on device\.") as raised:
         save_checkpoint(tmp_path, {"fingerprint": "x", "step": 2, "model": {"w": torch.arange(2.0e5)}})
     assert not INTERNALS.search(raised.value.message)

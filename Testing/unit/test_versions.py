@@ -15,7 +15,7 @@ import pytest
 from MAESegmentLib.bundle import Bundle, ModelStore, VersionTaken, export_bundle, import_bundle, open_bundle
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import BundleError, OutputError
-from MAESegmentLib.storage.atomic_folder import lock_of
+from MAESegmentLib.storage.atomic_folder import lock_beside
 from Testing.bundles import autoencoder_spec, save_tiny, tiny_spec
 
 ROOT = Path(__file__).parents[2]
@@ -135,7 +135,7 @@ def test_removing_the_selected_version_selects_its_parent(store: ModelStore, mad
     assert [bundle.version for bundle in store.list()] == ["1.0.0", "1.1.0"]
     assert store.find("tiny-mr").version == "1.1.0"
     assert not last.path.exists()
-    assert not [*store.user_folder.glob(".removed*")]
+    assert not [*store.user_folder.rglob(".*.removed*")]
     store.remove(store.find("tiny-mr"))
     assert store.find("tiny-mr").version == "1.0.0"
     assert not (store.user_folder / "tiny-mr").exists()
@@ -208,9 +208,9 @@ def test_an_imported_version_is_never_what_the_name_means_by_itself(
 
 def test_the_next_writer_clears_what_a_killed_one_left(store: ModelStore, made: Path) -> None:
     """Whether its writer lives is what counts, never the time: a clock an hour off deletes nothing."""
-    alive, dead = store.user_folder / ".import-1.part", store.user_folder / ".import-2.part"
-    in_family = store.user_folder / "tiny-mr" / ".1.3.0-abc.part"
-    under_lock = [store.user_folder / ".adding-1.part", store.user_folder / ".removed-1"]
+    alive, dead = store.user_folder / ".import.new-1", store.user_folder / ".import.new-2"
+    in_family = store.user_folder / "tiny-mr" / ".1.3.0.new-abc"
+    under_lock = [store.user_folder / "tiny-mr" / ".1.4.0.removed-1", store.user_folder / ".adding-1.part"]
     private = store.user_folder / ".git"
     folders = (alive, dead, in_family, private, *under_lock)
     for folder in folders:
@@ -218,17 +218,17 @@ def test_the_next_writer_clears_what_a_killed_one_left(store: ModelStore, made: 
     long_ago = time.time() - 7200
     for path in (alive, alive / "models"):
         os.utime(path, (long_ago, long_ago))
-    lock_of(dead).path.touch()
-    lock_of(in_family.with_name(".1.4.0-abc.part")).path.touch()
-    lock = lock_of(alive)
+    lock_beside(dead).path.touch()
+    lock_beside(in_family.with_name(".1.4.0.new-abc")).path.touch()
+    lock = lock_beside(alive)
     lock.acquire()
     store.add(made / "1.1.0")
     assert [path for path in folders if path.exists()] == [alive, private]
-    assert [*store.user_folder.rglob("*.part.lock")] == [lock.path]
+    assert [*store.user_folder.rglob("*.new-*.lock")] == [lock.path]
     lock.release()
     store.add(made / "1.2.0")
     assert [path for path in folders if path.exists()] == [private]
-    assert not [*store.user_folder.rglob("*.part.lock")]
+    assert not [*store.user_folder.rglob("*.new-*.lock")]
 
 
 # Several programs at once --------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from ...errors import MAESegmentError, TrainingError
 from ...images.archive import ArchivedScan
 from ...preprocessing.grey_values import describe_grey_values
 from ...preprocessing.plan import Preprocessing
+from ...storage.atomic_file import replacing
 from ...text import csv_cell, csv_text, visible
 from ..loop.distributed import Team
 from ..settings import PretrainSettings
@@ -192,10 +193,11 @@ class SkippedScans:
         files = self._files()
         rows = sorted(dict(_rows(files)).items())
         if rows:
-            temporary = self._folder / f".{SKIPPED}.tmp"
-            with temporary.open("w", newline="", encoding="utf-8") as file:
+            with (
+                replacing(self._folder / SKIPPED) as temporary,
+                temporary.open("w", newline="", encoding="utf-8") as file,
+            ):
                 csv.writer(file).writerows([("volume", "reason"), *((csv_cell(name), why) for name, why in rows)])
-            temporary.replace(self._folder / SKIPPED)
         for file_of_one in files:
             if file_of_one.name != SKIPPED:
                 file_of_one.unlink()

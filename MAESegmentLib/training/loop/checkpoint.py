@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ...errors import ConfigurationError, OutputError, TrainingError, refusal_by_system
+from ...storage.atomic_file import remove_unfinished_files, replacing
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -18,17 +17,9 @@ CHECKPOINT = "checkpoint.pt"
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """Replace the folder's checkpoint by `state` (tensors and plain values)."""
     try:
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".checkpoint-", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(folder / CHECKPOINT)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except (OSError, RuntimeError) as error:
+        with replacing(folder / CHECKPOINT) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
+    except (OutputError, RuntimeError) as error:
         raise OutputError(
             f"The checkpoint cannot be written to {folder}: {_reason(error, 'it could not be written whole')}.",
             "Free disk space and start the same command again; it goes on from the last good checkpoint.",
@@ -37,8 +28,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
 
 def load_checkpoint(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     """The folder's checkpoint, or None at the start of a run; refuses one of a run with other settings or cases."""
-    for left_over in folder.glob(".checkpoint-*.tmp"):
-        left_over.unlink(missing_ok=True)
+    remove_unfinished_files(folder, Path(CHECKPOINT).suffix)
     path = folder / CHECKPOINT
     if not path.exists():
         return None

@@ -16,6 +16,7 @@ from ...cases.case import Case
 from ...errors import ConfigurationError, DatasetError, OutputError
 from ...networks import MaeConfig
 from ...preprocessing.plan import Preprocessing
+from ...storage.atomic_file import write_file
 from ...storage.lock import FileLock
 from ...storage.user_folders import make_private_folder
 from ..finetune_model import MODEL_FOLDER
@@ -23,7 +24,6 @@ from ..settings import LoopSettings
 from .checkpoint import CHECKPOINT
 from .distributed import SOLO, Team
 from .loop import Progress, Report
-from .results import write_atomically
 
 _DATA = "data.json"
 _LOCK = ".lock"
@@ -84,7 +84,7 @@ class DataRecord:
         before = _read(out)
         if before is not None and (out / CHECKPOINT).exists():
             self._refuse(before, out)
-        write_atomically(out / _DATA, (json.dumps(asdict(self), indent=1) + "\n").encode())
+        write_file(out / _DATA, json.dumps(asdict(self), indent=1) + "\n")
 
     def _refuse(self, before: DataRecord, out: Path) -> None:
         changes = [

@@ -5,27 +5,18 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...storage.atomic_file import write_file
 from ...text import markdown_cell, plot_text
 from .runlog import TRAINING_LOG, VALIDATION_LOG, read_log
 
 
 def write_report(folder: Path, report: Mapping[str, Any]) -> None:
     """`report.json`, with NaN as null."""
-    write_atomically(folder / "report.json", (json.dumps(finite(report), indent=2) + "\n").encode())
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_file(folder / "report.json", json.dumps(finite(report), indent=2) + "\n")
 
 
 def finite(value: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from ...storage.atomic_file import replacing
 from ...text import csv_cell, csv_text, visible
 
 TRAINING_LOG = "log.csv"
@@ -66,11 +67,9 @@ def _truncate(path: Path, last_step: int) -> None:
         text = file.read()
     rows = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
     kept = [row for row in rows[1:] if len(row) == len(rows[0]) and int(row[0]) <= last_step]
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         if rows:
             csv.writer(file).writerows([rows[0], *kept])
-    temporary.replace(path)
 
 
 def _tensorboard(folder: Path, resume_step: int):  # type: ignore[no-untyped-def]

@@ -314,7 +314,7 @@ def test_labels_that_do_not_fit_on_the_disk(folder):
 
 
 def test_full_disk_is_called_that(folder):
-    (folder.path / ".image_0.part").symlink_to("/dev/full")
+    (folder.path / ".image_0.npy.part").symlink_to("/dev/full")
     with pytest.raises(OutputError, match=r"disk with .* is full") as caught:
         write(folder, np.zeros((8, 128, 128), np.int16))
     assert "Free some space" in caught.value.hint
