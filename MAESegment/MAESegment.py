@@ -19,11 +19,11 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-_OWN = ("MAESegmentPlugin", "MAESegmentLib")
+_OWN = ("MAESegmentPlugin", "MAESegmentLib", "MAESegmentSelfTest")
 
 
 def _drop_helpers() -> None:
-    """On Reload, forget the helper code, so that it is executed anew; the worker of the old code ends first."""
+    """On Reload, forget the helper code, so that it is executed again; the worker of the old code ends first."""
     if "MAESegmentPlugin" not in sys.modules:
         return
     old = sys.modules.get("MAESegmentPlugin.session")
@@ -208,8 +208,8 @@ class MAESegmentTest(ScriptedLoadableModuleTest):
     """The self test: a real child process segments synthetic volumes, and voxels are compared in world space."""
 
     def runTest(self, **_kwargs):
-        from MAESegmentPlugin.self_test import run
+        from MAESegmentPlugin.self_test import load_self_test
 
-        report = run(MAESegmentLogic)
+        report = load_self_test().run(MAESegmentLogic)
         if report.failures:
             raise AssertionError(report.text)

@@ -43,7 +43,7 @@ def draw(slicer_gui: Any) -> Callable[..., Any]:  # noqa: ARG001
 def truth(volume: Any) -> dict[str, np.ndarray]:
     """What is where in `volume`: (K, J, I) masks by label."""
     from MAESegmentLib import mrml
-    from MAESegmentLib.self_test_model import LABELS, body_on
+    from Testing.slicer.body_model import LABELS, body_on
 
     shape = volume.GetImageData().GetDimensions()[::-1]
     labels = body_on(shape, mrml.image_of([volume]).ijk_to_world)[1]
@@ -63,7 +63,7 @@ def versions(models_folder: Path, tmp_path: Path) -> Path:
     from dataclasses import replace
 
     from MAESegmentLib.bundle import open_bundle, save_bundle
-    from MAESegmentLib.self_test_model import LABELS, NAME
+    from Testing.slicer.body_model import LABELS, NAME
 
     folder = tmp_path / "own models"
     shutil.copytree(models_folder / NAME / "1.0.0", folder / NAME / "1.0.0")

@@ -129,7 +129,7 @@ def _command(pid: int) -> bytes:
 @pytest.fixture(scope="session")
 def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A person's folder of models, with the one of the self test."""
-    from MAESegmentLib.self_test_model import NAME, make_model
+    from Testing.slicer.body_model import NAME, make_model
 
     folder = tmp_path_factory.mktemp("models")
     make_model(folder / NAME / "1.0.0")
@@ -162,15 +162,15 @@ def empty_logic(make_logic: Callable[[Path], Any], tmp_path: Path) -> Any:
 @pytest.fixture
 def model(models_folder: Path, logic: Any) -> Any:  # noqa: ARG001
     from MAESegmentLib.bundle import open_bundle
-    from MAESegmentLib.self_test_model import NAME
+    from Testing.slicer.body_model import NAME
 
     return open_bundle(models_folder / NAME / "1.0.0", verify=False)
 
 
 @pytest.fixture
-def scene(plugin: Callable[[str], ModuleType]) -> ModuleType:
+def scene(plugin: Callable[[str], ModuleType]) -> ModuleType:  # noqa: ARG001
     """Volumes of the body, and comparison with it."""
-    return plugin("self_test_scene")
+    return importlib.import_module("Testing.slicer.volumes")
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_two_volumes_for_a_model_of_one_channel(logic, volume, scene, corrected)
 
 def test_what_was_drawn_is_stored_where_it_is(logic, scene, draw):
     from MAESegmentLib import mrml
-    from MAESegmentLib.self_test_model import body_on
+    from Testing.slicer.body_model import body_on
 
     volume = scene.oblique("Patient Müller")
     shape = volume.GetImageData().GetDimensions()[::-1]

@@ -7,6 +7,7 @@ import os
 import runpy
 import subprocess
 import sys
+import unittest
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from Testing.gui import standin
 from Testing.processes import is_alive
 
 _ROOT = Path(__file__).resolve().parents[2]
-_OWN = ("MAESegment", "MAESegmentPlugin", "MAESegmentLib")
+_OWN = ("MAESegment", "MAESegmentPlugin", "MAESegmentLib", "MAESegmentSelfTest")
 
 
 @pytest.fixture
@@ -193,7 +194,7 @@ class FakeFactory:
 
 @pytest.fixture
 def run_script(reloadable, slicer_gui, monkeypatch) -> Any:  # noqa: ARG001
-    """Run Testing/run_in_slicer.py; returns the exit code that Slicer was asked for."""
+    """Run Testing/slicer/run_in_slicer.py; returns the exit code that Slicer was asked for."""
     import slicer
 
     codes: list[int] = []
@@ -202,7 +203,7 @@ def run_script(reloadable, slicer_gui, monkeypatch) -> Any:  # noqa: ARG001
     monkeypatch.setattr(slicer.util, "exit", codes.append)
 
     def run() -> int:
-        left = runpy.run_path(str(_ROOT / "Testing" / "run_in_slicer.py"), run_name="__main__")
+        left = runpy.run_path(str(_ROOT / "Testing" / "slicer" / "run_in_slicer.py"), run_name="__main__")
         assert len(codes) == 1
         assert left.get("sys") is sys, "what Slicer runs after the script needs it"
         return codes[0]
@@ -235,6 +236,11 @@ def test_self_test_with_an_unusable_python_ends_with_1(run_script, monkeypatch, 
     monkeypatch.setenv("MAESEGMENT_PYTHON", str(tmp_path / "no-python"))
     assert run_script() == 1
     assert "no-python" in capsys.readouterr().out
+
+
+def test_self_test_that_is_not_there_says_where_it_is(plugin, tmp_path):
+    with pytest.raises(unittest.SkipTest, match=r"source code.*run_in_slicer\.py"):
+        plugin("self_test").load_self_test(tmp_path)
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import qt
-import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+import slicer
 from MAESegmentLib import mrml
-from MAESegmentLib.self_test_model import LABELS, body_at, body_on
+
+from .body_model import LABELS, body_at, body_on
 
 #: What was put into the scene, to be taken out again.
 _made: list[Any] = []
@@ -136,7 +137,7 @@ def segment_points(segmentation: Any, segment_id: str) -> np.ndarray:
 
 
 def save_in_world(volume: Any, path: Path) -> None:
-    """Save as a person would who hardens the transforms first; `volume` stays as it is."""
+    """Save as a user would who hardens the transforms first; `volume` stays as it is."""
     copy = mrml.hardened_copy(volume)
     try:
         copy.AddDefaultStorageNode(str(path))

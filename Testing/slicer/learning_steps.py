@@ -14,9 +14,9 @@ from MAESegmentLib.app.model_library import ModelLibrary
 from MAESegmentLib.bundle import Bundle, ModelStore
 from MAESegmentLib.runs import RunState
 from MAESegmentLib.runs.launching import reap
-from MAESegmentLib.self_test_model import LABELS, body_on
 
-from . import self_test_scene as scene_of
+from . import volumes as scene_of
+from .body_model import LABELS, body_on
 
 _PATIENCE_S = 600.0
 #: Enough to see that every part works, not to learn anything.
@@ -27,7 +27,7 @@ Expect = Callable[[Any, str], None]
 
 
 class LearningTest:
-    """Everything it makes lies in `folder`, or in the scene in `nodes`; the person's own models and cases are not
+    """Everything it makes lies in `folder`, or in the scene in `nodes`; the user's own models and cases are not
     touched."""
 
     def __init__(self, logic: Any, model: Bundle, folder: Path, nodes: list[Any], expect: Expect) -> None:
@@ -39,7 +39,7 @@ class LearningTest:
         self._expect = expect
 
     def run(self) -> str:
-        """Answers the finished run's own sentence."""
+        """Return the finished run's own sentence."""
         with _environment("MAESEGMENT_RUNS", str(self._runs)):
             first = self._store("Self test case", role="train")
             self._store("Self test check", role="check", make=scene_of.left_handed)
@@ -86,7 +86,7 @@ class LearningTest:
         self._expect(self._meant() == self._model.content_hash, "the new version is used though nobody accepted it")
         job.accept()
         self._expect(self._meant() == result.model["hash"], "the accepted version is not used")
-        self._expect(self._logic.fineTuneRuns() == [], "the run is still waiting for an answer")
+        self._expect(self._logic.fineTuneRuns() == [], "the run is still waiting to be accepted")
         return result.banner
 
     def _wait_for_its_end(self) -> None:

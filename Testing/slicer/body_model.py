@@ -1,7 +1,7 @@
 """A body known in closed form and a model that finds it, trained in seconds: what the test inside Slicer runs on.
 
-`python -m MAESegmentLib.self_test_model FOLDER` makes the model; only this needs torch.
-`python -m MAESegmentLib.self_test_model FOLDER IN OUT` also labels the image file IN with it, as the
+`python body_model.py FOLDER` makes the model; only this needs torch.
+`python body_model.py FOLDER IN OUT` also labels the image file IN with it, as the
 command line does, so that the module's result can be compared with one that never came near a scene.
 """
 
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .images.labels import ANATOMICAL_STRUCTURE, Code, Label, Terminology
+from MAESegmentLib.images.labels import ANATOMICAL_STRUCTURE, Code, Label, Terminology
 
 if TYPE_CHECKING:
-    from .bundle import Bundle, ModelSpec
-    from .networks import NnFormer
+    from MAESegmentLib.bundle import Bundle, ModelSpec
+    from MAESegmentLib.networks import NnFormer
 
 NAME = "self-test"
 _BRAIN = Terminology(ANATOMICAL_STRUCTURE, Code("SCT", "12738006", "Brain"))
@@ -59,8 +59,8 @@ def make_model(folder: Path) -> Bundle:
     """Train on the body and save the bundle in `folder`."""
     import torch
 
-    from .bundle import save_bundle
-    from .networks import NnFormer
+    from MAESegmentLib.bundle import save_bundle
+    from MAESegmentLib.networks import NnFormer
 
     spec = _spec()
     assert spec.network is not None
@@ -72,18 +72,18 @@ def make_model(folder: Path) -> Bundle:
 
 def label_file(bundle: Bundle, image: Path, output: Path) -> None:
     """Segment the file `image` as the command line does; `output` is .npz with labels (I, J, K) and ijk_to_ras."""
-    from .images import read_volume
-    from .inference import Predictor
+    from MAESegmentLib.images import read_volume
+    from MAESegmentLib.inference import Predictor
 
     label_map = Predictor(bundle).predict(read_volume(image)).label_map
     np.savez(output, labels=label_map.array, ijk_to_ras=label_map.ijk_to_ras)
 
 
 def _spec() -> ModelSpec:
-    from .bundle import ModelSpec
-    from .networks import NnFormerConfig
-    from .preprocessing.intensity import IntensityRecipe
-    from .preprocessing.plan import Preprocessing
+    from MAESegmentLib.bundle import ModelSpec
+    from MAESegmentLib.networks import NnFormerConfig
+    from MAESegmentLib.preprocessing.intensity import IntensityRecipe
+    from MAESegmentLib.preprocessing.plan import Preprocessing
 
     # Fixed numbers: what the network sees does not depend on how much air a test's volume holds.
     recipe = IntensityRecipe("ct", lower=0.0, upper=1500.0, mean=300.0, std=300.0)
@@ -145,7 +145,7 @@ def _train(network: NnFormer, spec: ModelSpec) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    from .bundle import open_bundle
+    from MAESegmentLib.bundle import open_bundle
 
     folder = Path(arguments[0])
     bundle = open_bundle(folder) if folder.is_dir() else make_model(folder)
