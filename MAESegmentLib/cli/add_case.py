@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, DatasetError, DuplicateCase
+from . import options
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    # Lets "--region -40,-5,..." pass; argparse would take "-40,-5,..." for an option.
-    parser._negative_number_matcher = re.compile(r"^-\.?\d[\d.,eE+-]*$")
     parser.add_argument(
         "files",
         nargs="+",
@@ -32,10 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the scan (one file per channel, or a DICOM folder), then its segmentation: .seg.nrrd, DICOM SEG, or a "
         "label map as NIfTI or NRRD",
     )
-    parser.add_argument("-m", "--model", help="the model that was corrected; its cases share a store")
-    parser.add_argument("--store", type=Path, metavar="DIR", help="the store's folder (default: that of the model)")
+    options.add_model(parser, "the model that was corrected; its cases share a store")
+    options.add_store(parser, "the store's folder (default: that of the model)")
     parser.add_argument(
-        "--role", choices=("train", "check"), default="", help="check: never trained on, tells how good"
+        "--role", choices=("train", "check"), default="", help="check: never trained on, measures how good"
     )
     parser.add_argument("--group", default="", metavar="NAME", help="what scans of one patient share; not their name")
     parser.add_argument(
@@ -51,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--new-label", action="append", default=[], metavar="NAME", help="a label there was not before")
     parser.add_argument("--absent", action="append", default=[], metavar="NAME", help="a label this scan does not show")
     parser.add_argument(
-        "--region", metavar="R0,R1,A0,A1,S0,S1", help="only this box was annotated; RAS mm, or `all` to lift it"
+        "--region", metavar=options.BOX, help="only this box was annotated; RAS mm, or `all` to lift it"
     )
     parser.add_argument("--update", default="", metavar="ID", help="replace this case")
 

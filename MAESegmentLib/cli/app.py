@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, VolumeReadError
+from . import options
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let other computers in; what they send and see is not encrypted, so prefer `ssh -L`",
     )
-    parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N or cpu (default: auto)")
+    options.add_device(parser)
     parser.add_argument(
-        "--upload-limit", type=float, default=4.0, metavar="GB", help="of all files a person uploads (default: 4)"
+        "--upload-limit", type=float, default=4.0, metavar="GB", help="of all files a user uploads (default: 4)"
     )
-    parser.add_argument("--users", type=int, default=8, help="how many people at most (default: 8)")
+    parser.add_argument("--users", type=int, default=8, help="how many users at most (default: 8)")
 
 
 def run(arguments: argparse.Namespace) -> int:

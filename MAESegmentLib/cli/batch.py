@@ -5,69 +5,60 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, OutputError
 from ..processes.processor import usable_cores
-from .terminal import make_console, say
+from . import options
+from .terminal import ProgressBar, say
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
     from ..images.archive import ArchivedScan
     from ..inference.batch import Batch, BatchPlan
     from ..inference.batch_table import VolumeRow
-    from ..inference.settings import InferenceSettings, Progress
+    from ..inference.settings import InferenceSettings
     from ..torchrun import Launch
 
 #: Exit code when some scan could not be segmented.
 INCOMPLETE = 1
 _ENDINGS = {"seg.nrrd": ".seg.nrrd", "nii.gz": ".nii.gz", "dicom": ".dcm"}
-#: So many failures are told in the terminal; all are in the table.
-_TOLD = 20
+#: So many failures are listed in the terminal; all are in the table.
+_LISTED = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    # Lets "--roi -40,-5,..." pass; argparse would take "-40,-5,..." for an option.
-    parser._negative_number_matcher = re.compile(r"^-\.?\d[\d.,eE+-]*$")
     parser.epilog = (
-        "Run the same command again to go on where it was stopped. With several GPUs or processes: "
+        "Run the same command again to resume where it was stopped. With several GPUs or processes: "
         "torchrun --nproc-per-node N -m MAESegmentLib.cli batch ..."
     )
     parser.add_argument(
         "sources", nargs="+", type=Path, metavar="SOURCE", help="folders (searched at any depth) and image files"
     )
-    parser.add_argument("-m", "--model", required=True, help="name (or the start of it), name@version or folder")
-    parser.add_argument(
-        "-o", "--output", required=True, type=Path, metavar="DIR", help="gets volumes.csv and segmentations/"
-    )
+    options.add_model(parser, required=True)
+    options.add_out(parser, "DIR", "gets volumes.csv and segmentations/", required=True)
     parser.add_argument(
         "--format", choices=tuple(_ENDINGS), default="seg.nrrd", help="dicom: DICOM SEG for DICOM series, else seg.nrrd"
     )
     parser.add_argument("--modality", metavar="CT", help="only DICOM series of this modality (files are all taken)")
-    parser.add_argument("--roi", metavar="R0,R1,A0,A1,S0,S1", help="segment only this box of every scan; RAS mm")
+    options.add_roi(parser, "segment only this box of every scan")
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed in an earlier run")
-    parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N or cpu (default: auto)")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="(default: auto)")
-    parser.add_argument("--overlap", type=float, help="share of a window covered by the next (default: the model's)")
-    parser.add_argument("--mirror", action="store_true", default=None, help="average over mirror images: slower")
-    parser.add_argument("--no-cpu", action="store_true", help="fail a scan that does not fit in the GPU's memory")
-    parser.add_argument("-q", "--quiet", action="store_true", help="print only errors")
+    options.add_inference(parser)
+    options.add_quiet(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from ..bundle import ModelStore
-    from ..images.roi import Roi
     from ..inference.batch import Batch, BatchPlan
     from ..inference.predictor import Predictor
+    from ..storage.atomic_file import check_writable
     from ..torchrun import Launch
 
     launch = Launch.from_environment()
-    roi = Roi.parse(arguments.roi) if arguments.roi else None
+    roi = options.chosen_roi(arguments)
     bundle = ModelStore().find(arguments.model, kind="segmentation")
     if len(bundle.spec.channels) != 1:
         raise ConfigurationError(
@@ -75,11 +66,11 @@ def run(arguments: argparse.Namespace) -> int:
             "Segment each case by itself: maesegment segment CHANNEL_1 CHANNEL_2 ...",
         )
     settings = _settings(arguments, bundle, launch)
-    _make_folder(arguments.output)
-    _check_same(arguments.output, _description(arguments, bundle, settings))
+    check_writable(options.made_folder(arguments.out) / "volumes.csv")
+    _check_same(arguments.out, _description(arguments, bundle, settings))
     scans = _find(arguments, launch)
     plan = BatchPlan(
-        arguments.output,
+        arguments.out,
         scans,
         _ENDINGS[arguments.format],
         roi,
@@ -88,18 +79,17 @@ def run(arguments: argparse.Namespace) -> int:
     )
     batch = Batch(plan, bundle.labels)
     if batch.left():
-        # Loaded only now: a finished batch that is started again should answer at once.
+        # Loaded only now: a finished batch that is started again should return at once.
         predictor = Predictor(bundle, settings)
-        with _display(len(scans), arguments.quiet or not launch.is_first) as (progress, on_row):
-            batch.run(predictor, progress=progress, on_row=on_row)
-    # torchrun ends the other processes as soon as one fails: only the first tells.
+        display = _Display(len(scans), arguments.quiet or not launch.is_first)
+        with display.bar:
+            batch.run(predictor, progress=display.progress, on_row=display.on_row)
+    # torchrun ends the other processes as soon as one fails: only the first reports.
     return _report(batch, plan, arguments.quiet) if launch.is_first else 0
 
 
 def _settings(arguments: argparse.Namespace, bundle: Bundle, launch: Launch) -> InferenceSettings:
     import torch
-
-    from ..inference.settings import InferenceSettings
 
     device = arguments.device
     if launch.local_world_size > 1:
@@ -107,24 +97,7 @@ def _settings(arguments: argparse.Namespace, bundle: Bundle, launch: Launch) -> 
             device = f"cuda:{launch.local_rank % torch.cuda.device_count()}"
         if os.environ.get("OMP_NUM_THREADS", "1") == "1":  # torchrun's choice, however many cores there are
             torch.set_num_threads(max(1, usable_cores() // launch.local_world_size))
-    return InferenceSettings.of_model(
-        bundle.spec.inference,
-        device=device,
-        precision=arguments.precision,
-        overlap=arguments.overlap,
-        mirroring=arguments.mirror,
-        allow_cpu=not arguments.no_cpu,
-    )
-
-
-def _make_folder(folder: Path) -> None:
-    from ..storage.atomic_file import check_writable
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.", "Choose another one.") from error
-    check_writable(folder / "volumes.csv")
+    return options.inference_settings(arguments, bundle, device=device)
 
 
 def _description(arguments: argparse.Namespace, bundle: Bundle, settings: InferenceSettings) -> dict[str, Any]:
@@ -166,30 +139,27 @@ def _check_same(folder: Path, wanted: Mapping[str, Any]) -> None:
 
 
 def _find(arguments: argparse.Namespace, launch: Launch) -> list[ArchivedScan]:
-    """The scans; one process looks, the others wait and read what it noted."""
+    """The scans; one process searches, the others wait and read what it noted."""
     from ..images.archive import ArchiveIndex
     from ..storage.lock import FileLock
 
     missing = [str(source) for source in arguments.sources if not source.exists()]
     if missing:
         raise ConfigurationError(f"There is no {', '.join(missing)}.", "Give folders or image files that exist.")
-    looking = _Looking(arguments.quiet or not launch.is_first)
-    with FileLock(arguments.output / ".index.lock", timeout_s=float("inf")):
-        index = ArchiveIndex(arguments.output / "index.jsonl")
-        scans = index.scans(arguments.sources, leave_out=[arguments.output], on_folder=looking)
-    if arguments.modality:
-        wanted = arguments.modality.upper()
-        scans = [scan for scan in scans if not scan.files or scan.modality.upper() == wanted]
-    if not scans:
-        raise ConfigurationError(
-            f"There is no scan in {', '.join(map(str, arguments.sources))}.",
-            "Give folders with NIfTI, NRRD, MetaImage, MGZ or DICOM files.",
-        )
-    return scans
+    search = _Search(arguments.quiet or not launch.is_first)
+
+    def find(places: Sequence[Path]) -> list[ArchivedScan]:
+        scans = index.scans(places, leave_out=[arguments.out], on_folder=search)
+        wanted = (arguments.modality or "").upper()
+        return [scan for scan in scans if not wanted or not scan.files or scan.modality.upper() == wanted]
+
+    with FileLock(arguments.out / ".index.lock", timeout_s=float("inf")):
+        index = ArchiveIndex(arguments.out / "index.jsonl")
+        return list(options.scans_in(arguments.sources, find))
 
 
-class _Looking:
-    """Says now and then how far the search is: an archive may take hours the first time."""
+class _Search:
+    """Reports now and then how far the search is: an archive may take hours the first time."""
 
     _EVERY_S = 10.0
 
@@ -218,31 +188,24 @@ def _run_began(launch: Launch) -> str:
         return utc_now()
 
 
-@contextmanager
-def _display(total: int, quiet: bool) -> Iterator[tuple[Progress, Callable[[VolumeRow, int], None]]]:
+class _Display:
     """A bar over all scans on a terminal, and a line for each scan (on stderr)."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
 
-    console = make_console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task("Segmenting", total=total)
-        done = 0
+    def __init__(self, total: int, quiet: bool) -> None:
+        self._total, self._quiet = total, quiet
+        self._done = 0
+        self.bar = ProgressBar("Segmenting", total, shown=not quiet)
 
-        def report(stage: str, fraction: float) -> None:
-            if stage == "segment":
-                bar.update(task, completed=done + fraction)
+    def progress(self, stage: str, fraction: float) -> None:
+        if stage == "segment":
+            self.bar.update(self._done + fraction)
 
-        def on_row(row: VolumeRow, finished: int) -> None:
-            nonlocal done
-            done = finished
-            bar.update(task, completed=done)
-            if not quiet:
-                what = f"{row.seconds:.1f} s" if row.status == "done" else f"failed: {row.reason}"
-                console.print(f"{done}/{total} {row.volume}: {what}", soft_wrap=True)
-
-        yield report, on_row
+    def on_row(self, row: VolumeRow, done: int) -> None:
+        self._done = done
+        self.bar.update(done)
+        if not self._quiet:
+            what = f"{row.seconds:.1f} s" if row.status == "done" else f"failed: {row.reason}"
+            self.bar.print(f"{done}/{self._total} {row.volume}: {what}")
 
 
 def _report(batch: Batch, plan: BatchPlan, quiet: bool) -> int:
@@ -251,14 +214,14 @@ def _report(batch: Batch, plan: BatchPlan, quiet: bool) -> int:
     if not quiet:
         say(f"{len(rows) - len(failed)} of {len(rows)} scans segmented. Table: {plan.folder / 'volumes.csv'}")
     if failed:
-        _tell(failed)
+        _list_failures(failed)
     return INCOMPLETE if failed else 0
 
 
-def _tell(failed: Sequence[VolumeRow]) -> None:
+def _list_failures(failed: Sequence[VolumeRow]) -> None:
     say(f"{len(failed)} could not be segmented:", error=True)
-    for row in failed[:_TOLD]:
+    for row in failed[:_LISTED]:
         say(f"  {row.volume} ({row.source}): {row.reason}", error=True)
-    if len(failed) > _TOLD:
-        say(f"  ... and {len(failed) - _TOLD} more, in the table", error=True)
+    if len(failed) > _LISTED:
+        say(f"  ... and {len(failed) - _LISTED} more, in the table", error=True)
     say("  They are tried again when their files change, or with --retry-failed.", error=True)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from . import add_case, next_case
-from .terminal import make_console, print_json, say
+from . import add_case, next_case, options
+from .terminal import confirm_deletion, make_console, print_json, say
 
 if TYPE_CHECKING:
     from ..cases.records import CaseRecord
@@ -20,51 +17,33 @@ DAMAGED = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add = _add(actions, "add", "store a scan and its corrected segmentation", add_case.run)
+    actions = options.add_actions(parser)
+    add = options.add_action(actions, "add", "store a scan and its corrected segmentation", add_case.run)
     add_case.add_arguments(add)
-    list_ = _add(actions, "list", "the cases that are stored", _list)
-    _add_place(list_)
-    list_.add_argument("--json", action="store_true", help="print JSON")
-    check = _add(actions, "check", "read every case and compare it with what was stored", _check)
+    options.add_json(_with_place(actions, "list", "the cases that are stored", _list))
+    check = _with_place(actions, "check", "read every case and compare it with what was stored", _check)
     check.add_argument("cases", nargs="*", metavar="ID", help="(default: all)")
-    _add_place(check)
-    remove = _add(actions, "remove", "delete cases", _remove)
+    remove = _with_place(actions, "remove", "delete cases", _remove)
     remove.add_argument("cases", nargs="+", metavar="ID", help="e.g. case-0003")
-    _add_place(remove)
-    remove.add_argument("-y", "--yes", action="store_true", help="do not ask")
-    role = _add(actions, "role", "say whether a case is trained on, or only tells how good a model is", _role)
+    options.add_yes(remove)
+    summary = "say whether a case is trained on, or only used to measure how good a model is"
+    role = _with_place(actions, "role", summary, _role)
     role.add_argument("case", metavar="ID", help="e.g. case-0003")
     role.add_argument("role", choices=("train", "check"), help="check: never trained on")
-    _add_place(role)
-    next_ = _add(actions, "next", "which of many scans to correct first", next_case.run)
-    next_case.add_arguments(next_)
+    next_case.add_arguments(options.add_action(actions, "next", "which of many scans to correct first", next_case.run))
 
 
-def run(arguments: argparse.Namespace) -> int:
-    action: Callable[[argparse.Namespace], int] = arguments.action_run
-    return action(arguments)
+run = options.run_action
 
 
-def _add(
-    actions: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    summary: str,
-    function: Callable[[argparse.Namespace], int],
-) -> argparse.ArgumentParser:
-    parser = actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    parser.set_defaults(action_run=function)
+def _with_place(actions: Any, name: str, summary: str, function: options.Run) -> argparse.ArgumentParser:
+    parser = options.add_action(actions, name, summary, function)
+    options.add_model(parser, "the cases for this model and its versions")
+    options.add_store(parser)
     return parser
 
 
-def _add_place(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-m", "--model", help="the cases for this model and its versions")
-    parser.add_argument("--store", type=Path, metavar="DIR", help="the cases in this folder")
-
-
 def _list(arguments: argparse.Namespace) -> int:
-
     from .case_stores import case_table, existing_store, known_stores
 
     is_named = arguments.store or arguments.model
@@ -145,18 +124,13 @@ def _findings(store: CaseStore, record: CaseRecord, records: list[CaseRecord]) -
 
 
 def _remove(arguments: argparse.Namespace) -> int:
-    from ..errors import Cancelled, ConfigurationError
     from .case_stores import existing_store
 
     store = existing_store(arguments.store, arguments.model)
     for case_id in arguments.cases:
         store.case_path(case_id)  # all of them are there, or none is removed
     if not arguments.yes:
-        if not sys.stdin.isatty():
-            raise ConfigurationError("Nothing was removed: there is nobody to ask.", "Add --yes to remove it unasked.")
-        question = f"Delete {', '.join(arguments.cases)} in {store.folder} for ever? [y/N] "
-        if input(question).strip().casefold() not in ("y", "yes"):
-            raise Cancelled("Nothing was removed.")
+        confirm_deletion(f"{', '.join(arguments.cases)} in {store.folder}")
     for case_id in arguments.cases:
         store.remove(case_id)
         say(f"Removed {case_id}.")
@@ -167,6 +141,8 @@ def _role(arguments: argparse.Namespace) -> int:
     from .case_stores import existing_store
 
     record = existing_store(arguments.store, arguments.model).set_role(arguments.case, arguments.role)
-    meaning = "it is never trained on and tells how good a model is" if record.role == "check" else "it is trained on"
+    meaning = (
+        "it is never trained on and measures how good a model is" if record.role == "check" else "it is trained on"
+    )
     say(f"{record.id}: {record.role} ({meaning}).")
     return 0

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..samples import ROI_LEFT, ROI_RIGHT, head_path
-from .terminal import make_console, say
+from ..samples import ROI_LEFT, ROI_RIGHT, SAMPLE_MODEL, head_path
+from . import options
+from .terminal import make_console, make_table, say
 
 if TYPE_CHECKING:
     from ..images.labels import Label
@@ -17,31 +18,28 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-o", "--out", type=Path, default=Path("output"), help="folder for the results (default: output)"
-    )
-    parser.add_argument("-m", "--model", default="hippocampus-mr", help="model to use (default: hippocampus-mr)")
-    parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N or cpu (default: auto)")
+    options.add_out(parser, "DIR", "folder for the results (default: output)", default=Path("output"))
+    options.add_model(parser, f"model to use (default: {SAMPLE_MODEL})", default=SAMPLE_MODEL)
+    options.add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from ..bundle import ModelStore
     from ..images.reading import read_volume
     from ..images.writing import write_label_map
-    from ..inference import InferenceSettings, Predictor, Roi
+    from ..inference import Predictor, Roi
     from ..inference.preview import write_preview
 
     head = head_path()
     bundle = ModelStore().find(arguments.model)
     volume = read_volume(head)
-    settings = InferenceSettings.of_model(bundle.spec.inference, device=arguments.device)
-    predictor = Predictor(bundle, settings)
+    predictor = Predictor(bundle, options.inference_settings(arguments, bundle))
     sides = {}
     for side, box in (("Left", ROI_LEFT), ("Right", ROI_RIGHT)):
         say(f"Segmenting the {side.lower()} hippocampus ...")
         sides[side] = predictor.predict(volume, roi=Roi.parse(box))
     label_map, labels = combine(sides, bundle.spec.labels)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    options.made_folder(arguments.out)
     name = "MNI152_T1_hippocampi"
     written = write_label_map(arguments.out / f"{name}.seg.nrrd", label_map, labels, volume_name="MNI152 T1")
     preview = arguments.out / f"{name}.png"
@@ -82,14 +80,11 @@ def combine(sides: dict[str, Prediction], labels: tuple[Label, ...]) -> tuple[La
 
 
 def _print_table(sides: dict[str, Prediction], label_map: LabelMap, labels: list[Label], model: str) -> None:
-    from rich.table import Table
-
     from ..images.volumetry import volumes_ml
 
     volumes = volumes_ml(label_map, labels)
-    table = Table(title=f"Hippocampi of the MNI152 head, {model}", title_justify="left")
-    for column, justify in (("Segment", "left"), ("Volume (ml)", "right"), ("Seconds", "right"), ("Device", "left")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    headings = ("Segment", "Volume (ml)", "Seconds", "Device")
+    table = make_table(*headings, right=headings[1:3], title=f"Hippocampi of the MNI152 head, {model}")
     per_side = len(labels) // len(sides)
     for index, label in enumerate(labels):
         prediction = list(sides.values())[index // per_side]

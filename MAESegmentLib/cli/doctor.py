@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from . import options
 from .findings import Finding, Level, worst
 from .terminal import make_console, say
 
@@ -25,11 +26,10 @@ _VERDICTS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    options.add_json(parser, "print the findings as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-
     findings = []
     console = make_console()
     for finding in examine(_checks()):

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..text import visible
-from .terminal import make_console, say
+from . import options
+from .terminal import ProgressBar, make_console, say
 
 if TYPE_CHECKING:
     from ..cases.case import Case
@@ -24,28 +25,16 @@ INCOMPLETE = 1
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Run the same command again to resume where it was stopped."
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("-m", "--model", help="the model: a name, NAME@VERSION or a folder")
+    options.add_model(source)
     source.add_argument(
         "--predictions",
         type=Path,
         metavar="DIR",
         help="evaluate label maps in DIR, named after the cases, instead of a model",
     )
-    parser.add_argument("--data", type=Path, required=True, metavar="PATH", help="dataset.json, or a folder of cases")
-    parser.add_argument(
-        "--split", help="a split of the dataset, or case ids with commas (default: every labelled case)"
-    )
-    parser.add_argument(
-        "-o", "--out", type=Path, required=True, metavar="DIR", help="where metrics.csv and summary.json are written"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N or cpu (default: auto)")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
-    parser.add_argument(
-        "--overlap", type=float, help="share of a window covered by the next, 0 to 0.9 (default: the model's)"
-    )
-    parser.add_argument(
-        "--mirror", action="store_true", default=None, help="average over mirror images: slower, often better"
-    )
+    options.add_dataset(parser)
+    options.add_out(parser, "DIR", "where metrics.csv and summary.json are written", required=True)
+    options.add_inference(parser)
     parser.add_argument(
         "--tolerance",
         type=_positive,
@@ -61,12 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
     from ..storage.lock import FileLock
 
     dataset = load_dataset(arguments.data)
-    for note in dataset.notes:
-        say(f"note: {note}", error=True)
-    cases, labels = _labelled_cases(dataset, arguments.split), _labels(dataset)
+    cases, labels = labelled_cases(dataset, arguments.split)
     measure = Measure(labels, arguments.tolerance, dataset.labels, dataset.ignore)
     source = _source(arguments, labels)
-    _make_folder(arguments.out)
+    options.made_folder(arguments.out)
     busy = f"Another evaluation is writing to {arguments.out}."
     with FileLock(arguments.out / ".evaluate.lock", timeout_s=0, busy=busy):
         evaluation = _evaluate(cases, source, measure, arguments.out)
@@ -107,48 +94,41 @@ def _evaluate(cases: Sequence[Case], source: _Source, measure: Measure, out: Pat
         say(f"{len(done)} of {len(cases)} cases were measured before.", error=True)
     if len(done) == len(cases):
         return Evaluation({case.id: done[case.id] for case in cases})
-    with _Progress(len(done), len(cases)) as progress:
+    with ProgressBar("", len(cases), done=len(done)) as bar:
+        measured = len(done)
 
         def on_result(case: Case, result: CaseResult | str) -> None:
             if isinstance(result, CaseResult):
                 table.add(result.scores)
                 log.add(case, stamps[case.id], result)
-            progress.result(case, result)
+            nonlocal measured
+            measured += 1
+            if not bar.is_drawn:  # a line for each case in a log file
+                bar.print(f"{measured}/{len(cases)} {case.id}: {_in_words(result)}")
 
-        return evaluate_cases(
-            cases, source.predictions(), measure, done=done, on_case=progress.update, on_result=on_result
-        )
+        def on_case(done: int, _total: int, name: str) -> None:
+            bar.update(done, visible(name))
+
+        return evaluate_cases(cases, source.predictions(), measure, done=done, on_case=on_case, on_result=on_result)
 
 
-def _labelled_cases(dataset: CaseDataset, split: str | None) -> tuple[Case, ...]:
+def labelled_cases(dataset: CaseDataset, split: str | None) -> tuple[tuple[Case, ...], tuple[Label, ...]]:
+    """The cases to measure and what their label maps hold; `DatasetError` if there is nothing to compare with."""
     from ..errors import DatasetError
+    from ..images.labels import Label
 
+    for note in dataset.notes:
+        say(f"note: {note}", error=True)
     cases = dataset.select(split) if split else dataset.labelled
     if not any(case.label for case in cases):
         raise DatasetError(
             "No case has reference labels, so nothing can be measured.", "Add labels, or choose a split."
         )
-    return cases
-
-
-def _labels(dataset: CaseDataset) -> tuple[Label, ...]:
-    from ..errors import DatasetError
-    from ..images.labels import Label
-
     if not dataset.labels:
         raise DatasetError(
             "The dataset does not name its labels.", 'Add to dataset.json: "labels": {"background": 0, "liver": 1}.'
         )
-    return tuple(Label(value, name) for name, value in dataset.labels.items())
-
-
-def _make_folder(folder: Path) -> None:
-    from ..errors import OutputError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.", "Choose another --out.") from error
+    return cases, tuple(Label(value, name) for name, value in dataset.labels.items())
 
 
 def _source(arguments: argparse.Namespace, labels: tuple[Label, ...]) -> _Source:
@@ -176,17 +156,10 @@ def _model(arguments: argparse.Namespace, labels: tuple[Label, ...]) -> _Source:
     from ..bundle import ModelStore
     from ..device import resolve_device
     from ..evaluation.cases import ModelPredictions, match_labels
-    from ..inference.settings import InferenceSettings
 
     bundle = ModelStore().find(arguments.model, kind="segmentation")
     match_labels(bundle.labels, labels)  # before any work
-    settings = InferenceSettings.of_model(
-        bundle.spec.inference,
-        device=arguments.device,
-        precision=arguments.precision,
-        overlap=arguments.overlap,
-        mirroring=arguments.mirror,
-    )
+    settings = options.inference_settings(arguments, bundle)
     mirroring = settings.mirroring if isinstance(settings.mirroring, bool) else list(settings.mirroring)
     made_with = {"model": bundle.reference, "overlap": settings.overlap, "mirroring": mirroring}
 
@@ -200,45 +173,12 @@ def _model(arguments: argparse.Namespace, labels: tuple[Label, ...]) -> _Source:
     return _Source(made_with, {"model": bundle.reference, "device": device, "overlap": settings.overlap}, predictions)
 
 
-class _Progress:
-    """A bar on a terminal; a line for each case in a log file."""
-
-    def __init__(self, done: int, total: int) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = make_console(stderr=True)
-        self._on_terminal = console.is_terminal
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        self._bar = Progress(*columns, console=console, transient=True, disable=not self._on_terminal)
-        self._task = self._bar.add_task("", total=total, completed=done)
-        self._done, self._total = done, total
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def update(self, done: int, total: int, name: str) -> None:
-        self._bar.update(self._task, description=visible(name), completed=done, total=total)
-
-    def result(self, case: Case, result: CaseResult | str) -> None:
-        self._done += 1
-        if self._on_terminal:
-            return
-        if isinstance(result, str):
-            what = f"failed: {result}"
-        else:
-            figures = [score.dice for score in result.scores if score.dice is not None]
-            dice = f"mean Dice {sum(figures) / len(figures):.3f}" if figures else "no structure to measure"
-            what = f"{dice}, {result.seconds:.1f} s"
-        say(f"{self._done}/{self._total} {case.id}: {what}", error=True)
+def _in_words(result: CaseResult | str) -> str:
+    if isinstance(result, str):
+        return f"failed: {result}"
+    figures = [score.dice for score in result.scores if score.dice is not None]
+    dice = f"mean Dice {sum(figures) / len(figures):.3f}" if figures else "no structure to measure"
+    return f"{dice}, {result.seconds:.1f} s"
 
 
 def _report(evaluation: Evaluation, arguments: argparse.Namespace, details: dict[str, Any]) -> None:

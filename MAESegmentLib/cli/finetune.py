@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
-from .terminal import make_console
-from .training_progress import add_setting_arguments, chosen_settings, interruptible, training_display
+from . import options
+from .terminal import make_console, make_table
+from .training_progress import interruptible, training_display
 
 if TYPE_CHECKING:
     from ..bundle import Bundle, ModelStore
@@ -22,10 +23,8 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cases", type=Path, required=True, metavar="DIR|dataset.json", help="cases with label maps")
-    parser.add_argument("-m", "--model", required=True, help="model to start from: name, name@version or folder")
-    parser.add_argument(
-        "-o", "--out", type=Path, required=True, metavar="DIR", help="run folder; the new model is DIR/model"
-    )
+    options.add_model(parser, "model to start from: name, NAME@VERSION or folder", required=True)
+    options.add_out(parser, "DIR", "run folder; the new model is DIR/model", required=True)
     parser.add_argument(
         "--split",
         help='cases to learn from: a split ("pool"), a part of it ("pool:8") or ids; '
@@ -38,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--labels", help="labels to learn, separated by commas (default: all of the dataset)")
     parser.add_argument("--name", help="name of the new model (default: the base's, if the labels are the same)")
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML or JSON file that sets all of this and more")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML or JSON file with training settings only")
     parser.add_argument(
         "--synthesise",
@@ -49,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", choices=("last", "best"), help="weights to save: the last (default), or the best on held-out cases"
     )
-    add_setting_arguments(parser)
+    options.add_training(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -59,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..training.recipe import read_recipe, read_settings_file
 
     recipe = read_recipe(arguments.recipe)
-    settings = chosen_settings(
+    settings = options.training_settings(
         arguments, {**recipe.settings, **(read_settings_file(arguments.config) if arguments.config else {})}
     )
     if arguments.from_scratch:
@@ -109,7 +107,7 @@ class _Cases:
 
 
 def _cases(path: Path, base: Bundle) -> _Cases:
-    """A dataset, or a case store, whose roles say what is learnt from and what is only checked on."""
+    """A dataset, or a case store, whose roles say what is learnt from and what is held out."""
     from ..cases.dataset import load_dataset
     from ..cases.store import CaseStore
     from ..training.data.store_dataset import store_dataset
@@ -157,17 +155,13 @@ def _version(models: ModelStore, base: Bundle, name: str, same_labels: bool) -> 
 
 
 def _print_result(bundle: Bundle) -> None:
-    from rich.table import Table
-
     console = make_console()
     measured: dict[str, Any] = bundle.metadata["maesegment"]["metrics"].get("validation", {})
     if measured:
         before, after = measured["dice_before"] or {}, measured["dice_after"]
         title = f"Dice on {measured['cases']} held-out cases ({measured['held_out']})"
-        table = Table(title=title + ("; indicative only" if measured["indicative_only"] else ""))
-        table.add_column("label")
-        table.add_column("before", justify="right")
-        table.add_column("after", justify="right")
+        title += "; indicative only" if measured["indicative_only"] else ""
+        table = make_table("label", "before", "after", right=("before", "after"), title=title)
         for name, value in after.items():
             table.add_row(name, _number(before.get(name)), _number(value))
         table.add_row("mean", _number(measured["mean_dice_before"]), _number(measured["mean_dice_after"]))

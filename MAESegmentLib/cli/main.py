@@ -16,6 +16,7 @@ from types import ModuleType
 from ..errors import Cancelled, ConfigurationError, MAESegmentError, refusal_by_system
 from ..processes.processor import spin_briefly
 from ..version import __version__
+from .options import attach_negative_lists
 from .terminal import Stdout, StdoutError, say, tolerate_any_encoding
 
 #: Exit codes: 1 is a command's own "done, but not all of it", 2 a failure told in one message, 130 Ctrl-C.
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     parser = build_parser(_requested_command(words))
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_args(attach_negative_lists(words))
     if arguments.command is None:
         parser.print_help(sys.stderr)
         return FAILED

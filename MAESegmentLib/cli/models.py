@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import compare_models, official_models
-from .terminal import make_console, print_json, say
+from . import compare_models, official_models, options
+from .terminal import confirm_deletion, make_console, print_json, say
 
 if TYPE_CHECKING:
     from ..bundle import Bundle, ModelStore
@@ -20,69 +19,45 @@ DAMAGED = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    _add_list(actions, "list", "the models that are installed", _list)
-    show = _add(actions, "show", "what one model segments, how well, and where it comes from", _show)
-    show.add_argument("model", metavar="MODEL", help="name (or the start of it), NAME@VERSION or a folder")
-    show.add_argument("--json", action="store_true", help="print the metadata as JSON")
+    actions = options.add_actions(parser)
+    options.add_json(options.add_action(actions, "list", "the models that are installed", _list))
+    show = options.add_action(actions, "show", "what one model segments, how well, and where it comes from", _show)
+    show.add_argument("model", metavar="MODEL", help=options.MODEL)
+    options.add_json(show, "print the metadata as JSON")
     show.add_argument("--card", action="store_true", help="print the whole model card")
 
-    verify = _add(actions, "verify", "check every file of a model against its hash, and for code", _verify)
+    verify = options.add_action(
+        actions, "verify", "check every file of a model against its hash, and for code", _verify
+    )
     verify.add_argument("models", nargs="*", metavar="MODEL", help="names, NAME@VERSION or folders (default: all)")
 
-    import_ = _add(actions, "import", "add a model from a zip or a folder", _import)
+    import_ = options.add_action(actions, "import", "add a model from a zip or a folder", _import)
     import_.add_argument("source", type=Path, metavar="ZIP", help="made by `models export`, or a model's folder")
-
     import_.add_argument(
         "--allow-name", action="store_true", help="even if its name is what another is called for short"
     )
 
-    export = _add(actions, "export", "write a model to one zip file", _export)
-    export.add_argument("model", metavar="MODEL", help="name, NAME@VERSION or a folder")
-    export.add_argument("-o", "--output", type=Path, metavar="ZIP", help="(default: NAME-VERSION.zip here)")
+    export = options.add_action(actions, "export", "write a model to one zip file", _export)
+    export.add_argument("model", metavar="MODEL", help=options.MODEL)
+    options.add_out(export, "ZIP", "(default: NAME-VERSION.zip here)")
 
-    use = _add(actions, "use", "choose which version a model's name means", _use)
+    use = options.add_action(actions, "use", "choose which version a model's name means", _use)
     use.add_argument("model", metavar="NAME@VERSION", help="e.g. the version from before a fine-tuning")
 
-    remove = _add(actions, "remove", "delete one of your own versions", _remove)
+    remove = options.add_action(actions, "remove", "delete one of your own versions", _remove)
     remove.add_argument("model", metavar="NAME@VERSION", help="a version that no other was made from")
-    remove.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    options.add_yes(remove)
 
-    compare = _add(actions, "compare", "Dice of two models on the same cases", compare_models.run)
+    compare = options.add_action(actions, "compare", "Dice of two models on the same cases", compare_models.run)
     compare_models.add_arguments(compare)
-    official = _add(actions, "import-official", "make a model of an official nnFormer checkpoint", official_models.run)
-    official_models.add_arguments(official)
+    summary = "make a model of an official nnFormer checkpoint"
+    official_models.add_arguments(options.add_action(actions, "import-official", summary, official_models.run))
 
 
-def run(arguments: argparse.Namespace) -> int:
-    action: Callable[[argparse.Namespace], int] = arguments.action_run
-    return action(arguments)
-
-
-def _add(
-    actions: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    summary: str,
-    function: Callable[[argparse.Namespace], int],
-) -> argparse.ArgumentParser:
-    parser = actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    parser.set_defaults(action_run=function)
-    return parser
-
-
-def _add_list(
-    actions: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    summary: str,
-    function: Callable[[argparse.Namespace], int],
-) -> None:
-    parser = _add(actions, name, summary, function)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+run = options.run_action
 
 
 def _list(arguments: argparse.Namespace) -> int:
-
     from .model_tables import list_table, summary
 
     store = _store()
@@ -186,20 +161,11 @@ def _use(arguments: argparse.Namespace) -> int:
 
 
 def _remove(arguments: argparse.Namespace) -> int:
-    from ..errors import Cancelled, ConfigurationError
-
     store = _store()
     bundle = _exactly(arguments.model, store)
     # Asking about what cannot be done would be odd.
     if not store.removable(bundle) and not arguments.yes:
-        if not sys.stdin.isatty():
-            raise ConfigurationError("Nothing was removed: there is nobody to ask.", "Add --yes to remove it unasked.")
-        size = f"{bundle.size_bytes / 2**20:.1f} MB"
-        if input(f"Delete {bundle.name} {bundle.version} ({size}) for ever? [y/N] ").strip().lower() not in (
-            "y",
-            "yes",
-        ):
-            raise Cancelled("Nothing was removed.")
+        confirm_deletion(f"{bundle.name} {bundle.version} ({bundle.size_bytes / 2**20:.1f} MB)")
     store.remove(bundle)
     say(f"Removed {bundle.name} {bundle.version}.")
     now = store.meant().get(bundle.name)
@@ -209,7 +175,7 @@ def _remove(arguments: argparse.Namespace) -> int:
 
 
 def _exactly(text: str, store: ModelStore) -> Bundle:
-    """The one version that was named; what a name alone means is no choice here. Damaged ones can be chosen, too."""
+    """The one version that was named; a name alone is not a choice here. Damaged ones can be chosen, too."""
     from ..errors import ConfigurationError
 
     bundle = store.find(text, verify=False)
@@ -225,7 +191,7 @@ def _export(arguments: argparse.Namespace) -> int:
     from ..bundle import export_bundle
 
     bundle = _store().find(arguments.model)
-    written = export_bundle(bundle, arguments.output or Path(f"{bundle.name}-{bundle.version}.zip"))
+    written = export_bundle(bundle, arguments.out or Path(f"{bundle.name}-{bundle.version}.zip"))
     say(f"Exported {bundle.name} {bundle.version}: {written} ({written.stat().st_size / 2**20:.1f} MB)")
     return 0
 

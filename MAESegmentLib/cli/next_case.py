@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..text import csv_cell, visible
-from .terminal import make_console
+from . import options
+from .terminal import ProgressBar, make_console, make_table, write_csv
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from ..inference.predictor import Predictor
     from ..inference.ranking import Uncertainty
 
-#: Exit code when some scan could not be looked at.
+#: Exit code when some scan could not be assessed.
 INCOMPLETE = 1
 COLUMNS = (
     *("rank", "scan", "entropy", "axis", "slice"),
@@ -42,82 +41,61 @@ class RankedScan:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    # Lets "--roi -40,-5,..." pass; argparse would take "-40,-5,..." for an option.
-    parser._negative_number_matcher = re.compile(r"^-\.?\d[\d.,eE+-]*$")
     parser.add_argument(
         "scans", nargs="+", type=Path, metavar="FOLDER|FILE", help="folders of scans, image files, DICOM folders"
     )
-    parser.add_argument("-m", "--model", required=True, help="name (or the start of it), name@version or folder")
-    parser.add_argument(
-        "--store", type=Path, metavar="DIR", help="scans that are cases there are left out (default: the model's cases)"
-    )
-    parser.add_argument("--roi", metavar="R0,R1,A0,A1,S0,S1", help="look only at this box of every scan; RAS mm")
-    parser.add_argument("-o", "--output", type=Path, metavar="CSV", help="also write the table as CSV")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    options.add_model(parser, required=True)
+    options.add_store(parser, "scans that are cases there are left out (default: the model's cases)")
+    options.add_roi(parser, "consider only this box of every scan")
+    options.add_out(parser, "CSV", "also write the table as CSV")
+    options.add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-
     from ..bundle import ModelStore
-    from ..errors import ConfigurationError
-    from ..images.roi import Roi
     from ..images.scans import find_scans
+    from ..inference.predictor import Predictor
     from ..storage.atomic_file import check_writable
     from .case_stores import choose_store
 
-    roi = Roi.parse(arguments.roi) if arguments.roi else None
-    if arguments.output:
-        check_writable(arguments.output)
+    roi = options.chosen_roi(arguments)
+    if arguments.out:
+        check_writable(arguments.out)
     bundle = ModelStore().find(arguments.model, kind="segmentation")
     store = choose_store(arguments.store, arguments.model)[0]
-    scans = find_scans(arguments.scans)
-    if not scans:
-        raise ConfigurationError(
-            f"There is no scan in {', '.join(map(str, arguments.scans))}.",
-            "Give folders with NIfTI, NRRD, MetaImage, MGZ or DICOM files.",
-        )
-    ranked = in_order(look_at(bundle, scans, store, roi, arguments.device))
+    scans = options.scans_in(arguments.scans, find_scans)
+    ranked = in_order(assess(Predictor(bundle, options.inference_settings(arguments, bundle)), scans, store, roi))
     console = make_console()
-    looked_at = [scan for scan in ranked if scan.uncertainty is not None]
-    if looked_at:
-        console.print(table_of(looked_at, bundle))
-        console.print(f"Correct {looked_at[0].name} first.", soft_wrap=True)
+    assessed = [scan for scan in ranked if scan.uncertainty is not None]
+    if assessed:
+        console.print(table_of(assessed, bundle))
+        console.print(f"Correct {assessed[0].name} first.", soft_wrap=True)
     for scan in ranked:
         remark = f"it is {scan.stored_as} already." if scan.stored_as else scan.problem
         if remark:
             console.print(f"left out: {scan.name}: {remark}", soft_wrap=True)
-    if arguments.output:
-        write_csv(arguments.output, ranked)
-        console.print(f"Written: {arguments.output}", soft_wrap=True)
+    if arguments.out:
+        write_csv(arguments.out, COLUMNS, csv_rows(ranked))
+        console.print(f"Written: {arguments.out}", soft_wrap=True)
     return INCOMPLETE if any(scan.problem for scan in ranked) else 0
 
 
-def look_at(bundle: Bundle, scans: Sequence[Path], store: CaseStore, roi: Roi | None, device: str) -> list[RankedScan]:
+def assess(predictor: Predictor, scans: Sequence[Path], store: CaseStore, roi: Roi | None) -> list[RankedScan]:
     """How uncertain the model is about each scan that is not in the store; a bad one carries the reason."""
-    from rich.markup import escape
-    from rich.progress import Progress
-
-    from ..inference.predictor import Predictor
-    from ..inference.settings import InferenceSettings
-
-    predictor = Predictor(bundle, InferenceSettings.of_model(bundle.spec.inference, device=device))
     result = []
-    console = make_console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("Looking", total=len(scans))
+    with ProgressBar("", len(scans)) as bar:
         for number, (path, name) in enumerate(zip(scans, short_names(scans), strict=True)):
-            bar.update(task, description=escape(visible(name)))
+            bar.update(number, visible(name))
 
             def report(stage: str, fraction: float, done: int = number) -> None:
                 if stage == "segment":
-                    bar.update(task, completed=done + fraction)
+                    bar.update(done + fraction)
 
-            result.append(_look(predictor, path, name, store, roi, report))
-            bar.update(task, completed=number + 1)
+            result.append(_assess(predictor, path, name, store, roi, report))
     return result
 
 
-def _look(
+def _assess(
     predictor: Predictor,
     path: Path,
     name: str,
@@ -143,7 +121,7 @@ def _look(
 
 
 def in_order(scans: Sequence[RankedScan]) -> list[RankedScan]:
-    """The most useful to correct first; last those that were not looked at."""
+    """The most useful to correct first; last those that were not assessed."""
     from ..inference.ranking import rank
 
     good = [(scan, scan.uncertainty) for scan in scans if scan.uncertainty is not None]
@@ -161,45 +139,26 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 
 
 def table_of(scans: Sequence[RankedScan], bundle: Bundle) -> Table:
-    """Scans that were looked at, in order."""
-    from rich import box
-    from rich.table import Table
-
+    """Scans that were assessed, in order."""
+    headings = ("", "scan", "uncertainty", "slice to look at", "not found")
     title = f"Least certain first: {bundle.name} {bundle.version}"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    table.add_column("", justify="right")
-    table.add_column("scan", overflow="fold")
-    table.add_column("uncertainty", justify="right", no_wrap=True)
-    table.add_column("slice to look at")
-    table.add_column("not found", overflow="fold")
+    table = make_table(*headings, right=("", "uncertainty"), title=title)
     for number, scan in enumerate(scans, start=1):
         found = scan.uncertainty
         assert found is not None
         r, a, s = found.position_ras
         where = f"{'IJK'[found.slice_axis]} {found.slice_index} (RAS {r:.0f}, {a:.0f}, {s:.0f} mm)"
-        table.add_row(
-            str(number),
-            scan.name,
-            f"{found.entropy:.3f}",
-            where,
-            ", ".join(found.not_found),
-        )
+        table.add_row(str(number), scan.name, f"{found.entropy:.3f}", where, ", ".join(found.not_found))
     return table
 
 
-def write_csv(path: Path, scans: Sequence[RankedScan]) -> None:
+def csv_rows(scans: Sequence[RankedScan]) -> Iterator[Sequence[object]]:
     """One row a scan, in order; `slice` is the index along `axis` (I, J or K), from 0."""
-    from ..storage.atomic_file import replacing
-
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for number, scan in enumerate(scans, start=1):
-            found, path_cell = scan.uncertainty, csv_cell(str(scan.path))
-            if found is None:
-                writer.writerow(["", path_cell, *[""] * (len(COLUMNS) - 4), scan.stored_as, csv_cell(scan.problem)])
-                continue
-            where = ("IJK"[found.slice_axis], found.slice_index, *(f"{x:.2f}" for x in found.position_ras))
-            writer.writerow(
-                [number, path_cell, f"{found.entropy:.6g}", *where, csv_cell("; ".join(found.not_found)), "", ""]
-            )
+    for number, scan in enumerate(scans, start=1):
+        found = scan.uncertainty
+        path = csv_cell(str(scan.path))
+        if found is None:
+            yield ["", path, *[""] * (len(COLUMNS) - 4), scan.stored_as, csv_cell(scan.problem)]
+            continue
+        where = ("IJK"[found.slice_axis], found.slice_index, *(f"{x:.2f}" for x in found.position_ras))
+        yield [number, path, f"{found.entropy:.6g}", *where, csv_cell("; ".join(found.not_found)), "", ""]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import options
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _UNKNOWN_LICENCE = "Whoever imported these weights did not state their licence. 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="model_best.model or a state_dict (.pt)")
     parser.add_argument("--preset", choices=PRESETS, required=True, help="which of the published networks it is")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder to make")
+    options.add_out(parser, "OUT", "folder to make", required=True)
     parser.add_argument(
         "--spacing", type=float, nargs=3, required=True, metavar="MM", help="voxel size it was trained at, D H W order"
     )
@@ -79,12 +80,12 @@ def run(arguments: argparse.Namespace) -> int:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{arguments.licence_file} cannot be read as text: {error}.") from None
     bundle = save_bundle(
-        arguments.output, spec, network.state_dict(), card=_card(spec), licence_text=licence, dtype=torch.float16
+        arguments.out, spec, network.state_dict(), card=_card(spec), licence_text=licence, dtype=torch.float16
     )
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     say(f"Made {bundle.name} {bundle.version} ({millions:.1f} M parameters): {bundle.path}")
-    say(f"  maesegment segment SCAN -m {arguments.output}")
-    say(f"  maesegment models import {arguments.output}      # to use it by name")
+    say(f"  maesegment segment SCAN -m {arguments.out}")
+    say(f"  maesegment models import {arguments.out}      # to use it by name")
     return 0
 
 
@@ -132,7 +133,7 @@ def parse_intensity(text: str) -> IntensityRecipe:
     if kind == "ct" and len(values) == 4:
         lower, upper, mean, std = values
         return IntensityRecipe("ct", lower=lower, upper=upper, mean=mean, std=std)
-    raise ConfigurationError(f"{text!r} is no intensity recipe.", _HINT_INTENSITY)
+    raise ConfigurationError(f"{text!r} is not an intensity recipe.", _HINT_INTENSITY)
 
 
 def _spec(arguments: argparse.Namespace, network: NnFormer, intensity: IntensityRecipe) -> ModelSpec:
@@ -212,7 +213,7 @@ def _unreadable(path: Path, reason: str) -> WeightsError:
 
     foreign = re.search(r"GLOBAL (\S+)", reason)
     if foreign is None:
-        return WeightsError(f"{path.name} is no PyTorch checkpoint, or is damaged.", "Copy or download it again.")
+        return WeightsError(f"{path.name} is not a PyTorch checkpoint, or is damaged.", "Copy or download it again.")
     return WeightsError(
         f"{path.name} holds more than tensors and numbers ({foreign[1]}), so it was not opened.",
         "Where it was trained, save its weights alone: torch.save(network.state_dict(), 'weights.pt').",

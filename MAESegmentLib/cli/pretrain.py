@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
+from . import options
 from .terminal import say
-from .training_progress import add_setting_arguments, chosen_settings, interruptible, training_display
+from .training_progress import interruptible, training_display
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
@@ -39,9 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folders of label maps in place of --data: images of any contrast are drawn from them, as SynthSeg does",
     )
-    parser.add_argument(
-        "-o", "--out", type=Path, required=True, metavar="DIR", help="run folder; the model is DIR/model"
-    )
+    options.add_out(parser, "DIR", "run folder; the model is DIR/model", required=True)
     parser.add_argument("--split", help="only these cases of each dataset, e.g. pool (default: all)")
     parser.add_argument("--exclude", help="all but these cases of each dataset, e.g. validation")
     parser.add_argument("--network", metavar="PRESET", help="small (default), synapse, acdc or brats")
@@ -63,8 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="with --stream: patches cut from a scan each time it is read (default: 4)",
     )
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML or JSON file that sets all of this and more")
-    add_setting_arguments(parser)
+    options.add_training(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -73,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..training.settings import PretrainSettings
 
     recipe = read_recipe(arguments.recipe)
-    chosen = chosen_settings(arguments, recipe.settings)
+    chosen = options.training_settings(arguments, recipe.settings)
     if arguments.patches_per_volume is not None:
         chosen["patches_per_volume"] = arguments.patches_per_volume
     if arguments.stream:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, OutputError
-from .terminal import make_console, say
+from . import options
+from .terminal import ProgressBar, make_console, make_table, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from ..bundle import Bundle, ModelStore
     from ..images.labels import Label
     from ..images.volume import Volume
-    from ..inference.settings import Prediction, Progress
+    from ..inference.settings import Prediction
 
 _STAGES = {"prepare": "Preparing", "segment": "Segmenting", "restore": "Restoring"}
 _LABEL_MAP_ENDINGS = (".seg.nrrd", ".nii.gz", ".nii", ".dcm")
@@ -26,8 +24,6 @@ _MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    # Lets "--roi -40,-5,..." pass; argparse would take "-40,-5,..." for an option.
-    parser._negative_number_matcher = re.compile(r"^-\.?\d[\d.,eE+-]*$")
     parser.add_argument(
         "scan",
         nargs="+",
@@ -35,38 +31,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IN",
         help="NIfTI, NRRD, MHA, MGZ or a DICOM folder; for a model of several channels one file each, in its order",
     )
-    parser.add_argument(
-        "-m", "--model", help="name (or the start of it), name@version or folder; see `maesegment models list`"
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="OUT",
-        help="OUT.seg.nrrd (default: <name of IN>.seg.nrrd here), OUT.nii.gz, or OUT.dcm for DICOM input",
+    options.add_model(parser)
+    options.add_out(
+        parser,
+        "OUT",
+        "OUT.seg.nrrd (default: <name of IN>.seg.nrrd here), OUT.nii.gz, or OUT.dcm for DICOM input",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace output files that exist")
     parser.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
-    parser.add_argument(
-        "--roi", metavar="R0,R1,A0,A1,S0,S1", help="segment only this box; RAS mm (R: to the right, A: front, S: up)"
-    )
+    options.add_roi(parser, "segment only this box")
     parser.add_argument("--preview", type=Path, metavar="OUT.png", help="picture of three planes with contours")
     parser.add_argument(
         "--probabilities", type=Path, metavar="OUT", help="probability of every class, .nii.gz or .nrrd"
     )
     parser.add_argument("--entropy", type=Path, metavar="OUT", help="uncertainty from 0 to 1, .nii.gz or .nrrd")
-    parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N or cpu (default: auto)")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="(default: auto)")
-    parser.add_argument(
-        "--overlap", type=float, help="share of a window covered by the next, 0 to 0.9 (default: the model's)"
-    )
-    parser.add_argument(
-        "--mirror", action="store_true", default=None, help="average over mirror images: slower, often better"
-    )
-    parser.add_argument(
-        "--no-cpu", action="store_true", help="fail, rather than use the CPU, if the GPU's memory is too small"
-    )
-    parser.add_argument("-q", "--quiet", action="store_true", help="print only errors")
+    options.add_inference(parser)
+    options.add_quiet(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -76,32 +56,23 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ..bundle import ModelStore
     from ..images.reading import read_volume, read_volumes
-    from ..images.roi import Roi
     from ..images.writing import check_label_map_destination
     from ..inference.predictor import Predictor
-    from ..inference.settings import InferenceSettings
 
-    roi = Roi.parse(arguments.roi) if arguments.roi else None
+    roi = options.chosen_roi(arguments)
     bundle = _choose_model(ModelStore(), arguments.model)
-    settings = InferenceSettings.of_model(
-        bundle.spec.inference,
-        device=arguments.device,
-        precision=arguments.precision,
-        overlap=arguments.overlap,
-        mirroring=arguments.mirror,
-        allow_cpu=not arguments.no_cpu,
-    )
+    settings = options.inference_settings(arguments, bundle)
     if len(arguments.scan) == 1:
         volume = read_volume(arguments.scan[0], series_uid=arguments.series)
     else:
         volume = read_volumes(arguments.scan)
     check_label_map_destination(outputs["segmentation"], source=volume, labels=bundle.labels)
     predictor = Predictor(bundle, settings)
-    with _progress_bar(arguments.quiet) as progress:
+    with ProgressBar(_STAGES["prepare"], shown=not arguments.quiet) as bar:
         prediction = predictor.predict(
             volume,
             roi=roi,
-            progress=progress,
+            progress=lambda stage, fraction: bar.update(fraction, _STAGES.get(stage, stage)),
             want_probabilities=arguments.probabilities is not None,
             want_entropy=arguments.entropy is not None,
         )
@@ -115,7 +86,7 @@ def _check_outputs(arguments: argparse.Namespace) -> dict[str, Path]:
     """What is to be written where; `OutputError` before any work is done if that cannot be."""
     from ..inference.naming import default_output
 
-    output: Path = arguments.output or default_output(arguments.scan[0])
+    output: Path = arguments.out or default_output(arguments.scan[0])
     if output.is_dir():  # a DICOM folder gets DICOM
         output /= "segmentation.dcm" if arguments.scan[0].is_dir() else default_output(arguments.scan[0])
     outputs = {"segmentation": output}
@@ -157,31 +128,6 @@ def _choose_model(store: ModelStore, name: str | None) -> Bundle:
     )
 
 
-@contextmanager
-def _progress_bar(quiet: bool) -> Iterator[Progress]:
-    """A callback that draws on the terminal (stderr, so that stdout stays clean)."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=make_console(stderr=True), transient=True, disable=quiet) as bar:
-        task = bar.add_task(_STAGES["prepare"], total=1.0)
-        stage = "prepare"
-
-        def report(name: str, fraction: float) -> None:
-            nonlocal stage
-            if name != stage:
-                stage = name
-                bar.reset(task, description=_STAGES.get(name, name))
-            bar.update(task, completed=fraction)
-
-        yield report
-
-
 def _write(
     outputs: dict[str, Path], volume: Volume, prediction: Prediction, labels: Sequence[Label], volume_name: str
 ) -> dict[str, Path]:
@@ -203,18 +149,13 @@ def _write(
 
 
 def _print_result(prediction: Prediction, bundle: Bundle, written: dict[str, Path]) -> None:
-    from rich.table import Table
-
     from ..images.volumetry import volumes_ml
 
     volumes = volumes_ml(prediction.label_map, bundle.labels)
-    table = Table(title=f"{bundle.name} {bundle.version}", title_justify="left")
-    table.add_column("Segment")
-    table.add_column("Volume (ml)", justify="right")
+    table = make_table("Segment", "Volume (ml)", right=["Volume (ml)"], title=f"{bundle.name} {bundle.version}")
     for label in bundle.labels:
         table.add_row(label.name, f"{volumes[label.value]:.2f}" if volumes[label.value] else "not found")
-    console = make_console()
-    console.print(table)
+    make_console().print(table)
     say(f"{prediction.seconds:.1f} seconds on {prediction.device}")
     for name, path in written.items():
         say(f"{name}: {path}")

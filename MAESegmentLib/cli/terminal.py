@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ..errors import OutputError
+from ..errors import Cancelled, ConfigurationError, OutputError
 from ..text import visible, visible_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from pathlib import Path
 
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
+    from rich.table import Table
     from rich.text import Text
 
 #: Text that was laid out here, with line breaks, may hold a name that is not.
@@ -84,6 +86,86 @@ def make_console(*, stderr: bool = False) -> Console:
                 yield Segment(text if control else visible(text, _LAYOUT), style, control)
 
     return PlainConsole(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def make_table(*headings: str, right: Iterable[str] = (), **how: Any) -> Table:
+    """Cells fold rather than lose their end; the headings in `right` stand above figures, which are never broken."""
+    from rich import box
+    from rich.table import Table
+
+    figures = set(right)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", **how)
+    for heading in headings:
+        is_figure = heading in figures
+        table.add_column(heading, justify="right" if is_figure else "left", no_wrap=is_figure, overflow="fold")
+    return table
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Names go through `csv_cell` first; figures do not. The file appears complete or not at all."""
+    from ..storage.atomic_file import replacing
+
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def confirm_deletion(what: str) -> None:
+    """`Cancelled` unless the user types yes; `ConfigurationError` where there is no user to ask."""
+    if not sys.stdin.isatty():
+        raise ConfigurationError("Nothing was removed: there is nobody to ask.", "Add --yes to remove it unasked.")
+    if input(f"Delete {what} for ever? [y/N] ").strip().casefold() not in ("y", "yes"):
+        raise Cancelled("Nothing was removed.")
+
+
+class ProgressBar:
+    """On stderr of a terminal, with the time left; gone at the end unless `stays`. Nothing is drawn elsewhere."""
+
+    def __init__(
+        self, description: str, total: float = 1.0, *, done: float = 0.0, shown: bool = True, stays: bool = False
+    ) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
+        from rich.progress import TimeRemainingColumn as TimeLeft
+
+        console = make_console(stderr=True)
+        self.is_drawn = shown and console.is_terminal
+        columns = (
+            TextColumn("{task.description:<12}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn() if total > 1 else TaskProgressColumn(),
+            TextColumn("{task.fields[detail]}", markup=False) if stays else TimeLeft(),
+        )
+        self._bar = Progress(*columns, console=console, transient=not stays, disable=not self.is_drawn)
+        self._task = self._bar.add_task(description, total=total, detail="")
+        self._bar.update(self._task, completed=done)
+
+    def __enter__(self) -> ProgressBar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def update(self, done: float, description: str | None = None, detail: str = "") -> None:
+        """`detail` stands behind a bar that stays, in place of the time left."""
+        task = self._bar.tasks[0]
+        if description is not None and description != task.description and task.total == 1:
+            self._bar.reset(self._task, description=description)  # another stage takes its own time
+        self._bar.update(self._task, completed=done, description=description, detail=detail)
+
+    def print(self, text: str) -> None:
+        """A line that stays."""
+        if self.is_drawn:
+            self._bar.print(text)
+        else:
+            say(text, error=True)
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
 def tolerate_any_encoding() -> None:
