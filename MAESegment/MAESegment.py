@@ -57,7 +57,7 @@ from MAESegmentPlugin.session import Session, close_shared_session, shared_sessi
 
 from MAESegmentLib.app.batch import BatchItem, BatchJob  # noqa: E402
 from MAESegmentLib.app.logic.learning import LearningCalls  # noqa: E402
-from MAESegmentLib.app.model_library import ModelLibrary  # noqa: E402
+from MAESegmentLib.bundle.library import ModelLibrary  # noqa: E402
 
 
 class MAESegment(ScriptedLoadableModule):

@@ -104,7 +104,6 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
             "numpy torch monai matplotlib",
         ),
         _room("cases", "store.py", "Corrected cases and data sets: what is learnt from.", "numpy"),
-        _room("self_test_model", "", "The tiny model of the installation's self test.", "numpy torch"),
     ),
     (
         _room("evaluation", "metrics.py", "The measures, the only Dice, and their tables.", "numpy torch monai rich"),

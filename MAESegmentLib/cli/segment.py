@@ -13,7 +13,7 @@ from .terminal import ProgressBar, make_console, make_table, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..bundle import Bundle, ModelStore
+    from ..bundle import Bundle
     from ..images.labels import Label
     from ..images.volume import Volume
     from ..inference.settings import Prediction
@@ -54,13 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError("--series picks a series of one DICOM folder, but several scans were given.")
     outputs = _check_outputs(arguments)
 
-    from ..bundle import ModelStore
+    from ..bundle.library import ModelLibrary
     from ..images.reading import read_volume, read_volumes
     from ..images.writing import check_label_map_destination
     from ..inference.predictor import Predictor
 
     roi = options.chosen_roi(arguments)
-    bundle = _choose_model(ModelStore(), arguments.model)
+    bundle = ModelLibrary().find(arguments.model, verify=True)
     settings = options.inference_settings(arguments, bundle)
     if len(arguments.scan) == 1:
         volume = read_volume(arguments.scan[0], series_uid=arguments.series)
@@ -113,19 +113,6 @@ def _check_output(path: Path, endings: Sequence[str], *, overwrite: bool) -> Non
         raise OutputError(f"The folder {path.parent} does not exist.", "Create it first.")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already.", "Choose another name, or add --overwrite.")
-
-
-def _choose_model(store: ModelStore, name: str | None) -> Bundle:
-    """The model asked for, or the only one there is: which anatomy is wanted cannot be guessed."""
-    if name:
-        return store.find(name, kind="segmentation")
-    names = sorted({bundle.name for bundle in store.list() if bundle.kind == "segmentation"})
-    if len(names) == 1:
-        return store.find(names[0], kind="segmentation")
-    raise ConfigurationError(
-        "Which model? None was named." if names else "No model is installed.",
-        f"Add -m and one of: {', '.join(names)}." if names else "Import one with `maesegment models import ZIP`.",
-    )
 
 
 def _write(

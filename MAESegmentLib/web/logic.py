@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..app.logic.learning import LearningCalls
-from ..app.model_library import ModelLibrary
 from ..app.session import SceneSession
+from ..bundle.library import ModelLibrary
 
 
 class Logic(LearningCalls):

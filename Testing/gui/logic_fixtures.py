@@ -143,7 +143,7 @@ def make_logic(slicer_gui: Any, plugin: Callable[[str], ModuleType], session: An
 
     def make(folder: Path) -> Any:
         store = ModelStore(folder, shipped_folder=folder / "nothing-ships")
-        library = plugin("model_library").ModelLibrary(store)
+        library = importlib.import_module("MAESegmentLib.bundle.library").ModelLibrary(store)
         return importlib.import_module("MAESegment").MAESegmentLogic(session=session, library=library)
 
     return make

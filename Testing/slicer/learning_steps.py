@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from MAESegmentLib import mrml
-from MAESegmentLib.app.model_library import ModelLibrary
 from MAESegmentLib.bundle import Bundle, ModelStore
+from MAESegmentLib.bundle.library import ModelLibrary
 from MAESegmentLib.runs import RunState
 from MAESegmentLib.runs.launching import reap
 

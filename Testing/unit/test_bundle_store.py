@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from MAESegmentLib.app.model_library import ModelLibrary
 from MAESegmentLib.bundle import Bundle, ModelStore, import_bundle, open_bundle
-from MAESegmentLib.errors import BundleError
+from MAESegmentLib.bundle.library import ModelLibrary
+from MAESegmentLib.errors import BundleError, ConfigurationError
 from MAESegmentLib.samples import SAMPLE_MODEL
 from MAESegmentLib.storage.user_folders import default_shipped_folder
 from Testing.bundles import autoencoder_spec, save_tiny, tiny_spec
@@ -240,7 +240,18 @@ def test_a_damaged_shipped_model_is_not_replaced_by_another_that_begins_so(named
 
 def test_an_imported_model_is_used_only_where_it_is_chosen(named: ModelStore, tmp_path: Path) -> None:
     _import(named, "aaa", tmp_path)
-    assert [ModelLibrary(named).find(none).name for none in (None, "")] == ["head-ct", "head-ct"]
+    assert ModelLibrary(named).default().name == "head-ct", "what a panel shows first"
+
+
+@pytest.mark.parametrize("none", [None, ""])
+def test_without_a_name_the_only_model_is_meant_and_no_anatomy_is_guessed(named: ModelStore, none: str | None) -> None:
+    with pytest.raises(ConfigurationError, match="Which model") as caught:
+        ModelLibrary(named).find(none)
+    assert all(bundle.name in caught.value.hint for bundle in named.list() if bundle.kind == "segmentation")
+    for name in {bundle.name for bundle in named.list()} - {"head-ct"}:
+        for folder in (named.shipped_folder / name, named.user_folder / name):
+            shutil.rmtree(folder, ignore_errors=True)
+    assert ModelLibrary(named).find(none).name == "head-ct"
 
 
 def test_the_sample_head_is_segmented_with_a_shipped_model_named_in_full() -> None:

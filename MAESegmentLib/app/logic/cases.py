@@ -8,6 +8,7 @@ from typing import Any
 
 from ... import mrml
 from ...bundle import Bundle
+from ...bundle.library import ModelLibrary
 from ...cases.records import CaseRecord
 from ...cases.store import CaseStore
 from ...errors import DatasetError, DuplicateCase, MAESegmentError, NodeError
@@ -26,7 +27,6 @@ from ..case_proposal import (
     propose,
     propose_choices,
 )
-from ..model_library import ModelLibrary
 from ..processing import roi_box
 from ..session import SceneSession
 from .segment import ModelChoice, Node

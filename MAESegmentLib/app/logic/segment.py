@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ...bundle import Bundle
+from ...bundle.library import ModelLibrary
 from ...errors import MAESegmentError
 from ...storage.user_folders import default_runs_folder
 from ...translation import tr as _
-from ..model_library import ModelLibrary
 from ..processing import Request, SegmentationJob
 from ..run_watch import run_on_gpu
 from ..session import SceneSession
@@ -38,7 +38,7 @@ class SegmentCalls:
         return self._library.problems()
 
     def defaultModel(self) -> Bundle | None:
-        """What `process` uses unless a model is given; None if there is none."""
+        """What a panel shows first; None if there is none."""
         return self._library.default()
 
     def meantModel(self, name: str) -> Bundle | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import MAESegmentLib
 from MAESegmentLib.bundle import ModelStore, export_bundle
 from Testing.bundles import save_tiny
 
@@ -97,6 +98,21 @@ def test_the_blocker_blocks():
 )
 def test_module_needs_only_numpy(module):
     assert run(f"import MAESegmentLib.{module}; print('there')") == "there"
+
+
+def test_the_public_face_needs_nothing_until_a_name_is_used():
+    code = (
+        "sys.modules['numpy'] = None\nimport MAESegmentLib\n"
+        "print(MAESegmentLib.__version__, MAESegmentLib.errors.Cancelled().code, 'torch' in sys.modules)"
+    )
+    assert run(code) == f"{MAESegmentLib.__version__} cancelled False"
+
+
+def test_the_public_face_has_what_it_names():
+    assert all(getattr(MAESegmentLib, name) is not None for name in MAESegmentLib.__all__)
+    assert set(MAESegmentLib.__all__) <= set(dir(MAESegmentLib))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        MAESegmentLib.nothing  # noqa: B018
 
 
 def test_every_public_name_of_the_jobs_is_there():

@@ -1,0 +1,76 @@
+"""The models that segment, and which one a user means: the same rule for files, for Slicer and for the browser."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import cast
+
+from ..errors import BundleError, ConfigurationError, MAESegmentError
+from .archive import import_bundle
+from .folder import Bundle
+from .store import ModelStore
+
+SEGMENTATION = "segmentation"
+
+
+class ModelLibrary:
+    """The models of a store that segment. Nothing is hashed here: the worker verifies what it loads."""
+
+    def __init__(self, store: ModelStore | None = None) -> None:
+        self._given = store
+
+    @property
+    def store(self) -> ModelStore:
+        # Made again, because the folder of a user's models may be chosen (MAESEGMENT_MODELS) while Slicer runs.
+        return self._given if self._given is not None else ModelStore()
+
+    def models(self) -> list[Bundle]:
+        """Ordered by name and version."""
+        return [bundle for bundle in self.store.list() if bundle.kind == SEGMENTATION]
+
+    def problems(self) -> list[tuple[Path, MAESegmentError]]:
+        """Folders in the store that hold no usable model, and why."""
+        return list(self.store.scan()[1])
+
+    def default(self) -> Bundle | None:
+        """What a panel shows first; None if there is none. Models that ship come before those that were imported."""
+        names = sorted(self._names(), key=lambda name: (not self.store.is_shipped(name), name))
+        return self.meant(names[0]) if names else None
+
+    def meant(self, name: str) -> Bundle | None:
+        """What the name of a model means: its selected version, else the highest; None if there is none."""
+        return self.store.meant(kind=SEGMENTATION).get(name)
+
+    def find(self, model: Bundle | str | os.PathLike[str] | None = None, *, verify: bool = False) -> Bundle:
+        """`model` is a bundle, a name or the beginning of one, NAME@VERSION, a folder, or None for the only one.
+
+        Raises `ConfigurationError` if none is named and several could be meant: which anatomy is wanted cannot be
+        guessed. `BundleError` if there is none, or it does not segment. `verify` compares its files with their hashes.
+        """
+        if hasattr(model, "content_hash"):  # a bundle, maybe one of before a Reload: then not of this class
+            return cast(Bundle, model)
+        if model is None or model == "":
+            model = self._only_name()
+        bundle = self.store.find(model, kind=SEGMENTATION, verify=verify)
+        if bundle.kind != SEGMENTATION:
+            raise BundleError(
+                f"Model {bundle.name!r} is a pretrained autoencoder: it does not segment.",
+                "Fine-tune it on labelled cases first.",
+            )
+        return bundle
+
+    def add(self, archive: str | os.PathLike[str]) -> Bundle:
+        """Verify and import a bundle's zip, or a bundle's folder, into the user's models."""
+        return import_bundle(archive, self.store, load=False)  # no torch in this process
+
+    def _names(self) -> set[str]:
+        return {bundle.name for bundle in self.models()}
+
+    def _only_name(self) -> str:
+        names = sorted(self._names())
+        if not names:
+            raise BundleError("There is no model yet.", "Import one, or reinstall MAESegment, which ships models.")
+        if len(names) > 1:
+            raise ConfigurationError("Which model? None was named.", f"Name one of: {', '.join(names)}.")
+        return names[0]
