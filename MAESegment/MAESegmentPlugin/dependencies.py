@@ -1,4 +1,4 @@
-"""What the Python that runs the network lacks, found out in that Python and said in one sentence."""
+"""What the Python that runs the network lacks, found out in that Python, in one sentence."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MODULE = "MAESegmentLib.processes.environment"
 
 @dataclass(frozen=True)
 class PackageProblem:
-    """One package that does not do: `kind` is "missing", "old" or "damaged"."""
+    """One package that is not as needed: `kind` is "missing", "old" or "damaged"."""
 
     name: str
     kind: str
@@ -39,7 +39,7 @@ class PackageProblem:
 class DependencyReport:
     """What is lacking for `purpose`, "segment" or "train" (which needs all that segmenting needs, too).
 
-    `failure` is set when the interpreter could not even be asked.
+    `failure` is set when the interpreter could not even be started.
     """
 
     python: str
@@ -71,12 +71,12 @@ class DependencyReport:
 
     @property
     def can_install(self) -> bool:
-        """Whether the button may do it: a person's own Python is not touched."""
+        """Whether the button may do it: a Python of the user's own is not touched."""
         return self.failure is None and bool(self.problems) and not self.is_foreign
 
     @property
     def command(self) -> str:
-        """What a person types in a terminal for their own Python."""
+        """What the user types in a terminal for a Python of their own."""
         wanted = " ".join(f'"{problem.requirement}"' for problem in self.problems)
         return f'"{self.python}" -m pip install {wanted}' if wanted else ""
 
@@ -107,7 +107,7 @@ class Dependencies:
         self._children: dict[str, ChildProcess] = {}
 
     def check(self, callback: Callable[[DependencyReport], None], purpose: str = SEGMENT) -> None:
-        """`callback(report)` from the event loop; a check for the same purpose under way is given up for this one."""
+        """`callback(report)` from the event loop; it replaces one for the same purpose that is under way."""
         self._stop(purpose)
         try:
             interpreter = self._session.interpreter()
@@ -125,7 +125,7 @@ class Dependencies:
         self._children[purpose] = ChildProcess(self._session.transport_factory(), launch, done)
 
     def stop(self) -> None:
-        """Give up checks under way; their callbacks are not called."""
+        """Cancel checks under way; their callbacks are not called."""
         for purpose in (*self._children,):
             self._stop(purpose)
 

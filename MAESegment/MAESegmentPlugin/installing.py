@@ -1,4 +1,4 @@
-"""Installs what is missing into Slicer's own Python, on a person's word only, and changes nothing that is there."""
+"""Installs what is missing into Slicer's own Python, only when the user asks, and changes nothing that is there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import slicer
 from slicer.i18n import tr as _
@@ -24,20 +23,6 @@ StepDone = Callable[[int | None, str], None]
 Done = Callable[[DependencyReport, "MAESegmentError | None"], None]
 
 
-class Pip(Protocol):
-    """Installs packages other than torch."""
-
-    def install(self, requirements: Sequence[str], constraints: Path, progress: Progress, done: StepDone) -> None: ...
-
-
-class TorchInstaller(Protocol):
-    """Installs the torch that fits the computer."""
-
-    def install(self, requirement: str, repair: bool, constraints: Path) -> bool:
-        """True if it is there now, False if the person declined."""
-        ...
-
-
 class Installer:
     """Torch first, then the rest, then a check in a fresh process. Never opens anything at start-up."""
 
@@ -46,8 +31,8 @@ class Installer:
         session: Session,
         dependencies: Dependencies,
         *,
-        pip: Pip | None = None,
-        torch: TorchInstaller | None = None,
+        pip: SlicerPip | None = None,
+        torch: PyTorchExtension | None = None,
     ) -> None:
         self._session = session
         self._dependencies = dependencies
@@ -182,14 +167,17 @@ def _cannot_install(report: DependencyReport) -> MAESegmentError | None:
 
 
 class SlicerPip:
-    """`slicer.packaging` where there is one (5.12), `slicer.util.pip_install` before."""
+    """`slicer.packaging` without its dialog: its log goes to the panel, and Slicer stays alive. Not its `pip_ensure`,
+    which asks once more, blocks, and takes a damaged package for an installed one."""
 
     def install(self, requirements: Sequence[str], constraints: Path, progress: Progress, done: StepDone) -> None:
         try:
             packaging = importlib.import_module("slicer.packaging")
         except ModuleNotFoundError:
-            self._install_blocking(requirements, constraints, done)
-            return
+            raise WorkerError(
+                _("This Slicer is too old to install packages: it has no slicer.packaging."),
+                _("Install Slicer 5.12 or newer, or choose a Python under Advanced that has the packages."),
+            ) from None
         if slicer.app.testingEnabled():
             # There it installs at once and calls nobody back.
             packaging.pip_install(list(requirements), constraints=str(constraints))
@@ -211,17 +199,12 @@ class SlicerPip:
             completedCallback=lambda code: done(int(code), last[0] if last else ""),
         )
 
-    @staticmethod
-    def _install_blocking(requirements: Sequence[str], constraints: Path, done: StepDone) -> None:
-        # Slicer 5.10 pumps events meanwhile, and raises if pip fails.
-        slicer.util.pip_install(["--constraint", str(constraints), *requirements])
-        done(0, "")
-
 
 class PyTorchExtension:
-    """The extension that knows which torch fits the driver; it asks the person before it downloads."""
+    """The extension that knows which torch fits the driver; it asks the user before it downloads."""
 
     def install(self, requirement: str, repair: bool, constraints: Path) -> bool:
+        """Whether it is there now: False if the user declined."""
         try:
             utils = importlib.import_module("PyTorchUtils")
         except ModuleNotFoundError:

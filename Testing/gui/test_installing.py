@@ -1,7 +1,8 @@
-"""Installing happens on a person's word, changes nothing of Slicer's, and ends in a check."""
+"""Installing happens when the user asks, changes nothing of Slicer's, and ends in a check."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -178,3 +179,10 @@ def test_missing_pytorch_extension_says_how_to_get_it(installing, tmp_path):
     with pytest.raises(Exception, match="extension PyTorch") as caught:
         installing.PyTorchExtension().install("torch>=2.6", False, constraints)
     assert "Extensions Manager" in caught.value.hint
+
+
+def test_a_slicer_without_packaging_says_which_is_needed(installing, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
+    with pytest.raises(Exception, match=r"slicer\.packaging") as caught:
+        installing.SlicerPip().install(["monai"], tmp_path / "constraints.txt", print, print)
+    assert "5.12" in caught.value.hint

@@ -1,0 +1,103 @@
+"""Looks up what the Python for the network lacks, and installs it when asked to; two bars are views of this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from MAESegmentLib.processes.environment import SEGMENT
+
+from .dependencies import DependencyReport
+from .installing import Installer
+
+_LONGEST_NOTE = 160
+INSTALL_TIP = _("Download and install into Slicer's own Python; what Slicer has is not changed.")
+CHECK_TIP = _("Check again whether the packages are there.")
+
+
+class Packages:
+    """Of one purpose, "segment" or "train". `report` is None until the first check is over.
+
+    `changed` is called after every change of `reason`; a view redraws itself in `show`.
+    """
+
+    def __init__(
+        self, logic: Any, changed: Callable[[], None], purpose: str = SEGMENT, installer: Installer | None = None
+    ) -> None:
+        self.report: DependencyReport | None = None
+        self.installer = installer
+        self.is_checking = self.is_installing = False
+        self.note = ""
+        self._logic = logic
+        self._changed = changed
+        self._purpose = purpose
+
+    def show(self) -> None:
+        """Draw the state; for the view."""
+
+    @property
+    def reason(self) -> str:
+        """Why nothing can be done for this purpose; "" if it can, or if it is not known yet."""
+        if self.is_installing:
+            return _("Packages are being installed.")
+        return "" if self.report is None or self.report.ready else self.report.sentence
+
+    @property
+    def can_install(self) -> bool:
+        return self.report is not None and self.report.can_install
+
+    @property
+    def has_command(self) -> bool:
+        """Whether the user can copy a command for a Python of their own."""
+        return self.report is not None and self.report.is_foreign and bool(self.report.command)
+
+    @property
+    def text(self) -> str:
+        """What is lacking, what to do about it, and how the installation is going."""
+        report = self.report
+        hint = report.failure.hint if report is not None and report.failure is not None else ""
+        return "\n".join(line for line in ("" if report is None else report.sentence, hint, self.note) if line)
+
+    def check(self) -> None:
+        """Ask again, without a wait."""
+        if not self.is_installing:
+            self.is_checking = True
+            self.show()
+            self._logic.dependencies.check(self._on_report, self._purpose)
+
+    def install(self) -> None:
+        """Only when the user asks; where there is nothing that could be installed, it checks again."""
+        if not self.can_install:
+            self.note = ""
+            self.check()
+            return
+        if self.installer is None:
+            self.installer = Installer(self._logic.session, self._logic.dependencies)
+        self.is_installing, self.note = True, ""
+        self.show()
+        self._changed()
+        self.installer.install(self.report, self._on_line, self._on_installed)
+
+    def copy_command(self) -> None:
+        if self.report is not None:
+            slicer.app.clipboard().setText(self.report.command)
+            self.note = _("Copied. Run it in a terminal, then press Check again.")
+            self.show()
+
+    def _on_report(self, report: DependencyReport) -> None:
+        self.report = report
+        self.is_checking = False
+        self.show()
+        self._changed()
+
+    def _on_line(self, line: str) -> None:
+        self.note = line.strip()[:_LONGEST_NOTE]
+        self.show()
+
+    def _on_installed(self, report: DependencyReport, error: Exception | None) -> None:
+        self.is_installing = False
+        self.note = str(error).replace("\n", " ") if error is not None else ""
+        self._on_report(report)
