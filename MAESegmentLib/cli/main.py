@@ -16,7 +16,7 @@ from types import ModuleType
 from ..errors import Cancelled, ConfigurationError, MAESegmentError, refusal_by_system
 from ..processes.processor import spin_briefly
 from ..version import __version__
-from .options import attach_negative_lists
+from .options import Parser
 from .terminal import Stdout, StdoutError, say, tolerate_any_encoding
 
 #: Exit codes: 1 is a command's own "done, but not all of it", 2 a failure told in one message, 130 Ctrl-C.
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     parser = build_parser(_requested_command(words))
-    arguments = parser.parse_args(attach_negative_lists(words))
+    arguments = parser.parse_args(words)
     if arguments.command is None:
         parser.print_help(sys.stderr)
         return FAILED
@@ -85,7 +85,7 @@ def _run(words: Sequence[str]) -> int:
 
 def build_parser(wanted: str | None) -> argparse.ArgumentParser:
     """A parser that knows every command's name and the arguments of `wanted` alone."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="maesegment",
         description="3D medical image segmentation with MAE-pretrained nnFormer models. Research use only.",
         epilog="maesegment COMMAND --help describes one command.",

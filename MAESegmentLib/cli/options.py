@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,15 +27,17 @@ _PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _NEGATIVE_LIST = re.compile(r"-\.?\d[\d.eE+-]*,[\d.,eE+-]*")
 
 
-def attach_negative_lists(words: Sequence[str]) -> list[str]:
-    """`--roi -40,-5,...` as `--roi=-40,-5,...`: argparse would take the value for an option."""
-    attached: list[str] = []
-    for word in words:
-        if attached and re.fullmatch(r"--[\w-]+", attached[-1]) and _NEGATIVE_LIST.fullmatch(word):
-            attached[-1] += f"={word}"
-        else:
-            attached.append(word)
-    return attached
+class Parser(argparse.ArgumentParser):
+    """Takes `--roi -40,-5,...`, of which argparse would take the value for an option. Parsers of actions do, too."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        words: list[str] = []
+        for word in sys.argv[1:] if args is None else args:
+            if words and re.fullmatch(r"--[\w-]+", words[-1]) and _NEGATIVE_LIST.fullmatch(word):
+                words[-1] += f"={word}"
+            else:
+                words.append(word)
+        return super().parse_known_args(words, namespace)
 
 
 def add_model(parser: Any, help: str = MODEL, *, required: bool = False, default: str | None = None) -> None:  # noqa: A002

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import shutil
 from pathlib import Path
@@ -16,6 +15,7 @@ from MAESegmentLib.cases.store import CaseStore
 from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.cli import next_case
 from MAESegmentLib.cli.main import main
+from MAESegmentLib.cli.options import Parser
 from MAESegmentLib.errors import ConfigurationError, OutputError
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.reading import read_volume
@@ -43,7 +43,7 @@ def clinic(tmp_path: Path, phantom: PhantomFactory, monkeypatch: pytest.MonkeyPa
 
 
 def run(*words: str | Path) -> int:
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     next_case.add_arguments(parser)
     return next_case.run(parser.parse_args([*map(str, words), "--device", "cpu"]))
 
