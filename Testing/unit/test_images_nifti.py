@@ -8,6 +8,7 @@ import struct
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -224,7 +225,7 @@ def test_analyze_header_does_not_say_left_from_right(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
-def test_both_byte_orders_and_versions_are_one_image(tmp_path: Path, order: str, kind: type) -> None:
+def test_both_byte_orders_and_versions_are_one_image(tmp_path: Path, order: str, kind: Any) -> None:
     header = kind.header_class(endianness=order)
     header.set_data_dtype(np.dtype(f"{order}i2"))
     nib.save(kind(VOXELS, AFFINE, header), tmp_path / "a.nii")

@@ -245,7 +245,9 @@ def test_attention_while_training_equals_the_library_and_has_its_gradients(windo
     with torch.no_grad():
         plain = attend(projected, query, bias, mask)
     torch.testing.assert_close(attend(projected, query, bias, mask), plain)
-    assert torch.autograd.gradcheck(lambda *inputs: attend(*inputs, mask), (projected, query, bias))
+    assert torch.autograd.gradcheck(
+        lambda keys, asked, added: attend(keys, asked, added, mask), (projected, query, bias)
+    )
 
 
 def test_training_works_after_inference_mode_filled_the_caches() -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
+from nibabel.spatialimages import HeaderDataError
 
 from ...errors import GeometryError
 from ..volume import Grid
@@ -83,7 +83,7 @@ def _qform(header: Any) -> np.ndarray | None:
     """None without a code; an impossible quaternion is a singular matrix."""
     try:
         form = header.get_qform(coded=True)[0]
-    except (nib.spatialimages.HeaderDataError, ValueError):
+    except (HeaderDataError, ValueError):
         return np.zeros((4, 4))
     return None if form is None else np.asarray(form, dtype=float)
 

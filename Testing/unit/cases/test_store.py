@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -200,7 +201,7 @@ def test_answers_are_remembered(store: CaseStore) -> None:
     ("why", "error"),
     [("shift", GeometryError), ("empty", DatasetError), ("unnamed", DatasetError), ("reserved", DatasetError)],
 )
-def test_case_that_cannot_be_learnt_from_leaves_no_trace(store: CaseStore, scan: Scan, why: str, error: type) -> None:
+def test_case_that_cannot_be_learnt_from_leaves_no_trace(store: CaseStore, scan: Scan, why: str, error: Any) -> None:
     phantom = scan(1)
     array, matrix, labels = phantom.label_map.array, phantom.volume.ijk_to_ras, LABELS
     if why == "shift":

@@ -17,9 +17,9 @@ from MAESegmentLib.cases.store import CaseStore
 from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.errors import DatasetError, DuplicateCase, OutputError
 from Testing.children import become_nobody, fork, killed_before, limit_file_size, run, wait
-from Testing.phantoms import LABELS
+from Testing.phantoms import LABELS, Phantom
 
-Scan = Callable[[int], object]
+Scan = Callable[[int], Phantom]
 
 
 def check(store: CaseStore) -> list[CaseRecord]:

@@ -25,7 +25,7 @@ class ScriptedWork:
     def ready(self) -> Ready:
         return Ready("0", (), 0.0)
 
-    def run(self, request: Message, send: Callable[[Message], None], should_cancel: Callable[[], bool]) -> Result:
+    def run(self, request: Any, send: Callable[[Message], None], should_cancel: Callable[[], bool]) -> Result:
         del send
         data = self._tasks.get(request.id, lambda _cancelled: {})(should_cancel)
         return Result(request.id, data)
