@@ -254,12 +254,12 @@ def _absent(names: Sequence[str], labels: Sequence[Label], known: _Known, highes
 
 
 def _region(text: str | None) -> tuple[float, ...] | None:
+    """None: as before; (): all of the scan was annotated again."""
     from ..images.roi import Roi
 
     if text is None or text == "all":
         return None if text is None else ()
-    roi = Roi.parse(text)
-    return tuple(bound for pair in zip(roi.minimum, roi.maximum, strict=True) for bound in pair)
+    return Roi.of(text).bounds
 
 
 def _store(store: CaseStore, volume: Volume, label_map: LabelMap, submission: CaseSubmission) -> CaseRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -29,18 +30,37 @@ class Roi:
             )
 
     @classmethod
-    def parse(cls, text: str) -> Roi:
-        """From "R0,R1,A0,A1,S0,S1" in mm."""
+    def of(cls, box: Roi | str | Sequence[float]) -> Roi:
+        """From R0, R1, A0, A1, S0, S1 in mm: six numbers, or text with commas. A box stays as it is.
+
+        Raises `ConfigurationError` if it is neither, or empty.
+
+        >>> Roi.of((-40, -5, -45, 0, -35, 10)) == Roi.of("-40,-5,-45,0,-35,10")
+        True
+        """
+        if isinstance(box, Roi):
+            return box
         try:
-            numbers = [float(part) for part in text.split(",")]
-        except ValueError:
+            numbers = [float(part) for part in (box.split(",") if isinstance(box, str) else box)]
+        except (TypeError, ValueError):
             numbers = []
         if len(numbers) != 6:
             raise ConfigurationError(
-                f"ROI {text!r} is not six numbers.", "Give R0,R1,A0,A1,S0,S1 in mm, e.g. -40,-5,-45,0,-35,10."
+                f"ROI {box!r} is not six numbers.", "Give R0,R1,A0,A1,S0,S1 in mm, e.g. -40,-5,-45,0,-35,10."
             )
         r0, r1, a0, a1, s0, s1 = numbers
         return cls((r0, a0, s0), (r1, a1, s1))
+
+    @classmethod
+    def parse(cls, text: str) -> Roi:
+        """From "R0,R1,A0,A1,S0,S1" in mm."""
+        return cls.of(text)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float, float, float]:
+        """R0, R1, A0, A1, S0, S1 in mm."""
+        (r0, a0, s0), (r1, a1, s1) = self.minimum, self.maximum
+        return r0, r1, a0, a1, s0, s1
 
     def voxels(self, grid: Grid) -> tuple[slice, slice, slice]:
         """The smallest block of voxels of `grid` (I, J, K) that holds every voxel whose centre is within the box."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -46,7 +47,7 @@ class Predictor:
         self,
         volume: Volume,
         *,
-        roi: Roi | None = None,
+        roi: Roi | str | Sequence[float] | None = None,
         progress: Progress | None = None,
         should_cancel: ShouldCancel | None = None,
         want_probabilities: bool = False,
@@ -54,12 +55,14 @@ class Predictor:
     ) -> Prediction:
         """Label `volume` on its own grid. `progress(stage, fraction)` counts each stage from 0 to 1.
 
+        `roi` confines it to a box: R0, R1, A0, A1, S0, S1 in RAS mm.
+
         Raises `Cancelled` soon after `should_cancel()` returns True (it is asked before every batch of windows).
         """
         check_channels(volume, self._bundle.spec.channels)
         return self.segmenter.segment(
             volume,
-            roi=roi,
+            roi=None if roi is None else Roi.of(roi),
             progress=progress,
             should_cancel=should_cancel,
             want_probabilities=want_probabilities,

@@ -1,4 +1,4 @@
-"""Every command of README, CONTRIBUTING and docs/ runs, or has a reason why it cannot be run here."""
+"""Every command and every Python example of README, CONTRIBUTING and docs/ runs, or has a reason why it cannot be run here."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from Testing.documentation import PAGES, REASONS, REPOSITORY, Block, blocks, mae
 from Testing.phantoms import PhantomFactory
 
 SHELL = [block for page in PAGES for block in blocks(page, "sh")]
+PYTHON = [block for page in PAGES for block in blocks(page, "python")]
 #: A test has no time for the defaults, and nobody to ask; the last word counts.
 MORE_WORDS = {
     "models remove": ["--yes"],
@@ -93,6 +94,14 @@ def test_what_is_not_run_has_a_reason_and_exists(block: Block) -> None:
             assert (REPOSITORY / command[1]).is_file()
         else:
             assert program in ("cmake", "pip", "pytest")
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("block", [block for block in PYTHON if block.excuse is None], ids=str)
+def test_every_example_in_python_runs(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    exec(compile(block.text, str(block), "exec"), {"__name__": "example"})
+    assert {path.name for path in Path().glob("*.seg.nrrd")} >= set(re.findall(r"[\w.]+\.seg\.nrrd", block.text))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
