@@ -1,4 +1,4 @@
-"""Every command and every Python example of README, CONTRIBUTING and docs/ runs, or has a reason why it cannot be run here."""
+"""Every command and Python example of README, CONTRIBUTING and docs/ runs, or has a reason why it cannot here."""
 
 from __future__ import annotations
 

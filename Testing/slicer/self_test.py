@@ -20,7 +20,7 @@ from MAESegmentPlugin.session import Session
 
 import slicer
 from MAESegmentLib.bundle import Bundle, open_bundle
-from MAESegmentLib.errors import Cancelled, MAESegmentError
+from MAESegmentLib.errors import Cancelled, GeometryError, MAESegmentError, NodeError
 from MAESegmentLib.processes.interpreter import module_launch
 
 from . import volumes as scene_of
@@ -175,8 +175,9 @@ class _SelfTest:
         for name, make in scene_of.REFUSED.items():
             node = make(name)
             try:
-                job = self.logic.process(node, wait=False)
+                job = self.logic.process(node, self.logic.defaultModel(), wait=False)
             except MAESegmentError as error:
+                expect(isinstance(error, GeometryError | NodeError), f"{name} was refused for another reason: {error}")
                 expect(error.message and error.hint, f"{name}: the refusal says too little: {error}")
                 _say(f"    {name}: {error.message}")
             else:
