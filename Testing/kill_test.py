@@ -52,7 +52,7 @@ class Tally:
         """Only whole lines count: the last may have been cut off."""
         for line in said:
             words = line.split()
-            if words[:1] == ["added"] and len(words) == 4 and len(words[3]) == 64:
+            if words[:1] == ["added"] and len(words) == 4 and len(words[3]) == 66:
                 self.told[words[1]] = (int(words[2]), words[3])
 
     def check(self, clinic: Clinic, after: str) -> None:

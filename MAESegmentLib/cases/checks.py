@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -167,10 +166,3 @@ def meanings_of(
         )
     missing = tuple(name for name in labels if name not in named)
     return Meanings(values, tuple(unknown.values()), missing, are_names=True)
-
-
-def voxel_hash(array: np.ndarray) -> str:
-    """sha256 of shape, type and voxels: recognises a case without telling what or whose it is."""
-    digest = hashlib.sha256(f"{array.shape}{array.dtype.str}".encode())
-    digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -80,3 +80,8 @@ class CaseRecord:
             raise DatasetError(
                 f"The description of the case is damaged: {what}.", "Remove the case, add it again."
             ) from None
+
+
+def same_size(shape: Sequence[int], records: Iterable[CaseRecord]) -> list[CaseRecord]:
+    """Those with an image of this shape (C, I, J, K): only they can be the same image."""
+    return [record for record in records if (record.channels, *record.shape) == tuple(shape)]

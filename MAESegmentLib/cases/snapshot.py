@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import DatasetError
+from ..images.hashing import voxel_hash
 from ..images.labels import Label
 from ..images.volume import LabelMap, Volume
 from ..images.volumetry import value_counts, volumes_ml
 from ..text import listed
-from .checks import perhaps_a_scan, voxel_hash
+from .checks import perhaps_a_scan
 from .label_table import LabelTable
 from .records import IGNORE, CaseRecord
 from .region import inside
@@ -49,11 +50,6 @@ def stored_image(volume: Volume) -> Volume:
         if low == high:
             raise DatasetError(f"{which} is blank: every voxel has the value {low}.", _EXPORT_AGAIN)
     return Volume(array, np.asarray(volume.ijk_to_ras, dtype=float))
-
-
-def image_hash(volume: Volume) -> str:
-    """By which a stored case is recognised."""
-    return voxel_hash(stored_image(volume).array)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, DatasetError, DuplicateCase, GeometryError, MAESegmentError, OutputError
+from ..images.hashing import VoxelHashes
 from ..images.labels import Label
 from ..images.volume import LabelMap, Volume
 from ..storage.atomic_file import write_file
@@ -20,10 +21,9 @@ from ..storage.atomic_folder import publish, remove, writing
 from ..storage.lock import FileLock
 from ..storage.user_folders import make_private_folder
 from . import folders
-from .checks import voxel_hash
 from .description import DATASET, describe, read_remembered, remembered_text, write_if_changed
 from .label_table import LabelTable, merge, parse_labels, read_table
-from .records import ROLES, TRAIN, CaseRecord
+from .records import ROLES, TRAIN, CaseRecord, same_size
 from .snapshot import (
     LABEL,
     RECORD,
@@ -81,9 +81,11 @@ class CaseStore:
                 raise error
         raise self._no_case(case_id, records)
 
-    def find(self, image_hash: str) -> CaseRecord | None:
-        """The case of this image (`snapshot.image_hash`)."""
-        return next((record for record in self.list() if record.image_hash == image_hash), None)
+    def find(self, volume: Volume) -> CaseRecord | None:
+        """The case of this image. Its voxels are looked at only if a case has an image of the same size."""
+        alike = same_size(volume.array.shape, self.list())
+        found = VoxelHashes(stored_image(volume).array).among(record.image_hash for record in alike) if alike else set()
+        return next((record for record in alike if record.image_hash in found), None)
 
     def labels(self) -> tuple[Label, ...]:
         """Every label that a case ever had; `value` is that of the stored label maps."""
@@ -142,7 +144,7 @@ class CaseStore:
             ("image", volume.array, record.image_hash),
             ("label map", label_map.array, record.label_hash),
         ):
-            if voxel_hash(array) != expected:
+            if not VoxelHashes(array).among([expected]):
                 raise DatasetError(
                     f"Case {case_id}: the {what} is not the one that was stored.",
                     "It was changed by another program, or the disk is at fault: remove the case, then add it again.",
@@ -182,10 +184,11 @@ class CaseStore:
             )
         image = stored_image(volume)
         # Before the work: it may be in vain.
-        self._check_image(image, voxel_hash(image.array), self.list(), submission.replace)
+        hashes = VoxelHashes(image.array)
+        self._check_image(image, hashes, self.list(), submission.replace)
         files = packed(image)
         with self._writing(create=True, patience_s=_PATIENCE_TO_ADD_S):
-            return self._add(image, files, LabelMap(label_map.array, image.ijk_to_ras), submission)
+            return self._add(image, hashes, files, LabelMap(label_map.array, image.ijk_to_ras), submission)
 
     def remove(self, case_id: str) -> None:
         """The number of the case is not given again."""
@@ -215,12 +218,18 @@ class CaseStore:
     # ------------------------------------------------------------------------------------------------------------------
 
     def _add(
-        self, image: Volume, files: Sequence[bytes], label_map: LabelMap, submission: CaseSubmission
+        self,
+        image: Volume,
+        hashes: VoxelHashes,
+        files: Sequence[bytes],
+        label_map: LabelMap,
+        submission: CaseSubmission,
     ) -> CaseRecord:
         """With the lock."""
         old = self._one(submission.replace) if submission.replace else None
-        digest = voxel_hash(image.array)
-        self._check_image(image, digest, self._read()[0], submission.replace)
+        self._check_image(image, hashes, self._read()[0], submission.replace)
+        # The same image keeps its hash: scenes that were saved with it know the case by that.
+        unchanged = old is not None and hashes.among([old.image_hash])
         table = self.label_table().with_labels(submission.labels)
         region = submission.region if submission.region is not None or old is None else old.region
         labels = stored_labels(label_map, submission, table, region)
@@ -243,7 +252,7 @@ class CaseStore:
             channels=len(image.array),
             shape=image.grid.shape,
             spacing=tuple(float(mm) for mm in image.grid.spacing),  # type: ignore[arg-type]
-            image_hash=digest,
+            image_hash=old.image_hash if old and unchanged else hashes.current,
             label_hash=labels.hash,
             model=submission.model,
             added=old.added if old else datetime.date.today().isoformat(),
@@ -258,10 +267,10 @@ class CaseStore:
         return self._completed([record])[0]
 
     @staticmethod
-    def _check_image(image: Volume, digest: str, records: Records, replaced: str) -> None:
+    def _check_image(image: Volume, hashes: VoxelHashes, records: Records, replaced: str) -> None:
         others = [record for record in records if record.id != replaced]
-        for other in others:
-            if other.image_hash == digest:
+        for other in same_size(image.array.shape, others):
+            if hashes.among([other.image_hash]):
                 error = DuplicateCase(
                     f"This scan is stored already, as {other.id}.", "Update the stored case, or leave it as it is."
                 )

@@ -103,14 +103,13 @@ def _assess(
     roi: Roi | None,
     report: Callable[[str, float], None],
 ) -> RankedScan:
-    from ..cases.snapshot import image_hash
     from ..errors import Cancelled, MAESegmentError
     from ..images.reading import read_volume
     from ..inference.uncertainty import uncertainty_of
 
     try:
         volume = read_volume(path)
-        known = store.find(image_hash(volume)) if store.folder.is_dir() else None
+        known = store.find(volume) if store.folder.is_dir() else None
         if known is not None:
             return RankedScan(path, name, stored_as=known.id)
         return RankedScan(path, name, uncertainty_of(predictor, volume, roi, report))

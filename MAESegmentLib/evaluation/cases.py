@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..cases.case import Case, case_id
-from ..cases.checks import meanings_of, read_image, read_reference, voxel_hash
+from ..cases.checks import meanings_of, read_image, read_reference
 from ..errors import Cancelled, DatasetError, MAESegmentError
 from ..images import LabelMap, read_segments
 from ..images.formats.dicom.belonging import place_on
+from ..images.hashing import VoxelHashes
 from ..images.labels import Label, same_names
 from .metrics import SURFACE_TOLERANCE_MM, Score, evaluate_label_maps
 
@@ -223,7 +224,7 @@ class ModelPredictions:
     def label_map(self, case: Case) -> LabelMap:
         volume = read_image(case)
         prediction = self._predictor.predict(volume)
-        seen = (TRAINED_ON_THIS,) if self._trained_on and voxel_hash(volume.array) in self._trained_on else ()
+        seen = (TRAINED_ON_THIS,) if VoxelHashes(volume.array).among(self._trained_on) else ()
         if remarks := (*seen, *prediction.warnings):
             self.warnings[case.id] = remarks
         return prediction.label_map.with_values(self._values)

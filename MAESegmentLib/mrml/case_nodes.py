@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import struct
 from collections.abc import Callable, Sequence
@@ -14,10 +13,11 @@ import numpy as np
 import slicer
 
 from .. import mrml
-from ..cases.records import IGNORE, CaseRecord
+from ..cases.records import IGNORE, CaseRecord, same_size
 from ..cases.snapshot import LABEL, image_names
 from ..cases.store import CaseStore
 from ..errors import DatasetError, MAESegmentError
+from ..images.hashing import VoxelHashes, version_of
 from ..translation import tr as _
 from .matrices import ijk_to_ras, to_vtk
 
@@ -32,7 +32,6 @@ Aside = Callable[[Callable[[], None]], None]
 
 _SINGLE_FILE, _LABEL_MAP = 4, 1
 _NIFTI_HEADER = 348
-_HASHED_AT_ONCE = 1 << 21
 #: What was found out about a node's content, until that changes: by node ID, (stamp, text, answer).
 _known: dict[str, tuple[Any, ...]] = {}
 
@@ -99,45 +98,35 @@ def find_duplicate(
     while look is not None:
         aside(look)
         look = identify(nodes, mrml.image_of(nodes), records)  # again, if the image was edited meanwhile
-    known = _known.get("image")
-    return next((one for one in _alike(image, records) if known is not None and one.image_hash == known[1]), None)
+    hashes = _known["image"][1].values() if "image" in _known else ()
+    return next((one for one in _alike(image, records) if one.image_hash in hashes), None)
 
 
 def identify(nodes: Sequence[Any], image: mrml.NodeImage, records: Sequence[CaseRecord]) -> Callable[[], None] | None:
     """What has to be run, in any thread, before `find_duplicate` knows the answer; None if it does."""
     stamp = _image_stamp(nodes)
+    recorded = [record.image_hash for record in _alike(image, records)]
     known = _known.get("image")
-    if not _alike(image, records) or (known is not None and known[0] == stamp):
+    if known is not None and known[0] == stamp and {version_of(one) for one in recorded} <= set(known[1]):
+        return None
+    if not recorded:
         return None
 
     def look() -> None:
-        _known["image"] = (stamp, voxel_hash(image.channels))
+        # Of types that are stored as they are; others have a hash that no case has.
+        hashes = VoxelHashes([channel.T for channel in image.channels])
+        hashes.among(recorded)
+        _known["image"] = (stamp, hashes.computed)
 
     return look
 
 
 def _alike(image: mrml.NodeImage, records: Sequence[CaseRecord]) -> list[CaseRecord]:
-    k, j, i = image.channels[0].shape
-    return [record for record in records if record.shape == (i, j, k) and record.channels == len(image.channels)]
+    return same_size((len(image.channels), *image.grid.shape), records)
 
 
 def _image_stamp(nodes: Sequence[Any]) -> tuple[Any, ...]:
     return tuple((node.GetID(), node.GetImageData().GetMTime()) for node in nodes)
-
-
-def voxel_hash(channels: Sequence[np.ndarray]) -> str:
-    """`cases.checks.voxel_hash` of the image (C, I, J, K) whose channels (K, J, I) these are, without its copies.
-
-    Of types that are stored as they are; others have a hash that no case has.
-    """
-    k, j, i = channels[0].shape
-    dtype = np.result_type(*channels)
-    digest = hashlib.sha256(f"{(len(channels), i, j, k)}{dtype.str}".encode())
-    step = max(1, _HASHED_AT_ONCE // (j * k))
-    for channel in channels:
-        for start in range(0, i, step):
-            digest.update(np.ascontiguousarray(channel[:, :, start : start + step].T, dtype).data)
-    return digest.hexdigest()
 
 
 def open_case(store: CaseStore, record: CaseRecord) -> tuple[Any, Any]:

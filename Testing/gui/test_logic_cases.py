@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import slicer
 
+from MAESegmentLib.images import hashing
 from Testing import slicer_core
 from Testing.gui.logic_scene import edit, segment_names
 
@@ -252,42 +253,47 @@ def test_the_same_scan_in_another_node_is_recognised(logic, scene, volume, corre
 def test_slicer_stays_alive_while_a_scan_is_compared_with_the_stored_ones(
     logic, scene, volume, corrected, draw, truth, monkeypatch
 ):
-    from MAESegmentLib.mrml import case_nodes as case_scene
-
     record = logic.addCase(volume, corrected)
     twin = scene.plain("Loaded once more")
     happened, threads = threading.Event(), []
 
-    def slow_hash(channels, hashing=case_scene.voxel_hash):
+    def slow_hash(channels, version, hashing=hashing.voxel_hash):
         threads.append(threading.current_thread())
         assert happened.wait(30), "no event happened while the voxels were hashed"
-        return hashing(channels)
+        return hashing(channels, version)
 
-    monkeypatch.setattr(case_scene, "voxel_hash", slow_hash)
+    monkeypatch.setattr(hashing, "voxel_hash", slow_hash)
     logic.session.call_later(0.0, happened.set)
     assert logic.proposeCase(twin, draw(twin, front=truth["front"])).duplicate == record
     assert threads
     assert threading.main_thread() not in threads
 
 
+def test_a_case_that_the_first_version_stored_is_recognised(logic, scene, volume, corrected, draw, truth):
+    record = logic.addCase(volume, corrected)
+    file = logic.caseStore().case_path(record.id) / "case.json"
+    voxels = slicer.util.arrayFromVolume(volume).T[None]
+    file.write_text(file.read_text().replace(record.image_hash, hashing.voxel_hash(voxels, hashing.FIRST)))
+    twin = scene.plain("Loaded once more")
+    assert logic.proposeCase(twin, draw(twin, front=truth["front"])).duplicate.id == record.id
+
+
 def test_a_scan_edited_while_it_is_compared_is_compared_again(
     logic, scene, volume, corrected, draw, truth, monkeypatch
 ):
-    from MAESegmentLib.mrml import case_nodes as case_scene
-
     logic.addCase(volume, corrected)
     twin = scene.plain("Loaded once more")
     node = draw(twin, front=truth["front"])
     calls = []
 
-    def hash_and_edit(channels, hashing=case_scene.voxel_hash):
-        calls.append(hashing(channels))
+    def hash_and_edit(channels, version, hashing=hashing.voxel_hash):
+        calls.append(hashing(channels, version))
         if len(calls) == 1:
             slicer.util.arrayFromVolume(twin)[0, 0, 0] += 1
             twin.GetImageData().Modified()
         return calls[-1]
 
-    monkeypatch.setattr(case_scene, "voxel_hash", hash_and_edit)
+    monkeypatch.setattr(hashing, "voxel_hash", hash_and_edit)
     assert logic.proposeCase(twin, node).duplicate is None
     assert len(set(calls)) == 2
 
@@ -295,15 +301,13 @@ def test_a_scan_edited_while_it_is_compared_is_compared_again(
 def test_what_was_identified_in_a_thread_is_not_looked_at_again(
     logic, scene, volume, corrected, draw, truth, monkeypatch
 ):
-    from MAESegmentLib.mrml import case_nodes as case_scene
-
     record = logic.addCase(volume, corrected)
     twin = scene.plain("Loaded once more")
     node = draw(twin, front=truth["front"])
     thread = threading.Thread(target=logic.identifyScan(twin, node))
     thread.start()
     thread.join()
-    monkeypatch.setattr(case_scene, "voxel_hash", None)
+    monkeypatch.setattr(hashing, "voxel_hash", None)
     assert logic.proposeCase(twin, node).duplicate == record
 
 

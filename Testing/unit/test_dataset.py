@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from MAESegmentLib.cases.case import case_id
-from MAESegmentLib.cases.checks import read_image, read_labels, voxel_hash
+from MAESegmentLib.cases.checks import read_image, read_labels
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.errors import DatasetError
 from Testing.datasets import change, save, write_dataset
@@ -151,13 +151,6 @@ def test_label_map_that_cannot_be_learnt_from_is_refused_by_case(tmp_path: Path,
     case = dataset.cases[0]
     with pytest.raises(DatasetError, match=f"(?s)Case case_0.*{why}"):
         read_labels(case, read_image(case), dataset.labels, ["front"])
-
-
-def test_voxel_hash_tells_contents_apart_but_not_memory_layouts() -> None:
-    array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
-    assert voxel_hash(array) == voxel_hash(np.asfortranarray(array))
-    assert voxel_hash(array) != voxel_hash(array + 1)
-    assert voxel_hash(array) != voxel_hash(array.reshape(4, 3, 2))
 
 
 @pytest.mark.parametrize("name", ["a.b_1.nii.gz", "a.b_1.seg.nrrd", "a.b_1.MHA"])

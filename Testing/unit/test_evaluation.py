@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.cases.case import Case
-from MAESegmentLib.cases.checks import voxel_hash
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import Cancelled, DatasetError, GeometryError, VolumeReadError
 from MAESegmentLib.evaluation.cases import TRAINED_ON_THIS, Measure, ModelPredictions, evaluate_cases, match_labels
@@ -23,6 +22,7 @@ from MAESegmentLib.evaluation.metrics import Status, evaluate_label_maps
 from MAESegmentLib.evaluation.report import COLUMNS, remarks, write_metrics_csv
 from MAESegmentLib.evaluation.summary import Figure, mean_dice, summarise
 from MAESegmentLib.images import LabelMap, Volume, read_volume, write_label_map
+from MAESegmentLib.images.hashing import voxel_hash
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.inference.settings import InferenceSettings, Prediction
 from Testing.phantoms import affine
@@ -219,13 +219,14 @@ class Predicts:
         return Prediction(self._label_map, 0.0, "cpu", warnings=("short of memory",))
 
 
-def test_a_case_the_model_was_trained_on_is_pointed_out(tmp_path):
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_case_the_model_was_trained_on_is_pointed_out(tmp_path, version):
     body = cube((4, 4, 4), value=5)
     for name in ("seen", "new"):
         image = np.random.default_rng(len(name)).random((24, 24, 24), np.float32)
         nib.save(nib.Nifti1Image(image, body.ijk_to_ras), tmp_path / f"{name}.nii.gz")
     cases = [Case(name, (tmp_path / f"{name}.nii.gz",)) for name in ("seen", "new")]
-    trained_on = {voxel_hash(read_volume(tmp_path / "seen.nii.gz").array)}
+    trained_on = {voxel_hash(read_volume(tmp_path / "seen.nii.gz").array, version)}
     predictions = ModelPredictions(Predicts(body), [Label(5, "Front")], [FRONT], trained_on=trained_on)
     for case in cases:
         assert np.array_equal(predictions.label_map(case).array, cube((4, 4, 4)).array)

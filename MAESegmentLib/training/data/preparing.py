@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...cases.case import Case
-from ...cases.checks import read_image, read_labels, voxel_hash
+from ...cases.checks import read_image, read_labels
 from ...cases.dataset import CaseDataset
 from ...errors import Cancelled, DatasetError, GeometryError
+from ...images.hashing import FIRST, voxel_hash
 from ...images.volume import LabelMap, Volume
 from ...preprocessing.foreground import Block
 from ...preprocessing.grey_values import describe_grey_values
@@ -77,12 +78,17 @@ def prepare_labelled(
         places, unknown = places_of(classes), plan.channels_of(case.unknown)
         grey = None if tissues else describe_grey_values(volume.crop(region).array, preprocessing.intensity)
         cache.add(PreparedCase(case.id, image, spacing, classes, places, unknown, grey))  # type: ignore[arg-type]
-        prepared.hashes[case.id] = {"image": voxel_hash(volume.array), "label": voxel_hash(label_map.array)}
+        prepared.hashes[case.id] = _hashes(image=volume.array, label=label_map.array)
         prepared.notes.extend(f"Case {case.id}: {note}" for note in (*volume.notes, *_lost(learnt, shown)))
 
     _each(cases, prepare, report, should_cancel)
     _check_absent(prepared, plan)
     return prepared
+
+
+def _hashes(**arrays: np.ndarray) -> dict[str, str]:
+    """Of the first version: a checkpoint belongs to these, and one that is there already is to be resumed."""
+    return {name: voxel_hash(array, FIRST) for name, array in arrays.items()}
 
 
 def _lost(learnt: LabelMap, shown: LabelMap) -> list[str]:
@@ -137,7 +143,7 @@ def prepare_images(
         spacing = tuple(float(s) for s in grid.spacing)
         grey = None if tissues else describe_grey_values(volume.crop(region).array, preprocessing.intensity)
         cache.add(PreparedCase(case.id, image, spacing, grey=grey))  # type: ignore[arg-type]
-        prepared.hashes[case.id] = {"image": voxel_hash(volume.array)}
+        prepared.hashes[case.id] = _hashes(image=volume.array)
         prepared.notes.extend(f"Case {case.id}: {note}" for note in volume.notes)
 
     _each(list(cases), prepare, report, should_cancel)

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ...cases.checks import voxel_hash
 from ...errors import MAESegmentError, TrainingError
 from ...images.archive import ArchivedScan
+from ...images.hashing import FIRST, voxel_hash
 from ...preprocessing.grey_values import describe_grey_values
 from ...preprocessing.plan import Preprocessing
 from ...storage.atomic_file import replacing
@@ -213,7 +213,7 @@ def prepare_scan(scan: ArchivedScan, preprocessing: Preprocessing) -> tuple[Prep
     prepared = preprocessing.prepare(volume)
     d, h, w = (float(s) for s in prepared.grid.spacing)
     grey = describe_grey_values(volume.crop(prepared.region).array, preprocessing.intensity)
-    return PreparedCase(scan.name, as_array(prepared.image), (d, h, w), grey=grey), voxel_hash(volume.array)
+    return PreparedCase(scan.name, as_array(prepared.image), (d, h, w), grey=grey), voxel_hash(volume.array, FIRST)
 
 
 def reason(error: Exception) -> str:

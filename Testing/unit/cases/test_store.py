@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 
 from MAESegmentLib.cases.checks import read_image, read_labels
 from MAESegmentLib.cases.dataset import load_dataset
-from MAESegmentLib.cases.snapshot import image_hash, stored_labels
+from MAESegmentLib.cases.snapshot import stored_labels
 from MAESegmentLib.cases.store import CaseStore
 from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.errors import ConfigurationError, DatasetError, DuplicateCase, GeometryError
@@ -27,11 +28,11 @@ def ids(store: CaseStore) -> list[str]:
     return [record.id for record in store.list()]
 
 
-def test_store_that_does_not_exist_yet_is_empty(store: CaseStore) -> None:
+def test_store_that_does_not_exist_yet_is_empty(store: CaseStore, scan: Scan) -> None:
     assert store.scan() == ([], [])
     assert store.labels() == ()
     assert store.remembered() == {}
-    assert store.find("a") is None
+    assert store.find(scan(1).volume) is None
     assert not store.folder.exists()
 
 
@@ -45,7 +46,7 @@ def test_record_says_what_was_stored(store: CaseStore, scan: Scan, add) -> None:
     assert record.volumes_ml["front"] == pytest.approx(voxels / 1000, abs=1e-4)
     assert store.list() == [record]
     assert store.get("case-0001") == record
-    assert store.find(image_hash(scan(1).volume)) == record
+    assert store.find(scan(1).volume) == record
 
 
 def test_dataset_json_tells_of_every_case(store: CaseStore, add) -> None:
@@ -246,3 +247,25 @@ def test_listing_opens_no_image(store: CaseStore, add) -> None:
     add(1)
     (store.folder / "case-0001" / "image.nii.gz").write_bytes(b"not opened")
     assert ids(store) == ["case-0001"]
+
+
+def test_store_of_the_first_version_knows_its_scans(store: CaseStore, scan: Scan, add) -> None:
+    """Its hashes, of voxels in the array's order, are recognised beside those of cases that are added now."""
+    image, label_map = add(1), store.read_label_map("case-0001").array
+    file = store.folder / image.id / "case.json"
+    content = json.loads(file.read_text())
+    content["image_hash"], content["label_hash"] = map(first_hash, (scan(1).volume.array, label_map))
+    file.write_text(json.dumps(content))
+    second = add(2)
+    assert (store.find(scan(1).volume), store.find(scan(2).volume)) == (store.get("case-0001"), second)
+    store.verify("case-0001")
+    with pytest.raises(DuplicateCase) as raised:
+        add(1)
+    assert raised.value.details == {"case": "case-0001"}
+    assert add(1, replace="case-0001").image_hash == content["image_hash"]
+    store.verify("case-0001")
+    assert add(3, replace="case-0001").image_hash.startswith("2:")
+
+
+def first_hash(array: np.ndarray) -> str:
+    return hashlib.sha256(f"{array.shape}{array.dtype.str}".encode() + array.tobytes()).hexdigest()
