@@ -18,6 +18,9 @@ def visible(text: str, keep: str = "") -> str:
     r"""`text` with an escape sequence in place of each character that does something instead of showing something.
 
     Control characters become \x1b, \n, ..., bytes of a file name that is not UTF-8 \xfc; those in `keep` stay.
+
+    >>> print(visible("\x1b[31mred"))
+    \x1b[31mred
     """
     if text.isprintable():
         return text
@@ -27,7 +30,11 @@ def visible(text: str, keep: str = "") -> str:
 
 
 def listed(items: Sequence[object], most: int = 10) -> str:
-    """The first `most` of them, and how many there are if that is not all."""
+    """The first `most` of them, and how many there are if that is not all.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b, ... (3 in all)'
+    """
     some = ", ".join(map(str, items[:most]))
     return f"{some}, ... ({len(items)} in all)" if len(items) > most else some
 
@@ -45,7 +52,11 @@ def visible_json(text: str) -> str:
 
 
 def csv_cell(text: str) -> str:
-    """`text` as the cell of a table: on one line, and with an apostrophe before what a spreadsheet would compute."""
+    """`text` as the cell of a table: on one line, and with an apostrophe before what a spreadsheet would compute.
+
+    >>> csv_cell("=1+1")
+    "'=1+1"
+    """
     text = visible(text)
     return f"'{text}" if _FORMULA.match(text) else text
 

@@ -9,6 +9,9 @@ def candidates(text: str, names: Collection[str], shipped: Collection[str]) -> l
     """Those of `names` that `text` may mean, sorted: itself, else those that it begins.
 
     The models that ship come first, so that what begins like one of them is reached by more of its name alone.
+
+    >>> candidates("hip", {"hippocampus-mr", "hip-ct"}, shipped={"hippocampus-mr"})
+    ['hippocampus-mr']
     """
     if text in names:
         return [text]

@@ -19,7 +19,11 @@ class Reordering:
 
     @classmethod
     def to(cls, orientation: str, ijk_to_ras: np.ndarray) -> Reordering:
-        """From the grid of `ijk_to_ras` to the order nearest to `orientation`, e.g. "RAS"."""
+        """From the grid of `ijk_to_ras` to the order nearest to `orientation`.
+
+        >>> Reordering.to("RAS", np.diag([-0.5, -0.5, 2.0, 1.0]))
+        Reordering(axes=(0, 1, 2), flips=(True, True, False))
+        """
         nearest = _nearest_axes(ijk_to_ras)
         axes, flips = [], []
         for letter in orientation:
@@ -52,7 +56,11 @@ class Reordering:
 
 
 def axis_codes(ijk_to_ras: np.ndarray) -> str:
-    """The nearest anatomical direction of each axis, e.g. "LPS"."""
+    """The nearest anatomical direction of each axis.
+
+    >>> axis_codes(np.diag([-0.5, -0.5, 2.0, 1.0]))
+    'LPS'
+    """
     return "".join(_LETTERS[world][towards_upper] for world, towards_upper in _nearest_axes(ijk_to_ras))
 
 

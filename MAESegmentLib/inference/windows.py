@@ -22,7 +22,11 @@ Network = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """Windows of `patch_size` over an image of `image_size` (both D, H, W); sorted by their start along D."""
+    """Windows of `patch_size` over an image of `image_size` (both D, H, W); sorted by their start along D.
+
+    >>> [block[0] for block in WindowPlan((10, 4, 4), (4, 4, 4), overlap=0.5).blocks()]
+    [slice(0, 4, None), slice(2, 6, None), slice(4, 8, None), slice(6, 10, None)]
+    """
 
     image_size: tuple[int, int, int]
     patch_size: tuple[int, int, int]

@@ -25,7 +25,11 @@ _LESS_MEMORY = "Close other programs or segment a smaller region (ROI), then try
 def describe_exit(
     code: int | None, reason: str, last_words: str = "", *, windows: bool = os.name == "nt"
 ) -> tuple[str, str]:
-    """(what happened, what to do) for the exit code that a `Transport` reports."""
+    """(what happened, what to do) for the exit code that a `Transport` reports.
+
+    >>> describe_exit(-9, "", windows=False)[0]
+    'was ended by the system (SIGKILL), probably because memory ran out'
+    """
     if code is None:
         return reason or "cannot be started", "Check the Python that is chosen for the network in the settings."
     name = _windows_name(code) if windows else _signal_name(code)

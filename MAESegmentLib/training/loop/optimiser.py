@@ -29,7 +29,12 @@ def parameter_groups(
 
 
 def stage_scale(stages: int, decay: float) -> Callable[[str], float]:
-    """Layer-wise decay for NnFormer: 1 for decoder and heads, a factor `decay` for each stage down to the embedding."""
+    """Layer-wise decay for NnFormer: 1 for decoder and heads, a factor `decay` for each stage down to the embedding.
+
+    >>> scale = stage_scale(stages=3, decay=0.5)
+    >>> [scale(name) for name in ("head.weight", "encoder.stages.2.norm", "encoder.embedding.conv")]
+    [1.0, 0.5, 0.0625]
+    """
 
     def scale(name: str) -> float:
         part, _, rest = name.removeprefix("encoder.").partition(".")
@@ -43,7 +48,12 @@ def stage_scale(stages: int, decay: float) -> Callable[[str], float]:
 
 
 def learning_rate_at(step: int, settings: LoopSettings) -> float:
-    """Linear warm-up, then a cosine down to `final_learning_rate` of the peak; `step` counts from 0."""
+    """Linear warm-up, then a cosine down to `final_learning_rate` of the peak; `step` counts from 0.
+
+    >>> settings = LoopSettings(steps=100, learning_rate=1e-3, warmup=0.1, final_learning_rate=0.01)
+    >>> [round(learning_rate_at(step, settings), 6) for step in (0, 10, 55, 100)]
+    [9.1e-05, 0.001, 0.000505, 1e-05]
+    """
     warmup = settings.warmup * settings.steps
     if step < warmup:
         return settings.learning_rate * (step + 1) / (warmup + 1)
