@@ -66,6 +66,12 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
             "Files and folders that appear whole or not at all, locks, and the user's folders.",
             "platformdirs",
         ),
+        _room(
+            "processes",
+            "environment.py",
+            "Starting another Python: which one, its environment, its children, how it ended.",
+            "psutil",
+        ),
     ),
     (
         _room(
@@ -112,14 +118,6 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
             "finetune.py",
             "Pretraining and fine-tuning: data, loop and tasks.",
             "numpy torch monai matplotlib tomli",
-        ),
-    ),
-    (
-        _room(
-            "processes",
-            "environment.py",
-            "Starting another Python: which one, its environment, its children, how it ended.",
-            "psutil",
         ),
     ),
     (_room("runs", "run_folder.py", "A fine-tuning in the background, as a folder."),),
