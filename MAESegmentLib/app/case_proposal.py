@@ -13,7 +13,7 @@ from ..cases.records import CaseRecord
 from ..cases.store import CaseStore
 from ..cases.submission import ERROR, WARNING, CaseIssue, CaseSubmission
 from ..errors import MAESegmentError, NodeError
-from ..images.labels import Label, loose_name
+from ..images.labels import ByName, Label, by_name, loose_name
 from ..mrml import case_nodes as case_scene
 from ..translation import tr as _
 
@@ -97,9 +97,8 @@ def propose(
 
 def known_labels(bundle: Bundle, store: CaseStore) -> tuple[Label, ...]:
     """The model's, then those of the store that the model does not have."""
-    labels = list(bundle.labels)
-    names = {label.name.casefold() for label in labels}
-    return (*labels, *(label for label in store.labels() if label.name.casefold() not in names))
+    own = by_name(bundle.labels)
+    return (*bundle.labels, *(label for label in store.labels() if label.name not in own))
 
 
 def propose_choices(
@@ -160,8 +159,8 @@ class _Names:
     """Label names as they are written in the model and the store, and those that are allowed to be new."""
 
     def __init__(self, known: Sequence[Label], answers: SegmentLabels, segments: Sequence[mrml.Segment]) -> None:
-        self._known = {label.name.casefold(): label for label in known}
-        self._new = {name.casefold(): name for name in answers.new_labels}
+        self._known = by_name(known)
+        self._new = ByName((name, name) for name in answers.new_labels)
         self._answers = answers
         self._segments = segments
         here = {segment.name for segment in segments}
@@ -183,22 +182,22 @@ class _Names:
             known = self._find(choice.label)
             if known is not None:
                 return known, True
-        new = self._new.get(segment.name.casefold())
+        new = self._new.get(segment.name)
         return new, new is not None
 
     def absent(self, taken: Mapping[str, str]) -> list[str]:
         """The labels that were looked for and are not there; they may be named as their segments are."""
-        by_segment = {segment.name.casefold(): taken.get(segment.id) for segment in self._segments}
-        found = (by_segment.get(name.casefold()) or self._allowed(name) for name in self._answers.absent)
+        by_segment = ByName((segment.name, taken.get(segment.id)) for segment in self._segments)
+        found = (by_segment.get(name) or self._allowed(name) for name in self._answers.absent)
         return list(dict.fromkeys(found))
 
     def describe(self, name: str) -> Label:
         """Colour and code: the model's or the store's; of a new label those of its segment."""
-        label = self._known.get(name.casefold())
+        label = self._known.get(name)
         if label is not None:
             return label
-        wanted = (name.casefold(), *(s.casefold() for s, one in self._answers.mapping.items() if one == name))
-        segment = next((one for one in self._segments if one.name.casefold() in wanted), None)
+        wanted = ByName((s, True) for s in (name, *(s for s, one in self._answers.mapping.items() if one == name)))
+        segment = next((one for one in self._segments if one.name in wanted), None)
         return Label(1, name) if segment is None else Label(1, name, segment.colour, segment.terminology)
 
     def _allowed(self, name: str) -> str:
@@ -212,8 +211,8 @@ class _Names:
         return found
 
     def _find(self, name: str) -> str | None:
-        label = self._known.get(name.casefold())
-        return label.name if label is not None else self._new.get(name.casefold())
+        label = self._known.get(name)
+        return label.name if label is not None else self._new.get(name)
 
 
 def model_reference(segmentation: Any) -> dict[str, str] | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..bundle.plain_text import name_problem
 from ..errors import DatasetError
-from ..images.labels import loose_name
+from ..images.labels import loose_name, other_names
 from .case import IGNORED, SUFFIXES, Case, case_id
 
 #: A list of a million cases has 100 MB.
@@ -54,10 +54,8 @@ class DatasetFile:
 def read_dataset_file(file: Path) -> DatasetFile:
     """`DatasetError` for what is no JSON, contradicts itself or cannot be read as it is meant."""
     description = parse_description(_read_json(file), file.parent)
-    known = {name.casefold() for name in description.labels}
-    strangers = dict.fromkeys(
-        name for case in description.cases or () for name in case.unknown if name.casefold() not in known
-    )
+    unknown = (name for case in description.cases or () for name in case.unknown)
+    strangers = other_names(unknown, description.labels)
     if not strangers:
         return description
     note = f'"unknown" of some cases names what is no label of the dataset: {", ".join(map(repr, strangers))}.'

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, DatasetError
-from ..images.labels import Label, loose_name
+from ..images.labels import Label, by_name
 from ..storage.atomic_file import write_file
 from .submission import RESERVED_NAMES
 
@@ -28,17 +28,15 @@ class LabelTable:
 
     def find(self, name: str) -> Label | None:
         """Names are compared without regard to case and spaces."""
-        return next((label for label in self.labels if loose_name(label.name) == loose_name(name)), None)
+        return by_name(self.labels).get(name)
 
     def with_labels(self, wanted: Iterable[Label]) -> LabelTable:
         """With those of `wanted` that are not there yet, at the next values."""
         labels = list(self.labels)
-        known = {loose_name(label.name) for label in labels}
         for label in wanted:
             if label.name.casefold() in RESERVED_NAMES:
                 raise DatasetError(f"A label cannot be called {label.name!r}.", "Give the segment another name.")
-            if loose_name(label.name) not in known:
-                known.add(loose_name(label.name))
+            if label.name not in by_name(labels):
                 labels.append(replace(label, value=max((one.value for one in labels), default=0) + 1))
         if labels and labels[-1].value > MOST_LABELS:
             raise DatasetError(

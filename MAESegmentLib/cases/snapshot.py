@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import DatasetError
 from ..images.hashing import voxel_hash
-from ..images.labels import Label
+from ..images.labels import Label, other_names
 from ..images.volume import LabelMap, Volume
 from ..images.volumetry import value_counts, volumes_ml
 from ..text import listed
@@ -98,11 +98,10 @@ def stored_labels(
     stored = LabelMap(array, label_map.ijk_to_ras)
     labels = list(dict.fromkeys(label for label in named.values() if label is not None))
     sizes = volumes_ml(stored, labels)
-    absent = {name.casefold() for name in submission.absent}
-    found = {
-        label.name: sizes[label.value] for label in labels if sizes[label.value] or label.name.casefold() in absent
-    }
-    return StoredLabels(stored, found, tuple(label.name for label in labels if label.name not in found))
+    empty = [label.name for label in labels if not sizes[label.value]]
+    not_annotated = other_names(empty, submission.absent)
+    found = {label.name: sizes[label.value] for label in labels if label.name not in not_annotated}
+    return StoredLabels(stored, found, not_annotated)
 
 
 def packed(image: Volume) -> list[bytes]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import ConfigurationError, DatasetError, DuplicateCase, GeometryError, MAESegmentError, OutputError
 from ..images.hashing import VoxelHashes
-from ..images.labels import Label
+from ..images.labels import Label, other_names
 from ..images.volume import LabelMap, Volume
 from ..storage.atomic_file import write_file
 from ..storage.atomic_folder import publish, remove, writing
@@ -246,7 +246,7 @@ class CaseStore:
             role=submission.role or (old.role if old else TRAIN),
             group=submission.group or (old.group if old else name),
             labels=annotated,
-            unknown=_without((*submission.unknown, *labels.empty), annotated),
+            unknown=other_names((*submission.unknown, *labels.empty), annotated),
             partial=labels.partial,
             volumes_ml={label: round(ml, 4) for label, ml in labels.volumes_ml.items()},
             channels=len(image.array),
@@ -305,7 +305,7 @@ class CaseStore:
     def _completed(self, records: Records) -> Records:
         """A label that came into the store later is unknown in the cases before."""
         names = [label.name for label in self.label_table().labels]
-        return [replace(record, unknown=_without((*record.unknown, *names), record.labels)) for record in records]
+        return [replace(record, unknown=other_names((*record.unknown, *names), record.labels)) for record in records]
 
     def _write_dataset(self) -> None:
         """With the lock. What it says can be told from the cases: a disk that is full now spoils nothing."""
@@ -346,17 +346,6 @@ def _read_record(folder: Path) -> tuple[CaseRecord, tuple[Label, ...]]:
     if missing:
         raise DatasetError(f"Case {folder.name}: {', '.join(missing)} is missing.", _ADD_AGAIN)
     return record, values
-
-
-def _without(names: tuple[str, ...], taken: tuple[str, ...]) -> tuple[str, ...]:
-    """`names`, each once, that are none of `taken`; without regard to case."""
-    seen = {name.casefold() for name in taken}
-    kept = []
-    for name in names:
-        if name.casefold() not in seen:
-            seen.add(name.casefold())
-            kept.append(name)
-    return tuple(kept)
 
 
 def _output_error(folder: Path, error: OSError) -> OutputError:

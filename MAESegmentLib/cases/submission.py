@@ -10,7 +10,7 @@ import numpy as np
 
 from ..bundle.plain_text import name_problem
 from ..errors import ConfigurationError, MAESegmentError
-from ..images.labels import Label, loose_name
+from ..images.labels import Label, loose_name, other_names
 from ..images.volume import LabelMap, Volume
 from ..images.volumetry import value_counts
 from ..text import is_unicode, listed, visible
@@ -213,9 +213,9 @@ def _check_labels(
         at_border = value_counts(label_map.array[part.block][part.border])
         touching = {name for name, size in _by_name(at_border, submission).items() if size}
     findings = [_nothing(part is not None)] if not any(sizes.values()) else []
-    absent = {name.casefold() for name in submission.absent}
+    empty = other_names((name for name, size in sizes.items() if not size), submission.absent)
     for name, size in sizes.items():
-        if not size and name.casefold() not in absent:
+        if name in empty:
             findings.append(_empty(name, is_outside=whole[name] > 0))
         elif size < whole[name] or name in touching:
             findings.append(_cut(name, is_cut=size < whole[name]))
@@ -269,8 +269,7 @@ def _check_size(name: str, size: float, others: Sequence[CaseRecord]) -> list[Ca
 
 
 def _check_unknown(submission: CaseSubmission, known: Sequence[str]) -> list[CaseIssue]:
-    have = {label.name.casefold() for label in submission.labels}
-    missing = list(dict.fromkeys(name for name in (*known, *submission.unknown) if name.casefold() not in have))
+    missing = list(other_names((*known, *submission.unknown), [label.name for label in submission.labels]))
     if not missing:
         return []
     hint = "Nothing is learnt about these from this case. Segment them, too, if you can."

@@ -103,11 +103,15 @@ class _Known:
 
     @classmethod
     def of(cls, bundle: Bundle | None, store: CaseStore) -> _Known:
-        labels = {label.name.casefold(): label for label in (*store.labels(), *(bundle.labels if bundle else ()))}
+        from ..images.labels import by_name
+
+        labels = by_name((*store.labels(), *(bundle.labels if bundle else ())))
         return cls(tuple(labels.values()), store.remembered())
 
     def find(self, name: str) -> Label | None:
-        return next((label for label in self.labels if label.name.casefold() == name.casefold()), None)
+        from ..images.labels import by_name
+
+        return by_name(self.labels).get(name)
 
 
 @dataclass(frozen=True)
@@ -215,16 +219,17 @@ def _submission(
     import numpy as np
 
     from ..cases.submission import CaseSubmission
+    from ..images.labels import other_names
     from ..images.volume import LabelMap
 
     labels = [replace(one.label, value=one.segment.value) for one in mapping if one.label is not None]
     left_out = [one.segment.value for one in mapping if one.label is None]
     array = np.where(np.isin(label_map.array, left_out), 0, label_map.array) if left_out else label_map.array
     labels += _absent(arguments.absent, labels, _Known.of(bundle, store), int(array.max(initial=0)))
-    have = {label.name.casefold() for label in labels}
+    the_models = [label.name for label in bundle.labels] if bundle else []
     submission = CaseSubmission(
         labels=tuple(labels),
-        unknown=tuple(label.name for label in (bundle.labels if bundle else ()) if label.name.casefold() not in have),
+        unknown=other_names(the_models, (label.name for label in labels)),
         role=arguments.role,
         group=arguments.group,
         model=bundle.reference if bundle else None,
@@ -237,12 +242,11 @@ def _submission(
 
 def _absent(names: Sequence[str], labels: Sequence[Label], known: _Known, highest: int) -> list[Label]:
     """Labels that were looked for without being a segment, at values that the label map does not have."""
-    have = {label.name.casefold() for label in labels}
+    from ..images.labels import other_names
+
     highest = max([highest, *(label.value for label in labels)])
     missing: list[Label] = []
-    for name in names:
-        if name.casefold() in have:
-            continue
+    for name in other_names(names, (label.name for label in labels)):
         label = known.find(name)
         if label is None:
             labels_there = ", ".join(label.name for label in known.labels) or "none"

@@ -140,14 +140,14 @@ def _check_name(models: ModelStore, name: str, dataset: CaseDataset) -> None:
 
 def _settings(chosen: Mapping[str, Any], base: Bundle, labels: Iterable[str], *, has_recipe: bool) -> FineTuneSettings:
     """A recipe says everything; otherwise what is not chosen is what the panel does."""
+    from ..images.labels import other_names
     from ..training.defaults import default_settings
     from ..training.settings import FineTuneSettings
 
     if has_recipe:
         return FineTuneSettings.from_dict(chosen)
-    known = {label.name.casefold() for label in base.labels}
-    new_labels = any(name.casefold() not in known for name in labels)
-    return default_settings(base, new_labels=new_labels, chosen=chosen)
+    new_labels = other_names(labels, [label.name for label in base.labels])
+    return default_settings(base, new_labels=bool(new_labels), chosen=chosen)
 
 
 def _version(models: ModelStore, base: Bundle, name: str, same_labels: bool) -> str:

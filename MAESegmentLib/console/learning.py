@@ -14,7 +14,7 @@ from ..cases.submission import CaseSubmission
 from ..errors import Cancelled, DatasetError, WorkerError
 from ..evaluation.comparison import Comparison, compare_label_maps
 from ..images.formats.dicom.belonging import place_on
-from ..images.labels import Label
+from ..images.labels import ByName, Label, other_names
 from ..images.volume import LabelMap, Volume
 from ..runs import FineTuneRun, RunRequest, RunResult, RunState, create_run, start
 from ..storage.user_folders import default_cases_folder, default_runs_folder
@@ -68,10 +68,10 @@ class LearningCalls:
         label_map, _assumed = place_on(label_map, volume)
         known = tuple(bundle.labels if labels is None else labels)
         drawn = [label for label in known if (label_map.array == label.value).any()]
-        looked_for = {name.casefold() for name in (*absent, *(label.name for label in drawn))}
+        looked_for = ByName((name, True) for name in (*absent, *(label.name for label in drawn)))
         submission = CaseSubmission(
-            labels=tuple(label for label in known if label.name.casefold() in looked_for),
-            unknown=tuple(label.name for label in bundle.labels if label.name.casefold() not in looked_for),
+            labels=tuple(label for label in known if label.name in looked_for),
+            unknown=other_names((label.name for label in bundle.labels), looked_for),
             role=role,
             group=group,
             model=bundle.reference,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import GeometryError
-from ..images.labels import Label
+from ..images.labels import Label, by_name
 from ..images.volume import LabelMap
 from .metrics import dice_of_sizes
 
@@ -74,8 +74,8 @@ def compare_label_maps(
 
 def _names(first: Sequence[Label], second: Sequence[Label]) -> list[tuple[str, Label | None, Label | None]]:
     """Every structure once, in the order of the first and then of the second."""
-    ours, theirs = ({label.name.casefold(): label for label in labels} for labels in (first, second))
-    return [((ours.get(key) or theirs[key]).name, ours.get(key), theirs.get(key)) for key in {**ours, **theirs}]
+    ours, theirs = by_name(first), by_name(second)
+    return [(name, ours.get(name), theirs.get(name)) for name in by_name((*first, *second))]
 
 
 def _count(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import ConfigurationError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,42 @@ class Label:
             colour=tuple(data["colour"]) if "colour" in data else cls.colour,
             terminology=_terminology(terminology) if terminology else UNCODED,
         )
+
+
+class ByName(Mapping[str, T]):
+    """Values by the names of labels, which are one name if they are alike as `loose_name` has it.
+
+    As in a dict, the last value of a name counts; names are kept in order, as they were written first.
+    """
+
+    def __init__(self, items: Iterable[tuple[str, T]] = ()) -> None:
+        self._values: dict[str, T] = {}
+        self._written: dict[str, str] = {}
+        for name, value in items:
+            self._values[loose_name(name)] = value
+            self._written.setdefault(loose_name(name), name)
+
+    def __getitem__(self, name: str) -> T:
+        return self._values[loose_name(name)]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and loose_name(name) in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._written.values())
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def by_name(labels: Iterable[Label]) -> ByName[Label]:
+    return ByName((label.name, label) for label in labels)
+
+
+def other_names(names: Iterable[str], taken: Iterable[str]) -> tuple[str, ...]:
+    """Those of `names`, each once, that are none of the `taken`."""
+    known = ByName((name, None) for name in taken)
+    return tuple(ByName((name, None) for name in names if name not in known))
 
 
 def loose_name(name: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from ..errors import ConfigurationError
+from ..images.labels import loose_name
 from ..inference.settings import Precision
 from .data.synthesis import Synthesis
 
@@ -181,7 +182,7 @@ class FineTuneSettings(LoopSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "sides", tuple(tuple(pair) for pair in self.sides))
-        named = [name.casefold() for pair in self.sides for name in pair]
+        named = [loose_name(name) for pair in self.sides for name in pair]
         pairs = all(len(pair) == 2 for pair in self.sides)
         _require(pairs and len(set(named)) == len(named), "sides", self.sides, "pairs of labels, each named once")
         _require(0 < self.layer_decay <= 1, "layer_decay", self.layer_decay, "above 0, at most 1")

@@ -20,7 +20,7 @@ from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import ConfigurationError, DatasetError
 from MAESegmentLib.images import LabelMap, write_label_map
-from MAESegmentLib.images.labels import Label, loose_name, plain_name, same_names
+from MAESegmentLib.images.labels import ByName, Label, loose_name, other_names, plain_name, same_names
 from Testing.datasets import save
 from Testing.dicom_series import head
 
@@ -277,3 +277,10 @@ def test_segments_that_may_be_one_label_are_told_with_their_case(folder: Path) -
     (case,) = load_dataset(folder).cases
     with pytest.raises(DatasetError, match=r"^Case c: Segments .* may both be 'liver'"):
         read_labels(case, read_image(case), LABELS, ["liver"])
+
+
+def test_names_that_differ_by_case_or_spaces_alone_are_one() -> None:
+    known = ByName([("Left  Lung", 1), ("liver", 2), ("left lung", 3)])
+    assert (dict(known), len(known)) == ({"Left  Lung": 3, "liver": 2}, 2)
+    assert (known["LEFT LUNG"], known.get("spleen"), "Liver" in known) == (3, None, True)
+    assert other_names(["Liver", "Spleen", "spleen ", "left lung"], known) == ("Spleen",)

@@ -11,7 +11,7 @@ import numpy as np
 from ...bundle.plain_text import name_problem
 from ...bundle.spec import check_label_names
 from ...errors import ConfigurationError
-from ...images.labels import Label
+from ...images.labels import ByName, Label, by_name
 from ...images.volume import LabelMap
 from .prepared import IGNORED
 
@@ -35,8 +35,8 @@ class LabelPlan:
 
     def channels_of(self, names: Iterable[str]) -> tuple[int, ...]:
         """Output channels of those `names` that are learnt."""
-        wanted = {name.casefold() for name in names}
-        return tuple(n for n, name in enumerate(self.names, start=1) if name.casefold() in wanted)
+        wanted = ByName((name, True) for name in names)
+        return tuple(n for n, name in enumerate(self.names, start=1) if name in wanted)
 
     def describe(self, base_labels: Sequence[Label]) -> str:
         """What happens to the head, in a sentence."""
@@ -72,27 +72,27 @@ def plan_labels(
 
     Colours, codes and values come from `described`, else from the base model's label of that name.
     """
-    by_name = {name.casefold(): name for name in dataset}
-    base_channel = {label.name.casefold(): n for n, label in enumerate(base, start=1)}
+    written = ByName((name, name) for name in dataset)
+    base_channel = ByName((label.name, n) for n, label in enumerate(base, start=1))
     if not dataset:
         raise ConfigurationError("The dataset names no labels.", 'Add "labels": {"liver": 1} to its dataset.json.')
-    missing = [name for name in wanted or () if name.casefold() not in by_name]
+    missing = [name for name in wanted or () if name not in written]
     if missing:
         raise ConfigurationError(f"The dataset has no label {', '.join(missing)}.", f"It has {', '.join(dataset)}.")
-    names = list(dict.fromkeys(by_name[name.casefold()] for name in wanted)) if wanted else list(dataset)
-    if not wanted and {name.casefold() for name in names} == set(base_channel):
-        names = [by_name[label.name.casefold()] for label in base]
+    names = list(dict.fromkeys(written[name] for name in wanted)) if wanted else list(dataset)
+    if not wanted and len(written) == len(base_channel) and all(name in base_channel for name in names):
+        names = [written[label.name] for label in base]
     for name in names:  # not when the model is saved, hours later
         if problem := name_problem(name):
             raise ConfigurationError(f"The label name {name[:80]!r} {problem}.", "Rename the label, or leave it out.")
     if len(names) > 254:
         raise ConfigurationError(f"{len(names)} labels are more than the 254 that can be learnt.")
-    origins = tuple(base_channel.get(name.casefold()) for name in names)
-    known = {label.name.casefold(): label for label in (*base, *described)}
-    own_values = all(name.casefold() in known for name in names)
+    origins = tuple(base_channel.get(name) for name in names)
+    known = by_name((*base, *described))
+    own_values = all(name in known for name in names)
     labels = []
     for n, name in enumerate(names):
-        label = known.get(name.casefold(), Label(dataset[name], name, _colour(n)))
+        label = known.get(name, Label(dataset[name], name, _colour(n)))
         labels.append(label if own_values else replace(label, value=dataset[name]))
     return LabelPlan(tuple(labels), tuple(dataset[name] for name in names), origins)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...errors import ConfigurationError
+from ...images.labels import ByName
 from ..settings import Augmentation
 
 
@@ -27,14 +28,14 @@ class Sides:
         """
         if not pairs:
             return None
-        channels = {name.casefold(): channel for channel, name in enumerate(names, start=1)}
-        missing = [name for pair in pairs for name in pair if name.casefold() not in channels]
+        channels = ByName((name, channel) for channel, name in enumerate(names, start=1))
+        missing = [name for pair in pairs for name in pair if name not in channels]
         if missing:
             raise ConfigurationError(
                 f'The setting "sides" names {", ".join(missing)}, which is not among the labels: {", ".join(names)}.',
                 'Name pairs of labels that are learnt, e.g. [["LeftParotid", "RightParotid"]].',
             )
-        found = tuple((channels[a.casefold()], channels[b.casefold()]) for a, b in pairs)
+        found = tuple((channels[a], channels[b]) for a, b in pairs)
         return cls(next(axis for axis, letter in enumerate(orientation) if letter in "LR"), found)
 
     def exchange(self, classes: Tensor) -> Tensor:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ...bundle import Bundle
 from ...cases.dataset import CaseDataset, load_dataset
-from ...images.labels import Label
+from ...images.labels import ByName, Label, by_name, other_names
 
 
 def store_dataset(path: Path, labels: Sequence[Label], base: Bundle) -> tuple[CaseDataset, tuple[Label, ...]]:
@@ -18,19 +18,18 @@ def store_dataset(path: Path, labels: Sequence[Label], base: Bundle) -> tuple[Ca
     annotated in any: it is kept, and nothing is learnt of it.
     """
     dataset = load_dataset(path)
-    own = {name.casefold(): value for name, value in dataset.labels.items()}
-    known = {label.name.casefold(): label.name for label in base.labels}
+    own, base_names = ByName(dataset.labels.items()), [label.name for label in base.labels]
     free = _unused(dataset.labels.values())
-    values = {name: own[key] if key in own else next(free) for key, name in known.items()}
-    added = {name: value for name, value in dataset.labels.items() if name.casefold() not in known}
-    missing = tuple(name for key, name in known.items() if key not in own)
+    values = {name: own[name] if name in own else next(free) for name in base_names}
+    added = {name: own[name] for name in other_names(own, base_names)}
+    missing = other_names(base_names, own)
     cases = tuple(replace(case, unknown=(*case.unknown, *missing)) for case in dataset.cases)
-    by_name = {label.name: label for label in labels}
+    described = by_name(labels)
     output = _unused(label.value for label in base.labels)
-    new = tuple(replace(by_name.get(name, Label(1, name)), value=next(output)) for name in added)
+    new = tuple(replace(described.get(name, Label(1, name)), name=name, value=next(output)) for name in added)
     return replace(dataset, labels={**values, **added}, cases=cases), new
 
 
-def _unused(taken) -> Iterator[int]:  # type: ignore[no-untyped-def]
+def _unused(taken: Iterable[int]) -> Iterator[int]:
     """Label values that are free, smallest first."""
     return iter(sorted(set(range(1, 255)) - set(taken)))

@@ -19,6 +19,7 @@ from ...cases.records import CaseRecord
 from ...cases.store import CaseStore
 from ...device import device_title, resolve_device
 from ...errors import DatasetError
+from ...images.labels import by_name
 from ...processes.processor import background_threads
 from ...runs.records import FineTuneEstimate, RunRequest
 from ...training.data.holdout import FEW_CASES, HELD_OUT
@@ -64,9 +65,7 @@ def answer(
     if missing or not run.training:
         what = f"There is no case {missing[0]}." if missing else "There is no case to learn from."
         raise DatasetError(what, "Add a corrected case first.")
-    names = {label.name.casefold() for label in base.labels}
-    labels = [*(label.name for label in base.labels)]
-    labels += [label.name for label in store.labels() if label.name.casefold() not in names]
+    labels = tuple(by_name((*base.labels, *store.labels())))
     plan = plan_labels({name: n for n, name in enumerate(labels, start=1)}, base.labels)
     settings = default_settings(base, new_labels=None in plan.origins, chosen=run.settings)
     work.forget_models()  # their memory will be free, too, when it is needed
