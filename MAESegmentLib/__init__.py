@@ -1,6 +1,6 @@
-"""MAESegment: data-efficient 3D segmentation with an MAE-pretrained nnFormer.
+"""The public face: data-efficient 3D segmentation with an MAE-pretrained nnFormer.
 
-The names here are the public face; each is imported when first used, so that this package alone needs neither numpy
+Each of the names here is imported when first used, so that this package alone needs neither numpy
 nor torch.
 
 >>> import MAESegmentLib

@@ -1,4 +1,4 @@
-"""The exceptions a person may meet. Each says what happened and why (`message`) and what to do next (`hint`)."""
+"""The exceptions a user may meet. Each says what happened and why (`message`) and what to do next (`hint`)."""
 
 from __future__ import annotations
 

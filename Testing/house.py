@@ -7,6 +7,7 @@ or ambiguously named. `Testing/unit/test_house.py` holds the code to the plan.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -33,125 +34,56 @@ class Room:
     """A folder or a file of the library, or one of the two packages beside it."""
 
     name: str
-    #: One sentence for a newcomer.
-    holds: str
     #: The file to open first, below the repository.
     first: str
     #: Packages, neither Python's own nor ours, that its files may import.
     needs: frozenset[str] = frozenset()
 
 
-def _room(name: str, first: str, holds: str, needs: str = "") -> Room:
-    folder = "" if name in (LIBRARY, MODULE, STUDIES) else f"{LIBRARY}/"
-    if first:
-        return Room(name, holds, f"{folder}{name}/{first}", frozenset(needs.split()))
-    return Room(name, holds, f"{folder}{name}.py", frozenset(needs.split()))
+def _room(name: str, first: str = "", needs: str = "") -> Room:
+    """`first` is inside the room; a room without one is a file."""
+    place = name if name in (MODULE, STUDIES) else LIBRARY if name == LIBRARY else f"{LIBRARY}/{name}"
+    return Room(name, f"{place}/{first}" if first else f"{place}.py", frozenset(needs.split()))
 
 
 #: Lowest first. A room imports from its own floor or from below, never from above.
 FLOORS: tuple[tuple[Room, ...], ...] = (
     (
-        _room("errors", "", "Everything that can go wrong, as exceptions with a message and a hint."),
-        _room("text", "", "Names as they may be shown: in a terminal, a CSV cell, a plot."),
-        _room("values", "", "Dataclasses to JSON and back, checked."),
-        _room("lazy", "", "Packages whose names are imported when first used."),
-        _room("version", "", "The version of the library."),
-        _room("torchrun", "", "The place of this process among those of a `torchrun`."),
-        _room("translation", "", "Translates a text inside Slicer, and leaves it alone elsewhere.", "slicer"),
+        _room("errors"),
+        _room("text"),
+        _room("values"),
+        _room("lazy"),
+        _room("version"),
+        _room("torchrun"),
+        _room("translation", needs="slicer"),
     ),
+    (_room("storage", "atomic_file.py", "platformdirs"), _room("processes", "environment.py", "psutil")),
+    (_room("images", "volume.py", "numpy psutil nibabel nrrd pydicom highdicom SimpleITK"),),
     (
-        _room(
-            "storage",
-            "atomic_file.py",
-            "Files and folders that appear whole or not at all, locks, and the user's folders.",
-            "platformdirs",
-        ),
-        _room(
-            "processes",
-            "environment.py",
-            "Starting another Python: which one, its environment, its children, how it ended.",
-            "psutil",
-        ),
+        _room("samples", needs="numpy"),
+        _room("device", needs="torch"),
+        _room("networks", "nnformer.py", "numpy torch"),
     ),
+    (_room("preprocessing", "plan.py", "numpy torch"),),
+    (_room("bundle", "folder.py", "numpy torch platformdirs"),),
+    (_room("inference", "predictor.py", "numpy torch monai matplotlib"), _room("cases", "store.py", "numpy")),
     (
-        _room(
-            "images",
-            "volume.py",
-            "Scans, label maps and boxes in millimetres, and every file format they are read from and written to.",
-            "numpy psutil nibabel nrrd pydicom highdicom SimpleITK",
-        ),
+        _room("evaluation", "metrics.py", "numpy torch monai rich"),
+        _room("training", "finetune.py", "numpy torch monai matplotlib tomli"),
     ),
+    (_room("runs", "run_folder.py"),),
+    (_room("worker", "protocol.py", "numpy psutil torch"),),
+    (_room("console", "console.py"), _room("mrml", "volumes.py", "numpy slicer vtk")),
+    (_room("app", "processing.py", "numpy"), _room(LIBRARY, "__init__.py")),
     (
-        _room("samples", "", "The sample head that ships inside nilearn, and its boxes.", "numpy"),
-        _room("device", "", "Which device computes, and in which precision.", "torch"),
-        _room("networks", "nnformer.py", "nnFormer and its masked autoencoder: tensors only.", "numpy torch"),
+        _room("web", "application.py", "numpy slicer vtk aiohttp trame trame_slicer"),
+        _room(MODULE, "MAESegment.py", "numpy qt ctk slicer vtk SampleData"),
     ),
-    (
-        _room(
-            "preprocessing",
-            "plan.py",
-            "From a scan to the network's grid and grey values, the same for training and inference.",
-            "numpy torch",
-        ),
-    ),
-    (
-        _room(
-            "bundle",
-            "folder.py",
-            "A model on disk: its format, versions, hashes, import and export.",
-            "numpy torch platformdirs",
-        ),
-    ),
-    (
-        _room(
-            "inference",
-            "predictor.py",
-            "From a scan to a label map: windows, restoring, fallbacks, familiarity, whole archives.",
-            "numpy torch monai matplotlib",
-        ),
-        _room("cases", "store.py", "Corrected cases and data sets: what is learnt from.", "numpy"),
-    ),
-    (
-        _room("evaluation", "metrics.py", "The measures, the only Dice, and their tables.", "numpy torch monai rich"),
-        _room(
-            "training",
-            "finetune.py",
-            "Pretraining and fine-tuning: data, loop and tasks.",
-            "numpy torch monai matplotlib tomli",
-        ),
-    ),
-    (_room("runs", "run_folder.py", "A fine-tuning in the background, as a folder."),),
-    (
-        _room(
-            "worker",
-            "protocol.py",
-            "The process that computes for a panel, and the client of it.",
-            "numpy psutil torch",
-        ),
-    ),
-    (
-        _room("console", "console.py", "The same calls on files, for notebooks and scripts."),
-        _room("mrml", "volumes.py", "Between Slicer's scene and ours.", "numpy slicer vtk"),
-    ),
-    (
-        _room("app", "processing.py", "What a user does in either panel, and its texts; no toolkit.", "numpy"),
-        _room(LIBRARY, "__init__.py", "The public face."),
-    ),
-    (
-        _room(
-            "web",
-            "application.py",
-            "The panel in the browser and its server.",
-            "numpy slicer vtk aiohttp trame trame_slicer",
-        ),
-        _room(MODULE, "MAESegment.py", "The panel in 3D Slicer.", "numpy qt ctk slicer vtk SampleData"),
-    ),
-    (_room("cli", "main.py", "The command `maesegment`.", "numpy torch psutil rich"),),
+    (_room("cli", "main.py", "numpy torch psutil rich"),),
     (
         _room(
             STUDIES,
             "README.md",
-            "Recipes of the models that ship, studies, benchmarks.",
             "numpy torch monai scipy matplotlib nibabel psutil SimpleITK rich tomli einops nnunetv2 selenium Testing",
         ),
     ),
@@ -284,15 +216,32 @@ def picture() -> str:
 
 
 def room_table() -> str:
-    """Each room, highest first: its floor, what it holds, and the file to open first."""
+    """Each room, highest first, and the rooms in it: what its docstring says, and the file to open first."""
     present = arrows()
-    rows = [
-        [str(number), f"`{room.name}`", room.holds, f"[{Path(room.first).name}](../{room.first})"]
-        for number in reversed(range(len(FLOORS)))
-        for room in FLOORS[number]
-        if room.name in present
-    ]
+    rows = []
+    for number in reversed(range(len(FLOORS))):
+        for room in (room for room in FLOORS[number] if room.name in present):
+            rows.append([str(number), f"`{room.name}`", _said(room), f"[{Path(room.first).name}](../{room.first})"])
+            folder = Path(LIBRARY) / room.name
+            rows += [
+                ["", f"`{path.parent.relative_to(LIBRARY).as_posix()}`", _sentence(path), ""]
+                for path in sorted(MODULES.values())
+                if path.name == "__init__.py" and folder in path.parent.parents
+            ]
     return table(["floor", "room", "what it holds", "open first"], rows)
+
+
+def _said(room: Room) -> str:
+    first = Path(room.first)
+    if room.name == MODULE:
+        return _sentence(first.parent / "MAESegmentPlugin" / "__init__.py")
+    return _sentence(first.parent / "__init__.py" if first.parent.name == room.name else first)
+
+
+def _sentence(path: Path) -> str:
+    """The first sentence of a file's docstring."""
+    said = ast.get_docstring(ast.parse((REPOSITORY / path).read_text(encoding="utf-8"))) or ""
+    return re.split(r"(?<=[.?!])\s", said.replace("`", "").replace("\n", " "), maxsplit=1)[0]
 
 
 def drawn(page: str) -> str:

@@ -1,1 +1,1 @@
-"""The Slicer module MAESegment behind its file MAESegment.py: the logic's parts and the panel. Only here is Qt used."""
+"""The panel in 3D Slicer, behind the file MAESegment.py that Slicer looks for. Only here is Qt used."""

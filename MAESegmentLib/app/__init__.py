@@ -1,4 +1,4 @@
-"""What a person does with a scene, without any toolkit: Slicer's panel and the browser's are thin on top of this.
+"""What a user does in either panel, and its texts, without any toolkit.
 
 Imports slicer, so it works in Slicer and on slicer-core; never Qt and never torch.
 """

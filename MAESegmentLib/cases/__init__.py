@@ -1,1 +1,1 @@
-"""Labelled and unlabelled cases on disk."""
+"""What is learnt from: corrected cases in a store, and data sets of any layout."""

@@ -1,1 +1,1 @@
-"""One training loop, used by pretraining and by fine-tuning."""
+"""Fine-tuning and pretraining: two runs of one training loop."""
