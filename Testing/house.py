@@ -93,6 +93,10 @@ ROOMS: dict[str, Room] = {room.name: room for floor in FLOORS for room in floor}
 FLOOR_OF: dict[str, int] = {room.name: number for number, floor in enumerate(FLOORS) for room in floor}
 
 
+#: Where a user comes in, and what is above.
+DOORS = {"app", "web", MODULE, "cli", LIBRARY, STUDIES}
+
+
 @dataclass(frozen=True)
 class Import:
     """One file imports another, or a package."""
@@ -189,15 +193,18 @@ def sizes() -> dict[str, tuple[int, int]]:
 
 
 def shared_nouns() -> dict[str, list[str]]:
-    """First words of file names in library and module that stand in more than one folder, with the files."""
+    """First words of file names that stand in more than one room, with the files.
+
+    The doors and what stands above them (`DOORS`) are left out: a feature has a file of its name in each.
+    """
     found: dict[str, list[Path]] = defaultdict(list)
-    for path in MODULES.values():
-        if path.parts[0] != STUDIES and not path.stem.startswith("__"):
+    for name, path in MODULES.items():
+        if room_of(name) not in DOORS and not path.stem.startswith("__"):
             found[path.stem.split("_")[0]].append(path)
     return {
         noun: [path.as_posix() for path in paths]
         for noun, paths in sorted(found.items())
-        if len({path.parent for path in paths}) > 1
+        if len({path.parts[1] for path in paths}) > 1
     }
 
 

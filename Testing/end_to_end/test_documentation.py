@@ -66,6 +66,7 @@ def failure(block: Block, command: Sequence[str], capsys: pytest.CaptureFixture[
     return f"{block}: {' '.join(command)} ended with {code}: {said}" if code else None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 def test_every_command_of_the_pages_runs(capsys: pytest.CaptureFixture[str]) -> None:
     """In one home: the model that docs/training.md makes is the one that docs/cli.md compares."""

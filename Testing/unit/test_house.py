@@ -24,6 +24,23 @@ AGREED_SIZES = {
     "model_training/benchmarks": "one runner and one table writer are to come",
     "model_training/studies/data_efficiency": "one engine for all studies is to come",
 }
+#: First words of file names that two rooms below the doors have.
+AGREED_NOUNS = {
+    "archive": "a model as a zip, a folder of scans, and what of such a folder is pretrained on",
+    "case": "a case, and the nodes that it is in a scene",
+    "description": "a data set's in its file, and a trained model's",
+    "familiarity": "measured on a scan, and on the training cases it is compared with",
+    "monai": "what MONAI reads of a bundle, and what it runs; the second name is in every bundle that ships",
+    "ranking": "of scans, and the worker's two sides of it",
+    "records": "of a case, and of a run",
+    "scan": "the statistics of many, and one described to be compared with them",
+    "segmentation": "Slicer's in a file, the training task, the worker's request",
+    "settings": "of inference, and of training",
+    "snapshot": "of a case's voxels, and of the cases a run learns from",
+    "store": "of models, of cases, and a store of cases as a data set",
+    "training": "a bundle's account of its own, and a run's share of it",
+    "windows": "of a scan, and of attention",
+}
 #: Parts of a room that never import each other: they run in different processes.
 APART = [("MAESegmentLib.worker.client", "MAESegmentLib.worker.work")]
 
@@ -86,6 +103,10 @@ def test_no_room_is_two_rooms() -> None:
         if lines > house.MOST_LINES or files > house.MOST_FILES
     }
     assert large == set(AGREED_SIZES)
+
+
+def test_a_first_noun_below_the_doors_names_one_room() -> None:
+    assert set(house.shared_nouns()) == set(AGREED_NOUNS)
 
 
 CODE = """
