@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 from collections.abc import Sequence
 from os.path import expandvars
 from pathlib import Path
@@ -22,6 +23,11 @@ from Testing.phantoms import PhantomFactory
 
 SHELL = [block for page in PAGES for block in blocks(page, "sh")]
 PYTHON = [block for page in PAGES for block in blocks(page, "python")]
+OTHERS = [
+    path.relative_to(REPOSITORY).as_posix()
+    for folder in ("model_training", "Resources", "Testing")
+    for path in sorted((REPOSITORY / folder).rglob("*.md"))
+]
 #: A test has no time for the defaults, and nobody to ask; the last word counts.
 MORE_WORDS = {
     "models remove": ["--yes"],
@@ -105,18 +111,32 @@ def test_every_example_in_python_runs(block: Block, monkeypatch: pytest.MonkeyPa
     assert {path.name for path in Path().glob("*.seg.nrrd")} >= set(re.findall(r"[\w.]+\.seg\.nrrd", block.text))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_in_python_that_are_not_run_have_a_reason() -> None:
+    assert {block.excuse for block in PYTHON} <= {None, *REASONS}
+
+
+@pytest.mark.parametrize("page", OTHERS, ids=str)
+def test_commands_of_other_pages_exist(page: str) -> None:
+    """Those of recipes and studies take hours: their words are parsed, their modules found."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8").replace("\\\n", " ")
+    for line in re.findall(r"^maesegment .+$", text, re.MULTILINE):
+        words = shlex.split(line, comments=True)[1:]
+        assert build_parser(words[0]).parse_args(words).command == words[0]
+    assert [name for name in re.findall(r"python -m ([\w.]+)", text) if not importlib.util.find_spec(name)] == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, *(REPOSITORY / page for page in OTHERS)], ids=str)
 def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", text) if "://" not in target]
     files = [page.parent / target.partition("#")[0] if target[0] != "#" else page for target in targets]
     assert [str(file) for file in files if not file.exists()] == []
-    headings = {
-        (page.parent / name if name else page, anchor)
-        for name, _, anchor in (t.partition("#") for t in targets)
-        if anchor
-    }
-    assert [anchor for file, anchor in headings if anchor not in anchors(file)] == []
+    missing = [
+        target
+        for file, target in zip(files, targets, strict=True)
+        if "#" in target and target.partition("#")[2] not in anchors(file)
+    ]
+    assert missing == []
 
 
 def anchors(page: Path) -> set[str]:
