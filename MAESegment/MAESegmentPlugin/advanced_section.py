@@ -1,4 +1,4 @@
-"""Settings that most people never open, the log, and diagnostics."""
+"""Settings that few users need, the log, and diagnostics."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MAESegmentLib.app.texts.messages import device_text, device_tooltip
-from MAESegmentLib.errors import MAESegmentError
+from MAESegmentLib.app.presenters.settings import devices as device_choices
+from MAESegmentLib.app.presenters.settings import mirrorings, overlaps, precisions
 
 from .qt_connection import connect
 
@@ -41,10 +41,10 @@ class AdvancedSection:
         self._pending: list[str] = []
         self._remove_log_listener: Callable[[], None] | None = None
         choices = (
-            (ui.precisionComboBox, "precision", _precisions()),
-            (ui.overlapComboBox, "overlap", _overlaps()),
-            (ui.mirroringComboBox, "mirroring", _mirrorings()),
-            (ui.deviceComboBox, "device", [(_("Automatic"), "auto")]),
+            (ui.precisionComboBox, "precision", precisions()),
+            (ui.overlapComboBox, "overlap", overlaps()),
+            (ui.mirroringComboBox, "mirroring", mirrorings()),
+            (ui.deviceComboBox, "device", ()),
         )
         self._combos = {name: combo for combo, name, _items in choices}
         for combo, name, items in choices:
@@ -90,12 +90,9 @@ class AdvancedSection:
         current = combo.currentData
         self._is_filling = True
         combo.clear()
-        combo.addItem(_("Automatic"), "auto")
-        for device in devices:
-            combo.addItem(device_text(device), device["name"])
-            combo.setItemData(combo.count - 1, device_tooltip(device), qt.Qt.ToolTipRole)
-        if combo.findData("cpu") < 0:
-            combo.addItem(_("CPU"), "cpu")
+        for text, name, tip in device_choices(devices):
+            combo.addItem(text, name)
+            combo.setItemData(combo.count - 1, tip, qt.Qt.ToolTipRole)
         if current and combo.findData(current) < 0:
             combo.addItem(str(current), current)
         combo.setCurrentIndex(max(combo.findData(current), 0))
@@ -103,15 +100,12 @@ class AdvancedSection:
 
     def _explain_device(self) -> None:
         combo = self._ui.deviceComboBox
-        tip = combo.itemData(combo.currentIndex, qt.Qt.ToolTipRole)
-        self._ui.deviceComboBox.toolTip = str(
-            tip or _("Where the network runs: the first GPU that really computes, else the CPU.")
-        )
+        combo.toolTip = str(combo.itemData(combo.currentIndex, qt.Qt.ToolTipRole) or "")
 
     def refresh_devices(self) -> None:
         """Ask the worker, which is started for it if need be."""
         self._ui.refreshButton.enabled = False
-        self._ui.refreshButton.toolTip = _("The devices are being looked for.")
+        self._ui.refreshButton.toolTip = _("Looking for devices.")
         self._session.client.devices().add_listener(self._on_devices)
 
     def copy_diagnostics(self) -> None:
@@ -152,7 +146,7 @@ class AdvancedSection:
         self._python_changed()
 
     def _on_collapsed(self, collapsed: bool) -> None:
-        """The choice of devices is known only to the process that has torch; it starts when a person looks for it."""
+        """The choice of devices is known only to the process that has torch; it starts when the user looks for it."""
         if not collapsed and not self._has_devices and self._may_ask():
             self.refresh_devices()
 
@@ -160,7 +154,7 @@ class AdvancedSection:
         if not job.is_finished or not self._is_open:
             return
         self._ui.refreshButton.enabled = True
-        self._ui.refreshButton.toolTip = _("Ask again what devices there are and how much memory is free.")
+        self._ui.refreshButton.toolTip = _("Look for devices again, and for how much memory is free.")
         if job.error is None:
             self.show_devices(job.result())
         else:
@@ -198,30 +192,3 @@ class AdvancedSection:
     def _restore_copy_text(self) -> None:
         if self._is_open:
             self._ui.copyButton.text = _("Copy diagnostics")
-
-
-def explain(error: MAESegmentError) -> str:
-    """For the log."""
-    return f"{type(error).__name__}: {error}"
-
-
-def _precisions() -> list[tuple[str, str]]:
-    return [
-        (_("Automatic"), "auto"),
-        (_("Single (fp32)"), "fp32"),
-        (_("Half (bf16)"), "bf16"),
-        (_("Half (fp16)"), "fp16"),
-    ]
-
-
-def _overlaps() -> list[tuple[str, float]]:
-    return [
-        (_("As the model asks"), 0.0),
-        (_("25 % (fast)"), 0.25),
-        (_("50 %"), 0.5),
-        (_("75 % (slow)"), 0.75),
-    ]
-
-
-def _mirrorings() -> list[tuple[str, str]]:
-    return [(_("As the model asks"), "model"), (_("Off (fast)"), "off"), (_("On (slow)"), "on")]

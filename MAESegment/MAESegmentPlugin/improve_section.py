@@ -11,13 +11,12 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from MAESegmentLib.app.texts.messages import breakable, expected
+from MAESegmentLib.app.texts.messages import breakable, expected, log_text
 from MAESegmentLib.cases.records import CaseRecord
 from MAESegmentLib.errors import MAESegmentError
 from MAESegmentLib.images.labels import Label
 
 from .add_case_bar import AddCaseBar
-from .advanced_section import explain
 from .cases_table import CasesTable
 from .finetune_section import FineTuneSection
 from .next_case_section import NextCaseSection
@@ -109,7 +108,7 @@ class ImproveSection:
     def failed(self, error: Exception) -> None:
         """Said in this section."""
         known = expected(error)
-        self._logic.session.log.add("error", explain(known))
+        self._logic.session.log.add("error", log_text(known))
         if self._is_open:
             self.add_case.say_error(known)
 

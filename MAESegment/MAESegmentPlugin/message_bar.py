@@ -2,52 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
-from MAESegmentLib.app.texts.messages import Offer, Remedy, breakable
+from MAESegmentLib.app.presenters.elements import Message
+from MAESegmentLib.app.texts.messages import Remedy, breakable
 
 from .qt_connection import connect
 
 
 class MessageBar:
-    """Hidden while there is nothing to say."""
+    """Hidden while there is nothing to say; `act(remedy)` does what a button offers."""
 
-    def __init__(self, ui, act: Callable[[Remedy], None]) -> None:
+    def __init__(self, ui: Any, act: Callable[[Remedy], None]) -> None:
         self._ui = ui
         self._act = act
         self._buttons = (ui.action1Button, ui.action2Button, ui.action3Button)
-        self._offers: Sequence[Offer] = ()
-        self._text = ""
+        self._message = Message()
         for number, button in enumerate(self._buttons):
             connect(button, "clicked()", lambda number=number: self._clicked(number))
-        self.clear()
+        self.show(self._message)
 
     @property
     def text(self) -> str:
         """What is shown, or ""."""
-        return self._text
+        return self._message.text
 
-    @property
-    def offers(self) -> Sequence[Offer]:
-        return self._offers
-
-    def show(self, text: str, offers: Sequence[Offer] = ()) -> None:
-        """Say `text`; each offer is a button."""
-        self._offers = tuple(offers)[: len(self._buttons)]
-        self._text = text
-        self._ui.messageLabel.text = breakable(text)
+    def show(self, message: Message) -> None:
+        """Each offer is a button; a message without a text hides the bar."""
+        self._message = message
+        self._ui.messageLabel.text = breakable(message.text)
+        offers = message.offers[: len(self._buttons)]
         for number, button in enumerate(self._buttons):
-            button.visible = number < len(self._offers)
-            button.text = self._offers[number].text if number < len(self._offers) else ""
-        self._ui.messageFrame.visible = True
-
-    def clear(self) -> None:
-        self._offers = ()
-        self._text = self._ui.messageLabel.text = ""
-        self._ui.messageFrame.visible = False
+            button.visible = number < len(offers)
+            button.text = offers[number].text if number < len(offers) else ""
+        self._ui.messageFrame.visible = bool(message.text)
 
     def _clicked(self, number: int) -> None:
-        if number < len(self._offers):
-            remedy = self._offers[number].remedy
-            self.clear()
-            self._act(remedy)
+        if number < len(self._message.offers):
+            self._act(self._message.offers[number].remedy)

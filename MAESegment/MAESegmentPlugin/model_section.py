@@ -10,8 +10,9 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from MAESegmentLib.app.presenters.models import ModelList
 from MAESegmentLib.app.texts.messages import breakable, tooltip
-from MAESegmentLib.app.texts.model_cards import card_tooltip, name_of, summary_of
+from MAESegmentLib.app.texts.model_cards import card_tooltip, name_of
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.bundle.plain_text import without_html
 from MAESegmentLib.errors import MAESegmentError
@@ -29,8 +30,8 @@ class ModelSection:
 
     def __init__(
         self,
-        ui,
-        logic,
+        ui: Any,
+        logic: Any,
         chosen: Callable[[str], None],
         failed: Callable[[MAESegmentError], None],
         told: Callable[[str], None],
@@ -40,7 +41,7 @@ class ModelSection:
         self._chosen = chosen
         self._failed = failed
         self._told = told
-        self._bundles: dict[str, Bundle] = {}
+        self._models = ModelList(logic)
         self._shown = ""
         self._is_filling = False
         self._is_importing = False
@@ -51,19 +52,16 @@ class ModelSection:
 
     def bundle(self, name: str) -> Bundle | None:
         """The model called name@version."""
-        return self._bundles.get(name)
+        return self._models.get(name)
 
     def refresh(self) -> None:
-        """List the models anew; the choice stays."""
+        """List the models again; the choice stays."""
         combo = self._ui.modelComboBox
-        models = self._logic.models()
-        models.reverse()  # newest version first; sorting by name keeps that
-        models.sort(key=lambda bundle: bundle.name)
-        self._bundles = {name_of(bundle): bundle for bundle in models}
+        self._models.refresh()
         current = combo.currentData
         self._is_filling = True
         combo.clear()
-        for name, bundle in self._bundles.items():
+        for name, bundle in self._models.bundles.items():
             combo.addItem(f"{bundle.name} {bundle.version}", name)
             combo.setItemData(combo.count - 1, card_tooltip(bundle), qt.Qt.ToolTipRole)
         self._is_filling = False
@@ -80,23 +78,22 @@ class ModelSection:
 
     def default(self) -> str:
         """name@version of what is chosen at first, "" if there is no model."""
-        bundle = self._logic.defaultModel()
-        return name_of(bundle) if bundle is not None else ""
+        return self._models.default()
 
     def update(self, name: str, *, enabled: bool) -> None:
         ui, bundle = self._ui, self.bundle(name)
         self.select(name)
-        ui.modelComboBox.enabled = enabled and bool(self._bundles)
+        ui.modelComboBox.enabled = enabled and bool(self._models.bundles)
         ui.importButton.enabled = enabled and not self._is_importing
         ui.detailsButton.enabled = bundle is not None
         if bundle is None:
             self._shown = ""
-            ui.modelInfoLabel.text = breakable(self._absence(name))
-            ui.modelComboBox.toolTip = tooltip(self._absence(name))
+            ui.modelInfoLabel.text = breakable(self._models.info(name))
+            ui.modelComboBox.toolTip = tooltip(self._models.info(name))
             ui.cardBrowser.clear()
         elif self._shown != bundle.content_hash:
             self._shown = bundle.content_hash
-            ui.modelInfoLabel.text = breakable(summary_of(bundle))
+            ui.modelInfoLabel.text = breakable(self._models.info(name))
             ui.modelComboBox.toolTip = card_tooltip(bundle)
             ui.cardBrowser.setMarkdown(_card(bundle))
 
@@ -119,15 +116,6 @@ class ModelSection:
             self._chosen(name_of(bundle))
         text = _("Model {name} {version} was added. To use it, choose it in the list.")
         self._told(text.format(name=bundle.name, version=bundle.version))
-
-    def _absence(self, name: str) -> str:
-        if not self._bundles:
-            return _("There is no model: import one.")
-        if name:
-            return _("The scene asks for model {name}, which is not installed. Choose another, or import it.").format(
-                name=name
-            )
-        return _("Choose a model.")
 
     def _on_choice(self, _index: int) -> None:
         if not self._is_filling:

@@ -1,10 +1,12 @@
-"""What a person has chosen in the panel; it is saved with the scene."""
+"""What the user has chosen in the panel; it is saved with the scene."""
 
 # No `from __future__ import annotations`: the wrapper reads the types of the fields when the class is made.
 from typing import Any
 
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import parameterNodeWrapper
+
+from MAESegmentLib.app.presenters.settings import process_options
 
 
 @parameterNodeWrapper
@@ -26,14 +28,13 @@ class MAESegmentParameterNode:
     checkFamiliarity: bool = True
 
 
-def options_of(parameters: MAESegmentParameterNode, *, roi: bool = False) -> dict[str, Any]:
-    """The settings as `MAESegmentLogic.process` takes them; with `roi` the region, too."""
-    options = {
-        "device": parameters.device,
-        "precision": parameters.precision,
-        "overlap": parameters.overlap or None,
-        "mirroring": {"model": None, "on": True, "off": False}.get(parameters.mirroring),
-        "allowCpu": parameters.allowCpu,
-        "checkFamiliarity": parameters.checkFamiliarity,
-    }
-    return {**options, "roi": parameters.roi} if roi else options
+def options_of(parameters: MAESegmentParameterNode) -> dict[str, Any]:
+    """The settings as `MAESegmentLogic.process` takes them."""
+    return process_options(
+        device=parameters.device,
+        precision=parameters.precision,
+        overlap=parameters.overlap,
+        mirroring=parameters.mirroring,
+        allow_cpu=parameters.allowCpu,
+        check_familiarity=parameters.checkFamiliarity,
+    )

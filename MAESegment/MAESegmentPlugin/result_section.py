@@ -1,4 +1,4 @@
-"""What came out: one line, the segments with their volumes, what to mind, and the two next steps."""
+"""What came out: one line, the segments with their volumes, warnings, and the two next steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from MAESegmentLib import mrml
-from MAESegmentLib.app.texts.messages import breakable, result_text, tooltip, volume_text
+from MAESegmentLib.app.presenters.result import result_view
+from MAESegmentLib.app.texts.messages import breakable, tooltip
 
 from .qt_connection import connect
 from .table_rows import figure_item, fill, label_item
@@ -22,11 +23,12 @@ _MOST_ROWS_SHOWN = 8
 class ResultSection:
     """Hidden until there is a result. Belongs to one segmentation node and its volume."""
 
-    def __init__(self, ui, session: Any) -> None:
+    def __init__(self, ui: Any, session: Any) -> None:
         self._ui = ui
         self._session = session
         self._segmentation: Any = None
         self._volume: Any = None
+        self._summary: Any = None
         self._surfaces: Iterator[float] | None = None
         table = ui.segmentsTable
         table.setColumnCount(2)
@@ -49,22 +51,31 @@ class ResultSection:
 
     def show(self, summary: Any, segmentation: Any, volume: Any) -> None:
         """Present a finished job."""
-        self._segmentation, self._volume, self._surfaces = segmentation, volume, None
+        self._segmentation, self._volume, self._surfaces, self._summary = segmentation, volume, None, summary
         ui = self._ui
-        ui.resultLabel.text = breakable(result_text(summary))
         ui.resultLabel.toolTip = tooltip(segmentation.GetName())
-        self._fill_table(summary)
-        # A sign, not a colour: styles differ, and not everyone sees them.
-        ui.warningLabel.text = breakable("\n".join(f"\u26a0 {warning}" for warning in summary.warnings))
-        ui.warningLabel.visible = bool(summary.warnings)
+        self._fill(segmentation, is_edited=False)
         was_shown, ui.show3DButton.checked = ui.show3DButton.checked, False
         ui.resultFrame.visible = True
         self.update()
         if was_shown:
             ui.show3DButton.checked = True
 
+    def refresh(self) -> None:
+        """The volumes are those of the result only until it is edited, which reads its voxels."""
+        if self.segmentation is not None:
+            self._fill(self.segmentation, is_edited=mrml.is_edited(self.segmentation))
+
+    def _fill(self, node: Any, *, is_edited: bool) -> None:
+        view = result_view(node.GetName(), self._summary, mrml.drawn_segments(node), is_edited=is_edited)
+        rows = [[label_item(row.name, row.colour, row.tip), figure_item(row.volume)] for row in view.rows]
+        fill(self._ui.segmentsTable, rows, _MOST_ROWS_SHOWN)
+        self._ui.resultLabel.text = breakable(view.line)
+        self._ui.warningLabel.text = breakable(view.warnings)
+        self._ui.warningLabel.visible = bool(view.warnings)
+
     def update(self) -> None:
-        """The buttons need the node, which a person may have removed."""
+        """The buttons need the node, which the user may have removed."""
         gone = _("The segmentation is no longer in the scene.") if self.segmentation is None else ""
         self._ui.show3DButton.enabled = not gone
         self._ui.show3DButton.toolTip = gone or _("Show the surfaces of the segments in the 3D view.")
@@ -83,14 +94,6 @@ class ResultSection:
         if self._volume is not None and self._volume.GetScene() is not None:
             widget.editor.setSourceVolumeNode(self._volume)
 
-    def _fill_table(self, summary: Any) -> None:
-        rows = []
-        for label in summary.labels:
-            volume = summary.volumes_ml.get(label.value, 0.0)
-            figure = volume_text(volume, fine=True) if volume > 0 else _("not found")
-            rows.append([label_item(label.name, label.colour, label.terminology.type.meaning), figure_item(figure)])
-        fill(self._ui.segmentsTable, rows, _MOST_ROWS_SHOWN)
-
     def _on_show_3d(self, shown: bool) -> None:
         node = self.segmentation
         if node is None:
@@ -99,7 +102,7 @@ class ResultSection:
             self._surfaces = None
             mrml.show_in_3d(node, False)
             return
-        # A segment a turn: a surface takes long enough for a person to notice.
+        # A segment a turn: a surface takes long enough to notice.
         self._surfaces = mrml.surface_steps(node)
         self._session.call_later(0.0, lambda steps=self._surfaces: self._make_surface(steps))
 

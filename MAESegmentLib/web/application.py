@@ -1,4 +1,4 @@
-"""The page of one person: sections at the left, Slicer's views beside them, and what connects them."""
+"""The page of one user: sections at the left, Slicer's views beside them, and what connects them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from trame.app import get_server
 from trame_slicer import module as trame_slicer_module
 from trame_slicer.core import SlicerApp
 
-from ..app.texts.messages import error_text
-from ..errors import MAESegmentError
+from ..app.presenters.elements import Message
 from . import page, slicer_scene
 from .cases_panel import CasesPanel
 from .correct_panel import CorrectPanel
@@ -84,12 +83,13 @@ class Application:
 
     def say(self, text: str, *, kind: str = "info") -> None:
         """A line at the top of the panel; "" removes it. `kind` is info, success, warning or error."""
-        with self.state as state:
-            state.notice, state.notice_kind = text, kind
+        self.show(Message(text, kind=kind))
 
-    def offer(self, error: MAESegmentError) -> None:
-        """What went wrong."""
-        self.say(error_text(error), kind="error")
+    def show(self, message: Message) -> None:
+        """The same, with what the user can do about it."""
+        with self.state as state:
+            state.notice, state.notice_kind = message.text, message.kind
+            state.notice_offers = [{"text": one.text, "remedy": one.remedy.value} for one in message.offers]
 
     def go_to(self, tab: str) -> None:
         """Show a section."""
@@ -107,6 +107,7 @@ class Application:
                 "tab": "data",
                 "notice": self.config.notice,
                 "notice_kind": "warning" if self.config.notice else "info",
+                "notice_offers": [],
                 "layout": FIRST_LAYOUT,
                 "layouts": self.views.layouts,
             }

@@ -43,8 +43,8 @@ _THEME = {
 
 #: What is seen instead of the page when its connection is lost.
 LOST = """<div id="lost" role="alert" style="font: 16px/1.5 sans-serif; max-width: 36em; margin: 4em auto">
-<p>The connection to your session is lost. If the session goes on, so does its work; if it has ended, a new one begins
-and says why.</p><p><a href=".">Load this page again</a></p></div>"""
+<p>The connection to your session was lost. If the session is still running, so is its work; if it has ended, a new one
+starts and says why.</p><p><a href=".">Reload this page</a></p></div>"""
 
 
 def build(app: Any) -> None:
@@ -75,7 +75,7 @@ def build(app: Any) -> None:
                         v3.VIcon(icon, size="small")
                         html.Span(title)
             v3.VDivider()
-            v3.VAlert(
+            with v3.VAlert(
                 text=("notice",),
                 v_if=("notice",),
                 type=("notice_kind",),
@@ -86,7 +86,17 @@ def build(app: Any) -> None:
                 classes="ma-3 info-text",
                 variant="tonal",
                 raw_attrs=['role="alert"'],
-            )
+            ):
+                v3.VBtn(
+                    "{{ offer.text }}",
+                    v_for="offer in notice_offers",
+                    key="offer.remedy",
+                    id=("`remedy-${offer.remedy}`",),
+                    click=(app.segment.guarded(app.segment.apply), "[offer.remedy]"),
+                    size="small",
+                    variant="outlined",
+                    classes="mt-2 mr-2",
+                )
             for key, _title, _icon in SECTIONS:
                 with html.Div(v_show=(f"tab === '{key}'",), classes="section", id=f"section-{key}"):
                     getattr(app, key).build()

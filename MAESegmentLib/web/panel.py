@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
+from ..app.presenters.elements import Message
 from ..app.texts.messages import error_text, expected
 from ..bundle import Bundle
 from ..cases.records import CaseRecord
@@ -99,8 +100,8 @@ class Page(Protocol):
     def say(self, text: str, *, kind: str = "info") -> None:
         """A line at the top of the page; "" removes it. `kind` is info, success, warning or error."""
 
-    def offer(self, error: MAESegmentError) -> None:
-        """Show an error."""
+    def show(self, message: Message) -> None:
+        """The same, with what the user can do about it."""
 
     def go_to(self, tab: str) -> None:
         """Show a section."""
@@ -132,12 +133,12 @@ class Panel:
                 state[self.name(key)] = value
 
     def on_change(self, key: str, callback: Callable[[Any], Any]) -> None:
-        """`callback(value)` when the person or the program changes a value."""
+        """`callback(value)` when the user or the program changes a value."""
         name = self.name(key)
         self.app.state.change(name)(lambda **state: callback(state[name]))
 
     def run(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Begin something that takes time; what goes wrong is said in the panel."""
+        """Begin something that takes time; errors are shown in the panel."""
 
         async def guarded() -> None:
             try:
@@ -150,7 +151,7 @@ class Panel:
         task.add_done_callback(self._tasks.discard)
 
     def guarded(self, act: Callable[..., Any]) -> Callable[..., Any]:
-        """For `click`: as `act`, but what goes wrong is said in the panel."""
+        """For `click`: as `act`, but errors are shown in the panel."""
 
         def call(*arguments: Any) -> None:
             try:
@@ -164,7 +165,7 @@ class Panel:
         return call
 
     def failed(self, error: Exception) -> None:
-        """Sentence and advice; one that nobody foresaw goes to the log, too."""
+        """Show what happened and what to do; an unexpected error goes to the log, too."""
         known = error if isinstance(error, MAESegmentError) else expected(error)
         logging.info("MAESegment: %s", known)
         self.app.say(error_text(known), kind="error")

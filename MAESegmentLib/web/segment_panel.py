@@ -2,47 +2,54 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from .. import mrml
-from ..app.processing import SegmentationJob
-from ..app.texts.messages import device_text, overall_fraction, progress_text, result_text, volume_text
-from ..app.texts.model_cards import name_of, summary_of
+from ..app.presenters import settings
+from ..app.presenters.elements import Message
+from ..app.presenters.models import ModelList
+from ..app.presenters.result import result_view
+from ..app.presenters.segment import SegmentPresenter
+from ..app.texts.messages import OfferContext, Remedy
+from ..app.texts.model_cards import name_of
 from ..bundle import Bundle
 from ..errors import MAESegmentError, NodeError
 from ..mrml.regions import add_box, box_hint
 from ..samples import BOXES, SAMPLE, SAMPLE_MODEL
-from ..worker.client.client import JobState, WorkerState
+from ..worker.client.client import WorkerState
 from . import slicer_scene
 from .panel import Page, Panel
 from .segment_widgets import build
 
-#: A person reads no faster; sending more often would only cost.
-_REDRAW_EVERY_S = 0.1
 WHOLE = "whole"
 
 
 class SegmentPanel(Panel):
+    """Draws the state of a `SegmentPresenter`, and is the place around it."""
+
     prefix = "segment"
 
     def __init__(self, app: Page) -> None:
         super().__init__(app)
-        self.job: SegmentationJob | None = None
-        self._drawn = 0.0
         self._was_3d_shown = False
         self._boxes: dict[str, Any] = {}
-        self._bundles: dict[str, Bundle] = {}
+        self._models = ModelList(self.logic)
         #: What each segmentation node came with, by its ID.
         self._summaries: dict[str, Any] = {}
         defaults = {
             "models": [], "model": "", "summary": "", "card": "", "card_open": False, "devices": [], "device": "auto",
-            "regions": [], "region": WHOLE, "box_hint": "", "running": False, "cancelling": False, "percent": 0,
-            "stage": "", "reason": "", "results": [], "result": None, "line": "", "rows": [], "warnings": "",
-            "opacity": 0.5, "filled": True, "show_3d": False, "surface": "", "edited": False,
+            "precision": "auto", "overlap": 0.0, "mirroring": "model", "allow_cpu": True, "check_familiarity": True,
+            "regions": [], "region": WHOLE, "box_hint": "", "running": False, "button": {}, "percent": 0,
+            "moving": False, "stage": "", "reason": "", "results": [], "result": None, "line": "", "rows": [],
+            "warnings": "", "opacity": 0.5, "filled": True, "show_3d": False, "surface": "", "log": "",
+            "log_open": False,
         }  # fmt: skip
         app.state.update({self.name(key): value for key, value in defaults.items()})
         app.state[self.name("device")] = app.config.device
+        self.presenter = SegmentPresenter(self.logic, self, self.update, self._show_run)
+        self._on_worker(self.session.client)
         self.on_change("model", lambda _value: self.update())
         self.on_change("region", lambda _value: self.update())
         self.on_change("result", self._on_result_choice)
@@ -58,22 +65,16 @@ class SegmentPanel(Panel):
     # Choices ----------------------------------------------------------------------------------------------------------
 
     def refresh_models(self) -> None:
-        """List the models anew, newest versions first; the choice stays where it can."""
-        models = self.logic.models()
-        models.reverse()
-        models.sort(key=lambda bundle: bundle.name)
-        self._bundles = {name_of(bundle): bundle for bundle in models}
-        chosen = self.get("model")
-        if chosen not in self._bundles:
-            default = self.logic.defaultModel()
-            chosen = name_of(default) if default is not None else ""
-        items = [{"title": f"{one.name} {one.version}", "value": name_of(one)} for one in models]
-        self.put(models=items, model=chosen)
+        """List the models again; the choice stays where it can."""
+        self._models.refresh()
+        bundles, chosen = self._models.bundles, self.get("model")
+        items = [{"title": f"{one.name} {one.version}", "value": name} for name, one in bundles.items()]
+        self.put(models=items, model=chosen if chosen in bundles else self._models.default())
         self.update()
 
     @property
     def bundle(self) -> Bundle | None:
-        return self._bundles.get(self.get("model"))
+        return self._models.get(self.get("model"))
 
     @property
     def device(self) -> str:
@@ -88,7 +89,7 @@ class SegmentPanel(Panel):
     def use_model(self, name: str) -> None:
         """Choose a version by name@version."""
         self.refresh_models()
-        if name in self._bundles:
+        if self._models.get(name) is not None:
             self.put(model=name)
             self.update()
 
@@ -104,7 +105,7 @@ class SegmentPanel(Panel):
         self.app.views.centre_on(nodes[0])
 
     def show_box(self, visible: bool, region: str = "") -> None:
-        """Only the chosen box is seen, and none while a person draws."""
+        """Only the chosen box is shown, and none while the user draws."""
         chosen = region or self.get("region")
         for key, node in self._boxes.items():
             node.GetDisplayNode().SetVisibility(visible and key == chosen)
@@ -118,70 +119,73 @@ class SegmentPanel(Panel):
         self.put(region=node.GetID())
         self.update()
 
-    # The job ----------------------------------------------------------------------------------------------------------
+    # What the presenter sees of the page ------------------------------------------------------------------------------
 
-    def press(self) -> None:
-        """Segment, or cancel what runs."""
-        if self.job is not None and not self.job.is_finished:
-            self.job.cancel()
-            self.put(cancelling=True)
-            return
-        self.segment()
+    @property
+    def nodes(self) -> list[Any]:
+        return [self.workspace.scan.node if self.workspace.scan is not None else None]
 
-    def segment(self, *, overwrite: bool = False, output: Any = None) -> None:
-        """Begin; the result appears when it is there."""
-        scan, bundle = self.workspace.scan, self.bundle
-        if scan is None:
-            raise NodeError("There is no scan to segment.", "Open a scan first.")
-        self.app.say("")
-        self.job = self.logic.process(
-            scan.node,
-            bundle,
-            self.device,
-            wait=False,
-            callback=self._on_job,
-            roi=self.region,
-            outputSegmentation=output,
-            overwrite=overwrite,
-        )
-        self.put(running=True, cancelling=False, percent=0, stage="")
-        self._on_job(self.job)
+    @property
+    def output(self) -> None:
+        """Every result is a segmentation of its own."""
 
-    def _on_job(self, job: SegmentationJob) -> None:
-        if job is not self.job:
-            return
-        if job.is_finished:
-            self._over(job)
-            return
-        now = time.monotonic()
-        if now - self._drawn < _REDRAW_EVERY_S:
-            return
-        self._drawn = now
-        starting = self.session.client.state is WorkerState.STARTING
-        text = progress_text(job.state.name, job.stage, job.eta_s, job.position, is_starting=starting)
-        self.put(percent=round(100 * overall_fraction(job.stage, job.fraction)), stage=text)
+    @property
+    def options(self) -> dict[str, Any]:
+        keys = ("precision", "overlap", "mirroring", "allow_cpu", "check_familiarity")
+        return settings.process_options(device=self.device, **{key: self.get(key) for key in keys})
 
-    def _over(self, job: SegmentationJob) -> None:
-        self.put(running=False, cancelling=False, stage="")
-        if job.state is JobState.DONE:
-            node = job.result()
-            self._summaries[node.GetID()] = job.summary
-            self.put(show_3d=False)
-            scan = self.workspace.scan
-            if scan is not None and node in self.workspace.segmentations():
-                self.workspace.choose(node)
-            self._style()
-            self.app.views.centre_on_segmentation(node)
-        elif job.state is JobState.FAILED and job.error is not None:
-            self.app.offer(job.error)
-        else:
-            self.app.say(job.error.message if job.error is not None else "Cancelled.", kind="info")
-        self.update()
+    @property
+    def blocked(self) -> str:
+        return ""
+
+    @property
+    def missing(self) -> str:
+        return "Open a scan first." if self.workspace.scan is None else ""
+
+    @property
+    def problem(self) -> MAESegmentError | None:
+        scan = self.workspace.scan
+        return mrml.problem_of(scan.node) if scan is not None else None
+
+    @property
+    def offer_context(self) -> OfferContext:
+        return OfferContext(has_roi=self.region is not None, device=self.device)
+
+    @property
+    def remedies(self) -> Mapping[Remedy, Callable[[], Any]]:
+        return {
+            Remedy.USE_CPU: lambda: self.put(device="cpu"),
+            Remedy.USE_AUTO_DEVICE: lambda: self.put(device="auto"),
+            Remedy.ADD_ROI: self.add_box,
+            Remedy.SHOW_LOG: self.show_log,
+        }
+
+    def is_starting(self) -> bool:
+        return self.session.client.state in (WorkerState.STOPPED, WorkerState.STARTING)
+
+    def show(self, message: Message) -> None:
+        self.app.show(message)
+
+    def show_result(self, job: Any) -> None:
+        node = job.result()
+        self._summaries[node.GetID()] = job.summary
+        self.put(show_3d=False)
+        if self.workspace.scan is not None and node in self.workspace.segmentations():
+            self.workspace.choose(node)
+        self._style()
+        self.app.views.centre_on_segmentation(node)
+
+    def apply(self, remedy: str) -> None:
+        """A button beside an error was pressed."""
+        self.presenter.apply(Remedy(remedy))
+
+    def show_log(self) -> None:
+        """What the worker and the program reported."""
+        self.put(log=self.session.log.text(), log_open=True)
 
     def _on_worker(self, client: Any) -> None:
-        if client.devices_known:
-            items = [{"title": device_text(one), "value": str(one.get("name"))} for one in client.devices_known]
-            self.put(devices=[{"title": "Automatic", "value": "auto"}, *items])
+        found = settings.devices(client.devices_known or ())
+        self.put(devices=[{"title": title, "value": value} for title, value, _tip in found])
 
     # What is shown ----------------------------------------------------------------------------------------------------
 
@@ -192,17 +196,29 @@ class SegmentPanel(Panel):
         boxes = [{"title": node.GetName(), "value": key} for key, node in self._boxes.items()]
         region = self.get("region") if self.get("region") in self._boxes else WHOLE
         self.show_box(self.app.state.tab != "correct", region)
-        problem = mrml.problem_of(scan.node) if scan is not None else None
-        reason = "Open a scan first." if scan is None else "Choose a model." if bundle is None else str(problem or "")
         self.put(
             regions=[{"title": "The whole scan", "value": WHOLE}, *boxes],
             region=region,
             box_hint=box_hint(bundle) if region == WHOLE and scan is not None else "",
-            summary=summary_of(bundle) if bundle is not None else "",
+            summary=self._models.info(self.get("model")),
             card=_card(bundle),
-            reason=reason,
+            reason=self.presenter.reason if self.presenter.job is None else "",
         )
+        self.presenter.check_inputs()
+        self._show_run()
         self._show_result()
+
+    def _show_run(self) -> None:
+        state = self.presenter.state()
+        button = {**asdict(state.button), "text": state.button.text.replace("&", "")}
+        fraction = state.fraction or 0.0
+        self.put(
+            running=state.is_running,
+            button=button,
+            percent=round(100 * fraction),
+            moving=state.fraction is None,
+            stage=state.text,
+        )
 
     def _show_result(self) -> None:
         nodes, chosen = self.workspace.segmentations(), self.workspace.segmentation
@@ -214,29 +230,20 @@ class SegmentPanel(Panel):
             self.put(line="", rows=[], warnings="")
             return
         summary = self._summaries.get(chosen.GetID())
-        edited = mrml.is_edited(chosen) if summary is not None else True
-        volumes = summary.volumes_ml if summary is not None else {}
-        display, rows = chosen.GetDisplayNode(), []
-        for segment in mrml.drawn_segments(chosen):
-            number = segment.id.partition("_")[2]
-            volume = volumes.get(int(number), 0.0) if number.isdecimal() else 0.0
-            figure = "edited" if edited and not segment.is_empty else ""
-            if not edited:
-                figure = f"{volume_text(volume, fine=True)} ml" if volume > 0 else "not found"
-            rows.append(
-                {
-                    "id": segment.id,
-                    "name": segment.name,
-                    "colour": "rgb({},{},{})".format(*segment.colour),
-                    "volume": figure,
-                    "visible": bool(display.GetSegmentVisibility(segment.id)),
-                }
-            )
-        self.put(
-            line=result_text(summary) if summary is not None else chosen.GetName(),
-            rows=rows,
-            warnings="\n".join(f"\u26a0 {warning}" for warning in summary.warnings) if summary is not None else "",
-        )
+        segments, is_edited = mrml.drawn_segments(chosen), summary is not None and mrml.is_edited(chosen)
+        view = result_view(chosen.GetName(), summary, segments, is_edited=is_edited)
+        display = chosen.GetDisplayNode()
+        rows = [
+            {
+                "id": row.segment_id,
+                "name": row.name,
+                "colour": "rgb({},{},{})".format(*row.colour),
+                "volume": row.volume,
+                "visible": bool(display.GetSegmentVisibility(row.segment_id)),
+            }
+            for row in view.rows
+        ]
+        self.put(line=view.line, rows=rows, warnings=view.warnings)
 
     def toggle_segment(self, segment_id: str) -> None:
         """Show or hide one structure."""

@@ -7,6 +7,8 @@ from typing import Any
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
+from ..app.presenters import settings
+
 _COMPACT = {"density": "compact", "hide_details": True}
 
 
@@ -65,23 +67,61 @@ def _build_choices(panel: Any) -> None:
     html.Div(f"{{{{ {name('box_hint')} }}}}", v_if=(name("box_hint"),), classes="text-caption mt-1")
     v3.VSelect(
         v_model=(name("device"),),
-        items=(f"{name('devices')}.length ? {name('devices')} : [{{title: 'Automatic', value: 'auto'}}]",),
+        items=(name("devices"),),
         label="Device",
         id="device-select",
         disabled=(name("running"),),
         classes="mt-3",
         **_COMPACT,
     )
+    _build_advanced(panel)
+
+
+def _build_advanced(panel: Any) -> None:
+    """Settings that few users need."""
+    name = panel.name
+    with (
+        v3.VExpansionPanels(variant="accordion", elevation=0, classes="mt-2"),
+        v3.VExpansionPanel(title="Advanced", id="advanced"),
+        v3.VExpansionPanelText(),
+    ):
+        for key, label, choices in (
+            ("precision", "Precision", settings.precisions()),
+            ("overlap", "Overlap", settings.overlaps()),
+            ("mirroring", "Mirroring", settings.mirrorings()),
+        ):
+            v3.VSelect(
+                v_model=(name(key),),
+                items=([{"title": title, "value": value} for title, value in choices],),
+                label=label,
+                id=f"{key}-select",
+                disabled=(name("running"),),
+                classes="mb-3",
+                **_COMPACT,
+            )
+        for key, label in (
+            ("allow_cpu", "Use the CPU if the GPU has too little memory"),
+            ("check_familiarity", "Warn if the scan is unlike the training scans"),
+        ):
+            v3.VCheckbox(v_model=(name(key),), label=label, disabled=(name("running"),), **_COMPACT)
+        v3.VBtn("Show log", id="show-log", click=panel.guarded(panel.show_log), size="small", variant="text")
+    with (
+        v3.VDialog(v_model=(name("log_open"),), max_width=900, scrollable=True),
+        v3.VCard(title="Log"),
+        v3.VCardText(),
+    ):
+        html.Pre(f"{{{{ {name('log')} }}}}", classes="card-text", id="log")
 
 
 def _build_button(panel: Any) -> None:
     name = panel.name
     running = name("running")
     v3.VBtn(
-        f"{{{{ {name('cancelling')} ? 'Cancelling...' : {running} ? 'Cancel' : 'Segment' }}}}",
+        f"{{{{ {name('button')}.text }}}}",
         id="segment-button",
-        click=panel.guarded(panel.press),
-        disabled=(f"{name('cancelling')} || (!{running} && !!{name('reason')})",),
+        click=panel.guarded(panel.presenter.press),
+        disabled=(f"!{name('button')}.is_enabled",),
+        title=(f"{name('button')}.tip",),
         color=(f"{running} ? 'grey-darken-1' : 'primary'",),
         block=True,
         size="large",
@@ -89,7 +129,7 @@ def _build_button(panel: Any) -> None:
     )
     html.Div(f"{{{{ {name('reason')} }}}}", v_if=(f"!{running} && {name('reason')}",), classes="text-caption mt-1")
     with html.Div(v_if=(running,), classes="mt-2"):
-        v3.VProgressLinear(model_value=(name("percent"),), height=8, rounded=True)
+        v3.VProgressLinear(model_value=(name("percent"),), indeterminate=(name("moving"),), height=8, rounded=True)
         html.Div(f"{{{{ {name('stage')} }}}}", classes="text-body-2", id="segment-stage")
 
 

@@ -18,7 +18,7 @@ def offers(messages):
     """The texts of the buttons for an error."""
 
     def offers(error, details=None, **situation):
-        found = messages.offers_for(error, details or error.details, messages.Situation(**situation))
+        found = messages.offers_for(error, details or error.details, messages.OfferContext(**situation))
         return [offer.text for offer in found]
 
     return offers
@@ -65,13 +65,13 @@ def test_time_on_the_cpu_comes_with_the_offer(offers):
     error = errors.DeviceMemoryError("Too little memory.")
     assert offers(error, {"cpu_seconds": 240})[0] == "Use the CPU (about 4 min)"
     assert offers(error)[0] == "Use the CPU"
-    assert offers(error, device="cpu", has_roi=True) == ["Try again"]
+    assert offers(error, device="cpu", has_roi=True) == ["Retry"]
 
 
 def test_install_is_offered_only_where_packages_are_missing(offers):
     error = errors.WorkerError("The process ended.")
-    assert offers(error) == ["Try again", "Show log"]
-    assert offers(error, python_lacks_packages=True) == ["Install", "Try again", "Show log"]
+    assert offers(error) == ["Retry", "Show log"]
+    assert offers(error, python_lacks_packages=True) == ["Install", "Retry", "Show log"]
 
 
 def test_problem_of_a_node_has_its_own_way_out(offers):

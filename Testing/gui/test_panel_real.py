@@ -91,7 +91,7 @@ def test_crash_is_said_and_trying_again_works(panel, ui, ready, finish, scene, p
     kill_worker()
     finish()
     assert "memory" in panel.messages.text
-    assert ui.action1Button.text == "Try again"
+    assert ui.action1Button.text == "Retry"
     ui.action1Button.click()
     finish()
     assert panel.parameters.outputSegmentation is not None

@@ -1,4 +1,4 @@
-"""What the panel says: stages, times, sizes, and what a person can do about an error."""
+"""The panels' sentences: stages, times, sizes, and what the user can do about an error."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Situation:
-    """What matters for the choice of offers."""
+class OfferContext:
+    """What the choice of offers depends on."""
 
     has_roi: bool = False
     python_lacks_packages: bool = False
@@ -53,11 +53,11 @@ def stage_text(stage: str) -> str:
     """A stage of `protocol.STAGES` in words."""
     return {
         "": _("Starting..."),
-        "send": _("Handing over the volume"),
+        "send": _("Sending the volume"),
         "load": _("Loading the model"),
         "prepare": _("Preparing the volume"),
         "segment": _("Segmenting"),
-        "restore": _("Putting labels on the volume's grid"),
+        "restore": _("Resampling labels to the volume"),
         "write": _("Writing the result"),
     }.get(stage, stage)
 
@@ -65,9 +65,9 @@ def stage_text(stage: str) -> str:
 def progress_text(state: str, stage: str, eta_s: float | None, position: int, *, is_starting: bool) -> str:
     """One line about a job under way."""
     if position > 0:
-        return _("Waiting: {count} before it").format(count=position)
+        return _("Waiting: {count} ahead").format(count=position)
     if state in ("PREPARING", "QUEUED") and is_starting:
-        return _("Starting the segmentation process (some seconds, only the first time)")
+        return _("Starting the segmentation process (a few seconds, only the first time)")
     text = stage_text(stage)
     if eta_s is not None and eta_s >= 1:
         text = _("{stage}, about {time} left").format(stage=text, time=duration_text(eta_s))
@@ -153,15 +153,20 @@ def error_text(error: MAESegmentError) -> str:
     return f"{error.message} {error.hint}".strip()
 
 
+def log_text(error: MAESegmentError) -> str:
+    """For the log, with the kind of the error."""
+    return f"{type(error).__name__}: {error}"
+
+
 def expected(error: Exception) -> MAESegmentError:
-    """The error as one that can be shown; one that nobody foresaw goes to Slicer's log with its traceback."""
+    """The error as one that can be shown; an unexpected one goes to the log with its traceback."""
     if isinstance(error, MAESegmentError):
         return error
     logging.error("MAESegment: unexpected error", exc_info=error)
     return refusal_by_system(error) or MAESegmentError(_("Unexpected error: {error}").format(error=error))
 
 
-def offers_for(error: MAESegmentError, details: Mapping[str, Any], situation: Situation) -> Sequence[Offer]:
+def offers_for(error: MAESegmentError, details: Mapping[str, Any], context: OfferContext) -> Sequence[Offer]:
     """At most three buttons, the best first."""
     if details.get("problem") == NONLINEAR_TRANSFORM:
         return [Offer(_("Segment a hardened copy"), Remedy.HARDEN)]
@@ -171,36 +176,36 @@ def offers_for(error: MAESegmentError, details: Mapping[str, Any], situation: Si
             Offer(_("Replace it"), Remedy.REPLACE_OUTPUT),
         ]
     if error.code == "device_memory":
-        return _memory_offers(details, situation)
+        return _memory_offers(details, context)
     if error.code == "device":
         return [
             Offer(_("Choose the device automatically"), Remedy.USE_AUTO_DEVICE),
             Offer(_("Show log"), Remedy.SHOW_LOG),
         ]
     if error.code == "worker":
-        first = Offer(_("Install"), Remedy.INSTALL) if situation.python_lacks_packages else None
-        return [*([first] if first else []), Offer(_("Try again"), Remedy.RETRY), Offer(_("Show log"), Remedy.SHOW_LOG)]
+        first = Offer(_("Install"), Remedy.INSTALL) if context.python_lacks_packages else None
+        return [*([first] if first else []), Offer(_("Retry"), Remedy.RETRY), Offer(_("Show log"), Remedy.SHOW_LOG)]
     if error.code == "output":
-        return [Offer(_("Choose another folder"), Remedy.CHOOSE_FOLDER), Offer(_("Try again"), Remedy.RETRY)]
+        return [Offer(_("Choose another folder"), Remedy.CHOOSE_FOLDER), Offer(_("Retry"), Remedy.RETRY)]
     if error.code in ("node", "geometry", "volume_read", "configuration"):
         return []
     return [Offer(_("Show log"), Remedy.SHOW_LOG), Offer(_("Copy diagnostics"), Remedy.COPY_DIAGNOSTICS)]
 
 
 def _gigabytes(size: Any) -> str:
-    """Of 2**30 bytes, as people buy memory."""
+    """Of 2**30 bytes, as memory is sold."""
     figure = float(size) / 2**30
     return f"{figure:.0f}" if figure >= 10 else f"{figure:.1f}"
 
 
-def _memory_offers(details: Mapping[str, Any], situation: Situation) -> list[Offer]:
+def _memory_offers(details: Mapping[str, Any], context: OfferContext) -> list[Offer]:
     offers = []
-    if situation.device != "cpu":
+    if context.device != "cpu":
         seconds = details.get("cpu_seconds")
         text = _("Use the CPU")
         if seconds:
             text = _("Use the CPU (about {time})").format(time=duration_text(float(seconds)))
         offers.append(Offer(text, Remedy.USE_CPU))
-    if not situation.has_roi:
+    if not context.has_roi:
         offers.append(Offer(_("Segment only a region (ROI)"), Remedy.ADD_ROI))
-    return [*offers, Offer(_("Try again"), Remedy.RETRY)]
+    return [*offers, Offer(_("Retry"), Remedy.RETRY)]

@@ -1,0 +1,50 @@
+"""What came out of a segmentation: one line, the segments with their volumes, and warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...translation import tr as _
+from ..texts.messages import result_text, volume_text
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """`volume` is a figure in ml, or a word where there is none; `colour` is sRGB 0..255."""
+
+    segment_id: str
+    name: str
+    colour: tuple[int, int, int]
+    volume: str
+    tip: str = ""
+
+
+@dataclass(frozen=True)
+class ResultView:
+    """`warnings` has one line each."""
+
+    line: str
+    rows: tuple[ResultRow, ...] = ()
+    warnings: str = ""
+
+
+def result_view(name: str, summary: Any, segments: Sequence[Any], *, is_edited: bool) -> ResultView:
+    """Of the segmentation called `name` with these `mrml.Segment`s; `summary` is None if it is not a result.
+
+    What was edited since has other volumes than the summary says, so none are shown.
+    """
+    rows = []
+    for segment in segments:
+        figure = ""
+        if summary is not None and is_edited:
+            figure = "" if segment.is_empty else _("edited")
+        elif summary is not None:
+            number = segment.id.partition("_")[2]
+            volume = summary.volumes_ml.get(int(number), 0.0) if number.isdecimal() else 0.0
+            figure = volume_text(volume, fine=True) if volume > 0 else _("not found")
+        rows.append(ResultRow(segment.id, segment.name, segment.colour, figure, segment.terminology.type.meaning))
+    # A sign, not a colour: styles differ, and not everyone sees them.
+    warnings = "\n".join(f"\u26a0 {warning}" for warning in summary.warnings) if summary is not None else ""
+    return ResultView(result_text(summary) if summary is not None else name, tuple(rows), warnings)

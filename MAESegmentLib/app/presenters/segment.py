@@ -1,0 +1,295 @@
+"""Segmenting: the one button, how far it is, how it ends, and what can be done about an error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ...bundle import Bundle
+from ...errors import MAESegmentError
+from ...translation import tr as _
+from ..texts.messages import (
+    OfferContext,
+    Remedy,
+    error_text,
+    expected,
+    log_text,
+    offers_for,
+    overall_fraction,
+    progress_text,
+)
+from .elements import Control, Message
+
+#: Nobody reads faster; drawing more often would only cost.
+_REDRAW_EVERY_S = 0.1
+
+
+@dataclass(frozen=True)
+class SegmentState:
+    """`fraction` is 0..1, None where it is not known how long a step takes; `text` is the stage."""
+
+    button: Control
+    is_running: bool
+    is_cancelling: bool = False
+    fraction: float | None = 0.0
+    text: str = ""
+
+
+class SegmentHost(Protocol):
+    """The panel around: what is chosen in it, and what it does for this part."""
+
+    @property
+    def bundle(self) -> Bundle | None: ...
+
+    @property
+    def nodes(self) -> Sequence[Any]:
+        """The chosen volume of each channel of the model."""
+
+    @property
+    def output(self) -> Any:
+        """The segmentation node to fill; None for a new one."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Keyword arguments of `process`, without the region."""
+
+    @property
+    def region(self) -> Any:
+        """The ROI node; None for the whole volume."""
+
+    @property
+    def blocked(self) -> str:
+        """Why nothing at all can be started now; "" if something can."""
+
+    @property
+    def missing(self) -> str:
+        """What is still to be chosen; "" if nothing is."""
+
+    @property
+    def problem(self) -> MAESegmentError | None:
+        """Why what is chosen cannot be segmented."""
+
+    @property
+    def offer_context(self) -> OfferContext: ...
+
+    @property
+    def remedies(self) -> Mapping[Remedy, Callable[[], Any]]:
+        """What this panel can do about an error, beside starting again; others are not offered."""
+
+    def is_starting(self) -> bool:
+        """Whether the worker process is being started."""
+
+    def show(self, message: Message) -> None: ...
+
+    def show_result(self, job: Any) -> None:
+        """A segmentation succeeded."""
+
+
+class SegmentPresenter:
+    """One thing runs at a time. `changed` is called after every change, `progressed` when only the progress is new."""
+
+    def __init__(
+        self, logic: Any, host: SegmentHost, changed: Callable[[], None], progressed: Callable[[], None]
+    ) -> None:
+        """`logic` has `process` and a `session`."""
+        #: A `SegmentationJob`, a `BatchJob`, or None.
+        self.job: Any = None
+        self.message = Message()
+        self.host = host
+        self._logic = logic
+        self._changed = changed
+        self._progressed = progressed
+        self._is_open = True
+        self._again: Callable[[], None] | None = None
+        self._scene_was_closed = False
+        self._problem_shown = ""
+        self._drawn_at = 0.0
+        self._fraction: float | None = 0.0
+        self._text = ""
+
+    # What is shown ----------------------------------------------------------------------------------------------------
+
+    @property
+    def general_reason(self) -> str:
+        """Why nothing can be started now; "" if something can."""
+        if self.host.blocked:
+            return self.host.blocked
+        if self.job is not None:
+            return _("A segmentation is running.")
+        return "" if self.host.bundle is not None else _("Choose a model.")
+
+    @property
+    def reason(self) -> str:
+        """Why Segment cannot be pressed; "" if it can."""
+        problem = self.host.problem
+        return self.general_reason or self.host.missing or (error_text(problem) if problem is not None else "")
+
+    def state(self) -> SegmentState:
+        if self.job is None:
+            tip = _("Segment the volume with this model. You can keep working meanwhile.")
+            return SegmentState(Control.unless(self.reason, _("&Segment"), tip), is_running=False)
+        is_cancelling = bool(self.job.cancel_requested)
+        button = Control(
+            _("Cancelling...") if is_cancelling else _("C&ancel"),
+            _("Segmenting stops after the current window.") if is_cancelling else _("Stop; nothing is changed."),
+            not is_cancelling,
+        )
+        return SegmentState(button, True, is_cancelling, self._fraction, self._text)
+
+    def check_inputs(self) -> None:
+        """Explain a volume that cannot be used as soon as it is chosen, not when the button is pressed."""
+        if self.job is not None:
+            return
+        problem = self.host.problem
+        text = error_text(problem) if problem is not None else ""
+        if text == self._problem_shown:
+            return
+        if problem is not None:
+            self._show(self._message_of(problem))
+        elif self.message.text == self._problem_shown:
+            self.say("")
+        self._problem_shown = text
+
+    # Intents ----------------------------------------------------------------------------------------------------------
+
+    def press(self) -> None:
+        """Segment, or cancel what runs."""
+        if self.job is None:
+            self.start()
+        else:
+            self.job.cancel()
+            self._changed()
+
+    def start(self, *, overwrite: bool = False) -> None:
+        """Segment what is chosen; an output that the user edited is replaced only with `overwrite`."""
+        if reason := self.reason:
+            self.say(reason, kind="warning")
+            return
+        host, nodes = self.host, list(self.host.nodes)
+
+        def begin(callback: Callable[[Any], None]) -> Any:
+            return self._logic.process(
+                nodes if len(nodes) > 1 else nodes[0],
+                host.bundle,
+                wait=False,
+                callback=callback,
+                outputSegmentation=host.output,
+                overwrite=overwrite,
+                roi=host.region,
+                **host.options,
+            )
+
+        self.launch(begin, self._on_job, lambda: self.start(overwrite=overwrite))
+
+    def start_again(self) -> None:
+        """What was started last, with the settings as they are now."""
+        if self._again is not None and not self.general_reason:
+            self._again()
+
+    def apply(self, remedy: Remedy) -> None:
+        """Do what a button beside an error says."""
+        self.say("")
+        if remedy is Remedy.RETRY:
+            self.start_again()
+        elif remedy is Remedy.REPLACE_OUTPUT:
+            self.start(overwrite=True)
+        elif remedy in self.host.remedies:
+            try:
+                self.host.remedies[remedy]()
+            except MAESegmentError as error:
+                self.show_error(error)
+                return
+            if remedy in (Remedy.USE_CPU, Remedy.USE_AUTO_DEVICE, Remedy.NEW_OUTPUT):
+                self.start_again()
+            elif remedy is Remedy.HARDEN and not self.reason:
+                self.start()
+
+    def say(self, text: str, *, kind: str = "info") -> None:
+        """Show a message without offers; "" removes what is shown."""
+        self._show(Message(text, kind=kind))
+
+    def show_error(self, error: MAESegmentError, details: Mapping[str, Any] | None = None) -> None:
+        """With what the user can do about it."""
+        self._logic.session.log.add("error", log_text(error))
+        self._show(self._message_of(error, details))
+
+    def scene_start_close(self) -> None:
+        """What is running is cancelled, and what is shown of it goes, too."""
+        self._scene_was_closed = self.job is not None
+        if self.job is not None:
+            self.job.cancel()
+        self.say("")
+        self._problem_shown = ""
+        self._again = None
+
+    def close(self) -> None:
+        """The panel goes away, and nothing is shown any more."""
+        self._is_open = False
+        if self.job is not None:
+            self.job.cancel()
+
+    # For what else runs here ------------------------------------------------------------------------------------------
+
+    def launch(self, begin: Callable[[Any], Any], listener: Callable[[Any], None], again: Callable[[], None]) -> None:
+        """`begin(callback)` starts a job, `listener(job)` hears of its changes, `again` starts the same once more."""
+        self.say("")
+        self._problem_shown = ""
+        self._again = again
+        self._scene_was_closed = False
+        self._fraction, self._text, self._drawn_at = 0.0, "", 0.0
+        try:
+            job = begin(lambda job: listener(job) if self._is_open else None)
+        except Exception as error:
+            self.show_error(expected(error))
+        else:
+            if not job.is_finished:
+                self.job = job
+                listener(job)
+        self._changed()
+
+    def show_progress(self, job: Any, prefix: str = "") -> bool:
+        """Note where `job` stands; False if that was done a moment ago and nothing but a figure has changed."""
+        is_starting = self.host.is_starting()
+        text = prefix + progress_text(job.state.name, job.stage, job.eta_s, job.position, is_starting=is_starting)
+        now = time.monotonic()
+        if now - self._drawn_at < _REDRAW_EVERY_S and text.partition(",")[0] == self._text.partition(",")[0]:
+            return False
+        self._drawn_at, self._text = now, text
+        self._fraction = None if is_starting else overall_fraction(job.stage, job.fraction)
+        self._progressed()
+        return True
+
+    def finish(self, text: str) -> None:
+        """What ran is over, with this sentence; another one if that is because the scene was closed."""
+        self.job = None
+        closed, self._scene_was_closed = self._scene_was_closed, False
+        self.say(_("The scene was closed, so the segmentation was cancelled.") if closed else text)
+        self._changed()
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _on_job(self, job: Any) -> None:
+        if not job.is_finished:
+            self.show_progress(job)
+        elif job.state.name == "CANCELLED":
+            self.finish(job.error.message if job.error is not None else _("Cancelled."))
+        else:
+            self.job = None
+            try:
+                if job.state.name == "DONE":
+                    self.host.show_result(job)
+                else:
+                    self.show_error(job.error, job.details)
+            finally:
+                self._changed()
+
+    def _message_of(self, error: MAESegmentError, details: Mapping[str, Any] | None = None) -> Message:
+        able = {Remedy.RETRY, Remedy.REPLACE_OUTPUT, *self.host.remedies}
+        offers = offers_for(error, details or error.details, self.host.offer_context)
+        return Message(error_text(error), tuple(one for one in offers if one.remedy in able), "error")
+
+    def _show(self, message: Message) -> None:
+        self.message = message
+        self.host.show(message)

@@ -1,0 +1,55 @@
+"""What is shown of a segmentation that came out."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from MAESegmentLib.app.presenters.result import result_view
+from MAESegmentLib.images.labels import Label
+
+
+def segment(label, *, is_empty=False):
+    return SimpleNamespace(
+        id=f"Segment_{label.value}",
+        name=label.name,
+        colour=label.colour,
+        is_empty=is_empty,
+        terminology=label.terminology,
+    )
+
+
+LABELS = tuple(Label(number, name) for number, name in enumerate(("anterior", "posterior", "cyst"), 1))
+SUMMARY = SimpleNamespace(
+    model_name="hippocampus-mr",
+    model_version="1.2.1",
+    labels=LABELS,
+    found=LABELS[:2],
+    volumes_ml={1: 3.07, 2: 3.07, 3: 0.0},
+    total_ml=6.14,
+    seconds=1.83,
+    device="cuda",
+    device_title="NVIDIA T4",
+    warnings=("Unlike the training scans.", "Nothing was found at the edge."),
+)
+SEGMENTS = [segment(LABELS[0]), segment(LABELS[1]), segment(LABELS[2], is_empty=True)]
+
+
+def test_result_is_one_line_the_volume_of_each_segment_and_a_line_for_each_warning():
+    view = result_view("Scan", SUMMARY, SEGMENTS, is_edited=False)
+    assert view.line == "hippocampus-mr 1.2.1: 2 of 3 segments found, 6.1 ml, 1.8 s on NVIDIA T4"
+    assert [(row.name, row.volume) for row in view.rows] == [
+        ("anterior", "3.07"),
+        ("posterior", "3.07"),
+        ("cyst", "not found"),
+    ]
+    assert view.warnings.splitlines() == [f"\u26a0 {warning}" for warning in SUMMARY.warnings]
+
+
+def test_volumes_of_an_edited_result_are_not_shown():
+    view = result_view("Scan", SUMMARY, SEGMENTS, is_edited=True)
+    assert [row.volume for row in view.rows] == ["edited", "edited", ""]
+
+
+def test_segmentation_that_is_not_a_result_has_its_name_only():
+    view = result_view("Drawn", None, SEGMENTS, is_edited=False)
+    assert (view.line, view.warnings, {row.volume for row in view.rows}) == ("Drawn", "", {""})

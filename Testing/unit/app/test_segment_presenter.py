@@ -1,0 +1,422 @@
+"""Segmenting as both panels show it: the one button, progress, the end, and what can be done about an error."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from MAESegmentLib.app.log_buffer import LogBuffer
+from MAESegmentLib.app.presenters.batch import BatchPresenter
+from MAESegmentLib.app.presenters.elements import Message
+from MAESegmentLib.app.presenters.segment import SegmentPresenter
+from MAESegmentLib.app.texts.messages import OfferContext, Remedy
+from MAESegmentLib.errors import (
+    EDITED_OUTPUT,
+    NONLINEAR_TRANSFORM,
+    DeviceError,
+    DeviceMemoryError,
+    NodeError,
+    OutputError,
+    WorkerError,
+)
+from MAESegmentLib.worker.client.client import JobState
+from Testing.gui.fake_logic import FakeLogic
+
+
+class Host:
+    """A panel in which everything is chosen."""
+
+    def __init__(self):
+        self.bundle = SimpleNamespace(name="hippocampus-mr")
+        self.nodes = ["scan"]
+        self.output, self.region = None, None
+        self.options = {"device": "auto"}
+        self.blocked = self.missing = ""
+        self.problem = None
+        self.starting = False
+        self.message = Message()
+        self.results = []
+        self.opened_log = False
+        self.remedies = {
+            Remedy.USE_CPU: lambda: self.options.update(device="cpu"),
+            Remedy.USE_AUTO_DEVICE: lambda: self.options.update(device="auto"),
+            Remedy.ADD_ROI: lambda: setattr(self, "region", "box"),
+            Remedy.NEW_OUTPUT: lambda: setattr(self, "output", None),
+            Remedy.HARDEN: self.harden,
+            Remedy.SHOW_LOG: lambda: setattr(self, "opened_log", True),
+            Remedy.CHOOSE_FOLDER: lambda: None,
+            Remedy.COPY_DIAGNOSTICS: lambda: None,
+        }
+        self.cannot_harden = None
+
+    @property
+    def offer_context(self):
+        return OfferContext(has_roi=self.region is not None, device=self.options["device"])
+
+    def harden(self):
+        if self.cannot_harden is not None:
+            raise self.cannot_harden
+        self.nodes, self.problem = ["hardened"], None
+
+    def is_starting(self):
+        return self.starting
+
+    def show(self, message):
+        self.message = message
+
+    def show_result(self, job):
+        self.results.append(job.result())
+
+
+@pytest.fixture
+def logic():
+    return FakeLogic(SimpleNamespace(log=LogBuffer()), None)
+
+
+@pytest.fixture
+def host():
+    return Host()
+
+
+@pytest.fixture
+def drawn():
+    """One entry for each time that progress was drawn."""
+    return []
+
+
+@pytest.fixture
+def presenter(logic, host, drawn):
+    return SegmentPresenter(logic, host, lambda: None, lambda: drawn.append(presenter))
+
+
+@pytest.fixture
+def start(logic, presenter):
+    """Press Segment; returns the job."""
+
+    def start():
+        presenter.press()
+        return logic.jobs[-1]
+
+    return start
+
+
+@pytest.fixture
+def offers(host):
+    return lambda: [offer.remedy for offer in host.message.offers]
+
+
+# The button -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"blocked": "Packages are missing.", "bundle": None, "missing": "Select a volume."}, "Packages are missing."),
+        ({"bundle": None, "missing": "Select a volume."}, "Choose a model."),
+        ({"missing": "Select a volume.", "problem": NodeError("A slice.")}, "Select a volume."),
+        ({"problem": NodeError("A slice.", "Choose a volume.")}, "A slice. Choose a volume."),
+    ],
+)
+def test_reason_why_it_cannot_start_is_the_first_that_holds(logic, presenter, host, changes, reason):
+    assert presenter.state().button.is_enabled
+    vars(host).update(changes)
+    button = presenter.state().button
+    assert (button.is_enabled, button.tip) == (False, reason)
+    presenter.press()
+    assert logic.jobs == []
+    assert host.message.text == reason
+
+
+def test_segment_becomes_cancel_and_back(presenter, host, start):
+    job = start()
+    assert presenter.state().button.text == "C&ancel"
+    assert presenter.general_reason == "A segmentation is running."
+    presenter.press()
+    assert job.cancel_requested
+    state = presenter.state()
+    assert (state.button.text, state.button.is_enabled, state.is_cancelling) == ("Cancelling...", False, True)
+    job.end_cancelled()
+    assert presenter.state().button.text == "&Segment"
+    assert (presenter.state().is_running, host.message.text) == (False, "Cancelled.")
+
+
+@pytest.mark.parametrize(("nodes", "given"), [(["scan"], "scan"), (["T1", "FLAIR"], ["T1", "FLAIR"])])
+def test_what_is_chosen_reaches_the_logic(host, start, nodes, given):
+    host.nodes, host.region, host.output = nodes, "box", "output"
+    arguments = start().arguments
+    assert arguments["volume"] == given
+    assert (arguments["roi"], arguments["outputSegmentation"], arguments["overwrite"]) == ("box", "output", False)
+    assert (arguments["model"], arguments["device"]) == (host.bundle, "auto")
+
+
+# Progress -------------------------------------------------------------------------------------------------------------
+
+
+def test_progress_is_stage_time_left_and_fraction(presenter, start):
+    start().go_on("segment", 0.5, 8.2)
+    state = presenter.state()
+    assert state.text == "Segmenting, about 9 s left"
+    assert 0.5 < state.fraction < 0.56
+
+
+def test_start_of_the_process_has_no_fraction(presenter, host, start):
+    host.starting = True
+    start()
+    assert presenter.state().fraction is None
+    assert "only the first time" in presenter.state().text
+
+
+def test_jobs_ahead_are_counted(presenter, start):
+    job = start()
+    job.position = 2
+    job.go_on("", 0.0)
+    assert presenter.state().text == "Waiting: 2 ahead"
+
+
+def test_progress_is_not_drawn_more_often_than_anyone_can_read(start, drawn):
+    job = start()
+    begun = time.monotonic()
+    for step in range(2000):
+        job.go_on("segment", step / 2000, 10.0)
+    assert 1 <= len(drawn) <= 3 + (time.monotonic() - begun) / 0.1
+
+
+def test_new_stage_is_drawn_at_once(presenter, start):
+    job = start()
+    job.go_on("segment", 0.99, 1.0)
+    job.go_on("write", 0.0)
+    assert presenter.state().text == "Writing the result"
+
+
+# The end --------------------------------------------------------------------------------------------------------------
+
+
+def test_result_is_handed_over_and_the_next_run_clears_the_message(presenter, host, start):
+    start().fail(WorkerError("The process ended."))
+    job = start()
+    assert host.message.text == ""
+    job.succeed("node", None)
+    assert host.results == ["node"]
+    assert presenter.job is None
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (DeviceMemoryError("Too little memory."), [Remedy.USE_CPU, Remedy.ADD_ROI, Remedy.RETRY]),
+        (DeviceError("There is no cuda:7."), [Remedy.USE_AUTO_DEVICE, Remedy.SHOW_LOG]),
+        (WorkerError("The process ended."), [Remedy.RETRY, Remedy.SHOW_LOG]),
+        (OutputError("The disk is full."), [Remedy.CHOOSE_FOLDER, Remedy.RETRY]),
+        (NodeError("Edited.", problem=EDITED_OUTPUT), [Remedy.NEW_OUTPUT, Remedy.REPLACE_OUTPUT]),
+        (NodeError("Warped.", problem=NONLINEAR_TRANSFORM), [Remedy.HARDEN]),
+        (NodeError("A label map."), []),
+    ],
+)
+def test_error_comes_with_what_can_be_done(host, start, offers, error, expected):
+    start().fail(error)
+    assert offers() == expected
+    assert (host.message.text, host.message.kind) == (error.message, "error")
+
+
+def test_what_the_panel_cannot_do_is_not_offered(host, start, offers):
+    del host.remedies[Remedy.SHOW_LOG], host.remedies[Remedy.CHOOSE_FOLDER]
+    start().fail(OutputError("The disk is full."))
+    assert offers() == [Remedy.RETRY]
+
+
+def test_time_on_the_cpu_comes_with_the_offer_and_region_and_cpu_only_once(presenter, host, start, offers):
+    start().fail(DeviceMemoryError("Too little memory."), {"cpu_seconds": 238.0})
+    assert host.message.offers[0].text == "Use the CPU (about 4 min)"
+    presenter.apply(Remedy.ADD_ROI)
+    start().fail(DeviceMemoryError("Too little memory."))
+    assert offers() == [Remedy.USE_CPU, Remedy.RETRY]
+
+
+@pytest.mark.parametrize(("remedy", "device"), [(Remedy.USE_CPU, "cpu"), (Remedy.USE_AUTO_DEVICE, "auto")])
+def test_other_device_is_chosen_and_it_starts_again(logic, presenter, host, start, remedy, device):
+    host.options["device"] = "cuda:7"
+    start().fail(DeviceMemoryError("Too little memory."))
+    presenter.apply(remedy)
+    assert logic.jobs[-1].arguments["device"] == device
+    assert len(logic.jobs) == 2
+    assert host.message.text == ""
+
+
+def test_edited_output_is_replaced_only_on_the_users_word(logic, presenter, host):
+    host.output = "edited"
+    for remedy, output, overwrite in ((Remedy.REPLACE_OUTPUT, "edited", True), (Remedy.NEW_OUTPUT, None, False)):
+        logic.refusal = NodeError("It was edited.", problem=EDITED_OUTPUT)
+        presenter.press()
+        presenter.apply(remedy)
+        arguments = logic.jobs[-1].arguments
+        assert (arguments["outputSegmentation"], arguments["overwrite"]) == (output, overwrite)
+        logic.jobs[-1].end_cancelled()
+
+
+def test_warped_volume_is_explained_at_once_and_segmented_as_a_hardened_copy(logic, presenter, host, offers):
+    host.problem = NodeError("It is not linear.", problem=NONLINEAR_TRANSFORM)
+    presenter.check_inputs()
+    assert offers() == [Remedy.HARDEN]
+    presenter.apply(Remedy.HARDEN)
+    assert logic.jobs[0].arguments["volume"] == "hardened"
+
+
+def test_copy_that_cannot_be_made_is_reported(logic, presenter, host):
+    host.problem = NodeError("It is not linear.", problem=NONLINEAR_TRANSFORM)
+    host.cannot_harden = NodeError("It cannot be hardened.")
+    presenter.apply(Remedy.HARDEN)
+    assert logic.jobs == []
+    assert host.message.text == "It cannot be hardened."
+
+
+def test_explanation_goes_with_its_problem_but_another_message_stays(presenter, host):
+    host.problem = NodeError("A slice.")
+    presenter.check_inputs()
+    host.problem = None
+    presenter.check_inputs()
+    assert host.message.text == ""
+    host.problem = NodeError("A slice.")
+    presenter.check_inputs()
+    presenter.say("Something else.")
+    host.problem = None
+    presenter.check_inputs()
+    assert host.message.text == "Something else."
+
+
+def test_crash_offers_another_try_and_the_log(logic, presenter, host, start):
+    start().fail(WorkerError("The process ended (signal 11)."))
+    assert "WorkerError: The process ended (signal 11)." in logic.session.log.text()
+    presenter.apply(Remedy.SHOW_LOG)
+    assert host.opened_log
+    start().fail(WorkerError("The process ended (signal 11)."))
+    presenter.apply(Remedy.RETRY)
+    assert len(logic.jobs) == 3
+
+
+def test_unexpected_error_ends_in_a_sentence_too(logic, presenter, host, offers, caplog):
+    logic.refusal = ZeroDivisionError("division by zero")
+    presenter.press()
+    assert host.message.text == "Unexpected error: division by zero"
+    assert offers() == [Remedy.SHOW_LOG, Remedy.COPY_DIAGNOSTICS]
+    assert not presenter.state().is_running
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_closing_the_scene_cancels_and_leaves_a_note(presenter, host, start):
+    job = start()
+    presenter.scene_start_close()
+    assert job.cancel_requested
+    job.end_cancelled()
+    assert host.message.text == "The scene was closed, so the segmentation was cancelled."
+    start().end_cancelled()
+    assert host.message.text == "Cancelled."
+
+
+def test_result_that_comes_after_the_panel_has_gone_touches_nothing(presenter, host, start):
+    job = start()
+    presenter.close()
+    assert job.cancel_requested
+    job.succeed("node", None)
+    assert host.results == []
+
+
+# Batch ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def batches(logic, presenter):
+    return BatchPresenter(logic, presenter, lambda: None)
+
+
+def volumes(*names):
+    return [SimpleNamespace(GetName=lambda name=name: name) for name in names]
+
+
+@pytest.fixture
+def batch(logic, batches):
+    """Three volumes that are being segmented."""
+    batches.start_volumes(volumes("First", "Second", "Third"))
+    return logic.batches[-1]
+
+
+def outcomes(batches):
+    return [outcome for _name, outcome in batches.state().rows]
+
+
+def test_buttons_say_what_is_missing(presenter, batches, start):
+    ticked, frames = batches.controls(0, 0)
+    assert (ticked.is_enabled, ticked.tip) == (False, "Tick the volumes to segment.")
+    assert (frames.is_enabled, frames.tip) == (False, "The input volume belongs to no sequence.")
+    ticked, frames = batches.controls(2, 3)
+    assert ticked.is_enabled
+    assert (frames.is_enabled, frames.text) == (True, "Segment all 3 frames")
+    start()
+    assert {control.tip for control in batches.controls(2, 3)} == {presenter.general_reason}
+
+
+def test_settings_of_the_panel_hold_and_only_frames_take_the_region(logic, host, batches, batch):  # noqa: ARG001
+    host.region = "box"
+    assert logic.batch_arguments["model"] is host.bundle
+    assert "roi" not in logic.batch_arguments
+    for _row in range(3):
+        logic.batches[-1].end_row(JobState.FAILED)
+    batches.start_frames("frame")
+    assert (logic.batch_arguments["volume"], logic.batch_arguments["roi"]) == ("frame", "box")
+
+
+def test_table_shows_what_became_of_each(presenter, host, batches, batch):
+    assert presenter.state().is_running
+    assert batches.state().rows == (("First", "queued"), ("Second", "queued"), ("Third", "queued"))
+    batch.end_row(JobState.DONE)
+    batch.rows[1].state = JobState.RUNNING
+    batch.current.go_on("segment", 0.5, 3.0)
+    assert outcomes(batches) == ["done", "running", "queued"]
+    assert presenter.state().text == "2 of 3: Segmenting, about 3 s left"
+    batch.end_row(JobState.FAILED, "It is a slice.")
+    batch.end_row(JobState.DONE, "Unlike the training scans.")
+    assert outcomes(batches) == ["done", "failed: It is a slice.", "done Unlike the training scans."]
+    assert host.message.text == "2 of 3 segmented; the table says why the others were not."
+    assert not presenter.state().is_running
+
+
+def test_all_segmented_is_said_in_a_word(host, batch):
+    for _row in range(3):
+        batch.end_row(JobState.DONE)
+    assert host.message.text == "All 3 segmented."
+
+
+def test_cancelled_batch_says_what_is_done(presenter, host, batches, batch):
+    batch.end_row(JobState.DONE)
+    presenter.press()
+    assert batch.cancel_requested
+    batch.end_row(JobState.CANCELLED)
+    batch.end_row(JobState.CANCELLED)
+    assert host.message.text == "Cancelled; 1 of 3 segmented."
+    assert outcomes(batches)[1:] == ["cancelled", "cancelled"]
+
+
+def test_second_batch_starts_a_new_table(logic, batches, batch):
+    for _row in range(3):
+        batch.end_row(JobState.FAILED)
+    batches.start_volumes(volumes("Fourth"))
+    assert logic.batches[-1] is not batch
+    assert batches.state().rows == (("Fourth", "queued"),)
+
+
+def test_rows_that_cannot_have_changed_are_not_looked_at(batches, batch):
+    """A long sequence has hundreds of rows, and progress comes ten times a second."""
+    batch.end_row(JobState.FAILED)
+    batch.rows[2].state = JobState.RUNNING
+    batch.current.go_on("segment", 0.1)
+    assert outcomes(batches)[2] == "queued"
+
+
+def test_closing_the_scene_ends_the_batch_with_a_note(presenter, host, batches, batch):
+    presenter.scene_start_close()
+    batches.clear()
+    for _row in range(3):
+        batch.end_row(JobState.CANCELLED)
+    assert host.message.text == "The scene was closed, so the segmentation was cancelled."
+    assert batches.state().rows == ()
