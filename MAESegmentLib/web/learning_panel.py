@@ -58,7 +58,7 @@ class LearningPanel(Panel):
             classes="text-caption mt-1",
         )
         with html.Div(v_if=(name("running"),), classes="mt-2"):
-            v3.VProgressLinear(model_value=(name("percent"),), height=8, rounded=True)
+            v3.VProgressLinear(model_value=(name("percent"),), color="primary", height=8, rounded=True)
             html.Div(f"{{{{ {name('text')} }}}}", classes="text-body-2", id="run-text")
             html.Div(
                 "You can keep working or close this page: training continues in the background.",
@@ -72,7 +72,12 @@ class LearningPanel(Panel):
         html.Div(v_html=(name("curves"),), v_if=(name("curves"),), id="curves", classes="mt-2")
         with v3.VTable(v_if=(f"{name('dice')}.length",), density="compact", classes="result-table"):
             with html.Thead(), html.Tr():
-                html.Th("{{ title }}", v_for=f"title in {name('dice_titles')}", key="title")
+                html.Th(
+                    "{{ title }}",
+                    v_for=f"(title, column) in {name('dice_titles')}",
+                    key="title",
+                    classes=("{'text-right': column > 0}",),
+                )
             with html.Tbody(), html.Tr(v_for=f"row in {name('dice')}", key="row.name"):
                 html.Td("{{ row.name }}")
                 html.Td("{{ row.before }}", classes="text-right")
@@ -118,7 +123,7 @@ class LearningPanel(Panel):
                     title=("reply.tip",),
                     click=(self.guarded(lambda action: self.presenter.act(Action(action))), "[reply.action]"),
                     size="small",
-                    variant="flat",
+                    variant="outlined",
                 )
 
     # What the presenter sees of the page ------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ html { overflow-y: hidden; }
 .card-text { white-space: pre-wrap; font-size: 13px; }
 .swatch { display: inline-block; width: 12px; height: 12px; border-radius: 2px; border: 1px solid #0006;
   margin-right: 8px; vertical-align: -1px; }
-.result-table td { padding: 0 6px !important; }
+.result-table td, .result-table th { padding: 0 6px !important; }
 .tool-grid { display: grid; grid-template-columns: repeat(4, 1fr); gap: 6px; }
 .tool-grid .v-btn { min-width: 0; }
 #section-correct .v-field--disabled, #section-correct .v-list-item .v-icon { opacity: 1; }

@@ -38,7 +38,7 @@ class SegmentPanel(Panel):
         self._models = ModelList(self.logic)
         #: What each segmentation node came with, by its ID.
         self._summaries: dict[str, Any] = {}
-        defaults = {
+        defaults: dict[str, Any] = {
             "models": [], "model": "", "summary": "", "card": "", "card_open": False, "devices": [], "device": "auto",
             "precision": "auto", "overlap": 0.0, "mirroring": "model", "allow_cpu": True, "check_familiarity": True,
             "regions": [], "region": WHOLE, "box_hint": "", "running": False, "button": {}, "percent": 0,
@@ -46,6 +46,12 @@ class SegmentPanel(Panel):
             "warnings": "", "opacity": 0.5, "filled": True, "show_3d": False, "surface": "", "log": "",
             "log_open": False,
         }  # fmt: skip
+        for key, choices in (
+            ("precision", settings.precisions()),
+            ("overlap", settings.overlaps()),
+            ("mirroring", settings.mirrorings()),
+        ):
+            defaults[f"{key}_choices"] = [{"title": title, "value": value} for title, value in choices]
         app.state.update({self.name(key): value for key, value in defaults.items()})
         app.state[self.name("device")] = app.config.device
         self.presenter = SegmentPresenter(self.logic, self, self.update, self._show_run)

@@ -7,8 +7,6 @@ from typing import Any
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from ..app.presenters import settings
-
 _COMPACT = {"density": "compact", "hide_details": True}
 
 
@@ -85,15 +83,11 @@ def _build_advanced(panel: Any) -> None:
         v3.VExpansionPanel(title="Advanced", id="advanced"),
         v3.VExpansionPanelText(),
     ):
-        for key, label, choices in (
-            ("precision", "Precision", settings.precisions()),
-            ("overlap", "Overlap", settings.overlaps()),
-            ("mirroring", "Mirroring", settings.mirrorings()),
-        ):
+        for key in ("precision", "overlap", "mirroring"):
             v3.VSelect(
                 v_model=(name(key),),
-                items=([{"title": title, "value": value} for title, value in choices],),
-                label=label,
+                items=(name(f"{key}_choices"),),
+                label=key.capitalize(),
                 id=f"{key}-select",
                 disabled=(name("running"),),
                 classes="mb-3",
@@ -129,7 +123,9 @@ def _build_button(panel: Any) -> None:
     )
     html.Div(f"{{{{ {name('reason')} }}}}", v_if=(f"!{running} && {name('reason')}",), classes="text-caption mt-1")
     with html.Div(v_if=(running,), classes="mt-2"):
-        v3.VProgressLinear(model_value=(name("percent"),), indeterminate=(name("moving"),), height=8, rounded=True)
+        v3.VProgressLinear(
+            model_value=(name("percent"),), indeterminate=(name("moving"),), color="primary", height=8, rounded=True
+        )
         html.Div(f"{{{{ {name('stage')} }}}}", classes="text-body-2", id="segment-stage")
 
 
