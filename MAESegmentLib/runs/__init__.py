@@ -1,4 +1,4 @@
-"""Fine-tuning in a process of its own that goes on when its client ends. All but `trainer` needs no torch.
+"""Fine-tuning in a process of its own that continues when its client ends. All but `trainer` needs no torch.
 
 A run is a folder: the request goes in, where it stands and what came of it are read from its files.
 """
