@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from MAESegmentLib.storage.atomic_file import replacing
+from MAESegmentLib.storage.atomic_file import write_file
 from MAESegmentLib.storage.lock import FileLock
 
 Row = dict[str, str]
@@ -43,7 +43,7 @@ def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Replace the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, _csv(columns, rows, header=True).encode())
+    write_file(path, _csv(columns, rows, header=True))
 
 
 def merge_rows(sources: Sequence[Path], key: Sequence[str]) -> list[Row]:
@@ -55,12 +55,6 @@ def merge_rows(sources: Sequence[Path], key: Sequence[str]) -> list[Row]:
         for row in read_rows(source)
         if taken.setdefault(tuple(row[column] for column in key), source) == source
     ]
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write the whole file or leave the old one."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -93,7 +87,7 @@ def update_page(path: Path, blocks: Mapping[str, str]) -> None:
     """Put the blocks between their marks in a page; a missing page is made of the blocks alone."""
     empty = "".join(f"{marked(name, '')}\n\n" for name in blocks)
     text = path.read_text(encoding="utf-8") if path.exists() else empty
-    write_file(path, replace_blocks(text, blocks).encode())
+    write_file(path, replace_blocks(text, blocks))
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, header: bool) -> str:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from MAESegmentLib.errors import GeometryError
-from MAESegmentLib.images.volume import Grid
+from MAESegmentLib.images.volume import Grid, LabelMap, Volume
 from Testing.phantoms import affine
 
 SHAPE = (8, 8, 8)
@@ -85,3 +85,13 @@ def test_a_grid_may_be_sheared_by_rounding_and_not_by_more(
         sheared(*axes, sign * 1.1e-3, spacing).check()
     with pytest.raises(GeometryError, match=r"sheared by 15\.0 degrees"):
         sheared(*axes, sign * np.sin(np.radians(15)), spacing).check()
+
+
+def test_a_crop_keeps_every_voxel_where_it_lies() -> None:
+    matrix = affine("LPS", SHAPE, (0.7, 0.9, 2.5), (20.0, 10.0, 5.0))
+    array = np.arange(8**3, dtype=np.uint16).reshape(SHAPE)
+    block = (slice(1, 6), slice(2, 8), slice(3, 5))
+    for whole in (Volume(array[None], matrix), LabelMap(array, matrix)):
+        part = whole.crop(block)
+        assert part.array.reshape(5, 6, 2)[1, 2, 1] == array[2, 4, 4]
+        np.testing.assert_allclose(part.ijk_to_ras @ [1, 2, 1, 1], matrix @ [2, 4, 4, 1])

@@ -137,7 +137,7 @@ _WORKER = """
 import sys
 from pathlib import Path
 from Testing.unit.test_training_loop import SETTINGS, segmentation
-from MAESegmentLib.training.loop import train
+from MAESegmentLib.training.loop.loop import train
 from dataclasses import replace
 settings = replace(SETTINGS, steps=400, checkpoint_every=3)
 train(segmentation(settings), settings, Path(sys.argv[1]))

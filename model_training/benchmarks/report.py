@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from ..tables import Row, read_rows, table, table_of, update_page, write_file
+from MAESegmentLib.storage.atomic_file import write_file
+
+from ..tables import Row, read_rows, table, table_of, update_page
 from .plots import MODES, OURS, finetuning_plot, memory_plot, network_plot, pretraining_plot, stages_plot
 
 HERE = Path(__file__).parent

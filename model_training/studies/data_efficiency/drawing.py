@@ -12,8 +12,8 @@ from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.checks import read_image, read_reference
 from MAESegmentLib.errors import DatasetError
 from MAESegmentLib.networks import MaskedAutoencoder
+from MAESegmentLib.storage.atomic_file import write_file
 
-from ...tables import write_file
 from .cases import StudyCases
 from .measuring import middle_roi, segmenter_of
 from .pictures import reconstruction_picture, worst_cases, worst_cases_picture

@@ -30,8 +30,8 @@ from MAESegmentLib.device import resolve_device
 from MAESegmentLib.errors import ConfigurationError, DatasetError, MAESegmentError
 from MAESegmentLib.evaluation.cases import Measure, StoredPredictions, evaluate_cases
 from MAESegmentLib.images.labels import Label
+from MAESegmentLib.storage.atomic_file import write_file
 
-from ...tables import write_file
 from .cases import StudyCases
 from .compute import parameters, where_and_when
 from .measuring import score_row

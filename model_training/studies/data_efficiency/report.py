@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ...tables import update_page, write_file
+from MAESegmentLib.storage.atomic_file import write_file
+
+from ...tables import update_page
 from .claims import claims_text
 from .comparisons import EQUAL, MAE, SCRATCH, Comparisons
 from .plots import plot_curves, plot_dice, plot_differences

@@ -16,14 +16,13 @@ from torch import nn
 from MAESegmentLib.device import resolve_device
 from MAESegmentLib.errors import DatasetError
 from MAESegmentLib.networks import NnFormer
-from MAESegmentLib.storage.atomic_file import replacing
+from MAESegmentLib.storage.atomic_file import replacing, write_file
 from MAESegmentLib.training.data.patches import Batch
 from MAESegmentLib.training.data.prepared import PreparedCase
 from MAESegmentLib.training.loop.loop import Trained, train
 from MAESegmentLib.training.settings import FineTuneSettings
 from MAESegmentLib.training.tasks.segmentation import SegmentationTask
 
-from ...tables import write_file
 from .cases import StudyCases
 from .compute import parameters, step_flops, where_and_when
 from .measuring import Row, mean_dice, middle_part, network_rows, scan_rows, segmenter_of

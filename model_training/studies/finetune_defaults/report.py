@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from MAESegmentLib.storage.atomic_file import write_file
 from MAESegmentLib.training.loop.results import png
 
-from ...tables import read_rows, table, update_page, write_file
+from ...tables import read_rows, table, update_page
 from .study import FACTORS, Scenario
 
 PLOT = "curves.png"

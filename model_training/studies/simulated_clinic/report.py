@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from MAESegmentLib.storage.atomic_file import write_file
 from MAESegmentLib.training.loop.results import png
 
-from ...tables import Row, read_rows, table_of, update_page, write_file
+from ...tables import Row, read_rows, table_of, update_page
 from .clinic import METRICS, RUNS, Clinic
 
 PLOT = "dice.png"
