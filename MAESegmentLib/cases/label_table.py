@@ -79,7 +79,7 @@ def merge(tables: Iterable[Sequence[Label]]) -> tuple[Label, ...]:
 
 
 def parse_labels(entries: Sequence[Mapping[str, Any]]) -> tuple[Label, ...]:
-    """What `Label.to_dict` made of each; `ValueError`, `KeyError` or `TypeError` if it did not."""
+    """What `Label.to_dict` made of each; `ValueError` or `ConfigurationError` if it did not."""
     return tuple(Label.from_dict(entry) for entry in entries)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import DatasetError
+from ..values import Stored
 
 TRAIN = "train"
 #: Cases of this role are never trained on: they tell how good a model is.
@@ -17,7 +18,7 @@ IGNORE = 255
 
 
 @dataclass(frozen=True)
-class CaseRecord:
+class CaseRecord(Stored):
     """One stored case; says nothing of whose it is or where it came from.
 
     `labels` are the names annotated here, also those that were looked for and are not there; `unknown` those of the
@@ -41,44 +42,20 @@ class CaseRecord:
     model: Mapping[str, str] | None = None
     added: str = ""
     revision: int = 1
-    region: tuple[float, ...] | None = field(default=None)
+    region: tuple[float, ...] | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; `from_dict` reads it back."""
-        return asdict(self)
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ValueError(f"there is no role {self.role!r}")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> CaseRecord:
-        """`DatasetError` if it is no description of a case."""
+        """`DatasetError` if it does not describe a case."""
         try:
-            role = str(data["role"])
-            if role not in ROLES:
-                raise ValueError(f"there is no role {role!r}")
-            i, j, k = (int(n) for n in data["shape"])
-            x, y, z = (float(mm) for mm in data["spacing"])
-            model, region = data.get("model"), data.get("region")
-            return cls(
-                id=str(data["id"]),
-                role=role,
-                group=str(data["group"]),
-                labels=tuple(str(name) for name in data["labels"]),
-                unknown=tuple(str(name) for name in data["unknown"]),
-                partial=bool(data["partial"]),
-                volumes_ml={str(name): float(ml) for name, ml in data["volumes_ml"].items()},
-                channels=int(data["channels"]),
-                shape=(i, j, k),
-                spacing=(x, y, z),
-                image_hash=str(data["image_hash"]),
-                label_hash=str(data["label_hash"]),
-                model={str(key): str(value) for key, value in model.items()} if model else None,
-                added=str(data.get("added", "")),
-                revision=int(data.get("revision", 1)),
-                region=tuple(float(bound) for bound in region) if region else None,
-            )
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+            return super().from_dict(data)
+        except ValueError as error:
             raise DatasetError(
-                f"The description of the case is damaged: {what}.", "Remove the case, add it again."
+                f"The description of the case is damaged: {error}.", "Remove the case, add it again."
             ) from None
 
 

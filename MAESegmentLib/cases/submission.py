@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from ..images.labels import Label, loose_name, other_names
 from ..images.volume import LabelMap, Volume
 from ..images.volumetry import value_counts
 from ..text import is_unicode, listed, visible
+from ..values import Stored
 from .checks import perhaps_a_scan
 from .records import ROLES, TRAIN, CaseRecord
 from .region import Part, inside
@@ -28,7 +29,7 @@ _IMPLAUSIBLE = 10.0
 
 
 @dataclass(frozen=True)
-class CaseSubmission:
+class CaseSubmission(Stored):
     """The labels of one label map, and what else is to be known of the case.
 
     `labels` are named by their values in *this* label map; two values of one name are one label. A label without
@@ -62,26 +63,12 @@ class CaseSubmission:
                 f"A region has six bounds, not {len(self.region)}.", "Give R0, R1, A0, A1, S0, S1 in mm."
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; `from_dict` reads it back."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> CaseSubmission:
         """`ConfigurationError` if it is not one."""
         try:
-            model, region = data.get("model"), data.get("region")
-            return cls(
-                labels=tuple(Label.from_dict(label) for label in data["labels"]),
-                unknown=tuple(str(name) for name in data.get("unknown", ())),
-                role=str(data.get("role", "")),
-                group=str(data.get("group", "")),
-                model={str(key): str(value) for key, value in model.items()} if model else None,
-                region=None if region is None else tuple(float(bound) for bound in region),
-                replace=str(data.get("replace", "")),
-                absent=tuple(str(name) for name in data.get("absent", ())),
-            )
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            return super().from_dict(data)
+        except ValueError as error:
             raise ConfigurationError(f"The case is not described completely: {error}.") from None
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..errors import ConfigurationError
+from ..values import Stored
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ UNCODED = Terminology(TISSUE, TISSUE)
 
 
 @dataclass(frozen=True)
-class Label:
+class Label(Stored):
     """One segment of a label map. `value` is the voxel value (> 0), `colour` is sRGB 0..255."""
 
     value: int
@@ -54,19 +55,12 @@ class Label:
         if len(self.colour) != 3 or not all(0 <= c <= 255 for c in self.colour):
             raise ConfigurationError(f"Label {self.name!r}: colour {self.colour} is not three values from 0 to 255.")
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; `from_dict` reads it back."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Label:
-        terminology = data.get("terminology")
-        return cls(
-            value=int(data["value"]),
-            name=str(data["name"]),
-            colour=tuple(data["colour"]) if "colour" in data else cls.colour,
-            terminology=_terminology(terminology) if terminology else UNCODED,
-        )
+        """`ValueError` or `ConfigurationError` for what is not a label; one without codes is `UNCODED`."""
+        if isinstance(data, Mapping) and not data.get("terminology"):
+            data = {key: value for key, value in data.items() if key != "terminology"}
+        return super().from_dict(data)
 
 
 class ByName(Mapping[str, T]):
@@ -124,8 +118,3 @@ def same_names(name: str, known: Iterable[str]) -> list[str]:
         if found:
             return found
     return []
-
-
-def _terminology(data: Mapping[str, Any]) -> Terminology:
-    modifier = data.get("modifier")
-    return Terminology(Code(**data["category"]), Code(**data["type"]), Code(**modifier) if modifier else None)

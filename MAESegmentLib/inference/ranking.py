@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
+
+from ..values import Stored
 
 
 @dataclass(frozen=True)
-class Uncertainty:
+class Uncertainty(Stored):
     """What `uncertainty_of` found in one scan. `entropy` is 0 (certain) to 1, see there.
 
     `slice_index` of axis `slice_axis` (0 = I, 1 = J, 2 = K of the scan's own grid) is the slice to look at first;
@@ -31,16 +33,8 @@ class Uncertainty:
         return self.entropy
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; `from_dict` reads it back."""
-        return {**asdict(self), "score": self.score}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Uncertainty:
-        """Versions before wrote `disagreement` and `unfamiliarity`, too, which are ignored."""
-        values = {one.name: data[one.name] for one in fields(cls) if one.name in data}
-        r, a, s = (float(x) for x in values["position_ras"])
-        tuples = {name: tuple(values.get(name, ())) for name in ("not_found", "warnings")}
-        return cls(**{**values, **tuples, "position_ras": (r, a, s)})
+        """With `score`; what versions before wrote besides (`disagreement`, `unfamiliarity`) is not read."""
+        return {**super().to_dict(), "score": self.score}
 
 
 def rank(items: Sequence[Uncertainty]) -> list[int]:

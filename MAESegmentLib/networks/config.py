@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from ..errors import ConfigurationError
+from ..values import check_known
 
 Triple = tuple[int, int, int]
 
@@ -132,9 +133,7 @@ class NnFormerConfig:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> NnFormerConfig:
-        unknown = set(data) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ConfigurationError(f"Unknown network settings: {', '.join(sorted(unknown))}.")
+        check_known(cls, data, "network settings")
         return cls(**data)
 
     @classmethod
@@ -293,7 +292,5 @@ class MaeConfig:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> MaeConfig:
-        unknown = set(data) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ConfigurationError(f"Unknown autoencoder settings: {', '.join(sorted(unknown))}.")
+        check_known(cls, data, "autoencoder settings")
         return cls(**{**data, "encoder": NnFormerConfig.from_dict(data["encoder"])})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any
 
 from ..errors import MAESegmentError
+from ..values import Stored
 
-T = TypeVar("T", bound="_Json")
 #: Mean Dice that differs by less is called the same.
 SAME_DICE = 0.0005
 
@@ -25,21 +25,8 @@ class RunState(Enum):
     DISCARDED = "discarded"
 
 
-class _Json:
-    """To and from JSON; fields that are not known are ignored."""
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)  # type: ignore[call-overload]
-
-    @classmethod
-    def from_dict(cls: type[T], data: Mapping[str, Any]) -> T:
-        known = {one.name: data[one.name] for one in fields(cls) if one.name in data}  # type: ignore[arg-type]
-        lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
-        return cls(**{**known, **lists})
-
-
 @dataclass(frozen=True)
-class RunRequest(_Json):
+class RunRequest(Stored):
     """`base` is a bundle's reference ({"name", "version", "hash"}), `base_path` its folder; `store` a case store.
 
     `training` and `check` are ids of its cases; without `check` some of five or more are held out, and fewer are
@@ -59,7 +46,7 @@ class RunRequest(_Json):
 
 
 @dataclass(frozen=True)
-class CaseChange(_Json):
+class CaseChange(Stored):
     """Mean Dice of one case that was not trained on, by the base (None where it lacks the labels) and by the new."""
 
     case: str
@@ -74,7 +61,7 @@ class CaseChange(_Json):
 
 
 @dataclass(frozen=True)
-class RunResult(_Json):
+class RunResult(Stored):
     """`model` is the new version's reference, `path` its folder; Dice by label is a mean over the cases checked."""
 
     model: Mapping[str, str]
@@ -90,11 +77,6 @@ class RunResult(_Json):
     per_case: tuple[CaseChange, ...] = ()
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> RunResult:
-        rows = tuple(CaseChange.from_dict(row) for row in data.get("per_case", ()))
-        return super().from_dict({**data, "per_case": rows})
 
     @property
     def worse(self) -> int:
@@ -167,7 +149,7 @@ class Curves:
 
 
 @dataclass(frozen=True)
-class FineTuneEstimate(_Json):
+class FineTuneEstimate(Stored):
     """Measured by a few steps on this machine: how long a run takes and what memory it needs, of what is free.
 
     `cases` are trained on, `how` says what the result is checked on.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..bundle import Bundle
 from ..bundle.spec import check_label_names, check_name, version_key
 from ..errors import ConfigurationError
 from ..images.labels import Label
+from ..values import check_known
 
 RESEARCH_ONLY = "Research only. Not a medical device; every result must be checked by a qualified person."
 NO_LICENCE = "No licence was chosen for this model: all rights reserved by whoever trained it.\n"
@@ -47,9 +48,7 @@ class Description:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Description:
-        unknown = set(data) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ConfigurationError(f"Unknown entries about the model: {', '.join(sorted(unknown))}.")
+        check_known(cls, data, "entries about the model")
         values = dict(data)
         values["labels"] = tuple(Label.from_dict(label) for label in values.get("labels", ()))
         values["channels"] = tuple(values.get("channels", ()))

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 from ..errors import ConfigurationError
 from ..images.labels import loose_name
 from ..inference.settings import Precision
+from ..values import check_known
 from .data.synthesis import Synthesis
 
 SettingsT = TypeVar("SettingsT", bound="LoopSettings")
@@ -131,12 +132,7 @@ class LoopSettings:
 
     @classmethod
     def from_dict(cls: type[SettingsT], data: Mapping[str, Any]) -> SettingsT:
-        unknown = set(data) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ConfigurationError(
-                f"Unknown training settings: {', '.join(sorted(unknown))}.",
-                f"Known: {', '.join(f.name for f in fields(cls))}.",
-            )
+        check_known(cls, data, "training settings")
         values = dict(data)
         if isinstance(values.get("augmentation"), Mapping):
             values["augmentation"] = _augmentation(values["augmentation"], _default_augmentation(cls))
@@ -231,9 +227,7 @@ def _default_augmentation(cls: type[LoopSettings]) -> Augmentation:
 
 
 def _augmentation(data: Mapping[str, Any], base: Augmentation) -> Augmentation:
-    unknown = set(data) - {f.name for f in fields(Augmentation)}
-    if unknown:
-        raise ConfigurationError(f"Unknown augmentation settings: {', '.join(sorted(unknown))}.")
+    check_known(Augmentation, data, "augmentation settings")
     return Augmentation(**{**asdict(base), **data})
 
 

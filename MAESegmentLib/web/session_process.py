@@ -18,6 +18,7 @@ from ..errors import WorkerError
 from ..processes.exit_reason import describe_exit
 from ..processes.interpreter import choose_interpreter, module_launch
 from ..processes.process_tree import kill_tree
+from ..values import from_json
 from .session_socket import SocketPath
 
 #: The header without which a session's process answers nobody: where it needs a port, others on the machine reach it.
@@ -46,8 +47,7 @@ class SessionConfig:
 
     @classmethod
     def decode(cls, line: str | bytes) -> SessionConfig:
-        fields = json.loads(line)
-        return cls(**{**fields, "volumes": tuple(fields["volumes"]), "folders": tuple(fields["folders"])})
+        return from_json(cls, json.loads(line))
 
 
 def clear(work: Path) -> None:

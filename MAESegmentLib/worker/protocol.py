@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
+
+from ..values import from_json
 
 #: Raised when a message changes its meaning; worker and client of different numbers refuse each other.
 PROTOCOL = 1
@@ -226,10 +228,9 @@ def decode(line: bytes, kinds: Mapping[str, type[Message]]) -> Message:
     kind = kinds.get(str(data.get("type")))
     if kind is None:
         raise ValueError(f"unknown message type {str(data.get('type'))[:80]!r}")
-    known = {one.name: data[one.name] for one in fields(kind) if one.name in data}
     try:
-        return kind(**known)
-    except TypeError as error:
+        return from_json(kind, data)
+    except ValueError as error:
         raise ValueError(f"incomplete {kind.type!r} message: {error}") from None
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ...errors import ConfigurationError
+from ...values import check_known
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,7 @@ class Synthesis:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Synthesis:
-        unknown = set(data) - {field.name for field in fields(cls)}
-        if unknown:
-            raise ConfigurationError(f"Unknown synthesis settings: {', '.join(sorted(unknown))}.")
+        check_known(cls, data, "synthesis settings")
         return cls(**data)
 
 
