@@ -205,7 +205,7 @@ def test_console_that_nobody_closed_ends_its_worker(store, tmp_path, oblique_sca
 def test_script_that_just_ends(store, tmp_path, oblique_scan):
     """As people write it: no `with`, no `close`."""
     script = (
-        "import sys; from MAESegmentLib.worker import Console; from MAESegmentLib.bundle import ModelStore\n"
+        "import sys; from MAESegmentLib.console import Console; from MAESegmentLib.bundle import ModelStore\n"
         "console = Console(store=ModelStore(sys.argv[1]), working_folder=sys.argv[2])\n"
         "result = console.process(sys.argv[3], model='tiny', device='cpu', check_familiarity=False)\n"
         "print(console.client._process._pid, sorted(result.volumes_ml), 'torch' in sys.modules)\n"

@@ -129,8 +129,8 @@ import os, sys
 from pathlib import Path
 import numpy as np
 from MAESegmentLib.errors import MAESegmentError
-from MAESegmentLib.training.distributed import joined
-from MAESegmentLib.training.loop import train
+from MAESegmentLib.training.loop.distributed import joined
+from MAESegmentLib.training.loop.loop import train
 from Testing.unit.test_training_parts import SETTINGS, segmentation
 from dataclasses import replace
 
