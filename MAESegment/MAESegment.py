@@ -51,11 +51,10 @@ def _find_helpers() -> None:
 _drop_helpers()
 _find_helpers()
 
-from MAESegmentPlugin.qt_transport import event_clock  # noqa: E402
 from MAESegmentPlugin.sample_data import register as register_sample_data  # noqa: E402
 from MAESegmentPlugin.session import Session, close_shared_session, shared_session  # noqa: E402
 
-from MAESegmentLib.app.batch import BatchItem, BatchJob  # noqa: E402
+from MAESegmentLib.app.batch import BatchItem, start_batch  # noqa: E402
 from MAESegmentLib.app.logic.learning import LearningCalls  # noqa: E402
 from MAESegmentLib.bundle.library import ModelLibrary  # noqa: E402
 
@@ -186,7 +185,7 @@ class MAESegmentLogic(ScriptedLoadableModuleLogic, LearningCalls):
             start = lambda: self.process(node, bundle, device, wait=False, **options)  # noqa: E731
             return BatchItem(first.GetName(), start)
 
-        batch = BatchJob([item(node) for node in volumeNodes], event_clock(), callback)
+        batch = start_batch([item(node) for node in volumeNodes], self.session.loop, callback)
         if wait and callback is None:
             batch.result()
         return batch
@@ -194,11 +193,11 @@ class MAESegmentLogic(ScriptedLoadableModuleLogic, LearningCalls):
     def processSequence(self, sequenceNode, model=None, device: str = "auto", wait=True, callback=None, **options):
         """Segment every frame of a sequence (or of the one that a volume node shows) one after the other; `options` as
         in `process`. Returns a batch whose `output` is a sequence of segmentations in the same browser."""
-        from MAESegmentLib.app.sequence import SequenceJob
+        from MAESegmentLib.app.sequence import start_sequence
 
         bundle = self._library.find(model)
         start = lambda node: self.process(node, bundle, device, wait=False, **options)  # noqa: E731
-        batch = SequenceJob(sequenceNode, start, event_clock(), callback)
+        batch = start_sequence(sequenceNode, start, self.session.loop, callback)
         if wait and callback is None:
             batch.result()
         return batch

@@ -16,11 +16,12 @@ import numpy as np
 
 from MAESegmentLib.bundle import ModelStore, save_bundle
 from MAESegmentLib.cases.submission import CaseSubmission
+from MAESegmentLib.jobs import QueueLoop
 from MAESegmentLib.processes.interpreter import Interpreter, worker_launch
 from MAESegmentLib.runs import create_run, list_runs
 from MAESegmentLib.worker.client.client import WorkerClient
-from MAESegmentLib.worker.client.storing import submit_case
-from MAESegmentLib.worker.client.transport import EventQueue, SubprocessTransport
+from MAESegmentLib.worker.client.requests import submit_case
+from MAESegmentLib.worker.client.transport import SubprocessTransport
 
 from .finetuning import LABELS, SETTINGS, Clinic, launch, open_clinic
 from .phantoms import PhantomFactory
@@ -29,8 +30,8 @@ from .phantoms import PhantomFactory
 def add_for_ever(clinic: Clinic, seed: int) -> None:
     """Cases through a real worker, every third an update of one that is there."""
     python = Interpreter(Path(sys.executable), "the test's own")
-    events = EventQueue()
-    client = WorkerClient(lambda: SubprocessTransport(events), lambda: worker_launch(python, dict(os.environ)))
+    loop = QueueLoop()
+    client = WorkerClient(loop, lambda: SubprocessTransport(loop), lambda: worker_launch(python, dict(os.environ)))
     rng = random.Random(seed)
     for number in itertools.count():
         known = clinic.store.list()

@@ -111,7 +111,7 @@ class AdvancedSection:
     def copy_diagnostics(self) -> None:
         slicer.app.clipboard().setText(self._diagnostics())
         self._ui.copyButton.text = _("Copied")
-        self._session.call_later(2.0, self._restore_copy_text)
+        self._session.loop.call_later(2.0, self._restore_copy_text)
 
     def show_log(self) -> None:
         """As the button does."""
@@ -177,7 +177,7 @@ class AdvancedSection:
         """Lines come in bursts; they are shown a burst at a time."""
         self._pending.append(line)
         if len(self._pending) == 1:
-            self._session.call_later(0.1, self._flush)
+            self._session.loop.call_later(0.1, self._flush)
 
     def _flush(self) -> None:
         lines, self._pending = self._pending, []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from MAESegmentLib.jobs import EventLoop
 from MAESegmentLib.processes.launch import Launch
 from MAESegmentLib.worker.client.transport import Transport
 
@@ -30,6 +31,7 @@ class ChildProcess:
 
     def __init__(
         self,
+        loop: EventLoop,
         transport: Transport,
         launch: Launch,
         done: Callable[[ChildResult], None],
@@ -37,7 +39,8 @@ class ChildProcess:
         timeout_s: float = 120.0,
         line: Callable[[str], None] | None = None,
     ) -> None:
-        """`line` is told each line of output as it comes."""
+        """`line` gets each line of output as it comes."""
+        self._loop = loop
         self._transport = transport
         self._done = done
         self._line = line
@@ -45,7 +48,7 @@ class ChildProcess:
         self._errors = bytearray()
         self._rest = b""
         self._result: ChildResult | None = None
-        self._forget_timeout = transport.call_later(timeout_s, lambda: self.stop(f"no answer within {timeout_s:g} s"))
+        self._cancel_timeout = loop.call_later(timeout_s, lambda: self.stop(f"no answer within {timeout_s:g} s"))
         transport.start(launch, self)
         transport.close_input()
 
@@ -54,9 +57,9 @@ class ChildProcess:
         return self._result
 
     def wait(self) -> ChildResult:
-        """The result, letting events happen meanwhile."""
-        while self._result is None:
-            self._transport.pump(0.05)
+        """The result, processing events meanwhile."""
+        self._loop.wait_until(lambda: self._result is not None)
+        assert self._result is not None
         return self._result
 
     def stop(self, reason: str = "stopped") -> None:
@@ -86,7 +89,7 @@ class ChildProcess:
     def _end(self, code: int | None, reason: str) -> None:
         if self._result is not None:
             return
-        self._forget_timeout()
+        self._cancel_timeout()
         output, errors = (bytes(part).decode("utf-8", "replace") for part in (self._output, self._errors))
         self._result = ChildResult(code, output, errors, reason)
         self._done(self._result)

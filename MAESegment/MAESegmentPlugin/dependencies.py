@@ -113,7 +113,7 @@ class Dependencies:
             interpreter = self._session.interpreter()
         except WorkerError as error:
             report = DependencyReport(self._session.chosen_python, failure=error, purpose=purpose)
-            self._session.call_later(0, lambda: callback(report))
+            self._session.loop.call_later(0, lambda: callback(report))
             return
 
         def done(result: ChildResult) -> None:
@@ -122,7 +122,7 @@ class Dependencies:
                 callback(report_of(interpreter, result, purpose))
 
         launch = module_launch(interpreter, self._session.environment(), _MODULE, (purpose,))
-        self._children[purpose] = ChildProcess(self._session.transport_factory(), launch, done)
+        self._children[purpose] = ChildProcess(self._session.loop, self._session.transport_factory(), launch, done)
 
     def stop(self) -> None:
         """Cancel checks under way; their callbacks are not called."""
@@ -139,7 +139,7 @@ class Dependencies:
         reports: list[DependencyReport] = []
         self.check(reports.append, purpose)
         while not reports:
-            self._session.pump(0.05)
+            self._session.loop.pump(0.05)
         return reports[0]
 
 

@@ -84,7 +84,7 @@ class ImproveSection:
 
     def soon(self, act: Callable[[], None]) -> None:
         """In a later turn of the event loop, if the widgets are there still."""
-        self._logic.session.call_later(0.0, lambda: act() if self._is_open else None)
+        self._logic.session.loop.call_later(0.0, lambda: act() if self._is_open else None)
 
     def use_model(self, name: str) -> None:
         """Choose name@version in the panel, too."""

@@ -56,7 +56,7 @@ class Installer:
 
         # Files of a running worker cannot be replaced on Windows.
         self._session.shutdown()
-        self._session.call_later(0, lambda: self._guarded(lambda: self._begin(report, progress, finish), finish))
+        self._session.loop.call_later(0, lambda: self._guarded(lambda: self._begin(report, progress, finish), finish))
 
     def _begin(
         self, report: DependencyReport, progress: Progress, finish: Callable[[MAESegmentError | None], None]

@@ -260,7 +260,7 @@ class Panel:
         """Once for many changes: loading a scene makes hundreds."""
         if not self._update_is_due and self._is_open:
             self._update_is_due = True
-            self._logic.session.call_later(0.0, self._update_now)
+            self._logic.session.loop.call_later(0.0, self._update_now)
 
     def _update_now(self) -> None:
         self._update_is_due = False

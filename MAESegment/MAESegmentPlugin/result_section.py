@@ -104,7 +104,7 @@ class ResultSection:
             return
         # A segment a turn: a surface takes long enough to notice.
         self._surfaces = mrml.surface_steps(node)
-        self._session.call_later(0.0, lambda steps=self._surfaces: self._make_surface(steps))
+        self._session.loop.call_later(0.0, lambda steps=self._surfaces: self._make_surface(steps))
 
     def _make_surface(self, steps: Iterator[float]) -> None:
         node = self.segmentation
@@ -119,7 +119,7 @@ class ResultSection:
             self._surfaces = None
             logging.exception("MAESegment: the surfaces could not be made")
         else:
-            self._session.call_later(0.0, lambda: self._make_surface(steps))
+            self._session.loop.call_later(0.0, lambda: self._make_surface(steps))
 
 
 def volume_of(segmentation: Any) -> Any:

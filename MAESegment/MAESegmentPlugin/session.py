@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import qt
 import slicer
@@ -22,9 +22,8 @@ from MAESegmentLib.worker.client.client import WorkerClient
 from MAESegmentLib.worker.client.transport import Transport
 from MAESegmentLib.worker.job_folder import remove_stale
 
-from .qt_transport import QProcessTransport, call_aside, event_clock
-
-T = TypeVar("T")
+from .qt_event_loop import qt_loop
+from .qt_transport import QProcessTransport
 
 PYTHON_SETTING = "MAESegment/Python"
 FOLDER_SETTING = "MAESegment/WorkingFolder"
@@ -53,9 +52,10 @@ class Session:
         self._settings: Settings = settings if settings is not None else qt.QSettings()
         self._environ = environ or worker_environment
         self.transport_factory = transport_factory
-        self.client = WorkerClient(transport_factory, self._launch, log=self.log.add, **client_options)
+        self.loop = qt_loop()
+        self.client = WorkerClient(self.loop, transport_factory, self._launch, log=self.log.add, **client_options)
         #: Looks at fine-tunings, which are processes of their own and go on without this session.
-        self.watch = RunWatch(self.call_later)
+        self.watch = RunWatch(self.loop)
 
     @property
     def chosen_python(self) -> str:
@@ -127,18 +127,6 @@ class Session:
         """End everything that lives with the session; a fine-tuning goes on."""
         self.watch.stop()
         self.shutdown()
-
-    def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
-        """In a later turn of the event loop; call the returned function to cancel it."""
-        return event_clock().call_later(seconds, callback)
-
-    def pump(self, seconds: float) -> None:
-        """Let events happen for at most this long; for callers that wait."""
-        event_clock().pump(seconds)
-
-    def call_aside(self, function: Callable[[], T]) -> T:
-        """The result of `function`, run in a thread while Slicer stays alive."""
-        return call_aside(function)
 
     def environment(self) -> dict[str, str]:
         """Environment of processes that the session starts."""

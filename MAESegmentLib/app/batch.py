@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import time
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from ..errors import Cancelled, MAESegmentError, refusal_by_system
-from ..translation import tr as _
-from ..worker.client.client import JobState
-from .processing import SegmentationJob, SegmentationSummary
+from ..errors import Cancelled, MAESegmentError
+from ..jobs import EventLoop, JobProgress, JobState
+from ..jobs.job import Job, Operation, expected
 
-
-class EventLoop(Protocol):
-    """What waiting and going on later needs."""
-
-    def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]: ...
-    def pump(self, seconds: float) -> None: ...
+if TYPE_CHECKING:
+    from .processing import SegmentationJob, SegmentationSummary
 
 
 @dataclass
@@ -32,6 +26,10 @@ class BatchRow:
     summary: SegmentationSummary | None = None
     error: MAESegmentError | None = None
 
+    def fail(self, error: MAESegmentError) -> None:
+        self.state = JobState.CANCELLED if isinstance(error, Cancelled) else JobState.FAILED
+        self.error, self.message = error, str(error).replace("\n", " ")
+
 
 @dataclass(frozen=True)
 class BatchItem:
@@ -41,122 +39,66 @@ class BatchItem:
     start: Callable[[], SegmentationJob]
 
 
-class BatchJob:
-    """Runs items in turn; the next is submitted only when the one before is over, so that one volume is on the disk."""
+class BatchJob(Job[list[BatchRow]]):
+    """Its result are the `rows`, whatever became of them: DONE if any succeeded, CANCELLED if asked to, else FAILED.
 
-    def __init__(
-        self, items: Sequence[BatchItem], loop: EventLoop, callback: Callable[[BatchJob], None] | None = None
-    ) -> None:
-        self.rows = [BatchRow(item.name) for item in items]
+    `index` is the row that is being worked on (their number when all is done) and `current` its job.
+    """
+
+    def __init__(self, loop: EventLoop, names: Sequence[str]) -> None:
+        super().__init__(loop)
+        self.rows = [BatchRow(name) for name in names]
+        self.index = 0
         self.current: SegmentationJob | None = None
-        self.cancel_requested = False
-        self._items = list(items)
-        self._loop = loop
-        self._index = -1
-        self._listeners = [callback] if callback else []
-        loop.call_later(0, self._next)
-
-    @property
-    def is_finished(self) -> bool:
-        return self._index >= len(self._items)
-
-    @property
-    def index(self) -> int:
-        """Row that is being worked on; the number of rows when all is done."""
-        return max(self._index, 0)
-
-    @property
-    def fraction(self) -> float:
-        """Rows done, and the part of the current one, 0..1."""
-        if self.is_finished or not self.rows:
-            return 1.0
-        return (self.index + (self.current.fraction if self.current is not None else 0.0)) / len(self.rows)
-
-    @property
-    def state(self) -> JobState:
-        """RUNNING, then DONE if any row succeeded, CANCELLED if asked to, FAILED if nothing succeeded."""
-        if not self.is_finished:
-            return JobState.RUNNING
-        if self.cancel_requested:
-            return JobState.CANCELLED
-        return JobState.DONE if not self.rows or self.succeeded else JobState.FAILED
 
     @property
     def succeeded(self) -> list[BatchRow]:
         return [row for row in self.rows if row.state is JobState.DONE]
 
-    def cancel(self) -> None:
-        """Stop the current row and begin no other; what is finished stays."""
-        self.cancel_requested = True
-        if self.current is not None:
-            self.current.cancel()
 
-    def result(self, timeout_s: float | None = None) -> list[BatchRow]:
-        """The rows, when all are over; raises nothing that a row met, only `TimeoutError`."""
-        end = None if timeout_s is None else time.monotonic() + timeout_s
-        while not self.is_finished:
-            if end is not None and time.monotonic() > end:
-                raise TimeoutError(f"The batch is not finished after {timeout_s:g} s.")
-            self._loop.pump(0.05)
-        return self.rows
+def start_batch(
+    items: Sequence[BatchItem], loop: EventLoop, callback: Callable[[BatchJob], object] | None = None
+) -> BatchJob:
+    """The next item is started only when the one before is over, so that one volume is on the disk."""
+    job = BatchJob(loop, [item.name for item in items])
 
-    def add_listener(self, callback: Callable[[BatchJob], None]) -> None:
-        """`callback(batch)` after every change."""
-        self._listeners.append(callback)
+    def operation() -> Operation[list[BatchRow]]:
+        yield JobProgress()
+        yield from segment_in_turn(job, items)
+        end_batch(job)
+        return job.rows
 
-    def _next(self) -> None:
-        self._index += 1
-        self.current = None
-        if self.is_finished:
-            self._finish()
+    return job.run(operation(), callback)
+
+
+def segment_in_turn(job: BatchJob, items: Sequence[BatchItem]) -> Operation[None]:
+    """Fill the rows of `job`."""
+    for row, item in zip(job.rows, items, strict=True):
+        if job.cancel_requested:
+            row.fail(Cancelled())
         else:
-            self._begin(self._items[self._index], self.rows[self._index])
-        self._tell()
-
-    def _finish(self) -> None:
-        """For those that make something of all rows."""
-
-    def _begin(self, item: BatchItem, row: BatchRow) -> None:
-        if self.cancel_requested:
-            self._over(row, JobState.CANCELLED, Cancelled())
-            return
-        row.state = JobState.PREPARING
-        try:
-            job = item.start()
-        except MAESegmentError as error:
-            self._over(row, JobState.FAILED, error)
-        except Exception as error:
-            logging.exception("MAESegment: %s could not be started", item.name)
-            unexpected = MAESegmentError(_("Unexpected error: {error}").format(error=error))
-            self._over(row, JobState.FAILED, refusal_by_system(error) or unexpected)
-        else:
-            self.current = job
-            job.add_listener(self._changed)
-            if job.is_finished:
-                self._changed(job)
-
-    def _changed(self, job: SegmentationJob) -> None:
-        if job is not self.current:
-            return
-        row = self.rows[self._index]
-        row.state = job.state
-        if job.is_finished:
-            if job.state is JobState.DONE:
-                row.segmentation, row.summary = job.result(), job.summary
-                row.message = " ".join(job.summary.warnings) if job.summary else ""
-            self._over(row, job.state, job.error)
-        self._tell()
-
-    def _over(self, row: BatchRow, state: JobState, error: MAESegmentError | None) -> None:
-        row.state, row.error = state, error
-        if error is not None:
-            row.message = str(error).replace("\n", " ")
-        self.current = None
-        self._loop.call_later(0, self._next)
-
-    def _tell(self) -> None:
-        for listener in tuple(self._listeners):
+            row.state = JobState.PREPARING
             try:
-                listener(self)
-            except Exception:
-                logging.exception("MAESegment: a callback of the batch failed")
+                job.current = item.start()
+                job.current.add_listener(functools.partial(_show, job, row))
+                _show(job, row, job.current)
+                row.segmentation = yield job.current
+                row.state, row.summary = JobState.DONE, job.current.summary
+                row.message = " ".join(row.summary.warnings) if row.summary else ""
+            except Exception as error:
+                row.fail(expected(error))
+        job.current = None
+        job.index += 1
+        yield job.index / len(job.rows)
+
+
+def end_batch(job: BatchJob) -> None:
+    state = JobState.DONE if not job.rows or job.succeeded else JobState.FAILED
+    job.finish(job.rows, JobState.CANCELLED if job.cancel_requested else state)
+
+
+def _show(job: BatchJob, row: BatchRow, current: SegmentationJob) -> None:
+    if not current.is_finished:
+        row.state = current.state
+        job.progress = JobProgress(row.name, (job.index + current.fraction) / len(job.rows), current.eta_s)
+        job.notify()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +10,15 @@ from .. import mrml
 from ..cases.records import CaseRecord
 from ..cases.store import CaseStore
 from ..errors import MAESegmentError, NodeError
+from ..jobs import EventLoop, Job, JobProgress, JobState
+from ..jobs.job import Operation
 from ..mrml import case_nodes as case_scene
 from ..translation import tr as _
-from ..worker.client.client import Job, JobState
-from ..worker.client.storing import submit_case
+from ..worker.client.requests import submit_case
 from .case_proposal import PreparedCase
 from .session import SceneSession
-from .staged_job import StagedJob
 
-#: How often it is drawn anew because a person goes on editing meanwhile.
+#: How often it is drawn again because the user goes on editing meanwhile.
 _ATTEMPTS = 5
 
 
@@ -32,91 +32,79 @@ class CaseRequest:
     prepared: PreparedCase
 
 
-class CaseJob(StagedJob[CaseRecord]):
+class CaseJob(Job[CaseRecord]):
     """A case that is being stored. `notes` are sentences about what was put right or is to be known."""
 
-    def __init__(self, session: SceneSession, request: CaseRequest, callback: Callable[[CaseJob], None] | None) -> None:
-        super().__init__(session, callback)
-        self.name = request.nodes[0].GetName()
+    def __init__(self, loop: EventLoop, name: str) -> None:
+        super().__init__(loop, name)
         self.notes: list[str] = []
-        self._session = session
-        self._request = request
-        self._job: Job[CaseRecord] | None = None
-        self._content, self._stamp = "", ()
-        self._step_through("draw", self._draw(), self._send)
 
-    def _cancel_current(self) -> None:
-        if self._job is not None:
-            self._job.cancel()
 
-    def _draw(self) -> Generator[float, None, mrml.Drawing]:
-        """The label map and, of the same moment, what it is recognised by."""
-        node = self._request.segmentation
-        for _attempt in range(_ATTEMPTS):
-            self._stamp = case_scene.content_stamp(node)
-            self._content = yield from mrml.content_steps(node)
-            drawing = yield from mrml.drawing_steps(node, self._request.nodes[0], self._request.prepared.values)
-            if case_scene.content_stamp(node) == self._stamp:
-                return drawing
+def start_case(
+    session: SceneSession, request: CaseRequest, callback: Callable[[CaseJob], object] | None = None
+) -> CaseJob:
+    job = CaseJob(session.loop, request.nodes[0].GetName())
+    job.update(JobState.PREPARING, JobProgress("draw"))
+    return job.run(_store(job, session, request), callback)
+
+
+def _store(job: CaseJob, session: SceneSession, request: CaseRequest) -> Operation[CaseRecord]:
+    yield 0.0
+    drawing, content, stamp = yield from _draw(request)
+    if request.prepared.values and not drawing.array.any():
         raise NodeError(
-            _("{name} is being edited; it was not stored.").format(name=node.GetName()),
-            _("Finish the edit, then add the case again."),
+            _("No segment of {name} lies within {scan}.").format(
+                name=request.segmentation.GetName(), scan=request.nodes[0].GetName()
+            ),
+            _("Choose the scan that the segmentation was drawn on."),
         )
+    job.notes += _notes_about(drawing, request.segmentation)
+    image = mrml.image_of(request.nodes)
+    storing = submit_case(
+        session.client,
+        image.channels,
+        image.ijk_to_world,
+        drawing.array,
+        store=request.store.folder,
+        submission=request.prepared.submission,
+        working_folder=session.working_folder,
+        noted=job.notes.extend,
+    )
+    record = yield from job.following(storing)
+    if request.segmentation.GetScene() is not None:
+        case_scene.link(request.segmentation, request.store, record, content, stamp)
+    if request.prepared.remember:
+        try:
+            request.store.remember(request.prepared.remember)
+        except MAESegmentError as error:  # it is stored: this must not make that look like a failure
+            job.notes.append(_("The names of the segments could not be remembered: {why}").format(why=error))
+    return record
 
-    def _send(self, drawing: mrml.Drawing) -> None:
-        request = self._request
-        if request.prepared.values and not drawing.array.any():
-            raise NodeError(
-                _("No segment of {name} lies within {scan}.").format(
-                    name=request.segmentation.GetName(), scan=request.nodes[0].GetName()
-                ),
-                _("Choose the scan that the segmentation was drawn on."),
-            )
-        self.notes += self._notes_about(drawing)
-        image = mrml.image_of(request.nodes)
-        job = submit_case(
-            self._session.client,
-            image.channels,
-            image.ijk_to_world,
-            drawing.array,
-            store=request.store.folder,
-            submission=request.prepared.submission,
-            working_folder=self._session.working_folder,
-            noted=self.notes.extend,
+
+def _draw(request: CaseRequest) -> Operation[tuple[mrml.Drawing, str, tuple[Any, ...]]]:
+    """The label map and, of the same moment, what it is recognised by: (drawing, content, stamp)."""
+    node = request.segmentation
+    for _attempt in range(_ATTEMPTS):
+        stamp = case_scene.content_stamp(node)
+        content = yield from mrml.content_steps(node)
+        drawing = yield from mrml.drawing_steps(node, request.nodes[0], request.prepared.values)
+        if case_scene.content_stamp(node) == stamp:
+            return drawing, content, stamp
+    raise NodeError(
+        _("{name} is being edited; it was not stored.").format(name=node.GetName()),
+        _("Finish the edit, then add the case again."),
+    )
+
+
+def _notes_about(drawing: mrml.Drawing, segmentation: Any) -> list[str]:
+    names = {segment.id: segment.name for segment in mrml.drawn_segments(segmentation)}
+    notes = [
+        _("{loser} and {winner} overlap in {count} voxels; there, {winner} was stored.").format(
+            loser=names.get(loser, loser), winner=names.get(winner, winner), count=count
         )
-        self._job = job
-        job.add_listener(self._changed)
-        self._changed(job)
-
-    def _changed(self, job: Job[CaseRecord]) -> None:
-        if not job.is_finished:
-            self._go_on(job.state, job.stage, job.fraction, job.eta_s)
-        elif job.state is JobState.DONE:
-            self._guarded(lambda: self._note(job.result()))
-        else:
-            self._fail(job.error or MAESegmentError(_("The case was not stored.")), job.details)
-
-    def _note(self, record: CaseRecord) -> None:
-        """It is stored; what follows must not make that look like a failure."""
-        node, store = self._request.segmentation, self._request.store
-        if node.GetScene() is not None:
-            case_scene.link(node, store, record, self._content, self._stamp)
-        if self._request.prepared.remember:
-            try:
-                store.remember(self._request.prepared.remember)
-            except MAESegmentError as error:
-                self.notes.append(_("The names of the segments could not be remembered: {why}").format(why=error))
-        self._finish(record)
-
-    def _notes_about(self, drawing: mrml.Drawing) -> list[str]:
-        names = {segment.id: segment.name for segment in mrml.drawn_segments(self._request.segmentation)}
-        notes = [
-            _("{loser} and {winner} overlap in {count} voxels; there, {winner} was stored.").format(
-                loser=names.get(loser, loser), winner=names.get(winner, winner), count=count
-            )
-            for loser, winner, count in drawing.overlaps
-        ]
-        outside: Sequence[str] = [names.get(one, one) for one in drawing.outside]
-        if outside:
-            notes.append(_("Parts of {names} lie outside the scan and were left out.").format(names=", ".join(outside)))
-        return notes
+        for loser, winner, count in drawing.overlaps
+    ]
+    outside: Sequence[str] = [names.get(one, one) for one in drawing.outside]
+    if outside:
+        notes.append(_("Parts of {names} lie outside the scan and were left out.").format(names=", ".join(outside)))
+    return notes

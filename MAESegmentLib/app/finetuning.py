@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..bundle import Bundle, ModelStore, open_bundle
 from ..cases.records import CaseRecord
-from ..errors import Cancelled, MAESegmentError, WorkerError
+from ..errors import Cancelled, WorkerError
+from ..jobs import Job, JobProgress, JobState, Listeners
+from ..jobs.job import Operation
 from ..runs import Curves, FineTuneRun, RunResult, RunState, RunStatus, start
 from ..translation import tr as _
-from ..worker.client.client import JobState
 from .session import SceneSession
-from .staged_job import StagedJob
 
 ACCEPTED, DECLINED = "accepted", "declined"
 
@@ -31,8 +29,8 @@ class FineTuneJob:
         self.curves = Curves()
         self._session = session
         self._models = models
-        self._listeners = [callback] if callback else []
-        self._adding: StoreCases | None = None
+        self._listeners: Listeners[FineTuneJob] = Listeners(callback)
+        self._adding: Job[Any] | None = None
         self._answer = ""
 
     @classmethod
@@ -61,7 +59,7 @@ class FineTuneJob:
 
     def add_listener(self, callback: Callable[[FineTuneJob], None]) -> None:
         """`callback(job)` when something changed, at most once a second."""
-        self._listeners.append(callback)
+        self._listeners.add(callback)
 
     def begin(self, run: FineTuneRun) -> None:
         """Start the process of a new run."""
@@ -73,26 +71,29 @@ class FineTuneJob:
         self._session.watch.add(run, self)
         self.look()
 
-    def add_cases(self, adding: StoreCases) -> None:
-        """For a run whose cases are stored first."""
-        self._adding = adding
+    def store_first(
+        self,
+        pairs: Sequence[tuple[Any, Any]],
+        store_one: Callable[[Any, Any], CaseRecord | Job[CaseRecord]],
+        make_run: Callable[[list[CaseRecord]], FineTuneRun],
+    ) -> None:
+        """Begin once the cases are stored (see `store_cases`)."""
 
-        def changed(_job: StagedJob[Any]) -> None:
-            if adding.state in (JobState.FAILED, JobState.CANCELLED):
+        def operation() -> Operation[None]:
+            records = yield from store_cases(pairs, store_one)
+            self.begin(make_run(records))
+
+        def changed(adding: Job[None]) -> None:
+            if adding.error is not None:
                 state = RunState.DISCARDED if adding.state is JobState.CANCELLED else RunState.FAILED
-                text = adding.error.message if adding.error is not None else ""
-                self._set(RunStatus(state, text=text, error=adding.error))
+                self._set(RunStatus(state, text=adding.error.message, error=adding.error))
             elif not adding.is_finished:
-                self._set(RunStatus(RunState.WAITING, text=adding.text, fraction=0.0))
+                self._set(RunStatus(RunState.WAITING, text=adding.stage or self.status.text))
 
-        adding.add_listener(changed)
-
-    def fail(self, error: MAESegmentError) -> None:
-        """It cannot begin."""
-        self._set(RunStatus(RunState.FAILED, text=error.message, error=error))
+        self._adding = Job[None](self._session.loop).run(operation(), changed)
 
     def look(self) -> None:
-        """Read where the run stands, and tell if that is news."""
+        """Read where the run stands, and notify if that is news."""
         if self.run is None:
             return
         if not self.run.path.is_dir():
@@ -115,14 +116,14 @@ class FineTuneJob:
             self.look()
 
     def resume(self) -> None:
-        """Go on from the last checkpoint, after an interruption or a failure."""
+        """Resume from the last checkpoint, after an interruption or a failure."""
         if self.run is not None:
             self.run.resume(self._launch)
             self._session.watch.add(self.run, self)
             self.look()
 
     def accept(self) -> Bundle:
-        """Use the new version from now on: it is what the model's name means. Answers its bundle."""
+        """Use the new version from now on: it is what the model's name means. Returns its bundle."""
         result = self._result()
         known = {bundle.content_hash: bundle for bundle in self._models.list()}
         bundle = known.get(str(result.model["hash"])) or open_bundle(result.path, verify=False)
@@ -136,11 +137,8 @@ class FineTuneJob:
 
     def result(self, timeout_s: float | None = None) -> RunResult:
         """What came of it, waited for while Slicer stays alive. Raises why nothing did, or `TimeoutError`."""
-        end = None if timeout_s is None else time.monotonic() + timeout_s
-        while not self.is_finished:
-            if end is not None and time.monotonic() > end:
-                raise TimeoutError(f"The fine-tuning is not finished after {timeout_s:g} s.")
-            self._session.pump(0.1)
+        if not self._session.loop.wait_until(lambda: self.is_finished, timeout_s):
+            raise TimeoutError(f"The fine-tuning is not finished after {timeout_s:g} s.")
         return self._result()
 
     def _result(self) -> RunResult:
@@ -152,7 +150,7 @@ class FineTuneJob:
         if status.state is RunState.DISCARDED:
             raise Cancelled(_("The fine-tuning was discarded."))
         if status.state is RunState.INTERRUPTED:
-            raise WorkerError(_("The fine-tuning was interrupted."), _("Resume it: it goes on where it was."))
+            raise WorkerError(_("The fine-tuning was interrupted."), _("Resume it from its last checkpoint."))
         raise WorkerError(_("The fine-tuning has no result yet."), _("Wait until it is finished."))
 
     def _launch(self, run: FineTuneRun) -> None:
@@ -162,20 +160,13 @@ class FineTuneJob:
         self._answer = answer
         if self.run is not None and self.run.path.is_dir():
             self.run.set_answer(answer)
-        self._tell()
+        self._listeners.notify(self)
 
     def _set(self, status: RunStatus, curves: Curves | None = None) -> None:
         is_news = _without_identity(status) != _without_identity(self.status)
         if is_news or (curves is not None and curves != self.curves):
             self.status, self.curves = status, curves if curves is not None else self.curves
-            self._tell()
-
-    def _tell(self) -> None:
-        for listener in tuple(self._listeners):
-            try:
-                listener(self)
-            except Exception:
-                logging.exception("MAESegment: a callback of the fine-tuning failed")
+            self._listeners.notify(self)
 
 
 def _without_identity(status: RunStatus) -> tuple[RunStatus, str]:
@@ -183,55 +174,19 @@ def _without_identity(status: RunStatus) -> tuple[RunStatus, str]:
     return replace(status, error=None), str(status.error or "")
 
 
-class StoreCases(StagedJob[list[CaseRecord]]):
-    """Stores pairs of scan and segmentation one after the other; what is stored and unchanged is taken as it is."""
+def store_cases(
+    pairs: Sequence[tuple[Any, Any]], store_one: Callable[[Any, Any], CaseRecord | Job[CaseRecord]]
+) -> Operation[list[CaseRecord]]:
+    """Store pairs of scan and segmentation one after the other; the stage is a sentence that says which.
 
-    def __init__(
-        self, session: SceneSession, pairs: Sequence[tuple[Any, Any]], store_one: Callable[[Any, Any], CaseRecord | Any]
-    ) -> None:
-        """`store_one(volume, segmentation)` answers the record of a case that is there, or the job that stores it."""
-        super().__init__(session)
-        self._pairs = list(pairs)
-        self._store_one = store_one
-        self._records: dict[str, CaseRecord] = {}
-        self._done = 0
-        self._job: Any = None
-        self._loop.call_later(0, lambda: self._guarded(self._next))
-
-    @property
-    def text(self) -> str:
-        return _("Storing case {number} of {count} ...").format(
-            number=min(self._done + 1, len(self._pairs)), count=len(self._pairs)
-        )
-
-    def _cancel_current(self) -> None:
-        if self._job is not None:
-            self._job.cancel()
-
-    def _next(self) -> None:
-        if self.cancel_requested:
-            self._fail(Cancelled())
-        elif self._done == len(self._pairs):
-            self._finish([*self._records.values()])
-        else:
-            self._go_on(JobState.RUNNING, "store", self._done / len(self._pairs))
-            stored = self._store_one(*self._pairs[self._done])
-            if isinstance(stored, CaseRecord):
-                self._take(stored)
-            else:
-                self._job = stored
-                stored.add_listener(self._changed)
-
-    def _changed(self, job: Any) -> None:
-        if job is not self._job or not job.is_finished:
-            return
-        self._job = None
-        if job.error is not None:
-            self._fail(job.error, job.details)
-        else:
-            self._take(job.result())
-
-    def _take(self, record: CaseRecord) -> None:
-        self._done += 1
-        self._records[record.id] = record
-        self._loop.call_later(0, lambda: self._guarded(self._next))
+    `store_one(volume, segmentation)` returns the record of a case that is there, unchanged, or the job that stores it.
+    """
+    yield None
+    records: dict[str, CaseRecord] = {}
+    for number, pair in enumerate(pairs):
+        text = _("Storing case {number} of {count} ...").format(number=number + 1, count=len(pairs))
+        yield JobProgress(text, number / len(pairs))
+        stored = store_one(*pair)
+        record = (yield stored) if isinstance(stored, Job) else stored
+        records[record.id] = record
+    return [*records.values()]

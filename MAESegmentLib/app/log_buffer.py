@@ -1,4 +1,4 @@
-"""The latest lines of what the worker and the module have to tell, for the log view and for diagnostics."""
+"""The latest lines of the worker and the module, for the log view and for diagnostics."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from ..jobs import Listeners
+
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 class LogBuffer:
-    """Keeps `limit` lines and tells listeners about each new one; warnings and errors also go to Slicer's own log."""
+    """Keeps `limit` lines and notifies listeners of each new one; warnings and errors also go to Slicer's own log."""
 
     def __init__(self, limit: int = 2000) -> None:
         self._lines: deque[str] = deque(maxlen=limit)
-        self._listeners: list[Callable[[str], None]] = []
+        self._listeners: Listeners[str] = Listeners()
 
     def add(self, level: str, text: str) -> None:
         number = _LEVELS.get(level, logging.INFO)
         for line in text.rstrip().splitlines():
             stamped = f"{time.strftime('%H:%M:%S')} {level:<7} {line}"
             self._lines.append(stamped)
-            for listener in tuple(self._listeners):
-                _tell(listener, stamped)
+            self._listeners.notify(stamped)
         if number > logging.INFO:
             logging.log(number, "MAESegment: %s", text.rstrip())
 
@@ -36,18 +37,5 @@ class LogBuffer:
         self._lines.clear()
 
     def add_listener(self, callback: Callable[[str], None]) -> Callable[[], None]:
-        """`callback(line)` after each line; the answer takes it off again."""
-        self._listeners.append(callback)
-
-        def remove() -> None:
-            if callback in self._listeners:
-                self._listeners.remove(callback)
-
-        return remove
-
-
-def _tell(listener: Callable[[str], None], line: str) -> None:
-    try:
-        listener(line)
-    except Exception:
-        logging.exception("MAESegment: a listener of the log failed")
+        """`callback(line)` after each line; what is returned removes it."""
+        return self._listeners.add(callback)

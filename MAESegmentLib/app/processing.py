@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import slicer
-import vtk
-
 from .. import mrml
 from ..bundle import Bundle
-from ..errors import EDITED_OUTPUT, Cancelled, ConfigurationError, MAESegmentError, NodeError
+from ..errors import EDITED_OUTPUT, ConfigurationError, NodeError
 from ..images.labels import Label
 from ..inference.settings import InferenceSettings
+from ..jobs import Job
 from ..mrml.case_nodes import content_stamp, unlink
 from ..translation import tr as _
-from ..worker.client.client import Job, JobState
-from ..worker.client.segmentation import submit_segmentation
-from ..worker.job import JobProgress
+from ..worker.client.requests import submit_segmentation
 from ..worker.job_folder import JobFolder
 from .case_proposal import MODEL, MODEL_HASH
 from .session import SceneSession
@@ -28,7 +23,7 @@ from .session import SceneSession
 
 @dataclass(frozen=True)
 class Request:
-    """What to segment and how; everything a person may choose. None leaves a setting to the model."""
+    """What to segment and how; everything a user may choose. None leaves a setting to the model."""
 
     nodes: tuple[Any, ...]
     bundle: Bundle
@@ -41,7 +36,7 @@ class Request:
     allow_cpu: bool = True
     check_familiarity: bool = True
     overwrite: bool = False
-    #: What the person is told with the result.
+    #: Shown with the result.
     notes: tuple[str, ...] = ()
 
     @property
@@ -87,145 +82,73 @@ class SegmentationSummary:
         return tuple(label for label in self.labels if self.volumes_ml.get(label.value, 0.0) > 0)
 
 
-class SegmentationJob:
-    """A segmentation that is being made. All of it happens on the main thread, a step at a time."""
+class SegmentationJob(Job[Any]):
+    """A segmentation that is being made: `result` is its node. `summary` is there once it is done."""
 
-    def __init__(
-        self, session: SceneSession, request: Request, callback: Callable[[SegmentationJob], None] | None
-    ) -> None:
-        """Checks everything that can be checked, then submits; raises what is wrong with the request."""
-        self.summary: SegmentationSummary | None = None
+    summary: SegmentationSummary | None = None
+
+
+def start_segmentation(
+    session: SceneSession, request: Request, callback: Callable[[SegmentationJob], object] | None = None
+) -> SegmentationJob:
+    """Check everything that can be checked (raises what is wrong with the request), then submit it.
+
+    The job is cancelled when the scan leaves the scene; a cancelled job leaves the scene as it was.
+    """
+    image = mrml.image_of(request.nodes)
+    _check_nodes(request)
+    _check_output(request)
+    job = SegmentationJob(session.loop, request.nodes[0].GetName())
+    result = _Result(job, request, image.channels[0].shape)
+    watch = mrml.SceneWatch(request.nodes, job.cancel)
+    try:
+        submit_segmentation(
+            session.client,
+            image.channels,
+            image.ijk_to_world,
+            model=request.bundle,
+            settings=request.settings,
+            roi=roi_box(request.roi),
+            working_folder=session.working_folder,
+            finish=result.put_into_scene,
+            job=job,
+        )
+    except BaseException:
+        watch.end()
+        raise
+    job.add_listener(lambda job: watch.end() if job.is_finished else None)
+    if callback is not None:
+        job.add_listener(callback)
+    return job
+
+
+class _Result:
+    """Turns the worker's answer into a segmentation node."""
+
+    def __init__(self, job: SegmentationJob, request: Request, shape: tuple[int, ...]) -> None:
+        self._job = job
         self._request = request
-        self._listeners = [callback] if callback else []
-        self._reason: Cancelled | None = None
+        self._shape = shape
         self._begun = time.monotonic()
-        #: A Job, once it is submitted.
-        self._job: Any = None
-        image = mrml.image_of(request.nodes)
-        self.name = request.nodes[0].GetName()
-        _check_nodes(request)
-        self._shape = image.channels[0].shape
         self._output_before = content_stamp(request.output) if request.output is not None else ()
-        if request.output is not None and not request.overwrite and mrml.is_edited(request.output):
-            raise NodeError(
-                _("{name} was edited; it is not overwritten.").format(name=request.output.GetName()),
-                _("Choose another output, or confirm that it is to be replaced (in a script: overwrite=True)."),
-                problem=EDITED_OUTPUT,
-            )
-        self._watch = _SceneWatch(request.nodes, self._abandon)
-        try:
-            self._job = submit_segmentation(
-                session.client,
-                image.channels,
-                image.ijk_to_world,
-                model=request.bundle,
-                settings=request.settings,
-                roi=roi_box(request.roi),
-                working_folder=session.working_folder,
-                finish=self._finish,
-            )
-        except BaseException:
-            self._watch.end()
-            raise
-        self._job.add_listener(self._changed)
 
-    @property
-    def state(self) -> JobState:
-        if self._reason is not None and self._job.is_finished:
-            return JobState.CANCELLED
-        return self._job.state
-
-    @property
-    def stage(self) -> str:
-        return self._job.stage
-
-    @property
-    def fraction(self) -> float:
-        return self._job.fraction
-
-    @property
-    def eta_s(self) -> float | None:
-        return self._job.eta_s
-
-    @property
-    def position(self) -> int:
-        return self._job.position
-
-    @property
-    def progress(self) -> JobProgress:
-        """A frozen snapshot: stage, fraction, eta_s, position."""
-        return self._job.progress
-
-    @property
-    def details(self) -> Mapping[str, Any]:
-        """Figures that came with an error, e.g. `cpu_seconds`."""
-        return self._job.details
-
-    @property
-    def is_finished(self) -> bool:
-        return self._job.is_finished
-
-    @property
-    def cancel_requested(self) -> bool:
-        return self._job.cancel_requested
-
-    @property
-    def error(self) -> MAESegmentError | None:
-        return self._reason if self.state is JobState.CANCELLED and self._reason else self._job.error
-
-    def cancel(self) -> None:
-        """Stop soon; the job ends as cancelled, and the scene is as it was."""
-        self._job.cancel()
-
-    def result(self, timeout_s: float | None = None) -> Any:
-        """The segmentation node; waits for it while Slicer stays alive. Raises the job's error, or `TimeoutError`."""
-        try:
-            return self._job.result(timeout_s)
-        except MAESegmentError:
-            if self._reason is not None:
-                raise self._reason from None
-            raise
-
-    def add_listener(self, callback: Callable[[SegmentationJob], None]) -> None:
-        """`callback(job)` after every change."""
-        self._listeners.append(callback)
-
-    def _changed(self, _job: Job) -> None:
-        if self._job is None:
-            return
-        if self._job.is_finished:
-            self._watch.end()
-        for listener in tuple(self._listeners):
-            try:
-                listener(self)
-            except Exception:
-                logging.exception("MAESegment: a callback of the segmentation failed")
-
-    def _abandon(self, reason: str) -> None:
-        if self._reason is None and not (self._job is not None and self._job.is_finished):
-            self._reason = Cancelled(reason)
-            if self._job is not None:
-                self._job.cancel()
-
-    def _finish(self, data: Mapping[str, Any], folder: JobFolder) -> Generator[float, None, Any]:
-        """Turn the worker's answer into a node; a step per turn of the event loop."""
+    def put_into_scene(self, data: Mapping[str, Any], folder: JobFolder) -> Generator[float, None, Any]:
+        """A step a turn of the event loop; returns the node."""
         block, origin = folder.read_labels(data["labels"])
         yield 0.3
         volume = self._request.nodes[0]
-        self._check_still_there(volume)
+        self._check_image(volume)
         segments = yield from mrml.prepare_segments(volume, self._request.bundle.labels, block, origin)
-        # Once more, and the output too: a person may have used the turns of the event loop between.
-        self._check_still_there(volume)
+        # Once more, and the output too: a user may have used the turns of the event loop between.
+        self._check_image(volume)
         output, notes = self._where_to()
-        name = slicer.mrmlScene.GenerateUniqueName(f"{volume.GetName()} {self._request.bundle.name}")
+        name = mrml.unique_name(f"{volume.GetName()} {self._request.bundle.name}")
         node = mrml.put_segments(volume, segments, name=name, into=output)
         _sign(node, self._request.bundle)
-        self.summary = self._summarise(data, node, notes, moved=bool(notes))
+        self._job.summary = self._summarise(data, node, notes, moved=bool(notes))
         return node
 
-    def _check_still_there(self, volume: Any) -> None:
-        if self._reason is not None:
-            raise self._reason
+    def _check_image(self, volume: Any) -> None:
         if volume.GetImageData() is None or volume.GetImageData().GetDimensions() != self._shape[::-1]:
             raise NodeError(
                 _("{name} was replaced by another image while it was being segmented.").format(name=volume.GetName()),
@@ -233,7 +156,7 @@ class SegmentationJob:
             )
 
     def _where_to(self) -> tuple[Any, list[str]]:
-        """The node to fill (None: a new one), and what to tell the person if it is not the one that was chosen."""
+        """The node to fill (None: a new one), and what the user has to know if it is not the one that was chosen."""
         output = self._request.output
         if output is None:
             return None, []
@@ -263,34 +186,6 @@ class SegmentationJob:
         )
 
 
-class _SceneWatch:
-    """Says once why the nodes of a job cannot be used any more."""
-
-    def __init__(self, nodes: Sequence[Any], abandon: Callable[[str], None]) -> None:
-        self._ids = {node.GetID(): node.GetName() for node in nodes}
-        self._abandon = abandon
-        scene = slicer.mrmlScene
-        self._scene = scene
-        self._tags = [
-            scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, self._on_close),
-            scene.AddObserver(slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._on_removed),
-        ]
-
-    def end(self) -> None:
-        for tag in self._tags:
-            self._scene.RemoveObserver(tag)
-        self._tags = []
-
-    def _on_close(self, _scene: Any, _event: Any) -> None:
-        self._abandon(_("The scene was closed while the scan was being segmented."))
-
-    @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _on_removed(self, _scene: Any, _event: Any, node: Any) -> None:
-        name = self._ids.get(node.GetID()) if node is not None else None
-        if name is not None:
-            self._abandon(_("{name} was removed from the scene while it was being segmented.").format(name=name))
-
-
 def roi_box(roi: Any) -> tuple[float, ...] | None:
     """(R0, R1, A0, A1, S0, S1) of an ROI node, or of six such numbers."""
     if roi is None:
@@ -316,6 +211,15 @@ def _check_nodes(request: Request) -> None:
                 model=request.bundle.name, count=len(wanted), names=", ".join(wanted), given=len(request.nodes)
             ),
             _("Choose one volume for each, in this order."),
+        )
+
+
+def _check_output(request: Request) -> None:
+    if request.output is not None and not request.overwrite and mrml.is_edited(request.output):
+        raise NodeError(
+            _("{name} was edited; it is not overwritten.").format(name=request.output.GetName()),
+            _("Choose another output, or confirm that it is to be replaced (in a script: overwrite=True)."),
+            problem=EDITED_OUTPUT,
         )
 
 

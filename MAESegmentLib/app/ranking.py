@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .. import mrml
 from ..bundle import Bundle
 from ..cases.dataset import load_dataset
-from ..errors import Cancelled, DatasetError, MAESegmentError
+from ..errors import DatasetError, MAESegmentError
 from ..inference.ranking import Uncertainty, rank
+from ..jobs import EventLoop, Job, JobProgress
+from ..jobs.job import Operation
 from ..translation import tr as _
-from ..worker.client.client import Job, JobState
-from ..worker.client.ranking import submit_ranking, submit_scan_ranking
+from ..worker.client.requests import submit_ranking, submit_scan_ranking
 from .session import SceneSession
-from .staged_job import StagedJob
 
 
 @dataclass(frozen=True)
@@ -37,112 +38,75 @@ class RankedVolume:
     error: MAESegmentError | None = None
 
 
-class RankJob(StagedJob[list[RankedVolume]]):
+class RankJob(Job[list[RankedVolume]]):
     """`rows` are there from the beginning; what is measured comes first, the most useful to correct on top.
 
     One that cannot be measured does not stop the rest. What was measured before a cancel stays in `rows`.
     """
 
-    def __init__(
-        self,
-        session: SceneSession,
-        sources: Sequence[tuple[str, Any]],
-        bundle: Bundle,
-        settings: Mapping[str, Any],
-        roi: tuple[float, ...] | None = None,
-        callback: Callable[[RankJob], None] | None = None,
-    ) -> None:
-        super().__init__(session, callback)
+    def __init__(self, loop: EventLoop, sources: Sequence[tuple[str, Any]]) -> None:
+        super().__init__(loop)
         self.rows = [RankedVolume(name, source) for name, source in sources]
-        self._pending = list(self.rows)
-        self._session = session
-        self._bundle = bundle
-        self._settings = settings
-        self._roi = roi
-        self._job: Job[Uncertainty] | None = None
-        self.state = JobState.RUNNING
-        self._loop.call_later(0, self._next)
 
     @property
     def done(self) -> int:
         """How many scans are over."""
-        return len(self.rows) - len(self._pending)
+        return sum(row.score is not None or row.error is not None for row in self.rows)
 
-    def _cancel_current(self) -> None:
-        if self._job is not None:
-            self._job.cancel()
-
-    def _next(self) -> None:
-        if self.cancel_requested:
-            self._fail(Cancelled())
-        elif not self._pending:
-            self._finish(self.rows)
-        else:
-            row = self._pending[0]
-            try:
-                job = self._submit(row)
-            except MAESegmentError as error:
-                self._over(row, error=error)
-                return
-            self._job = job
-            job.add_listener(lambda job: self._changed(row, job))
-            self._changed(row, job)
-
-    def _submit(self, row: RankedVolume) -> Job[Uncertainty]:
-        client, bundle, settings = self._session.client, self._bundle, self._settings
-        if isinstance(row.source, Path):
-            return submit_scan_ranking(client, row.source, model=bundle, settings=settings, roi=self._roi)
-        nodes = tuple(row.source) if isinstance(row.source, Sequence) else (row.source,)
-        image = mrml.image_of(nodes)
-        return submit_ranking(
-            client,
-            image.channels,
-            image.ijk_to_world,
-            model=bundle,
-            settings=settings,
-            roi=self._roi,
-            working_folder=self._session.working_folder,
-        )
-
-    def _changed(self, row: RankedVolume, job: Job[Uncertainty]) -> None:
-        if self.is_finished or job is not self._job:
-            return
-        if not job.is_finished:
-            fraction = (self.done + job.fraction) / len(self.rows)
-            self._go_on(JobState.RUNNING, row.name, fraction)
-        elif job.state is JobState.DONE:
-            self._over(row, found=job.result())
-        else:
-            self._over(row, error=job.error)
-
-    def _over(
-        self, row: RankedVolume, *, found: Uncertainty | None = None, error: MAESegmentError | None = None
-    ) -> None:
-        self._job = None
-        self._pending.remove(row)
-        if found is not None:
-            new = RankedVolume(
-                row.name,
-                row.source,
-                found.score,
-                found.entropy,
-                found.position_ras,
-                found,
-            )
-        else:
-            new = RankedVolume(row.name, row.source, error=error)
+    def set_row(self, row: RankedVolume, new: RankedVolume) -> None:
         self.rows[self.rows.index(row)] = new
-        self._sort()
-        self._tell()
-        # In a turn of its own: the job that is over is still telling its listeners.
-        self._loop.call_later(0, self._next)
-
-    def _sort(self) -> None:
-        measured = [row for row in self.rows if row.uncertainty is not None]
-        waiting = [row for row in self.rows if row.uncertainty is None and row.error is None]
-        failed = [row for row in self.rows if row.error is not None]
-        ordered = rank([row.uncertainty for row in measured if row.uncertainty is not None])
+        measured = [one for one in self.rows if one.uncertainty is not None]
+        waiting = [one for one in self.rows if one.uncertainty is None and one.error is None]
+        failed = [one for one in self.rows if one.error is not None]
+        ordered = rank([one.uncertainty for one in measured if one.uncertainty is not None])
         self.rows[:] = [*(measured[index] for index in ordered), *waiting, *failed]
+        self.notify()
+
+
+def start_ranking(
+    session: SceneSession,
+    sources: Sequence[tuple[str, Any]],
+    bundle: Bundle,
+    settings: Mapping[str, Any],
+    roi: tuple[float, ...] | None = None,
+    callback: Callable[[RankJob], object] | None = None,
+) -> RankJob:
+    """Measure `sources` (see `sources_of`), one after the other."""
+    job = RankJob(session.loop, sources)
+    how: dict[str, Any] = {"model": bundle, "settings": settings, "roi": roi}
+
+    def operation() -> Operation[list[RankedVolume]]:
+        yield JobProgress()
+        for row in [*job.rows]:
+            try:
+                current = _submit(session, row.source, how)
+                found = yield from job.following(current, functools.partial(_progress, job, row))
+            except MAESegmentError as error:
+                if job.cancel_requested:
+                    raise
+                job.set_row(row, replace(row, error=error))
+            else:
+                job.set_row(row, _measured(row, found))
+        return job.rows
+
+    return job.run(operation(), callback)
+
+
+def _submit(session: SceneSession, source: Any, how: Mapping[str, Any]) -> Job[Uncertainty]:
+    if isinstance(source, Path):
+        return submit_scan_ranking(session.client, source, **how)
+    image = mrml.image_of(tuple(source) if isinstance(source, Sequence) else (source,))
+    return submit_ranking(
+        session.client, image.channels, image.ijk_to_world, working_folder=session.working_folder, **how
+    )
+
+
+def _progress(job: RankJob, row: RankedVolume, current: Job[Any]) -> JobProgress:
+    return JobProgress(row.name, (job.done + current.fraction) / len(job.rows))
+
+
+def _measured(row: RankedVolume, found: Uncertainty) -> RankedVolume:
+    return RankedVolume(row.name, row.source, found.score, found.entropy, found.position_ras, found)
 
 
 def sources_of(volumes: Any) -> list[tuple[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..jobs import EventLoop
 from ..runs import FineTuneRun, RunState, list_runs
 from ..runs.launching import reap
 
@@ -25,8 +26,8 @@ class Watched(Protocol):
 class RunWatch:
     """Lives as long as the session; that it stops does not concern the processes."""
 
-    def __init__(self, call_later: Callable[[float, Callable[[], None]], Callable[[], None]]) -> None:
-        self._call_later = call_later
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = loop
         self._watched: dict[Path, Any] = {}
         self._forget: Callable[[], None] | None = None
 
@@ -44,7 +45,7 @@ class RunWatch:
     def go_on(self) -> None:
         """Look from now on, if there is anything to look at, or a process of ours whose end is to be noted."""
         if self._forget is None and (reap() or any(not job.is_over for job in self._watched.values())):
-            self._forget = self._call_later(_EVERY_S, self._tick)
+            self._forget = self._loop.call_later(_EVERY_S, self._tick)
 
     def stop(self) -> None:
         """No look any more."""

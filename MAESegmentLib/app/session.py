@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
+from ..jobs import EventLoop
 from ..processes.interpreter import Interpreter
 from ..worker.client.client import WorkerClient
 from .log_buffer import LogBuffer
 from .run_watch import RunWatch
 
-T = TypeVar("T")
-
 
 class SceneSession(Protocol):
-    """Slicer has one of these, and each person in the browser."""
+    """Slicer has one of these, and each user of the browser."""
 
     @property
     def client(self) -> WorkerClient:
         """The warm worker."""
+
+    @property
+    def loop(self) -> EventLoop:
+        """What callbacks and jobs run on."""
 
     @property
     def log(self) -> LogBuffer: ...
@@ -44,12 +46,3 @@ class SceneSession(Protocol):
 
     def environment(self) -> dict[str, str]:
         """Environment of processes that the session starts."""
-
-    def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
-        """In a later turn of the event loop; call the returned function to cancel it."""
-
-    def pump(self, seconds: float) -> None:
-        """Let events happen for at most this long; for callers that wait."""
-
-    def call_aside(self, function: Callable[[], T]) -> T:
-        """The result of `function`, run in a thread while the event loop goes on; for callers that wait."""

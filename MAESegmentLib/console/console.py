@@ -14,13 +14,13 @@ from ..errors import ConfigurationError, MAESegmentError
 from ..images.labels import Label
 from ..images.volume import LabelMap, Volume
 from ..inference.settings import InferenceSettings
+from ..jobs import Job, JobProgress, JobState, QueueLoop
 from ..processes.interpreter import Interpreter, choose_interpreter, worker_launch
 from ..processes.launch import Launch
 from ..storage.user_folders import default_working_folder
 from ..worker.client.client import WorkerClient
-from ..worker.client.segmentation import submit_segmentation
-from ..worker.client.transport import EventQueue, SubprocessTransport
-from ..worker.job import Job, JobProgress, JobState
+from ..worker.client.requests import submit_segmentation
+from ..worker.client.transport import SubprocessTransport
 from ..worker.job_folder import JobFolder, full_label_array, remove_stale
 from .learning import LearningCalls
 
@@ -121,8 +121,8 @@ class Console(LearningCalls):
             remove_stale(working)
             return worker_launch(choose_interpreter(python, environ=environment), environment)
 
-        events = EventQueue()
-        self.client = WorkerClient(lambda: SubprocessTransport(events), launch, log=log)
+        loop = QueueLoop()
+        self.client = WorkerClient(loop, lambda: SubprocessTransport(loop), launch, log=log)
         # Also for a console that nobody closed, and at the end of the program.
         self._finalizer = weakref.finalize(self, self.client.shutdown)
 
@@ -184,13 +184,13 @@ class Console(LearningCalls):
             return _waited_for(handle)
         # From here on the worker needs nothing more of this process, even if nobody asks for a while.
         while job.state is JobState.PREPARING:
-            self.client.pump(0.1)
+            self.client.loop.pump(0.1)
         return handle
 
     def look(self, job: Job[SegmentedVolume]) -> None:
         """Bring `job` up to date; not from within a callback: it would hear of the next change before this one."""
         if not job.is_finished and not self._is_telling:
-            self.client.pump(0.0)
+            self.client.loop.pump(0.0)
 
     def _tell(self, callback: Callable[[ConsoleJob], None], handle: ConsoleJob) -> None:
         before, self._is_telling = self._is_telling, True

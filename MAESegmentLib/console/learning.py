@@ -18,7 +18,7 @@ from ..images.labels import ByName, Label, other_names
 from ..images.volume import LabelMap, Volume
 from ..runs import FineTuneRun, RunRequest, RunResult, RunState, create_run, start
 from ..storage.user_folders import default_cases_folder, default_runs_folder
-from ..worker.client.storing import submit_case
+from ..worker.client.requests import submit_case
 
 if TYPE_CHECKING:
     from ..processes.interpreter import Interpreter

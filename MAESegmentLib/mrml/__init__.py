@@ -6,6 +6,7 @@ Runs on Slicer's own thread and without any package that Slicer does not have.
 from .annotations import Drawing, Segment, drawing_steps, drawn_segments, looks_of
 from .content import content_of, content_steps, forget_content, has_content, is_edited, remember_content
 from .frames import Frame, add_segmentation_sequence, frames_of, remove_node, show_frame
+from .scene import SceneWatch, unique_name
 from .segmentations import add_segmentation, label_map_of, prepare_segments, put_segments, segment_id_of
 from .surfaces import Body, bodies_of, closed_surface, put_surfaces, show_in_3d, surface_steps, world_surface, write_stl
 from .volumes import NodeImage, hardened_copy, image_of, problem_of, roi_of
@@ -15,6 +16,7 @@ __all__ = [
     "Drawing",
     "Frame",
     "NodeImage",
+    "SceneWatch",
     "Segment",
     "add_segmentation",
     "add_segmentation_sequence",
@@ -43,6 +45,7 @@ __all__ = [
     "show_frame",
     "show_in_3d",
     "surface_steps",
+    "unique_name",
     "world_surface",
     "write_stl",
 ]

@@ -90,7 +90,7 @@ class CorrectPanel(Panel):
             return
         if self._forget is not None:
             self._forget()
-        self._forget = self.session.call_later(_REST_S, self._rested)
+        self._forget = self.session.loop.call_later(_REST_S, self._rested)
 
     def _rested(self) -> None:
         self._forget = None

@@ -25,7 +25,7 @@ from MAESegmentLib.errors import (
 from MAESegmentLib.images import read_label_map, read_volume, write_volume
 from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference import InferenceSettings, Predictor, Roi
-from MAESegmentLib.worker import JobState
+from MAESegmentLib.jobs import JobState
 from Testing.bundles import save_tiny
 from Testing.processes import wait_for_end
 

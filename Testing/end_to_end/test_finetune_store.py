@@ -18,10 +18,11 @@ from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import DatasetError, OutputError
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import LabelMap
+from MAESegmentLib.jobs import QueueLoop
 from MAESegmentLib.processes.interpreter import Interpreter, module_launch, worker_launch
 from MAESegmentLib.runs import RunState, create_run
 from MAESegmentLib.worker.client.client import WorkerClient
-from MAESegmentLib.worker.client.estimating import submit_estimate
+from MAESegmentLib.worker.client.requests import submit_estimate
 from MAESegmentLib.worker.client.transport import SubprocessTransport
 from Testing.finetuning import LABELS, SETTINGS, Clinic, launch, make_clinic, wait_for_end
 from Testing.phantoms import PhantomFactory
@@ -105,7 +106,8 @@ def test_a_label_that_no_case_has_stays_in_the_model(clinic: Clinic) -> None:
 
 
 def test_how_long_it_takes_is_measured_in_the_worker(clinic: Clinic) -> None:
-    client = WorkerClient(SubprocessTransport, lambda: worker_launch(PYTHON, dict(os.environ)))
+    loop = QueueLoop()
+    client = WorkerClient(loop, lambda: SubprocessTransport(loop), lambda: worker_launch(PYTHON, dict(os.environ)))
     try:
         three = submit_estimate(client, clinic.request()).result(120)
         kept = submit_estimate(client, clinic.request(check=["case-0003"])).result(120)

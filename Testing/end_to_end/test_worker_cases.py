@@ -14,12 +14,12 @@ from MAESegmentLib.cases.records import CaseRecord
 from MAESegmentLib.cases.store import CaseStore
 from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.errors import ConfigurationError, DatasetError, DuplicateCase, OutputError
+from MAESegmentLib.jobs import Job, QueueLoop
 from MAESegmentLib.processes.interpreter import choose_interpreter, worker_launch
 from MAESegmentLib.processes.launch import Launch
 from MAESegmentLib.worker.client.client import WorkerClient
-from MAESegmentLib.worker.client.storing import submit_case
-from MAESegmentLib.worker.client.transport import EventQueue, SubprocessTransport
-from MAESegmentLib.worker.job import Job
+from MAESegmentLib.worker.client.requests import submit_case
+from MAESegmentLib.worker.client.transport import SubprocessTransport
 from Testing.phantoms import LABELS, Phantom, PhantomFactory
 from Testing.processes import wait_for_end
 
@@ -30,12 +30,12 @@ Submit = Callable[..., Job[CaseRecord]]
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[WorkerClient]:
-    events = EventQueue()
+    loop = QueueLoop()
 
     def launch() -> Launch:
         return worker_launch(choose_interpreter(environ={}), {**os.environ, "OMP_NUM_THREADS": "1"})
 
-    client = WorkerClient(lambda: SubprocessTransport(events), launch)
+    client = WorkerClient(loop, lambda: SubprocessTransport(loop), launch)
     yield client
     client.shutdown()
     assert client.wait_until_ended(15.0)
@@ -127,21 +127,21 @@ def test_label_map_of_another_size_is_refused_before_anything_is_written(client:
 def test_worker_killed_while_it_stores_leaves_a_store_that_works(tmp_path: Path, moment: float) -> None:
     """Then the same case can be added once more, whether it arrived or not."""
     scan = PhantomFactory()(shape=(96, 96, 96), noise=30.0)
-    events = EventQueue()
+    loop = QueueLoop()
 
     def launch() -> Launch:
         return worker_launch(choose_interpreter(environ={}), {**os.environ, "OMP_NUM_THREADS": "1"})
 
-    client = WorkerClient(lambda: SubprocessTransport(events), launch)
+    client = WorkerClient(loop, lambda: SubprocessTransport(loop), launch)
     store = CaseStore(tmp_path / "store")
     arguments = ([scan.volume.array[0].T], scan.volume.ijk_to_ras, scan.label_map.array.T)
     options = {"store": store.folder, "submission": CaseSubmission(LABELS), "working_folder": tmp_path / "jobs"}
     try:
         job = submit_case(client, *arguments, **options)
         while job.stage != "write":
-            client.pump(0.01)
+            client.loop.pump(0.01)
             assert not job.is_finished
-        client.pump(moment)
+        client.loop.pump(moment)
         pid = client._process._pid
         os.kill(pid, 9)
         wait_for_end([pid])

@@ -18,12 +18,13 @@ import numpy as np
 import pytest
 
 from MAESegmentLib.errors import Cancelled, ConfigurationError, MAESegmentError, WorkerError
+from MAESegmentLib.jobs import AsyncioLoop, JobState, QueueLoop
 from MAESegmentLib.processes.interpreter import choose_interpreter, worker_launch
 from MAESegmentLib.processes.launch import Launch
 from MAESegmentLib.processes.process_tree import descendants
-from MAESegmentLib.worker.client.client import JobState, WorkerClient, WorkerState
-from MAESegmentLib.worker.client.segmentation import submit_segmentation
-from MAESegmentLib.worker.client.transport import EventQueue, SubprocessTransport
+from MAESegmentLib.worker.client.client import WorkerClient, WorkerState
+from MAESegmentLib.worker.client.requests import submit_segmentation
+from MAESegmentLib.worker.client.transport import SubprocessTransport
 from MAESegmentLib.worker.job_folder import JobFolder
 from MAESegmentLib.worker.protocol import Segment
 from Testing.bundles import save_tiny
@@ -42,13 +43,13 @@ class Workplace:
         self._clients: list[WorkerClient] = []
 
     def client(self, launch: Callable[[], Launch], **options) -> WorkerClient:
-        events = EventQueue()
+        loop = QueueLoop()
 
         def transport() -> SubprocessTransport:
-            self.transports.append(SubprocessTransport(events))
+            self.transports.append(SubprocessTransport(loop))
             return self.transports[-1]
 
-        client = WorkerClient(transport, launch, log=lambda _level, text: self.log.append(text), **options)
+        client = WorkerClient(loop, transport, launch, log=lambda _level, text: self.log.append(text), **options)
         self._clients.append(client)
         return client
 
@@ -76,12 +77,12 @@ def submit(client: WorkerClient):
 def start(client: WorkerClient) -> int:
     """Wait until it is ready; the id of the real process, which a launcher may have started."""
     client.start()
-    wait_until(lambda: client.state is WorkerState.IDLE, client.pump)
+    wait_until(lambda: client.state is WorkerState.IDLE, client.loop.pump)
     return client._process._pid
 
 
 def run(client: WorkerClient, job, state: JobState, seconds: float = 30.0) -> None:
-    wait_until(lambda: job.state is state or job.is_finished, client.pump, seconds)
+    wait_until(lambda: job.state is state or job.is_finished, client.loop.pump, seconds)
     assert job.state is state
 
 
@@ -105,12 +106,12 @@ def test_worker_killed_at_random_moments(place, seed):
         jobs = [submit(client) for _ in range(dice.randint(1, 3))]
         end = time.monotonic() + dice.uniform(0.0, 0.35)
         while time.monotonic() < end:
-            client.pump(0.01)
+            client.loop.pump(0.01)
         process = place.transports[-1]._process
         if process is not None:
             process.send_signal(dice.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV]))
         for job in jobs:
-            wait_until(lambda job=job: job.is_finished, client.pump, 60)
+            wait_until(lambda job=job: job.is_finished, client.loop.pump, 60)
             assert job.state in (JobState.DONE, JobState.FAILED)
             if job.state is JobState.FAILED:
                 assert isinstance(job.error, WorkerError)
@@ -128,9 +129,9 @@ def test_worker_that_ends_itself_at_random_moments(place, seed):
     for _ in range(40):
         jobs.append(submit(client))
         if len(jobs) % 3 == 0:
-            wait_until(lambda: jobs[-1].is_finished, client.pump)
+            wait_until(lambda: jobs[-1].is_finished, client.loop.pump)
     for job in jobs:
-        wait_until(lambda job=job: job.is_finished, client.pump)
+        wait_until(lambda job=job: job.is_finished, client.loop.pump)
     states = [job.state for job in jobs]
     assert states.count(JobState.DONE) > len(jobs) / 3
     assert set(states) <= {JobState.DONE, JobState.FAILED}
@@ -148,7 +149,7 @@ def test_garbage_on_stdout(place):
 def test_worker_that_never_says_a_word(place, through):
     client = place.scripted("mute", through=through, start_timeout_s=1.0)
     job = submit(client)
-    client.pump(0.5)
+    client.loop.pump(0.5)
     root = place.transports[0]._process.pid
     processes = [root, *descendants(root)]
     with pytest.raises(WorkerError, match="not get ready within 1 s"):
@@ -236,7 +237,7 @@ def test_whole_tree_is_killed_after_the_grace_period(place, through):
     pid = start(client)
     job = submit(client)
     run(client, job, JobState.RUNNING)
-    wait_until(lambda: any(text.startswith("children") for text in place.log), client.pump)
+    wait_until(lambda: any(text.startswith("children") for text in place.log), client.loop.pump)
     line = next(text for text in place.log if text.startswith("children"))
     children = [int(number) for number in line.split()[1:]]
     assert all(map(is_alive, [pid, *children]))
@@ -272,11 +273,11 @@ def test_launcher_that_dies_alone_leaves_nothing_behind(place, through):
 def test_children_of_a_crashed_worker_are_ended(place):
     client = place.scripted("with_children")
     pid = start(client)
-    wait_until(lambda: any(text.startswith("children") for text in place.log), client.pump)
+    wait_until(lambda: any(text.startswith("children") for text in place.log), client.loop.pump)
     line = next(text for text in place.log if text.startswith("children"))
     child, with_own_session = [int(number) for number in line.split()[1:]]
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: client.state is WorkerState.STOPPED, client.pump)
+    wait_until(lambda: client.state is WorkerState.STOPPED, client.loop.pump)
     wait_for_end([child])
     os.kill(with_own_session, signal.SIGKILL)  # nothing tells any more whose it was
 
@@ -304,7 +305,7 @@ def test_many_workers_leave_no_files_or_threads_behind(place):
         submit(client).result(30)
     gc.collect()
     assert open_files(os.getpid()) <= files
-    wait_until(lambda: threading.active_count() <= threads, client.pump, 5)
+    wait_until(lambda: threading.active_count() <= threads, client.loop.pump, 5)
 
 
 # asyncio -------------------------------------------------------------------------------------------------------------
@@ -312,7 +313,8 @@ def test_many_workers_leave_no_files_or_threads_behind(place):
 
 def test_awaiting_jobs_in_asyncio():
     async def talk():
-        client = WorkerClient(SubprocessTransport.on_loop, lambda: launch_of("slow", "0.1"))
+        loop = AsyncioLoop()
+        client = WorkerClient(loop, lambda: SubprocessTransport(loop), lambda: launch_of("slow", "0.1"))
         first, second = submit(client), submit(client)
         answers = await asyncio.wait_for(asyncio.gather(first, second), 30)
         client.shutdown()
@@ -326,7 +328,8 @@ def test_awaiting_jobs_in_asyncio():
 
 def test_cancelling_the_asyncio_task_cancels_the_job():
     async def talk():
-        client = WorkerClient(SubprocessTransport.on_loop, lambda: launch_of("slow", "60"))
+        loop = AsyncioLoop()
+        client = WorkerClient(loop, lambda: SubprocessTransport(loop), lambda: launch_of("slow", "60"))
         job = submit(client)
         task = asyncio.ensure_future(_outcome(job))
         while job.state is not JobState.RUNNING:
@@ -416,7 +419,7 @@ def test_cancel_of_the_real_worker_within_a_second(client, model, tmp_path):
     """Of the end of a window, and these take milliseconds."""
     segment(client, model, tmp_path).result(120)
     job = segment(client, model, tmp_path, [volume_of(160)])
-    wait_until(lambda: job.stage == "segment" and job.fraction > 0, client.pump, 120)
+    wait_until(lambda: job.stage == "segment" and job.fraction > 0, client.loop.pump, 120)
     begun = time.monotonic()
     job.cancel()
     with pytest.raises(Cancelled):
@@ -428,7 +431,7 @@ def test_cancel_of_the_real_worker_within_a_second(client, model, tmp_path):
 
 def test_real_worker_killed_in_the_middle(client, model, tmp_path):
     job, behind = segment(client, model, tmp_path, [volume_of(160)]), segment(client, model, tmp_path)
-    wait_until(lambda: job.stage == "segment", client.pump, 120)
+    wait_until(lambda: job.stage == "segment", client.loop.pump, 120)
     os.kill(client._process._pid, signal.SIGKILL)
     with pytest.raises(WorkerError, match="memory ran out"):
         job.result(30)
@@ -444,10 +447,10 @@ def test_real_worker_killed_at_a_random_moment(client, model, tmp_path, seed):
     jobs = [segment(client, model, tmp_path, [volume_of(64)]) for _ in range(2)]
     end = time.monotonic() + dice.uniform(0.0, 2.5)
     while time.monotonic() < end:
-        client.pump(0.01)
-    client._process.transport._process.kill()
+        client.loop.pump(0.01)
+    client._process._transport._process.kill()
     for job in jobs:
-        wait_until(lambda job=job: job.is_finished, client.pump, 120)
+        wait_until(lambda job=job: job.is_finished, client.loop.pump, 120)
     assert segment(client, model, tmp_path).result(120)
     assert [*tmp_path.iterdir()] == []
 
@@ -471,13 +474,14 @@ def test_200_requests_without_leak(client, model, tmp_path):
         assert files <= files_then
         assert memory - memory_then < 30 * 2**20
     assert client._process._pid == pid
-    assert client._tasks == {}
+    assert client._exchanges == {}
     assert [*tmp_path.iterdir()] == []
 
 
 ORPHAN = """
 import sys
 from pathlib import Path
+from MAESegmentLib.jobs import QueueLoop
 from MAESegmentLib.worker.client.client import WorkerClient
 from MAESegmentLib.worker.protocol import Segment
 from MAESegmentLib.worker.client.transport import SubprocessTransport
@@ -492,14 +496,15 @@ if through:
     inner = (launch.program, *launch.arguments)
     cut = len(wrapper.arguments) - 3
     launch = type(launch)(wrapper.program, (*wrapper.arguments[:cut], *inner), launch.environment)
-client = WorkerClient(SubprocessTransport, lambda: launch)
-print(start(client), client._process.transport._process.pid, flush=True)
+loop = QueueLoop()
+client = WorkerClient(loop, lambda: SubprocessTransport(loop), lambda: launch)
+print(start(client), client._process._transport._process.pid, flush=True)
 job = segment(client, open_bundle(Path(model)), Path(folder), [volume_of(160)])
 while job.stage != "segment":
-    client.pump(0.05)
+    client.loop.pump(0.05)
 print("running", flush=True)
 while True:
-    client.pump(1.0)
+    client.loop.pump(1.0)
 """
 
 

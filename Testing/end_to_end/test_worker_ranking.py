@@ -14,12 +14,13 @@ from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.errors import Cancelled, ConfigurationError, MAESegmentError, VolumeReadError
 from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference import InferenceSettings, Predictor, Roi
+from MAESegmentLib.inference.ranking import Uncertainty
 from MAESegmentLib.inference.uncertainty import uncertainty_of
+from MAESegmentLib.jobs import Job, JobState, QueueLoop
 from MAESegmentLib.processes.interpreter import choose_interpreter, worker_launch
 from MAESegmentLib.worker.client.client import WorkerClient
-from MAESegmentLib.worker.client.ranking import Uncertainty, submit_ranking, submit_scan_ranking
-from MAESegmentLib.worker.client.transport import EventQueue, SubprocessTransport
-from MAESegmentLib.worker.job import Job, JobState
+from MAESegmentLib.worker.client.requests import submit_ranking, submit_scan_ranking
+from MAESegmentLib.worker.client.transport import SubprocessTransport
 from Testing.bundles import save_taught
 from Testing.phantoms import PhantomFactory
 from Testing.processes import wait_until
@@ -30,9 +31,9 @@ ROI = (-6.0, 7.0, -8.0, 8.0, -6.0, 5.0)
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[WorkerClient]:
-    events = EventQueue()
+    loop = QueueLoop()
     launch = worker_launch(choose_interpreter(environ={}), {**os.environ, "OMP_NUM_THREADS": "1"})
-    client = WorkerClient(lambda: SubprocessTransport(events), lambda: launch)
+    client = WorkerClient(loop, lambda: SubprocessTransport(loop), lambda: launch)
     yield client
     client.shutdown()
     assert client.wait_until_ended(15.0)
@@ -105,12 +106,12 @@ def test_one_bad_scan_does_not_stop_the_others(
 def test_cancel(client: WorkerClient, model: Bundle, tmp_path: Path) -> None:
     large = Volume(np.random.default_rng(0).normal(size=(1, 96, 96, 96)).astype(np.float32), np.eye(4))
     job = submit(client, large, model, tmp_path)
-    wait_until(lambda: job.stage == "segment" or job.is_finished, client.pump, 120)
+    wait_until(lambda: job.stage == "segment" or job.is_finished, client.loop.pump, 120)
     job.cancel()
     with pytest.raises(Cancelled):
         job.result(120)
     assert job.state is JobState.CANCELLED
-    wait_until(lambda: not [*tmp_path.iterdir()], client.pump)
+    wait_until(lambda: not [*tmp_path.iterdir()], client.loop.pump)
 
 
 def test_a_region_of_five_numbers_is_refused(

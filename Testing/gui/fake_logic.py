@@ -10,7 +10,8 @@ from typing import Any
 
 from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.errors import Cancelled, MAESegmentError
-from MAESegmentLib.worker.client.client import JobState, WorkerState
+from MAESegmentLib.jobs import JobState
+from MAESegmentLib.worker.client.client import WorkerState
 from Testing.gui.fake_learning import FakeLearning
 
 SHIPPED_MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
@@ -150,7 +151,7 @@ class FakeSession:
     """Turns of the event loop are real."""
 
     log: Any
-    call_later: Callable[[float, Callable[[], None]], Any]
+    loop: Any
     client: FakeClient = field(default_factory=FakeClient)
     chosen_python: str = ""
     chosen_folder: str = ""

@@ -26,7 +26,7 @@ def fake_logic(plugin: Callable[[str], ModuleType], dependencies: Any) -> Any:
     from Testing.gui.fake_logic import FakeLogic, FakeSession
 
     log = plugin("log_buffer").LogBuffer()
-    return FakeLogic(FakeSession(log, plugin("qt_transport").event_clock().call_later), dependencies)
+    return FakeLogic(FakeSession(log, plugin("qt_event_loop").qt_loop()), dependencies)
 
 
 class PanelHost:
@@ -102,7 +102,9 @@ def settle(slicer_gui: Any, process_events_until: Callable[..., None], fake_logi
 
     def wait() -> None:
         done: list[bool] = []
-        fake_logic.session.call_later(0.0, lambda: fake_logic.session.call_later(0.01, lambda: done.append(True)))
+        fake_logic.session.loop.call_later(
+            0.0, lambda: fake_logic.session.loop.call_later(0.01, lambda: done.append(True))
+        )
         process_events_until(lambda: bool(done), 10.0)
 
     return wait

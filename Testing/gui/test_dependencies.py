@@ -146,6 +146,7 @@ def test_small_downloads_are_rounded_not_zero(dependencies):
 def test_child_that_hangs_is_killed_and_said_so(child, plugin, launch_python):
     results = []
     running = child.ChildProcess(
+        plugin("qt_event_loop").qt_loop(),
         plugin("qt_transport").QProcessTransport(),
         launch_python("import time; time.sleep(60)"),
         results.append,
@@ -158,6 +159,7 @@ def test_child_that_hangs_is_killed_and_said_so(child, plugin, launch_python):
 def test_child_reports_lines_as_they_come(child, plugin, launch_python):
     lines = []
     running = child.ChildProcess(
+        plugin("qt_event_loop").qt_loop(),
         plugin("qt_transport").QProcessTransport(),
         launch_python("print('one'); print('two')"),
         lambda _result: None,
@@ -169,6 +171,7 @@ def test_child_reports_lines_as_they_come(child, plugin, launch_python):
 
 def test_child_that_cannot_be_started_ends_with_the_reason(child, plugin):
     launch = SimpleNamespace(program="/nowhere/python", arguments=(), environment={})
-    result = child.ChildProcess(plugin("qt_transport").QProcessTransport(), launch, lambda _result: None).wait()
+    loop, transport = plugin("qt_event_loop").qt_loop(), plugin("qt_transport").QProcessTransport()
+    result = child.ChildProcess(loop, transport, launch, lambda _result: None).wait()
     assert result.code is None
     assert "cannot be started" in result.reason

@@ -104,7 +104,7 @@ def test_after_installing_for_training_it_is_asked_about_training(installing, pl
     installer = installing.Installer(session, dependencies, pip=FakePip(), torch=FakeTorch())
     installer.install(missing, lambda _line: None, lambda *end: ends.append(end))
     while not ends:
-        session.pump(0.01)
+        session.loop.pump(0.01)
     assert dependencies.purposes == ["train"]
     assert ends[0][1] is None
 

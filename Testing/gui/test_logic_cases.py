@@ -263,7 +263,7 @@ def test_slicer_stays_alive_while_a_scan_is_compared_with_the_stored_ones(
         return hashing(channels, version)
 
     monkeypatch.setattr(hashing, "voxel_hash", slow_hash)
-    logic.session.call_later(0.0, happened.set)
+    logic.session.loop.call_later(0.0, happened.set)
     assert logic.proposeCase(twin, draw(twin, front=truth["front"])).duplicate == record
     assert threads
     assert threading.main_thread() not in threads

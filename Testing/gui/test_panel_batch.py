@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import slicer
 
-from MAESegmentLib.worker.client.client import JobState
+from MAESegmentLib.jobs import JobState
 
 
 @pytest.fixture

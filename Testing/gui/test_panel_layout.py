@@ -13,7 +13,7 @@ import pytest
 import slicer
 
 from MAESegmentLib.errors import DeviceMemoryError
-from MAESegmentLib.worker.client.client import JobState
+from MAESegmentLib.jobs import JobState
 from Testing.gui.looking import nothing_is_cut_off
 from Testing.gui.panel_fixtures import UI_FILE
 from Testing.gui.standin import to_qt

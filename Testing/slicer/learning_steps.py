@@ -93,7 +93,7 @@ class LearningTest:
         end = time.monotonic() + _PATIENCE_S
         while reap():
             self._expect(time.monotonic() < end, "the process of the fine-tuning does not end")
-            self._logic.session.pump(0.1)
+            self._logic.session.loop.pump(0.1)
 
     def _compare(self, volume: Any) -> None:
         result = self._logic.compare(volume, self._model, self._logic.selectedModel(self._model.name), wait=True)

@@ -168,7 +168,9 @@ class _SelfTest:
         launch = module_launch(self.session.interpreter(), self.session.environment(), _MODEL_MODULE, arguments)
         path = os.pathsep.join(filter(None, [str(Path(__file__).parent), launch.environment.get("PYTHONPATH")]))
         launch = replace(launch, environment={**launch.environment, "PYTHONPATH": path})
-        result = ChildProcess(self.session.transport_factory(), launch, lambda _r: None, timeout_s=_PATIENCE_S).wait()
+        result = ChildProcess(
+            self.session.loop, self.session.transport_factory(), launch, lambda _r: None, timeout_s=_PATIENCE_S
+        ).wait()
         expect(result.code == 0, f"{_MODEL_MODULE} failed: {result.last_words}\n{result.error_output[-2000:]}")
 
     def refusals(self) -> None:
@@ -310,7 +312,7 @@ class _SelfTest:
         end = time.monotonic() + _PATIENCE_S
         while not condition():
             expect(time.monotonic() < end, f"nothing happened for {_PATIENCE_S:g} s")
-            self.session.pump(0.02)
+            self.session.loop.pump(0.02)
 
     def clean_up(self) -> None:
         for node in self.nodes:

@@ -14,7 +14,7 @@ from ...cases.store import CaseStore
 from ...errors import DatasetError, DuplicateCase, MAESegmentError, NodeError
 from ...mrml import case_nodes as case_scene
 from ...translation import tr as _
-from ..case_job import CaseJob, CaseRequest
+from ..case_job import CaseJob, CaseRequest, start_case
 from ..case_proposal import (
     MODEL,
     MODEL_HASH,
@@ -62,7 +62,9 @@ class CaseCalls:
         `model` is the one to be fine-tuned; if none is given, the one that made the segmentation.
         """
         bundle = self._case_model(segmentationNode, model)
-        return propose(_nodes(volumeNode), segmentationNode, bundle, self.caseStore(bundle), self.session.call_aside)
+        return propose(
+            _nodes(volumeNode), segmentationNode, bundle, self.caseStore(bundle), self.session.loop.call_aside
+        )
 
     def identifyScan(self, volumeNode: Node, segmentationNode: Node, model: ModelChoice = None) -> Callable[[], None]:
         """What may be run in any thread before `proposeCase` or `addCase`, so that they need not wait for it."""
@@ -106,7 +108,7 @@ class CaseCalls:
         bundle = self._case_model(segmentationNode, model)
         store = self.caseStore(bundle)
         image = mrml.image_of(nodes)
-        duplicate = case_scene.find_duplicate(nodes, image, store.list(), self.session.call_aside)
+        duplicate = case_scene.find_duplicate(nodes, image, store.list(), self.session.loop.call_aside)
         old = _to_replace(store, segmentationNode, duplicate, update)
         segments = mrml.drawn_segments(segmentationNode)
         known = known_labels(bundle, store)
@@ -121,7 +123,7 @@ class CaseCalls:
             role=role, group=group, model=reference, region=box, replace=old.id if old is not None else ""
         )
         _check_channels(image, bundle)
-        job = CaseJob(self.session, CaseRequest(nodes, segmentationNode, store, prepared), callback)
+        job = start_case(self.session, CaseRequest(nodes, segmentationNode, store, prepared), callback)
         return job.result() if wait and callback is None else job
 
     def openCase(self, case: CaseRecord | str, model: ModelChoice = None) -> tuple[Any, Any]:

@@ -12,16 +12,16 @@ from ...cases.records import CHECK, CaseRecord
 from ...cases.store import CaseStore
 from ...errors import ConfigurationError, DatasetError, MAESegmentError, WorkerError
 from ...inference.settings import InferenceSettings
+from ...jobs import Job
 from ...runs import FineTuneEstimate, RunRequest, RunState, create_run, list_runs
 from ...storage.user_folders import default_runs_folder
 from ...training.settings import FineTuneSettings
 from ...translation import tr as _
-from ...worker.client.client import Job
-from ...worker.client.estimating import submit_estimate
-from ..comparing import CompareJob, ComparisonNodes
-from ..finetuning import FineTuneJob, StoreCases
+from ...worker.client.requests import submit_estimate
+from ..comparing import CompareJob, ComparisonNodes, start_comparison
+from ..finetuning import FineTuneJob
 from ..processing import roi_box
-from ..ranking import RankedVolume, RankJob, sources_of
+from ..ranking import RankedVolume, RankJob, sources_of, start_ranking
 from .cases import CaseCalls
 from .segment import AUTO, ModelChoice, Node, SegmentCalls
 
@@ -64,9 +64,13 @@ class LearningCalls(CaseCalls, SegmentCalls):
         pairs = _pairs(cases)
         if pairs:
             _checked_settings(settings)
-            adding = StoreCases(self.session, pairs, lambda volume, node: self._stored(volume, node, base))
-            job.add_cases(adding)
-            adding.add_listener(lambda done: self._begin_stored(job, done, base, device, name, settings))
+            job.store_first(
+                pairs,
+                lambda volume, node: self._stored(volume, node, base),
+                lambda records: create_run(
+                    default_runs_folder(), self._request(base, records, device, name or "", settings)
+                ),
+            )
         else:
             request = self._request(base, self._chosen_cases(store, cases), device, name or "", settings)
             job.begin(create_run(default_runs_folder(), request))
@@ -112,7 +116,7 @@ class LearningCalls(CaseCalls, SegmentCalls):
     def exportModel(self, model: ModelChoice, path: str | os.PathLike[str]) -> Path:
         """Write a model as a zip that `importModel` reads; Slicer stays alive meanwhile."""
         bundle = self._library.find(model)
-        return self.session.call_aside(lambda: export_bundle(bundle, path))
+        return self.session.loop.call_aside(lambda: export_bundle(bundle, path))
 
     def compare(
         self,
@@ -129,7 +133,7 @@ class LearningCalls(CaseCalls, SegmentCalls):
         three segmentation nodes and a row for each structure."""
         versions = (self._library.find(first), self._library.find(second))
         start = lambda node, bundle: self.process(node, bundle, device, wait=False, roi=roi)  # noqa: E731
-        job = CompareJob(volumeNode, versions, start, self.session, callback)
+        job = start_comparison(volumeNode, versions, start, self.session.loop, callback)
         return job.result() if wait and callback is None else job
 
     # What to correct next ---------------------------------------------------------------------------------------------
@@ -150,7 +154,7 @@ class LearningCalls(CaseCalls, SegmentCalls):
         chosen, _note = self._device(device)
         InferenceSettings(device=chosen)
         bundle = self._library.find(model)
-        job = RankJob(self.session, sources_of(volumes), bundle, {"device": chosen}, roi_box(roi), callback)
+        job = start_ranking(self.session, sources_of(volumes), bundle, {"device": chosen}, roi_box(roi), callback)
         return job.result() if wait and callback is None else job
 
     # ------------------------------------------------------------------------------------------------------------------
@@ -189,18 +193,6 @@ class LearningCalls(CaseCalls, SegmentCalls):
             return proposal.stored
         update = True if proposal.stored is not None or proposal.duplicate is not None else None
         return self.addCase(volume, node, base, update=update, wait=False)
-
-    def _begin_stored(
-        self, job: FineTuneJob, adding: Any, base: Bundle, device: str, name: str | None, settings: Mapping[str, Any]
-    ) -> None:
-        """When the pairs are stored."""
-        if not adding.is_finished or adding.error is not None:
-            return
-        try:
-            request = self._request(base, adding.result(), device, name or "", settings)
-            job.begin(create_run(default_runs_folder(), request))
-        except MAESegmentError as error:
-            job.fail(error)
 
     @staticmethod
     def _refuse_second_run() -> None:

@@ -12,7 +12,7 @@ from ...bundle.library import ModelLibrary
 from ...errors import MAESegmentError
 from ...storage.user_folders import default_runs_folder
 from ...translation import tr as _
-from ..processing import Request, SegmentationJob
+from ..processing import Request, SegmentationJob, start_segmentation
 from ..run_watch import run_on_gpu
 from ..session import SceneSession
 
@@ -47,7 +47,7 @@ class SegmentCalls:
 
     def importModel(self, zipPath: str) -> Bundle:
         """Verify and add a model; the event loop goes on meanwhile."""
-        return self.session.call_aside(lambda: self._library.add(zipPath))
+        return self.session.loop.call_aside(lambda: self._library.add(zipPath))
 
     def process(
         self,
@@ -89,7 +89,7 @@ class SegmentCalls:
             overwrite=overwrite,
             notes=notes,
         )
-        job = SegmentationJob(self.session, request, callback)
+        job = start_segmentation(self.session, request, callback)
         return job.result() if wait and callback is None else job
 
     def _device(self, device: str, allow_cpu: bool = True) -> tuple[str, tuple[str, ...]]:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
 from itertools import count
 from typing import Any
 
 from ...errors import Cancelled, ConfigurationError, MAESegmentError, WorkerError, from_code
+from ...jobs import EventLoop, Job, JobProgress, JobState, Listeners, Promise
+from ...jobs.job import Operation
 from ...processes.launch import Launch
-from ..job import Job, JobProgress, JobState, call_safely
 from ..protocol import Accepted, Cancel, Devices, Error, Message, Progress, Ready, Result, Started
-from .stepping import Stepper, Steps
-from .task import Finish, Task, expected_error, share
+from .exchange import Exchange
 from .transport import Transport
 from .worker_process import WorkerProcess
 
-__all__ = ["Job", "JobProgress", "JobState", "WorkerClient", "WorkerState"]
+#: Makes a job's result of the data of the worker's answer; may be a generator that returns it.
+Finish = Callable[[Mapping[str, Any]], Any]
 
 #: How often a new worker is tried for the jobs of one that ended, without any job coming to an end.
 MOST_RESTARTS = 2
-#: How long one transport is waited for while another, with an event loop of its own, may have something to say.
-_NAP_S = 0.005
 
 
 class WorkerState(Enum):
@@ -43,6 +42,7 @@ class WorkerClient:
 
     def __init__(
         self,
+        loop: EventLoop,
         transport_factory: Callable[[], Transport],
         launch: Callable[[], Launch],
         *,
@@ -51,10 +51,12 @@ class WorkerClient:
         grace_s: float = 5.0,
         log: Callable[[str, str], None] | None = None,
     ) -> None:
-        """`launch` is asked anew for every process. `log(level, text)` gets all that the worker says for people.
+        """`launch` is called for every process, whose events `transport_factory` brings to `loop`. `log(level, text)`
+        gets all that the worker says for users.
 
         A job that is cancelled has `grace_s` to stop before its process is killed.
         """
+        self.loop = loop
         self.last_exit = ""
         self.devices_known: tuple[Mapping[str, Any], ...] = ()
         self._new_transport = transport_factory
@@ -65,15 +67,13 @@ class WorkerClient:
         self._log = log or (lambda _level, _text: None)
         self._process: WorkerProcess | None = None
         self._leaving: list[WorkerProcess] = []
-        self._clock: Transport | None = None
-        self._stepper = Stepper(self._call_later)
-        self._tasks: dict[str, Task] = {}
+        self._exchanges: dict[str, Exchange] = {}
         self._numbers = count(1)
         self._restarts = 0
-        self._culprit: Task | None = None
-        self._is_fresh = True
-        self._told_state = WorkerState.STOPPED
-        self._listeners: list[Callable[[WorkerClient], None]] = []
+        self._culprit: Exchange | None = None
+        self._is_settling = False
+        self._notified_state = WorkerState.STOPPED
+        self._listeners: Listeners[WorkerClient] = Listeners()
 
     # For callers ------------------------------------------------------------------------------------------------------
 
@@ -83,16 +83,17 @@ class WorkerClient:
             return WorkerState.STOPPED
         if not self._process.is_ready:
             return WorkerState.STARTING
-        return WorkerState.BUSY if any(not task.job.is_finished for task in self._tasks.values()) else WorkerState.IDLE
+        unfinished = any(not exchange.job.is_finished for exchange in self._exchanges.values())
+        return WorkerState.BUSY if unfinished else WorkerState.IDLE
 
     @property
     def is_ended(self) -> bool:
         """Whether no process of this client lives any more; after `shutdown` that takes a moment."""
-        return self._process is None and not self._still_leaving()
+        return self._process is None and all(process.is_gone for process in self._leaving)
 
     def add_listener(self, callback: Callable[[WorkerClient], None]) -> None:
         """`callback(client)` after every change of `state`."""
-        self._listeners.append(callback)
+        self._listeners.add(callback)
 
     def start(self) -> None:
         """Have a worker ready before the first job."""
@@ -108,6 +109,7 @@ class WorkerClient:
         prepare: Iterator[float] | None = None,
         finish: Finish | None = None,
         cleanup: Callable[[], None] | None = None,
+        job: Job[Any] | None = None,
     ) -> Job[Any]:
         """Send `request` once `prepare` is through; `finish` makes the job's result of the answer's data.
 
@@ -119,35 +121,31 @@ class WorkerClient:
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"The request cannot be sent: {error}.", "Give finite numbers only.") from None
         job_id = str(getattr(request, "id", ""))
-        if not job_id or job_id in self._tasks:
+        if not job_id or job_id in self._exchanges:
             raise ValueError(f"job id {job_id!r} is empty or in use")
         self.start()
-        task = Task(Job(job_id, self, self._log), line, finish, cleanup, is_prepared=prepare is None)
-        self._tasks[job_id] = task
+        job = job or Job(self.loop)
+        job.id = job_id
+        exchange = Exchange(job, line, cleanup, is_prepared=prepare is None)
+        exchange.answer = Promise(lambda: self._cancel(exchange))
+        self._exchanges[job_id] = exchange
         if prepare is not None:
-            task.job.update(JobState.PREPARING, JobProgress("send"))
-            task.steps = self._step_through(task, prepare, lambda _: self._on_prepared(task), self._on_sending)
-            self._stepper.add(task.steps)
+            job.update(JobState.PREPARING)
+        job.run(
+            self._carry_out(exchange, prepare, finish),
+            cleanup=lambda: self._drop_unless_awaited(exchange),
+            after=self._advance,
+        )
         self._advance()
-        return task.job
+        return job
 
     def devices(self) -> Job[list[dict[str, Any]]]:
         """Ask what devices there are and how much memory is free on each."""
         return self.submit(Devices(self.new_id()), finish=lambda data: [dict(one) for one in data["devices"]])
 
     def new_id(self) -> str:
-        """For a request; never given twice."""
+        """For a request; each time another."""
         return f"job-{next(self._numbers)}"
-
-    def pump(self, seconds: float) -> None:
-        """Let events happen for at most this long; for callers that wait and have no event loop of their own."""
-        clock = self._transport()
-        current = self._process.transport if self._process is not None else clock
-        others = {id(one): one for one in (clock, *(process.transport for process in self._still_leaving()))}
-        others.pop(id(current), None)
-        for other in others.values():
-            other.pump(0.0)
-        current.pump(min(seconds, _NAP_S) if others else seconds)
 
     def shutdown(self) -> None:
         """End the worker: its input is closed, and it is killed if it has not ended soon. Its jobs are cancelled.
@@ -156,71 +154,53 @@ class WorkerClient:
         """
         process, self._process = self._process, None
         if process is not None:
-            self._leaving.append(process)
+            self._leave(process)
             process.retire(self._grace_s)
-        for task in [*self._tasks.values()]:
-            self._release(task, Cancelled("Cancelled: the worker was shut down."))
+        self._is_settling = True
+        for exchange in [*self._exchanges.values()]:
+            self._release(exchange, Cancelled("Cancelled: the worker was shut down."))
+        self._is_settling = False
         self._advance()
 
     def wait_until_ended(self, timeout_s: float) -> bool:
-        """After `shutdown`: let events happen until the process is gone."""
-        end = time.monotonic() + timeout_s
-        while not self.is_ended and time.monotonic() < end:
-            self.pump(0.05)
-        return self.is_ended
-
-    def cancel_job(self, job_id: str) -> None:
-        """As `Job.cancel`."""
-        task = self._tasks.get(job_id)
-        if task is None or task.job.is_finished or task.job.cancel_requested:
-            return
-        if task.is_sent and not task.is_answered and self._process is not None:
-            self._process.send(Cancel(job_id).encode())
-            if task.is_started:
-                self._expect_end(task)
-                task.job.note_cancel_request()
-                return
-            # It waits behind another: over for its owner now, for the client when the worker has dropped it.
-            task.forget_timer()
-            task.job.fail(Cancelled())
-        else:
-            self._release(task, Cancelled())
-        self._advance()
+        """After `shutdown`: process events until the process is gone."""
+        return self.loop.wait_until(lambda: self.is_ended, timeout_s)
 
     # From the worker --------------------------------------------------------------------------------------------------
 
     def on_ready(self, _process: WorkerProcess, ready: Ready) -> None:
         self.devices_known = tuple(dict(device) for device in ready.devices)
-        for task in self._tasks.values():
-            if task.is_sent:
-                self._expect_answer(task)
+        for exchange in self._exchanges.values():
+            if exchange.is_sent:
+                self._expect_answer(exchange)
         self._advance()
 
     def on_message(self, _process: WorkerProcess, message: Any) -> None:
-        task = self._tasks.get(str(getattr(message, "id", "")))
-        if task is None or not task.is_sent or task.is_answered:
+        exchange = self._exchanges.get(str(getattr(message, "id", "")))
+        if exchange is None or not exchange.is_sent or exchange.is_answered:
             return
-        task.is_accepted = True
+        exchange.is_accepted = True
         if isinstance(message, Accepted):
             return
         if isinstance(message, Started | Progress):
-            self._on_progress(task, message)
+            self._on_progress(exchange, message)
         elif isinstance(message, Result):
             data = dict(message.data)
-            self._on_answer(task)
-            self._on_result(task, data)
+            self._on_answer(exchange)
+            if exchange.job.is_finished:
+                self._drop(exchange)
+            exchange.answer.resolve(data)
         elif isinstance(message, Error):
             details = dict(message.details)
-            self._on_answer(task)
-            error = from_code(str(message.code), str(message.message), str(message.hint))
-            self._release(task, Cancelled() if task.job.cancel_requested else error, details)
+            self._on_answer(exchange)
+            self._release(exchange, from_code(str(message.code), str(message.message), str(message.hint)), details)
         self._advance()
 
     def on_end(self, process: WorkerProcess, error: MAESegmentError) -> None:
         if process is not self._process:
             return
         self._process = None
-        self._leaving.append(process)
+        self._leave(process)
         culprit, self._culprit = self._culprit, None
         on_purpose = culprit is not None and (culprit.job.cancel_requested or culprit.job.is_finished)
         if on_purpose:
@@ -229,168 +209,170 @@ class WorkerClient:
             self.last_exit = error.message
             self._log("error", f"{error.message} {error.hint}".strip())
             self._restarts += 1
-        for task in [*self._tasks.values()]:
-            self._after_end(task, process, error, culprit)
-        if self._process is None and any(task.needs_worker for task in self._tasks.values()):
+        self._is_settling = True
+        for exchange in [*self._exchanges.values()]:
+            self._after_process(exchange, process, error, culprit)
+        self._is_settling = False
+        if self._process is None and any(exchange.needs_worker for exchange in self._exchanges.values()):
             self._start_process()
         self._advance()
 
     # ------------------------------------------------------------------------------------------------------------------
 
+    def _carry_out(self, exchange: Exchange, prepare: Iterator[float] | None, finish: Finish | None) -> Operation[Any]:
+        job = exchange.job
+        if prepare is not None:
+            yield JobProgress("send")
+            yield from prepare
+            exchange.is_prepared = True
+            job.update(JobState.QUEUED, replace(job.progress, fraction=1.0))
+            self._advance()
+        data = yield exchange.answer
+        value = data if finish is None else finish(data)
+        if isinstance(value, Generator):
+            value = yield from _silently(value)
+        return value
+
     def _start_process(self) -> None:
-        # The first process lives on the transport whose clock stays the client's.
-        transport = self._transport() if self._is_fresh else self._new_transport()
-        self._is_fresh = False
-        self._process = WorkerProcess(transport, self, self._log, start_timeout_s=self._start_timeout_s)
+        self._process = WorkerProcess(
+            self.loop, self._new_transport(), self, self._log, start_timeout_s=self._start_timeout_s
+        )
         self._process.start(self._launch)
 
-    def _transport(self) -> Transport:
-        """The one whose clock is the client's, for all its life: a timer must not go with a process."""
-        if self._clock is None:
-            self._clock = self._new_transport()
-        return self._clock
-
-    def _call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
-        return self._transport().call_later(seconds, callback)
-
-    def _still_leaving(self) -> list[WorkerProcess]:
-        self._leaving = [process for process in self._leaving if not process.is_gone]
-        return self._leaving
+    def _leave(self, process: WorkerProcess) -> None:
+        self._leaving = [*(one for one in self._leaving if not one.is_gone), process]
 
     def _advance(self) -> None:
-        """Send what is prepared, and tell jobs and listeners where things stand."""
+        """Send what is prepared, and notify jobs and listeners of where things stand."""
+        if self._is_settling:
+            return
         position = 0
-        for task in [*self._tasks.values()]:
-            if task.job.is_finished:
+        for exchange in [*self._exchanges.values()]:
+            if exchange.job.is_finished:
                 continue
-            if task.is_ready_to_send and self._process is not None:
-                task.is_sent = True
-                self._process.send(task.line)
+            if exchange.is_prepared and not exchange.is_sent and self._process is not None:
+                exchange.is_sent = True
+                self._process.send(exchange.line)
                 if self._process.is_ready:
-                    self._expect_answer(task)
-            task.job.update(task.state, replace(task.job.progress, position=position))
-            position += task.needs_worker
-        if self.state is not self._told_state:
-            self._told_state = self.state
-            for listener in tuple(self._listeners):
-                call_safely(listener, self, self._log)
+                    self._expect_answer(exchange)
+            exchange.job.update(exchange.state, replace(exchange.job.progress, position=position))
+            position += exchange.needs_worker
+        if self.state is not self._notified_state:
+            self._notified_state = self.state
+            self._listeners.notify(self)
 
-    def _on_sending(self, task: Task, fraction: float) -> None:
-        task.job.update(task.job.state, replace(task.job.progress, stage="send", fraction=share(fraction)))
+    def _cancel(self, exchange: Exchange) -> None:
+        """The job, which waits for the worker's answer, is cancelled."""
+        if exchange.is_sent and not exchange.is_answered and self._process is not None:
+            self._process.send(Cancel(exchange.job.id).encode())
+            if exchange.is_started:
+                self._expect_end(exchange)
+                return
+        # It waits behind another: over for its owner now, for the client when the worker has dropped it.
+        exchange.cancel_timer()
+        exchange.answer.resolve()
 
-    def _on_prepared(self, task: Task) -> None:
-        task.steps = None
-        task.is_prepared = True
-        task.job.update(JobState.QUEUED, replace(task.job.progress, fraction=1.0))
-        self._advance()
-
-    def _on_progress(self, task: Task, message: Started | Progress) -> None:
-        progress = task.job.progress
+    def _on_progress(self, exchange: Exchange, message: Started | Progress) -> None:
+        progress = exchange.job.progress
         if isinstance(message, Progress):
             eta = None if message.eta_s is None else max(0.0, float(message.eta_s))
-            progress = JobProgress(str(message.stage), share(message.fraction), eta, progress.position)
-        if not task.is_started:
-            task.is_started = True
-            if task.job.is_finished:
-                self._expect_end(task)  # it was cancelled while it waited
-        task.job.update(JobState.RUNNING, progress)
+            progress = JobProgress(str(message.stage), _share(message.fraction), eta, progress.position)
+        if not exchange.is_started:
+            exchange.is_started = True
+            if exchange.job.is_finished:
+                self._expect_end(exchange)  # it was cancelled while it waited
+        exchange.job.update(JobState.RUNNING, progress)
 
-    def _on_answer(self, task: Task) -> None:
-        task.forget_timer()
-        task.is_answered = True
+    def _on_answer(self, exchange: Exchange) -> None:
+        exchange.cancel_timer()
+        exchange.is_answered = True
         self._restarts = 0
 
-    def _on_result(self, task: Task, data: Mapping[str, Any]) -> None:
-        if task.job.is_finished or task.job.cancel_requested:
-            self._release(task, Cancelled())
-            return
-
-        task.steps = self._step_through(task, task.finishing(data), lambda value: self._on_finished(task, value))
-        # The answer is waited for; a volume that is being sent for a later job is not.
-        self._stepper.add(task.steps, urgent=True)
-
-    def _on_finished(self, task: Task, value: Any) -> None:
-        task.steps = None
-        self._drop(task)
-        task.job.finish(value)
-        self._advance()
-
-    def _step_through(
-        self,
-        task: Task,
-        iterator: Iterator[Any],
-        done: Callable[[Any], None],
-        advanced: Callable[[Task, float], None] = lambda _task, _fraction: None,
-    ) -> Steps:
-        def failed(error: Exception) -> None:
-            task.steps = None
-            self._release(task, expected_error(error, self._log))
-            self._advance()
-
-        return Steps(iterator, lambda fraction: advanced(task, fraction), done, failed)
-
-    def _expect_answer(self, task: Task) -> None:
+    def _expect_answer(self, exchange: Exchange) -> None:
         """Kill the process if it neither takes the request nor gives any other sign of life."""
         process = self._process
-        if process is None or task.is_accepted:
+        if process is None or exchange.is_accepted:
             return
         heard = process.heard
 
-        def look() -> None:
-            if task.is_accepted or task.is_answered or process is not self._process:
+        def check() -> None:
+            if exchange.is_accepted or exchange.is_answered or process is not self._process:
                 return
             if process.heard != heard:
-                self._expect_answer(task)
+                self._expect_answer(exchange)
                 return
             error = WorkerError(
-                f"The worker does not answer (for {self._answer_timeout_s:g} s) and was ended.",
+                f"The worker does not respond (for {self._answer_timeout_s:g} s) and was ended.",
                 "Try again; if it happens again, send the log (Copy diagnostics).",
             )
-            self._end_because_of(task, error)
+            self._end_because_of(exchange, error)
 
-        task.forget_timer()
-        task.forget_timer = self._call_later(self._answer_timeout_s, look)
+        exchange.cancel_timer()
+        exchange.cancel_timer = self.loop.call_later(self._answer_timeout_s, check)
 
-    def _expect_end(self, task: Task) -> None:
-        """Kill the process if it is still at a cancelled job after the grace period."""
+    def _expect_end(self, exchange: Exchange) -> None:
+        """Kill the process if it still works on a cancelled job after the grace period."""
         process = self._process
 
-        def look() -> None:
-            if not task.is_answered and process is self._process:
+        def check() -> None:
+            if not exchange.is_answered and process is self._process:
                 error = WorkerError(f"The worker did not stop within {self._grace_s:g} s and was ended.")
-                self._end_because_of(task, error)
+                self._end_because_of(exchange, error)
 
-        task.forget_timer()
-        task.forget_timer = self._call_later(self._grace_s, look)
+        exchange.cancel_timer()
+        exchange.cancel_timer = self.loop.call_later(self._grace_s, check)
 
-    def _end_because_of(self, task: Task, error: WorkerError) -> None:
+    def _end_because_of(self, exchange: Exchange, error: WorkerError) -> None:
         if self._process is not None:
-            self._culprit = task
+            self._culprit = exchange
             self._process.end_by_force(error)
 
-    def _after_end(self, task: Task, process: WorkerProcess, error: MAESegmentError, culprit: Task | None) -> None:
-        """What becomes of a task now that the worker is gone: it has its answer, failed, or goes to a new worker."""
-        if task.is_answered:
+    def _after_process(
+        self, exchange: Exchange, process: WorkerProcess, error: MAESegmentError, culprit: Exchange | None
+    ) -> None:
+        """The worker is gone: the exchange has its answer, fails, or goes to a new worker."""
+        if exchange.is_answered:
             return
-        if task.job.is_finished or task.job.cancel_requested:
-            self._release(task, Cancelled())
-        elif task.is_started or task is culprit or not process.is_ready or self._restarts > MOST_RESTARTS:
-            self._release(task, error, {"log": process.last_lines})
+        job = exchange.job
+        is_lost = exchange.is_started or exchange is culprit or not process.is_ready or self._restarts > MOST_RESTARTS
+        if job.is_finished or job.cancel_requested or is_lost:
+            self._release(exchange, error, {"log": process.last_lines})
         else:
-            task.forget_process()
+            exchange.forget_process()
 
-    def _release(self, task: Task, error: MAESegmentError, details: Mapping[str, Any] | None = None) -> None:
+    def _release(self, exchange: Exchange, error: MAESegmentError, details: Mapping[str, Any] | None = None) -> None:
         """End without a result."""
-        if task.steps is not None:
-            call_safely(lambda steps: steps.close(), task.steps, self._log)
-            task.steps = None
-        self._drop(task)
-        task.job.fail(error, details)
+        exchange.is_answered = True
+        exchange.job.fail(error, details)
+        self._drop(exchange)
 
-    def _drop(self, task: Task) -> None:
+    def _drop_unless_awaited(self, exchange: Exchange) -> None:
+        """The job has ended; the worker may still read its files."""
+        if not exchange.is_sent or exchange.is_answered or self._process is None:
+            self._drop(exchange)
+
+    def _drop(self, exchange: Exchange) -> None:
         """Neither side needs the request any more."""
-        task.forget_timer()
-        self._tasks.pop(task.job.id, None)
-        cleanup, task.cleanup, task.finish = task.cleanup, None, None
+        exchange.cancel_timer()
+        self._exchanges.pop(exchange.job.id, None)
+        cleanup, exchange.cleanup = exchange.cleanup, None
         if cleanup is not None:
-            call_safely(lambda clean: clean(), cleanup, self._log)
+            cleanup()
+
+
+def _silently(steps: Generator[Any, Any, Any]) -> Operation[Any]:
+    """`steps` without their progress: that of the worker stands."""
+    try:
+        while True:
+            next(steps)
+            yield None
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        steps.close()
+
+
+def _share(value: Any) -> float:
+    """A number from another process as a share from 0 to 1."""
+    number = float(value)
+    return min(max(number, 0.0), 1.0) if math.isfinite(number) else 0.0

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ...errors import MAESegmentError, WorkerError, from_code
+from ...jobs.event_loop import EventLoop
 from ...processes.exit_reason import describe_exit
 from ...processes.launch import Launch
 from ..protocol import EVENTS, PROTOCOL, Error, Hello, LineSplitter, Log, Message, Ready, decode
@@ -22,21 +23,24 @@ _LONGEST_LOGGED = 500
 
 
 class Owner(Protocol):
-    """Who is told; each call comes from the event loop."""
+    """Notified from the event loop."""
 
     def on_ready(self, process: WorkerProcess, ready: Ready) -> None: ...
 
     def on_message(self, process: WorkerProcess, message: Any) -> None: ...
 
     def on_end(self, process: WorkerProcess, error: MAESegmentError) -> None:
-        """It is of no use any more; called once, unless `retire` was called before."""
+        """It cannot be used any more; called once, unless `retire` was called before."""
 
 
 class WorkerProcess:
     """Started by `start`. After `end_by_force` or `retire` it is silent; `is_gone` says when it has really ended."""
 
-    def __init__(self, transport: Transport, owner: Owner, log: LogLine, *, start_timeout_s: float) -> None:
-        self.transport = transport
+    def __init__(
+        self, loop: EventLoop, transport: Transport, owner: Owner, log: LogLine, *, start_timeout_s: float
+    ) -> None:
+        self._loop = loop
+        self._transport = transport
         self.is_ready = False
         self.is_gone = False
         #: How many messages have come: a sign of life.
@@ -44,8 +48,8 @@ class WorkerProcess:
         self._owner: Owner | None = owner
         self._log = log
         self._start_timeout_s = start_timeout_s
-        self._forget_start_timer: Callable[[], None] = _nothing
-        self._forget_kill_timer: Callable[[], None] = _nothing
+        self._cancel_start_timer: Callable[[], None] = _nothing
+        self._cancel_kill_timer: Callable[[], None] = _nothing
         self._program = ""
         self._pid: int | None = None
         self._is_killed = False
@@ -66,27 +70,27 @@ class WorkerProcess:
             what = launch()
         except MAESegmentError as error:
             self.is_gone = True
-            self.transport.call_later(0.0, functools.partial(self._end, error))
+            self._loop.call_later(0.0, functools.partial(self._end, error))
             return
         self._program = what.program
-        self._forget_start_timer = self.transport.call_later(self._start_timeout_s, self._on_start_timeout)
-        self.transport.start(what, self)
+        self._cancel_start_timer = self._loop.call_later(self._start_timeout_s, self._on_start_timeout)
+        self._transport.start(what, self)
 
     def send(self, line: bytes) -> None:
-        self.transport.write(line)
+        self._transport.write(line)
 
     def end_by_force(self, error: MAESegmentError) -> None:
-        """Kill it and everything it started; the owner is told `error`."""
+        """Kill it and everything it started; the owner gets `error`."""
         self._kill()
         self._end(error)
 
     def retire(self, grace_s: float) -> None:
-        """Let it end by itself, because its input has closed, and kill it if it does not. The owner hears no more."""
+        """Close its input, and kill it if it has not ended after `grace_s`. The owner is notified no more."""
         self._owner = None
-        self._forget_start_timer()
-        self.transport.close_input()
+        self._cancel_start_timer()
+        self._transport.close_input()
         if not self.is_gone:
-            self._forget_kill_timer = self.transport.call_later(grace_s, self._kill)
+            self._cancel_kill_timer = self._loop.call_later(grace_s, self._kill)
 
     # As a `Listener` --------------------------------------------------------------------------------------------------
 
@@ -108,10 +112,10 @@ class WorkerProcess:
 
     def on_exit(self, code: int | None, reason: str) -> None:
         self.is_gone = True
-        self._forget_kill_timer()
+        self._cancel_kill_timer()
         if self._pid is not None:
             # Behind a launcher only that has ended so far.
-            self.transport.kill(self._pid)
+            self._transport.kill(self._pid)
         self._end(self._exit_error(code, reason))
 
     # ------------------------------------------------------------------------------------------------------------------
@@ -128,7 +132,7 @@ class WorkerProcess:
                 self._log("error", self._complaint.message)
             elif self._owner is not None and isinstance(message, Ready):
                 self.is_ready = True
-                self._forget_start_timer()
+                self._cancel_start_timer()
                 self._owner.on_ready(self, message)
             elif self._owner is not None:
                 self._owner.on_message(self, message)
@@ -153,7 +157,7 @@ class WorkerProcess:
         self._garbage += 1
         if self._garbage <= _MOST_GARBAGE_LINES:
             text = line[:_LONGEST_LOGGED].decode("utf-8", "replace")
-            self._log("warning", f"The worker printed what is no message ({reason[:100]}): {text}")
+            self._log("warning", f"The worker printed something that is not a message ({reason[:100]}): {text}")
         if self._garbage == _MOST_GARBAGE_LINES:
             self._log("warning", "Further output of this kind is not logged.")
 
@@ -168,7 +172,7 @@ class WorkerProcess:
 
     def _kill(self) -> None:
         self._is_killed = True
-        self.transport.kill(self._pid)
+        self._transport.kill(self._pid)
 
     def _exit_error(self, code: int | None, reason: str) -> MAESegmentError:
         if self._complaint is not None:
@@ -181,7 +185,7 @@ class WorkerProcess:
         return WorkerError(f"The worker {what} before it was ready: {self._last_lines[-1]}", advice)
 
     def _end(self, error: MAESegmentError) -> None:
-        self._forget_start_timer()
+        self._cancel_start_timer()
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.on_end(self, error)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from MAESegmentLib.jobs import EventLoop
 from MAESegmentLib.processes.launch import Launch
 from MAESegmentLib.worker.client.client import WorkerClient
 from MAESegmentLib.worker.client.transport import Listener
@@ -16,8 +17,11 @@ from MAESegmentLib.worker.protocol import PROTOCOL, Accepted, Hello, Message, Re
 LAUNCH = Launch("python", (), {})
 
 
-class FakeClock:
+class FakeLoop(EventLoop):
+    """Its clock goes when it is told to."""
+
     def __init__(self) -> None:
+        super().__init__()
         self.now = 0.0
         self._due: list[list[Any]] = []
         self._numbers = itertools.count()
@@ -30,6 +34,9 @@ class FakeClock:
             entry[2] = None
 
         return forget
+
+    def pump(self, seconds: float) -> None:
+        self.advance(seconds)
 
     def advance(self, seconds: float) -> None:
         """Let this much time pass and do what is due meanwhile."""
@@ -54,12 +61,11 @@ class FakeClock:
 class FakeTransport:
     """The test speaks as the worker: `say`, `print`, `exit`. What the client wrote is in `sent`."""
 
-    def __init__(self, clock: FakeClock) -> None:
+    def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
         self.killed: list[int | None] = []
         self.is_input_closed = False
         self.listener: Listener | None = None
-        self._clock = clock
 
     def start(self, _launch: Launch, listener: Listener) -> None:
         self.listener = listener
@@ -72,12 +78,6 @@ class FakeTransport:
 
     def kill(self, pid: int | None) -> None:
         self.killed.append(pid)
-
-    def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
-        return self._clock.call_later(seconds, callback)
-
-    def pump(self, seconds: float) -> None:
-        self._clock.advance(seconds)
 
     @property
     def requested(self) -> list[str]:
@@ -119,15 +119,19 @@ class FakeWorld:
     """A client whose processes are fakes: `transports` in the order of their start."""
 
     def __init__(self, **options: Any) -> None:
-        self.clock = FakeClock()
+        self.clock = FakeLoop()
         self.transports: list[FakeTransport] = []
         self.log: list[tuple[str, str]] = []
         self.client = WorkerClient(
-            self._transport, lambda: LAUNCH, log=lambda level, text: self.log.append((level, text)), **options
+            self.clock,
+            self._transport,
+            lambda: LAUNCH,
+            log=lambda level, text: self.log.append((level, text)),
+            **options,
         )
 
     def _transport(self) -> FakeTransport:
-        self.transports.append(FakeTransport(self.clock))
+        self.transports.append(FakeTransport())
         return self.transports[-1]
 
     @property

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from MAESegmentLib.errors import Cancelled
-from MAESegmentLib.worker.client.client import JobState, WorkerState
+from MAESegmentLib.jobs import JobState
+from MAESegmentLib.worker.client.client import WorkerState
 from MAESegmentLib.worker.protocol import Accepted, Error, Ready, Result, Started
 
 

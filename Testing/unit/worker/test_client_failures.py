@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from MAESegmentLib.errors import DeviceMemoryError, MAESegmentError, WorkerError
-from MAESegmentLib.worker.client.client import JobState, WorkerClient, WorkerState
+from MAESegmentLib.jobs import JobState
+from MAESegmentLib.worker.client.client import WorkerClient, WorkerState
 from MAESegmentLib.worker.protocol import PROTOCOL, Accepted, Error, Hello, Log, Progress, Result, Segment
 from Testing.unit.worker.fakes import FakeWorld
 
@@ -141,7 +142,7 @@ def test_interpreter_that_cannot_be_found():
         raise WorkerError("no Python")
 
     world = FakeWorld()
-    client = WorkerClient(lambda: world._transport(), launch)
+    client = WorkerClient(world.clock, world._transport, launch)
     job = client.submit(Segment("a", "f", "m"))
     assert not job.is_finished
     with pytest.raises(WorkerError, match="no Python"):
@@ -174,7 +175,7 @@ def test_worker_that_does_not_take_a_request_is_killed(world):
     job = world.submit()
     world.clock.advance(16)
     assert world.worker.killed == [4242]
-    with pytest.raises(WorkerError, match="does not answer"):
+    with pytest.raises(WorkerError, match="does not respond"):
         job.result()
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from MAESegmentLib.errors import ConfigurationError, OutputError
 from MAESegmentLib.images.volume import LabelMap
-from MAESegmentLib.worker.client.client import JobState
-from MAESegmentLib.worker.client.segmentation import submit_segmentation
+from MAESegmentLib.jobs import JobState
+from MAESegmentLib.worker.client.requests import submit_segmentation
 from MAESegmentLib.worker.job_folder import JobFolder, full_label_array
 from MAESegmentLib.worker.protocol import Error
 

@@ -12,10 +12,11 @@ import time
 
 import pytest
 
+from MAESegmentLib.jobs import AsyncioLoop, QueueLoop
 from MAESegmentLib.processes.launch import Launch
 from MAESegmentLib.processes.process_tree import descendants, kill_tree
-from MAESegmentLib.worker.client.transport import EventQueue, SubprocessTransport
-from Testing.processes import is_alive, wait_for_end, wait_until
+from MAESegmentLib.worker.client.transport import SubprocessTransport
+from Testing.processes import is_alive, wait_for_end
 
 
 class Heard:
@@ -47,12 +48,18 @@ def python(script: str, *arguments: str) -> Launch:
 
 
 def run(launch: Launch, written: bytes = b"") -> Heard:
-    transport, heard = SubprocessTransport(), Heard()
-    transport.start(launch, heard)
+    loop, transport, heard = start(launch)
     transport.write(written)
     transport.close_input()
-    wait_until(lambda: heard.exits, transport.pump)
+    assert loop.wait_until(lambda: heard.exits, 60.0)
     return heard
+
+
+def start(launch: Launch) -> tuple[QueueLoop, SubprocessTransport, Heard]:
+    loop, heard = QueueLoop(), Heard()
+    transport = SubprocessTransport(loop)
+    transport.start(launch, heard)
+    return loop, transport, heard
 
 
 def test_output_errors_and_exit_code_all_arrive_here():
@@ -81,32 +88,29 @@ def test_environment_is_exactly_what_was_given():
 
 
 def test_writing_never_blocks_though_nobody_reads():
-    transport, heard = SubprocessTransport(), Heard()
-    transport.start(python("import time; time.sleep(1000)"), heard)
+    loop, transport, heard = start(python("import time; time.sleep(1000)"))
     begun = time.monotonic()
     transport.write(b"x" * 10_000_000)
     assert time.monotonic() - begun < 1.0
     transport.kill(None)
-    wait_until(lambda: heard.exits, transport.pump)
+    assert loop.wait_until(lambda: heard.exits, 60.0)
 
 
 def test_writing_and_killing_after_the_end_are_harmless():
-    transport, heard = SubprocessTransport(), Heard()
-    transport.start(python("pass"), heard)
-    wait_until(lambda: heard.exits, transport.pump)
+    loop, transport, heard = start(python("pass"))
+    assert loop.wait_until(lambda: heard.exits, 60.0)
     transport.write(b"x")
     transport.close_input()
     transport.kill(None)
 
 
 def test_exit_is_reported_though_a_child_holds_the_pipes():
-    transport, heard = SubprocessTransport(), Heard()
     script = (
         "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'],"
         " start_new_session=True); print(child.pid, flush=True)"
     )
-    transport.start(python(script), heard)
-    wait_until(lambda: heard.exits, transport.pump)
+    loop, _transport, heard = start(python(script))
+    assert loop.wait_until(lambda: heard.exits, 60.0)
     child = int(heard.output)
     assert is_alive(child)
     kill_tree(child)
@@ -172,7 +176,7 @@ def test_member_of_this_group_is_killed_alone():
 
 
 def test_timers_ring_in_order_and_those_forgotten_do_not():
-    events, rung = EventQueue(), []
+    events, rung = QueueLoop(), []
     events.call_later(0.02, lambda: rung.append("late"))
     forget = events.call_later(0.0, lambda: rung.append("never"))
     events.call_later(0.0, lambda: rung.append("soon"))
@@ -184,7 +188,7 @@ def test_timers_ring_in_order_and_those_forgotten_do_not():
 
 
 def test_timer_may_forget_another_that_is_due():
-    events, rung = EventQueue(), []
+    events, rung = QueueLoop(), []
     events.call_later(0.0, lambda: forget())
     forget = events.call_later(0.0, lambda: rung.append("no"))
     events.pump(0.01)
@@ -193,7 +197,7 @@ def test_timer_may_forget_another_that_is_due():
 
 
 def test_pump_returns_as_soon_as_something_was_done():
-    events = EventQueue()
+    events = QueueLoop()
     events.call_later(0.01, lambda: None)
     begun = time.monotonic()
     events.pump(10.0)
@@ -201,14 +205,14 @@ def test_pump_returns_as_soon_as_something_was_done():
 
 
 def test_pump_takes_no_longer_than_asked():
-    events = EventQueue()
+    events = QueueLoop()
     begun = time.monotonic()
     events.pump(0.05)
     assert 0.04 < time.monotonic() - begun < 5.0
 
 
 def test_one_turn_a_pump():
-    events, turns = EventQueue(), []
+    events, turns = QueueLoop(), []
 
     def again() -> None:
         turns.append(1)
@@ -220,7 +224,7 @@ def test_one_turn_a_pump():
 
 
 def test_failing_callback_loses_no_other():
-    events, done = EventQueue(), []
+    events, done = QueueLoop(), []
     events.post(lambda: 1 / 0)
     events.post(lambda: done.append(1))
     with pytest.raises(ZeroDivisionError):
@@ -234,10 +238,11 @@ def test_failing_callback_loses_no_other():
 
 def test_everything_comes_through_the_asyncio_loop():
     async def talk() -> Heard:
-        transport, heard, rung = SubprocessTransport.on_loop(), Heard(), asyncio.Event()
+        loop, heard, rung = AsyncioLoop(), Heard(), asyncio.Event()
+        transport = SubprocessTransport(loop)
         transport.start(python("print(input())"), heard)
         transport.write(b"hello\n")
-        transport.call_later(0.01, rung.set)
+        loop.call_later(0.01, rung.set)
         await asyncio.wait_for(rung.wait(), 10)
         while not heard.exits:
             await asyncio.sleep(0.01)
@@ -248,28 +253,19 @@ def test_everything_comes_through_the_asyncio_loop():
     assert heard.threads == {threading.current_thread()}
 
 
-def test_with_only_post_timers_come_through_it_too():
-    async def ring() -> threading.Thread:
-        loop = asyncio.get_running_loop()
-        rung: asyncio.Future[threading.Thread] = loop.create_future()
-        transport = SubprocessTransport(post=loop.call_soon_threadsafe)
-        transport.call_later(60, lambda: rung.set_exception(AssertionError()))()
-        transport.call_later(0.01, lambda: rung.set_result(threading.current_thread()))
-        return await asyncio.wait_for(rung, 10)
+def test_waiting_within_the_asyncio_loop_is_refused():
+    async def wait() -> None:
+        with pytest.raises(RuntimeError, match="await"):
+            AsyncioLoop().wait_until(lambda: False)
 
-    assert asyncio.run(ring()) is threading.current_thread()
-
-
-def test_pumping_a_loop_that_is_not_ours_is_refused():
-    with pytest.raises(RuntimeError, match="await"):
-        SubprocessTransport(post=lambda callback: callback()).pump(0.1)
+    asyncio.run(wait())
 
 
 def test_process_that_outlives_its_loop_is_harmless():
     heard = Heard()
 
     async def leave() -> SubprocessTransport:
-        transport = SubprocessTransport.on_loop()
+        transport = SubprocessTransport(AsyncioLoop())
         transport.start(python("import sys; sys.stdin.read(); print('late')"), heard)
         return transport
 

@@ -1,0 +1,43 @@
+"""The scene as a whole: names that are free, and the end of nodes that a job works on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import slicer
+import vtk
+
+from ..translation import tr as _
+
+
+def unique_name(name: str) -> str:
+    """`name`, with a number behind it if a node of the scene is called like that."""
+    return str(slicer.mrmlScene.GenerateUniqueName(name))
+
+
+class SceneWatch:
+    """Calls `abandon(reason)` when one of the nodes cannot be used any more, until `end`."""
+
+    def __init__(self, nodes: Sequence[Any], abandon: Callable[[str], None]) -> None:
+        self._ids = {node.GetID(): node.GetName() for node in nodes}
+        self._abandon = abandon
+        self._scene = scene = slicer.mrmlScene
+        self._tags = [
+            scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, self._on_close),
+            scene.AddObserver(slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._on_removed),
+        ]
+
+    def end(self) -> None:
+        for tag in self._tags:
+            self._scene.RemoveObserver(tag)
+        self._tags = []
+
+    def _on_close(self, _scene: Any, _event: Any) -> None:
+        self._abandon(_("The scene was closed while the scan was being segmented."))
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_removed(self, _scene: Any, _event: Any, node: Any) -> None:
+        name = self._ids.get(node.GetID()) if node is not None else None
+        if name is not None:
+            self._abandon(_("{name} was removed from the scene while it was being segmented.").format(name=name))
