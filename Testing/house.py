@@ -57,7 +57,11 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
         _room("torchrun"),
         _room("translation", needs="slicer"),
     ),
-    (_room("storage", "atomic_file.py", "platformdirs"), _room("processes", "environment.py", "psutil")),
+    (
+        _room("storage", "atomic_file.py", "platformdirs"),
+        _room("processes", "environment.py", "psutil"),
+        _room("jobs", "job.py"),
+    ),
     (_room("images", "volume.py", "numpy psutil nibabel nrrd pydicom highdicom SimpleITK"),),
     (
         _room("samples", needs="numpy"),

@@ -16,7 +16,6 @@ from ..app.texts.messages import OfferContext, Remedy
 from ..app.texts.model_cards import name_of
 from ..bundle import Bundle
 from ..errors import MAESegmentError, NodeError
-from ..jobs import JobState
 from ..mrml.regions import add_box, box_hint
 from ..samples import BOXES, SAMPLE, SAMPLE_MODEL
 from ..worker.client.client import WorkerState

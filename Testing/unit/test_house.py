@@ -9,13 +9,6 @@ import pytest
 from Testing import house
 from Testing.house import FLOOR_OF, FLOORS, INNER, MODULES, OUTER, REPOSITORY, ROOMS, Import, imports, room_of
 
-#: Packages that a file imports although its room does not need them.
-AGREED_PACKAGES = {
-    ("MAESegmentLib/app/comparing.py", "slicer"): "its scene half moves to mrml",
-    ("MAESegmentLib/app/processing.py", "slicer"): "its scene half moves to mrml",
-    ("MAESegmentLib/app/processing.py", "vtk"): "its scene half moves to mrml",
-    ("MAESegmentLib/app/sequence.py", "slicer"): "its scene half moves to mrml",
-}
 #: Folders above the measure.
 AGREED_SIZES = {
     "MAESegmentLib/cli": "a file a command",
@@ -92,8 +85,7 @@ def test_no_file_needs_a_package_that_its_room_does_not() -> None:
         package = one.target.split(".")[0]
         if package not in ROOMS[room_of(one.source)].needs:
             beyond[MODULES[one.source].as_posix(), package].append(str(one))
-    assert {key: lines for key, lines in beyond.items() if key not in AGREED_PACKAGES} == {}
-    assert set(AGREED_PACKAGES) <= set(beyond), "an exception that is not needed any more"
+    assert dict(beyond) == {}
 
 
 def test_no_room_is_two_rooms() -> None:
