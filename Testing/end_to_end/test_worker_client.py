@@ -160,7 +160,7 @@ def test_worker_that_never_says_a_word(place, through):
 def test_worker_that_never_answers(place):
     client = place.scripted("ignores_requests", answer_timeout_s=0.5)
     pid = start(client)
-    with pytest.raises(WorkerError, match="does not answer"):
+    with pytest.raises(WorkerError, match="does not respond"):
         submit(client).result(30)
     wait_for_end([pid])
 
