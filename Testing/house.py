@@ -60,7 +60,7 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
     (
         _room("storage", "atomic_file.py", "platformdirs"),
         _room("processes", "environment.py", "psutil"),
-        _room("jobs", "job.py"),
+        _room("jobs", "runner.py"),
     ),
     (_room("images", "volume.py", "numpy psutil nibabel nrrd pydicom highdicom SimpleITK"),),
     (

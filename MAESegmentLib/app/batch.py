@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, MAESegmentError
 from ..jobs import EventLoop, JobProgress, JobState
-from ..jobs.job import Job, Operation, expected
+from ..jobs.runner import Job, Operation, expected
 
 if TYPE_CHECKING:
     from .processing import SegmentationJob, SegmentationSummary

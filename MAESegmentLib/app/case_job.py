@@ -11,7 +11,7 @@ from ..cases.records import CaseRecord
 from ..cases.store import CaseStore
 from ..errors import MAESegmentError, NodeError
 from ..jobs import EventLoop, Job, JobProgress, JobState
-from ..jobs.job import Operation
+from ..jobs.runner import Operation
 from ..mrml import case_nodes as case_scene
 from ..translation import tr as _
 from ..worker.client.requests import submit_case

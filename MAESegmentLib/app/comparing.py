@@ -15,7 +15,7 @@ from ..evaluation.comparison import Comparison, Row, compare_label_maps
 from ..images.labels import Label
 from ..images.volume import LabelMap
 from ..jobs import EventLoop, Job, JobProgress, in_thread
-from ..jobs.job import Operation
+from ..jobs.runner import Operation
 from ..translation import tr as _
 from .processing import SegmentationJob
 

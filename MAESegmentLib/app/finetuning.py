@@ -10,7 +10,7 @@ from ..bundle import Bundle, ModelStore, open_bundle
 from ..cases.records import CaseRecord
 from ..errors import Cancelled, WorkerError
 from ..jobs import Job, JobProgress, JobState, Listeners
-from ..jobs.job import Operation
+from ..jobs.runner import Operation
 from ..runs import Curves, FineTuneRun, RunResult, RunState, RunStatus, start
 from ..translation import tr as _
 from .session import SceneSession

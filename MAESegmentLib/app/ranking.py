@@ -15,7 +15,7 @@ from ..cases.dataset import load_dataset
 from ..errors import DatasetError, MAESegmentError
 from ..inference.ranking import Uncertainty, rank
 from ..jobs import EventLoop, Job, JobProgress
-from ..jobs.job import Operation
+from ..jobs.runner import Operation
 from ..translation import tr as _
 from ..worker.client.requests import submit_ranking, submit_scan_ranking
 from .session import SceneSession

@@ -10,7 +10,7 @@ from typing import Any
 from .. import mrml
 from ..errors import MAESegmentError, NodeError
 from ..jobs import EventLoop, JobProgress, JobState
-from ..jobs.job import Operation
+from ..jobs.runner import Operation
 from ..mrml.frames import find_sequence, frame_in_scene
 from ..translation import tr as _
 from .batch import BatchItem, BatchJob, BatchRow, end_batch, segment_in_turn

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .event_loop import AsyncioLoop, EventLoop, QueueLoop
-from .job import Job, JobProgress, JobState, Promise, in_thread
 from .listeners import Listeners
+from .runner import Job, JobProgress, JobState, Promise, in_thread
 
 __all__ = [
     "AsyncioLoop",

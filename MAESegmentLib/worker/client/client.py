@@ -11,7 +11,7 @@ from typing import Any
 
 from ...errors import Cancelled, ConfigurationError, MAESegmentError, WorkerError, from_code
 from ...jobs import EventLoop, Job, JobProgress, JobState, Listeners, Promise
-from ...jobs.job import Operation
+from ...jobs.runner import Operation
 from ...processes.launch import Launch
 from ..protocol import Accepted, Cancel, Devices, Error, Message, Progress, Ready, Result, Started
 from .exchange import Exchange
