@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -10,29 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .window_attention import attend
-from .windows import Triple, WindowLayout
-
-#: Numbers that one step on tokens may write before the next reads them: few enough to be found in the cache, and enough
-#: that it does not matter that each product brings its weights into order first (2 ** 18 and 2 ** 40 were slower).
-CACHED_NUMBERS = 2**20
-
-
-def is_worked_on_whole(tokens: Tensor) -> bool:
-    """Whether steps on tokens each see all of them: not on a CPU without gradients, where nothing has to be kept."""
-    return torch.is_grad_enabled() or torch.compiler.is_compiling() or tokens.device.type != "cpu"
-
-
-def by_rows(steps: Callable[[Tensor], Tensor], tokens: Tensor, width: int) -> Tensor:
-    """`steps` on tokens (..., C), each by itself; `width` is how many numbers a token has between the steps.
-
-    On a CPU without gradients some rows at a time: what lies between the steps then never leaves the cache.
-    """
-    rows = max(1, CACHED_NUMBERS // width)
-    if is_worked_on_whole(tokens) or tokens.numel() <= rows * tokens.shape[-1]:
-        return steps(tokens)
-    parts = [steps(part) for part in tokens.flatten(0, -2).split(rows)]
-    return torch.cat(parts).unflatten(0, tokens.shape[:-1])
+from .cpu_kernels import Triple, attend, by_rows, in_parts
+from .windows import WindowLayout
 
 
 class DropPath(nn.Module):
@@ -138,14 +116,8 @@ class WindowAttention(nn.Module):
             query = layout.partition(query)
         bias = self.bias(layout.window)
         mask = layout.mask(tokens.device, padding=self.mask_padding, shift=self.mask_shift)
-        if is_worked_on_whole(windows):
-            return layout.merge(self._within(windows, query, bias, mask))
-        attended = torch.empty_like(windows)
-        most = max(1, CACHED_NUMBERS // (layout.length * self.projection_in.out_features))
-        for part, its_mask in _parts(len(windows), most, mask):
-            its_query = None if query is None else query[part]
-            attended[part] = self._within(windows[part], its_query, bias, its_mask)
-        return layout.merge(attended)
+        numbers = layout.length * self.projection_in.out_features
+        return layout.merge(in_parts(self._within, windows, query, bias, mask, numbers))
 
     def _within(self, windows: Tensor, query: Tensor | None, bias: Tensor, mask: Tensor | None) -> Tensor:
         """windows and `query` (windows, L, C) -> (windows, L, C)."""
@@ -154,16 +126,6 @@ class WindowAttention(nn.Module):
         if query is not None:
             query = query.unflatten(-1, (self.heads, head_dim))
         return self.projection_out(attend(projected, query, bias, mask).flatten(2))
-
-
-def _parts(count: int, most: int, mask: Tensor | None) -> Iterator[tuple[slice, Tensor | None]]:
-    """Up to `most` of `count` windows at a time with their part of `mask`, which is one for all images."""
-    of_image = count if mask is None else len(mask)
-    for first in range(0, of_image, most):
-        last = min(first + most, of_image)
-        its_mask = None if mask is None else mask[first:last]
-        for image in range(0, count, of_image):
-            yield slice(image + first, image + last), its_mask
 
 
 class Mlp(nn.Sequential):

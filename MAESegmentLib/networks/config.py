@@ -217,8 +217,8 @@ class MaeConfig:
     """A masked autoencoder (arXiv 2111.06377) around an nnFormer encoder.
 
     `unit` is the size of one masked unit in voxels (d, h, w), a multiple of the encoder's token size. `mask_ratio` is
-    fixed, or a range sampled anew for every image. `normalise_target` standardises each unit of the target. `encoding`
-    "visible" encodes visible units only, each by itself in the first `packed_stages`.
+    fixed, or a range sampled for every image. `normalise_target` standardises each unit of the target. `encoding`
+    "visible" encodes visible units only, each apart in the first `packed_stages`.
     """
 
     encoder: NnFormerConfig

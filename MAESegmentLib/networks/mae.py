@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from .attention import Block, WindowAttention
 from .config import MaeConfig, Triple
+from .cpu_kernels import to_voxels
 from .masking import expand_mask, join_units, pad_to_units, random_unit_mask, split_units, unit_grid
-from .nnformer import Encoder, _initialise, _to_conv, _to_tokens, to_voxels
+from .nnformer import Encoder, _initialise, _to_conv, _to_tokens
 from .visible import VisibleEncoding
 
 #: Keeps the standardisation of a constant unit finite (He et al. use 1e-6 on 8-bit images; ours are z-scores).

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .windows import Triple
+from .cpu_kernels import Triple
 
 
 def unit_grid(size: Triple, unit: Triple) -> Triple:

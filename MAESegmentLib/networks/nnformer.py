@@ -7,13 +7,13 @@ view that convolutions take is the channels_last_3d memory format.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import Block, WindowAttention, by_rows
+from .attention import Block, WindowAttention
 from .config import NnFormerConfig, Triple
+from .cpu_kernels import by_rows, expand_tokens, strided_conv, to_voxels
 
 
 def _to_conv(tokens: Tensor) -> Tensor:  # (B, D, H, W, C) -> (B, C, D, H, W)
@@ -22,24 +22,6 @@ def _to_conv(tokens: Tensor) -> Tensor:  # (B, D, H, W, C) -> (B, C, D, H, W)
 
 def _to_tokens(volume: Tensor) -> Tensor:  # (B, C, D, H, W) -> (B, D, H, W, C)
     return volume.permute(0, 2, 3, 4, 1).contiguous()
-
-
-def expand_tokens(tokens: Tensor, conv: nn.Module) -> Tensor:
-    """What `conv`, whose kernel is its stride, makes of each token: (B, D, H, W, C) -> (B, D, H, W, K, d, h, w).
-
-    A matrix product, faster on a CPU than the general transposed convolution.
-    """
-    assert isinstance(conv, nn.ConvTranspose3d)
-    assert conv.bias is not None
-    parts = conv.weight.shape[1:]
-    bias = conv.bias.repeat_interleave(parts[1] * parts[2] * parts[3])
-    return F.linear(tokens, conv.weight.flatten(1).T, bias).unflatten(-1, parts)
-
-
-def to_voxels(tokens: Tensor, conv: nn.Module) -> Tensor:
-    """The same as a volume (B, K, D * d, H * h, W * w)."""
-    parts = expand_tokens(tokens, conv).permute(0, 4, 1, 5, 2, 6, 3, 7)
-    return parts.flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
 
 class ConvPair(nn.Module):
@@ -106,32 +88,7 @@ class Down(nn.Module):
         )
         if d or h or w:
             volume = F.pad(volume, (0, w, 0, h, 0, d))
-        few = self._count(volume) <= len(self.conv.weight) / 8
-        if few and volume.device.type == "cpu":
-            return self._as_product(volume)
-        if self.conv.weight.numel() > volume.numel() / 2:
-            # Given channels-last, the convolution would copy its weights into that order, which is more than its input.
-            volume = volume.contiguous()
-        return _to_tokens(self.conv(volume))
-
-    def _count(self, volume: Tensor) -> int:
-        """Of tokens in the result."""
-        conv = self.conv
-        sizes = [
-            (n + 2 * p - k) // s + 1
-            for n, p, k, s in zip(volume.shape[2:], self.padding, conv.kernel_size, conv.stride, strict=True)
-        ]
-        return len(volume) * prod(sizes)
-
-    def _as_product(self, volume: Tensor) -> Tensor:
-        """The convolution as one matrix product: it brings its weights, of which most of its work is to read where
-        there are only a few tokens, into another order first."""
-        d, h, w = self.padding
-        volume = F.pad(volume, (w, w, h, h, d, d))
-        for axis, (size, step) in enumerate(zip(self.conv.kernel_size, self.conv.stride, strict=True), start=2):
-            volume = volume.unfold(axis, size, step)
-        patches = volume.permute(0, 2, 3, 4, 1, 5, 6, 7).flatten(4)  # (B, D', H', W', C * d * h * w)
-        return F.linear(patches, self.conv.weight.flatten(1), self.conv.bias)
+        return _to_tokens(strided_conv(volume, self.conv, self.padding))
 
 
 class Up(nn.Module):

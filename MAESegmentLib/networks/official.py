@@ -131,7 +131,7 @@ def _boxes(tokens: int, rows: int) -> Iterator[Triple]:
 
 
 def _rows_by_offset(source: Mapping[str, Tensor], attention: str, window: Triple) -> np.ndarray | None:
-    """Row of the official table for each row of ours, or None where the official index is no function of the offset."""
+    """Row of the official table for each row of ours; None where the official index is not a function of the offset."""
     official = _tensor(source, f"{attention}.{_INDEX}").cpu().numpy()
     ours = offset_index(window, window, torch.device("cpu")).numpy()
     rows = np.empty(int(ours.max()) + 1, dtype=np.int64)

@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.networks import NnFormer, NnFormerConfig
-from MAESegmentLib.networks.attention import (
+from MAESegmentLib.networks.attention import DropPath, RelativePositionBias, WindowAttention, offset_index
+from MAESegmentLib.networks.cpu_kernels import (
     CACHED_NUMBERS,
-    DropPath,
-    RelativePositionBias,
-    WindowAttention,
+    attend,
     by_rows,
-    offset_index,
+    plain_attend,
+    plain_cut,
+    plain_join,
+    to_voxels,
 )
-from MAESegmentLib.networks.nnformer import Down, Up, to_voxels
-from MAESegmentLib.networks.window_attention import attend
+from MAESegmentLib.networks.nnformer import Down, Up
 from MAESegmentLib.networks.windows import WindowLayout
 
 CPU = torch.device("cpu")
@@ -217,10 +218,13 @@ def test_no_mask_where_every_pair_may_attend() -> None:
     assert WindowLayout((2, 3, 3), (4, 4, 4), shifted=True).mask(CPU, padding=True, shift=True) is None
 
 
-def test_partition_and_merge_are_inverse() -> None:
+def test_a_grid_is_cut_and_joined_as_by_padding_rolling_and_permuting() -> None:
     tokens = torch.randn(2, 5, 7, 4, 3)
     layout = WindowLayout((5, 7, 4), (2, 3, 4), shifted=True)
-    assert torch.equal(layout.merge(layout.partition(tokens)), tokens)
+    windows = layout.partition(tokens)
+    assert torch.equal(windows, plain_cut(tokens, layout.cut).reshape(windows.shape))
+    assert torch.equal(layout.merge(windows), plain_join(windows, layout.cut))
+    assert torch.equal(layout.merge(windows), tokens)
 
 
 @pytest.mark.parametrize("shifted", [False, True])
@@ -242,8 +246,7 @@ def test_attention_while_training_equals_the_library_and_has_its_gradients(windo
     query = torch.randn(4, 6, 2, 3, dtype=torch.double, requires_grad=True) if cross else None
     bias = torch.randn(1, 2, 6, 6, dtype=torch.double, requires_grad=True)
     mask = None if windows is None else torch.randn(windows, 1, 6, 6, dtype=torch.double)
-    with torch.no_grad():
-        plain = attend(projected, query, bias, mask)
+    plain = plain_attend(projected, query, bias if mask is None else (bias + mask).repeat(4 // len(mask), 1, 1, 1))
     torch.testing.assert_close(attend(projected, query, bias, mask), plain)
     assert torch.autograd.gradcheck(
         lambda keys, asked, added: attend(keys, asked, added, mask), (projected, query, bias)
@@ -360,7 +363,7 @@ def test_windows_are_attended_to_some_at_a_time_without_gradients(cross, shifted
     )
     tokens = [torch.randn(2, 5, 6, 7, 16) for _ in range(1 + cross)]
     expected = attention(*tokens)  # with gradients: all at once
-    monkeypatch.setattr("MAESegmentLib.networks.attention.CACHED_NUMBERS", 5 * 12 * 48)
+    monkeypatch.setattr("MAESegmentLib.networks.cpu_kernels.CACHED_NUMBERS", 5 * 12 * 48)
     with torch.no_grad():
         torch.testing.assert_close(attention(*tokens), expected, rtol=1e-5, atol=1e-6)
 
