@@ -129,7 +129,7 @@ def _check_cuda_exists(index: int) -> None:
 
 
 def device_title(device: torch.device) -> str:
-    """What people call the device, e.g. the name of the GPU or of the processor."""
+    """What users call the device: the name of the GPU or of the processor."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     try:

@@ -32,8 +32,9 @@ from MAESegmentLib.training.data.holdout import Holdout, plan_holdout
 from MAESegmentLib.training.data.labelling import plan_labels
 from MAESegmentLib.training.data.prepared import CaseCache
 from MAESegmentLib.training.data.preparing import prepare_labelled
-from MAESegmentLib.training.loop.loop import Progress, train
+from MAESegmentLib.training.loop.loop import train
 from MAESegmentLib.training.recipe import read_recipe
+from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import FineTuneSettings
 from MAESegmentLib.training.tasks.segmentation import SegmentationTask
 
@@ -54,7 +55,7 @@ def make_task(
     plan = plan_labels(dataset.labels, base.labels)
     cache = CaseCache(settings.cache_gb, out / "prepared")
     preprocessing = base.spec.preprocessing
-    prepared = prepare_labelled(holdout.cases, dataset, plan, preprocessing, cache, _say, lambda: False)
+    prepared = prepare_labelled(holdout.cases, dataset, plan, preprocessing, cache, RunContext(_say))
     return SegmentationTask(
         network,
         prepared.cases.subset([case.id for case in holdout.training]),
@@ -121,7 +122,7 @@ def main() -> None:
     print(f"{name}: {parameters / 1e6:.2f} M parameters, {steps} steps", flush=True)
 
     task = make_task(network, name, base, dataset, holdout, settings, arguments.out)
-    trained = train(task, settings, arguments.out, report=_say)
+    trained = train(task, settings, arguments.out, RunContext(_say))
     network.load_state_dict(trained.weights)
     record.write_text(json.dumps({**run, "seconds": round(trained.seconds, 1)}, indent=2) + "\n")
     _evaluate(network.eval(), name, base, dataset, arguments.split, arguments.out)

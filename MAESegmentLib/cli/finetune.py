@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..training.finetune import finetune
     from ..training.loop.distributed import joined
     from ..training.recipe import read_recipe, read_settings_file
+    from ..training.run_context import RunContext
 
     recipe = read_recipe(arguments.recipe)
     settings = options.training_settings(
@@ -88,9 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
             description=replace(description, labels=(*cases.new_labels, *description.labels)),
             # A number that no version among the models has, so that the result can join them.
             version_of=None if description.version else partial(_version, models, base),
-            progress=display,
-            should_cancel=should_cancel,
-            team=team,
+            context=RunContext(display, should_cancel, team=team),
         )
     if team.is_first:
         _print_result(bundle)

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from ..networks import MaeConfig
     from ..preprocessing.plan import Preprocessing
     from ..training.description import Description
-    from ..training.loop.distributed import Team
-    from ..training.loop.loop import Report, ShouldCancel
     from ..training.recipe import Recipe
+    from ..training.run_context import RunContext
     from ..training.settings import PretrainSettings
 
 #: Reading and preparing a scan costs far more than cutting patches; more of them make a batch less varied.
@@ -68,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from ..training.loop.distributed import joined
     from ..training.recipe import read_recipe
+    from ..training.run_context import RunContext
     from ..training.settings import PretrainSettings
 
     recipe = read_recipe(arguments.recipe)
@@ -82,7 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings = PretrainSettings.from_dict(chosen)
     description = replace(recipe.description, name=arguments.name) if arguments.name else recipe.description
     with interruptible() as should_cancel, joined(settings.device) as team, training_display(team.is_first) as display:
-        work = _Work(arguments, recipe, settings, description, display, should_cancel, team)
+        context = RunContext(display, should_cancel, team=team)
+        work = _Work(arguments, recipe, settings, description, context)
         bundle = work.stream() if settings.patches_per_volume else work.in_memory()
     if not team.is_first:
         return 0
@@ -100,9 +101,7 @@ class _Work:
     recipe: Recipe
     settings: PretrainSettings
     description: Description
-    display: Report
-    should_cancel: ShouldCancel
-    team: Team
+    context: RunContext
 
     def in_memory(self) -> Bundle:
         from ..training.pretrain import median_spacing, pretrain
@@ -114,19 +113,17 @@ class _Work:
     def stream(self) -> Bundle:
         from ..training.data.archive import open_archive
         from ..training.loop.output_folder import claimed
-        from ..training.pretrain_streaming import pretrain_streaming
+        from ..training.pretrain import pretrain_streaming
 
         if self.arguments.split or self.arguments.exclude:
             raise ConfigurationError(
                 "An archive that is streamed has no splits.",
                 "Leave out --split and --exclude, and give with --data the folders to learn from.",
             )
-        folders, out, report = _folders(self.arguments, self.recipe), self.arguments.out, self.display
-        with claimed(out, self.team):
-            archive = open_archive(
-                folders, out, self.settings.held_out, report=report, should_cancel=self.should_cancel, team=self.team
-            )
-            spacing = partial(archive.median_spacing, team=self.team)
+        folders, out, team = _folders(self.arguments, self.recipe), self.arguments.out, self.context.team
+        with claimed(out, team):
+            archive = open_archive(folders, out, self.settings.held_out, self.context)
+            spacing = partial(archive.median_spacing, team=team)
             preprocessing = _preprocessing(self.arguments, self.recipe, spacing)
             return pretrain_streaming(archive, out, self.settings, **self._shared(preprocessing))
 
@@ -135,9 +132,7 @@ class _Work:
             "autoencoder": _autoencoder(self.arguments, self.recipe, preprocessing),
             "preprocessing": preprocessing,
             "description": self.description,
-            "progress": self.display,
-            "should_cancel": self.should_cancel,
-            "team": self.team,
+            "context": self.context,
         }
 
 

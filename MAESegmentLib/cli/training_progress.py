@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .terminal import ProgressBar, duration, say
 
 if TYPE_CHECKING:
-    from ..training.loop.loop import Progress, Report
+    from ..training.run_context import Progress, Report
 
 _STAGES = {"prepare": "Preparing", "train": "Training", "validate": "Validating", "save": "Saving"}
 #: Without a terminal, a line of progress at most this often.

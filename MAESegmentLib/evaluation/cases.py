@@ -1,4 +1,4 @@
-"""Evaluate case by case: a damaged case is set aside with its reason, and the others go on."""
+"""Evaluate case by case: a damaged case is set aside with its reason, and the others are still evaluated."""
 
 from __future__ import annotations
 
@@ -147,8 +147,8 @@ def _evaluate(case: Case, predictions: Predictions, measure: Measure) -> CaseRes
 class StoredPredictions:
     """Label maps that lie in a folder, each named after its case; their segments are matched by name.
 
-    A format without names has the dataset's label values. What is no label of the dataset is left out, with a warning,
-    unless it may be one that is missing.
+    A format without names has the dataset's label values. What is not a label of the dataset is left out, with a
+    warning, unless it may be one that is missing.
     """
 
     unknown: Sequence[str] = ()

@@ -1,4 +1,4 @@
-"""Evaluation results for people and programs: `metrics.csv`, `summary.json`, a table on the terminal."""
+"""Evaluation results for users and programs: `metrics.csv`, `summary.json`, a table on the terminal."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from .metrics import Score, Status
 
 @dataclass(frozen=True)
 class Figure:
-    """Mean, standard deviation, median and range over `n` cases; nothing but `n` where there is no case."""
+    """Mean, standard deviation, median and range over `n` cases; `n` alone where there is no case."""
 
     n: int
     mean: float | None = None

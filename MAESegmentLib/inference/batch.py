@@ -1,4 +1,4 @@
-"""Many scans segmented into one folder: goes on where it was stopped, alone or as several processes at once."""
+"""Many scans segmented into one folder: resumes where it was stopped, alone or as several processes at once."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Batch:
                         replaced += known is not None
                         on_row(row, done + replaced + len(self._table.rows()) - before)
                         worked = True
-            left = self._left_of(left)  # not of all: an archive's files may be slow to look at
+            left = self._left_of(left)  # not of all: an archive's files may be slow to check
             if left and not worked:
                 time.sleep(_NAP_S)
 

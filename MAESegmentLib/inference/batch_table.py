@@ -123,7 +123,7 @@ class VolumeTable:
         return _joined(cells)
 
     def _from_cells(self, cells: Mapping[str, str | None]) -> VolumeRow | None:
-        """None for the header, and for what a person may have typed into the file."""
+        """None for the header, and for what a user may have typed into the file."""
         try:
             values = {name: _KIND.get(name, csv_text)(cells[name] or "") for name in _COLUMNS}
             ml = {value: float(cells[column] or "") for column, value in self._labels.items() if cells[column]}
@@ -132,7 +132,7 @@ class VolumeTable:
             return None
 
 
-#: What a person looks for stands first.
+#: What a user looks for stands first.
 _COLUMNS = (
     *("volume", "status", "reason", "seconds", "output", "source", "series_uid", "device", "rank", "warnings"),
     *("finished", "stamp", "output_bytes", "key"),

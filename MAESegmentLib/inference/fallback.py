@@ -47,7 +47,7 @@ def steps_for(device: torch.device, batch_size: int, *, allow_cpu: bool) -> list
 def run_first_that_fits(
     steps: Sequence[Step], run: Callable[[Step], Result], on_fallback: Callable[[str], None]
 ) -> tuple[Result, Step]:
-    """Run the steps in order until one fits in memory; tell `on_fallback`; else `DeviceMemoryError`."""
+    """Run the steps in order until one fits in memory; each change goes to `on_fallback`; else `DeviceMemoryError`."""
     failed: list[str] = []
     for step, following in zip(steps, [*steps[1:], None], strict=True):
         try:

@@ -42,7 +42,7 @@ class Familiarity:
 
 def fit_familiarity(scans: Sequence[ScanDescription]) -> FamiliarityStatistics:
     """The statistics of training scans, at least one; the limits are calibrated by cross-validation where they are
-    enough, and are wide where they are not. There, several windows of each scan tell what differs within one already.
+    enough, and are wide where they are not. There, several windows of each scan show what differs within one already.
     """
     stages = zip(*(scan.stages for scan in scans), strict=True)
     x, y, z = (float(length) for length in np.max([scan.extent_mm for scan in scans], axis=0))

@@ -8,7 +8,7 @@ from ..images.scans import without_ending
 
 
 def default_output(scan: str | Path) -> Path:
-    """`<name>.seg.nrrd` in the current folder: next to the person, never onto the scan."""
+    """`<name>.seg.nrrd` in the current folder: where the user is, never onto the scan."""
     path = Path(scan).resolve()
     stem = path.name if path.is_dir() else without_ending(path.name)
     return Path(f"{stem or 'segmentation'}.seg.nrrd")

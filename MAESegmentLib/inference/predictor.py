@@ -75,7 +75,7 @@ class Predictor:
         return self.segmenter.estimate_seconds(volume, roi, device)
 
     def familiarity(self, volume: Volume, prepared: Prepared) -> Familiarity | None:
-        """How far `volume`, which `prepared` was made from, is from the training scans; None if nothing tells."""
+        """How far `volume`, of which `prepared` was made, is from the training scans; None if these are unknown."""
         encoder = getattr(self.segmenter.network, "encoder", None)
         if encoder is None:
             return None

@@ -71,7 +71,7 @@ class Segmenter:
     ) -> Prediction:
         """Label `volume`, or what lies within `roi`.
 
-        `examine` may look at the scan and at the network's input, after the network has, and return warnings.
+        `examine` is given the scan and the network's input, after the network has run, and returns warnings.
         """
         started = time.perf_counter()
         report = progress or (lambda _stage, _fraction: None)

@@ -14,7 +14,7 @@ Block = tuple[slice, slice, slice]
 _PLAIN = 0.99
 #: A face lies in air if 99 % of its voxels are in the lowest part of the volume's range.
 _DARK = 0.15
-#: Faces within a plain background tell of noise if more than this share of them is not plain.
+#: Faces within a plain background show noise if more than this share of them is not plain.
 _MOSTLY = 0.5
 #: A plane of this share of voxels above the noise holds a part of the body: noise itself has 6 of a million there.
 _NOISE_SHARE = 1e-3
@@ -36,7 +36,7 @@ class Background:
 
     @property
     def plain(self) -> float | None:
-        """The value, where there is no more to the background than this."""
+        """The value, where the background holds nothing else."""
         return None if self.highest is not None else self.value
 
     def foreground(self, voxels: np.ndarray) -> np.ndarray:
@@ -110,7 +110,7 @@ def _noise(faces: Sequence[np.ndarray], voxels: np.ndarray) -> float | None:
 def sample(channel: np.ndarray, background: Background | None = None) -> np.ndarray:
     """Finite voxels, without those of `background`, as float64 (N,): all of them, or an even subset, always the same.
 
-    At most `MAX_SAMPLE_VOXELS` are looked at, unless none of these is foreground.
+    At most `MAX_SAMPLE_VOXELS` are sampled, unless none of these is foreground.
     """
     step = 1
     while math.prod(math.ceil(n / step) for n in channel.shape) > MAX_SAMPLE_VOXELS:

@@ -1,8 +1,8 @@
 """What the grey values of a scan are like before they are clipped. numpy only, and independent of the size of the scan.
 
-For CT: how the voxels that are no air share out over ranges of HU. Fat is below 0 and bone far above it, so that values
+For CT: how the voxels that are not air fall into ranges of HU. Fat is below 0 and bone far above it, so that values
 which are not HU show. For MR: where the percentiles lie once the values are normalised, since every scanner scales
-them differently; a masked background does not count, since it is no tissue.
+them differently; a masked background does not count, since it is not tissue.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from .intensity import IntensityRecipe
 
-#: Voxels looked at.
+#: Voxels sampled.
 SAMPLE = 100_000
 #: Air, and the padding around a round field of view, is below; how much of it a scan holds is its crop's choice.
 _AIR_HU = -400.0
@@ -23,7 +23,7 @@ _HU = (-150.0, -30.0, 20.0, 90.0, 200.0, 600.0, 2000.0)
 #: Share of voxels with the lowest value that makes it a background.
 _BACKGROUND = 0.01
 _PERCENTILES = (2.0, 10.0, 25.0, 40.0, 50.0, 60.0, 75.0, 90.0, 98.0)
-#: The contrast of MR differs from scanner to scanner, beyond what the training scans of one tell: the limit is as many
+#: The contrast of MR differs from scanner to scanner, beyond what the training scans of one show: the limit is as many
 #: times as far. What is not this kind of image at all is found by the encoder's features as well.
 _MR_TOLERANCE = 1.5
 #: Percentiles of normalised values vary this many times as much between scans as the shares' square roots.

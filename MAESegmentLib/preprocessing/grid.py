@@ -123,7 +123,7 @@ def resize(image: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
 
 
 def resize_planes(image: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """The first pass of `resize`, (D, H, W) -> (D, *shape): each plane by itself."""
+    """The first pass of `resize`, (D, H, W) -> (D, *shape), plane by plane."""
     if image.shape[1:] == shape:
         return image
     return F.interpolate(image[None], size=shape, mode="bilinear", align_corners=False, antialias=True)[0]

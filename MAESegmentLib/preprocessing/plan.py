@@ -62,7 +62,7 @@ class Preprocessing:
     def prepare(self, volume: Volume, within: Block | None = None) -> Prepared:
         """Canonical order, normalised intensities, target spacing; one channel at a time to keep memory low.
 
-        What lies outside `within` (I, J, K) counts only where it tells what the scan's background is.
+        What lies outside `within` (I, J, K) counts only to find the scan's background.
         """
         region, backgrounds = self._find(volume, within)
         part = volume.crop(region)

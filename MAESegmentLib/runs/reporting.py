@@ -11,7 +11,7 @@ from typing import Any
 
 from ..bundle import Bundle
 from ..errors import MAESegmentError
-from ..training.loop.loop import Progress
+from ..training.run_context import Progress
 from .records import CaseChange, RunResult
 from .run_folder import STATUS, FineTuneRun, write_json
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 
@@ -20,7 +20,7 @@ from ..training.data.store_dataset import store_dataset
 from ..training.defaults import default_settings
 from ..training.description import Description
 from ..training.finetune import MODEL_FOLDER, finetune
-from ..training.loop.loop import Progress, ShouldCancel, ShouldStop
+from ..training.run_context import Progress, RunContext
 from ..training.settings import FineTuneSettings
 from .records import RunResult
 from .reporting import StatusWriter, result_of
@@ -36,10 +36,15 @@ class FineTuneWork:
     """One run from its cases to its published version; every part of it may be done already."""
 
     def __init__(
-        self, run: FineTuneRun, status: StatusWriter, *, should_cancel: ShouldCancel, should_stop: ShouldStop
+        self,
+        run: FineTuneRun,
+        status: StatusWriter,
+        *,
+        should_cancel: Callable[[], bool],
+        should_stop: Callable[[], bool],
     ) -> None:
         self._run, self._status = run, status
-        self._should_cancel, self._should_stop = should_cancel, should_stop
+        self._context = RunContext(status, should_cancel, should_stop)
         self._request = run.request
         self._notes: list[str] = []
         self._begun = time.monotonic()
@@ -103,9 +108,7 @@ class FineTuneWork:
                 validation="check" if self._request.check else "auto",
                 description=Description(name=self._request.name or self._own_name(), labels=new),
                 version_of=lambda name, same_labels: models.next_version(name, major=not same_labels),
-                progress=self._status,
-                should_cancel=self._should_cancel,
-                should_stop=self._should_stop,
+                context=self._context,
             )
             self._status(Progress("save", 1.0))
             try:

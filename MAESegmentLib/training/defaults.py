@@ -1,4 +1,4 @@
-"""What fine-tuning does unless a person says otherwise; chosen by `model_training/studies/finetune_defaults`."""
+"""What fine-tuning does unless the user chooses otherwise; chosen by `model_training/studies/finetune_defaults`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ADAPT: dict[str, Any] = {
 }
 #: Labels that the model starts without need larger steps, and more of them.
 NEW_LABELS: dict[str, Any] = {**ADAPT, "steps": 800, "learning_rate": 3e-3}
-#: Points of the curve that a person watches, and how often at most (steps) the work is saved.
+#: Points of the curve that the user watches, and how often at most (steps) the work is saved.
 _POINTS = 10
 _SAVE_EVERY = 25
 

@@ -1,4 +1,4 @@
-"""How the resulting model introduces itself: name, version, purpose, data, licence, card."""
+"""What the resulting model says of itself: name, version, purpose, data, licence, card."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..bundle import Bundle
+from ..bundle import Bundle, ModelSpec
 from ..bundle.spec import check_label_names, check_name, version_key
 from ..errors import ConfigurationError
 from ..images.labels import Label
@@ -58,9 +58,10 @@ class Description:
         """How the model card begins."""
         return self.card or f"# {self.name} {self.version}\n\n{self.description}\n\n{self.intended_use}"
 
-    def with_version(self, version: str) -> Description:
-        """The same as `version`."""
-        return replace(self, version=version)
+    def spec(self, kind: str, **parts: Any) -> ModelSpec:
+        """The model of this description; `parts` are the other fields of its `ModelSpec`."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("card", "licence_text", "labels")}
+        return ModelSpec(kind=kind, **own, **parts)
 
     def completed(self, base: Bundle | None, *, same_labels: bool, name: str, channels: int) -> Description:
         """With every field filled in; a child with the labels of its base is the base's next minor version."""

@@ -16,7 +16,7 @@ from .data.prepared import PreparedCase
 
 #: More training scans make the statistics no better.
 MAX_SCANS = 128
-#: Windows looked at of each of a few scans.
+#: Windows described of each scan, where there are few.
 WINDOWS_OF_FEW = 4
 
 
@@ -28,7 +28,7 @@ def familiarity_of(
 ) -> dict[str, Any] | None:
     """For the description of a model whose `encoder` was trained on `cases`; None if their grey values are not known.
 
-    At most `MAX_SCANS` of them are looked at, evenly chosen.
+    At most `MAX_SCANS` of them count, evenly chosen.
     """
     known = [case for case in cases if case.grey is not None]
     if not known:

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from ..bundle import Bundle, open_bundle
+from ..cases.case import Case
 from ..cases.dataset import CaseDataset
+from ..device import resolve_device
 from ..errors import ConfigurationError
+from ..networks import NnFormer
 from ..preprocessing.plan import Preprocessing
+from ..storage.atomic_file import write_file
+from .data.drawing import Drawing
 from .data.holdout import Holdout, plan_holdout
 from .data.labelling import LabelPlan, plan_labels
-from .data.prepared import CaseCache
+from .data.prepared import CaseCache, PreparedCase
 from .data.preparing import Prepared, prepare_labelled
+from .data.sides import Sides
 from .description import Description
-from .finetune_model import MODEL_FOLDER, save_model
-from .finetune_run import FineTuning
-from .loop.distributed import SOLO, Team
-from .loop.loop import Report, ShouldCancel, ShouldStop, ignore, never
-from .loop.output_folder import DataRecord, claimed, finished_model, tell_finished
+from .familiarity import familiarity_of
+from .finetuned_model import FineTuned, Measured, save_model
+from .loop.checkpoint import CHECKPOINT
+from .loop.loop import Trained, train
+from .loop.output_folder import MODEL_FOLDER, DataRecord, claimed, finished_model
+from .loop.results import finite
+from .run_context import UNATTENDED, Progress, RunContext
 from .settings import FineTuneSettings
+from .tasks.initial import initial_network
+from .tasks.segmentation import DiceTable, SegmentationTask, dice_table, mean_by_label, mean_dice
 
 __all__ = ["MODEL_FOLDER", "VersionOf", "finetune"]
 
 #: (name of the new model, whether it has the labels of its base) -> its version.
 VersionOf = Callable[[str, bool], str]
+#: Dice of the base on the held-out cases of a folder, measured before training begins.
+BEFORE = "before.json"
+FOLDS = "folds"
 
 
 def finetune(
@@ -40,71 +60,59 @@ def finetune(
     labels: Sequence[str] | None = None,
     description: Description | None = None,
     version_of: VersionOf | None = None,
-    progress: Report = ignore,
-    should_cancel: ShouldCancel = never,
-    should_stop: ShouldStop = never,
-    team: Team = SOLO,
+    context: RunContext = UNATTENDED,
 ) -> Bundle:
     """Train on the `split` of `dataset` (None: every case with a label map) and save the model as `out`/model.
 
-    `labels` are those to learn (None: all of the dataset). `validation`: see `plan_holdout`. `version_of` is asked for
-    the version just before the model is saved. Called again with the same arguments after a kill, it goes on from its
-    last checkpoint; after the end, it returns the finished model. Once `should_stop` says so, training ends and the
-    best weights so far are saved. All of a `team` call this alike; its first process writes, all get the model.
+    `labels` are those to learn (None: all of the dataset). `validation`: see `plan_holdout`. `version_of` is called for
+    the version just before the model is saved. Called again with the same arguments after a kill, it resumes from its
+    last checkpoint; after the end, it returns the finished model. Once `context` asks to stop, training ends and the
+    best weights so far are saved. All of a team call this alike; its first process writes, all return the model.
     """
+    team = context.team
     settings = team.settings(settings or FineTuneSettings())
     description = description or Description()
-    finished = finished_model(out, settings, base.reference)
     holdout = plan_holdout(dataset, split, validation, settings.seed)
     plan = plan_labels(dataset.labels, base.labels, labels, description.labels)
     data = partial(DataRecord.of, holdout.training, holdout.held_out, plan.names)
-    if finished is not None:
-        data().check_same(out, progress)
+
+    def check_same(finished: Bundle) -> None:
+        data().check_same(out, context)
         _check_same_name(out, finished, description)
-        tell_finished(out, progress)
+
+    finished = finished_model(out, settings, base.reference, context, check_same)
+    if finished is not None:
         return finished
     with claimed(out, team):
         preprocessing = _preprocessing(base, settings)
         cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
-        prepared = prepare_labelled(
-            holdout.cases,
-            dataset,
-            plan,
-            preprocessing,
-            cache,
-            progress,
-            should_cancel,
-            tissues=settings.synthesis is not None,
-        )
+        tissues = settings.synthesis is not None
+        prepared = prepare_labelled(holdout.cases, dataset, plan, preprocessing, cache, context, tissues=tissues)
         team.first(lambda: data().keep(out))  # once the files are known to be what they say
+        run = FineTuning(base, plan, preprocessing, settings, prepared, out, context)
         same_labels = {label.name for label in base.labels} == set(plan.names)
-        channels = len(cache[0].image)
-        text = description.completed(base, same_labels=same_labels, name=dataset.name, channels=channels)
-        run = FineTuning(base, plan, preprocessing, settings, prepared, out, progress, should_cancel, should_stop, team)
+        text = description.completed(base, same_labels=same_labels, name=dataset.name, channels=run.channels)
         prepared.label_notes.extend(_only_held_out(prepared, plan, holdout))
         warnings = [f"Warning: {note}" for note in (*dataset.notes, *prepared.label_notes, *prepared.twins)]
-        run.say(
-            *warnings,
-            *prepared.notes,
-            cache.describe(),
-            f"Held out: {holdout.how}.",
-            *run.notes,
-            *team.describe(settings),
-        )
+        notes = (*prepared.notes, cache.describe(), f"Held out: {holdout.how}.", *run.notes, *team.describe(settings))
+        context.log(*warnings, *notes)
         # The model comes first, its leave-one-out estimate after it: whoever stops early still has a model.
         share = 1 / (len(holdout.folds) + 1)
-        trained = run.train(holdout.training, holdout.held_out, out, (0.0, share))
+        trained = run.train(holdout.training, holdout.held_out, out, context.part(0.0, share, None))
         measured = run.leave_one_out(holdout, trained) if holdout.folds else run.before_and_after(trained, holdout, out)
 
         def save() -> Bundle:
             version = version_of(text.name, same_labels) if version_of is not None else text.version
-            bundle = save_model(run, trained, measured, holdout, text.with_version(version))
+            model = run.model(trained, holdout, measured, replace(text, version=version))
+            context.report(Progress("save", 1.0, step=trained.step, message="Describing the training scans."))
+            bundle = save_model(model, run.familiarity(trained, holdout))
+            context.report(Progress("save", 1.0, step=trained.step, message=f"Model saved: {bundle.path}"))
             run.tidy_folds()
             return bundle
 
         bundle = team.first(save) or open_bundle(out / MODEL_FOLDER)
         cache.remove_files()
-        run.say(*warnings)  # again, as hours may lie between
+        context.log(*warnings)  # again, as hours may lie between
         return bundle
 
 
@@ -134,3 +142,184 @@ def _preprocessing(base: Bundle, settings: FineTuneSettings) -> Preprocessing:
     if settings.foreground is None:
         return own
     return replace(own, intensity=replace(own.intensity, foreground=settings.foreground))
+
+
+class FineTuning:
+    """One base, one plan, one set of prepared cases: what every fold and the final run share."""
+
+    def __init__(
+        self,
+        base: Bundle,
+        plan: LabelPlan,
+        preprocessing: Preprocessing,
+        settings: FineTuneSettings,
+        prepared: Prepared,
+        out: Path,
+        context: RunContext,
+    ) -> None:
+        self.base, self.plan, self.settings, self.prepared = base, plan, settings, prepared
+        self.preprocessing, self.out, self.context = preprocessing, out, context
+        self.channels = len(prepared.cases[0].image)
+        self.drawing = Drawing.of(settings, preprocessing)
+        self.sides = Sides.of(settings.sides, plan.names, preprocessing.orientation)
+        network, self.notes = initial_network(base, plan, self.channels, settings)
+        self.network_config = network.config
+
+    def train(self, training: Sequence[Case], held_out: Sequence[Case], folder: Path, context: RunContext) -> Trained:
+        """Train and validate in `folder`, after the base was measured on what is `held_out`."""
+        self._measure_before(held_out, folder, context)
+        network = self._network()
+        task = SegmentationTask(
+            network,
+            self._cases(training),
+            self._held_out(held_out),
+            self.plan.names,
+            self.preprocessing.patch_size,
+            self.settings,
+            identity=self._identity(training),
+            encoder_stages=len(network.config.depths),
+            sides=self.sides,
+            drawing=self.drawing,
+            team=self.context.team,
+        )
+        keep_best = self.settings.keep == "best" and bool(held_out)
+        return train(task, self.settings, folder, context, keep_best=keep_best, patience=self.settings.patience)
+
+    def leave_one_out(self, holdout: Holdout, final: Trained) -> Measured | None:
+        """Train once per patient without it. An estimate of what the final model, which saw all, may reach.
+
+        None if the run was stopped before the first fold was finished.
+        """
+        before: DiceTable = {}
+        after: DiceTable = {}
+        count = len(holdout.folds)
+        done = 0
+        for number, (training, held_out) in enumerate(holdout.folds):
+            if final.stopped or self.context.all_reduce_stop():
+                break
+            folder = self.out / FOLDS / f"{number:02d}"
+            self.context.log(f"Leave-one-out {number + 1} of {count}.")
+            fold = self.context.part((number + 1) / (count + 1), (number + 2) / (count + 1), (number + 1, count))
+            trained = self.train(training, held_out, folder, fold)
+            if trained.stopped and self.settings.patience is None:
+                break  # half a fold says nothing of the model
+            measured = self.before_and_after(trained, Holdout(tuple(training), tuple(held_out)), folder)
+            assert measured is not None
+            before.update(measured.before or {})
+            after.update(measured.after)
+            done += 1
+        if not after:
+            return None
+        how = "leave-one-out" if done == count else f"leave-one-out, {done} of {count}"
+        return Measured(before or None, after, how, indicative_only=True)
+
+    def before_and_after(self, trained: Trained, holdout: Holdout, folder: Path) -> Measured | None:
+        if not holdout.held_out:
+            return None
+        before = self._read_before(holdout.held_out, folder)
+        after = self._dice(self._network(trained), holdout.held_out)
+        return Measured(before, after, holdout.how, indicative_only=trained.is_best)
+
+    def model(self, trained: Trained, holdout: Holdout, measured: Measured | None, text: Description) -> FineTuned:
+        return FineTuned(
+            base=self.base,
+            labels=self.plan.labels,
+            network=self.network_config,
+            preprocessing=self.preprocessing,
+            channels=self.channels,
+            settings=self.settings,
+            # Where labels change places, inference must not mirror.
+            side_axis=None if self.sides is None else self.sides.axis,
+            prepared=self.prepared,
+            notes=(*self.prepared.label_notes, *self.notes),
+            out=self.out,
+            holdout=holdout,
+            trained=trained,
+            measured=measured,
+            text=text,
+        )
+
+    def familiarity(self, trained: Trained, holdout: Holdout) -> dict[str, Any] | None:
+        """What the training scans are like to the trained encoder; nothing of the base's own."""
+        device = resolve_device(self.settings.device)
+        encoder = self._network(trained).encoder
+        return familiarity_of(encoder, self._cases(holdout.training), self.preprocessing.patch_size, device)
+
+    def tidy_folds(self) -> None:
+        """Remove their checkpoints; the curves stay."""
+        for folder in (self.out / FOLDS).glob("*"):
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+            shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+
+    def _measure_before(self, held_out: Sequence[Case], folder: Path, context: RunContext) -> None:
+        """Once, so that a user sees from the start what is to be beaten."""
+        if not held_out or not self._base_knows_labels() or self._read_before(held_out, folder) is not None:
+            return
+        context.report(Progress("before"))
+        table = self._dice(self._network(), held_out)
+        means = {**mean_by_label(table), "mean": mean_dice(table)}
+        content = {
+            "identity": self._identity(held_out),
+            "table": finite(table),
+            "by_label": {name: value for name, value in means.items() if math.isfinite(value)},
+        }
+
+        def write() -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_file(folder / BEFORE, json.dumps(content))
+
+        context.team.first(write)
+
+    def _read_before(self, held_out: Sequence[Case], folder: Path) -> DiceTable | None:
+        try:
+            content = json.loads((folder / BEFORE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        if content.get("identity") != self._identity(held_out):
+            return None
+        return {
+            case: {label: math.nan if value is None else float(value) for label, value in row.items()}
+            for case, row in content["table"].items()
+        }
+
+    def _base_knows_labels(self) -> bool:
+        """Whether what is started from segments every label already, in images prepared as it knows them."""
+        knows = self.base.kind == "segmentation" and None not in self.plan.origins
+        knows = knows and self.preprocessing == self.base.spec.preprocessing
+        return knows and self.settings.initial_weights == "pretrained"
+
+    @torch.no_grad()
+    def _dice(self, network: NnFormer, cases: Sequence[Case]) -> DiceTable:
+        device = resolve_device(self.settings.device)
+        return dice_table(
+            network.to(device).eval(),
+            self._held_out(cases),
+            self.plan.names,
+            self.preprocessing.patch_size,
+            device,
+            self.settings.validation_overlap,
+            self.context.team,
+        )
+
+    def _network(self, trained: Trained | None = None) -> NnFormer:
+        """As fine-tuning starts from it, or with its trained weights."""
+        network, _ = initial_network(self.base, self.plan, self.channels, self.settings)
+        if trained is not None:
+            network.load_state_dict(trained.weights)
+        return network
+
+    def _cases(self, cases: Sequence[Case]) -> list[PreparedCase]:
+        return self.prepared.cases.subset([case.id for case in cases])
+
+    def _held_out(self, cases: Sequence[Case]) -> list[PreparedCase]:
+        """With images that are drawn once, where images are drawn."""
+        prepared = self._cases(cases)
+        return prepared if self.drawing is None else self.drawing.held_out(prepared, self.settings)
+
+    def _identity(self, cases: Sequence[Case]) -> str:
+        """Of cases, base and labels: what a checkpoint belongs to."""
+        content: list[Any] = [self.base.content_hash, list(self.plan.names)]
+        content.append([self.prepared.hashes[case.id] for case in cases])
+        unknown = {case.id: list(case.unknown) for case in cases if case.unknown}
+        content += [unknown] if unknown else []
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

@@ -1,21 +1,23 @@
-"""Settings of a training run. Frozen, validated when made, written into the run folder and the bundle."""
+"""The settings of a training run. Frozen, validated when made, written into the run folder and the bundle."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from ..errors import ConfigurationError
 from ..images.labels import loose_name
 from ..inference.settings import Precision
 from ..values import check_known
-from .data.synthesis import Synthesis
 
 SettingsT = TypeVar("SettingsT", bound="LoopSettings")
+#: Settings of earlier versions, which changed no result: they still stand in recipes, runs and bundles.
+RETIRED = frozenset({"shard_optimiser"})
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,12 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         _tuples(self)
-        for name in ("affine", "noise", "blur", "brightness", "contrast", "low_resolution", "gamma"):
-            _require(0 <= getattr(self, name) <= 1, f"augmentation.{name}", getattr(self, name), "a chance from 0 to 1")
-        _require(0 < self.scale[0] <= self.scale[1], "augmentation.scale", self.scale, "two increasing factors above 0")
-        _require(set(self.flip_axes) <= {0, 1, 2}, "augmentation.flip_axes", self.flip_axes, "axes out of 0, 1, 2")
-        _require(0 <= self.shift < 1, "augmentation.shift", self.shift, "a fraction of the patch below 1")
+        check = partial(_check, self, group="augmentation.")
+        chances = ("affine", "noise", "blur", "brightness", "contrast", "low_resolution", "gamma")
+        check("a chance from 0 to 1", _is_fraction, *chances)
+        check("two increasing factors above 0", lambda pair: 0 < pair[0] <= pair[1], "scale")
+        check("axes out of 0, 1, 2", lambda axes: set(axes) <= {0, 1, 2}, "flip_axes")
+        check("a fraction of the patch below 1", lambda shift: 0 <= shift < 1, "shift")
 
     @classmethod
     def none(cls) -> Augmentation:
@@ -54,6 +57,55 @@ class Augmentation:
     def geometric(cls) -> Augmentation:
         """For pretraining: the target is the grey value, so only geometry changes."""
         return cls(noise=0, blur=0, brightness=0, contrast=0, low_resolution=0, gamma=0)
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """How `data/drawing` draws an image from a map of tissues: ranges, and chances from 0 to 1.
+
+    Lengths are in mm, grey values before noise run from 0 to 1.
+    """
+
+    rotation_degrees: float = 15.0
+    scale: tuple[float, float] = (0.85, 1.15)
+    #: Standard deviation of the displacement, drawn again for each image, and the distance over which it changes.
+    elastic_mm: tuple[float, float] = (0.0, 4.0)
+    elastic_distance_mm: float = 40.0
+    #: Standard deviation within a tissue.
+    spread: tuple[float, float] = (0.0, 0.1)
+    #: Chance that what surrounds the body is black.
+    black_outside: float = 0.7
+    #: Chance that all tissues but the `inner` ones are taken away, as a skull-stripping program does.
+    strip: float = 0.0
+    inner: tuple[int, ...] = ()
+    #: Largest standard deviation of the logarithm of the bias field.
+    bias: float = 0.5
+    bias_distance_mm: float = 60.0
+    #: Chance that an image has thick slices, along any axis, and how thick they are.
+    thick_slices: float = 0.5
+    slice_mm: tuple[float, float] = (1.0, 6.0)
+    blur_mm: tuple[float, float] = (0.0, 1.5)
+    #: Largest deviation of the logarithm of the exponent that grey values are raised to.
+    gamma: float = 0.4
+    noise: tuple[float, float] = (0.0, 0.08)
+    #: Patches that are cut from an image before the next is drawn.
+    patches_per_volume: int = 4
+
+    def __post_init__(self) -> None:
+        _tuples(self)
+        check = partial(_check, self, group="synthesis.")
+        check("a chance from 0 to 1", _is_fraction, "black_outside", "strip", "thick_slices")
+        check("two increasing numbers of 0 or more", _is_range, "scale", "elastic_mm", "spread")
+        check("two increasing numbers of 0 or more", _is_range, "slice_mm", "blur_mm", "noise")
+        check("above 0 mm", lambda mm: mm > 0, "elastic_distance_mm", "bias_distance_mm")
+        check("two increasing factors or lengths above 0", lambda pair: pair[0] > 0, "scale", "slice_mm")
+        check("1 or more", lambda n: n >= 1, "patches_per_volume")
+        check("the tissues that stay when others are taken", lambda inner: inner or not self.strip, "inner")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Synthesis:
+        check_known(cls, data, "synthesis settings")
+        return cls(**data)
 
 
 @dataclass(frozen=True)
@@ -84,8 +136,6 @@ class LoopSettings:
     num_workers: int = 0
     #: Prepared cases beyond this much memory are read from a disk cache in the run folder.
     cache_gb: float = 4.0
-    #: With several processes, each keeps only a part of the optimiser's state.
-    shard_optimiser: bool = False
     checkpoint_every: int = 200
     validate_every: int = 500
     log_every: int = 10
@@ -96,30 +146,26 @@ class LoopSettings:
     #: Settings that change how fast or where a run goes, not where it ends up.
     INCIDENTAL: ClassVar[frozenset[str]] = frozenset(
         {
-            *("device", "threads", "num_workers", "cache_gb", "shard_optimiser", "compile"),
+            *("device", "threads", "num_workers", "cache_gb", "compile"),
             *("checkpoint_every", "validate_every", "log_every"),
         }
     )
-    #: Settings that came later count only where they are used: a run that began without them must be able to go on.
+    #: Settings that came later count only where they are used: a run that began without them must resume.
     LATER: ClassVar[frozenset[str]] = frozenset({"micro_batch", "synthesis"})
 
     def __post_init__(self) -> None:
         _tuples(self)
-        for name in ("steps", "batch_size", "checkpoint_every", "validate_every", "log_every"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number above 0")
-        _require(
-            self.micro_batch is None or self.micro_batch >= 1, "micro_batch", self.micro_batch, "above 0, or unset"
-        )
-        _require(_finite(self.learning_rate) and self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        for name in ("warmup", "final_learning_rate"):
-            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a fraction from 0 to 1")
-        _require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "from 0 (off) to below 1")
-        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
-        _require(self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
-        _require(self.num_workers >= 0, "num_workers", self.num_workers, "0 or more")
-        _require(self.threads is None or self.threads >= 1, "threads", self.threads, "a whole number above 0, or unset")
-        _require(_finite(self.cache_gb) and self.cache_gb >= 0, "cache_gb", self.cache_gb, "0 or more gigabytes")
-        _require(self.precision in get_args(Precision), "precision", self.precision, f"one of {get_args(Precision)}")
+        check = partial(_check, self)
+        counts = ("steps", "batch_size", "checkpoint_every", "validate_every", "log_every")
+        check("a whole number above 0", lambda n: n >= 1, *counts)
+        check("above 0, or unset", _is_unset_or_positive, "micro_batch", "threads")
+        check("above 0", lambda rate: 0 < rate < math.inf, "learning_rate")
+        check("above 0", lambda norm: norm > 0, "clip_norm")
+        check("a fraction from 0 to 1", _is_fraction, "warmup", "final_learning_rate")
+        check("from 0 (off) to below 1", lambda decay: 0 <= decay < 1, "ema_decay")
+        check("0 or more", lambda value: value >= 0, "weight_decay", "num_workers")
+        check("0 or more gigabytes", lambda gb: 0 <= gb < math.inf, "cache_gb")
+        check(f"one of {get_args(Precision)}", lambda name: name in get_args(Precision), "precision")
 
     def parts(self) -> tuple[range, ...]:
         """Which patches of a step's batch are computed together."""
@@ -132,8 +178,8 @@ class LoopSettings:
 
     @classmethod
     def from_dict(cls: type[SettingsT], data: Mapping[str, Any]) -> SettingsT:
-        check_known(cls, data, "training settings")
-        values = dict(data)
+        values = {name: value for name, value in data.items() if name not in RETIRED}
+        check_known(cls, values, "training settings")
         if isinstance(values.get("augmentation"), Mapping):
             values["augmentation"] = _augmentation(values["augmentation"], _default_augmentation(cls))
         if isinstance(values.get("synthesis"), Mapping):
@@ -178,24 +224,16 @@ class FineTuneSettings(LoopSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "sides", tuple(tuple(pair) for pair in self.sides))
-        named = [loose_name(name) for pair in self.sides for name in pair]
-        pairs = all(len(pair) == 2 for pair in self.sides)
-        _require(pairs and len(set(named)) == len(named), "sides", self.sides, "pairs of labels, each named once")
-        _require(0 < self.layer_decay <= 1, "layer_decay", self.layer_decay, "above 0, at most 1")
-        _require(0 <= self.foreground_fraction <= 1, "foreground_fraction", self.foreground_fraction, "from 0 to 1")
-        weights = self.deep_supervision_weights
-        _require(
-            len(weights) > 0 and min(weights) >= 0 and sum(weights) > 0, "deep_supervision_weights", weights, "weights"
-        )
-        _require(self.patience is None or self.patience >= 1, "patience", self.patience, "1 or more, or unset")
-        _require(self.keep in ("last", "best"), "keep", self.keep, '"last" or "best"')
-        _require(
-            self.initial_weights in ("pretrained", "autoencoder", "random"),
-            "initial_weights",
-            self.initial_weights,
-            '"pretrained", "autoencoder" or "random"',
-        )
-        _require(0 <= self.validation_overlap < 1, "validation_overlap", self.validation_overlap, "from 0 to below 1")
+        check = partial(_check, self)
+        check("pairs of labels, each named once", _are_distinct_pairs, "sides")
+        check("above 0, at most 1", lambda decay: 0 < decay <= 1, "layer_decay")
+        check("from 0 to 1", _is_fraction, "foreground_fraction")
+        check("weights", lambda all_: bool(all_) and min(all_) >= 0 and sum(all_) > 0, "deep_supervision_weights")
+        check("1 or more, or unset", _is_unset_or_positive, "patience")
+        check('"last" or "best"', lambda keep: keep in ("last", "best"), "keep")
+        starts = ("pretrained", "autoencoder", "random")
+        check('"pretrained", "autoencoder" or "random"', lambda start: start in starts, "initial_weights")
+        check("from 0 to below 1", lambda overlap: 0 <= overlap < 1, "validation_overlap")
 
 
 @dataclass(frozen=True)
@@ -216,10 +254,10 @@ class PretrainSettings(LoopSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(0 <= self.held_out < 1, "held_out", self.held_out, "a fraction from 0 to below 1")
-        patches = self.patches_per_volume
-        _require(patches is None or patches >= 1, "patches_per_volume", patches, "above 0, or unset")
-        _require(self.open_volumes >= 1, "open_volumes", self.open_volumes, "a whole number above 0")
+        check = partial(_check, self)
+        check("a fraction from 0 to below 1", lambda share: 0 <= share < 1, "held_out")
+        check("above 0, or unset", _is_unset_or_positive, "patches_per_volume")
+        check("a whole number above 0", lambda n: n >= 1, "open_volumes")
 
 
 def _default_augmentation(cls: type[LoopSettings]) -> Augmentation:
@@ -239,10 +277,26 @@ def _tuples(settings: Any) -> None:
             object.__setattr__(settings, f.name, tuple(value))
 
 
-def _finite(value: float) -> bool:
-    return math.isfinite(value)
+def _is_fraction(value: float) -> bool:
+    return 0 <= value <= 1
 
 
-def _require(ok: bool, name: str, value: Any, wanted: str) -> None:
-    if not ok:
-        raise ConfigurationError(f"Setting {name} is {value!r}; it must be {wanted}.")
+def _is_range(value: Sequence[float]) -> bool:
+    return len(value) == 2 and all(map(math.isfinite, value)) and 0 <= value[0] <= value[1]
+
+
+def _is_unset_or_positive(value: int | None) -> bool:
+    return value is None or value >= 1
+
+
+def _are_distinct_pairs(pairs: Iterable[Sequence[str]]) -> bool:
+    names = [loose_name(name) for pair in pairs for name in pair]
+    return all(len(pair) == 2 for pair in pairs) and len(set(names)) == len(names)
+
+
+def _check(settings: Any, wanted: str, is_valid: Callable[[Any], object], *names: str, group: str = "") -> None:
+    """Raise `ConfigurationError` unless each of the fields `names` is what is `wanted`."""
+    for name in names:
+        value = getattr(settings, name)
+        if not is_valid(value):
+            raise ConfigurationError(f"Setting {group}{name} is {value!r}; it must be {wanted}.")

@@ -128,7 +128,7 @@ def test_ctrl_c_saves_a_checkpoint_and_says_how_to_go_on(data: Path, base: Bundl
     _, error = process.communicate(timeout=120)
     assert process.returncode == 130, error.decode()
     assert b"Traceback" not in error
-    assert b"to go on" in error
+    assert b"to resume" in error
     assert (out / "checkpoint.pt").exists()
     assert not (out / "model").exists()
 

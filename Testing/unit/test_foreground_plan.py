@@ -23,7 +23,7 @@ from MAESegmentLib.preprocessing.plan import Preprocessing
 from MAESegmentLib.training.data.prepared import CaseCache
 from MAESegmentLib.training.data.preparing import prepare_images
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.loop.loop import Progress
+from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import FineTuneSettings
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.datasets import LABELS as VALUES
@@ -153,7 +153,7 @@ def test_labels_in_the_background_are_named(base: Bundle, dataset: CaseDataset, 
     assert dataset.cases[1].label is not None
     change(dataset.cases[1].label, draw_outside)
     said: list[Progress] = []
-    finetune(dataset, base, tmp_path / "run", QUICK, validation="none", progress=said.append)
+    finetune(dataset, base, tmp_path / "run", QUICK, validation="none", context=RunContext(said.append))
     assert [p.message for p in said if "in the background" in p.message and "case_1: 5 of" in p.message]
 
 

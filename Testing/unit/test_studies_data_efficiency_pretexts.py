@@ -12,7 +12,8 @@ import torch
 
 from MAESegmentLib.errors import Cancelled, ConfigurationError
 from MAESegmentLib.networks import MaeConfig, NnFormer, NnFormerConfig, transfer_encoder
-from MAESegmentLib.training.loop.loop import Progress, Task, train
+from MAESegmentLib.training.loop.loop import Task, train
+from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import Augmentation, PretrainSettings
 from model_training.studies.data_efficiency.pretexts import PRETEXTS, make_pretext
 from Testing.bundles import tiny_network_config
@@ -106,7 +107,7 @@ def test_a_stopped_pretraining_ends_with_the_weights_of_one_that_was_not(name: s
     whole = train(task(name), SETTINGS, tmp_path / "whole")
     report, should_cancel = stop_after(3)
     with pytest.raises(Cancelled):
-        train(task(name), SETTINGS, tmp_path / "parts", report=report, should_cancel=should_cancel)
+        train(task(name), SETTINGS, tmp_path / "parts", RunContext(report, should_cancel))
     parts = train(task(name), SETTINGS, tmp_path / "parts")
     assert whole.weights.keys() == parts.weights.keys()
     for key, value in whole.weights.items():

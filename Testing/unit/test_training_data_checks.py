@@ -15,7 +15,7 @@ from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.training.description import Description
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.loop.loop import Progress
+from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import FineTuneSettings
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.datasets import LABELS as VALUES
@@ -55,7 +55,7 @@ def train(data: Path | CaseDataset, base: Bundle, out: Path, **how) -> list[str]
     said = Said()
     how = {"validation": "none", "description": Description(name="mine"), **how}
     dataset = data if isinstance(data, CaseDataset) else load_dataset(data)
-    finetune(dataset, base, out, QUICK, progress=said, **how)
+    finetune(dataset, base, out, QUICK, context=RunContext(said), **how)
     return said.warnings
 
 

@@ -23,8 +23,8 @@ from MAESegmentLib.training.data.holdout import plan_holdout
 from MAESegmentLib.training.data.labelling import plan_labels
 from MAESegmentLib.training.description import Description, next_version, slug
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.loop.loop import Progress
 from MAESegmentLib.training.pretrain import pretrain
+from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
 from MAESegmentLib.training.tasks.initial import initial_network
 from Testing.bundles import autoencoder_spec, save_tiny, tiny_network_config, tiny_spec
@@ -124,7 +124,7 @@ def test_finetuned_bundle_is_a_child_with_proof_and_without_names(
     base: Bundle, dataset: CaseDataset, tmp_path: Path
 ) -> None:
     said: list[Progress] = []
-    child = finetune(dataset, base, tmp_path / "run", QUICK, validation="case_2", progress=said.append)
+    child = finetune(dataset, base, tmp_path / "run", QUICK, validation="case_2", context=RunContext(said.append))
     assert child.parent == base.reference
     assert (child.name, child.version) == (base.name, "1.1.0")
     assert child.labels == base.labels
@@ -148,7 +148,7 @@ def test_finetuned_bundle_is_a_child_with_proof_and_without_names(
 def test_finished_run_is_not_trained_again(base: Bundle, dataset: CaseDataset, tmp_path: Path) -> None:
     first = finetune(dataset, base, tmp_path / "run", QUICK, validation="none")
     said: list[Progress] = []
-    again = finetune(dataset, base, tmp_path / "run", QUICK, validation="none", progress=said.append)
+    again = finetune(dataset, base, tmp_path / "run", QUICK, validation="none", context=RunContext(said.append))
     assert again.content_hash == first.content_hash
     assert [progress.stage for progress in said] == ["log"]
 
@@ -164,7 +164,7 @@ def test_cases_beyond_the_budget_train_from_disk_and_leave_no_files(
 ) -> None:
     said: list[Progress] = []
     small = replace(QUICK, cache_gb=0.0)
-    slow = finetune(dataset, base, tmp_path / "disk", small, validation="none", progress=said.append)
+    slow = finetune(dataset, base, tmp_path / "disk", small, validation="none", context=RunContext(said.append))
     assert any("exceed the budget" in progress.message for progress in said)
     assert not (tmp_path / "disk" / "prepared").exists()
     fast = finetune(dataset, base, tmp_path / "memory", QUICK, validation="none")
@@ -193,9 +193,7 @@ def test_cancelled_run_leaves_no_model(base: Bundle, dataset: CaseDataset, tmp_p
         steps[0] = progress.step
 
     with pytest.raises(Cancelled):
-        finetune(
-            dataset, base, tmp_path, QUICK, validation="none", progress=report, should_cancel=lambda: steps[0] >= 1
-        )
+        finetune(dataset, base, tmp_path, QUICK, validation="none", context=RunContext(report, lambda: steps[0] >= 1))
     assert not (tmp_path / "model").exists()
     assert finetune(dataset, base, tmp_path, QUICK, validation="none").name == base.name
 

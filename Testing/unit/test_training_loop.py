@@ -24,9 +24,10 @@ from MAESegmentLib.storage import atomic_file
 from MAESegmentLib.training.data.patches import Batch
 from MAESegmentLib.training.data.prepared import IGNORED, PreparedCase
 from MAESegmentLib.training.loop.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
-from MAESegmentLib.training.loop.loop import Progress, train
+from MAESegmentLib.training.loop.loop import train
 from MAESegmentLib.training.loop.optimiser import MovingAverage, learning_rate_at, parameter_groups, stage_scale
 from MAESegmentLib.training.loop.runlog import read_log
+from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
 from MAESegmentLib.training.tasks.losses import SegmentationLoss
 from MAESegmentLib.training.tasks.masked import MaskedTask
@@ -89,7 +90,7 @@ def test_stopped_run_ends_with_the_weights_of_one_that_was_not(tmp_path: Path, s
     whole = train(segmentation(), SETTINGS, tmp_path / "whole")
     report, should_cancel = stop_after(step)
     with pytest.raises(Cancelled):
-        train(segmentation(), SETTINGS, tmp_path / "parts", report=report, should_cancel=should_cancel)
+        train(segmentation(), SETTINGS, tmp_path / "parts", RunContext(report, should_cancel))
     assert_same(whole.weights, train(segmentation(), SETTINGS, tmp_path / "parts").weights)
 
 
@@ -111,7 +112,7 @@ def _drawn(folder: Path, settings: FineTuneSettings, parts: Sequence[int] = ()) 
         task.draws = draws
         report, should_cancel = stop_after(stop)
         with contextlib.suppress(Cancelled):
-            train(task, settings, folder, report=report, should_cancel=should_cancel)
+            train(task, settings, folder, RunContext(report, should_cancel))
     return draws
 
 
@@ -129,7 +130,7 @@ def test_pretraining_goes_on_with_the_same_masks(tmp_path: Path) -> None:
     whole = train(masked(settings), settings, tmp_path / "whole")
     report, should_cancel = stop_after(3)
     with pytest.raises(Cancelled):
-        train(masked(settings), settings, tmp_path / "parts", report=report, should_cancel=should_cancel)
+        train(masked(settings), settings, tmp_path / "parts", RunContext(report, should_cancel))
     assert_same(whole.weights, train(masked(settings), settings, tmp_path / "parts").weights)
 
 
@@ -158,7 +159,7 @@ def test_killed_process_leaves_a_run_that_ends_with_the_same_weights(tmp_path: P
     for folder in (killed, whole):
         report, should_cancel = stop_after(40)
         with pytest.raises(Cancelled):
-            train(segmentation(settings), settings, folder, report=report, should_cancel=should_cancel)
+            train(segmentation(settings), settings, folder, RunContext(report, should_cancel))
     states = [torch.load(folder / CHECKPOINT, weights_only=True) for folder in (killed, whole)]
     assert states[0]["step"] == states[1]["step"] == 40
     for part in ("model", "average"):

@@ -16,9 +16,9 @@ from MAESegmentLib.errors import ConfigurationError, DatasetError, OutputError
 from MAESegmentLib.networks import MaeConfig
 from MAESegmentLib.training.description import Description
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.loop.loop import Progress
 from MAESegmentLib.training.loop.output_folder import claimed
 from MAESegmentLib.training.pretrain import pretrain
+from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
 from Testing.bundles import save_tiny, tiny_network_config, tiny_spec
 from Testing.datasets import change, write_dataset
@@ -100,7 +100,7 @@ def test_a_finished_run_of_another_base_names_both(base: Bundle, data: Path, out
 def test_a_finished_run_that_does_not_say_its_data_is_told_as_such(base: Bundle, data: Path, out: Path) -> None:
     (out / "data.json").unlink()
     said: list[Progress] = []
-    finetune(load_dataset(data), base, out, QUICK, validation="none", progress=said.append)
+    finetune(load_dataset(data), base, out, QUICK, validation="none", context=RunContext(said.append))
     assert "was not noted" in said[0].message
 
 

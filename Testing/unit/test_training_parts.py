@@ -109,11 +109,12 @@ def test_dropout_and_masks_of_the_parts_of_a_step_differ() -> None:
 
 def test_a_run_that_began_before_later_settings_goes_on() -> None:
     whole = FineTuneSettings()
-    later = ("micro_batch", "shard_optimiser", "sides", "synthesis", "foreground")
+    later = ("micro_batch", "sides", "synthesis", "foreground")
     older = {key: value for key, value in whole.to_dict().items() if key not in later}
     decisive = {key: value for key, value in older.items() if key not in whole.INCIDENTAL}
     assert whole.fingerprint() == hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
     assert whole.fingerprint() != replace(whole, micro_batch=1).fingerprint()
+    assert FineTuneSettings.from_dict({**whole.to_dict(), "shard_optimiser": True}) == whole, "a retired setting"
 
 
 def test_too_few_patches_for_the_processes_are_refused_with_what_to_do() -> None:
@@ -131,8 +132,8 @@ import numpy as np
 from MAESegmentLib.errors import MAESegmentError
 from MAESegmentLib.training.loop.distributed import joined
 from MAESegmentLib.training.loop.loop import train
+from MAESegmentLib.training.run_context import RunContext
 from Testing.unit.test_training_parts import SETTINGS, segmentation
-from dataclasses import replace
 
 folder = Path(sys.argv[1])
 with joined("cpu") as team:
@@ -151,14 +152,14 @@ with joined("cpu") as team:
     told(lambda: team.map(lambda n: fail() if n == 1 else n, [0, 1, 2]))
     assert team.map(lambda n: n * n, [0, 1, 2, 3, 4]) == [0, 1, 4, 9, 16]
 
-    settings = replace(SETTINGS, shard_optimiser=True)
-    train(segmentation(settings, team), settings, folder / "sharded", team=team)
+    train(segmentation(SETTINGS, team), SETTINGS, folder / "team", RunContext(team=team))
     bad = segmentation(SETTINGS, team)
     for case in bad._samples.cases if team.rank == 1 else ():
         case.image[...] = np.inf
-    told(lambda: train(bad, SETTINGS, folder / "bad", team=team))
+    told(lambda: train(bad, SETTINGS, folder / "bad", RunContext(team=team)))
     stopped = segmentation(SETTINGS, team)
-    told(lambda: train(stopped, SETTINGS, folder / "stopped", should_cancel=lambda: team.rank == 1, team=team))
+    context = RunContext(should_cancel=lambda: team.rank == 1, team=team)
+    told(lambda: train(stopped, SETTINGS, folder / "stopped", context))
 """
 
 
@@ -177,18 +178,18 @@ def test_what_happens_in_one_process_is_known_to_all(tmp_path: Path) -> None:
     state = torch.load(tmp_path / "stopped" / CHECKPOINT, weights_only=True)
     assert state["step"] == 0
     assert not (tmp_path / "bad" / CHECKPOINT).exists()
-    _assert_sharded_run_is_like_one_process(tmp_path)
+    _assert_run_of_a_team_is_like_one_process(tmp_path)
 
 
-def _assert_sharded_run_is_like_one_process(folder: Path) -> None:
-    """And one process goes on from its checkpoint."""
+def _assert_run_of_a_team_is_like_one_process(folder: Path) -> None:
+    """And one process resumes from its checkpoint."""
     alone = train(segmentation(), SETTINGS, folder / "alone")
-    losses = [[row["loss"] for row in read_log(folder / name / "log.csv")] for name in ("alone", "sharded")]
+    losses = [[row["loss"] for row in read_log(folder / name / "log.csv")] for name in ("alone", "team")]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
-    state = torch.load(folder / "sharded" / CHECKPOINT, weights_only=True)
+    state = torch.load(folder / "team" / CHECKPOINT, weights_only=True)
     task = segmentation()
     torch.optim.AdamW(task.parameter_groups()).load_state_dict(state["optimiser"])
-    again = train(task, SETTINGS, folder / "sharded")
+    again = train(task, SETTINGS, folder / "team")
     for name, value in alone.weights.items():
         torch.testing.assert_close(again.weights[name], value, atol=1e-3, rtol=1e-2, msg=name)
 

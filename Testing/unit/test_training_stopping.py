@@ -16,7 +16,8 @@ from MAESegmentLib.errors import Cancelled
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.networks import NnFormer
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.loop.loop import Progress, train
+from MAESegmentLib.training.loop.loop import train
+from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import FineTuneSettings
 from MAESegmentLib.training.tasks.segmentation import SegmentationTask
 from Testing.bundles import save_tiny, tiny_network_config, tiny_spec
@@ -62,7 +63,7 @@ def after(step: int) -> tuple[Callable[[Progress], None], Callable[[], bool]]:
 def test_a_run_that_is_stopped_leaves_the_best_weights_so_far(tmp_path: Path) -> None:
     task = Scripted.saying(0.3, 0.8, 0.5, 0.4)
     report, should_stop = after(6)
-    trained = train(task, SETTINGS, tmp_path, report=report, should_stop=should_stop)
+    trained = train(task, SETTINGS, tmp_path, RunContext(report, should_stop=should_stop))
     assert trained.stopped
     assert trained.is_best
     assert (trained.step, trained.best_step, trained.score) == (7, 4, 0.8)
@@ -71,8 +72,8 @@ def test_a_run_that_is_stopped_leaves_the_best_weights_so_far(tmp_path: Path) ->
 
 def test_a_run_that_was_stopped_does_not_go_on_when_it_is_started_again(tmp_path: Path) -> None:
     report, should_stop = after(2)
-    first = train(Scripted.saying(0.3, 0.8), SETTINGS, tmp_path, report=report, should_stop=should_stop)
-    again = train(Scripted.saying(), SETTINGS, tmp_path, should_stop=lambda: False)
+    first = train(Scripted.saying(0.3, 0.8), SETTINGS, tmp_path, RunContext(report, should_stop=should_stop))
+    again = train(Scripted.saying(), SETTINGS, tmp_path, RunContext(should_stop=lambda: False))
     assert again.step == first.step == 3
     assert again.stopped
     assert all(torch.equal(value, again.weights[name]) for name, value in first.weights.items())
@@ -87,7 +88,7 @@ def test_a_resumed_run_remembers_the_best_weights_of_before(tmp_path: Path) -> N
     before = Scripted.saying(0.3, 0.8)
     report, should_cancel = after(5)
     with pytest.raises(Cancelled):
-        train(before, SETTINGS, tmp_path, report=report, should_cancel=should_cancel, keep_best=True, patience=4)
+        train(before, SETTINGS, tmp_path, RunContext(report, should_cancel), keep_best=True, patience=4)
     resumed = Scripted.saying(0.5, 0.6, 0.7, 0.75)
     trained = train(resumed, SETTINGS, tmp_path, keep_best=True, patience=4)
     assert (trained.step, trained.best_step, trained.score, trained.is_best) == (12, 4, 0.8, True)
@@ -99,7 +100,7 @@ def test_without_anything_to_choose_by_the_last_weights_are_kept(tmp_path: Path)
     cases = [prepared_case("case0")]
     task = SegmentationTask(NnFormer(tiny_network_config()), cases, [], ("one", "two"), PATCH, SETTINGS, identity="t")
     report, should_stop = after(3)
-    trained = train(task, SETTINGS, tmp_path, report=report, should_stop=should_stop)
+    trained = train(task, SETTINGS, tmp_path, RunContext(report, should_stop=should_stop))
     assert trained.stopped
     assert not trained.is_best
 
@@ -113,7 +114,12 @@ def test_a_stopped_fine_tuning_says_that_its_figures_are_indicative_only(tmp_pat
     dataset = load_dataset(write_dataset(tmp_path / "data"))
     report, should_stop = after(2)
     child = finetune(
-        dataset, base, tmp_path / "run", SETTINGS, validation="case_2", progress=report, should_stop=should_stop
+        dataset,
+        base,
+        tmp_path / "run",
+        SETTINGS,
+        validation="case_2",
+        context=RunContext(report, should_stop=should_stop),
     )
     assert child.spec.training["stopped_early"]
     assert child.spec.training["best_step"] in (2, 3)
@@ -130,7 +136,12 @@ def test_stopping_amid_leave_one_out_keeps_the_model_and_counts_the_folds(tmp_pa
 
     settings = replace(SETTINGS, steps=2)
     child = finetune(
-        dataset, base, tmp_path / "run", settings, progress=report, should_stop=lambda: 2 in folds, validation="loo"
+        dataset,
+        base,
+        tmp_path / "run",
+        settings,
+        validation="loo",
+        context=RunContext(report, should_stop=lambda: 2 in folds),
     )
     measured = child.spec.metrics["validation"]
     assert measured["held_out"] == "leave-one-out, 1 of 3"
@@ -143,7 +154,7 @@ def test_a_discarded_fine_tuning_leaves_no_model(tmp_path: Path, base: Bundle) -
     report, should_cancel = after(2)
     with pytest.raises(Cancelled):
         finetune(
-            dataset, base, tmp_path / "run", SETTINGS, validation="none", progress=report, should_cancel=should_cancel
+            dataset, base, tmp_path / "run", SETTINGS, validation="none", context=RunContext(report, should_cancel)
         )
     assert not (tmp_path / "run" / "model").exists()
 
@@ -157,7 +168,7 @@ def test_the_base_is_measured_before_training_on_the_cases_it_is_compared_on(tmp
         tmp_path / "run",
         replace(SETTINGS, steps=2),
         validation="case_2",
-        progress=lambda progress: stages.append(progress.stage),
+        context=RunContext(lambda progress: stages.append(progress.stage)),
     )
     assert stages.index("before") < stages.index("train")
     row = child.spec.metrics["validation"]["per_case"][0]

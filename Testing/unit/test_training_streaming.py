@@ -21,9 +21,9 @@ from MAESegmentLib.training.data.archive import Archive, open_archive
 from MAESegmentLib.training.data.stream_order import StreamOrder
 from MAESegmentLib.training.data.streaming import Stream
 from MAESegmentLib.training.loop.distributed import SOLO, Team
-from MAESegmentLib.training.loop.loop import Progress, ignore, never
 from MAESegmentLib.training.loop.runlog import read_log
-from MAESegmentLib.training.pretrain_streaming import pretrain_streaming
+from MAESegmentLib.training.pretrain import pretrain_streaming
+from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import PretrainSettings
 from Testing.bundles import tiny_network_config, tiny_spec
 from Testing.datasets import write_dataset
@@ -64,7 +64,7 @@ def damaged(scans: Path, tmp_path: Path) -> Path:
 
 def archive_of(folder: Path, out: Path, held_out: float = 0.0, team: Team = SOLO) -> Archive:
     out.mkdir(exist_ok=True)
-    return open_archive([folder], out, held_out, report=ignore, should_cancel=never, team=team)
+    return open_archive([folder], out, held_out, RunContext(team=team))
 
 
 def stream_of(folder: Path, out: Path, settings: PretrainSettings = SETTINGS, team: Team = SOLO) -> Stream:
@@ -190,7 +190,7 @@ def test_stopped_streaming_ends_with_the_weights_of_one_that_was_not(damaged: Pa
         seen[0] = max(seen[0], progress.step)
 
     with pytest.raises(Cancelled):
-        pretrained(damaged, tmp_path / "parts", progress=report, should_cancel=lambda: seen[0] >= 3)
+        pretrained(damaged, tmp_path / "parts", context=RunContext(report, lambda: seen[0] >= 3))
     parts = pretrained(damaged, tmp_path / "parts")
     for name, value in whole.load_autoencoder().state_dict().items():
         torch.testing.assert_close(parts.load_autoencoder().state_dict()[name], value, atol=1e-6, rtol=0)

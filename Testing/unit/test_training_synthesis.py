@@ -15,9 +15,8 @@ from MAESegmentLib.errors import ConfigurationError, DatasetError
 from MAESegmentLib.preprocessing.intensity import IntensityRecipe
 from MAESegmentLib.training.data.drawing import Drawing, DrawnSamples, draw
 from MAESegmentLib.training.data.prepared import PreparedCase
-from MAESegmentLib.training.data.synthesis import Synthesis
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.settings import Augmentation, FineTuneSettings
+from MAESegmentLib.training.settings import Augmentation, FineTuneSettings, Synthesis
 from Testing.bundles import save_tiny
 from Testing.datasets import change, write_dataset
 

@@ -26,7 +26,7 @@ from MAESegmentLib.training.data.labelling import plan_labels
 from MAESegmentLib.training.data.patches import Batch
 from MAESegmentLib.training.data.prepared import CaseCache, PreparedCase
 from MAESegmentLib.training.data.preparing import prepare_labelled
-from MAESegmentLib.training.loop.loop import ignore, never, train
+from MAESegmentLib.training.loop.loop import train
 from MAESegmentLib.training.settings import FineTuneSettings
 from MAESegmentLib.training.tasks.initial import initial_network
 from MAESegmentLib.training.tasks.segmentation import SegmentationTask
@@ -106,7 +106,7 @@ def _task(data: Path, cases: int, settings: FineTuneSettings, work: Path) -> Fol
     def prepared(first: int, end: int) -> list[PreparedCase]:
         cache = CaseCache(CACHE_GB, work / f"prepared-{first}")
         chosen = dataset.select(f"pool:{first}:{end}")
-        prepare_labelled(chosen, dataset, plan, base.spec.preprocessing, cache, ignore, never)
+        prepare_labelled(chosen, dataset, plan, base.spec.preprocessing, cache)
         return list(cache)
 
     training, followed = prepared(0, cases), prepared(*FOLLOWED)

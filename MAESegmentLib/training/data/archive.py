@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import Cancelled, ConfigurationError, DatasetError, MAESegmentError
+from ...errors import ConfigurationError, DatasetError, MAESegmentError
 from ...images.archive import ArchivedScan, ArchiveIndex
 from ...preprocessing.grid import NetworkGrid
 from ..loop.distributed import SOLO, Team
-from ..loop.loop import Progress, Report, ShouldCancel
+from ..run_context import UNATTENDED, Progress, RunContext
 
 INDEX = "archive.jsonl"
 #: An archive with at least this many folders at its top has one for each patient.
@@ -76,13 +76,7 @@ class Archive:
 
 
 def open_archive(
-    folders: Sequence[Path],
-    out: Path,
-    held_out_share: float,
-    *,
-    report: Report,
-    should_cancel: ShouldCancel,
-    team: Team = SOLO,
+    folders: Sequence[Path], out: Path, held_out_share: float, context: RunContext = UNATTENDED
 ) -> Archive:
     """Every scan below `folders`. What was found is kept in `out`, so that a large archive is searched once."""
     missing = [folder for folder in folders if not folder.exists()]
@@ -90,19 +84,18 @@ def open_archive(
         raise DatasetError(f"There is nothing at {missing[0]}.", "Give a folder of scans with --data.")
 
     def search() -> list[ArchivedScan]:
-        def look(number: int, folder: Path) -> None:
-            if should_cancel():
-                raise Cancelled("The search for scans was stopped.", "Start it again; it goes on from there.")
-            report(Progress("prepare", message=f"searching folder {number + 1}: {folder.name}"))
+        def on_folder(number: int, folder: Path) -> None:
+            context.check_cancelled("The search for scans was stopped.", "Start it again; it resumes there.")
+            context.report(Progress("prepare", message=f"searching folder {number + 1}: {folder.name}"))
 
-        return ArchiveIndex(out / INDEX).scans(folders, leave_out=[out], on_folder=look)
+        return ArchiveIndex(out / INDEX).scans(folders, leave_out=[out], on_folder=on_folder)
 
     # One process notes what it finds; the others then find everything noted.
-    scans = team.first(search)
+    scans = context.team.first(search)
     if scans is None:
         scans = search()
     archive = Archive(tuple(scans), held_out_share)
-    team.check_same(archive.identity, "the scans of the archive")
+    context.team.check_same(archive.identity, "the scans of the archive")
     if not archive.training:
         raise DatasetError(
             f"There is no scan to learn from in {', '.join(map(str, folders))}.",

@@ -18,11 +18,10 @@ from torch import Tensor
 
 from ...preprocessing.intensity import IntensityRecipe
 from ...preprocessing.plan import Preprocessing
-from ..settings import LoopSettings
+from ..settings import LoopSettings, Synthesis
 from .patches import PatchSamples
 from .prepared import PreparedCase, places_of
 from .sides import Sides
-from .synthesis import Synthesis
 
 #: Tissue 0 is what surrounds the body.
 OUTSIDE = 0
@@ -200,7 +199,7 @@ def _blurred(image: Tensor, sigmas: Sequence[float]) -> Tensor:
         shape[2 + axis] = len(kernel)
         padding = [0, 0, 0]
         padding[axis] = reach
-        # Beyond the border the image goes on as black, as it does outside the body.
+        # Beyond the border the image is black, as it does outside the body.
         image = F.conv3d(image[None, None], (kernel / kernel.sum()).view(shape), padding=padding)[0, 0]
     return image
 

@@ -19,7 +19,7 @@ from .prepared import IGNORED
 @dataclass(frozen=True)
 class LabelPlan:
     """`labels[i]` is output channel i + 1; it is voxel value `values[i]` in the dataset's label maps and starts from
-    channel `origins[i]` of the base model (None: anew)."""
+    channel `origins[i]` of the base model (None: from random weights)."""
 
     labels: tuple[Label, ...]
     values: tuple[int, ...]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ...cases.case import Case
 from ...cases.checks import read_image, read_labels
 from ...cases.dataset import CaseDataset
-from ...errors import Cancelled, DatasetError, GeometryError
+from ...errors import DatasetError, GeometryError
 from ...images.hashing import FIRST, voxel_hash
 from ...images.volume import LabelMap, Volume
 from ...preprocessing.foreground import Block
 from ...preprocessing.grey_values import describe_grey_values
 from ...preprocessing.grid import NetworkGrid
 from ...preprocessing.plan import Preprocessing
-from ..loop.loop import Progress, Report, ShouldCancel
+from ..run_context import UNATTENDED, Progress, RunContext
 from .labelling import LabelPlan
 from .prepared import IGNORED, CaseCache, PreparedCase, as_array, places_of
 
@@ -52,8 +52,7 @@ def prepare_labelled(
     plan: LabelPlan,
     preprocessing: Preprocessing,
     cache: CaseCache,
-    report: Report,
-    should_cancel: ShouldCancel,
+    context: RunContext = UNATTENDED,
     *,
     tissues: bool = False,
 ) -> Prepared:
@@ -61,34 +60,66 @@ def prepare_labelled(
 
     `tissues`: the images are maps of tissues, from which images are drawn later.
     """
-    prepared = Prepared(cache)
     names = {value: name for name, value in dataset.labels.items()}
     wanted = [names[value] for value in plan.values]
-    channels: list[int] = []
 
-    def prepare(case: Case) -> None:
-        volume = read_image(case, channels[0] if channels else None)
+    def labels_of(case: Case, volume: Volume) -> tuple[LabelMap, str]:
         label_map = read_labels(case, volume, dataset.labels, wanted, dataset.ignore)
-        channels.append(len(volume.array))
-        image, grid, region = _prepare(case, volume, preprocessing, tissues)
-        learnt = plan.to_classes(label_map, dataset.ignore)
-        shown = learnt.crop(region)
-        classes = preprocessing.prepare_labels(shown, grid).numpy().astype("uint8")
-        spacing = tuple(float(s) for s in grid.spacing)
-        places, unknown = places_of(classes), plan.channels_of(case.unknown)
-        grey = None if tissues else describe_grey_values(volume.crop(region).array, preprocessing.intensity)
-        cache.add(PreparedCase(case.id, image, spacing, classes, places, unknown, grey))  # type: ignore[arg-type]
-        prepared.hashes[case.id] = _hashes(image=volume.array, label=label_map.array)
-        prepared.notes.extend(f"Case {case.id}: {note}" for note in (*volume.notes, *_lost(learnt, shown)))
+        return plan.to_classes(label_map, dataset.ignore), voxel_hash(label_map.array, FIRST)
 
-    _each(cases, prepare, report, should_cancel)
+    prepared = _prepare(cases, preprocessing, cache, context, tissues, labels_of, plan)
     _check_absent(prepared, plan)
     return prepared
 
 
-def _hashes(**arrays: np.ndarray) -> dict[str, str]:
-    """Of the first version: a checkpoint belongs to these, and one that is there already is to be resumed."""
-    return {name: voxel_hash(array, FIRST) for name, array in arrays.items()}
+def prepare_images(
+    cases: Sequence[Case],
+    preprocessing: Preprocessing,
+    cache: CaseCache,
+    context: RunContext = UNATTENDED,
+    *,
+    tissues: bool = False,
+) -> Prepared:
+    """Read, check and prepare images alone, or maps of `tissues` from which images are drawn later."""
+    return _prepare(cases, preprocessing, cache, context, tissues)
+
+
+def _prepare(
+    cases: Sequence[Case],
+    preprocessing: Preprocessing,
+    cache: CaseCache,
+    context: RunContext,
+    tissues: bool,
+    labels_of: Callable[[Case, Volume], tuple[LabelMap, str]] | None = None,
+    plan: LabelPlan | None = None,
+) -> Prepared:
+    """`labels_of` returns the output channels of a case's voxels, and the hash of its label map."""
+    prepared = Prepared(cache)
+    channels: list[int] = []
+
+    def prepare(case: Case) -> None:
+        volume = read_image(case, channels[0] if channels else None)
+        labels = None if labels_of is None else labels_of(case, volume)
+        channels.append(len(volume.array))
+        image, grid, region = _network_image(case, volume, preprocessing, tissues)
+        d, h, w = (float(s) for s in grid.spacing)
+        grey = None if tissues else describe_grey_values(volume.crop(region).array, preprocessing.intensity)
+        ready = PreparedCase(case.id, image, (d, h, w), grey=grey)
+        # Of the first version: a checkpoint belongs to these, and one that exists already is to be resumed.
+        hashes, notes = {"image": voxel_hash(volume.array, FIRST)}, list(volume.notes)
+        if labels is not None and plan is not None:
+            learnt, hashes["label"] = labels
+            shown = learnt.crop(region)
+            classes = preprocessing.prepare_labels(shown, grid).numpy().astype("uint8")
+            unknown = plan.channels_of(case.unknown)
+            ready = replace(ready, classes=classes, places=places_of(classes), unknown=unknown)
+            notes += _lost(learnt, shown)
+        cache.add(ready)
+        prepared.hashes[case.id] = hashes
+        prepared.notes.extend(f"Case {case.id}: {note}" for note in notes)
+
+    _each(cases, prepare, context)
+    return prepared
 
 
 def _lost(learnt: LabelMap, shown: LabelMap) -> list[str]:
@@ -123,34 +154,7 @@ def _check_absent(prepared: Prepared, plan: LabelPlan) -> None:
         )
 
 
-def prepare_images(
-    cases: Iterable[Case],
-    preprocessing: Preprocessing,
-    cache: CaseCache,
-    report: Report,
-    should_cancel: ShouldCancel,
-    *,
-    tissues: bool = False,
-) -> Prepared:
-    """Read, check and prepare images alone, or maps of `tissues` from which images are drawn later."""
-    prepared = Prepared(cache)
-    channels: list[int] = []
-
-    def prepare(case: Case) -> None:
-        volume = read_image(case, channels[0] if channels else None)
-        channels.append(len(volume.array))
-        image, grid, region = _prepare(case, volume, preprocessing, tissues)
-        spacing = tuple(float(s) for s in grid.spacing)
-        grey = None if tissues else describe_grey_values(volume.crop(region).array, preprocessing.intensity)
-        cache.add(PreparedCase(case.id, image, spacing, grey=grey))  # type: ignore[arg-type]
-        prepared.hashes[case.id] = _hashes(image=volume.array)
-        prepared.notes.extend(f"Case {case.id}: {note}" for note in volume.notes)
-
-    _each(list(cases), prepare, report, should_cancel)
-    return prepared
-
-
-def _prepare(
+def _network_image(
     case: Case, volume: Volume, preprocessing: Preprocessing, tissues: bool
 ) -> tuple[np.ndarray, NetworkGrid, Block]:
     """Float32 (C, D, H, W), or uint8 (1, D, H, W) of tissues, on the network's grid of a block of the volume."""
@@ -169,12 +173,11 @@ def _prepare(
     return mapped.numpy().astype(np.uint8)[None], grid, (i, j, k)
 
 
-def _each(cases: Sequence[Case], prepare: Callable[[Case], None], report: Report, should_cancel: ShouldCancel) -> None:
+def _each(cases: Sequence[Case], prepare: Callable[[Case], None], context: RunContext) -> None:
     problems: list[DatasetError] = []
     for number, case in enumerate(cases):
-        if should_cancel():
-            raise Cancelled()
-        report(Progress("prepare", number / len(cases), message=case.id))
+        context.check_cancelled()
+        context.report(Progress("prepare", number / len(cases), message=case.id))
         try:
             prepare(case)
         except DatasetError as error:

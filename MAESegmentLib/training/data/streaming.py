@@ -39,7 +39,7 @@ _AHEAD = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Visit:
+class ScanPatches:
     """`patches` float32 (K, C, D, H, W) of the scan `name`; `skipped` are (scan, reason) that came before it."""
 
     patches: Tensor
@@ -47,7 +47,7 @@ class Visit:
     skipped: tuple[tuple[str, str], ...]
 
 
-class Visits(Dataset[Visit]):
+class StreamedScans(Dataset[ScanPatches]):
     """Item (lane, visit): the scan that is due then, or the lane's next one that can be used, cut into patches."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Visits(Dataset[Visit]):
         #: Names of scans that are not tried again.
         self.unusable = set(unusable)
 
-    def __getitem__(self, key: tuple[int, int]) -> Visit:
+    def __getitem__(self, key: tuple[int, int]) -> ScanPatches:
         lane, visit = key
         skipped: list[tuple[str, str]] = []
         for later in range(_IN_A_ROW):
@@ -77,7 +77,7 @@ class Visits(Dataset[Visit]):
                 skipped.append((scan.name, reason(error)))
                 continue
             patches = [self.cutter.cut(case, self._random(lane, visit, k))[0] for k in range(self.order.patches)]
-            return Visit(torch.stack(patches), scan.name, tuple(skipped))
+            return ScanPatches(torch.stack(patches), scan.name, tuple(skipped))
         last = skipped[-1] if skipped else (scan.name, "it could not be read before")
         raise TrainingError(
             f"{_IN_A_ROW} scans in a row cannot be used, the last one {last[0]}: {last[1]}",
@@ -111,7 +111,7 @@ class Stream:
         )
         self.skipped = SkippedScans(folder, team)
         unusable = [scan.name for scan in scans if scan.name in self.skipped]
-        self.visits = Visits(scans, self.order, preprocessing, settings, unusable)
+        self.scans = StreamedScans(scans, self.order, preprocessing, settings, unusable)
         patch_bytes = 4 * float(np.prod(preprocessing.patch_size))
         kept = len(self.lanes) * self.order.open * self.order.patches + _AHEAD * len(settings.parts()[0])
         self.megabytes = kept * patch_bytes / 1e6
@@ -126,45 +126,42 @@ class Stream:
                 yield batch.to(device)
 
     def _batches(self, first_step: int) -> Iterator[Batch]:
-        visits = iter(self._loader(first_step))
-        opened: dict[tuple[int, int], Visit] = {}
-        for step in range(first_step, self.settings.steps):
-            for lane, part in self.lanes:
-                images, names = [], []
-                for key, patch in self._draws(lane, len(part), step):
-                    if key not in opened:
-                        opened[key] = next(visits)
-                        self.skipped.note(opened[key].skipped)
-                    images.append(opened[key].patches[patch])
-                    names.append(opened[key].name)
-                    if patch == self.order.patches - 1:
-                        del opened[key]
-                yield Batch(torch.stack(images), None, tuple(names), lane)
+        read = iter(self._loader(first_step))
+        opened: dict[tuple[int, int], ScanPatches] = {}
+        for lane, draws in self._draws(first_step):
+            images, names = [], []
+            for key, patch, is_first in draws:
+                if is_first:
+                    opened[key] = next(read)
+                    self.skipped.note(opened[key].skipped)
+                scan = opened.pop(key) if patch == self.order.patches - 1 else opened[key]
+                images.append(scan.patches[patch])
+                names.append(scan.name)
+            yield Batch(torch.stack(images), None, tuple(names), lane)
 
-    def _loader(self, first_step: int) -> Iterable[Visit]:
+    def _loader(self, first_step: int) -> Iterable[ScanPatches]:
+        """What is read for each visit, when its first patch is due."""
         workers = self.settings.num_workers
-        needed = self._needed(first_step)
+        needed = (key for _, draws in self._draws(first_step) for key, _, is_first in draws if is_first)
         if not workers:
-            return (self.visits[key] for key in needed)
+            return (self.scans[key] for key in needed)
         options: dict[str, Any] = {"num_workers": workers, "prefetch_factor": 2}
-        return DataLoader(self.visits, batch_size=None, sampler=needed, collate_fn=_as_it_is, **options)  # type: ignore[arg-type]
+        return DataLoader(self.scans, batch_size=None, sampler=needed, collate_fn=_as_it_is, **options)  # type: ignore[arg-type]
 
-    def _needed(self, first_step: int) -> Iterator[tuple[int, int]]:
-        """Each visit when its first patch is due."""
+    def _draws(self, first_step: int) -> Iterator[tuple[int, list[tuple[tuple[int, int], int, bool]]]]:
+        """Of each of this process's parts its lane, and of its patches: (lane, visit), which of the visit's patches,
+        whether the visit's scan was not read before."""
         opened: set[tuple[int, int]] = set()
         for step in range(first_step, self.settings.steps):
             for lane, part in self.lanes:
-                for key, patch in self._draws(lane, len(part), step):
-                    if key not in opened:
-                        opened.add(key)
-                        yield key
+                draws = []
+                for number in range(step * len(part), (step + 1) * len(part)):
+                    visit, patch = self.order.draw(lane, number)
+                    draws.append(((lane, visit), patch, (lane, visit) not in opened))
+                    opened.add((lane, visit))
                     if patch == self.order.patches - 1:
-                        opened.discard(key)
-
-    def _draws(self, lane: int, size: int, step: int) -> Iterator[tuple[tuple[int, int], int]]:
-        for number in range(step * size, (step + 1) * size):
-            visit, patch = self.order.draw(lane, number)
-            yield (lane, visit), patch
+                        opened.discard((lane, visit))
+                yield lane, draws
 
 
 class SkippedScans:
@@ -193,10 +190,7 @@ class SkippedScans:
         files = self._files()
         rows = sorted(dict(_rows(files)).items())
         if rows:
-            with (
-                replacing(self._folder / SKIPPED) as temporary,
-                temporary.open("w", newline="", encoding="utf-8") as file,
-            ):
+            with replacing(self._folder / SKIPPED) as part, part.open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows([("volume", "reason"), *((csv_cell(name), why) for name, why in rows)])
         for file_of_one in files:
             if file_of_one.name != SKIPPED:
@@ -231,5 +225,5 @@ def _rows(files: Iterable[Path]) -> list[tuple[str, str]]:
     return rows
 
 
-def _as_it_is(visit: Visit) -> Visit:
-    return visit
+def _as_it_is(scan: ScanPatches) -> ScanPatches:
+    return scan

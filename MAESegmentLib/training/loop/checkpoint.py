@@ -22,7 +22,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     except (OutputError, RuntimeError) as error:
         raise OutputError(
             f"The checkpoint cannot be written to {folder}: {_reason(error, 'it could not be written whole')}.",
-            "Free disk space and start the same command again; it goes on from the last good checkpoint.",
+            "Free disk space and start the same command again; it resumes from the last good checkpoint.",
         ) from error
 
 

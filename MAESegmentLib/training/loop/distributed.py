@@ -1,7 +1,7 @@
 """Several processes that train one model together, as `torchrun` starts them; alone, everything here costs nothing.
 
 Which patches, masks and dropout a step has depends on the seed and the step, never on how many processes share it.
-What goes wrong in one process is told to all, so that none waits for an answer that does not come.
+A failure in one process is raised in all, so that none waits for another that is gone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -54,7 +54,7 @@ class Team:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes files and talks to people."""
+        """Whether this is the process that writes files and reports to the user."""
         return self.rank == 0
 
     def own(self, items: Sequence[T]) -> Sequence[T]:
@@ -65,7 +65,7 @@ class Team:
         """`folder`, or one beside it that no other process uses."""
         return folder if self.size == 1 else folder.with_name(f"{folder.name}-{self.rank}")
 
-    def sum(self, values: Sequence[float] = (), failed: Exception | None = None) -> list[float]:
+    def all_reduce_sum(self, values: Sequence[float] = (), failed: Exception | None = None) -> list[float]:
         """The sums over all processes, which must all call this. If one of them `failed`, all raise."""
         if self.size == 1:
             if failed is not None:
@@ -77,12 +77,12 @@ class Team:
             self._raise(failed)
         return vector[1:].tolist()
 
-    def any(self, flag: bool, failed: Exception | None = None) -> bool:
-        """Whether `flag` is set in any process. If one of them `failed`, all raise."""
-        return self.sum([float(flag)], failed)[0] > 0
+    def all_reduce_any(self, flag: bool, failed: Exception | None = None) -> bool:
+        """Whether `flag` is set in any process, which must all call this. If one of them `failed`, all raise."""
+        return self.all_reduce_sum([float(flag)], failed)[0] > 0
 
-    def gather(self, value: Any) -> list[Any]:
-        """What each process gives, in order of rank; plain values that JSON knows."""
+    def all_gather(self, value: Any) -> list[Any]:
+        """The value of each process, in order of rank; values that JSON can hold. All must call this."""
         if self.size == 1:
             return [value]
         data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
@@ -94,29 +94,32 @@ class Team:
         return [json.loads(bytes(part[: int(size)].tolist())) for part, size in zip(parts, sizes, strict=True)]
 
     def map(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """`work` of every item, done by the processes together and known to all; results must be JSON values."""
+        """`work` of every item, shared out among the processes, with all results in each. All must call this.
+
+        Results must be values that JSON can hold.
+        """
         results: list[R] = []
         failed = None
         try:
             results = [work(item) for item in self.own(items)]
-        except Exception as error:  # told to all by `sum`
+        except Exception as error:  # raised in all by `all_reduce_sum`
             failed = error
-        self.sum((), failed)
-        shares = self.gather(results)
+        self.all_reduce_sum((), failed)
+        shares = self.all_gather(results)
         return [shares[n % self.size][n // self.size] for n in range(len(items))]
 
     def first(self, work: Callable[[], R]) -> R | None:
-        """Let the first process do it while the others wait; they get None, and its exception if there is one."""
+        """Let the first process do it while the others, which must call this too, wait; they return None, or raise."""
         result, failed = None, None
         if self.is_first:
             try:
                 result = work()
-            except Exception as error:  # told to all by `sum`
+            except Exception as error:  # raised in all by `all_reduce_sum`
                 failed = error
-        self.sum((), failed)
+        self.all_reduce_sum((), failed)
         return result
 
-    def together(self, model: nn.Module) -> nn.Module:
+    def data_parallel(self, model: nn.Module) -> nn.Module:
         """`model` whose gradients, after a backward pass, are the mean over all processes."""
         if self.size == 1:
             return model
@@ -124,24 +127,9 @@ class Team:
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         return nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True, **_UNSYNCED_BUFFERS)
 
-    def optimiser(self, groups: Sequence[Mapping[str, Any]], *, sharded: bool, **options: Any) -> torch.optim.Optimizer:
-        """AdamW; `sharded` keeps in each process only a part of its state."""
-        if sharded and self.size > 1:
-            from torch.distributed.optim import ZeroRedundancyOptimizer
-
-            return ZeroRedundancyOptimizer([dict(group) for group in groups], torch.optim.AdamW, **options)
-        return torch.optim.AdamW([dict(group) for group in groups], **options)
-
-    def optimiser_state(self, optimiser: torch.optim.Optimizer) -> dict[str, Any] | None:
-        """The whole state, as one process would have it; None in all processes but the first. All must call this."""
-        consolidate = getattr(optimiser, "consolidate_state_dict", None)
-        if consolidate is not None:
-            consolidate(0)
-        return optimiser.state_dict() if self.is_first else None
-
     def check_same(self, value: int | str, what: str) -> None:
         """Raise everywhere unless `value` is the same in all processes."""
-        values = self.gather(value)
+        values = self.all_gather(value)
         if len(set(values)) > 1:
             raise TrainingError(
                 f"The processes do not agree on {what}: {', '.join(map(str, values))}.",
@@ -176,7 +164,7 @@ class Team:
         return (f"{text}. Any number of processes gives the same result with --micro-batch {settings.micro_batch}.",)
 
     def _raise(self, failed: Exception | None) -> None:
-        reports = self.gather(None if failed is None else _told(failed))
+        reports = self.all_gather(None if failed is None else _described(failed))
         if failed is not None:
             raise failed
         rank, (code, message, hint) = next((n, report) for n, report in enumerate(reports) if report)
@@ -209,7 +197,7 @@ def joined(device: str) -> Iterator[Team]:
 
 def _meeting_place(team: Team) -> dist.Store:
     """Where the processes find each other. The store that torchrun itself keeps still holds the addresses of those that
-    died before a restart, for which gloo would wait; so the first process opens a new one and tells there where."""
+    died before a restart, for which gloo would wait; so the first process opens a new one and notes its port there."""
     shared, _, _ = next(rendezvous("env://", team.rank, team.size))
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return shared  # of the first process, so it did not outlive a restart
@@ -223,7 +211,7 @@ def _meeting_place(team: Team) -> dist.Store:
         port = int(shared.get(_PORT))
         try:
             return dist.TCPStore(host, port, team.size, wait_for_workers=False, timeout=timedelta(seconds=2))
-        except dist.DistError:  # told before a restart: nobody listens there any more
+        except dist.DistError:  # noted before a restart: nobody listens there any more
             if time.monotonic() > end:
                 raise
             time.sleep(0.2)
@@ -245,7 +233,7 @@ def _choose_gpu(device: str, local_rank: int) -> bool:
     return True
 
 
-def _told(error: Exception) -> tuple[str, str, str]:
+def _described(error: Exception) -> tuple[str, str, str]:
     if isinstance(error, MAESegmentError):
         return error.code, error.message, error.hint
     return TrainingError.code, f"{type(error).__name__}: {error}", ""

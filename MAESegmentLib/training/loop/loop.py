@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from ...device import autocast, resolve_device
 from ...errors import Cancelled, ConfigurationError, DeviceMemoryError, TrainingError
 from ..data.patches import Batch
+from ..run_context import UNATTENDED, Progress, RunContext
 from ..settings import LoopSettings
 from .checkpoint import load_checkpoint, save_checkpoint
-from .distributed import SOLO, Team, seed_of
+from .distributed import seed_of
 from .optimiser import MovingAverage, learning_rate_at
 from .runlog import RunLog
 
@@ -55,39 +56,11 @@ class DivisibleTask(Task, Protocol):
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where the work stands. `stage` is "prepare", "before" (the start is measured), "train", "validate", "save" or
-    "log" (a `message` only); `fold` is (which, of how many) of leave-one-out."""
-
-    stage: str
-    fraction: float = 0.0
-    eta_s: float | None = None
-    step: int = 0
-    message: str = ""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    fold: tuple[int, int] | None = None
-
-
-Report = Callable[[Progress], None]
-ShouldCancel = Callable[[], bool]
-ShouldStop = Callable[[], bool]
-
-
-def ignore(_: Progress) -> None:
-    """Ignore progress: the default `report`."""
-
-
-def never() -> bool:
-    """Never cancel or stop: the default."""
-    return False
-
-
-@dataclass(frozen=True)
 class Trained:
     """`weights` are float32 on the CPU: the moving average's where there is one. `score` is of the best validation.
 
-    `stopped` tells a run that ended before its last step, because it was asked to or did not get better any more;
-    `is_best` that `weights` are those of `best_step`, chosen on the held-out cases.
+    `stopped`: it ended before its last step, because it was asked to or did not improve any more. `is_best`: `weights`
+    are those of `best_step`, chosen on the held-out cases.
     """
 
     weights: dict[str, Tensor]
@@ -103,20 +76,17 @@ def train(
     task: Task,
     settings: LoopSettings,
     folder: Path,
+    context: RunContext = UNATTENDED,
     *,
     keep_best: bool = False,
     patience: int | None = None,
-    report: Report = ignore,
-    should_cancel: ShouldCancel = never,
-    should_stop: ShouldStop = never,
-    team: Team = SOLO,
 ) -> Trained:
-    """Train `task` up to `settings.steps`, going on from the checkpoint in `folder` if there is one.
+    """Train `task` up to `settings.steps`, resuming from the checkpoint in `folder` if there is one.
 
-    It ends early, with the best weights so far, once `should_stop` says so or `patience` validations brought nothing.
+    It ends early, with the best weights so far, once `context` asks to stop or `patience` validations were no better.
 
     A run that was killed ends with the same weights as one that was not: patches, masks and dropout depend on the
-    seed and the step alone, and everything else is in the checkpoint. All of a `team` call this alike and get the same
+    seed and the step alone, and everything else is in the checkpoint. All of a team call this alike and get the same
     result; the first process writes the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,32 +94,33 @@ def train(
     if settings.threads:
         torch.set_num_threads(settings.threads)
     # Whoever stops a run early wants the best; otherwise a second copy of the weights would be of no use.
-    track_best = keep_best or patience is not None or should_stop is not never
-    run = _Run(task, settings, folder, device, team, keep_best=keep_best, track_best=track_best)
+    track_best = keep_best or patience is not None or context.may_stop
+    run = _Run(task, settings, folder, device, context, keep_best=keep_best, track_best=track_best)
     run.resume()
     with contextlib.ExitStack() as stack:
-        log = stack.enter_context(RunLog(folder, resume_step=run.step)) if team.is_first else None
+        log = stack.enter_context(RunLog(folder, resume_step=run.step)) if context.team.is_first else None
         clock = _Clock(run.step, settings.steps)
+
+        def report(stage: str, metrics: Mapping[str, float]) -> None:
+            context.report(Progress(stage, run.step / settings.steps, clock.eta(run.step), run.step, metrics=metrics))
+
         batches = stack.enter_context(contextlib.closing(task.batches(run.step, device)))  # type: ignore[type-var]
         while run.step < settings.steps and not run.stopped:
-            parts = run.next_parts(batches, should_cancel)
+            parts = run.next_parts(batches)
             with _explaining_memory(settings, device):
                 values = run.update(parts)
-            if should_stop is not never:
-                run.stopped = team.any(should_stop())
+            run.stopped = context.all_reduce_stop()
             last = run.stopped or run.step == settings.steps
-            report(Progress("train", run.step / settings.steps, clock.eta(run.step), run.step, metrics=values))
+            report("train", values)
             if log is not None and (run.step % settings.log_every == 0 or last):
                 log.training(run.step, {**values, "seconds": run.seconds})
             if run.step % settings.validate_every == 0 or last:
-                report(Progress("validate", run.step / settings.steps, clock.eta(run.step), run.step))
+                report("validate", {})
                 results = run.validate()
                 if results:
                     if log is not None:
                         log.validation(run.step, results)
-                    report(
-                        Progress("validate", run.step / settings.steps, clock.eta(run.step), run.step, metrics=results)
-                    )
+                    report("validate", results)
             run.stopped = run.stopped or run.is_stale(patience)
             if run.step % settings.checkpoint_every == 0 or last or run.stopped:
                 run.save()
@@ -165,23 +136,20 @@ class _Run:
         settings: LoopSettings,
         folder: Path,
         device: torch.device,
-        team: Team,
+        context: RunContext,
         *,
         keep_best: bool,
         track_best: bool,
     ) -> None:
-        self.task, self.settings, self.folder, self.device, self.team = task, settings, folder, device, team
+        self.task, self.settings, self.folder, self.device = task, settings, folder, device
+        self.context, self.team = context, context.team
         self.keep_best, self.track_best = keep_best, track_best
         self.model = task.model.to(device)
         self.average = MovingAverage(self.model, settings.ema_decay)
-        self.own_parts = len(team.own(settings.parts()))
+        self.own_parts = len(self.team.own(settings.parts()))
         self.divisible = _divisible(task) if len(settings.parts()) > 1 else None
-        self.optimiser = team.optimiser(
-            task.parameter_groups(),
-            sharded=settings.shard_optimiser,
-            lr=settings.learning_rate,
-            betas=settings.betas,
-            fused=True,
+        self.optimiser = torch.optim.AdamW(
+            task.parameter_groups(), lr=settings.learning_rate, betas=settings.betas, fused=True
         )
         # fp16 has too little range for small gradients; bf16 and fp32 need no scaling.
         precision = autocast(device, settings.precision)
@@ -205,35 +173,34 @@ class _Run:
                 self.average.model.load_state_dict(state["average"])
             self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
             self.stopped = state.get("stopped", False)
-        self.team.check_same(self.step, f"the step to go on from in {self.folder}")
-        self.network = self.team.together(self.model)
+        self.team.check_same(self.step, f"the step to resume from in {self.folder}")
+        self.network = self.team.data_parallel(self.model)
 
     def save(self) -> None:
-        optimiser = self.team.optimiser_state(self.optimiser)
         state = {
             "fingerprint": self.fingerprint,
             "step": self.step,
             "seconds": self.seconds,
             "model": self.model.state_dict(),
             "average": self.average.model.state_dict() if self.average.decay else None,
-            "optimiser": optimiser,
+            "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "best": self.best,
             "stopped": self.stopped,
         }
         self.team.first(lambda: save_checkpoint(self.folder, state))
 
-    def next_parts(self, batches: Iterator[Batch], should_cancel: ShouldCancel) -> list[Batch]:
-        """This process's parts of the next step; saves and raises `Cancelled` in all once one was asked to end."""
-        cancelled, parts, failed = should_cancel(), [], None
+    def next_parts(self, batches: Iterator[Batch]) -> list[Batch]:
+        """This process's parts of the next step; saves and raises `Cancelled` in all once one was cancelled."""
+        cancelled, parts, failed = self.context.should_cancel(), [], None
         try:
             if not cancelled:
                 parts = list(islice(batches, self.own_parts))
-        except Exception as error:  # told to all by `any`
+        except Exception as error:  # raised in all by `all_reduce_any`
             failed = error
-        if self.team.any(cancelled, failed):
+        if self.team.all_reduce_any(cancelled, failed):
             self.save()
-            raise Cancelled("Training was stopped.", "Start it again with the same output folder to go on.")
+            raise Cancelled("Training was stopped.", "Start it again with the same output folder to resume.")
         return parts
 
     def update(self, parts: Sequence[Batch]) -> dict[str, float]:
@@ -261,7 +228,7 @@ class _Run:
         of = None
         if self.divisible is not None:
             amounts = [self.divisible.amounts(batch, self.step) for batch in parts]
-            of = self.team.sum([sum(column) for column in zip(*amounts, strict=True)])
+            of = self.team.all_reduce_sum([sum(column) for column in zip(*amounts, strict=True)])
         total, failed = 0.0, None
         try:
             for batch in parts[:-1]:
@@ -271,9 +238,9 @@ class _Run:
                 total += float(loss.detach())
             loss = self._loss(parts[-1], of)
             total += float(loss.detach())
-        except Exception as error:  # told to all by `sum`, before any of them waits for this one's gradients
+        except Exception as error:  # raised in all by `all_reduce_sum`, before any waits for this one's gradients
             failed = error
-        (total,) = self.team.sum([total], failed)
+        (total,) = self.team.all_reduce_sum([total], failed)
         self._backward(loss)
         return total
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,20 +14,18 @@ from typing import Any
 from ...bundle import Bundle, open_bundle
 from ...cases.case import Case
 from ...errors import ConfigurationError, DatasetError, OutputError
-from ...networks import MaeConfig
-from ...preprocessing.plan import Preprocessing
 from ...storage.atomic_file import write_file
 from ...storage.lock import FileLock
 from ...storage.user_folders import make_private_folder
-from ..finetune_model import MODEL_FOLDER
+from ..run_context import Progress, RunContext
 from ..settings import LoopSettings
 from .checkpoint import CHECKPOINT
 from .distributed import SOLO, Team
-from .loop import Progress, Report
 
+MODEL_FOLDER = "model"
 _DATA = "data.json"
 _LOCK = ".lock"
-_ANOTHER_FOLDER = "Give another output folder, or delete this one to start over."
+ANOTHER_FOLDER = "Give another output folder, or delete this one to start over."
 #: So many changed cases are named in one message.
 _MOST_NAMED = 5
 
@@ -60,7 +58,7 @@ def claimed(out: Path, team: Team = SOLO) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class DataRecord:
-    """What a run learns from. Of each case, by its id, the SHA-256 of its files and of what was said about it."""
+    """What a run learns from. Of each case, by its id, the SHA-256 of its files and of its entry in the dataset."""
 
     training: Mapping[str, str]
     held_out: Mapping[str, str]
@@ -71,16 +69,16 @@ class DataRecord:
         """Reads every file; `DatasetError` if one cannot be read."""
         return cls(_digests(training), _digests(held_out), tuple(labels))
 
-    def check_same(self, out: Path, report: Report) -> None:
+    def check_same(self, out: Path, context: RunContext) -> None:
         """For a finished run in `out`: refuse other data than that it was made of; a warning if that is not known."""
         before = _read(out)
         if before is None:
-            report(Progress("log", message=f"What {out} was trained on was not noted; its model is taken as it is."))
+            context.log(f"What {out} was trained on was not noted; its model is taken as it is.")
         else:
             self._refuse(before, out)
 
     def keep(self, out: Path) -> None:
-        """For a run that begins in `out`, or goes on there: refuse other data than that of its checkpoint."""
+        """For a run that begins in `out`, or resumes there: refuse other data than that of its checkpoint."""
         before = _read(out)
         if before is not None and (out / CHECKPOINT).exists():
             self._refuse(before, out)
@@ -96,22 +94,21 @@ class DataRecord:
         if changes:
             rest = f" (and {len(changes) - _MOST_NAMED} more)" if len(changes) > _MOST_NAMED else ""
             raise ConfigurationError(
-                f"{out} holds a run on other data: {'; '.join(changes[:_MOST_NAMED])}{rest}.", _ANOTHER_FOLDER
+                f"{out} holds a run on other data: {'; '.join(changes[:_MOST_NAMED])}{rest}.", ANOTHER_FOLDER
             )
 
 
-def check_same_plan(out: Path, finished: Bundle, autoencoder: MaeConfig, preprocessing: Preprocessing) -> None:
-    """Refuse another network or preprocessing than those of the pretrained model in `out`."""
-    spec = finished.spec
-    if spec.autoencoder != autoencoder or spec.preprocessing != preprocessing:
-        raise ConfigurationError(
-            f"{out} holds a finished model of another network or preprocessing (spacing, patch, grey values).",
-            _ANOTHER_FOLDER,
-        )
+def finished_model(
+    out: Path,
+    settings: LoopSettings,
+    parent: Mapping[str, str] | None,
+    context: RunContext,
+    check_same: Callable[[Bundle], None],
+) -> Bundle | None:
+    """The model in a run folder that is finished; refuses one of another base or other settings.
 
-
-def finished_model(out: Path, settings: LoopSettings, parent: Mapping[str, str] | None) -> Bundle | None:
-    """The model in a run folder that is through; refuses one that another base or other settings led to."""
+    `check_same` raises where the model is of other data.
+    """
     path = out / MODEL_FOLDER
     if not path.is_dir():
         return None
@@ -120,20 +117,18 @@ def finished_model(out: Path, settings: LoopSettings, parent: Mapping[str, str] 
     if bundle.parent != parent:
         raise ConfigurationError(
             f"{path} holds a finished model that was made from {_called(bundle.parent)}, not from {_called(parent)}.",
-            _ANOTHER_FOLDER,
+            ANOTHER_FOLDER,
         )
     if stored.fingerprint() != settings.fingerprint():
-        raise ConfigurationError(f"{path} holds a finished model of other settings.", _ANOTHER_FOLDER)
+        raise ConfigurationError(f"{path} holds a finished model of other settings.", ANOTHER_FOLDER)
+    check_same(bundle)
+    context.report(Progress("log", 1.0, message=f"{path} exists already; nothing is left to do."))
     return bundle
 
 
 def _called(base: Mapping[str, str] | None) -> str:
-    """Models of one name and version can differ, which their hashes tell."""
+    """With the hash, since models of one name and version can differ."""
     return f"{base['name']}@{base['version']} ({base['hash'][:8]})" if base else "random weights"
-
-
-def tell_finished(out: Path, report: Report) -> None:
-    report(Progress("log", 1.0, message=f"{out / MODEL_FOLDER} is there already; nothing is left to do."))
 
 
 def _changes(before: Mapping[str, str], now: Mapping[str, str], role: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a finished run leaves for people: report.json, curves.png and the model card's account of itself."""
+"""What a finished run leaves for the user: report.json, curves.png and the model card's account of itself."""
 
 from __future__ import annotations
 

@@ -67,9 +67,8 @@ def _truncate(path: Path, last_step: int) -> None:
         text = file.read()
     rows = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
     kept = [row for row in rows[1:] if len(row) == len(rows[0]) and int(row[0]) <= last_step]
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        if rows:
-            csv.writer(file).writerows([rows[0], *kept])
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([rows[0], *kept] if rows else [])
 
 
 def _tensorboard(folder: Path, resume_step: int):  # type: ignore[no-untyped-def]

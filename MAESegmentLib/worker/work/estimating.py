@@ -26,8 +26,9 @@ from ...training.data.holdout import FEW_CASES, HELD_OUT
 from ...training.data.labelling import LabelPlan, plan_labels
 from ...training.data.prepared import PreparedCase, places_of
 from ...training.defaults import default_settings
-from ...training.loop.loop import Progress as Training
 from ...training.loop.loop import train
+from ...training.run_context import Progress as Training
+from ...training.run_context import RunContext
 from ...training.settings import FineTuneSettings
 from ...training.tasks.initial import initial_network
 from ...training.tasks.segmentation import SegmentationTask, dice_table
@@ -118,15 +119,11 @@ def _measure(
             times.append(time.perf_counter())
             report(progress)
 
+    def took_long() -> bool:
+        return len(times) > 2 and times[-1] - times[0] > _SECONDS
+
     with tempfile.TemporaryDirectory(prefix="maesegment-estimate-") as folder:
-        train(
-            task,
-            short,
-            Path(folder),
-            report=note,
-            should_cancel=should_cancel,
-            should_stop=lambda: len(times) > 2 and times[-1] - times[0] > _SECONDS,
-        )
+        train(task, short, Path(folder), RunContext(note, should_cancel, took_long))
     # Taken before the network goes; on the processor what the process holds, the library included.
     memory = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else psutil.Process().memory_info().rss
     steps = np.diff(times)

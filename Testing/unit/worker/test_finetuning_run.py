@@ -19,7 +19,7 @@ from MAESegmentLib.runs.records import CaseChange
 from MAESegmentLib.runs.reporting import StatusWriter
 from MAESegmentLib.runs.run_folder import LOG, RESULT, STARTED, STATUS, write_json
 from MAESegmentLib.storage.lock import FileLock
-from MAESegmentLib.training.loop.loop import Progress
+from MAESegmentLib.training.run_context import Progress
 
 BASE = {"name": "tiny-mr", "version": "1.0.0", "hash": "0" * 64}
 REQUEST = RunRequest(BASE, "/models/tiny-mr/1.0.0", "/cases/tiny-mr", ("case-0001", "case-0002"), settings={"steps": 3})

@@ -14,7 +14,7 @@ from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.cases.dataset import CaseDataset
 from MAESegmentLib.training.defaults import default_settings
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.loop.loop import Progress
+from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import FineTuneSettings
 
 #: Steps that are timed, after as many to warm up.
@@ -45,7 +45,7 @@ def _run(dataset: CaseDataset, base: Bundle, chosen: Mapping[str, Any], folder: 
         if progress.stage == "train":
             clock[progress.step] = time.process_time()
 
-    bundle = finetune(dataset, base, folder, settings, split="learn", validation="none", progress=note)
+    bundle = finetune(dataset, base, folder, settings, split="learn", validation="none", context=RunContext(note))
     last = max(clock)
     middle = last // 2
     return bundle, (clock[last] - clock[middle]) / (last - middle)

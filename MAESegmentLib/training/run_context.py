@@ -1,0 +1,79 @@
+"""What a run reports, how it is cancelled or stopped, and the processes that share its work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from ..errors import Cancelled
+from .loop.distributed import SOLO, Team
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the work stands. `stage` is "prepare", "before" (the start is measured), "train", "validate", "save" or
+    "log" (a `message` only); `fold` is (which, of how many) of leave-one-out."""
+
+    stage: str
+    fraction: float = 0.0
+    eta_s: float | None = None
+    step: int = 0
+    message: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    fold: tuple[int, int] | None = None
+
+
+Report = Callable[[Progress], None]
+
+
+def ignore(_: Progress) -> None:
+    """Report nothing."""
+
+
+def never() -> bool:
+    """Neither cancel nor stop."""
+    return False
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What surrounds a run. Cancelling keeps its checkpoint and raises `Cancelled`; stopping saves the best so far."""
+
+    report: Report = ignore
+    should_cancel: Callable[[], bool] = never
+    should_stop: Callable[[], bool] = never
+    team: Team = SOLO
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether anybody can ask this run to stop early."""
+        return self.should_stop is not never
+
+    def all_reduce_stop(self) -> bool:
+        """Whether the run is to end early; the same in all of the team, which must all call this."""
+        return self.may_stop and self.team.all_reduce_any(self.should_stop())
+
+    def check_cancelled(self, message: str = "", hint: str = "") -> None:
+        """Raise `Cancelled` if that was asked for."""
+        if self.should_cancel():
+            raise Cancelled(message, hint) if message else Cancelled()
+
+    def log(self, *messages: str) -> None:
+        for message in messages:
+            self.report(Progress("log", message=message))
+
+    def part(self, first: float, last: float, fold: tuple[int, int] | None) -> RunContext:
+        """For a run that is the part from `first` to `last` (of 1) of the whole work."""
+
+        def report(progress: Progress) -> None:
+            fraction = first + progress.fraction * (last - first)
+            eta = progress.eta_s
+            if eta is not None and progress.fraction < 1:  # this part's share of what is left
+                eta *= (1 - fraction) / ((1 - progress.fraction) * (last - first))
+            self.report(replace(progress, fraction=fraction, eta_s=eta, fold=fold))
+
+        return replace(self, report=report)
+
+
+#: Nobody watches the run, and nobody ends it early.
+UNATTENDED = RunContext()
