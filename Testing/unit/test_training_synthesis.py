@@ -13,7 +13,8 @@ from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import ConfigurationError, DatasetError
 from MAESegmentLib.preprocessing.intensity import IntensityRecipe
-from MAESegmentLib.training.data.drawing import Drawing, DrawnSamples, draw
+from MAESegmentLib.training.data.drawing import Drawing, draw
+from MAESegmentLib.training.data.patches import PatchSamples
 from MAESegmentLib.training.data.prepared import PreparedCase
 from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.settings import Augmentation, FineTuneSettings, Synthesis
@@ -117,9 +118,9 @@ def test_the_same_seed_draws_the_same_image_and_another_seed_another() -> None:
 
 
 def test_patches_of_a_resumed_run_are_those_of_a_whole_one() -> None:
-    whole = DrawnSamples([case("a"), case("b")], (16, 16, 16), SETTINGS, DRAWING, 0.5)
+    whole = PatchSamples([case("a"), case("b")], (16, 16, 16), SETTINGS, 0.5, drawing=DRAWING)
     in_order = [whole[number] for number in range(12)]
-    fresh = DrawnSamples([case("a"), case("b")], (16, 16, 16), SETTINGS, DRAWING, 0.5)
+    fresh = PatchSamples([case("a"), case("b")], (16, 16, 16), SETTINGS, 0.5, drawing=DRAWING)
     for number in (11, 5, 6):
         image, classes, name = fresh[number]
         assert torch.equal(image, in_order[number][0])

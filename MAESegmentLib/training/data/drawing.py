@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,9 +18,7 @@ from torch import Tensor
 from ...preprocessing.intensity import IntensityRecipe
 from ...preprocessing.plan import Preprocessing
 from ..settings import LoopSettings, Synthesis
-from .patches import PatchSamples
 from .prepared import PreparedCase, places_of
-from .sides import Sides
 
 #: Tissue 0 is what surrounds the body.
 OUTSIDE = 0
@@ -57,48 +54,6 @@ class Drawing:
     def held_out(self, cases: Sequence[PreparedCase], settings: LoopSettings) -> list[PreparedCase]:
         """One image of each case, the same whenever it is asked for."""
         return [self.draw(case, (settings.seed, _HELD_OUT, number)) for number, case in enumerate(cases)]
-
-
-class DrawnSamples(PatchSamples):
-    """Sample n of an endless series of patches of drawn images, a few of each; a function of n and the seed alone."""
-
-    def __init__(
-        self,
-        cases: Sequence[PreparedCase],
-        patch_size: Sequence[int],
-        settings: LoopSettings,
-        drawing: Drawing,
-        foreground_fraction: float = 0.0,
-        sides: Sides | None = None,
-    ) -> None:
-        super().__init__(cases, patch_size, settings, foreground_fraction, sides)
-        self.drawing = drawing
-        self._volume = lru_cache(maxsize=1)(self._drawn)
-
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor | None, str]:
-        """Patch (C, D, H, W), classes (1, D, H, W) int64 or None, case id."""
-        case = self._volume(number // self.drawing.synthesis.patches_per_volume)
-        image, classes = self.cutter.cut(case, np.random.default_rng((self.settings.seed, number)))
-        return image, classes, case.id
-
-    def _drawn(self, volume: int) -> PreparedCase:
-        epoch, position = divmod(volume, len(self.cases))
-        case = self.cases[self._order(epoch)[position]]
-        return self.drawing.draw(case, (self.settings.seed, 1_000_033, volume))
-
-
-def patch_samples(
-    cases: Sequence[PreparedCase],
-    patch_size: Sequence[int],
-    settings: LoopSettings,
-    drawing: Drawing | None,
-    foreground_fraction: float = 0.0,
-    sides: Sides | None = None,
-) -> PatchSamples:
-    """Patches of the images of `cases`, or of images that are drawn from the tissues in their place."""
-    if drawing is None:
-        return PatchSamples(cases, patch_size, settings, foreground_fraction, sides)
-    return DrawnSamples(cases, patch_size, settings, drawing, foreground_fraction, sides)
 
 
 def draw(

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..loop.distributed import SOLO, Team
 from ..settings import LoopSettings
 from .augment import intensity_transform, random_geometry, sample_patch
+from .drawing import Drawing
 from .prepared import PreparedCase
 from .sides import Sides
 
@@ -84,7 +85,11 @@ class PatchCutter:
 
 
 class PatchSamples(Dataset[tuple[Tensor, Tensor | None, str]]):
-    """Sample n of an endless series of augmented patches. Every case comes once before any comes again."""
+    """Sample n of an endless series of augmented patches; a function of n and the seed alone.
+
+    Every case comes once before any comes again. With `drawing`, the cases hold tissues, and a few patches are cut of
+    each image that is drawn from them.
+    """
 
     def __init__(
         self,
@@ -93,22 +98,30 @@ class PatchSamples(Dataset[tuple[Tensor, Tensor | None, str]]):
         settings: LoopSettings,
         foreground_fraction: float = 0.0,
         sides: Sides | None = None,
+        drawing: Drawing | None = None,
     ) -> None:
-        self.cases = cases
+        self.cases, self.settings, self.drawing = cases, settings, drawing
         self.patch_size = tuple(patch_size)
-        self.settings = settings
         self.cutter = PatchCutter(patch_size, settings, foreground_fraction, sides)
         self._order = lru_cache(maxsize=2)(self._shuffled)
+        self._drawn = lru_cache(maxsize=1)(self._volume)
 
     def __len__(self) -> int:
         return self.settings.steps * self.settings.batch_size
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor | None, str]:
         """Patch (C, D, H, W), classes (1, D, H, W) int64, case id."""
-        epoch, position = divmod(number, len(self.cases))
-        case = self.cases[self._order(epoch)[position]]
+        if self.drawing is None:
+            case = self._volume(number)
+        else:
+            case = self._drawn(number // self.drawing.synthesis.patches_per_volume)
         image, classes = self.cutter.cut(case, np.random.default_rng((self.settings.seed, number)))
         return image, classes, case.id
+
+    def _volume(self, number: int) -> PreparedCase:
+        epoch, position = divmod(number, len(self.cases))
+        case = self.cases[self._order(epoch)[position]]
+        return case if self.drawing is None else self.drawing.draw(case, (self.settings.seed, 1_000_033, number))
 
     def _shuffled(self, epoch: int) -> np.ndarray:
         return np.random.default_rng((self.settings.seed, 1_000_003, epoch)).permutation(len(self.cases))

@@ -13,8 +13,8 @@ from ...inference.scan_description import most_varied
 from ...networks import MaskedAutoencoder
 from ...networks.masking import count_masked_voxels, random_unit_mask, unit_grid
 from ...preprocessing.plan import pad_to
-from ..data.drawing import Drawing, patch_samples
-from ..data.patches import Batch, batches
+from ..data.drawing import Drawing
+from ..data.patches import Batch, PatchSamples, batches
 from ..data.prepared import PreparedCase
 from ..loop.distributed import SOLO, Team, seed_of
 from ..loop.optimiser import parameter_groups
@@ -47,7 +47,7 @@ class MaskedTask:
         self.patch_size = tuple(patch_size)
         self.settings = settings
         self.identity = identity
-        self._samples = patch_samples(training, patch_size, settings, drawing)
+        self._samples = PatchSamples(training, patch_size, settings, drawing=drawing)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.model, self.settings)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ...evaluation.metrics import dice
 from ...inference.segmenter import GPU_BATCH
 from ...inference.windows import rows_of_image
-from ..data.drawing import Drawing, patch_samples
-from ..data.patches import Batch, batches
+from ..data.drawing import Drawing
+from ..data.patches import Batch, PatchSamples, batches
 from ..data.prepared import IGNORED, PreparedCase
 from ..data.sides import Sides
 from ..loop.distributed import SOLO, Team
@@ -57,7 +57,7 @@ class SegmentationTask:
         self.identity = identity
         self.encoder_stages = encoder_stages
         self.team = team
-        self._samples = patch_samples(training, patch_size, settings, drawing, settings.foreground_fraction, sides)
+        self._samples = PatchSamples(training, patch_size, settings, settings.foreground_fraction, sides, drawing)
         self._loss = SegmentationLoss(settings.deep_supervision_weights)
         self._unknown = {case.id: case.unknown for case in training if case.unknown}
 
