@@ -7,15 +7,23 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
-from MAESegmentLib.bundle import Bundle
+from MAESegmentLib.bundle import Bundle, ModelStore, import_bundle
 from MAESegmentLib.bundle.metadata import content_hash
+from MAESegmentLib.bundle.plain_text import text_problem
+from MAESegmentLib.errors import BundleError
 
 Entries = dict[str, bytes]
+#: Of metadata: dotted path -> value (a number is an index), or what changes it in place.
+Change = Mapping[str, Any] | Callable[[Any], Any]
+#: (match, files, change); see the fixture of that name.
+Refused = Callable[..., None]
 METADATA = "configs/metadata.json"
 
 
@@ -25,16 +33,18 @@ def entries_of(bundle: Bundle) -> Entries:
     return {file.relative_to(bundle.path).as_posix(): file.read_bytes() for file in files}
 
 
-def forged(
-    entries: Entries, files: Mapping[str, bytes] | None = None, change: Callable[[Any], Any] | None = None
-) -> Entries:
-    """`entries` with other `files` and with metadata that `change` changed, signed as if MAESegment had saved them."""
+def forged(entries: Entries, files: Mapping[str, bytes] | None = None, change: Change | None = None) -> Entries:
+    """`entries` with other `files` and with changed metadata, signed as if MAESegment had saved them."""
     entries = {**entries, **(files or {})}
     metadata = json.loads(entries[METADATA])
     metadata["maesegment"]["files"].update(
         {name: hashlib.sha256(data).hexdigest() for name, data in (files or {}).items()}
     )
-    if change is not None:
+    if isinstance(change, Mapping):
+        for path, value in change.items():
+            *parents, last = path.split(".")
+            reduce(lambda inner, key: inner[int(key) if key.isdigit() else key], parents, metadata)[last] = value
+    elif change is not None:
         change(metadata)
     metadata["maesegment"]["content_hash"] = content_hash(metadata)
     # Not `serialise`, which writes null for numbers that JSON does not have.
@@ -42,6 +52,17 @@ def forged(
     if any("\ud800" <= character <= "\udfff" for character in text):
         text = json.dumps(metadata)
     return {**entries, METADATA: text.encode()}
+
+
+def assert_refused(path: Path, store: ModelStore, match: str | None = None) -> None:
+    with pytest.raises(BundleError, match=match) as caught:
+        import_bundle(path, store)
+    assert caught.value.hint
+    assert len(str(caught.value)) < 1500
+    assert not text_problem(str(caught.value))
+    left = [file for file in store.user_folder.rglob("*") if file.is_file()] if store.user_folder.exists() else []
+    assert left == []
+    assert not any(store.user_folder.parent.glob("evil*"))
 
 
 def write_folder(folder: Path, entries: Entries) -> Path:
@@ -67,13 +88,13 @@ def saved(value: Any) -> bytes:
     return buffer.getvalue()
 
 
-def repacked(data: bytes, change: Callable[[dict[str, bytes]], object]) -> bytes:
+def repacked(data: bytes, change: Callable[[dict[str, bytes]], object], compression: int = zipfile.ZIP_STORED) -> bytes:
     """A .pt file with records that `change` changed, by their path."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         records = {info.filename: archive.read(info) for info in archive.infolist()}
     change(records)
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, record in records.items():
             archive.writestr(name, record)
     return buffer.getvalue()
