@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-#: What an audit hook hears of before a file or folder is made, opened, renamed or removed.
+#: What an audit hook is called with before a file or folder is made, opened, renamed or removed.
 _OPERATIONS = frozenset(("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate"))
-_NOBODY = 65534
+NOBODY = 65534
 
 
 def fork(work: Callable[[], Any]) -> int:
@@ -45,7 +45,7 @@ def killed_before(operation: int, folder: Path, work: Callable[[], Any]) -> bool
     """
     count = 0
 
-    def hear(event: str, arguments: tuple[Any, ...]) -> None:
+    def count_operation(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal count
         if event in _OPERATIONS and str(arguments[0]).startswith(str(folder)):
             count += 1
@@ -53,7 +53,7 @@ def killed_before(operation: int, folder: Path, work: Callable[[], Any]) -> bool
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def listen() -> None:
-        sys.addaudithook(hear)
+        sys.addaudithook(count_operation)
         work()
 
     code = wait(fork(listen))
@@ -67,8 +67,8 @@ def limit_file_size(size: int) -> None:
 
 
 def become_nobody() -> None:
-    """For a copy: have no more rights than anybody."""
+    """For a copy: have no rights beyond those of any user."""
     if os.getuid() == 0:
         os.setgroups([])
-        os.setgid(_NOBODY)
-        os.setuid(_NOBODY)
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)

@@ -1,4 +1,4 @@
-"""Fixtures for every test, and the rule that a skip nobody expected is a failure."""
+"""Fixtures for every test, and the rule that an unexpected skip is a failure."""
 
 from __future__ import annotations
 

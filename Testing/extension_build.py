@@ -7,7 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from .skips import REPOSITORY
+
 SCRIPTED_MODULES = Path("lib/Slicer-5.12/qt-scripted-modules")
 
 

@@ -1,4 +1,4 @@
-"""Programs that add cases, fine-tune and write versions until somebody kills them; see `kill_test`.
+"""Programs that add cases, fine-tune and write versions until they are killed; see `kill_test`.
 
 `python -m Testing.kill_clients add|train|version FOLDER SEED`, where FOLDER holds a clinic.
 """
@@ -50,7 +50,7 @@ def add_for_ever(clinic: Clinic, seed: int) -> None:
 
 
 def train_for_ever(clinic: Clinic, seed: int) -> None:
-    """A run after another, each gone on with if it was interrupted; as a panel does it, by looking every moment."""
+    """A run after another, each resumed if it was interrupted; polled as a panel does."""
     for number in itertools.count():
         run = next((run for run in list_runs(clinic.runs) if not run.status().is_finished), None)
         if run is None:

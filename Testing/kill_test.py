@@ -1,9 +1,9 @@
-"""Kills whatever stores cases, trains or writes versions, at random moments, and looks whether anything broke.
+"""Kills whatever stores cases, trains or writes versions, at random moments, and checks whether anything broke.
 
     python -m Testing.kill_test --kills 50
 
 Every kill is SIGKILL of the worker, of its client, or of both. After each, every case and version is verified byte for
-byte; at the end every fine-tuning run is gone on with until it is done. Exit code 0: nothing was corrupt or lost.
+byte; at the end every fine-tuning run is resumed until it is done. Exit code 0: nothing was corrupt or lost.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from MAESegmentLib.errors import MAESegmentError
 from MAESegmentLib.runs import RunState, list_runs
 
 from .finetuning import Clinic, launch, make_clinic, wait_for_end
+from .skips import REPOSITORY
 
-ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("add", "train", "version")
 #: Versions are written and selected by the client itself.
 VICTIMS = {"add": ("worker", "client", "both"), "train": ("worker", "client", "both"), "version": ("client",)}
@@ -44,22 +44,22 @@ class Tally:
     """What was done, and every breach that was found."""
 
     kills: Counter[str] = field(default_factory=Counter)
-    #: Case id -> revision and voxels that a client was told are stored.
-    told: dict[str, tuple[int, str]] = field(default_factory=dict)
+    #: Case id -> revision and voxels that were reported to a client as stored.
+    reported: dict[str, tuple[int, str]] = field(default_factory=dict)
     breaches: list[str] = field(default_factory=list)
 
-    def hear(self, said: list[str]) -> None:
+    def note(self, said: list[str]) -> None:
         """Only whole lines count: the last may have been cut off."""
         for line in said:
             words = line.split()
             if words[:1] == ["added"] and len(words) == 4 and len(words[3]) == 66:
-                self.told[words[1]] = (int(words[2]), words[3])
+                self.reported[words[1]] = (int(words[2]), words[3])
 
     def check(self, clinic: Clinic, after: str) -> None:
         """Verify all that is on disk."""
         records, problems = clinic.store.scan()
         by_id = {record.id: record for record in records}
-        for case_id, (revision, digest) in self.told.items():
+        for case_id, (revision, digest) in self.reported.items():
             record = by_id.get(case_id)
             if record is None or record.revision < revision:
                 self.breaches.append(f"{after}: revision {revision} of {case_id} was stored and is lost")
@@ -94,11 +94,11 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="maesegment kill ä ") as folder:
         clinic = make_clinic(Path(folder), cases=2)
         for record in clinic.store.list():
-            tally.told[record.id] = (record.revision, record.image_hash)
+            tally.reported[record.id] = (record.revision, record.image_hash)
         for number in range(options.kills):
             kind, victim = KINDS[number % len(KINDS)], rng.choice(VICTIMS[KINDS[number % len(KINDS)]])
             text, said = kill_once(clinic, kind, victim, options.seed + number, rng)
-            tally.hear(said)
+            tally.note(said)
             tally.kills[f"{kind}, {victim}"] += 1
             tally.check(clinic, f"kill {number + 1} ({text})")
             print(
@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
 def kill_once(clinic: Clinic, kind: str, victim: str, seed: int, rng: random.Random) -> tuple[str, list[str]]:
     """Start a client, let it work for a random time, kill; what happened, and what the client said had been done."""
     command = [sys.executable, "-m", "Testing.kill_clients", kind, str(clinic.folder), str(seed)]
-    client = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    client = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     said: list[str] = []
     try:
         said.append(_wait_for_words(client))
@@ -137,7 +137,7 @@ def kill_once(clinic: Clinic, kind: str, victim: str, seed: int, rng: random.Ran
         assert client.stderr is not None
         client.stdout.close()
         client.stderr.close()
-    if kind != "train" or victim != "client":  # a trainer goes on without its client, as it should
+    if kind != "train" or victim != "client":  # a trainer continues without its client, as it should
         for pid in _workers(clinic, client.pid, kind):
             _kill(pid)
     _wait_for_workers(clinic, kind)
@@ -145,7 +145,7 @@ def kill_once(clinic: Clinic, kind: str, victim: str, seed: int, rng: random.Ran
 
 
 def finish_runs(clinic: Clinic, tally: Tally) -> None:
-    """Every run goes on until it is done, or is cleanly gone."""
+    """Every run is resumed until it is done, or is cleanly gone."""
     for run in list_runs(clinic.runs):
         if run.is_alive:
             wait_for_end(run)
@@ -175,7 +175,7 @@ def _wait_for_words(client: subprocess.Popen[bytes]) -> str:
 
 
 def _workers(clinic: Clinic, client: int, kind: str) -> list[int]:
-    """Processes that work for the client; a trainer belongs to nobody and is known by its run's folder."""
+    """Processes that work for the client; a trainer has no parent and is known by its run's folder."""
     if kind == "train":
         return _trainers(clinic)
     try:
@@ -193,7 +193,7 @@ def _trainers(clinic: Clinic) -> list[int]:
 
 
 def _wait_for_workers(clinic: Clinic, kind: str) -> None:
-    """A worker whose client is gone ends by itself within seconds."""
+    """A worker whose client is gone ends on its own within seconds."""
     end = time.monotonic() + 30
     marker = str(clinic.folder / "working")
     while kind == "add" and time.monotonic() < end:

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from .skips import REPOSITORY
+
 LIBRARY, TESTS = "MAESegmentLib", "Testing/unit"
 
 
@@ -39,11 +40,11 @@ class Mutation:
 
     def problem(self) -> str:
         """Why it cannot be applied; "" if it can."""
-        path = ROOT / LIBRARY / self.file
+        path = REPOSITORY / LIBRARY / self.file
         if not path.is_file():
             return f"{self.file} is not there"
         count = path.read_text(encoding="utf-8").count(self.old)
-        missing = [test for test in self.tests.split() if not (ROOT / TESTS / test).exists()]
+        missing = [test for test in self.tests.split() if not (REPOSITORY / TESTS / test.partition("::")[0]).exists()]
         if missing:
             return f"no tests {', '.join(missing)}"
         return "" if count == 1 else f"{self.file} holds the old text {count} times"
@@ -156,84 +157,84 @@ MUTATIONS = (
         "training/tasks/losses.py",
         "self.dice(scores.exp() * known, truth * known)",
         "self.dice(scores.exp(), truth)",
-        "test_training_partial.py test_training_loop.py",
+        "test_training_loop.py::test_ignored_voxels_do_not_change_the_loss",
     ),
     Mutation(
         "loss: cross-entropy averaged over ignored voxels too",
         "training/tasks/losses.py",
         "known.sum().clamp(min=1)",
         "known.numel()",
-        "test_training_partial.py test_training_loop.py",
+        "test_training_loop.py::test_ignored_voxels_do_not_change_the_loss",
     ),
     Mutation(
         "loss: a label that was not annotated is taken for background",
         "training/tasks/losses.py",
         "if unknown is not None and bool(unknown.any()):",
         "if False:",
-        "test_training_partial.py",
+        "test_training_partial.py::test_only_the_sum_of_background_and_what_is_unknown_matters",
     ),
     Mutation(
         "labels: voxel values are taken for output channels",
         "training/data/labelling.py",
         "table[list(self.values)] = np.arange(1, len(self.values) + 1)",
         "table[list(self.values)] = list(self.values)",
-        "test_training_data.py test_training_partial.py",
+        "test_training_partial.py::test_values_of_a_dataset_become_channels",
     ),
     Mutation(
         "labels: mirrored anatomy keeps its sides",
         "training/data/sides.py",
         "table[one], table[other] = other, one",
         "table[one], table[other] = one, other",
-        "test_training_sides.py",
+        "test_training_sides.py::test_labels_with_a_side_stay_on_their_side",
     ),
     Mutation(
         "augmentation: labels are not moved with the image",
         "training/data/augment.py",
         "F.grid_sample(classes[None, None].float(), grid,",
         "F.grid_sample(classes[None, None].float(), grid.flip(1),",
-        "test_training_data.py",
+        "test_training_data.py::test_image_and_classes_move_together",
     ),
     Mutation(
         "learning rate: layers decay from the wrong end",
         "training/loop/optimiser.py",
         'decay ** (stages - int(rest.split(".")[0]))',
         'decay ** (1 + int(rest.split(".")[0]))',
-        "test_training_loop.py test_training_defaults.py test_training_finetune.py",
+        "test_training_loop.py::test_layers_further_from_the_head_learn_more_slowly",
     ),
     Mutation(
         "resume: the optimiser begins anew",
         "training/loop/loop.py",
         '            self.optimiser.load_state_dict(state["optimiser"])\n',
         "",
-        "test_training_loop.py",
+        "test_training_loop.py::test_stopped_run_ends_with_the_weights_of_one_that_was_not",
     ),
     Mutation(
         "resume: the averaged weights begin anew",
         "training/loop/loop.py",
         'self.average.model.load_state_dict(state["average"])',
         "pass",
-        "test_training_loop.py",
+        "test_training_loop.py::test_stopped_run_ends_with_the_weights_of_one_that_was_not",
     ),
     Mutation(
         "resume: a run with other settings is resumed",
         "training/loop/checkpoint.py",
         'state.get("fingerprint") != fingerprint',
         'state.get("fingerprint") is None',
-        "test_training_loop.py",
+        "test_training_loop.py::test_run_folder_of_other_settings_is_refused",
     ),
     Mutation(
         "masked autoencoder: masked voxels are seen",
         "networks/mae.py",
         "visible = padded * (1 - expand_mask(mask, self.config.unit, size))",
         "visible = padded",
-        "test_mae.py",
+        "test_mae.py::test_masked_voxels_have_no_influence_on_the_prediction",
     ),
     Mutation(
         "masked autoencoder: the loss counts visible voxels",
         "networks/mae.py",
         "weight = voxel_mask * real",
         "weight = real",
-        "test_mae.py",
+        "test_mae.py::test_the_loss_is_the_mean_square_over_masked_real_voxels",
     ),
     # Cases, models, files
     Mutation(
@@ -248,21 +249,21 @@ MUTATIONS = (
         "cases/store.py",
         "if hashes.among([other.image_hash]):",
         "if hashes.among([other.id]):",
-        "cases/test_store.py",
+        "cases/test_store.py::test_scan_that_is_there_already_is_refused_and_named",
     ),
     Mutation(
         "bundle: a changed file is opened",
         "bundle/folder.py",
         'if hashlib.sha256(data).hexdigest() != self.metadata["maesegment"]["files"].get(name):',
         'if name not in self.metadata["maesegment"]["files"]:',
-        "test_bundle_folder.py",
+        "test_bundle_folder.py::test_weights_changed_after_opening_are_not_loaded",
     ),
     Mutation(
         "files: a failed write leaves its temporary file",
         "storage/atomic_file.py",
         "    finally:\n        temporary.unlink(missing_ok=True)\n\n\ndef write_file",
         "\n\ndef write_file",
-        "test_images_writing.py",
+        "test_images_writing.py::test_disk_full_by_the_last_byte_leaves_the_old_file_and_nothing_else",
     ),
 )
 
@@ -290,13 +291,15 @@ def main() -> int:
 @contextmanager
 def _copy() -> Iterator[Path]:
     """The tracked files as they are now, in a folder of their own."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=REPOSITORY, check=True, capture_output=True, text=True
+    ).stdout
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
         copy = Path(folder) / "repository"
         for name in filter(None, listed.split("\0")):
-            if (ROOT / name).is_file():
+            if (REPOSITORY / name).is_file():
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, copy / name)
+                shutil.copy(REPOSITORY / name, copy / name)
         yield copy
 
 

@@ -1,6 +1,6 @@
 """A plain forward of the official nnFormer design on a state_dict of its layout: the reference for the importer.
 
-Written for reading, not speed: every window is cut out and attended by itself, with explicit softmax.
+Written for reading, not speed: every window is cut out and attended separately, with explicit softmax.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def with_children() -> None:
 
 
 def out_of_memory() -> None:
-    """Python's own end when memory runs out in a place where nobody catches it."""
+    """Python's own end when memory runs out in a place where it is not caught."""
     import resource
 
     def handle(_job_id: str) -> None:

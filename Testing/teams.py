@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from .skips import REPOSITORY
+
 #: More threads than cores would only wait for each other.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "PYTHONFAULTHANDLER": "1"}
 
 
 def torchrun(processes: int, arguments: Sequence[str], *, restarts: int = 0) -> subprocess.Popen[str]:
@@ -20,7 +21,12 @@ def torchrun(processes: int, arguments: Sequence[str], *, restarts: int = 0) -> 
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     launcher += ["--max-restarts", str(restarts), "-m", "MAESegmentLib.cli"]
     return subprocess.Popen(
-        [*launcher, *arguments], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*launcher, *arguments],
+        cwd=REPOSITORY,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -34,7 +40,7 @@ def run_team(processes: int, code: str, *arguments: str, timeout: float = 120) -
     started = [
         subprocess.Popen(
             [sys.executable, "-c", code, *arguments],
-            cwd=ROOT,
+            cwd=REPOSITORY,
             env={**ENVIRONMENT, **team, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

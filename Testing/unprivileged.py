@@ -20,9 +20,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from .children import NOBODY
 from .skips import REPOSITORY
 
-_NOBODY = 65534
 _LARGEST_NICE = 19
 _TIMEOUT_S = 600.0
 
@@ -44,7 +44,7 @@ def give(*paths: Path) -> None:
     if os.getuid() == 0:
         for path in paths:
             for each in (path, *path.rglob("*")):
-                os.chown(each, _NOBODY, _NOBODY, follow_symlinks=False)
+                os.chown(each, NOBODY, NOBODY, follow_symlinks=False)
 
 
 def run_as_ordinary_user(function: str, arguments: Sequence[str], folder: Path) -> str:
@@ -76,7 +76,7 @@ def run_as_ordinary_user(function: str, arguments: Sequence[str], folder: Path) 
             stderr=subprocess.STDOUT,
             text=True,
             timeout=_TIMEOUT_S,
-            **({"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if as_root else {}),  # type: ignore[arg-type]
+            **({"user": NOBODY, "group": NOBODY, "extra_groups": []} if as_root else {}),  # type: ignore[arg-type]
         )
     assert done.returncode == 0, done.stdout
     return done.stdout

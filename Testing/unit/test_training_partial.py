@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.errors import DatasetError
 from MAESegmentLib.images.labels import Label
+from MAESegmentLib.images.volume import LabelMap
 from MAESegmentLib.networks import NnFormer
+from MAESegmentLib.training.data.labelling import plan_labels
 from MAESegmentLib.training.data.prepared import IGNORED
 from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.settings import Augmentation, FineTuneSettings
@@ -90,6 +92,12 @@ def test_each_sample_of_a_batch_has_its_own_unknown_labels() -> None:
     # Where everything is unknown, nothing can be wrong; the other sample says background, which these scores are not.
     assert scores.grad[0].abs().max() < 1e-6
     assert scores.grad[1].abs().max() > 1e-6
+
+
+def test_values_of_a_dataset_become_channels() -> None:
+    plan = plan_labels({"liver": 7, "kidney": 3, "spleen": 9}, wanted=["liver", "kidney"])
+    label_map = LabelMap(np.array([[[0, 3, 7, 9, 200]]], np.uint8), np.eye(4))
+    assert plan.to_classes(label_map, ignore=200).array.tolist() == [[[0, 2, 1, 0, IGNORED]]]
 
 
 def test_a_label_nobody_looked_for_is_not_unlearnt() -> None:

@@ -1,8 +1,8 @@
 """Which scans a shipped model warns of: `python -m model_training.benchmarks.familiarity --data DATA`.
 
 Describes the scans of every group (familiarity_cases.py), none of which the statistics were fitted on, and writes per
-group how many are flagged, and the area under the ROC curve against the model's `validation`. `--pool` fits the
-statistics anew on `pool`, looks at those instead of the model's own, and fits them on a few scans of `pool` as well, as
+group how many are flagged, and the area under the ROC curve against the model's `validation`. `--pool` fits
+new statistics on `pool`, takes those instead of the model's own, and fits them on a few scans of `pool` as well, as
 fine-tuning does; `--cache` keeps the descriptions.
 """
 
@@ -127,7 +127,7 @@ def few_rows(
     kinds: Mapping[str, str],
     tried: Mapping[str, Sequence[ScanDescription]],
 ) -> list[dict[str, object]]:
-    """The shares of known and of strange scans that are flagged by statistics of a few scans of `pool`, drawn anew."""
+    """Shares of known and of strange scans that are flagged by statistics of a few random scans of `pool`."""
     random = np.random.default_rng(0)
     rows: list[dict[str, object]] = []
     for count in FEW:
@@ -151,7 +151,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     parser.add_argument("--model", choices=tuple(DATA), action="append", help="default: all")
     parser.add_argument("--cache", type=Path, help="folder of descriptions; it must exist, and be one model version's")
-    parser.add_argument("--pool", action="store_true", help="fit the statistics anew, and look at those")
+    parser.add_argument("--pool", action="store_true", help="fit new statistics, and take those")
 
 
 if __name__ == "__main__":

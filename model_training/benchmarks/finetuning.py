@@ -118,7 +118,7 @@ def _task(data: Path, cases: int, settings: FineTuneSettings, work: Path) -> Fol
 
 
 def _time_parts(task: FollowedTask, settings: FineTuneSettings, seconds: float) -> dict[str, str]:
-    """Seconds of making the patches of a step by itself, of the step by itself, and the first's share of both.
+    """Seconds of making the patches of a step alone, of the step alone, and the first's share of both.
 
     The network's weights are left as they were: gradients are made and thrown away.
     """

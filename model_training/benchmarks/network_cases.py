@@ -169,7 +169,7 @@ def train(model: nn.Module, image: Tensor) -> float:
     loss = outputs_loss(model.train()(image))
     loss.backward()
     model.zero_grad(set_to_none=True)
-    torch.clear_autocast_cache()  # the optimiser would have changed the weights, which are then cast anew
+    torch.clear_autocast_cache()  # the optimiser would have changed the weights, which are then cast again
     return float(loss.detach())
 
 

@@ -1,7 +1,7 @@
 """The official nnFormer design, written plainly on the parameters of one of our networks: what speed is compared with.
 
 It keeps what makes that design slow and what ours avoids: explicit attention matrices with their softmax, the bias of
-every pair gathered and the shift mask built anew in each forward, a pad, a roll and a copy into windows and back,
+every pair gathered and the shift mask built again in each forward, a pad, a roll and a copy into windows and back,
 convolutions on channels-first copies of tokens that everything else reads channels-last. Nothing is slowed down on
 purpose: attention runs over all windows at once, as in the official code. Output and gradients equal those of
 `NnFormer` (a test says so), for configurations that attend to padding, as the official code does, and crops that the

@@ -54,7 +54,7 @@ def paired(dice: Mapping[str, float], others: Iterable[Mapping[str, float]]) -> 
 
 
 def case_table(path: Path) -> str:
-    """How well each measure tells how good the base is on a scan, before anybody has corrected it."""
+    """How well each measure tells how good the base is on a scan, before it has been corrected."""
     lines, rows = [], read_rows(path)
     for clinic in dict.fromkeys(row["clinic"] for row in rows):
         own = [row for row in rows if row["clinic"] == clinic]

@@ -27,7 +27,7 @@ SHORTEST_AXIS = 4
 def build_network(name: str, channels: int, classes: int, patch_size: Sequence[int], size: str) -> nn.Module:
     """(B, `channels`, D, H, W) -> logits (B, `classes`, D, H, W), for any D, H, W up to `patch_size` at least.
 
-    In training, `dynunet` answers with a list of such logits, finest first (deep supervision).
+    In training, `dynunet` returns a list of such logits, finest first (deep supervision).
     """
     if name not in _BUILDERS:
         raise ConfigurationError(f"No network {name!r}.", f"Networks: {', '.join(NETWORKS)}.")
@@ -40,7 +40,7 @@ def build_network(name: str, channels: int, classes: int, patch_size: Sequence[i
 
 
 class Padded(nn.Module):
-    """Pads the image at the far sides with zeros to multiples of `multiple`, or to `shape`; crops the answer back."""
+    """Pads the image at the far sides with zeros to multiples of `multiple`, or to `shape`; crops the result back."""
 
     def __init__(self, network: nn.Module, multiple: Triple = (1, 1, 1), shape: Triple | None = None) -> None:
         super().__init__()

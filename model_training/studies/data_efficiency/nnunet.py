@@ -5,7 +5,7 @@
 
 It learns from the same patients of the pool as the other arms (nnU-Net's fold "all") and is measured on the same cases,
 with its final checkpoint. nnU-Net has no setting for the seed: here it only numbers the repetition. Given again after a
-kill, it goes on from nnU-Net's last checkpoint.
+kill, it resumes from nnU-Net's last checkpoint.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def commands(layout: Layout, device: str, processes: int) -> list[list[str]]:
-    """nnU-Net's programs in their order: plan and prepare, train (or go on), predict."""
+    """nnU-Net's programs in their order: plan and prepare, train (or resume), predict."""
     workers = str(processes)
     network = ["-c", CONFIGURATION, "-f", FOLD, "-tr", layout.trainer, "-device", device]
     folders = ["-i", str(layout.raw / "imagesTs"), "-o", str(layout.predictions)]

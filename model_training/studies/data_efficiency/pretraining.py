@@ -95,7 +95,7 @@ def _train(study: Study, plan: Plan, arm: Arm, name: str, data: Path, folder: Pa
     task, images = make_task(plan, arm, source)
     flops = step_flops(task) * settings.steps
     trained = train(task, settings, folder)
-    # On training images (all of them are learnt from), so it tells whether a pretext was learnt, not how well.
+    # On training images (all of them are learnt from), so it shows whether a pretext was learnt, not how well.
     loss = "" if trained.score is None else f"{-trained.score:.5g}"
     with replacing(folder / WEIGHTS) as temporary:
         torch.save(trained.weights, temporary)

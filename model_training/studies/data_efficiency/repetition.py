@@ -1,4 +1,4 @@
-"""Do one run again, apart from the results, and say how far the two are from each other."""
+"""Repeat one run apart from the results, and report how far the two are from each other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Repeated:
 
 
 def repeat(run: Run, study: Study, data: Path, work: Path, results: Path) -> Repeated:
-    """Do `run` in `work`, with the learning rate that the search in `results` chose; it goes on after a kill.
+    """Do `run` in `work`, with the learning rate that the search in `results` chose; it resumes after a kill.
 
     Pretrained weights are taken from `work`; where it has none, they are trained again.
     """

@@ -149,7 +149,7 @@ def labelled(labels: str) -> str:
 
 
 def place(plan: Plan) -> str:
-    """A data set at a scale, for people."""
+    """A data set at a scale, for readers."""
     return f"{plan.title} ({plan.scale})"
 
 

@@ -160,7 +160,7 @@ def steps_saved(
 ) -> StepsSaved:
     """Steps to `fraction` of the reference's final Dice. Curves are (steps, (S, N, T, L)), paired by seed and case.
 
-    Each resample draws both curves anew, and with them the threshold.
+    Each resample draws both curves again, and with them the threshold.
     """
     cases, seeds = _weights(_numbered(groups), len(curve[1]), how)
     once = np.ones((1, cases.shape[1])), np.ones((1, seeds.shape[1]))

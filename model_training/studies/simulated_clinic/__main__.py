@@ -3,7 +3,7 @@
     python -m model_training.studies.simulated_clinic run --data DATA --work runs/simulated_clinic
     python -m model_training.studies.simulated_clinic report
 
-`run` appends each finished run to runs.csv and metrics.csv; given again, it goes on. `report` makes the table and the
+`run` appends each finished run to runs.csv and metrics.csv; given again, it resumes. `report` makes the table and the
 plot of README.md from them alone.
 """
 

@@ -58,7 +58,7 @@ def read_clinic(path: Path) -> Clinic:
 
 
 def finetune_run(clinic: Clinic, run: ClinicRun, dataset: CaseDataset, work: Path, models: ModelStore) -> Bundle:
-    """The fine-tuned model; an interrupted run goes on from its checkpoint."""
+    """The fine-tuned model; an interrupted run resumes from its checkpoint."""
     base = models.find(clinic.base)
     split = f"pool:{run.cases}"
     # Nothing is held out: how good the model is, is measured on `clinic.split` afterwards.

@@ -45,7 +45,7 @@ BYOL_OPTIONS = tuple(f.name for f in fields(ByolSettings))
 class Byol(nn.Module):
     """`encoder`, `projector` and `predictor` learn; `target` is the moving average of the first two.
 
-    The target is part of the state dict, so that a resumed run goes on with the one it had.
+    The target is part of the state dict, so that a resumed run continues with the one it had.
     """
 
     def __init__(self, config: NnFormerConfig, projection: int) -> None:

@@ -16,7 +16,7 @@ from MAESegmentLib.training.settings import Augmentation, LoopSettings
 
 
 def view_augmentation(study: Augmentation) -> Augmentation:
-    """Stronger than the study's own: views of one patch must not be told to belong together by grey values or place.
+    """Stronger than the study's own: views of one patch must not be recognisable as a pair by grey values or place.
 
     A view shows half to all of the patch's extent; it is mirrored only where the study mirrors.
     """
