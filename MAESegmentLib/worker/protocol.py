@@ -1,6 +1,6 @@
-"""What a worker and its client say to each other: one JSON object a line, requests on stdin, events on stdout.
+"""The messages of a worker and its client: one JSON object a line, requests on stdin, events on stdout.
 
-Needs only the standard library, so that any Python can at least say what it lacks.
+Needs only the standard library, so that any Python can at least report what it lacks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..values import from_json
 
 #: Raised when a message changes its meaning; worker and client of different numbers refuse each other.
 PROTOCOL = 1
-#: A line longer than this is no message of ours; it bounds what a runaway process can make the client keep.
+#: A longer line is not a message of ours; it bounds what a runaway process can make the client keep.
 MAX_LINE_BYTES = 4 * 2**20
 
 #: What a segmentation goes through, in this order. "send" is the client's part: writing the volume to the job folder.
@@ -53,7 +53,7 @@ class Segment(Message):
 
 @dataclass(frozen=True)
 class Devices(Message):
-    """Ask which devices there are and how much memory is free on each; answered by a `Result`."""
+    """Ask which devices there are and how much memory is free on each."""
 
     type: ClassVar[str] = "devices"
     id: str
@@ -166,18 +166,8 @@ class Progress(Message):
 
 
 @dataclass(frozen=True)
-class Metric(Message):
-    """Figures of a training step or a validation, e.g. {"loss": 0.3}."""
-
-    type: ClassVar[str] = "metric"
-    id: str
-    step: int
-    values: Mapping[str, float]
-
-
-@dataclass(frozen=True)
 class Log(Message):
-    """A sentence for the person's log; `level` is "info", "warning" or "error"."""
+    """A sentence for the user's log; `level` is "info", "warning" or "error"."""
 
     type: ClassVar[str] = "log"
     level: str
@@ -198,7 +188,7 @@ class Result(Message):
 class Error(Message):
     """Request `id` failed, or the worker itself (`id` None); `code` is that of a class in `MAESegmentLib.errors`.
 
-    `details` are figures for an offer to the person, e.g. {"cpu_seconds": 240, "free_bytes": 5e9}.
+    `details` are figures for an offer to the user, e.g. {"cpu_seconds": 240, "free_bytes": 5e9}.
     """
 
     type: ClassVar[str] = "error"
@@ -213,7 +203,7 @@ REQUESTS: dict[str, type[Message]] = {
     cls.type: cls for cls in (Segment, Devices, AddCase, Estimate, Rank, Cancel, Shutdown)
 }
 EVENTS: dict[str, type[Message]] = {
-    cls.type: cls for cls in (Hello, Ready, Accepted, Started, Progress, Metric, Log, Result, Error)
+    cls.type: cls for cls in (Hello, Ready, Accepted, Started, Progress, Log, Result, Error)
 }
 
 

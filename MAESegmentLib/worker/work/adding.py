@@ -13,7 +13,7 @@ from ..job_folder import JobFolder
 from ..protocol import AddCase, Message, Progress, Result
 
 
-def answer(request: AddCase, _work: Any, send: Callable[[Message], None], should_cancel: Callable[[], bool]) -> Result:
+def perform(request: AddCase, _work: Any, send: Callable[[Message], None], should_cancel: Callable[[], bool]) -> Result:
     """`data` is {"case": the record, "notes": what is worth a second look}. Cancelled until the store takes it."""
     folder = JobFolder(Path(request.folder))
     submission = CaseSubmission.from_dict(request.details)

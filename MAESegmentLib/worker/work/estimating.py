@@ -1,214 +1,23 @@
-"""How long a fine-tuning takes on this machine, found by doing a few of its steps on made-up patches."""
+"""How long a fine-tuning would take here, for a client that asks before it starts one."""
 
 from __future__ import annotations
 
-import math
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
 
-import numpy as np
-import psutil
-import torch
-
-from ...bundle import Bundle, open_bundle
-from ...cases.records import CaseRecord
-from ...cases.store import CaseStore
-from ...device import device_title, resolve_device
-from ...errors import DatasetError
-from ...images.labels import by_name
-from ...processes.processor import background_threads
-from ...runs.records import FineTuneEstimate, RunRequest
-from ...training.data.holdout import FEW_CASES, HELD_OUT
-from ...training.data.labelling import LabelPlan, plan_labels
-from ...training.data.prepared import PreparedCase, places_of
-from ...training.defaults import default_settings
-from ...training.loop.loop import train
-from ...training.run_context import Progress as Training
-from ...training.run_context import RunContext
-from ...training.settings import FineTuneSettings
-from ...training.tasks.initial import initial_network
-from ...training.tasks.segmentation import SegmentationTask, dice_table
+from ...runs.estimate import estimate_run
+from ...runs.records import RunRequest
 from ..protocol import Estimate, Message, Progress, Result
 from .segmenting import SegmentationWork
 
-#: As many steps as this, or as fit into the time; the first, which warms up, is not counted.
-_STEPS = 6
-_SECONDS = 8.0
-#: Starting the process, reading and preparing cases, saving the model.
-_START_S = 20.0
-#: No more of the free memory should be asked for.
-_SAFE_SHARE = 0.9
 
-
-@dataclass(frozen=True)
-class _Measured:
-    """Seconds of a step and of a window, and the bytes that training held at most."""
-
-    step: float
-    window: float
-    memory: float
-
-
-def answer(
-    request: Message, work: SegmentationWork, send: Callable[[Message], None], should_cancel: Callable[[], bool]
+def perform(
+    request: Estimate, work: SegmentationWork, send: Callable[[Message], None], should_cancel: Callable[[], bool]
 ) -> Result:
-    """`Result` with {"estimate": ...}; `DatasetError` if there is no case to train on."""
-    assert isinstance(request, Estimate)
-    run = RunRequest.from_dict(request.run)
-    base = open_bundle(run.base_path)
-    store = CaseStore(run.store)
-    records = {record.id: record for record in store.list()}
-    missing = [name for name in (*run.training, *run.check) if name not in records]
-    if missing or not run.training:
-        what = f"There is no case {missing[0]}." if missing else "There is no case to learn from."
-        raise DatasetError(what, "Add a corrected case first.")
-    labels = tuple(by_name((*base.labels, *store.labels())))
-    plan = plan_labels({name: n for n, name in enumerate(labels, start=1)}, base.labels)
-    settings = default_settings(base, new_labels=None in plan.origins, chosen=run.settings)
+    """`data` is {"estimate": a `FineTuneEstimate` as a dictionary}."""
     work.forget_models()  # their memory will be free, too, when it is needed
-    device = resolve_device(settings.device)
-    free = _free_bytes(device)
-    send(Progress(request.id, "measure", 0.0))
 
-    def report(progress: Training) -> None:
-        send(Progress(request.id, "measure", round(min(progress.step / _STEPS, 1.0), 3)))
+    def report(fraction: float) -> None:
+        send(Progress(request.id, "measure", fraction))
 
-    with _threads_of_trainer(settings):
-        measured = _measure(base, plan, settings, records[run.training[0]].channels, report, should_cancel)
-    estimate = _estimate(base, run, settings, list(records.values()), measured, free, device)
+    estimate = estimate_run(RunRequest.from_dict(request.run), report, should_cancel)
     return Result(request.id, {"estimate": estimate.to_dict()})
-
-
-@contextmanager
-def _threads_of_trainer(settings: FineTuneSettings) -> Iterator[None]:
-    """Compute with as many threads as the run's own process will."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(settings.threads or background_threads() or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _measure(
-    base: Bundle,
-    plan: LabelPlan,
-    settings: FineTuneSettings,
-    channels: int,
-    report: Callable[[Training], None],
-    should_cancel: Callable[[], bool],
-) -> _Measured:
-    device = resolve_device(settings.device)
-    network, _notes = initial_network(base, plan, channels, settings)
-    patch = base.spec.preprocessing.patch_size
-    case = _made_up(patch, channels, len(plan.labels))
-    short = replace(
-        settings, steps=_STEPS, validate_every=_STEPS + 1, checkpoint_every=_STEPS + 1, log_every=_STEPS, patience=None
-    )
-    task = SegmentationTask(network, [case], [], plan.names, patch, short, encoder_stages=len(network.config.depths))
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    times = [time.perf_counter()]
-
-    def note(progress: Training) -> None:
-        if progress.stage == "train":
-            times.append(time.perf_counter())
-            report(progress)
-
-    def took_long() -> bool:
-        return len(times) > 2 and times[-1] - times[0] > _SECONDS
-
-    with tempfile.TemporaryDirectory(prefix="maesegment-estimate-") as folder:
-        train(task, short, Path(folder), RunContext(note, should_cancel, took_long))
-    # Taken before the network goes; on the processor what the process holds, the library included.
-    memory = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else psutil.Process().memory_info().rss
-    steps = np.diff(times)
-    begun = time.perf_counter()
-    with torch.no_grad():
-        dice_table(network.to(device).eval(), [case], plan.names, patch, device, settings.validation_overlap)
-    window = time.perf_counter() - begun
-    return _Measured(float(np.median(steps[1:] if len(steps) > 1 else steps)), window, float(memory))
-
-
-def _made_up(patch: Sequence[int], channels: int, labels: int) -> PreparedCase:
-    """Noise of the size of a patch with every label somewhere: it costs what a real patch does."""
-    rng = np.random.default_rng(0)
-    image = rng.standard_normal((channels, *patch), dtype=np.float32)
-    classes = rng.integers(0, labels + 1, tuple(patch)).astype(np.uint8)
-    return PreparedCase("made up", image, (1.0, 1.0, 1.0), classes, places_of(classes))
-
-
-def _estimate(
-    base: Bundle,
-    run: RunRequest,
-    settings: FineTuneSettings,
-    records: Sequence[CaseRecord],
-    measured: _Measured,
-    free: float,
-    device: torch.device,
-) -> FineTuneEstimate:
-    training, held_out, folds, how = _plan(run)
-    by_id = {record.id: record for record in records}
-    windows = [_windows(by_id[name], base, settings) for name in (*run.training, *run.check)]
-    checks = settings.steps // settings.validate_every + 2  # and before and after
-    checked = held_out if not folds else 1
-    seconds = _START_S + (folds + 1) * settings.steps * measured.step
-    seconds += (folds or 1) * checks * checked * float(np.mean(windows)) * measured.window
-    voxels = sum(math.prod(_shape(by_id[name], base)) for name in (*run.training, *run.check))
-    memory = measured.memory + (5.0 * voxels if device.type == "cpu" else 0.0)
-    warnings = []
-    if memory > _SAFE_SHARE * free:
-        warnings.append(
-            f"It needs about {memory / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: close other programs."
-        )
-    return FineTuneEstimate(
-        seconds=round(seconds, 1),
-        seconds_per_step=round(measured.step, 4),
-        steps=settings.steps,
-        memory_bytes=memory,
-        free_bytes=free,
-        device=str(device),
-        device_title=device_title(device),
-        cases=training,
-        how=how,
-        warnings=tuple(warnings),
-    )
-
-
-def _plan(run: RunRequest) -> tuple[int, int, int, str]:
-    """Cases trained on, cases held out, folds of leave-one-out, and in words what the result is checked on."""
-    training, check = len(run.training), len(run.check)
-    if check:
-        return training, check, 0, f"{check} validation case{'s' * (check > 1)}"
-    if training >= FEW_CASES:
-        held_out = max(1, round(HELD_OUT * training))
-        return training - held_out, held_out, 0, f"{held_out} of them, drawn at random and held out"
-    if training >= 2:
-        return training, 0, training, "leave-one-out (indicative only)"
-    return training, 0, 0, "nothing: a single case cannot be left out"
-
-
-def _shape(record: CaseRecord, base: Bundle) -> tuple[int, ...]:
-    """About the case's size on the network's grid."""
-    target = base.spec.preprocessing.spacing
-    return tuple(max(1, round(n * mm / to)) for n, mm, to in zip(record.shape, record.spacing, target, strict=True))
-
-
-def _windows(record: CaseRecord, base: Bundle, settings: FineTuneSettings) -> int:
-    step = 1.0 - settings.validation_overlap
-    patch = base.spec.preprocessing.patch_size
-    return math.prod(
-        1 + math.ceil(max(0, n - p) / (p * step)) for n, p in zip(_shape(record, base), patch, strict=True)
-    )
-
-
-def _free_bytes(device: torch.device) -> float:
-    if device.type == "cuda":
-        with suppress(RuntimeError):
-            torch.cuda.empty_cache()
-            return float(torch.cuda.mem_get_info(device)[0])
-    return float(psutil.virtual_memory().available)

@@ -17,7 +17,7 @@ from .segmenting import SegmentationWork, roi_of
 from .stage_clock import StageClock
 
 
-def answer(
+def perform(
     request: Rank, work: SegmentationWork, send: Callable[[Message], None], should_cancel: Callable[[], bool]
 ) -> Result:
     """An `Uncertainty` as a dictionary."""
@@ -30,7 +30,7 @@ def answer(
         if not is_out_of_memory(error):
             raise
         raise DeviceMemoryError(
-            "The computer ran out of memory while it looked at this scan.",
+            "The computer ran out of memory while this scan was measured.",
             "Close other programs, or give a region of interest.",
         ) from error
     return Result(request.id, found.to_dict())
@@ -39,5 +39,4 @@ def answer(
 def _read(request: Rank) -> Volume:
     if request.folder:
         return JobFolder(request.folder).read_volume()
-
     return read_volume(Path(request.scan))

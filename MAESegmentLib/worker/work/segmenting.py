@@ -31,7 +31,7 @@ from .stage_clock import StageClock
 #: Networks that stay on the device; more would crowd a small GPU.
 _KEPT = 2
 
-#: Requests that have a module of their own, with `answer(request, work, send, should_cancel) -> Result`.
+#: Requests that have a module of their own, with `perform(request, work, send, should_cancel) -> Result`.
 _ELSEWHERE = {"add_case": "adding", "estimate": "estimating", "rank": "ranking"}
 
 Send = Callable[[Message], None]
@@ -58,11 +58,11 @@ class SegmentationWork:
         if home is not None:
             try:
                 # Imported when first asked for: they need packages that segmenting does not.
-                answer: Result = import_module(f".{home}", __package__).answer(request, self, send, should_cancel)
+                result: Result = import_module(f".{home}", __package__).perform(request, self, send, should_cancel)
             except ModuleNotFoundError as error:
                 trouble = complaint(TRAIN)
                 raise (WorkerError(*trouble) if trouble is not None else error) from error
-            return answer
+            return result
         raise ConfigurationError(f"The worker does not do {request.type!r}.")
 
     def _segment(self, request: Segment, send: Send, should_cancel: Callable[[], bool]) -> Result:
@@ -126,7 +126,7 @@ class SegmentationWork:
 
 
 def _offer(predictor: Predictor, volume: Volume, roi: Roi | None) -> dict[str, float]:
-    """What the person may weigh up: memory that is free now, and how long the processor would take."""
+    """What the user may weigh up: memory that is free now, and how long the processor would take."""
     if predictor.device.type == "cpu":
         return {"free_bytes": float(psutil.virtual_memory().available)}
     torch.cuda.empty_cache()

@@ -255,7 +255,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=5,
 )
-types = st.sampled_from(["hello", "ready", "accepted", "started", "progress", "metric", "log", "result", "error", "x"])
+types = st.sampled_from(["hello", "ready", "accepted", "started", "progress", "log", "result", "error", "x"])
 names = [
     "id",
     "stage",
