@@ -6,21 +6,25 @@ It owns its parts and holds them together; the panel knows only this object.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
+from MAESegmentLib.app.presenters.next_case import FOLDER
 from MAESegmentLib.app.texts.messages import breakable, expected, log_text
 from MAESegmentLib.cases.records import CaseRecord
 from MAESegmentLib.errors import MAESegmentError
 from MAESegmentLib.images.labels import Label
+from MAESegmentLib.mrml.case_nodes import stored_volumes
 
 from .add_case_bar import AddCaseBar
 from .cases_table import CasesTable
 from .finetune_section import FineTuneSection
 from .next_case_section import NextCaseSection
 from .qt_connection import connect
+from .scan_nodes import node_of, volumes
 from .training_packages import TrainingPackages
 from .versions_section import VersionsSection
 
@@ -35,12 +39,9 @@ class ImproveSection:
         self._logic = logic
         self._panel = panel
         self._is_open = True
-        self._read_for: str | None = None
-        self.records: tuple[CaseRecord, ...] = ()
-        self.labels: tuple[Label, ...] = ()
         self.packages = TrainingPackages(ui, logic, self._panel_update)
         self.add_case = AddCaseBar(ui, logic, self)
-        self.cases = CasesTable(ui, self._open_case, self._remove_case, self._set_role)
+        self.cases = CasesTable(ui, logic, self)
         self.learning = FineTuneSection(ui, logic, self)
         self.versions = VersionsSection(ui, logic, self)
         self.next_case = NextCaseSection(ui, logic, self)
@@ -77,6 +78,16 @@ class ImproveSection:
     def device(self) -> str:
         return str(self._panel.parameters.device) if self._panel.parameters is not None else "auto"
 
+    @property
+    def records(self) -> tuple[CaseRecord, ...]:
+        """The stored cases of the model's family."""
+        return self.cases.presenter.records
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """Labels that the cases define beside the model's."""
+        return self.cases.presenter.labels
+
     def note(self, text: str) -> None:
         """A quiet line."""
         self._ui.planNoteLabel.text = breakable(text)
@@ -100,22 +111,43 @@ class ImproveSection:
         """Two versions (name@version), on the chosen volume."""
         self.versions.compare_versions(first, second)
 
-    def choose_volume(self, volume: Any) -> None:
-        """As the input, and in the views."""
+    def show_case(self, scan: Any, segmentation: Any) -> None:
+        """Choose a stored case's nodes."""
+        volumes = scan if isinstance(scan, list) else [scan]
+        for name, volume in zip(_CHANNELS, volumes, strict=False):
+            self._panel.set_parameter(name, volume)
+        self._panel.set_parameter("outputSegmentation", segmentation)
+        slicer.util.setSliceViewerLayers(background=volumes[0])
+
+    def show_comparison(self, segmentation: Any) -> None:
+        """It is in the scene, where the user sees it."""
+
+    def scans(self, source: str, folder: str) -> Any:
+        """Those that the user ticked, or all that are not stored as cases; or a folder."""
+        if source == FOLDER:
+            return folder if folder and Path(folder).is_dir() else ""
+        stored = stored_volumes()
+        return self.next_case.ticked or [node for node in volumes() if node not in stored]
+
+    def show_scan(self, source: Any, position: tuple[float, float, float]) -> None:
+        """As the input, and in the views at a point (RAS, mm)."""
+        volume = node_of(source)
         self._panel.set_parameter("inputVolume", volume)
         slicer.util.setSliceViewerLayers(background=volume)
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            node.JumpSliceByCentering(*position)
 
     def failed(self, error: Exception) -> None:
         """Said in this section."""
         known = expected(error)
         self._logic.session.log.add("error", log_text(known))
         if self._is_open:
-            self.add_case.say_error(known)
+            self.add_case.show_error(known)
 
     def refresh(self) -> None:
         """Read the cases anew, and bring everything up to date."""
         if self._is_open:
-            self._read_for = None
+            self.cases.presenter.outdate()
             self.update()
 
     # What the panel calls ---------------------------------------------------------------------------------------------
@@ -129,46 +161,47 @@ class ImproveSection:
         if not self._is_open or self._panel.parameters is None:
             return
         if self.is_unfolded:
-            self._read_cases()
+            is_busy = self.add_case.presenter.state.is_busy
+            self.cases.presenter.update(_("A case is being stored.") if is_busy else "")
             self._look_for_packages()
         reason = self._panel.dependencies.reason or self.packages.reason
-        self.add_case.update(reason=reason)
-        self.cases.update(reason=_("A case is being stored.") if self.add_case.is_busy else "")
+        self.add_case.presenter.update(reason)
         self.learning.update(reason=reason)
         self.versions.update()
-        self.next_case.update(reason=self._panel.dependencies.reason)
+        self.next_case.presenter.update(self._panel.dependencies.reason)
         title, summary = _("Improve"), self.learning.summary
         self._ui.improveCollapsibleButton.text = f"{title} ({summary})" if summary else title
 
     def enter(self) -> None:
         """The person comes (back) to the module: stored cases may have been edited meanwhile."""
-        self._read_for = None
+        self.cases.presenter.outdate()
         self._look_for_runs()
         if self.is_unfolded:
-            self._look_for_changes()
+            self._look_for_edits()
 
     def scene_start_close(self) -> None:
         """What was asked about nodes of the scene is asked no more."""
         self.add_case.clear()
         self.learning.scene_start_close()
-        self.versions.compare.clear()
-        self.next_case.clear()
+        self.versions.compare.presenter.clear()
+        self.next_case.presenter.clear()
 
     def cleanup(self) -> None:
         """The widgets go; what is still to come is not for them."""
         self._is_open = False
         self.packages.cleanup()
         self.learning.cleanup()
-        self.versions.compare.cleanup()
-        self.next_case.cleanup()
+        self.versions.cleanup()
+        for part in (self.add_case, self.cases, self.next_case):
+            part.presenter.close()
 
     # Cases ------------------------------------------------------------------------------------------------------------
 
     def _on_collapsed(self, collapsed: bool) -> None:
         if not collapsed and self._panel.parameters is not None:
-            self._read_for = None
+            self.cases.presenter.outdate()
             self.update()
-            self._look_for_changes()
+            self._look_for_edits()
 
     def _on_case_folder(self, path: str) -> None:
         """Of the setting under Advanced; a path that is being typed need not exist."""
@@ -194,53 +227,7 @@ class ImproveSection:
         if self.learning.presenter.job is not None and not had_one:
             self._ui.improveCollapsibleButton.collapsed = False
 
-    def _read_cases(self) -> None:
-        """The cases of the chosen model's family."""
-        bundle = self.bundle
-        wanted = bundle.content_hash if bundle is not None else ""
-        if wanted == self._read_for:
-            return
-        self._read_for = wanted
-        self.records, self.labels, problems, folder = (), (), [], None
-        try:
-            if bundle is not None:
-                store = self._logic.caseStore(bundle)
-                records, problems = store.scan()
-                self.records, self.labels, folder = tuple(records), store.labels(), store.folder
-        except (MAESegmentError, OSError) as error:
-            self.failed(error)
-        self.cases.show(self.records, folder, [error for _path, error in problems])
-
-    def _look_for_changes(self) -> None:
-        """Hashes the voxels of stored segmentations in the scene, so only when a person comes to look."""
-        if self._panel.parameters is None or self.packages.reason:
-            return
-        try:
-            self.add_case.tell_of_changes(self._logic.changedCases())
-        except (MAESegmentError, OSError) as error:
-            self.failed(error)
-
-    def _open_case(self, record: CaseRecord) -> None:
-        try:
-            scan, segmentation = self._logic.openCase(record, self.bundle)
-        except (MAESegmentError, OSError) as error:
-            self.failed(error)
-            return
-        volumes = scan if isinstance(scan, list) else [scan]
-        for name, volume in zip(_CHANNELS, volumes, strict=False):
-            self._panel.set_parameter(name, volume)
-        self._panel.set_parameter("outputSegmentation", segmentation)
-        slicer.util.setSliceViewerLayers(background=volumes[0])
-
-    def _remove_case(self, record: CaseRecord) -> None:
-        self._do(lambda: self._logic.removeCase(record, self.bundle))
-
-    def _set_role(self, record: CaseRecord, role: str) -> None:
-        self._do(lambda: self._logic.setCaseRole(record, role, self.bundle))
-
-    def _do(self, change: Any) -> None:
-        try:
-            change()
-        except (MAESegmentError, OSError) as error:
-            self.failed(error)
-        self.refresh()
+    def _look_for_edits(self) -> None:
+        """Only when the user comes to look: it takes a while."""
+        if self._panel.parameters is not None:
+            self.add_case.presenter.look_for_edits()

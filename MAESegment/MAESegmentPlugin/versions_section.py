@@ -1,17 +1,15 @@
-"""The versions of the chosen model: which is used, the way back, export, and how two of them differ on a scan."""
+"""The view of `VersionsPresenter`: a table of versions, and what can be done with the chosen one."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
+from MAESegmentLib.app.presenters.versions import VersionsPresenter
 from MAESegmentLib.app.texts.messages import tooltip
-from MAESegmentLib.app.texts.model_cards import accuracy_of, card_tooltip, name_of
-from MAESegmentLib.bundle import Bundle
-from MAESegmentLib.bundle.versions import family_of, parent_of
-from MAESegmentLib.errors import MAESegmentError
 
 from .ask_bar import Answer, AskBar
 from .compare_part import ComparePart
@@ -22,161 +20,110 @@ _MOST_ROWS = 6
 
 
 class VersionsSection:
-    """`place` is the section Improve. Lists anew whenever models or the choice of one change."""
+    """`host` is the section Improve. Lists the versions again whenever models or the choice of one change."""
 
-    def __init__(self, ui: Any, logic: Any, place: Any) -> None:
+    def __init__(self, ui: Any, logic: Any, host: Any) -> None:
         self._ui = ui
-        self._logic = logic
-        self._place = place
-        self._versions: list[Bundle] = []
-        self._shown: tuple[Any, ...] = ()
+        self._host = host
+        self._filled: tuple[Any, ...] = ()
+        self.presenter = presenter = VersionsPresenter(logic, host, self._show)
         self._ask = AskBar(ui, "versionAsk")
-        self.compare = ComparePart(ui, logic, place)
+        self.compare = ComparePart(ui, logic, host)
         table = ui.versionsTable
         table.setColumnCount(2)
-        table.setHorizontalHeaderLabels([_("Version"), _("How good")])
+        table.setHorizontalHeaderLabels([_("Version"), _("Accuracy")])
         table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.ResizeToContents)
         table.horizontalHeader().setSectionResizeMode(1, qt.QHeaderView.Stretch)
-        connect(table, "itemSelectionChanged()", self._update_buttons)
-        connect(ui.useVersionButton, "clicked()", lambda: self._use(self.selected))
-        connect(ui.previousVersionButton, "clicked()", lambda: self._use(self.previous))
+        connect(table, "itemSelectionChanged()", self._show_buttons)
+        connect(ui.useVersionButton, "clicked()", lambda: presenter.use(self.selected))
+        connect(ui.previousVersionButton, "clicked()", presenter.go_back)
         connect(ui.exportVersionButton, "clicked()", self._on_export)
-        connect(ui.deleteVersionButton, "clicked()", self._on_delete)
+        connect(ui.deleteVersionButton, "clicked()", lambda: presenter.ask_to_delete(self.selected))
         connect(ui.versionsCollapsibleButton, "contentsCollapsed(bool)", lambda _collapsed: self.update())
+        self._show()
 
     @property
-    def selected(self) -> Bundle | None:
-        """The version of the chosen row."""
-        table = self._ui.versionsTable
+    def selected(self) -> str:
+        """The version (name@version) of the chosen row, or ""."""
+        table, rows = self._ui.versionsTable, self.presenter.state.rows
         row = table.currentRow()
-        return self._versions[row] if 0 <= row < len(self._versions) and table.selectedItems() else None
-
-    @property
-    def previous(self) -> Bundle | None:
-        """What the version in use was made from, if it is still there."""
-        return parent_of(self._place.bundle, self._versions)
+        return rows[row].name if 0 <= row < len(rows) and table.selectedItems() else ""
 
     def update(self) -> None:
         """Nothing while the section is closed: the models are read for it."""
-        if self._ui.versionsCollapsibleButton.collapsed or not self._place.is_unfolded:
-            self._ask.clear()
+        presenter = self.presenter
+        if self._ui.versionsCollapsibleButton.collapsed or not self._host.is_unfolded:
+            presenter.forget()
             return
-        bundle = self._place.bundle
-        self._versions = family_of(bundle, self._logic.models()) if bundle is not None else []
-        self._show()
-        self.compare.update(self._versions, self.previous)
-        self._update_buttons()
+        presenter.update()
+        self.compare.presenter.update(presenter.versions, presenter.state.previous)
 
     def compare_versions(self, first: str, second: str) -> None:
-        """As if a person had asked for it here; both are name@version."""
+        """As if the user had asked for it here; both are name@version."""
         self._ui.versionsCollapsibleButton.collapsed = False
-        self.compare.start(first, second)
+        self.compare.presenter.start(first, second)
+
+    def cleanup(self) -> None:
+        self.presenter.close()
+        self.compare.presenter.close()
 
     def _show(self) -> None:
-        bundle = self._place.bundle
-        shown = tuple((one.content_hash, self._mark(one, bundle)) for one in self._versions)
-        if shown == self._shown:
+        presenter = self.presenter
+        state = presenter.state
+        self._show_rows()
+        if state.deleting:
+            self._ask.show(
+                state.deletion_text,
+                Answer(_("Delete"), presenter.delete),
+                Answer(_("Keep it"), presenter.keep),
+            )
+        elif state.said:
+            self._ask.show(state.said, Answer(_("Close"), presenter.forget))
+        else:
+            self._ask.clear()
+        self._show_buttons()
+
+    def _show_rows(self) -> None:
+        rows, table = self.presenter.state.rows, self._ui.versionsTable
+        if rows == self._filled:
             return
-        chosen = self.selected
-        self._shown = shown
-        names = {one.name for one in self._versions}
-        rows = []
-        for one in self._versions:
-            text = one.version if len(names) == 1 else f"{one.name} {one.version}"
-            text += self._mark(one, bundle)
-            rows.append([text_item(text, card_tooltip(one)), text_item(accuracy_of(one), card_tooltip(one))])
-        fill(self._ui.versionsTable, rows, _MOST_ROWS)
-        self._place.soon(lambda: fit_rows(self._ui.versionsTable, _MOST_ROWS))
-        for row, one in enumerate(self._versions):
-            if chosen is not None and one.content_hash == chosen.content_hash:
-                self._ui.versionsTable.selectRow(row)
+        chosen = next((row.name for number, row in enumerate(self._filled) if number == table.currentRow()), "")
+        chosen = chosen if table.selectedItems() else ""
+        self._filled = rows
+        fill(table, [[text_item(row.title, row.card), text_item(row.accuracy, row.card)] for row in rows], _MOST_ROWS)
+        self._host.soon(lambda: fit_rows(table, _MOST_ROWS))
+        for number, row in enumerate(rows):
+            if row.name == chosen:
+                table.selectRow(number)
 
-    def _mark(self, version: Bundle, in_use: Bundle) -> str:
-        """What is chosen above is in use here; the default is what the name means elsewhere and next time."""
-        if version.content_hash == in_use.content_hash:
-            return " " + _("(in use)")
-        return " " + _("(default)") if self._is_meant(version) else ""
-
-    def _is_meant(self, version: Bundle | None) -> bool:
-        meant = self._logic.selectedModel(version.name) if version is not None else None
-        return meant is not None and version is not None and meant.content_hash == version.content_hash
-
-    def _update_buttons(self) -> None:
-        ui, chosen, current, previous = self._ui, self.selected, self._place.bundle, self.previous
-        nothing = "" if chosen is not None else _("Choose a version in the table.")
-        is_current = chosen is not None and current is not None and chosen.content_hash == current.content_hash
+    def _show_buttons(self) -> None:
+        ui, state = self._ui, self.presenter.state
+        row = state.row(self.selected)
+        nothing = "" if row is not None else _("Choose a version in the table.")
+        busy = _("A version is being written.") if state.is_exporting else ""
         tips = (
             (
                 ui.useVersionButton,
-                nothing or (_("It is in use.") if is_current and self._is_meant(chosen) else ""),
+                row.why_not_use if row is not None else nothing,
                 _("Segment with this version from now on, also next time."),
             ),
+            (ui.previousVersionButton, "" if state.previous else state.previous_tip, state.previous_tip),
+            (ui.exportVersionButton, nothing or busy, _("Write this version to a zip file, for another computer.")),
             (
-                ui.previousVersionButton,
-                "" if previous is not None else _("There is no version before the one in use."),
-                _("Go back to {version}, from which the one in use was made.").format(
-                    version=previous.version if previous is not None else ""
-                ),
+                ui.deleteVersionButton,
+                row.why_kept if row is not None else nothing,
+                _("Delete this version from your models."),
             ),
-            (ui.exportVersionButton, nothing, _("Write this version to a zip file, for another computer.")),
-            (ui.deleteVersionButton, nothing or self._why_kept(chosen), _("Delete this version from your models.")),
         )
         for button, reason, tip in tips:
             button.enabled = not reason
             button.toolTip = tooltip(reason or tip)
 
-    def _why_kept(self, version: Bundle | None) -> str:
-        return str(self._logic.removableReason(version)) if version is not None else ""
-
-    def _use(self, version: Bundle | None) -> None:
-        if version is None:
-            return
-        try:
-            self._logic.useVersion(version)
-        except MAESegmentError as error:
-            self._place.failed(error)
-            return
-        self._place.use_model(name_of(version))
-
     def _on_export(self) -> None:
         version = self.selected
-        if version is None:
+        if not version:
             return
-        name, kind = f"{version.name}-{version.version}.zip", _("Model (*.zip)")
+        name, kind = f"{version.replace('@', '-')}.zip", _("Model (*.zip)")
         path = qt.QFileDialog.getSaveFileName(self._ui.exportVersionButton, _("Export a model"), name, kind)
-        if not path:
-            return
-        try:
-            self._logic.exportModel(version, str(path))
-        except MAESegmentError as error:
-            self._place.failed(error)
-            return
-        text = _("{name} {version} was written to {path}.")
-        self._ask.show(text.format(name=version.name, version=version.version, path=path), _close())
-
-    def _on_delete(self) -> None:
-        version = self.selected
-        if version is not None:
-            self._ask.show(
-                _("Delete {name} {version}? That cannot be undone.").format(name=version.name, version=version.version),
-                Answer(_("Delete"), lambda: self._delete(version)),
-                Answer(_("Keep it"), lambda: None),
-            )
-
-    def _delete(self, version: Bundle) -> None:
-        in_use = self._place.bundle
-        parent = parent_of(version, self._versions)
-        try:
-            self._logic.removeVersion(version)
-        except MAESegmentError as error:
-            self._place.failed(error)
-            return
-        if in_use is not None and in_use.content_hash == version.content_hash and parent is not None:
-            self._place.use_model(name_of(parent))
-        else:
-            self._place.models_changed()
-        self._place.update()
-
-
-def _close() -> Answer:
-    return Answer(_("Close"), lambda: None)
+        if path:
+            self.presenter.export(version, Path(str(path)))

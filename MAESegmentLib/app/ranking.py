@@ -110,8 +110,8 @@ def _measured(row: RankedVolume, found: Uncertainty) -> RankedVolume:
 
 
 def sources_of(volumes: Any) -> list[tuple[str, Any]]:
-    """(name, node or path): of volume nodes (a list among them is one scan of several channels), or of the scans in a
-    folder that have no label map."""
+    """(name, node or path): of volume nodes (a list among them is one scan of several channels) and of files, or of the
+    scans in a folder that have no label map."""
     if isinstance(volumes, str | os.PathLike):
         folder = Path(volumes).expanduser()
         cases = [case for case in load_dataset(folder).cases if case.label is None]
@@ -123,4 +123,8 @@ def sources_of(volumes: Any) -> list[tuple[str, Any]]:
             )
         return found
     nodes = list(volumes) if isinstance(volumes, Sequence) else [volumes]
-    return [((node[0] if isinstance(node, Sequence) else node).GetName(), node) for node in nodes]
+    return [(node.name if isinstance(node, Path) else _first(node).GetName(), node) for node in nodes]
+
+
+def _first(node: Any) -> Any:
+    return node[0] if isinstance(node, Sequence) else node

@@ -77,6 +77,12 @@ def linked_segmentations() -> list[Any]:
     return [node for node in nodes if node.GetAttribute(CASE)]
 
 
+def stored_volumes() -> list[Any]:
+    """Volumes of the scene with a segmentation that is linked with a case."""
+    nodes = linked_segmentations()
+    return [node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) for node in nodes]
+
+
 def content_stamp(segmentation: Any) -> tuple[Any, ...]:
     """Changes whenever voxels, names or the list of segments do; cheap, unlike comparing voxels."""
     content = segmentation.GetSegmentation()

@@ -23,6 +23,7 @@ from .heartbeat import Heartbeat
 from .improve_panel import ImprovePanel
 from .learning_panel import LearningPanel
 from .logic import Logic
+from .next_case_panel import NextCasePanel
 from .segment_panel import SegmentPanel
 from .session_process import SessionConfig
 from .surfaces import Surfaces
@@ -64,12 +65,14 @@ class Application:
         self.cases = CasesPanel(self)
         self.learning = LearningPanel(self)
         self.versions = VersionsPanel(self)
+        self.next_case = NextCasePanel(self)
         self.improve = ImprovePanel(self)
         self.export = ExportPanel(self)
         page.build(self)
         self.segment.refresh_models()
         self.cases.update()
         self.versions.update()
+        self.next_case.update()
         self.server.controller.on_server_ready.add(self._on_ready)
 
     def routes(self) -> list[web.RouteDef]:

@@ -47,6 +47,11 @@ class Folders:
         self._scans = found[:_MOST]
         return self._scans
 
+    @property
+    def scans(self) -> tuple[Scan, ...]:
+        """The list that was shown."""
+        return tuple(self._scans)
+
     def get(self, number: int) -> Scan:
         """The scan with this number in the list that was shown."""
         if not 0 <= number < len(self._scans):

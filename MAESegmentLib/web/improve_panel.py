@@ -1,4 +1,4 @@
-"""Improve: cases, fine-tuning, versions, one below the other."""
+"""Improve: cases, fine-tuning, versions, the next case, one below the other."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class ImprovePanel(Panel):
             ("1. Corrected cases", self.app.cases),
             ("2. Fine-tune", self.app.learning),
             ("3. Versions", self.app.versions),
+            ("4. Suggest next case", self.app.next_case),
         )
         for title, part in parts:
             html.Div(title, classes="text-subtitle-2 mt-1 mb-2")

@@ -14,7 +14,7 @@ from ..cases.records import CaseRecord
 from ..errors import MAESegmentError
 from ..images.labels import Label
 from .downloads import Downloads
-from .folders import Folders
+from .folders import Folders, Scan
 from .logic import Logic
 from .session_process import SessionConfig
 from .surfaces import Surfaces
@@ -69,6 +69,19 @@ class Versions(Protocol):
     def compare(self, first: str, second: str) -> None: ...
 
 
+class Section(Protocol):
+    """A part of the page."""
+
+    def build(self) -> None: ...
+
+
+class Data(Protocol):
+    """What other sections use of the section Data."""
+
+    async def open_listed(self, scan: Scan) -> None:
+        """Read a scan of the server's disk."""
+
+
 class Page(Protocol):
     """What a section sees of the page it is on; the sections know each other only through it."""
 
@@ -87,6 +100,12 @@ class Page(Protocol):
 
     @property
     def segment(self) -> Segmenting: ...
+
+    @property
+    def data(self) -> Data: ...
+
+    @property
+    def next_case(self) -> Section: ...
 
     @property
     def cases(self) -> Cases: ...

@@ -223,6 +223,7 @@ class FakeLearning:
     def __init__(self) -> None:
         self.store = FakeStore(Path(tempfile.gettempdir()) / "no-such-store")
         self.proposal = Proposal()
+        self.identify: Callable[[], None] = lambda: None
         self.changed: list[tuple[Any, CaseRecord]] = []
         self.runs: list[FakeRun] = []
         self.jobs_of: dict[str, list[Any]] = {}
@@ -242,28 +243,30 @@ class FakeLearning:
         self._begin("proposeCase", volume, segmentation, model)
         return self.proposal
 
-    def addCase(
-        self, volume: Any, segmentation: Any, model: Any = None, *, wait: bool, callback: Any, **how: Any
-    ) -> Any:
+    def identifyScan(self, volume: Any, segmentation: Any, model: Any = None) -> Callable[[], None]:
+        self._begin("identifyScan", volume, segmentation, model)
+        return self.identify
+
+    def addCase(self, volume: Any, segmentation: Any, model: Any = None, *, wait: bool, **how: Any) -> Any:
         assert not wait
         self._begin("addCase", volume, segmentation, how)
-        return self._job("addCase", callback, volume=volume, segmentation=segmentation, model=model, **how)
+        return self._job("addCase", None, volume=volume, segmentation=segmentation, model=model, **how)
 
     def changedCases(self) -> list[tuple[Any, CaseRecord]]:
         self._begin("changedCases")
         return self.changed
 
-    def openCase(self, case: CaseRecord, model: Any = None) -> tuple[Any, Any]:
-        self._begin("openCase", case.id, model)
+    def openCase(self, case: str, model: Any = None) -> tuple[Any, Any]:
+        self._begin("openCase", case, model)
         return self.opened
 
-    def removeCase(self, case: CaseRecord, model: Any = None) -> None:
-        self._begin("removeCase", case.id, model)
-        self.store.records = [record for record in self.store.records if record.id != case.id]
+    def removeCase(self, case: str, model: Any = None) -> None:
+        self._begin("removeCase", case, model)
+        self.store.records = [record for record in self.store.records if record.id != case]
 
-    def setCaseRole(self, case: CaseRecord, role: str, model: Any = None) -> None:
-        self._begin("setCaseRole", case.id, role, model)
-        self.store.records = [replace(r, role=role) if r.id == case.id else r for r in self.store.records]
+    def setCaseRole(self, case: str, role: str, model: Any = None) -> None:
+        self._begin("setCaseRole", case, role, model)
+        self.store.records = [replace(r, role=role) if r.id == case else r for r in self.store.records]
 
     def estimateFineTune(self, baseModel: Any = None, cases: Any = None, **settings: Any) -> Answered:
         self._begin("estimateFineTune", baseModel, cases, settings)
@@ -296,20 +299,15 @@ class FakeLearning:
         self._begin("removeVersion", model)
         self.bundles = [bundle for bundle in self.bundles if bundle is not model]
 
-    def exportModel(self, model: Any, path: str) -> None:
-        self._begin("exportModel", model, path)
-
-    def compare(
-        self, scan: Any, first: Any, second: Any, *, roi: Any, device: str, wait: bool, callback: Any
-    ) -> Answered:
+    def compare(self, scan: Any, first: Any, second: Any, *, roi: Any, device: str, wait: bool) -> Answered:
         assert not wait
         self._begin("compare", scan, first, second, roi)
-        return self._job("compare", callback, device=device)
+        return self._job("compare", device=device)
 
-    def nextCases(self, scans: Any, model: Any = None, *, callback: Any, wait: bool, roi: Any, device: str) -> Answered:
+    def nextCases(self, scans: Any, model: Any = None, *, wait: bool, roi: Any, device: str) -> Answered:
         assert not wait
         self._begin("nextCases", scans, model, roi)
-        return self._job("nextCases", callback, device=device)
+        return self._job("nextCases", device=device)
 
     def last(self, name: str) -> Any:
         """The job that was started last by `name`."""

@@ -1,4 +1,4 @@
-"""Putting corrected cases into the store, with the questions before it."""
+"""Corrected cases in Slicer's panel: clicks reach the presenters, and their state the widgets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from MAESegmentLib.cases.submission import CaseIssue
 from MAESegmentLib.errors import DatasetError, NodeError
 from Testing.gui.fake_learning import Proposal, case_record
 from Testing.gui.improve_fixtures import choose
+from Testing.gui.standin import proxy_of, to_qt
 
 
 @pytest.fixture
@@ -17,218 +18,211 @@ def ui(panel):
     return panel.ui
 
 
-def combo_of(ui, row):
+@pytest.fixture
+def add(ui, process_events_until, panel):
+    """Press a button, and wait for a question, or for the case that is being stored."""
+
+    def add(button=None):
+        (button or ui.addCaseButton).click()
+        state = lambda: panel.improve.add_case.presenter.state  # noqa: E731
+        process_events_until(lambda: not state().is_busy or "addCase" in panel._logic.jobs_of, 20)
+
+    return add
+
+
+def label_combo(ui, row):
     return ui.mappingTable.cellWidget(row, 1)
 
 
-def test_button_says_what_is_missing(ui, panel, volume):  # noqa: ARG001
+def role_combo(ui, row):
+    from PySide6 import QtWidgets
+
+    return proxy_of(to_qt(ui.casesTable.cellWidget(row, 2)).findChild(QtWidgets.QComboBox))
+
+
+def test_button_says_what_is_missing(ui, volume):  # noqa: ARG001
     assert not ui.addCaseButton.enabled
-    assert "choose a segmentation under Output" in ui.addCaseButton.toolTip.replace("\n", " ")
+    assert not ui.namesButton.enabled
+    assert "choose a segmentation" in ui.addCaseButton.toolTip.replace("\n", " ")
 
 
-def test_case_without_questions_is_stored_at_once(fake_logic, ui, volume, segmentation, store):
-    assert ui.addCaseButton.enabled
-    ui.addCaseButton.click()
-    job = fake_logic.last("addCase")
-    assert (job.arguments["volume"], job.arguments["segmentation"]) == (volume, segmentation)
-    assert job.arguments["role"] == "train"
-    assert job.arguments["region"] is job.arguments["update"] is None
-    assert not ui.questionFrame.visible
-    assert ui.addCaseButton.text == "Adding..."
-    assert not ui.addCaseButton.enabled
-    store.records.append(case_record(3))
-    job.succeed(case_record(3))
-    assert ui.addedLabel.text == "case-0003 added: anterior 1.5 ml, posterior 1.7 ml."
-    assert ui.addCaseButton.enabled
-    assert ui.casesTable.rowCount == 1
-
-
-@pytest.mark.parametrize("during", ["proposeCase", "addCase"])
-@pytest.mark.usefixtures("volume", "segmentation")
-def test_a_case_cannot_be_added_twice_while_its_scan_is_looked_at(fake_logic, panel, ui, monkeypatch, during):
-    seen, original = [], getattr(fake_logic, during)
-
-    def slow(*arguments, **options):
-        panel.update()  # as events do that happen meanwhile
-        seen.append((ui.addCaseButton.enabled, ui.namesButton.enabled))
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(fake_logic, during, slow)
-    ui.addCaseButton.click()
-    assert seen == [(False, False)]
-    fake_logic.last("addCase").succeed(case_record(1))
-    assert ui.addCaseButton.enabled
-
-
-def test_role_and_region_go_with_the_case(fake_logic, panel, ui, volume, segmentation, settle):  # noqa: ARG001
+def test_case_is_stored_with_what_is_chosen(fake_logic, panel, ui, volume, segmentation, store, settle, add):
     assert not ui.regionCheckBox.visible
     panel.add_roi()
     settle()
     assert ui.regionCheckBox.visible
     choose(ui.addRoleComboBox, "Validation case")
-    ui.addCaseButton.click()
-    arguments = fake_logic.last("addCase").arguments
-    assert arguments["role"] == "check"
-    assert arguments["region"] is panel.parameters.roi
-    fake_logic.last("addCase").succeed(case_record(1))
-    ui.regionCheckBox.checked = False
-    ui.addCaseButton.click()
-    assert fake_logic.last("addCase").arguments["region"] is None
-
-
-def test_unknown_names_are_asked_and_a_new_label_is_said_explicitly(fake_logic, ui, segmentation):  # noqa: ARG001
-    fake_logic.proposal = Proposal(
-        choices=(
-            LabelMatch("Anterior part", "anterior", "similar"),
-            LabelMatch("cyst", None, "new"),
-            LabelMatch("Segment_1", None, "new"),
-        )
-    )
-    ui.addCaseButton.click()
-    assert "addCase" not in fake_logic.jobs_of
-    assert ui.questionFrame.visible
-    assert [ui.mappingTable.item(row, 0).text() for row in range(3)] == ["Anterior part", "cyst", "Segment_1"]
-    assert combo_of(ui, 0).currentText == "anterior"
-    assert combo_of(ui, 1).currentText == "Choose..."
-    assert not ui.confirmCaseButton.enabled
-    assert ui.confirmCaseButton.toolTip == "Say what cyst is."
-    choose(combo_of(ui, 1), "New label: cyst")
-    assert ui.confirmCaseButton.toolTip == "Say what Segment_1 is."
-    choose(combo_of(ui, 2), "Leave out (not annotated)")
-    assert ui.confirmCaseButton.enabled
-    ui.confirmCaseButton.click()
-    arguments = fake_logic.last("addCase").arguments
-    assert arguments["mapping"] == {"Anterior part": "anterior", "cyst": "cyst", "Segment_1": None}
-    assert arguments["newLabels"] == ("cyst",)
+    add()
+    job = fake_logic.last("addCase")
+    assert (job.arguments["volume"], job.arguments["segmentation"]) == (volume, segmentation)
+    assert (job.arguments["role"], job.arguments["region"]) == ("check", panel.parameters.roi)
+    assert (ui.addCaseButton.enabled, ui.addCaseButton.text) == (False, "Adding...")
     assert not ui.questionFrame.visible
-
-
-def test_labels_that_nobody_drew_are_told_afterwards(fake_logic, ui, segmentation):  # noqa: ARG001
-    missing = CaseIssue("missing", "warning", "There is no segment for posterior.", "", {"labels": ["posterior"]})
-    fake_logic.proposal = Proposal(findings=(missing,))
-    ui.addCaseButton.click()
-    assert not ui.questionFrame.visible
-    fake_logic.last("addCase").notes.append("Parts of cyst lie outside the scan and were left out.")
-    fake_logic.last("addCase").succeed(case_record(3, labels=("anterior",), unknown=("posterior",)))
-    assert ui.addedLabel.text.splitlines()[1:] == [
-        "Not annotated: posterior",
-        "Parts of cyst lie outside the scan and were left out.",
-    ]
-
-
-def test_everything_left_out_stores_nothing(fake_logic, ui, segmentation):  # noqa: ARG001
-    fake_logic.proposal = Proposal(choices=(LabelMatch("Segment_1", None, "new"),))
-    ui.addCaseButton.click()
-    choose(combo_of(ui, 0), "Leave out (not annotated)")
-    assert not ui.confirmCaseButton.enabled
-    assert "nothing to store" in ui.confirmCaseButton.toolTip
-    ui.cancelCaseButton.click()
-    assert not ui.questionFrame.visible
+    store.records.append(case_record(3))
+    job.succeed(case_record(3))
+    assert ui.addedLabel.text.startswith("case-0003 added")
     assert ui.addCaseButton.enabled
-    assert "addCase" not in fake_logic.jobs_of
+    assert ui.casesTable.rowCount == 1
+    ui.regionCheckBox.checked = False
+    assert not panel.improve.add_case.presenter.state.only_region
 
 
-def test_empty_label_is_unknown_unless_the_person_says_it_is_not_there(fake_logic, ui, segmentation):  # noqa: ARG001
-    empty = CaseIssue("empty", "warning", "posterior has no voxel.", "Say whether it is there.", {"label": "posterior"})
-    fake_logic.proposal = Proposal(findings=(empty,))
-    ui.addCaseButton.click()
-    assert ui.mappingTable.rowCount == 1
-    assert ui.mappingTable.item(0, 0).text() == "posterior (empty)"
-    assert combo_of(ui, 0).currentText == "Not annotated"
-    assert not ui.findingsLabel.visible
-    choose(combo_of(ui, 0), "Not in this scan")
+def test_questions_are_answered_in_a_table(fake_logic, ui, segmentation, add, process_events_until):  # noqa: ARG001
+    empty = CaseIssue("empty", "warning", "posterior has no voxel.", "", {"label": "posterior"})
+    partial = CaseIssue("partial", "warning", "Slices 20 to 40 have no label.", "Choose a region.")
+    fake_logic.proposal = Proposal(choices=(LabelMatch("cyst", None, "new"),), findings=(empty, partial))
+    add(ui.namesButton)
+    assert not ui.addCaseButton.enabled
+    assert [ui.mappingTable.item(row, 0).text() for row in range(2)] == ["cyst", "posterior (empty)"]
+    assert "Choose a region." in ui.findingsLabel.text
+    assert label_combo(ui, 0).currentText == "Choose..."
+    assert (ui.confirmCaseButton.enabled, ui.confirmCaseButton.toolTip) == (False, "Say what cyst is.")
+    combo = label_combo(ui, 0)
+    choose(combo, "New label: cyst")
+    assert label_combo(ui, 0) == combo, "it stays under the hand"
+    choose(label_combo(ui, 1), "Not in this scan")
     ui.confirmCaseButton.click()
-    assert fake_logic.last("addCase").arguments["absent"] == ("posterior",)
-
-
-def test_warning_is_shown_with_what_to_do_and_error_blocks(fake_logic, ui, segmentation):  # noqa: ARG001
-    warning = CaseIssue("partial", "warning", "Slices 20 to 40 have no label.", "Choose a region if they are not done.")
-    fake_logic.proposal = Proposal(findings=(warning,))
-    ui.addCaseButton.click()
-    assert "Slices 20 to 40 have no label. Choose a region" in ui.findingsLabel.text
-    assert not ui.mappingTable.visible
-    assert ui.confirmCaseButton.enabled
-    ui.cancelCaseButton.click()
-    fake_logic.proposal = Proposal(findings=(warning, CaseIssue("channels", "error", "The model takes 2 channels.")))
-    ui.addCaseButton.click()
-    assert not ui.confirmCaseButton.enabled
-    assert ui.confirmCaseButton.toolTip == "The model takes 2 channels."
-
-
-def test_names_can_be_looked_at_though_nothing_is_unclear(fake_logic, ui, segmentation):  # noqa: ARG001
-    ui.namesButton.click()
-    assert ui.mappingTable.rowCount == 2
-    choose(combo_of(ui, 1), "Leave out (not annotated)")
-    ui.confirmCaseButton.click()
-    assert fake_logic.last("addCase").arguments["mapping"] == {"anterior": "anterior", "posterior": None}
-
-
-def test_questions_end_when_another_scan_is_chosen(fake_logic, panel, ui, segmentation, add_volume, settle):  # noqa: ARG001
-    fake_logic.proposal = Proposal(choices=(LabelMatch("cyst", None, "new"),))
-    ui.addCaseButton.click()
-    panel.parameters.inputVolume = add_volume("Other")
-    settle()
+    process_events_until(lambda: "addCase" in fake_logic.jobs_of, 20)
+    arguments = fake_logic.last("addCase").arguments
+    assert (arguments["newLabels"], arguments["absent"]) == (("cyst",), ("posterior",))
     assert not ui.questionFrame.visible
 
 
-def test_stored_scan_asks_before_it_is_updated(fake_logic, panel, ui, segmentation):  # noqa: ARG001
+def test_the_same_question_starts_again_without_the_old_answers(fake_logic, ui, segmentation, add):  # noqa: ARG001
+    fake_logic.proposal = Proposal(choices=(LabelMatch("cyst", None, "new"),))
+    add()
+    choose(label_combo(ui, 0), "New label: cyst")
+    ui.cancelCaseButton.click()
+    assert not ui.questionFrame.visible
+    add()
+    assert label_combo(ui, 0).currentText == "Choose..."
+
+
+def test_stored_scan_asks_before_it_is_updated(fake_logic, ui, segmentation, add):  # noqa: ARG001
     fake_logic.proposal = Proposal(duplicate=case_record(2))
-    ui.addCaseButton.click()
-    assert "stored already as case-0002" in ui.improveNoteLabel.text
-    assert ui.improveNote1Button.text == "Update"
-    ui.improveNote2Button.click()
-    assert not ui.improveNoteFrame.visible
-    assert "addCase" not in fake_logic.jobs_of
-    ui.addCaseButton.click()
-    ui.improveNote1Button.click()
-    assert fake_logic.last("addCase").arguments["update"] == "case-0002"
-    fake_logic.last("addCase").succeed(case_record(2, revision=2))
-    assert ui.addedLabel.text.startswith("case-0002 updated: ")
-    assert fake_logic.last("addCase").arguments["role"] == ""
+    add()
+    assert "stored already as case-0002" in ui.questionLabel.text
+    assert not ui.mappingTable.visible
+    assert ui.confirmCaseButton.text == "Update"
 
 
-def test_unchanged_stored_case_is_not_stored_again(fake_logic, ui, segmentation):  # noqa: ARG001
-    fake_logic.proposal = Proposal(stored=case_record(2), isChanged=False)
-    ui.addCaseButton.click()
-    assert ui.addedLabel.text == "It is stored already as case-0002, and nothing changed since."
-    assert "addCase" not in fake_logic.jobs_of
-
-
-def test_edited_stored_case_is_noticed_when_the_person_comes_back(fake_logic, panel, ui, volume, segmentation):
+def test_edited_stored_case_is_noticed_when_the_user_comes_back(
+    fake_logic, panel, ui, segmentation, process_events_until
+):
     fake_logic.changed = [(segmentation, case_record(2))]
     panel.exit()
     panel.enter()
-    assert "was edited since it was stored as case-0002. Update stored case?" in ui.improveNoteLabel.text
+    assert "was edited since it was stored as case-0002" in ui.improveNoteLabel.text
     ui.improveNote2Button.click()
     panel.enter()
     assert not ui.improveNoteFrame.visible
     fake_logic.changed = [(segmentation, case_record(2, revision=2))]
     panel.enter()
     ui.improveNote1Button.click()
-    arguments = fake_logic.last("addCase").arguments
-    assert (arguments["volume"], arguments["segmentation"], arguments["update"]) == (volume, segmentation, "case-0002")
+    process_events_until(lambda: "addCase" in fake_logic.jobs_of, 20)
+    assert fake_logic.last("addCase").arguments["segmentation"] is segmentation
+    assert not ui.improveNoteFrame.visible
 
 
-@pytest.mark.parametrize("where", ["proposeCase", "addCase"])
-def test_refusal_is_said_in_the_section(fake_logic, ui, segmentation, where):  # noqa: ARG001
-    fake_logic.refusals[where] = NodeError("The volume is sheared.", "Resample it first.")
-    ui.addCaseButton.click()
+def test_what_goes_wrong_is_shown_in_the_section(fake_logic, ui, segmentation, add):  # noqa: ARG001
+    fake_logic.refusals["proposeCase"] = NodeError("The volume is sheared.", "Resample it first.")
+    add()
     assert ui.improveNoteLabel.text == "The volume is sheared. Resample it first."
-    assert ui.addCaseButton.enabled
     ui.improveNote1Button.click()
     assert not ui.improveNoteFrame.visible
 
 
-def test_failure_of_the_worker_is_said_in_the_section(fake_logic, ui, segmentation):  # noqa: ARG001
-    ui.addCaseButton.click()
-    fake_logic.last("addCase").fail(DatasetError("The disk is full.", "Free some space."))
-    assert ui.improveNoteLabel.text == "The disk is full. Free some space."
-    assert ui.addCaseButton.enabled
-
-
-def test_closing_the_scene_ends_the_questions(fake_logic, ui, segmentation):  # noqa: ARG001
+def test_closing_the_scene_ends_the_questions(fake_logic, ui, segmentation, add):  # noqa: ARG001
     fake_logic.proposal = Proposal(choices=(LabelMatch("cyst", None, "new"),))
-    ui.addCaseButton.click()
+    add()
     slicer.mrmlScene.Clear(0)
     assert not ui.questionFrame.visible
     assert not ui.addCaseButton.enabled
+
+
+# The stored ones ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three(store, panel, volume, tmp_path):  # noqa: ARG001
+    """Three stored cases with pictures, the last one for validation."""
+    from PIL import Image
+
+    store.folder = tmp_path
+    store.records[:] = [case_record(1), case_record(2), case_record(3, role="check")]
+    for record in store.records:
+        (tmp_path / record.id).mkdir()
+        Image.new("RGB", (96, 96), "#446688").save(tmp_path / record.id / "thumbnail.png")
+    panel.enter()
+    return store.records
+
+
+def test_no_case_hides_the_table(ui, volume):  # noqa: ARG001
+    assert ui.casesLabel.text
+    assert not ui.casesTable.visible
+    assert not ui.openCaseButton.visible
+
+
+def test_table_shows_picture_text_and_use(ui, three):  # noqa: ARG001
+    table = ui.casesTable
+    assert ui.casesLabel.text == "3 cases, 1 for validation"
+    assert all(not table.item(row, 0).icon().isNull() for row in range(3))
+    assert table.item(0, 1).text().startswith("case-0001\n")
+    assert [role_combo(ui, row).currentText for row in range(3)] == ["Learn", "Learn", "Validate"]
+
+
+def test_cases_are_read_only_while_the_section_is_open(panel, ui, three, store):  # noqa: ARG001
+    before = store.reads
+    panel.enter()
+    assert store.reads == before + 1
+    ui.improveCollapsibleButton.collapsed = True
+    panel.enter()
+    assert store.reads == before + 1
+
+
+def test_folder_of_cases_can_be_chosen(fake_logic, ui, three, store):  # noqa: ARG001
+    store.records.pop()
+    ui.caseFolderPathLineEdit.currentPath = "/data/my cases"
+    assert fake_logic.called("setCaseFolder") == [["/data/my cases"]]
+    assert ui.casesTable.rowCount == 2
+
+
+def test_use_is_changed_in_the_table(fake_logic, ui, three, store):  # noqa: ARG001
+    combo = role_combo(ui, 0)
+    combo.setCurrentIndex(1)
+    assert store.records[0].role == "check"
+    assert role_combo(ui, 0) == combo, "it stays under the hand"
+    assert ui.casesLabel.text == "3 cases, 2 for validation"
+    fake_logic.refusals["setCaseRole"] = DatasetError("The folder is read-only.")
+    combo.setCurrentIndex(0)
+    assert combo.currentText == "Validate", "as it was"
+
+
+def test_removing_asks_beside_the_table(ui, three, store):  # noqa: ARG001
+    assert (ui.removeCaseButton.enabled, ui.removeCaseButton.toolTip) == (False, "Choose a case in the table.")
+    ui.casesTable.selectRow(1)
+    ui.removeCaseButton.click()
+    assert "Remove case-0002?" in ui.caseAskLabel.text
+    ui.caseAsk2Button.click()
+    assert not ui.caseAskFrame.visible
+    ui.removeCaseButton.click()
+    ui.caseAsk1Button.click()
+    assert [record.id for record in store.records] == ["case-0001", "case-0003"]
+    assert ui.casesTable.rowCount == 2
+
+
+def test_opening_a_case_chooses_its_nodes(fake_logic, panel, ui, three, add_volume, add_result):  # noqa: ARG001
+    scan = add_volume("case-0001")
+    fake_logic.opened = (scan, add_result(scan, panel.bundle)[0])
+    ui.casesTable.selectRow(0)
+    ui.openCaseButton.click()
+    assert fake_logic.called("openCase")[0][0] == "case-0001"
+    assert (panel.parameters.inputVolume, panel.parameters.outputSegmentation) == fake_logic.opened
+    ui.casesTable.cellDoubleClicked(2, 1)
+    assert fake_logic.called("openCase")[1][0] == "case-0003"
+
+
+def test_a_hundred_cases(panel, ui, store, volume):  # noqa: ARG001
+    store.records[:] = [case_record(number) for number in range(1, 101)]
+    panel.enter()
+    assert ui.casesTable.rowCount == 100

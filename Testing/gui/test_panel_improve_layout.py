@@ -95,7 +95,7 @@ def test_cases(four_cases, ui, look):  # noqa: ARG001
     look("21-improve-cases")
 
 
-def test_questions_before_a_case_is_stored(fake_logic, panel, ui, four_cases, settle, look):  # noqa: ARG001
+def test_questions_before_a_case_is_stored(fake_logic, panel, ui, four_cases, settle, process_events_until, look):  # noqa: ARG001
     fake_logic.proposal = Proposal(
         choices=(
             LabelMatch("Anterior part of the left hippocampus", "anterior", "similar"),
@@ -115,6 +115,7 @@ def test_questions_before_a_case_is_stored(fake_logic, panel, ui, four_cases, se
     panel.add_roi()
     settle()
     ui.addCaseButton.click()
+    process_events_until(lambda: ui.questionFrame.visible, 20)
     look("22-improve-questions")
 
 
@@ -200,11 +201,13 @@ def test_versions_compared(fake_logic, panel, ui, ready, new_version, settle, lo
     settle()
     name = "MNI152 head: hippocampus-mr 1.2.1 and 1.3.0 differ"
     rows = (Row("anterior", 1.23, 1.41, 0.88), Row("posterior", 1.10, 1.32, 0.91), Row("cyst", None, 0.31, None))
-    fake_logic.last("compare").succeed(SimpleNamespace(disagreement=SimpleNamespace(GetName=lambda: name), rows=rows))
+    fake_logic.last("compare").succeed(
+        SimpleNamespace(disagreement=SimpleNamespace(GetName=lambda: name), disagreement_ml=0.2, rows=rows)
+    )
     look("29-improve-versions")
 
 
-def test_which_case_next(fake_logic, panel, ui, ready, add_volume, settle, look):  # noqa: ARG001
+def test_next_case_is_suggested(fake_logic, panel, ui, ready, add_volume, settle, look):  # noqa: ARG001
     ui.learnCollapsibleButton.collapsed = ui.casesCollapsibleButton.collapsed = True
     ui.nextCollapsibleButton.collapsed = False
     nodes = [add_volume(name) for name in ("Follow-up after six months, sagittal MPRAGE", "Third")]

@@ -1,4 +1,4 @@
-"""Which case next: scans in the order in which the model has most to learn from them."""
+"""Suggest next case in Slicer's panel: clicks reach the presenter, its state the widgets, and its scans the views."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import slicer
 
-from MAESegmentLib.errors import Cancelled, GeometryError, WorkerError
+from MAESegmentLib.errors import Cancelled, GeometryError
 from Testing.gui.fake_learning import Ranked
 from Testing.gui.improve_fixtures import choose, texts_of
 
@@ -34,21 +34,21 @@ def slice_node():
     return slicer.mrmlScene.AddNode(node)
 
 
-def rows_of(scans):
-    return [
-        Ranked("Third", scans[2], score=0.42, entropy=0.42, position=(3.0, -4.0, 12.0)),
-        Ranked("MNI152 head", scans[0], score=0.11, entropy=0.11),
-        Ranked("Second", scans[1], error=GeometryError("Second has 1 slice: it is no volume.")),
-    ]
-
-
 def finish(fake_logic, rows):
     job = fake_logic.last("nextCases")
     job.rows[:] = rows
     job.succeed(job.rows)
 
 
-def test_without_a_scan_there_is_nothing_to_look_at(panel, ui):
+def ranked(scans):
+    return [
+        Ranked("Third", scans[2], score=0.42, entropy=0.42, position=(3.0, -4.0, 12.0)),
+        Ranked("MNI152 head", scans[0], score=0.11, entropy=0.11),
+        Ranked("Second", scans[1], error=GeometryError("Second has 1 slice: it is not a volume.")),
+    ]
+
+
+def test_without_a_scan_there_is_nothing_to_rank(panel, ui):
     ui.improveCollapsibleButton.collapsed = False
     ui.nextCollapsibleButton.collapsed = False
     panel.update()
@@ -56,42 +56,40 @@ def test_without_a_scan_there_is_nothing_to_look_at(panel, ui):
     assert ui.rankButton.toolTip == "There is no scan in the scene without a corrected case."
 
 
-def test_scans_come_in_the_order_of_what_is_to_be_learned(fake_logic, ui, scans):
+def test_ranked_scans_are_listed_while_others_are_measured(fake_logic, ui, scans):
     ui.rankButton.click()
-    asked, model, _roi = fake_logic.called("nextCases")[0]
-    assert asked == scans
-    assert model.name == "hippocampus-mr"
+    assert fake_logic.called("nextCases")[0][0] == scans
+    assert ui.rankButton.text == "Cancel"
     job = fake_logic.last("nextCases")
-    job.rows[:] = [Ranked("Third", scans[2], score=0.42), Ranked("Second", scans[1]), Ranked("MNI152 head", scans[0])]
+    job.rows[:] = ranked(scans)
     job.go_on("Second", 0.4)
-    assert ui.rankProgressBar.value == 400
-    assert ui.rankLabel.text == "Looking at Second"
-    assert texts_of(ui.rankTable, 2) == ["uncertain 0.42", "waiting", "waiting"]
-    job.rows[:] = rows_of(scans)
-    job.succeed(job.rows)
+    assert (ui.rankProgressBar.visible, ui.rankProgressBar.value) == (True, 400)
+    assert ui.rankLabel.text == "Segmenting Second"
+    ui.rankButton.click()
+    assert job.cancel_requested
+    job.fail(Cancelled())
+    assert ui.rankButton.text == "Rank scans"
     assert texts_of(ui.rankTable, 0) == ["1", "2", "\u2013"]
     assert texts_of(ui.rankTable, 1) == ["Third", "MNI152 head", "Second"]
-    assert texts_of(ui.rankTable, 2)[0] == "uncertain 0.42"
-    assert texts_of(ui.rankTable, 2)[2] == "Second has 1 slice: it is no volume."
+    assert texts_of(ui.rankTable, 2)[0] == "uncertainty 0.42"
     assert not ui.rankProgressBar.visible
+    assert not ui.improveNoteFrame.visible
 
 
-def test_ticked_scans_only(fake_logic, ui, scans):
-    ui.nextVolumesSelector.setCheckState(scans[1], 2)
-    ui.rankButton.click()
-    assert fake_logic.called("nextCases")[0][0] == [scans[1]]
-
-
-def test_scans_that_are_stored_are_left_out(fake_logic, panel, ui, scans, add_result):
+def test_ticked_scans_only_or_those_that_are_not_stored(fake_logic, panel, ui, scans, add_result):
     node, _summary = add_result(scans[0], panel.bundle)
     node.SetAttribute("MAESegment.Case", "hippocampus-mr/case-0001")
     ui.rankButton.click()
     assert fake_logic.called("nextCases")[0][0] == scans[1:]
+    fake_logic.last("nextCases").fail(Cancelled())
+    ui.nextVolumesSelector.setCheckState(scans[1], 2)
+    ui.rankButton.click()
+    assert fake_logic.called("nextCases")[1][0] == [scans[1]]
 
 
 def test_least_certain_slice_is_shown_and_the_scan_chosen(fake_logic, panel, ui, scans, slice_node):
     ui.rankButton.click()
-    finish(fake_logic, rows_of(scans))
+    finish(fake_logic, ranked(scans))
     ui.showSliceButton.click()
     assert panel.parameters.inputVolume is scans[2]
     matrix = slice_node.GetSliceToRAS()
@@ -100,13 +98,8 @@ def test_least_certain_slice_is_shown_and_the_scan_chosen(fake_logic, panel, ui,
     assert not ui.showSliceButton.enabled
     ui.rankTable.cellDoubleClicked(1, 0)
     assert panel.parameters.inputVolume is scans[0]
-
-
-def test_scan_that_has_gone_is_said(fake_logic, ui, scans):
-    ui.rankButton.click()
-    finish(fake_logic, rows_of(scans))
     slicer.mrmlScene.RemoveNode(scans[2])
-    ui.showSliceButton.click()
+    ui.rankTable.cellDoubleClicked(0, 0)
     assert ui.improveNoteLabel.text == "Third is no longer in the scene."
 
 
@@ -135,30 +128,8 @@ def test_folder_of_scans(fake_logic, panel, ui, scans, tmp_path, add_volume, mon
     assert "series is a folder of DICOM files." in ui.improveNoteLabel.text
 
 
-def test_it_can_be_cancelled(fake_logic, ui, scans):
-    ui.rankButton.click()
-    assert ui.rankButton.text == "Cancel"
-    fake_logic.last("nextCases").rows[:] = [Ranked("Second", scans[1], score=0.3), Ranked("Third", scans[2])]
-    ui.rankButton.click()
-    fake_logic.last("nextCases").fail(Cancelled())
-    assert ui.rankButton.text == "Rank scans"
-    assert texts_of(ui.rankTable, 1) == ["Second", "Third"], "what was measured stays"
-    assert not ui.improveNoteFrame.visible
-
-
-def test_refusal_and_failure_are_said(fake_logic, ui, scans):  # noqa: ARG001
-    fake_logic.refusals["nextCases"] = WorkerError("No Python was found.")
-    ui.rankButton.click()
-    assert ui.improveNoteLabel.text == "No Python was found."
-    ui.rankButton.click()
-    fake_logic.last("nextCases").fail(WorkerError("The worker ended."))
-    assert ui.improveNoteLabel.text == "The worker ended."
-
-
 def test_closing_the_scene_forgets_the_scans(fake_logic, ui, scans):
     ui.rankButton.click()
-    finish(fake_logic, rows_of(scans))
-    ui.rankButton.click()
+    finish(fake_logic, ranked(scans))
     slicer.mrmlScene.Clear(0)
-    assert fake_logic.last("nextCases").cancel_requested
     assert not ui.rankTable.visible

@@ -61,10 +61,10 @@ def validation_count(records: Sequence[CaseRecord]) -> int:
     return sum(record.role == CHECK for record in records)
 
 
-def findings_text(findings: Sequence[Any]) -> str:
-    """Each finding with what to do about it."""
+def issues_text(issues: Sequence[Any]) -> str:
+    """Each issue with what to do about it."""
     signs = {"error": "\u2716", "warning": "\u26a0"}
-    return "\n".join(f"{signs.get(one.severity, '')} {one.message} {one.hint}".strip() for one in findings)
+    return "\n".join(f"{signs.get(one.severity, '')} {one.message} {one.hint}".strip() for one in issues)
 
 
 def ranked_text(row: Any) -> str:
@@ -73,7 +73,7 @@ def ranked_text(row: Any) -> str:
         return str(getattr(row.error, "message", row.error))
     if row.score is None:
         return _("waiting")
-    return _("uncertain {value}").format(value=f"{row.score:.2f}")
+    return _("uncertainty {value}").format(value=f"{row.score:.2f}")
 
 
 def ranked_tip(row: Any) -> str:
@@ -82,3 +82,19 @@ def ranked_tip(row: Any) -> str:
         return ranked_text(row)
     meaning = _("How uncertain the model is about what it finds in mirrored copies of the scan: 0 (certain) to 1.")
     return "\n".join([meaning, *row.uncertainty.warnings]) if row.uncertainty is not None else meaning
+
+
+def record_text(record: CaseRecord) -> str:
+    """Size, model and date of a case."""
+    size = " x ".join(str(n) for n in record.shape)
+    spacing = " x ".join(f"{mm:g}" for mm in record.spacing)
+    lines = [_("{size} voxels of {spacing} mm").format(size=size, spacing=spacing)]
+    if record.model:
+        lines.append(
+            _("Corrected from {name} {version}").format(
+                name=record.model.get("name", "?"), version=record.model.get("version", "?")
+            )
+        )
+    if record.added:
+        lines.append(_("Stored on {date}").format(date=record.added))
+    return "\n".join(lines)

@@ -1,0 +1,391 @@
+"""Adding a corrected case: at once if nothing is unclear, else after the user has answered a few questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from ...cases.mapping import LabelMatch
+from ...cases.records import CHECK, TRAIN, CaseRecord
+from ...cases.submission import ERROR, CaseIssue
+from ...errors import MAESegmentError
+from ...jobs import Job
+from ...translation import tr as _
+from ..texts.cases import added_text, issues_text, labels_text
+from .presenter import CaseHost, Option, Presenter, in_background
+
+#: Kinds of `LabelMatch` that a user must look at.
+_UNCLEAR = ("similar", "new")
+#: Kinds of `CaseIssue`: asked as a row of its own; asked by the text; no reason to ask.
+_EMPTY, _DUPLICATE, _MISSING = "empty", "duplicate", "missing"
+#: Answers that are no label; those that are begin with `_LABEL`.
+OPEN, NEW, LEFT_OUT, NOT_ANNOTATED, ABSENT = "", "new", "left out", "not annotated", "absent"
+_LABEL = "label:"
+
+
+@dataclass(frozen=True)
+class LabelQuestion:
+    """Which label a segment is, or whether an empty label (`is_empty`) is absent; `answer` is an option's key."""
+
+    name: str
+    options: tuple[Option, ...]
+    answer: str
+    is_empty: bool = False
+    tip: str = ""
+
+    @property
+    def title(self) -> str:
+        return _("{label} (empty)").format(label=self.name) if self.is_empty else self.name
+
+
+@dataclass(frozen=True)
+class CaseQuestion:
+    """What is asked before a case is stored; `missing` says why it cannot be confirmed yet."""
+
+    text: str
+    rows: tuple[LabelQuestion, ...] = ()
+    issues: str = ""
+    update_of: str = ""
+    missing: str = ""
+
+    @property
+    def confirm_text(self) -> str:
+        return _("Update") if self.update_of else _("Add")
+
+
+@dataclass(frozen=True)
+class AddCaseState:
+    """`blocked` says why no case can be added now; `added` is a quiet line about the last one.
+
+    `edited` asks whether a stored case is updated that was edited in the scene since.
+    """
+
+    blocked: str = ""
+    is_busy: bool = False
+    has_region: bool = False
+    only_region: bool = True
+    role: str = TRAIN
+    added: str = ""
+    question: CaseQuestion | None = None
+    edited: str = ""
+
+    @property
+    def can_add(self) -> bool:
+        return not (self.blocked or self.is_busy or self.question)
+
+    @property
+    def button_text(self) -> str:
+        return _("Adding...") if self.is_busy else _("Add corrected case")
+
+    @property
+    def tip(self) -> str:
+        """Of the button."""
+        return self.blocked or purpose()
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What is stored, and as which case."""
+
+    scan: Any
+    segmentation: Any
+    update_of: str = ""
+    how: Mapping[str, Any] = field(default_factory=dict)
+
+
+class AddCaseHost(CaseHost, Protocol):
+    """A panel that lists the stored cases."""
+
+    def refresh(self) -> None:
+        """A case was stored, or could not be: read them again."""
+
+
+class AddCasePresenter(Presenter[AddCaseState]):
+    """`logic` is a `MAESegmentLogic`."""
+
+    def __init__(self, logic: Any, host: AddCaseHost, changed: Callable[[], None]) -> None:
+        super().__init__(AddCaseState(), changed)
+        self._logic = logic
+        self._host = host
+        self._reason = ""
+        self._matches: tuple[LabelMatch, ...] = ()
+        self._errors: list[CaseIssue] = []
+        self._subject: tuple[Any, Any] = (None, None)
+        self._edited: tuple[Any, CaseRecord] | None = None
+        self._declined: set[tuple[str, int]] = set()
+
+    # What happens around ----------------------------------------------------------------------------------------------
+
+    def update(self, reason: str = "") -> None:
+        """After each change in the panel. `reason` says why nothing can be stored, beside what is missing here."""
+        self._reason = reason
+        self._put(blocked=reason or self._missing(), has_region=self._host.roi is not None)
+        if self._subject != self._shown():
+            # What was said and asked of another scan would read as if it were of this one.
+            self._subject = self._shown()
+            self._put(question=None, added="")
+        self._check_answers()
+
+    def look_for_edits(self) -> None:
+        """Ask about a stored case that was edited in the scene, once for each state. It hashes voxels: not often."""
+        state = self.state
+        if state.is_busy or state.question or state.edited or self._reason:
+            return
+        try:
+            changed = self._logic.changedCases()
+        except (MAESegmentError, OSError) as error:
+            self._host.failed(error)
+            return
+        for segmentation, record in changed:
+            if (segmentation.GetID(), record.revision) not in self._declined:
+                self._edited = (segmentation, record)
+                text = _("{segmentation} was edited since it was stored as {case}. Update stored case?")
+                self._put(edited=text.format(segmentation=segmentation.GetName(), case=record.id))
+                return
+
+    def clear(self) -> None:
+        """The scene is closed."""
+        self._declined.clear()
+        self._edited = None
+        self._put(question=None, edited="", added="")
+
+    # What the user does -----------------------------------------------------------------------------------------------
+
+    def set_role(self, role: str) -> None:
+        self._put(role=role)
+
+    def set_only_region(self, only: bool) -> None:
+        self._put(only_region=only)
+
+    def add(self, *, check_names: bool = False) -> None:
+        """Store what is chosen; asks first if something is unclear, or if `check_names`."""
+        if not self.state.can_add:
+            return
+        host, subject = self._host, self._shown()
+        scan, segmentation, bundle = host.scan, host.segmentation, host.bundle
+
+        def propose() -> None:
+            if subject == self._shown():
+                proposal = self._logic.proposeCase(scan, segmentation, bundle)
+                self._put(is_busy=False)
+                self._go_on(proposal, check_names=check_names)
+            else:
+                self._put(is_busy=False)
+
+        self._identified(scan, segmentation, propose)
+
+    def answer(self, row: int, key: str) -> None:
+        """Of the question's row `row`, the option with `key`."""
+        question = self.state.question
+        if question is not None and 0 <= row < len(question.rows):
+            rows = list(question.rows)
+            if any(option.key == key for option in rows[row].options):
+                rows[row] = replace(rows[row], answer=key)
+                self._put(question=replace(question, rows=tuple(rows)))
+                self._check_answers()
+
+    def confirm(self) -> None:
+        """Store it with the answers."""
+        question = self.state.question
+        if question is None or question.missing:
+            return
+        rows = question.rows
+        answers = {
+            "mapping": self._mapping(rows),
+            "newLabels": tuple(row.name for row in rows if row.answer == NEW),
+            "absent": tuple(row.name for row in rows if row.answer == ABSENT),
+        }
+        self._put(question=None)
+        self._store(self._target(question.update_of, answers))
+
+    def cancel(self) -> None:
+        """Store nothing."""
+        self._put(question=None)
+
+    def update_edited(self) -> None:
+        """Store the edited segmentation, which need not be the chosen one, in place of its case."""
+        edited, self._edited = self._edited, None
+        self._put(edited="")
+        if edited is not None:
+            segmentation, record = edited
+            target = _Target(_volume_of(segmentation), segmentation, record.id)
+            self._identified(target.scan, segmentation, lambda: self._store(target))
+
+    def postpone_edited(self) -> None:
+        """Ask again only after it was stored again."""
+        edited, self._edited = self._edited, None
+        self._put(edited="")
+        if edited is not None:
+            self._declined.add((edited[0].GetID(), edited[1].revision))
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _shown(self) -> tuple[Any, Any]:
+        return self._host.volume, self._host.segmentation
+
+    def _missing(self) -> str:
+        host = self._host
+        if host.bundle is None:
+            return _("Choose a model.")
+        if host.volume is None:
+            return _("Select a volume.")
+        if host.segmentation is None:
+            return _("Segment the volume and correct the result first, or choose a segmentation.")
+        return ""
+
+    def _identified(self, scan: Any, segmentation: Any, then: Callable[[], None]) -> None:
+        """`then`, once the scan was compared with the stored ones; in a thread, for that reads all its voxels."""
+
+        def done(looking: Job[None]) -> None:
+            if self._is_closed:
+                return
+            try:
+                looking.result()
+                then()
+            except Exception as problem:
+                self._failed(problem)
+
+        self._put(is_busy=True, added="", edited="")
+        try:
+            look = self._logic.identifyScan(scan, segmentation, self._host.bundle)
+        except Exception as error:
+            self._failed(error)
+            return
+        in_background(self._logic.session.loop, look, done)
+
+    def _go_on(self, proposal: Any, *, check_names: bool) -> None:
+        known = proposal.stored or proposal.duplicate
+        if proposal.stored is not None and not proposal.isChanged and not check_names:
+            self._put(added=_("It is stored already as {case}, and nothing changed since.").format(case=known.id))
+            return
+        issues = [one for one in proposal.findings if one.kind != _DUPLICATE]
+        unclear = any(match.kind in _UNCLEAR for match in proposal.choices)
+        self._matches = tuple(proposal.choices)
+        if not (known or unclear or check_names or any(one.kind != _MISSING for one in issues)):
+            self._store(self._target("", {}))
+            return
+        self._errors = [one for one in issues if one.severity == ERROR]
+        lines = []
+        if known is not None:
+            text = _("This scan is stored already as {case} ({labels}). Update stored case?")
+            lines.append(text.format(case=known.id, labels=labels_text(known)))
+        if unclear or check_names:
+            lines.append(_("Which label is each segment? The answers are remembered."))
+        shown = [match for match in proposal.choices if check_names or unclear or match.kind != "same"]
+        rows = [_segment_question(match, proposal.modelLabels) for match in shown]
+        empty = dict.fromkeys(str(one.details["label"]) for one in issues if one.kind == _EMPTY)
+        question = CaseQuestion(
+            "\n".join(lines) or _("Before it is stored:"),
+            (*rows, *map(_empty_question, empty)),
+            issues_text([one for one in issues if one.kind != _EMPTY]),
+            known.id if known is not None else "",
+        )
+        self._put(question=question)
+        self._check_answers()
+
+    def _check_answers(self) -> None:
+        question = self.state.question
+        if question is not None:
+            self._put(question=replace(question, missing=self._why_not(question.rows)))
+
+    def _why_not(self, rows: Sequence[LabelQuestion]) -> str:
+        if self.state.blocked:
+            return self.state.blocked
+        if self._errors:
+            return f"{self._errors[0].message} {self._errors[0].hint}".strip()
+        unanswered = next((row for row in rows if row.answer == OPEN), None)
+        if unanswered is not None:
+            return _("Say what {segment} is.").format(segment=unanswered.name)
+        if not any(self._mapping(rows).values()):
+            return _("All segments are left out: there is nothing to store.")
+        return ""
+
+    def _mapping(self, rows: Sequence[LabelQuestion]) -> dict[str, str | None]:
+        """Segment -> label, as answered or proposed; None: it is left out."""
+        answered = {row.name: _label(row.name, row.answer) for row in rows if not row.is_empty}
+        return {match.segment: answered.get(match.segment, match.label) for match in self._matches}
+
+    def _target(self, update_of: str, answers: Mapping[str, Any]) -> _Target:
+        """What is chosen. A case that is updated keeps its role."""
+        host, state = self._host, self.state
+        how = {
+            **answers,
+            "role": "" if update_of else state.role,
+            "region": host.roi if state.only_region else None,
+        }
+        return _Target(host.scan, host.segmentation, update_of, how)
+
+    def _store(self, target: _Target) -> None:
+        self._put(is_busy=True)
+        try:
+            job = self._logic.addCase(
+                target.scan,
+                target.segmentation,
+                self._host.bundle,
+                update=target.update_of or None,
+                wait=False,
+                **target.how,
+            )
+        except Exception as error:
+            self._failed(error)
+            return
+        job.add_listener(self._on_job)
+        self._on_job(job)
+
+    def _on_job(self, job: Any) -> None:
+        if not job.is_finished or not self.state.is_busy or self._is_closed:
+            return
+        if job.error is not None:
+            self._failed(job.error)
+        else:
+            self._put(is_busy=False, added="\n".join([added_text(job.result()), *job.notes]))
+        self._host.refresh()
+
+    def _failed(self, error: Exception) -> None:
+        self._put(is_busy=False)
+        self._host.failed(error)
+
+
+def role_options() -> tuple[Option, ...]:
+    """What a case may be for."""
+    return Option(TRAIN, _("Learn from it")), Option(CHECK, _("Validation case"))
+
+
+def purpose() -> str:
+    """What adding a case does."""
+    return _(
+        "Copy the scan and its segmentation, without names or dates of a patient, into the folder of corrected "
+        "cases, from which the model can learn."
+    )
+
+
+def _label(segment: str, answer: str) -> str | None:
+    """None: it is not stored."""
+    if answer == NEW:
+        return segment
+    return answer.removeprefix(_LABEL) if answer.startswith(_LABEL) else None
+
+
+def _segment_question(match: LabelMatch, labels: Sequence[str]) -> LabelQuestion:
+    is_open = match.label is None and match.kind != "left out"
+    options = [Option(OPEN, _("Choose..."))] if is_open else []
+    options += [Option(_LABEL + label, label) for label in labels]
+    if match.segment not in labels:
+        tip = _("The model learns it as a further structure. Rename the segment first for another name.")
+        options.append(Option(NEW, _("New label: {name}").format(name=match.segment), tip))
+    options.append(Option(LEFT_OUT, _("Leave out (not annotated)")))
+    answer = OPEN if is_open else LEFT_OUT if match.label is None else _LABEL + match.label
+    tip = _("Which of the labels this segment is. The answer is remembered for segments of this name.")
+    return LabelQuestion(match.segment, tuple(options), answer, tip=tip)
+
+
+def _empty_question(label: str) -> LabelQuestion:
+    tip = _("Nothing is drawn as {label}. If it was looked for and is not there, the model may learn that.")
+    options = (Option(NOT_ANNOTATED, _("Not annotated")), Option(ABSENT, _("Not in this scan")))
+    return LabelQuestion(label, options, NOT_ANNOTATED, is_empty=True, tip=tip.format(label=label))
+
+
+def _volume_of(segmentation: Any) -> Any:
+    """The scan that a segmentation was drawn on."""
+    return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())

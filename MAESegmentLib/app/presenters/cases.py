@@ -1,0 +1,147 @@
+"""The stored cases of the chosen model: a picture, what is drawn in each, and whether the model learns from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ...cases.records import CHECK, TRAIN, CaseRecord
+from ...errors import MAESegmentError
+from ...images.labels import Label
+from ...translation import tr as _
+from ..texts.cases import case_text, cases_text, record_text
+from ..texts.messages import error_text
+from .presenter import CaseHost, Presenter
+
+
+@dataclass(frozen=True)
+class CaseRow:
+    """A stored case. `revision` is of what is drawn in `picture`, a file that need not be there."""
+
+    id: str
+    text: str
+    tip: str
+    role: str
+    picture: Path
+    revision: int
+
+    @property
+    def other_role(self) -> str:
+        return TRAIN if self.role == CHECK else CHECK
+
+
+@dataclass(frozen=True)
+class CasesState:
+    """`text` says how many there are and what is damaged; `blocked` why none can be changed now.
+
+    `removing` is the case that the user is asked about, whether it is to be deleted.
+    """
+
+    text: str = ""
+    rows: tuple[CaseRow, ...] = ()
+    blocked: str = ""
+    removing: str = ""
+
+    @property
+    def removal_text(self) -> str:
+        if not self.removing:
+            return ""
+        text = _("Remove {case}? Its files are deleted; versions that learned from it stay.")
+        return text.format(case=self.removing)
+
+
+class CasesHost(CaseHost, Protocol):
+    """A panel with views."""
+
+    def refresh(self) -> None:
+        """The stored cases changed: bring everything up to date."""
+
+    def show_case(self, scan: Any, segmentation: Any) -> None:
+        """Choose these nodes: a volume (or a list of them) and its segmentation."""
+
+
+class CasesPresenter(Presenter[CasesState]):
+    """`records` and `labels` are those of the store that was read last."""
+
+    def __init__(self, logic: Any, host: CasesHost, changed: Callable[[], None]) -> None:
+        super().__init__(CasesState(), changed)
+        self._logic = logic
+        self._host = host
+        self._read_for: str | None = None
+        self.records: tuple[CaseRecord, ...] = ()
+        self.labels: tuple[Label, ...] = ()
+
+    def outdate(self) -> None:
+        """The folder may have changed: read it with the next `update`."""
+        self._read_for = None
+
+    def update(self, blocked: str = "") -> None:
+        """Show the cases of the chosen model. The folder is read only when it may have changed."""
+        self._put(blocked=blocked)
+        bundle = self._host.bundle
+        wanted = bundle.content_hash if bundle is not None else ""
+        if wanted == self._read_for:
+            return
+        self._read_for = wanted
+        self.records, self.labels = (), ()
+        rows: tuple[CaseRow, ...] = ()
+        problems: list[MAESegmentError] = []
+        try:
+            if bundle is not None:
+                store = self._logic.caseStore(bundle)
+                records, damaged = store.scan()
+                self.records, self.labels = tuple(records), store.labels()
+                rows = tuple(_row(record, store.folder) for record in records)
+                problems = [error for _path, error in damaged]
+        except (MAESegmentError, OSError) as error:
+            self._host.failed(error)
+        self._put(rows=rows, text=_text(self.records, problems), removing="")
+
+    # What the user does -----------------------------------------------------------------------------------------------
+
+    def open(self, case: str) -> None:
+        """Put a case's scan and segmentation into the scene, to look or to correct."""
+        if self._find(case) is not None and not self.state.blocked:
+            self._try(lambda: self._host.show_case(*self._logic.openCase(case, self._host.bundle)))
+
+    def set_role(self, case: str, role: str) -> None:
+        record = self._find(case)
+        if record is not None and record.role != role and not self.state.blocked:
+            self._try(lambda: self._logic.setCaseRole(case, role, self._host.bundle))
+            self._host.refresh()
+
+    def ask_to_remove(self, case: str) -> None:
+        """It cannot be undone: `remove` follows, or `keep`."""
+        if self._find(case) is not None and not self.state.blocked:
+            self._put(removing=case)
+
+    def keep(self) -> None:
+        self._put(removing="")
+
+    def remove(self) -> None:
+        """Delete the case that was asked about."""
+        case = self.state.removing
+        if case:
+            self._put(removing="")
+            self._try(lambda: self._logic.removeCase(case, self._host.bundle))
+            self._host.refresh()
+
+    def _find(self, case: str) -> CaseRecord | None:
+        return next((record for record in self.records if record.id == case), None)
+
+    def _try(self, change: Callable[[], object]) -> None:
+        try:
+            change()
+        except (MAESegmentError, OSError) as error:
+            self._host.failed(error)
+
+
+def _row(record: CaseRecord, folder: Path) -> CaseRow:
+    picture = folder / record.id / "thumbnail.png"
+    return CaseRow(record.id, case_text(record), record_text(record), record.role, picture, record.revision)
+
+
+def _text(records: Sequence[CaseRecord], problems: Sequence[MAESegmentError]) -> str:
+    return "\n".join([cases_text(records), *(f"\u26a0 {error_text(problem)}" for problem in problems)])

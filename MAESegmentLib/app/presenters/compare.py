@@ -1,0 +1,164 @@
+"""Two versions on the chosen volume: where they differ, and how much of each label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ...bundle import Bundle
+from ...errors import Cancelled, NodeError
+from ...translation import tr as _
+from ..texts.learning import dice_text
+from ..texts.messages import volume_text
+from ..texts.model_cards import name_of
+from .presenter import CaseHost, Option, Presenter
+from .versions import listed_model, shown_name
+
+
+@dataclass(frozen=True)
+class ComparedLabel:
+    """Volumes in ml, and the Dice between both, as texts; a dash for what a version does not know."""
+
+    label: str
+    first: str
+    second: str
+    agreement: str
+
+
+@dataclass(frozen=True)
+class CompareState:
+    """`others` can be compared with the version in use, `chosen` is one of them; `blocked` says why none can."""
+
+    others: tuple[Option, ...] = ()
+    chosen: str = ""
+    blocked: str = ""
+    is_running: bool = False
+    fraction: float = 0.0
+    text: str = ""
+    titles: tuple[str, str, str, str] = ("", "", "", "")
+    rows: tuple[ComparedLabel, ...] = ()
+
+    @property
+    def button_text(self) -> str:
+        return _("Cancel") if self.is_running else _("Compare on this volume")
+
+    @property
+    def tip(self) -> str:
+        if self.is_running:
+            return _("Stop it; nothing is kept.")
+        return self.blocked or _(
+            "Makes three segmentations: one with each version, and one of where they differ. Yours is not changed."
+        )
+
+
+class CompareHost(CaseHost, Protocol):
+    """A panel with views."""
+
+    def show_comparison(self, segmentation: Any) -> None:
+        """Where two versions differ was put into the scene as `segmentation`."""
+
+
+class ComparePresenter(Presenter[CompareState]):
+    """Starts `logic.compare`, whose nodes are the scene's. Versions are named name@version."""
+
+    def __init__(self, logic: Any, host: CompareHost, changed: Callable[[], None]) -> None:
+        super().__init__(CompareState(), changed)
+        self._logic = logic
+        self._host = host
+        self._job: Any = None
+
+    def update(self, versions: Sequence[Bundle], previous: str) -> None:
+        """`previous` is proposed for the comparison."""
+        bundle = self._host.bundle
+        others = [one for one in versions if bundle is not None and one.content_hash != bundle.content_hash]
+        names = [name_of(one) for one in others]
+        wanted = [name for name in (self.state.chosen, previous, *names) if name in names]
+        blocked = ""
+        if not others:
+            blocked = _("There is no other version to compare with.")
+        elif self._host.volume is None:
+            blocked = _("Select a volume.")
+        self._put(
+            others=tuple(Option(name, shown_name(name)) for name in names),
+            chosen=wanted[0] if wanted else "",
+            blocked=blocked,
+        )
+
+    def clear(self) -> None:
+        """The scene goes, and what was compared in it."""
+        self.cancel()
+        self._put(text="", rows=())
+
+    def close(self) -> None:
+        self.cancel()
+        super().close()
+
+    # What the user does -----------------------------------------------------------------------------------------------
+
+    def choose(self, name: str) -> None:
+        if any(option.key == name for option in self.state.others):
+            self._put(chosen=name)
+
+    def press(self) -> None:
+        """The one button: compare the chosen version with the one in use, or cancel."""
+        if self._job is not None:
+            self.cancel()
+        elif self._host.bundle is not None and self.state.chosen:
+            self.start(self.state.chosen, name_of(self._host.bundle))
+
+    def start(self, first: str, second: str) -> None:
+        """Segment the chosen volume with both and compare."""
+        host = self._host
+        if self._job is not None:
+            return
+        if host.volume is None:
+            host.failed(NodeError(_("Select a volume to compare on.")))
+            return
+        versions = [name.partition("@")[2] or name for name in (first, second)]
+        titles = (_("Label"), *(_("{version} (ml)").format(version=version) for version in versions), _("Agreement"))
+        self._put(titles=titles, text="", rows=(), fraction=0.0)
+        try:
+            models = [listed_model(self._logic, name) for name in (first, second)]
+            job = self._logic.compare(host.scan, *models, roi=host.roi, device=host.device, wait=False)
+        except Exception as error:
+            host.failed(error)
+            return
+        self._job = job
+        self._put(is_running=True)
+        job.add_listener(self._on_job)
+        self._on_job(job)
+
+    def cancel(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _on_job(self, job: Any) -> None:
+        if job is not self._job or self._is_closed:
+            return
+        if not job.is_finished:
+            self._put(fraction=job.fraction)
+            return
+        self._job = None
+        self._put(is_running=False)
+        if job.error is None:
+            self._show(job.result())
+        elif not isinstance(job.error, Cancelled):
+            self._host.failed(job.error)
+
+    def _show(self, found: Any) -> None:
+        text = _("Where they differ ({volume} ml) is shown as {name}.").format(
+            volume=volume_text(found.disagreement_ml, fine=True), name=found.disagreement.GetName()
+        )
+        rows = [
+            ComparedLabel(row.label, _millilitres(row.first_ml), _millilitres(row.second_ml), dice_text(row.dice))
+            for row in found.rows
+        ]
+        self._put(text=text, rows=tuple(rows))
+        self._host.show_comparison(found.disagreement)
+
+
+def _millilitres(volume: float | None) -> str:
+    return "\u2013" if volume is None else volume_text(volume, fine=True)

@@ -1,0 +1,116 @@
+"""The list of stored cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from MAESegmentLib.app.presenters.cases import CasesPresenter
+from MAESegmentLib.errors import DatasetError
+from Testing.gui.fake_learning import case_record
+
+
+@pytest.fixture
+def cases(logic, host, tmp_path):
+    """Three stored cases; the last one lacks a label and is for validation."""
+    logic.store.folder = tmp_path
+    logic.store.records[:] = [
+        case_record(1),
+        case_record(2, volumes_ml={"anterior": 1.0, "posterior": 0.0}),
+        case_record(3, role="check", labels=("anterior",), unknown=("posterior",), partial=True),
+    ]
+    cases = CasesPresenter(logic, host, lambda: None)
+    cases.update()
+
+    def refresh() -> None:
+        cases.outdate()
+        cases.update()
+
+    host.refresh = refresh
+    return cases
+
+
+def test_no_case_says_how_to_begin(logic, host):
+    cases = CasesPresenter(logic, host, lambda: None)
+    cases.update()
+    assert (cases.state.rows, cases.records) == ((), ())
+    assert cases.state.text.startswith("No corrected cases yet.")
+
+
+def test_rows_show_labels_use_and_picture(cases, tmp_path):
+    rows = cases.state.rows
+    assert cases.state.text == "3 cases, 1 for validation"
+    assert rows[0].text == "case-0001\nanterior 1.3 ml, posterior 1.3 ml"
+    assert rows[0].tip.splitlines()[0] == "48 x 64 x 40 voxels of 1 x 1 x 1 mm"
+    assert rows[0].picture == tmp_path / "case-0001" / "thumbnail.png"
+    assert "posterior not there" in rows[1].text
+    assert rows[2].text.endswith("Not annotated: posterior\nOnly a part was annotated")
+    assert [row.role for row in rows] == ["train", "train", "check"]
+    assert [row.other_role for row in rows] == ["check", "check", "train"]
+
+
+def test_the_folder_is_read_only_when_it_may_have_changed(logic, host, cases):
+    before = logic.store.reads
+    for _ in range(5):
+        cases.update()
+    assert logic.store.reads == before
+    cases.outdate()
+    cases.update()
+    assert logic.store.reads == before + 1
+    host.bundle = None
+    cases.update()
+    assert cases.state.rows == ()
+
+
+def test_the_use_of_a_case_is_changed(logic, cases):
+    cases.set_role("case-0001", "train")
+    assert logic.called("setCaseRole") == [], "it is so already"
+    cases.set_role("case-0001", "check")
+    assert logic.called("setCaseRole")[0][:2] == ["case-0001", "check"]
+    assert cases.state.text == "3 cases, 2 for validation"
+
+
+def test_a_refusal_is_shown(logic, host, cases):
+    logic.refusals["setCaseRole"] = DatasetError("The folder is read-only.")
+    cases.set_role("case-0001", "check")
+    assert host.errors == ["The folder is read-only."]
+    assert cases.state.rows[0].role == "train"
+
+
+def test_removing_asks_first(logic, cases):
+    cases.remove()
+    cases.ask_to_remove("case-0002")
+    assert "Remove case-0002?" in cases.state.removal_text
+    cases.keep()
+    cases.remove()
+    assert len(logic.store.records) == 3
+    cases.ask_to_remove("case-0002")
+    cases.remove()
+    assert [row.id for row in cases.state.rows] == ["case-0001", "case-0003"]
+    assert cases.state.removing == ""
+
+
+def test_opening_a_case_shows_its_nodes(logic, host, cases):
+    logic.opened = ("volume", "segmentation")
+    cases.open("case-0001")
+    cases.open("")
+    assert logic.called("openCase") == [["case-0001", host.bundle]]
+    assert host.shown == [("volume", "segmentation")]
+
+
+def test_nothing_is_changed_while_it_is_blocked(logic, cases):
+    cases.update("A case is being stored.")
+    cases.open("case-0001")
+    cases.set_role("case-0001", "check")
+    cases.ask_to_remove("case-0001")
+    assert logic.calls == []
+    assert cases.state.removing == ""
+
+
+def test_a_damaged_case_is_told_and_the_others_are_there(logic, cases):
+    logic.store.problems = [(Path("case-0009"), DatasetError("case-0009 has no image.", "Remove it."))]
+    cases.outdate()
+    cases.update()
+    assert "case-0009 has no image. Remove it." in cases.state.text
+    assert len(cases.state.rows) == 3

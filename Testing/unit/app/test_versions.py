@@ -1,0 +1,188 @@
+"""Versions of a model: choosing, going back, export, deleting, and comparing two of them."""
+
+from __future__ import annotations
+
+import zipfile
+from types import SimpleNamespace
+
+import pytest
+
+from MAESegmentLib.app.presenters.compare import ComparePresenter
+from MAESegmentLib.app.presenters.versions import VersionsPresenter
+from MAESegmentLib.errors import BundleError, Cancelled
+from MAESegmentLib.evaluation.comparison import Row
+
+NEW, OLD = "hippocampus-mr@1.3.0", "hippocampus-mr@1.2.1"
+
+
+@pytest.fixture
+def versions(logic, host, new_version):  # noqa: ARG001
+    """Version 1.3.0 is in use, made from 1.2.1."""
+    versions = VersionsPresenter(logic, host, lambda: None)
+    versions.update()
+    return versions
+
+
+def titles(versions) -> list[str]:
+    versions.update()
+    return [row.title for row in versions.state.rows]
+
+
+def test_versions_of_the_family_are_listed_newest_first(versions):
+    assert titles(versions) == ["1.3.0 (in use)", "1.2.1"]
+    assert versions.state.rows[1].accuracy.startswith("Mean Dice 0.")
+    assert versions.state.previous == OLD
+
+
+def test_without_a_model_there_are_none(host, versions):
+    host.bundle = None
+    versions.update()
+    assert (versions.state.rows, versions.state.previous) == ((), "")
+
+
+def test_another_version_can_be_used(logic, host, versions):
+    assert [bool(row.why_not_use) for row in versions.state.rows] == [True, False]
+    versions.use(OLD)
+    assert logic.called("useVersion")[0][0].version == "1.2.1"
+    assert host.bundle.version == "1.2.1"
+    assert titles(versions) == ["1.3.0", "1.2.1 (in use)"]
+    assert versions.state.said == "hippocampus-mr 1.2.1 is used from now on."
+
+
+def test_the_default_is_told_from_what_is_chosen(host, versions):
+    host.use_model(OLD)
+    assert titles(versions) == ["1.3.0 (default)", "1.2.1 (in use)"]
+    assert versions.state.row(OLD).why_not_use == "", "it becomes the default, too"
+    versions.use(OLD)
+    assert titles(versions) == ["1.3.0", "1.2.1 (in use)"]
+
+
+def test_the_way_back_is_one_step(host, versions):
+    versions.go_back()
+    assert host.bundle.version == "1.2.1"
+    assert versions.state.previous == ""
+    versions.go_back()
+    assert host.bundle.version == "1.2.1"
+
+
+def test_a_choice_that_cannot_be_noted_is_shown(logic, host, versions):
+    logic.refusals["useVersion"] = BundleError("The folder is read-only.", "Choose another.")
+    versions.go_back()
+    assert host.errors == ["The folder is read-only."]
+    assert (host.bundle.version, versions.state.said) == ("1.3.0", "")
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "hippocampus-mr", "hippocampus-mr@9.9.9"])
+def test_what_is_not_in_the_list_is_refused(logic, host, versions, name, tmp_path):
+    versions.use(name)
+    versions.export(name, tmp_path / "x.zip")
+    versions.ask_to_delete(name)
+    assert len(host.errors) == 2
+    assert logic.calls == []
+    assert versions.state.deleting == ""
+
+
+def test_export_writes_a_zip_file(logic, host, versions, tmp_path):
+    done = []
+    versions.export(OLD, tmp_path / "old.zip", done.append)
+    assert versions.state.is_exporting
+    logic.session.loop.run()
+    assert done == [tmp_path / "old.zip"]
+    assert zipfile.is_zipfile(done[0])
+    assert "was written to" in versions.state.said
+    versions.export(OLD, tmp_path / "no" / "folder" / "old.zip", done.append)
+    logic.session.loop.run()
+    assert (len(done), len(host.errors), versions.state.is_exporting) == (1, 1, False)
+
+
+def test_only_what_nothing_depends_on_can_be_deleted(host, versions):
+    assert versions.state.row(OLD).why_kept == "It comes with MAESegment."
+    versions.ask_to_delete(OLD)
+    assert versions.state.deleting == ""
+    versions.ask_to_delete(NEW)
+    assert "hippocampus-mr 1.3.0" in versions.state.deletion_text
+    versions.keep()
+    versions.delete()
+    assert len(titles(versions)) == 2
+    versions.ask_to_delete(NEW)
+    versions.delete()
+    assert titles(versions) == ["1.2.1 (in use)"]
+    assert host.bundle.version == "1.2.1", "its parent is used instead"
+
+
+# Comparing ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def comparing(logic, host, versions):
+    comparing = ComparePresenter(logic, host, lambda: None)
+    comparing.update(versions.versions, versions.state.previous)
+    return comparing
+
+
+def comparison():
+    rows = (Row("anterior", 1.23, 1.41, 0.88), Row("posterior", 1.1, None, None))
+    node = SimpleNamespace(GetName=lambda: "Scan: 1.2.1 or 1.3.0")
+    return SimpleNamespace(disagreement=node, disagreement_ml=0.123, rows=rows)
+
+
+def test_a_single_version_cannot_be_compared(logic, host):
+    comparing = ComparePresenter(logic, host, lambda: None)
+    comparing.update([host.bundle], "")
+    assert "no other version" in comparing.state.blocked
+    comparing.press()
+    assert logic.jobs_of == {}
+
+
+def test_two_versions_on_the_chosen_volume(logic, host, comparing):
+    assert comparing.state.chosen == OLD
+    comparing.press()
+    scan, *models, roi = logic.called("compare")[0]
+    assert (scan, [model.version for model in models], roi) == (host.volume, ["1.2.1", "1.3.0"], None)
+    logic.last("compare").go_on("segment", 0.5)
+    assert (comparing.state.is_running, comparing.state.fraction) == (True, 0.5)
+    comparing.start(OLD, NEW)
+    assert len(logic.jobs_of["compare"]) == 1, "one at a time"
+    found = comparison()
+    logic.last("compare").succeed(found)
+    state = comparing.state
+    assert state.text == "Where they differ (0.12 ml) is shown as Scan: 1.2.1 or 1.3.0."
+    assert state.titles == ("Label", "1.2.1 (ml)", "1.3.0 (ml)", "Agreement")
+    assert [(row.first, row.second, row.agreement) for row in state.rows] == [
+        ("1.23", "1.41", "0.88"),
+        ("1.10", "\u2013", "\u2013"),
+    ]
+    assert not state.is_running
+    assert host.shown == [found.disagreement]
+
+
+@pytest.mark.parametrize("error", [Cancelled(), BundleError("Version 1.2.1 is damaged.")])
+def test_a_comparison_that_ends_early(logic, host, comparing, error):
+    comparing.press()
+    comparing.press()
+    assert logic.last("compare").cancel_requested
+    logic.last("compare").fail(error)
+    assert (comparing.state.is_running, comparing.state.rows) == (False, ())
+    assert host.errors == [] if isinstance(error, Cancelled) else ["Version 1.2.1 is damaged."]
+
+
+def test_without_a_volume_it_says_what_is_missing(logic, host, comparing):
+    host.volume = None
+    comparing.start(OLD, NEW)
+    assert host.errors == ["Select a volume to compare on."]
+    assert logic.jobs_of == {}
+
+
+def test_what_is_not_in_the_list_is_not_compared(logic, host, comparing):
+    comparing.start("/etc", NEW)
+    assert len(host.errors) == 1
+    assert logic.jobs_of == {}
+
+
+def test_closing_the_scene_forgets_the_comparison(logic, comparing):
+    comparing.press()
+    logic.last("compare").succeed(comparison())
+    comparing.press()
+    comparing.clear()
+    assert logic.last("compare").cancel_requested
+    assert (comparing.state.text, comparing.state.rows) == ("", ())
