@@ -92,7 +92,7 @@ MUTATIONS = (
         "preprocessing/grid.py",
         "extent / np.asarray(spacing, dtype=float)",
         "extent / np.asarray(spacing, dtype=float)[::-1]",
-        "test_transforms_geometry.py",
+        "test_preprocessing_geometry.py",
     ),
     Mutation(
         "DICOM: the intercept is left out",
@@ -149,7 +149,7 @@ MUTATIONS = (
         "preprocessing/intensity.py",
         "np.clip(plane, lower, upper, out=plane)",
         "np.clip(plane, lower, None, out=plane)",
-        "test_transforms_intensity.py",
+        "test_preprocessing_intensity.py",
     ),
     # Learning
     Mutation(

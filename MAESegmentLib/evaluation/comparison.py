@@ -22,11 +22,6 @@ class Row:
     second_ml: float | None
     dice: float | None
 
-    @property
-    def difference_ml(self) -> float | None:
-        """Second minus first."""
-        return None if self.first_ml is None or self.second_ml is None else self.second_ml - self.first_ml
-
 
 @dataclass(frozen=True, eq=False)
 class Comparison:

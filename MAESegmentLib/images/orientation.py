@@ -33,11 +33,6 @@ class Reordering:
             flips.append(nearest[axis][1] != (letter == _LETTERS[world][1]))
         return cls((axes[0], axes[1], axes[2]), (flips[0], flips[1], flips[2]))
 
-    @property
-    def inverse(self) -> Reordering:
-        i, j, k = (self.axes.index(axis) for axis in range(3))
-        return Reordering((i, j, k), (self.flips[i], self.flips[j], self.flips[k]))
-
     def apply(self, array: np.ndarray) -> np.ndarray:
         """(..., I, J, K) in the new order; a view, so that writing into it fills `array`."""
         first = array.ndim - 3

@@ -99,10 +99,6 @@ class NetworkGrid:
         """(..., I, J, K) -> (..., D, H, W) at input resolution; a view, so that writing into it fills `array`."""
         return self._to_canonical.apply(array)
 
-    def from_canonical(self, array: np.ndarray) -> np.ndarray:
-        """Inverse of `to_canonical`; a view."""
-        return self._to_canonical.inverse.apply(array)
-
     def resample(self, image: torch.Tensor) -> torch.Tensor:
         """float (D, H, W) at input resolution -> (D, H, W) of `shape`; the same tensor if nothing changes."""
         return resize(image, self.shape)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..bundle import Bundle, open_bundle
+from ..bundle import Bundle, open_bundle, save_bundle
 from ..cases.case import Case
 from ..cases.dataset import CaseDataset
 from ..device import resolve_device
@@ -30,15 +30,14 @@ from .data.preparing import Prepared, prepare_labelled
 from .data.sides import Sides
 from .description import Description
 from .familiarity import familiarity_of
-from .finetuned_model import FineTuned, Measured, save_model
 from .loop.checkpoint import CHECKPOINT
 from .loop.loop import Trained, train
 from .loop.output_folder import MODEL_FOLDER, DataRecord, claimed, finished_model
-from .loop.results import finite
+from .loop.results import draw_curves, finite, write_report
 from .run_context import UNATTENDED, Progress, RunContext
 from .settings import FineTuneSettings
 from .tasks.initial import initial_network
-from .tasks.segmentation import DiceTable, SegmentationTask, dice_table, mean_by_label, mean_dice
+from .tasks.segmentation import DiceTable, Measured, SegmentationTask, dice_table, mean_by_label, mean_dice
 
 __all__ = ["MODEL_FOLDER", "VersionOf", "finetune"]
 
@@ -103,10 +102,7 @@ def finetune(
 
         def save() -> Bundle:
             version = version_of(text.name, same_labels) if version_of is not None else text.version
-            model = run.model(trained, holdout, measured, replace(text, version=version))
-            context.report(Progress("save", 1.0, step=trained.step, message="Describing the training scans."))
-            bundle = save_model(model, run.familiarity(trained, holdout))
-            context.report(Progress("save", 1.0, step=trained.step, message=f"Model saved: {bundle.path}"))
+            bundle = run.save(trained, holdout, measured, replace(text, version=version))
             run.tidy_folds()
             return bundle
 
@@ -220,26 +216,81 @@ class FineTuning:
         after = self._dice(self._network(trained), holdout.held_out)
         return Measured(before, after, holdout.how, indicative_only=trained.is_best)
 
-    def model(self, trained: Trained, holdout: Holdout, measured: Measured | None, text: Description) -> FineTuned:
-        return FineTuned(
-            base=self.base,
+    def save(self, trained: Trained, holdout: Holdout, measured: Measured | None, text: Description) -> Bundle:
+        """Curves, report and, last, the bundle: where the model folder is, everything is."""
+        base, prepared = self.base, self.prepared
+        saving = partial(Progress, "save", 1.0, step=trained.step)
+        self.context.report(saving(message="Describing the training scans."))
+        curves = draw_curves(self.out)
+        write_file(self.out / "curves.png", curves)
+        metrics = {} if measured is None else {"validation": measured.to_dict(prepared.hashes)}
+        training = self._record(trained, holdout)
+        report = {
+            "model": {"name": text.name, "version": text.version},
+            **training,
+            **metrics,
+            "per_case": None if measured is None else {"before": measured.before, "after": measured.after},
+            "trained_on": [case.id for case in holdout.training],
+            "label_notes": prepared.label_notes,
+            "cache": prepared.cases.describe(),
+        }
+        write_report(self.out, report)
+        # An autoencoder for another number of channels cannot reconstruct these images.
+        same_channels = self.channels == len(base.spec.channels)
+        autoencoder = base.load_autoencoder() if same_channels else None
+        # Where labels change places, inference must not mirror.
+        sided = None if self.sides is None else self.sides.axis
+        axes = [axis for axis in self.settings.augmentation.flip_axes if axis != sided]
+        spec = text.spec(
+            "segmentation",
             labels=self.plan.labels,
             network=self.network_config,
+            autoencoder=base.spec.autoencoder if same_channels else None,
             preprocessing=self.preprocessing,
-            channels=self.channels,
-            settings=self.settings,
-            # Where labels change places, inference must not mirror.
-            side_axis=None if self.sides is None else self.sides.axis,
-            prepared=self.prepared,
-            notes=(*self.prepared.label_notes, *self.notes),
-            out=self.out,
-            holdout=holdout,
-            trained=trained,
-            measured=measured,
-            text=text,
+            inference={**base.spec.inference, "mirror_axes": axes},
+            metrics=finite(metrics),
+            training=finite(training),
+            parent=base.reference,
+            familiarity=self._familiarity(trained, holdout),
         )
+        bundle = save_bundle(
+            self.out / MODEL_FOLDER,
+            spec,
+            trained.weights,
+            autoencoder_state=None if autoencoder is None else autoencoder.state_dict(),
+            card=self._card(trained, measured, text),
+            licence_text=text.licence_text,
+            documents={"curves.png": curves},
+        )
+        self.context.report(saving(message=f"Model saved: {bundle.path}"))
+        return bundle
 
-    def familiarity(self, trained: Trained, holdout: Holdout) -> dict[str, Any] | None:
+    def _record(self, trained: Trained, holdout: Holdout) -> dict[str, Any]:
+        """For the bundle: hashes instead of names and paths."""
+        hashes = self.prepared.hashes
+        return {
+            "settings": self.settings.to_dict(),
+            "steps": trained.step,
+            "best_step": trained.best_step if trained.is_best else None,
+            "stopped_early": trained.stopped,
+            "seconds": round(trained.seconds, 1),
+            "device": str(resolve_device(self.settings.device)),
+            "cases": [hashes[case.id] for case in holdout.training],
+            "held_out_cases": [hashes[case.id] for case in holdout.held_out],
+            "notes": [*self.prepared.label_notes, *self.notes],
+        }
+
+    def _card(self, trained: Trained, measured: Measured | None, text: Description) -> str:
+        notes = " ".join((*self.prepared.label_notes, *self.notes))
+        parts = [
+            text.heading(),
+            f"## Training\nFine-tuned from `{self.base.name}` {self.base.version} on {len(self.prepared.hashes)} cases "
+            f"(including those held out), {trained.step} steps of {self.settings.batch_size} patches, "
+            f"{trained.seconds / 60:.0f} minutes. {notes}\n\n![Curves](curves.png)",
+        ]
+        return "\n\n".join([*parts, *([measured.markdown()] if measured else [])]) + "\n"
+
+    def _familiarity(self, trained: Trained, holdout: Holdout) -> dict[str, Any] | None:
         """What the training scans are like to the trained encoder; nothing of the base's own."""
         device = resolve_device(self.settings.device)
         encoder = self._network(trained).encoder

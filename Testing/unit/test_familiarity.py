@@ -127,11 +127,6 @@ def test_the_scale_of_mr_means_nothing(mr: Bundle) -> None:
         assert asked(mr, changed(volume, change)).excess == pytest.approx(asked(mr, volume).excess, rel=0.02)
 
 
-def test_the_finding_is_the_same_every_time(mr: Bundle) -> None:
-    volume = scan(300)
-    assert asked(mr, volume) == asked(mr, volume)
-
-
 def test_the_warning_comes_with_the_prediction_unless_it_is_not_wanted(mr: Bundle) -> None:
     strange = changed(scan(200), lambda a: -a)
     (warning,) = Predictor(mr, CPU).predict(strange).warnings

@@ -19,7 +19,6 @@ from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference import InferenceSettings, Predictor
 from MAESegmentLib.networks import MaeConfig
-from MAESegmentLib.training.data.holdout import plan_holdout
 from MAESegmentLib.training.data.labelling import plan_labels
 from MAESegmentLib.training.description import Description, next_version, slug
 from MAESegmentLib.training.finetune import finetune
@@ -145,16 +144,14 @@ def test_finetuned_bundle_is_a_child_with_proof_and_without_names(
     assert {progress.stage for progress in said} >= {"prepare", "train", "validate", "save", "log"}
 
 
-def test_finished_run_is_not_trained_again(base: Bundle, dataset: CaseDataset, tmp_path: Path) -> None:
+def test_finished_run_is_not_trained_again_and_of_other_settings_refused(
+    base: Bundle, dataset: CaseDataset, tmp_path: Path
+) -> None:
     first = finetune(dataset, base, tmp_path / "run", QUICK, validation="none")
     said: list[Progress] = []
     again = finetune(dataset, base, tmp_path / "run", QUICK, validation="none", context=RunContext(said.append))
     assert again.content_hash == first.content_hash
     assert [progress.stage for progress in said] == ["log"]
-
-
-def test_finished_run_of_other_settings_is_refused(base: Bundle, dataset: CaseDataset, tmp_path: Path) -> None:
-    finetune(dataset, base, tmp_path / "run", QUICK, validation="none")
     with pytest.raises(ConfigurationError, match="other settings"):
         finetune(dataset, base, tmp_path / "run", replace(QUICK, steps=3), validation="none")
 
@@ -214,21 +211,6 @@ def test_other_number_of_channels_drops_the_autoencoder_and_says_so(base: Bundle
     assert child.spec.channels == ("channel 0", "channel 1")
     assert child.load_autoencoder() is None
     assert "2 input channels instead of 1" in child.card
-
-
-def test_held_out_patients_are_never_trained_on(tmp_path: Path) -> None:
-    dataset = load_dataset(write_dataset(tmp_path, 6, splits={"pool": [f"case_{n}" for n in range(5)]}))
-    for validation in ("0.4", "case_1,case_3", "pool:2"):
-        plan = plan_holdout(dataset, "pool", validation, seed=0)
-        assert len(plan.held_out) == 2
-        assert len(plan.training) == 3
-        assert not {case.id for case in plan.training} & {case.id for case in plan.held_out}
-    assert plan_holdout(dataset, None, "auto", 0).how == "1 of 6, drawn at random"
-
-
-def test_holding_out_every_case_is_refused(dataset: CaseDataset) -> None:
-    with pytest.raises(DatasetError, match="none is left"):
-        plan_holdout(dataset, None, "case_0,case_1,case_2", 0)
 
 
 def test_pretrained_bundle_knows_its_reconstruction_errors_and_can_be_finetuned(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.dataset import CaseDataset
+from MAESegmentLib.errors import DatasetError
 from MAESegmentLib.training.data.holdout import Holdout, plan_holdout
 
 
@@ -66,3 +68,16 @@ def test_two_scans_of_the_only_patient_cannot_check_each_other() -> None:
     plan = plan_holdout(dataset(1), None, "loo", 0)
     assert plan.folds == ()
     assert plan.how.startswith("none")
+
+
+def test_both_sides_are_chosen_from_the_split_that_is_learnt_from() -> None:
+    cases = dataset(6, scans=1)
+    cases = replace(cases, splits={"pool": [case.id for case in cases.cases[:5]]})
+    for validation in ("0.4", "p1-s0,p3-s0", "pool:2"):
+        plan = plan_holdout(cases, "pool", validation, seed=0)
+        assert (len(plan.training), len(plan.held_out)) == (3, 2)
+
+
+def test_holding_out_every_case_is_refused() -> None:
+    with pytest.raises(DatasetError, match="none is left"):
+        plan_holdout(dataset(2, scans=1), None, "p0-s0,p1-s0", 0)

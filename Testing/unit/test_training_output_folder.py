@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,16 +33,23 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return save_tiny(tmp_path_factory.mktemp("base") / "tiny", tiny_spec(labels=LABELS))
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return write_dataset(tmp_path / "data", 3)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, base: Bundle) -> Path:
+    """Cases in `data`, and a finished run on them in `run`."""
+    folder = tmp_path_factory.mktemp("finished")
+    finetune(load_dataset(write_dataset(folder / "data", 3)), base, folder / "run", QUICK, validation="none")
+    return folder
 
 
 @pytest.fixture
-def out(tmp_path: Path, base: Bundle, data: Path) -> Path:
+def data(tmp_path: Path, finished: Path) -> Path:
+    return Path(shutil.copytree(finished / "data", tmp_path / "data"))
+
+
+@pytest.fixture
+def out(tmp_path: Path, finished: Path) -> Path:
     """A finished run."""
-    finetune(load_dataset(data), base, tmp_path / "run", QUICK, validation="none")
-    return tmp_path / "run"
+    return Path(shutil.copytree(finished / "run", tmp_path / "run"))
 
 
 def brighter(array: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

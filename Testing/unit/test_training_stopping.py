@@ -149,16 +149,6 @@ def test_stopping_amid_leave_one_out_keeps_the_model_and_counts_the_folds(tmp_pa
     assert not child.spec.training["stopped_early"]
 
 
-def test_a_discarded_fine_tuning_leaves_no_model(tmp_path: Path, base: Bundle) -> None:
-    dataset = load_dataset(write_dataset(tmp_path / "data"))
-    report, should_cancel = after(2)
-    with pytest.raises(Cancelled):
-        finetune(
-            dataset, base, tmp_path / "run", SETTINGS, validation="none", context=RunContext(report, should_cancel)
-        )
-    assert not (tmp_path / "run" / "model").exists()
-
-
 def test_the_base_is_measured_before_training_on_the_cases_it_is_compared_on(tmp_path: Path) -> None:
     dataset = load_dataset(write_dataset(tmp_path / "data"))
     stages: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from ..data.prepared import IGNORED, PreparedCase
 from ..data.sides import Sides
 from ..loop.distributed import SOLO, Team
 from ..loop.optimiser import parameter_groups, stage_scale
+from ..loop.results import dice_markdown
 from ..settings import FineTuneSettings
 from .losses import SegmentationLoss
 
@@ -155,3 +157,40 @@ def mean_dice(table: DiceTable) -> float:
 def _mean(values: Sequence[float]) -> float:
     present = [value for value in values if not math.isnan(value)]
     return sum(present) / len(present) if present else math.nan
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Dice on cases the model never saw: of the base (None where it lacks the labels) and of the new model."""
+
+    before: DiceTable | None
+    after: DiceTable
+    how: str
+    indicative_only: bool = False
+
+    def to_dict(self, hashes: dict[str, dict[str, str]]) -> dict[str, Any]:
+        """For the bundle: cases by the hashes of their voxels, because their ids may be names."""
+        return {
+            "held_out": self.how,
+            "cases": len(self.after),
+            "grid": "network",
+            "indicative_only": self.indicative_only,
+            "dice_before": None if self.before is None else mean_by_label(self.before),
+            "dice_after": mean_by_label(self.after),
+            "mean_dice_before": None if self.before is None else mean_dice(self.before),
+            "mean_dice_after": mean_dice(self.after),
+            "per_case": [
+                {
+                    "image": hashes[name]["image"],
+                    "dice_before": None if self.before is None else self.before[name],
+                    "dice_after": after,
+                }
+                for name, after in self.after.items()
+            ],
+        }
+
+    def markdown(self) -> str:
+        title = f"## Dice on held-out cases ({self.how}; n = {len(self.after)}; on the network's grid)"
+        title += "\nIndicative only." if self.indicative_only else ""
+        before = None if self.before is None else mean_by_label(self.before)
+        return dice_markdown(title, before, mean_by_label(self.after))

@@ -51,15 +51,6 @@ def test_every_voxel_keeps_its_place_in_space_at_equal_spacing(given_as, wanted,
 
 
 @settings(max_examples=60)
-@given(given_as=orientations, wanted=orientations, shape=sizes, rotation=angles)
-def test_going_to_the_network_and_back_is_exact(given_as, wanted, shape, rotation) -> None:
-    array = np.arange(np.prod(shape)).reshape(shape)
-    volume = Volume(array[None], affine(given_as, shape, (1, 2, 3), rotation))
-    grid = NetworkGrid.fit(volume.grid, wanted, (1, 1, 1))
-    np.testing.assert_array_equal(grid.from_canonical(grid.to_canonical(array)), array)
-
-
-@settings(max_examples=60)
 @given(given_as=orientations, wanted=orientations, shape=sizes, spacing=spacings, target=spacings)
 def test_resampling_keeps_extent_and_comes_near_the_wanted_spacing(given_as, wanted, shape, spacing, target) -> None:
     volume = Volume(np.zeros((1, *shape)), affine(given_as, shape, spacing, (10, 20, -15), centre=(9, 8, 7)))
