@@ -55,7 +55,9 @@ def export_bundle(bundle: Bundle, zip_path: str | os.PathLike[str]) -> Path:
     check_inference_config(bundle)
     target = Path(zip_path).expanduser()
     if target.suffix.lower() != ".zip":
-        raise OutputError(f"{target.name} is no zip file name.", f"Write e.g. -o {bundle.name}-{bundle.version}.zip.")
+        raise OutputError(
+            f"{target.name} is not the name of a zip file.", f"Write e.g. -o {bundle.name}-{bundle.version}.zip."
+        )
     with replacing(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name in sorted([METADATA, *bundle.metadata["maesegment"]["files"]]):
             _add(archive, f"{bundle.name}/{name}", (bundle.path / name).read_bytes())
@@ -75,7 +77,7 @@ def import_bundle(
     What its name means stays as it was, unless nothing had that name before; one that stands for another model as the
     beginning of its name is refused unless `allow_name`. A model that is there already is returned
     as it is and changes nothing. `load=False`, for a process without torch, checks every file
-    but leaves it to the first segmentation to find weights that do not fit the network. `report` is told in a sentence
+    but leaves it to the first segmentation to find weights that do not fit the network. `report` gets a sentence on
     what was changed: `configs/inference.json` is always what MAESegment writes for the model's description.
     """
     source = Path(path).expanduser()
@@ -96,7 +98,7 @@ def import_bundle(
                 report(f"{name} can no longer be called {short!r}, as {bundle.name} begins so too: write more of it.")
             return taken
     except _DAMAGED as error:
-        raise BundleError(f"{source.name} is no intact zip file ({error}).", "Copy or download it again.") from None
+        raise BundleError(f"{source.name} is not an intact zip file ({error}).", "Copy or download it again.") from None
     except FileNotFoundError:
         raise BundleError(f"{source} does not exist.", "Give the path of a zip file.") from None
     except OSError as error:
@@ -115,7 +117,7 @@ def import_bundle(
 
 def _unpack(source: Path, staging: Path) -> None:
     if not stat.S_ISREG(source.stat().st_mode):
-        raise BundleError(f"{source} is no file.", "Give the path of a zip file.")
+        raise BundleError(f"{source} is not a file.", "Give the path of a zip file.")
     with source.open("rb") as stream:
         check_directory(stream, _MAX_DIRECTORY_BYTES)
     with zipfile.ZipFile(source) as archive:
@@ -178,7 +180,7 @@ def _checked_entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfil
         entries[name] = info
     if len(tops) != 1 or METADATA not in entries:
         raise BundleError(
-            f"{source.name} is no exported model: it needs one folder at its top with {METADATA} in it.",
+            f"{source.name} is not an exported model: it needs one folder at its top with {METADATA} in it.",
             "Make the zip with `maesegment models export`.",
         )
     return entries

@@ -62,7 +62,7 @@ def check_json(value: Any, report: Report) -> None:
             if problem:
                 raise report(key, problem)
         elif isinstance(found, (int, float)) and not -(2.0**63) <= found < 2.0**63:  # false for NaN, too
-            raise report(key, "is a number beyond all measure")
+            raise report(key, "is far too large a number")
         elif isinstance(found, (Mapping, list)):
             if depth > _MAX_DEPTH:
                 raise report(key, f"is nested more than {_MAX_DEPTH} deep")
@@ -111,14 +111,14 @@ def _check_preprocessing(found: Mapping[str, Any], report: Report) -> None:
     if not _is_list(spacing, 3) or not all(_is_number(step) and 0.01 <= step <= 100 for step in spacing):
         raise report("preprocessing.spacing", "is not three lengths from 0.01 to 100 mm")
     if not isinstance(found.get("orientation"), str):
-        raise report("preprocessing.orientation", "is no text")
+        raise report("preprocessing.orientation", "is not text")
     intensity = found.get("intensity")
     if not isinstance(intensity, Mapping) or not isinstance(intensity.get("kind"), str):
         raise report("preprocessing.intensity", "names no kind")
     _flags("preprocessing.intensity", intensity, ("foreground",), report)
     for key, value in intensity.items():
         if key not in ("kind", "foreground") and not (_is_number(value) and abs(value) <= _MAX_GREY_VALUE):
-            raise report(f"preprocessing.intensity.{key}", f"is no number up to {_MAX_GREY_VALUE:g}")
+            raise report(f"preprocessing.intensity.{key}", f"is not a number up to {_MAX_GREY_VALUE:g}")
 
 
 def _check_network(where: str, found: Mapping[str, Any], patch: Sequence[int], report: Report) -> None:
@@ -177,7 +177,7 @@ def _check_autoencoder(found: Mapping[str, Any], patch: Sequence[int], report: R
     if not all(_is_number(share) and 0 < share < 1 for share in ratios):
         raise report("autoencoder.mask_ratio", "is neither a share between 0 and 1 nor two")
     if not isinstance(found.get("encoding", "dense"), str):
-        raise report("autoencoder.encoding", "is no text")
+        raise report("autoencoder.encoding", "is not text")
 
 
 def _check_inference(found: Mapping[str, Any], report: Report) -> None:
@@ -205,7 +205,7 @@ def _check_figures(own: Mapping[str, Any], report: Report) -> None:
                 raise report(f"metrics.{name}.{key}", "does not hold numbers")
         for key in ("mean_dice_before", "mean_dice_after"):
             if measured.get(key) is not None and not _is_number(measured[key]):
-                raise report(f"metrics.{name}.{key}", "is no number")
+                raise report(f"metrics.{name}.{key}", "is not a number")
 
 
 def _stages(where: str, key: str, found: Mapping[str, Any], report: Report) -> list[Any]:

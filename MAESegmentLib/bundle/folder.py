@@ -157,19 +157,19 @@ def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
     if not folder.is_dir():
         hint = "A zip is added to your models by `maesegment models import`." if folder.suffix == ".zip" else ""
         raise BundleError(
-            f"{folder} is no model folder.", hint or "See `maesegment models list` for what is available."
+            f"{folder} is not a model folder.", hint or "See `maesegment models list` for what is available."
         )
     file = folder / METADATA
     try:
         is_usual = stat.S_ISREG(file.lstat().st_mode)
         if not is_usual or file.stat().st_size > MAX_METADATA_BYTES:
             raise BundleError(
-                f"{file} is no usual file, or far too large.", "Get the model again from a source you trust."
+                f"{file} is not a regular file, or far too large.", "Get the model again from a source you trust."
             )
         data = file.read_bytes()
     except OSError as error:
         raise BundleError(
-            f"{folder} is no MAESegment model: {METADATA} cannot be read ({error.strerror}).",
+            f"{folder} is not a MAESegment model: {METADATA} cannot be read ({error.strerror}).",
             "A model folder holds configs/metadata.json and models/model.pt.",
         ) from None
     try:

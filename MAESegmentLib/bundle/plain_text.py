@@ -47,7 +47,7 @@ def channel_problem(text: str) -> str:
 
 
 def neutral(text: str) -> str:
-    """`text`, of which nobody knows how it came about, as text without a `text_problem`."""
+    """`text`, of unknown origin, as text without a `text_problem`."""
     apart = re.sub(r"([@%])(?=#|::)", r"\1 ", visible(text, "\n\t"))
     return f" {apart}" if _EVALUATED.match(apart) else apart
 

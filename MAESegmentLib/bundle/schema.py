@@ -145,7 +145,7 @@ def _check_files(own: Mapping[str, Any]) -> None:
         if not ALLOWED_FILES.fullmatch(path) or path == "configs/metadata.json":
             raise broken("maesegment.files", f"names {path!r}, which a model may not hold")
         if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-            raise broken(f"maesegment.files[{path!r}]", "is no sha256")
+            raise broken(f"maesegment.files[{path!r}]", "is not a sha256")
     if len({path.lower() for path in own["files"]}) < len(own["files"]):
         raise broken("maesegment.files", "names two files that are one where upper and lower case are the same")
     required = {"models/model.pt", "docs/README.md", "LICENSE"}
@@ -155,7 +155,7 @@ def _check_files(own: Mapping[str, Any]) -> None:
     if absent:
         raise broken("maesegment.files", f"lacks {', '.join(absent)}")
     if not _SHA256.fullmatch(own["content_hash"]):
-        raise broken("maesegment.content_hash", "is no sha256")
+        raise broken("maesegment.content_hash", "is not a sha256")
 
 
 def broken(key: str, problem: str) -> BundleError:

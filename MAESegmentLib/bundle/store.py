@@ -28,7 +28,7 @@ class NameInUse(BundleError):
 class ModelStore:
     """Shipped models (`<shipped>/<name>/`, read only) and the user's (`<user>/<name>/<version>/`).
 
-    Versions form a tree through each bundle's parent. A name without a version means the one that the person selected,
+    Versions form a tree through each bundle's parent. A name without a version means the one that the user selected,
     else the highest. Several programs may use the same folder.
     """
 
@@ -117,7 +117,7 @@ class ModelStore:
     def add(self, folder: str | os.PathLike[str]) -> Bundle:
         """Copy the finished bundle in `folder` to the user's models, verified; if it is there already, do nothing.
 
-        What its name means stays as it was: the person selects a new version, nobody else. Raises `VersionTaken` if
+        What its name means stays as it was: only the user selects a new version. Raises `VersionTaken` if
         name and version are those of another model.
         """
         source = open_bundle(folder)
@@ -307,7 +307,7 @@ def _looks_like_path(text: str) -> bool:
 
 
 def _visible_folders(folder: Path) -> list[Path]:
-    """Those in `folder`, by name; `folder` itself if it may not be looked into, so that this is told."""
+    """Those in `folder`, by name; `folder` itself if it may not be read, so that this is reported."""
     try:
         return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):

@@ -114,7 +114,7 @@ class Meanings:
     def unclear(self) -> str:
         """In words, "" if everything is clear."""
         what = (
-            "segments that are no labels of the dataset" if self.are_names else "values that the dataset does not name"
+            "segments that are not labels of the dataset" if self.are_names else "values that the dataset does not name"
         )
         return f"{what}: {listed(self.segments)}" if self.segments else ""
 

@@ -194,7 +194,7 @@ def _check_splits(splits: Mapping[str, Sequence[str]], cases: Sequence[Case]) ->
 
 
 def _matching(entry: str, cases: Iterable[Case]) -> list[Case]:
-    """The case of this id, else the cases of this group, else ids that go on after a separator (patient -> scans)."""
+    """The case of this id, else the cases of this group, else ids that begin with it (patient -> scans)."""
     cases = list(cases)
     return (
         [case for case in cases if case.id == entry]

@@ -52,13 +52,13 @@ class DatasetFile:
 
 
 def read_dataset_file(file: Path) -> DatasetFile:
-    """`DatasetError` for what is no JSON, contradicts itself or cannot be read as it is meant."""
+    """`DatasetError` for what is not JSON, contradicts itself or cannot be read as it is meant."""
     description = parse_description(_read_json(file), file.parent)
     unknown = (name for case in description.cases or () for name in case.unknown)
     strangers = other_names(unknown, description.labels)
     if not strangers:
         return description
-    note = f'"unknown" of some cases names what is no label of the dataset: {", ".join(map(repr, strangers))}.'
+    note = f'"unknown" of some cases names what is not a label of the dataset: {", ".join(map(repr, strangers))}.'
     return replace(description, notes=(*description.notes, note))
 
 

@@ -39,9 +39,7 @@ class LabelTable:
             if label.name not in by_name(labels):
                 labels.append(replace(label, value=max((one.value for one in labels), default=0) + 1))
         if labels and labels[-1].value > MOST_LABELS:
-            raise DatasetError(
-                f"A case store can tell {MOST_LABELS} labels apart; these are more.", "Use a folder of its own."
-            )
+            raise DatasetError(f"A case store holds {MOST_LABELS} labels; these are more.", "Use a folder of its own.")
         return replace(self, labels=tuple(labels))
 
     def save(self, store: Path) -> None:

@@ -22,8 +22,8 @@ _DISTINCTIONS = frozenset(
 class LabelMatch:
     """`segment` is taken for `label` (None: not stored).
 
-    `kind`: "same" name, "remembered" from an earlier answer, "similar" name, "new" (no label is like it: `label` is
-    None until the person says that it is to be a new one), or "left out" (an earlier answer).
+    `kind`: "same" name, "remembered" from an earlier case, "similar" name, "new" (no label is like it: `label` is
+    None until the user says that it is to be a new one), or "left out" (as before).
     """
 
     segment: str
@@ -39,12 +39,12 @@ def propose_mapping(
     A label is proposed as similar to no more than one segment, and to none that has it by name.
     """
     known = {plain_name(name): name for name in reversed(model_labels)}
-    answers = {plain_name(segment): label for segment, label in remembered.items()}
+    before = {plain_name(segment): label for segment, label in remembered.items()}
     choices: dict[int, LabelMatch] = {}
     for number, segment in enumerate(segments):
         plain = plain_name(segment)
-        if plain in answers:
-            label = answers[plain]
+        if plain in before:
+            label = before[plain]
             choices[number] = LabelMatch(segment, label, "left out" if label is None else "remembered")
         elif plain in known:
             choices[number] = LabelMatch(segment, known[plain], "same")

@@ -10,7 +10,7 @@ from ..errors import DatasetError
 from ..values import Stored
 
 TRAIN = "train"
-#: Cases of this role are never trained on: they tell how good a model is.
+#: Validation cases: never trained on, they show how good a model is.
 CHECK = "check"
 ROLES = (TRAIN, CHECK)
 #: Voxel value of what was not annotated; training leaves it out.

@@ -40,7 +40,7 @@ def stored_image(volume: Volume) -> Volume:
     """
     array = volume.array
     if array.dtype.kind not in "biuf":
-        raise DatasetError(f"The scan's voxels are no plain numbers ({array.dtype}).", _EXPORT_AGAIN)
+        raise DatasetError(f"The scan's voxels are not plain numbers ({array.dtype}).", _EXPORT_AGAIN)
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
         array = array.astype(_storable_type(array), copy=False)
     for number in range(len(array)):

@@ -1,4 +1,4 @@
-"""The cases that a person corrected: a plain folder, one sub-folder a case, that several programs may share."""
+"""The cases that a user corrected: a plain folder, one sub-folder a case, that several programs may share."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Records = list[CaseRecord]
 Problems = list[tuple[Path, MAESegmentError]]
 
 _LOCK = ".lock"
-#: How long to wait for another writer, whose disk may be slow; but a person waits for all but adding.
+#: How long to wait for another writer, whose disk may be slow; but the user waits for everything but adding.
 _PATIENCE_S = 10.0
 _PATIENCE_TO_READ_S = 3.0
 _PATIENCE_TO_ADD_S = 180.0
@@ -71,7 +71,7 @@ class CaseStore:
         return self.scan()[0]
 
     def get(self, case_id: str) -> CaseRecord:
-        """`DatasetError` if there is no such case, or what is wrong with it."""
+        """`DatasetError` if there is no such case, or if it is damaged."""
         records, problems = self.scan()
         for record in records:
             if record.id == case_id:
@@ -157,7 +157,7 @@ class CaseStore:
 
     @property
     def dataset_path(self) -> Path:
-        """`dataset.json`, written anew if a case was added or removed behind our back."""
+        """`dataset.json`, written again if a case was added or removed by other means."""
         content = self.description()
         if write_if_changed(self.folder, content, check_only=True):
             with self._writing():
@@ -165,7 +165,7 @@ class CaseStore:
         return self.folder / DATASET
 
     def remembered(self) -> dict[str, str | None]:
-        """Segment name -> label name, None: left out; the answers given so far."""
+        """Segment name -> label name, None: left out; as the user said so far."""
         return read_remembered(self.folder)
 
     # Writing ----------------------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ class CaseStore:
             self._write_dataset()
 
     def set_role(self, case_id: str, role: str) -> CaseRecord:
-        """Whether the case is trained on ("train") or tells how good a model is ("check")."""
+        """Whether the case is trained on ("train") or validated on ("check")."""
         if role not in ROLES:
             raise ConfigurationError(f"A case has no role {role!r}.", f"Choose one of: {', '.join(ROLES)}.")
         self.get(case_id)
@@ -211,7 +211,7 @@ class CaseStore:
         return self.get(case_id)
 
     def remember(self, mapping: Mapping[str, str | None]) -> None:
-        """Keep answers for the next case; those given before stay unless `mapping` has others."""
+        """Keep what segments were said to be for the next case; what was kept before stays unless `mapping` differs."""
         with self._writing(create=True):
             write_file(self.folder / "mapping.json", remembered_text({**self.remembered(), **mapping}))
 
@@ -308,7 +308,7 @@ class CaseStore:
         return [replace(record, unknown=other_names((*record.unknown, *names), record.labels)) for record in records]
 
     def _write_dataset(self) -> None:
-        """With the lock. What it says can be told from the cases: a disk that is full now spoils nothing."""
+        """With the lock. Its content follows from the cases, so that a full disk spoils nothing."""
         records = self._completed(self._read()[0])
         with suppress(OutputError):
             write_if_changed(self.folder, describe(self.folder.name, records, self.label_table().labels))

@@ -1,4 +1,4 @@
-"""What a person says about a case that is to be stored, and what is found when that is checked."""
+"""What a user says about a case that is to be stored, and what is found when that is checked."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ class CaseSubmission(Stored):
 
 @dataclass(frozen=True)
 class CaseIssue:
-    """`kind` is a word for programs, `severity` "error" (it cannot be stored) or "warning"; the rest is for people.
+    """`kind` is a word for programs, `severity` "error" (it cannot be stored) or "warning"; the rest is for the user.
 
-    `details` are for an offer to the person, e.g. {"case": "case-0001"} for the kind "duplicate".
+    `details` are for an offer to the user, e.g. {"case": "case-0001"} for the kind "duplicate".
     """
 
     kind: str
@@ -98,7 +98,7 @@ def check_submission(
 ) -> list[CaseIssue]:
     """What is wrong (severity "error") or worth a second look ("warning") before a case is stored.
 
-    `stored` are the cases that are there; `image_hash` (of `snapshot.image_hash`) tells whether this is one of them.
+    `stored` are the cases that are there; `image_hash` (`images.hashing`) says whether this is one of them.
     """
     findings = _check_grids(volume, label_map)
     if findings:
@@ -240,7 +240,7 @@ def _cut(name: str, *, is_cut: bool) -> CaseIssue:
         message, hint = f"Part of {name!r} lies outside the region.", "That part is not stored. Make the region larger."
     else:
         message = f"{name!r} touches the border of the region."
-        hint = "If it goes on beyond, segment that, too, and make the region larger."
+        hint = "If it continues beyond, segment that as well and make the region larger."
     return CaseIssue("border", WARNING, message, hint, {"label": name})
 
 
@@ -259,7 +259,7 @@ def _check_unknown(submission: CaseSubmission, known: Sequence[str]) -> list[Cas
     missing = list(other_names((*known, *submission.unknown), [label.name for label in submission.labels]))
     if not missing:
         return []
-    hint = "Nothing is learnt about these from this case. Segment them, too, if you can."
+    hint = "Nothing is learnt about these from this case. Segment them as well if you can."
     message = f"Not annotated in this case: {', '.join(missing)}."
     return [CaseIssue("unknown", WARNING, message, hint, {"labels": missing})]
 

@@ -1,4 +1,4 @@
-"""A small picture by which a person recognises a case: the slice that shows most, with the labels' contours."""
+"""A small picture by which a user recognises a case: the slice that shows most, with the labels' contours."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ Aside = Callable[[Callable[[], None]], None]
 
 _SINGLE_FILE, _LABEL_MAP = 4, 1
 _NIFTI_HEADER = 348
-#: What was found out about a node's content, until that changes: by node ID, (stamp, text, answer).
+#: What was found out about a node's content, until that changes: by node ID, (stamp, text, whether it differs).
 _known: dict[str, tuple[Any, ...]] = {}
 
 
@@ -55,7 +55,7 @@ def linked_case(segmentation: Any, store: CaseStore) -> CaseRecord | None:
     if family != store.folder.name:
         return None
     image = segmentation.GetAttribute(IMAGE)
-    # Numbers begin anew in another store of the same name.
+    # Numbers begin again in another store of the same name.
     return next((one for one in store.list() if one.id == case_id and one.image_hash == image), None)
 
 
@@ -109,7 +109,7 @@ def find_duplicate(
 
 
 def identify(nodes: Sequence[Any], image: mrml.NodeImage, records: Sequence[CaseRecord]) -> Callable[[], None] | None:
-    """What has to be run, in any thread, before `find_duplicate` knows the answer; None if it does."""
+    """What has to be run, in any thread, before `find_duplicate` knows; None if it does."""
     stamp = _image_stamp(nodes)
     recorded = [record.image_hash for record in _alike(image, records)]
     known = _known.get("image")
@@ -168,7 +168,7 @@ def _segmentation(store: CaseStore, record: CaseRecord, volume: Any, label_node:
     block = np.where(voxels == IGNORE, 0, voxels).astype(np.uint8)
     name = slicer.mrmlScene.GenerateUniqueName(f"{record.id} segmentation")
     segmentation = mrml.add_segmentation(volume, labels, block, (0, 0, 0), name=name)
-    # A person drew it: nothing may take it for a result that can be replaced.
+    # The user drew it: it must not pass for a result that can be replaced.
     mrml.forget_content(segmentation)
     return segmentation
 

@@ -18,14 +18,14 @@ class FileLock:
     """Exclusive lock on a file that stays, empty, where it is. Not shared between threads; not re-entrant."""
 
     def __init__(self, path: Path, *, timeout_s: float = 30.0, busy: str = "") -> None:
-        """`busy` is what is said if it cannot be had within `timeout_s`."""
+        """`busy` is the message of the error if it is not available within `timeout_s`."""
         self.path = path
         self._timeout_s = timeout_s
         self._busy = busy or f"{path.parent} is in use by another program."
         self._descriptor: int | None = None
 
     def try_acquire(self) -> bool:
-        """Take it if nobody has it. `OutputError` if the file cannot be made or locked."""
+        """Take it if it is free. `OutputError` if the file cannot be made or locked."""
         while True:
             try:
                 descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -72,7 +72,7 @@ class FileLock:
         self.release()
 
     def is_held_by_another(self) -> bool:
-        """Whether some process, or another lock object of this one, has it now; looking disturbs nobody who looks.
+        """Whether some process, or another lock object of this one, has it now; several may look at once.
 
         Also if that cannot be found out, because the file is somebody else's.
         """

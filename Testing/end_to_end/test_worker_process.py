@@ -254,7 +254,7 @@ def test_damaged_model(worker, models, tmp_path):
     model = save_tiny(tmp_path / "damaged")
     weights = model.path / "models" / "model.pt"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    for path, text in ((model.path, "not the file that was saved"), (tmp_path / "none", "no model folder")):
+    for path, text in ((model.path, "not the file that was saved"), (tmp_path / "none", "not a model folder")):
         asked = request(tmp_path, path)
         worker.tell(asked)
         event = worker.end_of(asked["id"])

@@ -38,7 +38,7 @@ def test_export_gives_the_same_bytes_every_time(bundle: Bundle, tmp_path: Path) 
 
 
 def test_export_needs_a_zip_name_and_a_folder(bundle: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="no zip file name"):
+    with pytest.raises(OutputError, match="not the name of a zip"):
         export_bundle(bundle, tmp_path / "tiny.tar")
     with pytest.raises(OutputError):
         export_bundle(bundle, tmp_path / "missing" / "tiny.zip")
@@ -63,7 +63,7 @@ def test_another_model_under_a_taken_name_and_version_is_refused(
 def test_a_missing_zip_and_an_empty_folder_are_clear_errors(store: ModelStore, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="does not exist"):
         import_bundle(tmp_path / "missing.zip", store)
-    with pytest.raises(BundleError, match="no MAESegment model"):
+    with pytest.raises(BundleError, match="not a MAESegment model"):
         import_bundle(tmp_path, store)
 
 

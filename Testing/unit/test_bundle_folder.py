@@ -304,7 +304,7 @@ def test_a_specification_that_contradicts_itself_is_refused(changes: dict[str, A
 
 
 def test_opening_what_is_no_model_says_so(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="no model folder"):
+    with pytest.raises(BundleError, match="not a model folder"):
         open_bundle(tmp_path / "missing")
-    with pytest.raises(BundleError, match="no MAESegment model"):
+    with pytest.raises(BundleError, match="not a MAESegment model"):
         open_bundle(tmp_path)

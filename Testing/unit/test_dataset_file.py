@@ -243,7 +243,7 @@ def test_cases_that_cannot_be_meant_are_refused(folder: Path, cases: Any, named:
 def test_a_structure_that_is_said_to_be_unknown_and_is_no_label_is_named(folder: Path) -> None:
     case = {"image": "images/c0.nii.gz", "label": "labels/c0.nii.gz", "unknown": ["Liver", "spleeen"]}
     (note,) = read(folder, {"labels": {"liver": 1, "spleen": 2}, "cases": [case]}).notes
-    assert "no label of the dataset: 'spleeen'" in note
+    assert "not a label of the dataset: 'spleeen'" in note
 
 
 def test_a_case_may_be_called_0(folder: Path) -> None:

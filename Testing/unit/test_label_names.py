@@ -79,7 +79,7 @@ def test_a_cropped_segmentation_is_read_on_its_images_grid(folder: Path) -> None
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        ({1: "liver", 2: "Milz"}, r"segments that are no labels of the dataset: 'Milz'"),
+        ({1: "liver", 2: "Milz"}, r"segments that are not labels of the dataset: 'Milz'"),
         ({1: "Segment_1", 2: "Segment_2"}, r"'Segment_1', 'Segment_2'"),
         ({1: "liver", 2: "Liver"}, r"'liver' and 'Liver' may both be 'liver'"),
     ],

@@ -157,7 +157,7 @@ def test_a_cut_zip_is_refused_with_one_message(exported: Path, capsys: pytest.Ca
     exported.write_bytes(exported.read_bytes()[:-100])
     assert main(["models", "import", str(exported)]) == 2
     captured = capsys.readouterr()
-    assert captured.err.startswith("error: tiny.zip is no intact zip file")
+    assert captured.err.startswith("error: tiny.zip is not an intact zip file")
     assert "Traceback" not in captured.err
 
 

@@ -62,7 +62,7 @@ def test_a_pipe_in_a_model_folder_is_refused_and_not_waited_for(
 
 def test_a_pipe_in_the_place_of_a_zip_is_refused(store: ModelStore, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "model.zip")
-    assert_refused(tmp_path / "model.zip", store, "no file")
+    assert_refused(tmp_path / "model.zip", store, "not a file")
 
 
 def test_a_zip_with_a_comment_could_hide_a_second_directory(
@@ -71,10 +71,10 @@ def test_a_zip_with_a_comment_could_hide_a_second_directory(
     path = write_zip(tmp_path / "bad.zip", entries)
     with zipfile.ZipFile(path, "a") as archive:
         archive.comment = b"PK\x05\x06" + bytes(17)
-    assert_refused(path, store, "no intact zip")
+    assert_refused(path, store, "not an intact zip")
     with zipfile.ZipFile(path, "a") as archive:
         archive.comment = b"PK\x05\x06" + bytes(18)  # a whole second end, of an empty zip
-    assert_refused(path, store, "no exported model")
+    assert_refused(path, store, "not an exported model")
 
 
 def test_a_directory_of_a_million_entries_is_not_read(store: ModelStore, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_random_bytes_are_one_clear_error(refused: Refused, store: ModelStore, t
     for seed in range(20):
         noise = random.Random(seed).randbytes(2000)
         (tmp_path / "bad.zip").write_bytes(noise)
-        assert_refused(tmp_path / "bad.zip", store, "no intact zip")
+        assert_refused(tmp_path / "bad.zip", store, "not an intact zip")
         refused("not a plain file of tensors", {WEIGHTS: noise})
 
 
@@ -204,7 +204,7 @@ def test_a_truncated_zip_is_one_clear_error(bundle: Bundle, store: ModelStore, t
     data = path.read_bytes()
     for size in (0, 10, len(data) // 2, len(data) - 5):
         path.write_bytes(data[:size])
-        assert_refused(path, store, "no intact zip")
+        assert_refused(path, store, "not an intact zip")
 
 
 def test_a_flipped_byte_anywhere_in_the_zip_never_changes_the_model(bundle: Bundle, tmp_path: Path) -> None:
