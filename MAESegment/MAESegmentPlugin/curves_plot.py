@@ -47,7 +47,7 @@ class CurvesPlot:
 
 
 class _Chart:
-    """One plot view and its nodes, hidden from lists of nodes and not saved; made anew when the scene was closed."""
+    """One plot view and its nodes, hidden from lists of nodes and not saved; made again when the scene was closed."""
 
     def __init__(self, name: str, title: str, x_title: str, height: int) -> None:
         self._name = name

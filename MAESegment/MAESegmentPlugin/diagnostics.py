@@ -80,6 +80,6 @@ def _gigabytes(size) -> str:
 
 
 def without_home(text: str) -> str:
-    """Paths below the home folder as ~: an account's name is often a person's."""
+    """Paths below the home folder as ~: an account's name is often a user's."""
     home = str(Path.home())
     return re.sub(re.escape(home) + r"(?=[/\\\s)\"']|$)", "~", text) if len(home) > 1 else text

@@ -89,5 +89,5 @@ def channels_of(bundle: Bundle | None) -> list[str]:
 
 
 def is_scan(node: Any) -> bool:
-    """A plain scalar volume that people see in selectors."""
+    """A plain scalar volume that users see in selectors."""
     return node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()

@@ -1,4 +1,4 @@
-"""What MAESegment adds to Slicer's Sample Data module. Nothing is downloaded before a person asks for an entry."""
+"""What MAESegment adds to Slicer's Sample Data module. Nothing is downloaded before a user asks for an entry."""
 
 from __future__ import annotations
 

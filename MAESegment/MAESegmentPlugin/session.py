@@ -177,7 +177,7 @@ def shared_session() -> Session:
 
 
 def close_shared_session() -> None:
-    """End the shared worker, if there is one; for the end of Slicer, and before this code is loaded anew."""
+    """End the shared worker, if there is one; for the end of Slicer, and before this code is loaded again."""
     while _shared:
         session = _shared.pop()
         slicer.app.disconnect("aboutToQuit()", close_shared_session)

@@ -177,11 +177,11 @@ def _mapping(segments: Sequence[Label], arguments: argparse.Namespace, known: _K
         if choice.kind == "new" and (alike := same_names(segment.name, allowed)):
             label = alike[0]
         elif choice.kind == "new":
-            questions.append(f"{segment.name!r} is no label yet: --new-label {_quoted(segment.name)}")
+            questions.append(f"{segment.name!r} is not a label yet: --new-label {_quoted(segment.name)}")
         elif choice.kind == "similar":
             questions.append(f"{segment.name!r} may be {label!r}: --map {_quoted(f'{segment.name}={label}')}")
         elif label is not None and known.find(label) is None and not any(same_name(label, new) for new in allowed):
-            questions.append(f"{label!r} is no label yet: --new-label {_quoted(label)}")
+            questions.append(f"{label!r} is not a label yet: --new-label {_quoted(label)}")
         found = known.find(label) if label is not None else None
         mapped.append(_Segment(segment, found or (replace(segment, name=label) if label is not None else None)))
     if questions:
@@ -251,7 +251,7 @@ def _absent(names: Sequence[str], labels: Sequence[Label], known: _Known, highes
         if label is None:
             labels_there = ", ".join(label.name for label in known.labels) or "none"
             raise ConfigurationError(
-                f"--absent {name!r} is no label of the model or the store.", f"Labels: {labels_there}."
+                f"--absent {name!r} is not a label of the model or the store.", f"Labels: {labels_there}."
             )
         missing.append(replace(label, value=highest + len(missing) + 1))
     return missing

@@ -77,7 +77,7 @@ def is_dicom(file: Path) -> bool:
     """Whether a file is DICOM by its content, with or without preamble, or meant to be by its ending.
 
     So is one without ending, as slices often are, that cannot be read: whoever reads the scan says so. A pipe or a
-    device is no slice, whatever it is called.
+    device is not a slice, whatever it is called.
     """
     try:
         return (is_named_dicom(file) and stat.S_ISREG(file.stat().st_mode)) or has_dicom_content(file)

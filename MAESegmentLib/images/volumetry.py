@@ -35,7 +35,7 @@ def value_counts(array: np.ndarray) -> np.ndarray:
 
 
 def _parts(array: np.ndarray) -> Iterator[np.ndarray]:
-    """Every voxel once, in pieces (N,) that are no copies if the voxels lie side by side in memory."""
+    """Every voxel once, in pieces (N,) that are not copies if the voxels lie side by side in memory."""
     if array.flags.forc:
         flat = array.ravel(order="K")
         yield from (flat[start : start + _PART] for start in range(0, len(flat), _PART))

@@ -1,4 +1,4 @@
-"""What a person drew: the segments of a node, whatever they are called, as label values on the grid of a scan."""
+"""What a user drew: the segments of a node, whatever they are called, as label values on the grid of a scan."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SAME_VOXEL = 0.01
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment as a person sees it; `colour` is sRGB 0..255."""
+    """A segment as a user sees it; `colour` is sRGB 0..255."""
 
     id: str
     name: str
@@ -188,7 +188,7 @@ class _Canvas:
 def _check(node: Any) -> None:
     if node is None or not node.IsA("vtkMRMLSegmentationNode"):
         name = node.GetName() if node is not None else "Nothing"
-        raise NodeError(f"{name} is no segmentation.", "Choose the segmentation that was corrected.")
+        raise NodeError(f"{name} is not a segmentation.", "Choose the segmentation that was corrected.")
     parent = node.GetParentTransformNode()
     if parent is not None and not parent.IsTransformToWorldLinear():
         raise NodeError(

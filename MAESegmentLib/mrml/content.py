@@ -1,4 +1,4 @@
-"""Whether a person edited a segmentation: a short text about its content, kept with it and compared later."""
+"""Whether a user edited a segmentation: a short text about its content, kept with it and compared later."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def remember_content(node: Any) -> None:
 
 
 def forget_content(node: Any) -> None:
-    """From now on the content counts as edited by a person, whatever it is."""
+    """From now on the content counts as edited by a user, whatever it is."""
     for segment in segments_of(node.GetSegmentation()).values():
         segment.RemoveTag(CONTENT_TAG)
 

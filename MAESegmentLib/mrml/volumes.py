@@ -31,7 +31,7 @@ class NodeImage:
 def image_of(nodes: Sequence[Any]) -> NodeImage:
     """The image of one volume node a channel; no voxel is copied.
 
-    Raises `NodeError` for what is no plain scalar volume, lies under a transform that is not linear, or differs from
+    Raises `NodeError` for what is not a plain scalar volume, lies under a transform that is not linear, or differs from
     the first channel; `GeometryError` for a grid that is 2D, singular or sheared.
     """
     if not nodes or any(node is None for node in nodes):
@@ -60,7 +60,7 @@ def roi_of(node: Any) -> tuple[float, ...]:
     """(R0, R1, A0, A1, S0, S1): the box along the world's axes, in mm, around a (turned, transformed) ROI node."""
     if node is None or not node.IsA("vtkMRMLMarkupsROINode"):
         name = node.GetName() if node is not None else "It"
-        raise NodeError(f"{name} is no region of interest.", "Create an ROI in the Markups module.")
+        raise NodeError(f"{name} is not a region of interest.", "Create an ROI in the Markups module.")
     half = np.array(node.GetSize()) / 2
     if node.GetNumberOfControlPoints() == 0 or not np.all(half > 0):
         raise NodeError(f"{node.GetName()} is empty.", "Place the region of interest in the views first.")
@@ -127,4 +127,4 @@ def _check_kind(node: Any, name: str) -> None:
             "Open it in the Sequences module (a sequence browser) and segment its frames: Batch, or processSequence().",
         )
     if not node.IsA("vtkMRMLScalarVolumeNode"):
-        raise NodeError(f"{name} is no scalar volume ({node.GetNodeTagName()}).", "Choose a CT or MR scan.")
+        raise NodeError(f"{name} is not a scalar volume ({node.GetNodeTagName()}).", "Choose a CT or MR scan.")

@@ -102,7 +102,7 @@ def _resolve(given: str, origin: str, environ: Mapping[str, str]) -> Path:
         return path.absolute()
     if path.name == given and (on_path := shutil.which(given, path=environ.get("PATH"))):
         return Path(on_path)
-    problem = "is no program that can be run" if path.exists() else "does not exist"
+    problem = "is not a program that can be run" if path.exists() else "does not exist"
     raise WorkerError(f"{given} ({origin}) {problem}.", _ADVICE)
 
 

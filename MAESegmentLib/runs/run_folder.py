@@ -200,7 +200,7 @@ def create_run(root: Path, request: RunRequest) -> FineTuneRun:
 
 
 def list_runs(root: Path) -> list[FineTuneRun]:
-    """The newest first; what is no run, or may not be read, is left out."""
+    """The newest first; what is not a run, or may not be read, is left out."""
     try:
         found = [path for path in root.iterdir() if _NAME.fullmatch(path.name) and os.access(path / REQUEST, os.R_OK)]
     except OSError:

@@ -29,7 +29,7 @@ HEADERS = {
 #: `host` or `host:port` of RFC 3986, no user, no path.
 _AUTHORITY = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(:(?P<port>[0-9]{1,5}))?")
 _ORIGIN = re.compile(r"https?://(?P<authority>[^/?#@\s]+)")
-#: What a browser says of a request that no other page caused: the page itself, or a person.
+#: What a browser says of a request that no other page caused: the page itself, or a user.
 _OWN_SITES = ("same-origin", "none")
 
 
@@ -43,7 +43,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Access:
-    """`host` is the interface that is listened on; the `token` opens the door, on loopback too: other people may
+    """`host` is the interface that is listened on; the `token` opens the door, on loopback too: other users may
     have accounts on the machine. Cookies are signed with `seal`, so that nothing is kept about who has one."""
 
     host: str
@@ -139,5 +139,5 @@ def cookie_name(port: int) -> str:
 
 
 def set_cookie(response: web.StreamResponse, name: str, value: str) -> None:
-    """Kept for a month, so that a person who closed the browser finds the scene again."""
+    """Kept for a month, so that a user who closed the browser finds the scene again."""
     response.set_cookie(name, value, max_age=30 * 86400, httponly=True, samesite="Strict", path="/")

@@ -1,4 +1,4 @@
-"""Data: which scan is open, from the sample, the person's disk, or folders of the machine that were chosen."""
+"""Data: which scan is open, from the sample, the user's disk, or folders of the machine that were chosen."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Format:
-    """`ending` of the file; `title` and `hint` are what a person reads."""
+    """`ending` of the file; `title` and `hint` are what a user reads."""
 
     ending: str
     title: str
@@ -87,7 +87,7 @@ async def export(scan: Scan, segmentation: Any, ending: str, folder: Path) -> tu
 
 
 def _labels(segments: Sequence[mrml.Segment]) -> list[Label]:
-    """Values as the model has them, so that they mean the same in every file; a free one for what a person added."""
+    """Values as the model has them, so that they mean the same in every file; a free one for what a user added."""
     values: list[int] = []
     for segment in segments:
         head, _underscore, number = segment.id.partition("_")

@@ -1,4 +1,4 @@
-"""Names that people gave, as names of files: on any operating system, none lost because two become the same."""
+"""Names that users gave, as names of files: on any operating system, none lost because two become the same."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Folders:
         return Scan(path.name, path, path if path.is_dir() else path.parent)
 
     def list(self) -> list[Scan]:
-        """Look anew; slow where folders are large."""
+        """Look again; slow where folders are large."""
         found = [self.named(path) for path in self._volumes]
         for folder in self._folders:
             with only_below(folder):

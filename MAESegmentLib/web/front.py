@@ -1,4 +1,4 @@
-"""The front door: one server that lets people in, starts a process for each, and passes their requests on."""
+"""The front door: one server that lets users in, starts a process for each, and passes their requests on."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _ASKS_AGAIN = "<!doctype html><title>MAESegment</title><script>location.replace(
 
 
 class FrontDoor:
-    """`make_session` makes the process of a person who entered; at most `most_sessions` at a time."""
+    """`make_session` makes the process of a user who entered; at most `most_sessions` at a time."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class FrontDoor:
         return response
 
     def _session(self, key: str) -> SessionProcess | None:
-        """That of the person with this key, a new one if there is room."""
+        """That of the user with this key, a new one if there is room."""
         if key not in self._sessions:
             if len(self._sessions) >= self._most_sessions and not self._make_room():
                 return None
@@ -157,7 +157,7 @@ class FrontDoor:
             return _page(refusal.status, "Not taken", refusal.text)
         session = self._session(key)
         if session is None:
-            text = f"{self._most_sessions} people are here already. Try again when one of them has left."
+            text = f"{self._most_sessions} users are connected already. Try again when one of them has left."
             return _page(503, "Full", text)
         try:
             await session.ready()

@@ -1,4 +1,4 @@
-"""How long the event loop was ever busy with one thing: for as long, a person's hand meets a dead window."""
+"""How long the event loop was ever busy with one thing: for that long, the window does not react."""
 
 from __future__ import annotations
 

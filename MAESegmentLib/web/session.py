@@ -1,4 +1,4 @@
-"""The process of one person: Slicer's scene and views, served to the front door only.
+"""The process of one user: Slicer's scene and views, served to the front door only.
 
 `python -m MAESegmentLib.web.session`: reads a line of JSON (`SessionConfig`) from standard input, writes a line that
 says where it listens to standard output, and ends when its input closes.

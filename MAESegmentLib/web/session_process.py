@@ -1,4 +1,4 @@
-"""One person's process, as the front door sees it: started when it is needed, ended when its input closes."""
+"""One user's process, as the front door sees it: started when it is needed, ended when its input closes."""
 
 from __future__ import annotations
 

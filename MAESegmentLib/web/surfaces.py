@@ -59,7 +59,7 @@ class Surfaces:
             return True
         parameters = node.GetSegmentation().SerializeAllConversionParameters()
         surfaces = await self._made_aside(bodies, parameters)
-        # What changed meanwhile is drawn anew when the hand rests.
+        # What changed meanwhile is drawn again when the hand rests.
         if not wanted() or content_stamp(node) != stamp:
             return False
         mrml.put_surfaces(node, surfaces)

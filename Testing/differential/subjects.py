@@ -153,6 +153,6 @@ def _header(path: Path) -> tuple[str | None, ...]:
             return (None,)
         header = pydicom.dcmread(path, specific_tags=["Modality", *_FORM], stop_before_pixels=True)
         form = [str(header.file_meta.get("TransferSyntaxUID", "")), *(str(header.get(key, "")) for key in _FORM)]
-    except Exception:  # it raises many kinds for what is no DICOM, or a damaged one
+    except Exception:  # it raises many kinds for what is not DICOM, or a damaged one
         return (None,)
     return str(header.get("Modality", "")), *form

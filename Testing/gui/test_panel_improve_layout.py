@@ -217,7 +217,7 @@ def test_next_case_is_suggested(fake_logic, panel, ui, ready, add_volume, settle
     job.rows[:] = [
         Ranked(nodes[0].GetName(), nodes[0], score=0.42, entropy=0.42),
         Ranked("MNI152 head", ready, score=0.11, entropy=0.11),
-        Ranked("Third", nodes[1], error=GeometryError("Third has 1 slice: it is no volume.")),
+        Ranked("Third", nodes[1], error=GeometryError("Third has 1 slice: it is not a volume.")),
     ]
     job.succeed(job.rows)
     settle()

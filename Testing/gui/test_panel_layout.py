@@ -160,7 +160,7 @@ def test_batch(fake_logic, panel, ui, add_volume, add_result, settle, look):
     ui.batchButton.click()
     batch = fake_logic.batches[0]
     batch.end_row(JobState.DONE, "", *add_result(volumes[0], panel.bundle))
-    batch.end_row(JobState.FAILED, "Follow-up 1 has 1 slice: it is no volume. Choose a scan with several slices.")
+    batch.end_row(JobState.FAILED, "Follow-up 1 has 1 slice: it is not a volume. Choose a scan with several slices.")
     batch.rows[2].state = JobState.RUNNING
     batch.current.go_on("segment", 0.3, 4.0)
     look("13-batch")

@@ -183,9 +183,9 @@ def warp(node) -> None:
 def test_what_cannot_be_read_is_refused_with_advice() -> None:
     scan = volume(GRIDS["RAS"])
     node, ids = hand_drawn(scan, organ=box(3, 6, 4, 8, 5, 9))
-    with pytest.raises(NodeError, match="scan is no segmentation"):
+    with pytest.raises(NodeError, match="scan is not a segmentation"):
         mrml.drawn_segments(scan)
-    with pytest.raises(NodeError, match="Nothing is no segmentation"):
+    with pytest.raises(NodeError, match="Nothing is not a segmentation"):
         mrml.drawn_segments(None)
     warp(node)
     with pytest.raises(NodeError, match="drawn lies under a transform that is not linear") as caught:

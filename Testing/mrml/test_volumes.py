@@ -170,7 +170,7 @@ def test_an_roi_that_was_not_placed_is_refused() -> None:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
     with pytest.raises(NodeError, match="box is empty"):
         mrml.roi_of(node)
-    with pytest.raises(NodeError, match="no region of interest"):
+    with pytest.raises(NodeError, match="not a region of interest"):
         mrml.roi_of(volume(GRIDS["RAS"]))
 
 

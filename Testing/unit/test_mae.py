@@ -113,7 +113,7 @@ def test_units_given_in_mm_follow_the_spacing_in_whole_tokens(size_mm, spacing, 
 
 
 def test_the_loss_is_the_mean_square_over_masked_real_voxels() -> None:
-    """Sizes are no multiples of the unit: the padding of the last units must not count."""
+    """Sizes are not multiples of the unit: the padding of the last units must not count."""
     model, image = autoencoder(), torch.randn(2, 1, 10, 13, 15)
     output = model(image, generator=seeded(2))
     assert output.prediction.shape == image.shape

@@ -115,7 +115,7 @@ def _header(path: Path) -> _Header:
         line = text[position : end if end >= 0 else len(text)].decode("utf-8", "surrogateescape")
         key, separator, value = line.partition("=") if "=" in line else line.partition(":")
         if not separator:
-            raise ValueError("its header ends too early, or has a line that is no field")
+            raise ValueError("its header ends too early, or has a line that is not a field")
         fields[key.strip()] = value.strip()
         position = end + 1 if end >= 0 else len(text)
     listed: list[str] = []

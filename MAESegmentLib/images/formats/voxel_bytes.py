@@ -28,7 +28,7 @@ _MOST_BEHIND = 1 << 26
 _MOST_SKIPPED = 1 << 30
 
 _BAD_HEADER = "its header has a value that cannot be read"
-#: Python's words for a text that is no number, and for what follows from other values that nobody expects.
+#: Python's words for a text that is not a number, and for what follows from other values that nobody expects.
 _NO_NUMBER = re.compile(
     r"(?:(?P<whole>invalid literal for int\(\) with base \d+)|could not convert string to float): (?P<value>.*)",
     re.DOTALL,

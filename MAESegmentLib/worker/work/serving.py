@@ -80,7 +80,7 @@ class Worker:
                 continue
             try:
                 self._take(protocol.decode(line, REQUESTS))
-            except (ValueError, TypeError) as error:  # TypeError: an id that is no text
+            except (ValueError, TypeError) as error:  # TypeError: an id that is not text
                 self._channel.send(Error(None, "protocol", f"The worker was sent something it does not know: {error}"))
         self._end_now()
 

@@ -26,7 +26,7 @@ def in_repository(url: str, homepage: str) -> Path:
 
 def png_size(path: Path) -> tuple[int, int]:
     data = path.read_bytes()
-    assert data.startswith(b"\x89PNG\r\n\x1a\n"), f"{path} is no PNG"
+    assert data.startswith(b"\x89PNG\r\n\x1a\n"), f"{path} is not a PNG"
     return struct.unpack(">II", data[16:24])
 
 

@@ -169,7 +169,7 @@ def test_package_without_metadata_tells_its_version_itself(packages):
         ("raise OSError('libfoo.so: cannot open\\nmore')", "libfoo.so: cannot open"),
         ("import not_there", "No module named 'not_there'"),
         ("raise ValueError", "ValueError"),
-        ("this is no Python", "invalid syntax"),
+        ("this is not a Python", "invalid syntax"),
         ("import sys; sys.exit('no licence')", "no licence"),
     ],
     ids=["no module", "library", "requirement", "silent", "syntax", "exit"],

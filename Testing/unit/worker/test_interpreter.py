@@ -63,7 +63,7 @@ def test_link_of_an_environment_is_not_followed(tmp_path):
     ("make", "reason"),
     [
         (lambda _path: None, "does not exist"),
-        (lambda path: path.write_text("x"), "no program that can be run"),
+        (lambda path: path.write_text("x"), "not a program that can be run"),
         (lambda path: path.mkdir(), "without a Python in it"),
     ],
 )

@@ -208,10 +208,10 @@ class Study:
             run = Run(scale, dataset, arm, count, int(seed.removeprefix("s")), rate)
         except (ValueError, IndexError) as error:
             raise ConfigurationError(
-                f"{name!r} is no run.", "Write SCALE/DATASET/ARM/nLABELS/sSEED, e.g. small/hippocampus_mr/mae/n4/s0."
+                f"{name!r} is not a run.", "Write SCALE/DATASET/ARM/nLABELS/sSEED, e.g. small/hippocampus_mr/mae/n4/s0."
             ) from error
         self.plan(scale, dataset), self.arm(arm)
-        _require(run.name == name, f"{name!r} is no run; did you mean {run.name}?")
+        _require(run.name == name, f"{name!r} is not a run; did you mean {run.name}?")
         return run
 
 

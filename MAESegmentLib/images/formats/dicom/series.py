@@ -192,7 +192,7 @@ def _check_damaged(inventory: Inventory, instances: Sequence[Instance]) -> None:
     if lost:
         raise VolumeReadError(
             f"{len(lost)} file(s) called like the slices have no content: {_names(lost)}.",
-            "Export or copy the series again; remove files that are no slices.",
+            "Export or copy the series again; remove files that are not slices.",
         )
 
 

@@ -152,7 +152,7 @@ def _skip_lines(stream: IO[bytes], count: int) -> None:
 
 
 def _from_text(text: bytes, dtype: np.dtype, count: int) -> np.ndarray:
-    with warnings.catch_warnings():  # of what is no number, which leaves too few
+    with warnings.catch_warnings():  # of what is not a number, which leaves too few
         warnings.simplefilter("ignore", DeprecationWarning)
         values = np.fromstring(text.decode("ascii", "replace"), dtype, sep=" ")
     if len(values) < count:

@@ -124,7 +124,7 @@ def _lines(stream: IO[bytes]) -> tuple[str, dict[str, str], dict[str, str], tupl
         if text.startswith("#"):
             continue
         if not colon:
-            raise ValueError("its header has a line that is no field")
+            raise ValueError("its header has a line that is not a field")
         if value.startswith("="):
             pairs[_unescaped(name)] = _unescaped(value[1:])
             continue
