@@ -26,6 +26,7 @@ AGREED_NOUNS = {
     "monai": "what MONAI reads of a bundle, and what it runs; the second name is in every bundle that ships",
     "ranking": "of scans, and the worker's two sides of it",
     "records": "of a case, and of a run",
+    "run": "a fine-tuning's folder, and what any training is given with its work",
     "scan": "the statistics of many, and one described to be compared with them",
     "segmentation": "Slicer's in a file, the training task, the worker's request",
     "settings": "of inference, and of training",
