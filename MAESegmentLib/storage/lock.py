@@ -106,6 +106,19 @@ class FileLock:
         self.release()
 
 
+def is_abandoned(folder: Path, lock: str) -> bool:
+    """Whether the process that held `folder`'s file `lock` is gone; False if it may not be ours to delete.
+
+    That holds for a process in another container or on another computer, too, which a process number says nothing of.
+    """
+    try:
+        status = folder.lstat()
+        is_ours = stat.S_ISDIR(status.st_mode) and (os.name == "nt" or status.st_uid == os.getuid())
+        return is_ours and (folder / lock).is_file() and not FileLock(folder / lock).is_held_by_another()
+    except OSError:
+        return False
+
+
 def _share_like(folder: Path, descriptor: int) -> None:
     """Whoever may write to `folder`, say a group that shares its cases, may take the lock, whatever the umask."""
     with contextlib.suppress(OSError, AttributeError):  # somebody else's file; or Windows

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import shutil
 import tempfile
 from pathlib import Path
 
-from ..errors import OutputError
-from ..storage.lock import FileLock
+from ..storage.lock import FileLock, is_abandoned
 
 _PREFIX = "maesegment-app-"
 _LOCK = "lock"
@@ -55,21 +52,8 @@ class ServerFolder:
 
 def clear_abandoned(parent: Path) -> list[Path]:
     """Remove the folders in `parent` whose servers run no more; returns those."""
-    removed = []
-    for folder in sorted(parent.glob(f"{_PREFIX}*")):
-        with contextlib.suppress(OSError, OutputError):
-            if _is_abandoned(folder):
-                shutil.rmtree(folder)
-                removed.append(folder)
-                logging.info("MAESegment: cleared what a server that was killed had left: %s", folder)
+    removed = [folder for folder in sorted(parent.glob(f"{_PREFIX}*")) if is_abandoned(folder, _LOCK)]
+    for folder in removed:
+        shutil.rmtree(folder, ignore_errors=True)
+        logging.info("MAESegment: cleared what a server that was killed had left: %s", folder)
     return removed
-
-
-def _is_abandoned(folder: Path) -> bool:
-    """Whether it is ours and nobody holds its lock."""
-    status = folder.lstat()
-    if not folder.is_dir() or folder.is_symlink() or not (folder / _LOCK).is_file():
-        return False
-    if hasattr(os, "getuid") and status.st_uid != os.getuid():
-        return False
-    return not FileLock(folder / _LOCK).is_held_by_another()

@@ -18,10 +18,10 @@ import numpy as np
 
 from ..errors import OutputError, VolumeReadError
 from ..images.volume import LabelMap, Volume
-from ..storage.lock import FileLock
+from ..storage.lock import FileLock, is_abandoned
 from ..storage.user_folders import make_private_folder
 
-_NAME = re.compile(r"maesegment-(\d+)-[0-9a-f]+")
+_NAME = re.compile(r"maesegment-\d+-[0-9a-f]+")
 _HEADER = "volume.json"
 _LOCK = ".lock"
 _LABELS = "labels.npy"
@@ -51,7 +51,7 @@ class JobFolder:
             folder.path.mkdir(mode=0o700)
         except OSError as error:
             raise _cannot_write("The volume", parent, error) from error
-        with suppress(OutputError):  # a disk without locks: then the process's number alone tells
+        with suppress(OutputError):  # a disk without locks: then it is never taken for left behind
             folder._lock.try_acquire()
         return folder
 
@@ -173,30 +173,15 @@ def full_label_array(block: np.ndarray, origin_ijk: Sequence[int], shape_ijk: Se
 
 
 def remove_stale(parent: Path) -> list[Path]:
-    """Delete the job folders of processes that are no more, on this computer or another; returns those."""
-    removed = []
-    for folder in _folders(parent):
-        match = _NAME.fullmatch(folder.name)
-        if match and not _is_in_use(folder, int(match[1])):
-            shutil.rmtree(folder, ignore_errors=True)
-            removed.append(folder)
-    return [folder for folder in removed if not os.path.lexists(folder)]
-
-
-def _folders(parent: Path) -> list[Path]:
+    """Delete the job folders of processes that are gone, on this computer or another; returns those."""
     try:
-        with os.scandir(parent) as entries:
-            return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+        folders = sorted(path for path in parent.iterdir() if _NAME.fullmatch(path.name))
     except OSError:
         return []
-
-
-def _is_in_use(folder: Path, pid: int) -> bool:
-    """Its lock tells, also for a process in another container or on another computer; without one, `pid` does."""
-    lock = folder / _LOCK
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        return True  # another user's
-    return FileLock(lock).is_held_by_another() if lock.exists() else _is_alive(pid)
+    removed = [folder for folder in folders if is_abandoned(folder, _LOCK)]
+    for folder in removed:
+        shutil.rmtree(folder, ignore_errors=True)
+    return [folder for folder in removed if not os.path.lexists(folder)]
 
 
 def _write_array(path: Path, array: np.ndarray) -> Iterator[int]:
@@ -238,34 +223,6 @@ def _bounds(array: np.ndarray) -> Iterator[slice]:
         others = tuple(other for other in range(array.ndim) if other != axis)
         found = np.flatnonzero(array.any(axis=others))
         yield slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
-
-
-def _is_alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return True
-    if os.name == "nt":
-        return _is_alive_on_windows(pid)
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True  # it lives, but is not ours
-    return True
-
-
-def _is_alive_on_windows(pid: int) -> bool:
-    """`os.kill(pid, 0)` would end the process there."""
-    import ctypes
-
-    synchronize, timeout = 0x00100000, 0x102
-    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined]
-    handle = kernel.OpenProcess(synchronize, False, pid)
-    if not handle:
-        return bool(kernel.GetLastError() == 5)  # access denied: it lives
-    alive = kernel.WaitForSingleObject(handle, 0) == timeout
-    kernel.CloseHandle(handle)
-    return bool(alive)
 
 
 def _cannot_write(what: str, folder: Path, error: OSError) -> OutputError:

@@ -9,8 +9,6 @@ import resource
 import shutil
 import signal
 import stat
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -355,39 +353,30 @@ def test_removing_twice_is_fine(folder):
 
 
 def test_only_folders_of_processes_that_are_gone_are_stale(tmp_path):
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        kept = [JobFolder.create(tmp_path).path]
-        for name in (f"maesegment-{other.pid}-abc", "maesegment-1-abc", "maesegment-x-abc", "maesegment-5", "other"):
-            kept.append(tmp_path / name)
-            kept[-1].mkdir()
-        gone = [tmp_path / f"maesegment-{_ended()}-{digits}" for digits in ("0a", "1b")]
-        for path in gone:
-            path.mkdir()
-            (path / "image_0.npy").write_bytes(b"1")
-        (tmp_path / f"maesegment-{_ended()}-2c").write_text("a file")
-        (tmp_path / f"maesegment-{_ended()}-3d").symlink_to(tmp_path / "other")
-        assert sorted(remove_stale(tmp_path)) == sorted(gone)
-        assert all(path.is_dir() for path in kept)
-        assert not any(path.exists() for path in gone)
-        other.communicate(b"\n")
-    assert remove_stale(tmp_path) == [kept[1]]
-
-
-def test_folder_of_a_process_elsewhere_is_not_stale(tmp_path):
-    """Its number says nothing in another container or on another computer that shares the folder; its lock does."""
+    """By their locks: numbers say nothing of a process in another container or on another computer."""
     folder = JobFolder.create(tmp_path)
-    elsewhere = tmp_path / f"maesegment-{_ended()}-0a"
-    folder.path.rename(elsewhere)
-    assert remove_stale(tmp_path) == []
+    alive = tmp_path / "maesegment-1-0a"
+    folder.path.rename(alive)
+    gone = [tmp_path / "maesegment-2-0a", tmp_path / "maesegment-3-1b"]
+    kept = [alive, *(tmp_path / name for name in ("maesegment-x-abc", "maesegment-5", "other"))]
+    for path in (*kept[1:], *gone):
+        path.mkdir()
+        (path / ".lock").touch()
+    (tmp_path / "maesegment-4-2c").write_text("a file")
+    (tmp_path / "maesegment-4-3d").symlink_to(tmp_path / "other")
+    assert remove_stale(tmp_path) == gone
+    assert all(path.is_dir() for path in kept)
+    assert not any(path.exists() for path in gone)
     folder._lock.release()
-    assert remove_stale(tmp_path) == [elsewhere]
+    assert remove_stale(tmp_path) == [alive]
 
 
 def test_folder_of_another_user_is_left_alone():
     parent = Path(tempfile.mkdtemp(prefix="shared-"))
     parent.chmod(0o1777)
-    folder = parent / f"maesegment-{_ended()}-0a"
+    folder = parent / "maesegment-1-0a"
     folder.mkdir(mode=0o700)
+    (folder / ".lock").touch()
 
     def work() -> None:
         become_nobody()
@@ -414,10 +403,3 @@ def test_each_user_has_a_working_folder_of_their_own(monkeypatch):
 
 def test_nothing_is_stale_where_there_is_no_folder(tmp_path):
     assert remove_stale(tmp_path / "none") == []
-
-
-def _ended() -> int:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    assert process.pid != os.getpid()
-    return process.pid
