@@ -21,8 +21,8 @@ class AdvancedSection:
 
     def __init__(
         self,
-        ui,
-        logic,
+        ui: Any,
+        logic: Any,
         chosen: Callable[[str, Any], None],
         python_changed: Callable[[], None],
         diagnostics: Callable[[], str],
@@ -53,7 +53,7 @@ class AdvancedSection:
             connect(
                 combo,
                 "currentIndexChanged(int)",
-                lambda _index, combo=combo, name=name: self._is_filling or chosen(name, combo.currentData),
+                lambda _index, combo=combo, name=name: self._on_choice(chosen, name, combo.currentData),
             )
         self._set_up_paths()
         connect(ui.refreshButton, "clicked()", self.refresh_devices)
@@ -144,6 +144,10 @@ class AdvancedSection:
     def _on_python(self, path: str) -> None:
         self._session.set_python(str(path))
         self._python_changed()
+
+    def _on_choice(self, chosen: Callable[[str, Any], None], name: str, value: Any) -> None:
+        if not self._is_filling:
+            chosen(name, value)
 
     def _on_collapsed(self, collapsed: bool) -> None:
         """The choice of devices is known only to the process that has torch; it starts when the user looks for it."""

@@ -75,7 +75,7 @@ def _dependency_lines(report: DependencyReport | None) -> list[str]:
     return lines
 
 
-def _gigabytes(size) -> str:
+def _gigabytes(size: float | None) -> str:
     return f"{float(size) / 2**30:.1f} GB" if size else "?"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import qt
@@ -134,5 +135,5 @@ def _ask(bar: AskBar, question: Question[Action] | None, act: Callable[[Action],
     else:
         bar.show(
             question.text,
-            *(Answer(reply.text, lambda action=reply.action: act(action), reply.tip) for reply in question.replies),
+            *(Answer(reply.text, partial(act, reply.action), reply.tip) for reply in question.replies),
         )

@@ -19,7 +19,7 @@ MOST_CHANNELS = 4
 class InputSection:
     """Reads and fills the parameter node; the selectors are connected to it by name."""
 
-    def __init__(self, ui) -> None:
+    def __init__(self, ui: Any) -> None:
         self._ui = ui
         self._labels = (ui.inputLabel, ui.channel2Label, ui.channel3Label, ui.channel4Label)
         self._selectors = (ui.inputSelector, ui.channel2Selector, ui.channel3Selector, ui.channel4Selector)

@@ -70,7 +70,7 @@ class Packages:
 
     def install(self) -> None:
         """Only when the user asks; where there is nothing that could be installed, it checks again."""
-        if not self.can_install:
+        if self.report is None or not self.can_install:
             self.note = ""
             self.check()
             return

@@ -7,6 +7,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 import qt
 import slicer
@@ -86,7 +87,7 @@ def qt_loop() -> QtLoop:
     return _loops[0]
 
 
-def connect(sender, signal: str, slot: Callable[..., None]) -> None:
+def connect(sender: Any, signal: str, slot: Callable[..., None]) -> None:
     """`RuntimeError` if there is no such signal: PythonQt would only print that."""
     if not sender.connect(signal, slot):
         raise RuntimeError(f"{sender.className()} has no signal {signal}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import qt
 
@@ -22,7 +23,7 @@ class QProcessTransport:
 
     def __init__(self, loop: QtLoop | None = None) -> None:
         self._loop = loop or qt_loop()
-        self._process = None
+        self._process: Any = None
         self._listener: Listener | None = None
 
     def start(self, launch: Launch, listener: Listener) -> None:
