@@ -316,6 +316,8 @@ def test_ignored_voxels_do_not_change_the_loss() -> None:
     changed[:, :, 6:] += 5 * torch.randn(2, 3, 2, 8, 8, generator=torch.Generator().manual_seed(1))
     loss = SegmentationLoss()
     torch.testing.assert_close(loss(logits, classes), loss(changed, classes))
+    # They cost what the others cost alone.
+    torch.testing.assert_close(loss(logits, classes), loss(logits[:, :, :6], classes[:, :, :6]))
 
 
 def test_perfect_outputs_at_every_level_cost_nearly_nothing() -> None:
