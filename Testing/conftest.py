@@ -13,7 +13,7 @@ from Testing.phantoms import PhantomFactory
 from Testing.skips import NO_CASES, NO_DATA, NO_GPU, has_gpu, is_expected, real_data_folder, shared_cases_folder
 
 # Time limits per example flake on loaded machines; pytest's own timeout stays.
-hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("default", deadline=None, print_blob=True, max_examples=50)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 

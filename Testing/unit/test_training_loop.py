@@ -24,7 +24,7 @@ from MAESegmentLib.storage import atomic_file
 from MAESegmentLib.training.data.patches import Batch
 from MAESegmentLib.training.data.prepared import IGNORED, PreparedCase
 from MAESegmentLib.training.loop.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
-from MAESegmentLib.training.loop.loop import train
+from MAESegmentLib.training.loop.loop import Trained, train
 from MAESegmentLib.training.loop.optimiser import MovingAverage, learning_rate_at, parameter_groups, stage_scale
 from MAESegmentLib.training.loop.runlog import read_log
 from MAESegmentLib.training.run_context import Progress, RunContext
@@ -85,9 +85,14 @@ def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -
         torch.testing.assert_close(value, right[name], atol=1e-6, rtol=0, msg=name)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A run that was not stopped."""
+    return train(segmentation(), SETTINGS, tmp_path_factory.mktemp("whole"))
+
+
 @pytest.mark.parametrize("step", [1, 5, 11])
-def test_stopped_run_ends_with_the_weights_of_one_that_was_not(tmp_path: Path, step: int) -> None:
-    whole = train(segmentation(), SETTINGS, tmp_path / "whole")
+def test_stopped_run_ends_with_the_weights_of_one_that_was_not(tmp_path: Path, whole: Trained, step: int) -> None:
     report, should_cancel = stop_after(step)
     with pytest.raises(Cancelled):
         train(segmentation(), SETTINGS, tmp_path / "parts", RunContext(report, should_cancel))
