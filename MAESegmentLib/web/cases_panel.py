@@ -100,11 +100,11 @@ class CasesPanel(ImprovePart):
         is_held_out = row.role == CHECK
         return {
             "id": row.id,
-            "text": f"{row.text}\n{'for validation' if is_held_out else 'learned from'}",
+            "text": f"{row.text}\n{'for validation' if is_held_out else 'for training'}",
             "tip": row.tip,
             "picture": self._picture(row),
             "other_role": row.other_role,
-            "swap": "Learn from it" if is_held_out else "Use it for validation",
+            "swap": "Use for training" if is_held_out else "Use for validation",
         }
 
     def _picture(self, row: CaseRow) -> str:

@@ -113,23 +113,6 @@ def test_choosing_a_model_shows_it_and_keeps_it_in_the_parameter_node(panel, ui)
     assert panel.bundle.name == "hippocampus-mr"
 
 
-def test_model_that_is_not_installed_is_named(panel, ui, settle):
-    panel.parameters.modelName = "liver-ct@3.0.0"
-    settle()
-    assert "liver-ct@3.0.0" in ui.modelInfoLabel.text.replace("\u200b", "")
-    assert not ui.segmentButton.enabled
-    assert ui.segmentButton.toolTip == "Choose a model."
-
-
-def test_without_any_model_the_panel_says_how_to_get_one(fake_logic, panel, ui):
-    fake_logic.bundles = []
-    panel.enter()
-    panel.update()
-    assert ui.modelInfoLabel.text == "There is no model: import one."
-    assert not ui.modelComboBox.enabled
-    assert ui.importButton.enabled
-
-
 def test_an_imported_model_is_not_used_until_it_is_chosen(fake_logic, panel, ui, two_channel_model):
     from Testing.gui import standin
 
@@ -311,13 +294,6 @@ def test_box_is_never_larger_than_the_scan(panel, ui, add_volume, choose):
     choose(volume)
     ui.addRoiButton.click()
     assert panel.parameters.roi.GetSize() == pytest.approx([32.0, 28.0, 36.0])
-
-
-def test_box_is_handed_to_the_logic(fake_logic, panel, ui, add_volume, choose):
-    choose(add_volume())
-    ui.addRoiButton.click()
-    ui.segmentButton.click()
-    assert fake_logic.jobs[0].arguments["roi"] is panel.parameters.roi
 
 
 def test_settings_are_handed_to_the_logic(fake_logic, panel, ui, add_volume, choose):

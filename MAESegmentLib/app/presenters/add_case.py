@@ -349,7 +349,7 @@ class AddCasePresenter(Presenter[AddCaseState]):
 
 def role_options() -> tuple[Option, ...]:
     """What a case may be for."""
-    return Option(TRAIN, _("Learn from it")), Option(CHECK, _("Validation case"))
+    return Option(TRAIN, _("Training case")), Option(CHECK, _("Validation case"))
 
 
 def purpose() -> str:

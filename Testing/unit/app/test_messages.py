@@ -5,16 +5,12 @@ from __future__ import annotations
 import pytest
 
 from MAESegmentLib import errors
+from MAESegmentLib.app.texts import messages
 from MAESegmentLib.worker.protocol import STAGES
 
 
 @pytest.fixture
-def messages(plugin):
-    return plugin("texts.messages")
-
-
-@pytest.fixture
-def offers(messages):
+def offers():
     """The texts of the buttons for an error."""
 
     def offers(error, details=None, **situation):
@@ -30,12 +26,12 @@ def _kinds(kind=errors.MAESegmentError):
         yield from _kinds(child)
 
 
-def test_every_stage_of_the_worker_has_words(messages):
+def test_every_stage_of_the_worker_has_words():
     for stage in STAGES:
         assert messages.stage_text(stage) != stage
 
 
-def test_progress_never_goes_back_from_stage_to_stage(messages):
+def test_progress_never_goes_back_from_stage_to_stage():
     at = [messages.overall_fraction(stage, part) for stage in STAGES for part in (0.0, 0.5, 1.0)]
     assert at == sorted(at)
     assert at[0] == 0.0
@@ -45,16 +41,16 @@ def test_progress_never_goes_back_from_stage_to_stage(messages):
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.2, "1 s"), (8.4, "9 s"), (89, "89 s"), (238, "4 min"), (5400, "1.5 h"), (7300, "2.0 h")]
 )
-def test_durations_are_rounded_as_people_do(messages, seconds, text):
+def test_durations_are_rounded_as_in_speech(seconds, text):
     assert messages.duration_text(seconds) == text
 
 
 @pytest.mark.parametrize(("ml", "text"), [(0.0312, "0.03"), (3.07, "3.1"), (61.4, "61.4"), (1432.2, "1432")])
-def test_volumes_have_as_many_figures_as_mean_something(messages, ml, text):
+def test_volumes_have_as_many_figures_as_mean_something(ml, text):
     assert messages.volume_text(ml) == text
 
 
-def test_every_kind_of_error_has_a_sentence_and_at_most_three_offers(messages, offers):
+def test_every_kind_of_error_has_a_sentence_and_at_most_three_offers(offers):
     for kind in _kinds():
         error = kind("It broke.", "Mend it.")
         assert messages.error_text(error) == "It broke. Mend it."
@@ -83,21 +79,21 @@ def test_problem_of_a_node_has_its_own_way_out(offers):
     assert offers(errors.NodeError("A label map.")) == []
 
 
-def test_tooltips_have_short_lines_and_keep_their_paragraphs(messages):
+def test_tooltips_have_short_lines_and_keep_their_paragraphs():
     tip = messages.tooltip("word " * 60 + "\nsecond paragraph")
     assert max(map(len, tip.splitlines())) <= 72
     assert tip.splitlines()[-1] == "second paragraph"
     assert messages.tooltip("") == ""
 
 
-def test_long_words_may_be_broken_and_short_ones_stay_whole(messages):
+def test_long_words_may_be_broken_and_short_ones_stay_whole():
     assert messages.breakable("a plain sentence, with 2.5 words") == "a plain sentence, with 2.5 words"
     broken = messages.breakable("see /home/somebody/miniconda3/envs/x/bin/python and " + "x" * 80)
     assert broken.replace("\u200b", "") == "see /home/somebody/miniconda3/envs/x/bin/python and " + "x" * 80
     assert max(map(len, broken.replace(" ", "\u200b").split("\u200b"))) <= 25
 
 
-def test_device_is_named_with_its_memory(messages):
+def test_device_is_named_with_its_memory():
     device = {"name": "cuda:0", "title": "NVIDIA T4", "free_bytes": 5.25 * 2**30, "total_bytes": 15 * 2**30}
     assert messages.device_text(device) == "NVIDIA T4 (5.2/15 GB)"
     assert messages.device_tooltip(device) == "NVIDIA T4 [cuda:0]: 5.2 of 15 GB of memory are free"
