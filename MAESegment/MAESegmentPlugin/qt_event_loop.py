@@ -7,12 +7,13 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
 
 import qt
 import slicer
 
 from MAESegmentLib.jobs import EventLoop
+
+from .qt_connection import connect
 
 #: How long `pump` may sleep at once; callers that wait process the screen's events at least this often.
 _NAP_S = 0.005
@@ -85,9 +86,3 @@ def qt_loop() -> QtLoop:
     if not _loops:
         _loops.append(QtLoop())
     return _loops[0]
-
-
-def connect(sender: Any, signal: str, slot: Callable[..., None]) -> None:
-    """`RuntimeError` if there is no such signal: PythonQt would only print that."""
-    if not sender.connect(signal, slot):
-        raise RuntimeError(f"{sender.className()} has no signal {signal}")
