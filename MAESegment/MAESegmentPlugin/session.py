@@ -54,7 +54,7 @@ class Session:
         self.transport_factory = transport_factory
         self.loop = qt_loop()
         self.client = WorkerClient(self.loop, transport_factory, self._launch, log=self.log.add, **client_options)
-        #: Looks at fine-tunings, which are processes of their own and go on without this session.
+        #: Polls fine-tunings, which are processes of their own and outlive this session.
         self.watch = RunWatch(self.loop)
 
     @property

@@ -1,4 +1,4 @@
-"""A fine-tuning as the module sees it: a run folder that is looked at, whoever started it and when."""
+"""A fine-tuning as a user sees it: a run folder that is polled, whoever started it and when."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ACCEPTED, DECLINED = "accepted", "declined"
 
 
 class FineTuneJob:
-    """`run` is None while its cases are being stored. `status` and `curves` are those of the last look."""
+    """`run` is None while its cases are being stored. `status` and `curves` are as of the last poll."""
 
     def __init__(
         self, session: SceneSession, models: ModelStore, callback: Callable[[FineTuneJob], None] | None = None
@@ -31,21 +31,21 @@ class FineTuneJob:
         self._models = models
         self._listeners: Listeners[FineTuneJob] = Listeners(callback)
         self._adding: Job[Any] | None = None
-        self._answer = ""
+        self._decision = ""
 
     @classmethod
     def of_run(cls, session: SceneSession, models: ModelStore, run: FineTuneRun) -> FineTuneJob:
         """For a run that is there, of this Slicer or an earlier one."""
-        job: FineTuneJob = session.watch.job_of(run, lambda: cls(session, models))
+        job: FineTuneJob = session.watch.job_for(run, lambda: cls(session, models))
         if job.run is None:
             job.run = run
-            job.look()
+            job.poll()
             session.watch.add(run, job)
         return job
 
     @property
     def is_over(self) -> bool:
-        """Whether looking again would show nothing new; an interrupted run may be resumed, by another Slicer too."""
+        """Whether polling again would show nothing new; an interrupted run may be resumed, by another Slicer too."""
         return self.status.is_finished
 
     @property
@@ -53,9 +53,9 @@ class FineTuneJob:
         return self.status.is_finished or self.status.state is RunState.INTERRUPTED
 
     @property
-    def answer(self) -> str:
-        """ "accepted", "declined", or "" as long as nobody decided about the result."""
-        return self.run.answer if self.run is not None else self._answer
+    def decision(self) -> str:
+        """ "accepted", "declined", or "" until the user has decided about the result."""
+        return self.run.decision if self.run is not None else self._decision
 
     def add_listener(self, callback: Callable[[FineTuneJob], None]) -> None:
         """`callback(job)` when something changed, at most once a second."""
@@ -69,7 +69,7 @@ class FineTuneJob:
         self.run, self._adding = run, None
         self._launch(run)
         self._session.watch.add(run, self)
-        self.look()
+        self.poll()
 
     def store_first(
         self,
@@ -92,7 +92,7 @@ class FineTuneJob:
 
         self._adding = Job[None](self._session.loop).run(operation(), changed)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Read where the run stands, and notify if that is news."""
         if self.run is None:
             return
@@ -105,7 +105,7 @@ class FineTuneJob:
         """End training soon; the best weights so far become a version."""
         if self.run is not None:
             self.run.stop_and_keep()
-            self.look()
+            self.poll()
 
     def discard(self) -> None:
         """End it and forget it."""
@@ -113,14 +113,14 @@ class FineTuneJob:
             self._adding.cancel()
         if self.run is not None:
             self.run.discard()
-            self.look()
+            self.poll()
 
     def resume(self) -> None:
         """Resume from the last checkpoint, after an interruption or a failure."""
         if self.run is not None:
             self.run.resume(self._launch)
             self._session.watch.add(self.run, self)
-            self.look()
+            self.poll()
 
     def accept(self) -> Bundle:
         """Use the new version from now on: it is what the model's name means. Returns its bundle."""
@@ -156,10 +156,10 @@ class FineTuneJob:
     def _launch(self, run: FineTuneRun) -> None:
         start(run, self._session.interpreter(), self._session.environment())
 
-    def _note(self, answer: str) -> None:
-        self._answer = answer
+    def _note(self, decision: str) -> None:
+        self._decision = decision
         if self.run is not None and self.run.path.is_dir():
-            self.run.set_answer(answer)
+            self.run.set_decision(decision)
         self._listeners.notify(self)
 
     def _set(self, status: RunStatus, curves: Curves | None = None) -> None:

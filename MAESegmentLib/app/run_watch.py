@@ -1,4 +1,4 @@
-"""Fine-tunings that run in processes of their own, looked at once a second by one timer for all."""
+"""Fine-tunings run in processes of their own; one timer polls them all once a second."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _EVERY_S = 1.0
 
 
 class Watched(Protocol):
-    """What is looked after."""
+    """A fine-tuning that is polled."""
 
     @property
     def is_over(self) -> bool: ...
 
-    def look(self) -> None: ...
+    def poll(self) -> None: ...
 
 
 class RunWatch:
-    """Lives as long as the session; that it stops does not concern the processes."""
+    """Lives as long as the session; the processes outlive it."""
 
     def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
         self._watched: dict[Path, Any] = {}
-        self._forget: Callable[[], None] | None = None
+        self._cancel_timer: Callable[[], None] | None = None
 
-    def job_of(self, run: FineTuneRun, make: Callable[[], Any]) -> Any:
-        """The one job of a run, so that all who look at the run hear the same."""
+    def job_for(self, run: FineTuneRun, make: Callable[[], Any]) -> Any:
+        """The one job of a run, so that all listeners of the run are notified alike."""
         job = self._watched.get(run.path)
         if job is None:
             job = self._watched[run.path] = make()
@@ -40,29 +40,29 @@ class RunWatch:
 
     def add(self, run: FineTuneRun, job: Watched) -> None:
         self._watched[run.path] = job
-        self.go_on()
+        self._schedule()
 
-    def go_on(self) -> None:
-        """Look from now on, if there is anything to look at, or a process of ours whose end is to be noted."""
-        if self._forget is None and (reap() or any(not job.is_over for job in self._watched.values())):
-            self._forget = self._loop.call_later(_EVERY_S, self._tick)
+    def _schedule(self) -> None:
+        """Poll again if a run is not over, or a process of ours has to be reaped."""
+        if self._cancel_timer is None and (reap() or any(not job.is_over for job in self._watched.values())):
+            self._cancel_timer = self._loop.call_later(_EVERY_S, self._tick)
 
     def stop(self) -> None:
-        """No look any more."""
-        if self._forget is not None:
-            self._forget()
-            self._forget = None
+        """Stop polling."""
+        if self._cancel_timer is not None:
+            self._cancel_timer()
+            self._cancel_timer = None
         self._watched.clear()
 
     def _tick(self) -> None:
-        self._forget = None
+        self._cancel_timer = None
         for job in [*self._watched.values()]:
             if not job.is_over:
                 try:
-                    job.look()
+                    job.poll()
                 except Exception:
-                    logging.exception("MAESegment: a fine-tuning cannot be looked at")
-        self.go_on()
+                    logging.exception("MAESegment: a fine-tuning cannot be polled")
+        self._schedule()
 
 
 def run_on_gpu(root: Path) -> FineTuneRun | None:

@@ -28,7 +28,7 @@ class SceneSession(Protocol):
 
     @property
     def watch(self) -> RunWatch:
-        """Looks at fine-tunings, which are processes of their own."""
+        """Polls fine-tunings, which are processes of their own."""
 
     @property
     def working_folder(self) -> Path:

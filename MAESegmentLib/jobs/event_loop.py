@@ -50,7 +50,7 @@ class EventLoop(ABC):
         return True
 
     def call_aside(self, function: Callable[[], R]) -> R:
-        """The result of `function`, run in a thread while events go on; for callers that wait.
+        """The result of `function`, run in a thread while events are processed; for callers that wait.
 
         `function` must touch neither Qt nor the scene.
         """

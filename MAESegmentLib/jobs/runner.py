@@ -59,7 +59,7 @@ class Promise(Generic[T]):
         self._then: Callable[[], None] = lambda: None
 
     def resolve(self, value: T | None = None, error: Exception | None = None) -> None:
-        """The operation goes on with `value`, or with `error` raised; only the first call counts."""
+        """The operation continues with `value`, or with `error` raised; only the first call counts."""
         if not self.is_resolved:
             self.is_resolved, self.value, self.error = True, value, error
             self._then()
@@ -200,7 +200,7 @@ class Job(Generic[T]):
             self._end(state)
 
     def fail(self, error: Exception, details: Mapping[str, Any] | None = None) -> None:
-        """It has ended without a result; as cancelled, if that was asked for."""
+        """It has ended without a result; as CANCELLED if `cancel` was called."""
         if not self.is_finished:
             if self._cancelled is not None:
                 error, details = self._cancelled, None

@@ -1,4 +1,4 @@
-"""What the Python that runs the network needs, and what it lacks.
+"""The packages that the Python for the network needs, and which are missing.
 
 Needs only the standard library: `python -m MAESegmentLib.processes.environment [PURPOSE]` prints one line of JSON
 in any Python.
@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 
 LEAST_PYTHON = (3, 10)
-#: What a package is for. Whoever only segments is never asked for those of training.
+#: What a package is for. Those of training are not needed to segment.
 SEGMENT, TRAIN = "segment", "train"
 
 
@@ -76,7 +76,7 @@ def examine(purpose: str = SEGMENT) -> list[Problem]:
 
 
 def check(requirement: Requirement) -> Problem | None:
-    """None if `requirement` is installed, new enough and loads."""
+    """None if `requirement` is installed, new enough and can be imported."""
     name = requirement.name
     found = _installed(name)
     try:
@@ -157,7 +157,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _take_stdout() -> int:
-    """The real stdout, for the answer alone; what packages print while they are imported goes to stderr.
+    """The real stdout, for the report alone; what packages print while they are imported goes to stderr.
 
     For good: C code may print into a buffer that is written out only when the process ends.
     """
@@ -168,5 +168,5 @@ def _take_stdout() -> int:
 
 
 if __name__ == "__main__":
-    with os.fdopen(_take_stdout(), "w", encoding="utf-8") as answer:
-        answer.write(json.dumps(report(*sys.argv[1:2])) + "\n")
+    with os.fdopen(_take_stdout(), "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(report(*sys.argv[1:2])) + "\n")

@@ -38,7 +38,7 @@ _BOOTSTRAP = "; ".join(
 
 @dataclass(frozen=True)
 class Interpreter:
-    """`origin` says in words why it is this one."""
+    """`origin` says why it was chosen."""
 
     path: Path
     origin: str

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
-#: How long OpenMP's threads spin before they sleep where the user has said nothing: rounds (GNU), ms (Intel, LLVM).
+#: How long OpenMP's threads spin before they sleep by default: rounds (GNU), ms (Intel, LLVM).
 #: `model_training.benchmarks.waiting` compares.
 _WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 _USERS_WAITING = ("OMP_WAIT_POLICY", "KMP_LIBRARY", *_WAITING)

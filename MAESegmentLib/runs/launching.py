@@ -1,4 +1,4 @@
-"""Starting a run's process such that it outlives the one that starts it."""
+"""Starts a run's process such that it outlives this one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..processes.interpreter import Interpreter, module_launch
 from .run_folder import LOG, STARTED, FineTuneRun, write_json
 
 _TRAINER = "MAESegmentLib.runs.trainer"
-#: Kept until they have ended: on POSIX somebody must take note of it, or they stay as zombies.
+#: Kept until they have ended: on POSIX they have to be waited for, or they stay as zombies.
 _started: list[subprocess.Popen[bytes]] = []
 
 
 def start(run: FineTuneRun, interpreter: Interpreter, environ: Mapping[str, str]) -> int:
-    """Do `run` in a new process that has no part in this one's end; answers the process's id.
+    """Do `run` in a new process that outlives this one; returns its id.
 
     Nothing happens to a run that has a process already: only one gets its lock.
     """
@@ -49,7 +49,7 @@ def start(run: FineTuneRun, interpreter: Interpreter, environ: Mapping[str, str]
 
 
 def reap() -> bool:
-    """Take note of processes that have ended; whether others that this process started have not."""
+    """Wait for processes that have ended; whether others that this process started are still running."""
     _started[:] = [process for process in _started if process.poll() is None]
     return bool(_started)
 

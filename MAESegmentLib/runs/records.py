@@ -1,4 +1,4 @@
-"""What is asked of a fine-tuning run and what it says of itself: plain values, as JSON on disk."""
+"""The request, the status and the result of a fine-tuning run: plain values, JSON on disk."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from ..errors import MAESegmentError
 from ..values import Stored
 
-#: Mean Dice that differs by less is called the same.
+#: A smaller difference of the mean Dice counts as none.
 SAME_DICE = 0.0005
 
 
 class RunState(Enum):
-    """WAITING: its process is starting. INTERRUPTED: the process is gone before its end; it can go on."""
+    """WAITING: its process is starting. INTERRUPTED: its process ended too early; it can be resumed."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -85,7 +85,7 @@ class RunResult(Stored):
 
     @property
     def is_better(self) -> bool | None:
-        """Whether the mean Dice rose; None if nothing can be said."""
+        """Whether the mean Dice rose; None if nothing was measured."""
         if self.mean_after is None:
             return None
         if self.mean_before is None:

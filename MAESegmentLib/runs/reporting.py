@@ -1,4 +1,4 @@
-"""What a run's process writes for those who look: where it stands, and what came of it."""
+"""What a run's process writes for those who poll it: its status and its result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..training.run_context import Progress
 from .records import CaseChange, RunResult
 from .run_folder import STATUS, FineTuneRun, write_json
 
-#: People see no more.
+#: A panel shows no more.
 _EVERY_S = 1.0
 _STAGES = {
     "prepare": "Preparing the cases",
@@ -33,7 +33,7 @@ class StatusWriter:
         self._run = run
         self._begun = time.monotonic()
         self._written = -math.inf
-        self._said: dict[str, Any] = {"stage": "prepare", "fraction": 0.0, "text": "Starting ..."}
+        self._content: dict[str, Any] = {"stage": "prepare", "fraction": 0.0, "text": "Starting ..."}
         self.steps = steps
         self.device = ("", "")
         self.notes: list[str] = []
@@ -43,10 +43,10 @@ class StatusWriter:
             print(progress.message, file=sys.stderr, flush=True)
             return
         stage = self._stage(progress)
-        is_new = stage != self._said["stage"]
+        is_new = stage != self._content["stage"]
         # Of the whole; preparing, which counts its cases, is little of it.
         share = 0.0 if progress.stage == "prepare" else progress.fraction
-        self._said = {
+        self._content = {
             "stage": stage,
             "text": self._text(progress),
             "fraction": round(min(max(share, 0.0), 1.0), 4),
@@ -61,7 +61,7 @@ class StatusWriter:
         """`OutputError` if the disk is full."""
         self._written = time.monotonic()
         content = {
-            **self._said,
+            **self._content,
             "steps": self.steps,
             "device": self.device[0],
             "device_title": self.device[1],
@@ -87,7 +87,7 @@ class StatusWriter:
 
 
 def result_of(run: FineTuneRun, bundle: Bundle, notes: tuple[str, ...], seconds: float) -> RunResult:
-    """What the person is told, of the model's own record and the run's report."""
+    """What the user sees, from the model's own record and the run's report."""
     own = bundle.metadata["maesegment"]
     measured = own["metrics"].get("validation")
     training = own["training"]

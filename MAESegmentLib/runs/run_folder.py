@@ -1,4 +1,4 @@
-"""A fine-tuning run as a folder: asked for by one process, done by another, looked at by any."""
+"""A fine-tuning run as a folder: requested by one process, done by another, polled by any."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..storage.user_folders import make_private_folder
 from ..text import csv_text
 from .records import Curves, RunRequest, RunResult, RunState, RunStatus
 
-REQUEST, STATUS, CONTROL, RESULT, ANSWER = (
+REQUEST, STATUS, CONTROL, RESULT, DECISION = (
     f"{name}.json" for name in ("request", "status", "control", "result", "answer")
 )
 STARTED = "started.json"
@@ -36,13 +36,13 @@ CASES = "cases"
 BEFORE = "before.json"
 
 STOP, DISCARD = "stop", "discard"
-#: So long a process that was started may take until it has the lock (an antivirus may look at torch first).
+#: A process may take so long from its start until it has the lock (an antivirus may scan torch first).
 _START_S = 120.0
 _NAME = re.compile(r"run-\d{8}-\d{6}-[0-9a-f]{6}")
 
 
 class FineTuneRun:
-    """Looking at it is cheap and never waits; asking it for something writes a file that its process reads."""
+    """Polling it is cheap and never waits; a command is a file that its process reads."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
@@ -72,9 +72,9 @@ class FineTuneRun:
         return self.lock.is_held_by_another()
 
     @property
-    def answer(self) -> str:
-        """What the person decided about the finished version: "accepted", "declined", or "" so far."""
-        return str(_read_or_empty(self.path / ANSWER).get("answer", ""))
+    def decision(self) -> str:
+        """What the user decided about the finished version: "accepted", "declined", or "" so far."""
+        return str(_read_or_empty(self.path / DECISION).get("answer", ""))
 
     @property
     def command(self) -> str:
@@ -83,19 +83,19 @@ class FineTuneRun:
 
     def status(self) -> RunStatus:
         """Where it stands."""
-        said = _read_or_empty(self.path / STATUS)
+        written = _read_or_empty(self.path / STATUS)
         status = RunStatus(
             RunState.RUNNING,
-            stage=str(said.get("stage", "prepare")),
-            text=str(said.get("text", "Starting ...")),
-            fraction=float(said.get("fraction", 0.0)),
-            eta_s=said.get("eta_s"),
-            step=int(said.get("step", 0)),
-            steps=int(said.get("steps", 0)),
-            fold=tuple(said["fold"]) if said.get("fold") else None,
-            device=str(said.get("device", "")),
-            device_title=str(said.get("device_title", "")),
-            seconds=float(said.get("seconds", 0.0)),
+            stage=str(written.get("stage", "prepare")),
+            text=str(written.get("text", "Starting ...")),
+            fraction=float(written.get("fraction", 0.0)),
+            eta_s=written.get("eta_s"),
+            step=int(written.get("step", 0)),
+            steps=int(written.get("steps", 0)),
+            fold=tuple(written["fold"]) if written.get("fold") else None,
+            device=str(written.get("device", "")),
+            device_title=str(written.get("device_title", "")),
+            seconds=float(written.get("seconds", 0.0)),
             stop_requested=self.command == STOP,
         )
         if (self.path / RESULT).is_file():
@@ -103,7 +103,7 @@ class FineTuneRun:
             return replace(status, state=RunState.DONE, fraction=1.0, eta_s=None, result=result, text=result.banner)
         if self.is_alive:
             return replace(status, eta_s=_since(status.eta_s, self.path / STATUS))
-        return self._not_running(status, said)
+        return self._not_running(status, written)
 
     def curves(self) -> Curves:
         """What can be drawn so far."""
@@ -115,14 +115,14 @@ class FineTuneRun:
         return Curves(loss, dice, before)
 
     def log_tail(self, lines: int = 20) -> str:
-        """The end of what its process wrote for people."""
+        """The last lines of its process's log."""
         try:
             text = (self.path / LOG).read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
         return "\n".join(text.splitlines()[-lines:])
 
-    # Asking for something ---------------------------------------------------------------------------------------------
+    # Commands ---------------------------------------------------------------------------------------------------------
 
     def stop_and_keep(self) -> None:
         """End training soon and make a version of the best weights so far."""
@@ -135,13 +135,13 @@ class FineTuneRun:
             self.remove()
 
     def resume(self, start: Callable[[FineTuneRun], None]) -> None:
-        """Go on from the last checkpoint after an interruption or a failure."""
+        """Resume from the last checkpoint, after an interruption or a failure."""
         (self.path / CONTROL).unlink(missing_ok=True)
         (self.path / STATUS).unlink(missing_ok=True)
         start(self)
 
-    def set_answer(self, answer: str) -> None:
-        write_json(self.path / ANSWER, {"answer": answer})
+    def set_decision(self, decision: str) -> None:
+        write_json(self.path / DECISION, {"answer": decision})
 
     def remove(self) -> None:
         """Delete the folder of a run that is not running. Renamed first, so that a half-deleted one is never listed."""
@@ -164,17 +164,17 @@ class FineTuneRun:
             return False
         return abs(time.time() - begun) < _START_S
 
-    def _not_running(self, status: RunStatus, said: Mapping[str, Any]) -> RunStatus:
+    def _not_running(self, status: RunStatus, written: Mapping[str, Any]) -> RunStatus:
         if self.command == DISCARD:
             return replace(status, state=RunState.DISCARDED, text="Discarded.", eta_s=None)
-        error = said.get("error")
+        error = written.get("error")
         if error:
             problem = from_code(str(error["code"]), str(error["message"]), str(error["hint"]))
             return replace(status, state=RunState.FAILED, error=problem, text=problem.message, eta_s=None)
-        if not said and self._has_just_started():
+        if not written and self._has_just_started():
             return replace(status, state=RunState.WAITING, text="Starting ...")
         text = f"It was interrupted at {100 * status.fraction:.0f} %."
-        if not said:
+        if not written:
             text = "Its process ended before it could begin."
             problem = _start_error(self.log_tail(1))
             return replace(status, state=RunState.INTERRUPTED, text=text, error=problem, eta_s=None)
@@ -200,7 +200,7 @@ def create_run(root: Path, request: RunRequest) -> FineTuneRun:
 
 
 def list_runs(root: Path) -> list[FineTuneRun]:
-    """The newest first; what is not a run, or may not be read, is left out."""
+    """The newest first, without what is not a run or may not be read."""
     try:
         found = [path for path in root.iterdir() if _NAME.fullmatch(path.name) and os.access(path / REQUEST, os.R_OK)]
     except OSError:
@@ -213,7 +213,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict):
-            raise ValueError("no JSON object")
+            raise ValueError("not a JSON object")
     except (OSError, ValueError) as error:
         raise MAESegmentError(
             f"{path} cannot be read: {error}", "Discard this fine-tuning and start it again."
@@ -287,8 +287,8 @@ def _since(eta_s: Any, path: Path) -> float | None:
 
 
 def _start_error(last_words: str) -> MAESegmentError:
-    said = f": {last_words}" if last_words else "."
+    why = f": {last_words}" if last_words else "."
     return WorkerError(
-        f"The process for fine-tuning ended before it could begin{said}",
+        f"The process for fine-tuning ended before it could begin{why}",
         "Check the Python (Advanced) and what it lacks, then start again.",
     )

@@ -40,7 +40,7 @@ def snapshot(store: CaseStore, training: Sequence[str], check: Sequence[str], ta
     except OSError as error:
         raise OutputError(
             f"The cases cannot be copied for fine-tuning: {error.strerror or error}.",
-            f"Free some space on the disk of {target.parent}, then go on.",
+            f"Free some space on the disk of {target.parent}, then resume.",
         ) from error
 
 

@@ -1,6 +1,6 @@
 """The process of one fine-tuning run: `python -m MAESegmentLib.runs.trainer RUN_FOLDER`.
 
-It may be killed at any moment: started again, it goes on from its last checkpoint, and a version that it saved or
+It may be killed at any moment: started again, it resumes from its last checkpoint, and a version that it saved or
 published is not made a second time.
 """
 
@@ -21,7 +21,7 @@ from .run_folder import CASES, DISCARD, RESULT, STOP, WORK, FineTuneRun, write_j
 
 #: Exit codes: done or discarded; failed with a reason in status.json; another process has the run.
 DONE, FAILED, BUSY = 0, 1, 2
-_LOOK_EVERY_S = 0.5
+_POLL_EVERY_S = 0.5
 _LOCK_S = 5.0
 
 
@@ -31,9 +31,9 @@ def main(arguments: list[str]) -> int:
     run = FineTuneRun(Path(arguments[0]))
     lock = run.lock
     end = time.monotonic() + _LOCK_S
-    while not lock.try_acquire():  # who looks whether it is held has it for a moment
+    while not lock.try_acquire():  # whoever polls it holds it for a moment
         if time.monotonic() > end:
-            print("Another process is at this run.", file=sys.stderr)
+            print("Another process works on this run.", file=sys.stderr)
             return BUSY
         time.sleep(0.05)
     yield_to_others()
@@ -61,29 +61,29 @@ def _work(run: FineTuneRun, status) -> None:  # type: ignore[no-untyped-def]
             raise trouble
         from .training import FineTuneWork
 
-        work = FineTuneWork(run, status, should_cancel=_asks(run, DISCARD), should_stop=_asks(run, STOP))
+        work = FineTuneWork(run, status, should_cancel=_given(run, DISCARD), should_stop=_given(run, STOP))
         write_json(run.path / RESULT, work.result().to_dict())
-    # What is large and of no further use; logs and report stay.
+    # Large and not needed any more; logs and report stay.
     shutil.rmtree(run.path / CASES, ignore_errors=True)
     shutil.rmtree(run.work / "model", ignore_errors=True)
     (run.work / "checkpoint.pt").unlink(missing_ok=True)
 
 
-def _asks(run: FineTuneRun, command: str) -> Callable[[], bool]:
-    """Whether a person asks for it now; the file is looked at twice a second."""
-    looked, answer = [0.0], [False]
+def _given(run: FineTuneRun, command: str) -> Callable[[], bool]:
+    """Whether `command` has been given; the file is polled twice a second."""
+    polled, given = [0.0], [False]
 
-    def asks() -> bool:
-        if not answer[0] and time.monotonic() - looked[0] > _LOOK_EVERY_S:
-            looked[0] = time.monotonic()
-            answer[0] = run.command == command
-        return answer[0]
+    def is_given() -> bool:
+        if not given[0] and time.monotonic() - polled[0] > _POLL_EVERY_S:
+            polled[0] = time.monotonic()
+            given[0] = run.command == command
+        return given[0]
 
-    return asks
+    return is_given
 
 
 def _discard(run: FineTuneRun) -> None:
-    """Nothing of use is left; the folder itself goes when its lock is free, so not here."""
+    """Delete what is large; the folder itself can go only once its lock is free, so not here."""
     for name in (WORK, CASES):
         shutil.rmtree(run.path / name, ignore_errors=True)
 

@@ -27,7 +27,7 @@ from .reporting import StatusWriter, result_of
 from .run_folder import CASES, FineTuneRun, read_json, write_json
 from .snapshot import snapshot
 
-#: Of the first start: a later one goes on with the same, also after an update of MAESegment.
+#: Of the first start: a resumed run keeps them, also after an update of MAESegment.
 SETTINGS = "settings.json"
 _MOST_VERSIONS = 20
 
@@ -96,7 +96,7 @@ class FineTuneWork:
                 return
 
     def _published(self, dataset: CaseDataset, new: tuple[Label, ...], settings: FineTuneSettings) -> Bundle:
-        """The new version among the models. Somebody else's may get its number first: then it gets the next."""
+        """The new version among the models. Another program may take its number first: then it gets the next."""
         models = ModelStore(self._request.models or None)
         for _attempt in range(_MOST_VERSIONS):
             bundle = finetune(

@@ -26,9 +26,9 @@ _HEADER = "volume.json"
 _LOCK = ".lock"
 _LABELS = "labels.npy"
 _LABELS_IN = "labels_in.npy"
-#: Written in one turn of the client's event loop: a few milliseconds.
+#: Written in one turn of the client's event loop, in a few milliseconds.
 _STEP_BYTES = 8 * 2**20
-#: What reading a file or an answer that is not ours may raise (a file without a byte: EOFError).
+#: What reading a file or an answer of another process may raise (a file without a byte: EOFError).
 _UNREADABLE = (OSError, EOFError, ValueError, OverflowError, KeyError, TypeError)
 
 
@@ -43,7 +43,7 @@ class JobFolder:
     def create(cls, parent: Path) -> JobFolder:
         """A new folder that nobody else may read; `OutputError` if it cannot be made.
 
-        It is taken for left behind (`remove_stale`) once this process is gone.
+        `remove_stale` deletes it once this process is gone.
         """
         folder = cls(parent / f"maesegment-{os.getpid()}-{uuid.uuid4().hex[:12]}")
         try:
@@ -78,7 +78,7 @@ class JobFolder:
             channels = [self._load(f"image_{number}.npy") for number in range(int(header["channels"]))]
             matrix = np.array(header["ijk_to_ras"], dtype=float).reshape(4, 4)
             if not channels or any(channel.ndim != 3 for channel in channels):
-                raise ValueError("it is no 3D image")
+                raise ValueError("it is not a 3D image")
             array = channels[0][None] if len(channels) == 1 else np.stack(channels)
         except _UNREADABLE as error:
             if getattr(error, "errno", None) == errno.ENOMEM:

@@ -63,7 +63,7 @@ class Devices(Message):
 class AddCase(Message):
     """Put the volume in `folder` (a job folder), with the label map beside it, into the case store `store`.
 
-    `details` are what `cases.submission.CaseSubmission.to_dict` made; answered by a `Result` with the case's record.
+    `details` are what `cases.submission.CaseSubmission.to_dict` made; the `Result` has the case's record.
     """
 
     type: ClassVar[str] = "add_case"
@@ -84,7 +84,7 @@ class Estimate(Message):
 
 @dataclass(frozen=True)
 class Rank(Message):
-    """Say how uncertain `model` is about a volume: that in job folder `folder`, or the file or DICOM folder `scan`.
+    """Measure how uncertain `model` is about a volume: that in job folder `folder`, or the file or DICOM folder `scan`.
 
     `settings` and `roi` as in `Segment`.
     """

@@ -172,7 +172,7 @@ class FakeRun:
         self.run = SimpleNamespace(id="run-1", request=RunRequest({"name": "hippocampus-mr"}, "", "", ("case-0001",)))
         self.status = RunStatus(RunState.WAITING, text="Starting ...")
         self.curves = Curves()
-        self.answer = ""
+        self.decision = ""
         self.refusal: MAESegmentError | None = None
         self.asked: list[str] = []
         self._listeners = [callback] if callback else []
@@ -202,12 +202,12 @@ class FakeRun:
 
     def accept(self) -> Any:
         self._ask("accept")
-        self.answer = "accepted"
+        self.decision = "accepted"
         self.tell()
 
     def decline(self) -> None:
         self._ask("decline")
-        self.answer = "declined"
+        self.decision = "declined"
         self.tell()
 
     def _ask(self, what: str) -> None:
@@ -280,7 +280,7 @@ class FakeLearning:
 
     def fineTuneRuns(self) -> list[FakeRun]:
         self._begin("fineTuneRuns")
-        return [run for run in self.runs if not run.answer and "discard" not in run.asked]
+        return [run for run in self.runs if not run.decision and "discard" not in run.asked]
 
     def removableReason(self, model: Any) -> str:
         return self.kept.get(model.version, "")

@@ -107,7 +107,7 @@ def test_a_new_version_is_used_once_it_is_accepted(logic, volume):
     bundle = job.accept()
     assert bundle.content_hash == result.model["hash"] == logic.defaultModel().content_hash
     assert logic.fineTuneRuns() == []
-    assert job.answer == "accepted"
+    assert job.decision == "accepted"
     assert logic.process(volume).GetAttribute("MAESegment.ModelHash") == bundle.content_hash
     assert logic.caseStore().folder.name == "self-test", "a child's cases are its family's"
     logic.useVersion(base)

@@ -84,10 +84,10 @@ class LearningCalls(CaseCalls, SegmentCalls):
         jobs = []
         for run in list_runs(default_runs_folder()):
             try:
-                state, answer = run.status().state, run.answer
+                state, decision = run.status().state, run.decision
                 if state is RunState.DISCARDED:
                     run.remove()
-                elif not answer:
+                elif not decision:
                     jobs.append(FineTuneJob.of_run(self.session, self._library.store, run))
             except MAESegmentError as error:
                 self.session.log.add("warning", f"{run.id}: {error}")

@@ -247,8 +247,8 @@ class FineTunePresenter:
         status: RunStatus = job.status
         if status.state is RunState.DISCARDED:
             self._leave(_("Discarded. Your models are unchanged."))
-        elif status.state is RunState.DONE and job.answer and status.result is not None:
-            self._on_decision(job.answer, status.result)
+        elif status.state is RunState.DONE and job.decision and status.result is not None:
+            self._on_decision(job.decision, status.result)
         else:
             if status.state is RunState.DONE and self._announced != job.run.id:
                 self._announced = job.run.id

@@ -26,7 +26,7 @@ MOST_RESTARTS = 2
 
 
 class WorkerState(Enum):
-    """STARTING until the worker said that it is ready; BUSY while there are unfinished jobs."""
+    """STARTING until the worker is ready; BUSY while there are unfinished jobs."""
 
     STOPPED = "stopped"
     STARTING = "starting"
@@ -52,7 +52,7 @@ class WorkerClient:
         log: Callable[[str, str], None] | None = None,
     ) -> None:
         """`launch` is called for every process, whose events `transport_factory` brings to `loop`. `log(level, text)`
-        gets all that the worker says for users.
+        gets every line for users.
 
         A job that is cancelled has `grace_s` to stop before its process is killed.
         """

@@ -1,4 +1,4 @@
-"""What the worker can be asked for, as jobs. Volumes go to a job folder, a few MiB in each turn of the event loop."""
+"""The requests to the worker, as jobs. Volumes go to a job folder, a few MiB in each turn of the event loop."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def submit_segmentation(
     finish: Callable[[Mapping[str, Any], JobFolder], Any],
     job: Job[Any] | None = None,
 ) -> Job[Any]:
-    """Segment (K, J, I) `channels`, voxels of one grid, which are read step by step while events go on.
+    """Segment (K, J, I) `channels`, voxels of one grid, which are read turn by turn of the event loop.
 
     `settings` are the chosen fields of `InferenceSettings`. `finish(data, folder)` makes the job's result, from the
     worker's answer and the labels in `folder` (which is removed afterwards); it may be a generator (see `submit`).
@@ -100,8 +100,8 @@ def submit_case(
 ) -> Job[CaseRecord]:
     """Store (K, J, I) `channels` with `label_array` of the same grid, uint8 or uint16, in the folder `store`.
 
-    The arrays are read step by step while events go on. `DuplicateCase` ends the job if the scan is there already.
-    `noted` gets what is worth a second look.
+    The arrays are read turn by turn of the event loop. `DuplicateCase` ends the job if the scan is stored already.
+    `noted` gets what should be checked again.
     """
     if label_array.dtype not in (np.uint8, np.uint16):
         raise ConfigurationError(f"A label map has whole numbers up to 65535, not {label_array.dtype}.")

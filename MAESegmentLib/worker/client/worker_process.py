@@ -162,11 +162,11 @@ class WorkerProcess:
             self._log("warning", "Further output of this kind is not logged.")
 
     def _on_start_timeout(self) -> None:
-        said = f" Its last words: {self._last_lines[-1]}" if self._last_lines else ""
+        last = f" Its last line: {self._last_lines[-1]}" if self._last_lines else ""
         self.end_by_force(
             WorkerError(
-                f"The worker did not get ready within {self._start_timeout_s:g} s.{said}",
-                "Try again; the first start after an installation can be slow. The log may tell more.",
+                f"The worker did not get ready within {self._start_timeout_s:g} s.{last}",
+                "Try again; the first start after an installation can be slow. See the log.",
             )
         )
 

@@ -1,7 +1,7 @@
 """The worker: one warm process that runs the network, driven by JSON lines (see `protocol`).
 
-`python -m MAESegmentLib.worker` answers requests on stdin with events on stdout and ends when stdin closes.
-Only the standard library is imported before it has said hello.
+`python -m MAESegmentLib.worker` reads requests from stdin, writes events to stdout and ends when stdin closes.
+Only the standard library is imported before `Hello` is sent.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from ...version import __version__
 from .. import protocol
 from ..protocol import REQUESTS, Accepted, Cancel, Error, Hello, Message, Ready, Result, Shutdown
 
-#: After stdin has closed, the request under way has this long to stop at its next window.
+#: After stdin has closed, the current request has this long to stop at its next window.
 GRACE_S = 1.0
-#: Exit code if this Python lacks what is needed.
+#: Exit code if this Python lacks a package.
 UNSUITABLE = 3
 
 
 class Channel:
-    """Writes events; used by the thread that reads requests and by the one that does them."""
+    """Writes events, from the thread that reads requests and from the one that carries them out."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._lock = threading.Lock()
 
     def send(self, message: Message) -> None:
-        """A client that is gone is no error here: the closed stdin ends the worker. Errors of `encode` are."""
+        """A client that is gone is not an error: the closed stdin ends the worker. Raises what `encode` raises."""
         line = message.encode()
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._stream.write(line)
@@ -44,7 +44,7 @@ class Channel:
 
 
 class Work(Protocol):
-    """What does the requests; needs torch."""
+    """Carries out the requests; needs torch."""
 
     def ready(self) -> Ready: ...
 
@@ -52,7 +52,7 @@ class Work(Protocol):
 
 
 class Worker:
-    """Takes requests in order. `read` runs on a thread of its own, so that it answers even while the network runs."""
+    """Takes requests in order. `read` runs on a thread of its own, so that it responds even while the network runs."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -63,15 +63,15 @@ class Worker:
         self._change = threading.Condition()
 
     def run(self, work: Work) -> None:
-        """Do requests until a `Shutdown`, or until stdin has closed."""
+        """Carry out requests until a `Shutdown`, or until stdin has closed."""
         while (request := self._next()) is not None:
             request_id = str(getattr(request, "id", ""))
             self._channel.send(protocol.Started(request_id))
-            answer = self._do(work, request, request_id)
+            outcome = self._do(work, request, request_id)
             with self._change:
                 self._current = None
                 self._cancelled.discard(request_id)
-            self._answer(request_id, answer)
+            self._send(request_id, outcome)
 
     def read(self, lines: Iterable[bytes]) -> None:
         """Take requests until `lines` end."""
@@ -80,8 +80,8 @@ class Worker:
                 continue
             try:
                 self._take(protocol.decode(line, REQUESTS))
-            except (ValueError, TypeError) as error:  # TypeError: an id that is not text
-                self._channel.send(Error(None, "protocol", f"The worker was sent something it does not know: {error}"))
+            except (ValueError, TypeError) as error:  # TypeError: an id that is not a string
+                self._channel.send(Error(None, "protocol", f"The worker received an unknown request: {error}"))
         self._end_now()
 
     def _take(self, request: Message) -> None:
@@ -115,7 +115,7 @@ class Worker:
             self._channel.send(_error(request_id, Cancelled()))
 
     def _end(self) -> None:
-        """After the request under way; its client may still cancel it, or go."""
+        """After the current request, which its client may still cancel."""
         with self._change:
             waiting, self._waiting = self._waiting, deque()
             self._is_ending = True
@@ -124,7 +124,7 @@ class Worker:
             self._change.notify_all()
 
     def _end_now(self) -> None:
-        """Whoever sent the requests is gone. A window may take long: it is not waited for."""
+        """The client is gone. A window may take long: it is not waited for."""
         with self._change:
             self._is_ending = True
             self._waiting.clear()
@@ -143,9 +143,9 @@ class Worker:
             self._current = str(getattr(request, "id", ""))
             return request
 
-    def _answer(self, request_id: str, answer: Message) -> None:
+    def _send(self, request_id: str, outcome: Message) -> None:
         try:
-            self._channel.send(answer)
+            self._channel.send(outcome)
         except (TypeError, ValueError) as error:  # what JSON cannot hold; silence would leave the client waiting
             self._channel.send(_unexpected(request_id, error))
 

@@ -1,4 +1,4 @@
-"""How long each stage of a request takes, and how far it is: told to the client as often as a person can see."""
+"""How long each stage of a request takes and how far it is, reported as often as a user can see."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from ..protocol import Message, Progress
 
-#: No more messages a second than a person can see.
-_REPORT_EVERY_S = 0.1
+_REPORT_EVERY_S = 0.1  # a user sees no more
 
 Send = Callable[[Message], None]
 
@@ -53,7 +52,7 @@ class StageClock:
             self._send(Progress(self._id, stage, round(min(max(fraction, 0.0), 1.0), 4), self._left(fraction, now)))
 
     def _left(self, fraction: float, now: float) -> float | None:
-        """Only the network takes long enough to be foretold, and only after its first windows."""
+        """Only for the network, and only after its first windows; the rest is too short."""
         if self._step.stage != "segment" or fraction <= 0.0:
             return None
         return round((now - self._step.begun) * (1.0 - fraction) / fraction, 2)

@@ -143,9 +143,9 @@ def test_a_result_is_the_end(run: FineTuneRun) -> None:
     status = run.status()
     assert status.state is RunState.DONE
     assert status.result == result(per_case=(CaseChange("case-0003", 0.8, 0.7),))
-    assert run.answer == ""
-    run.set_answer("accepted")
-    assert FineTuneRun(run.path).answer == "accepted"
+    assert run.decision == ""
+    run.set_decision("accepted")
+    assert FineTuneRun(run.path).decision == "accepted"
 
 
 @given(cut=st.integers(0, 400))
