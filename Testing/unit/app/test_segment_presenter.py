@@ -21,7 +21,7 @@ from MAESegmentLib.errors import (
     OutputError,
     WorkerError,
 )
-from MAESegmentLib.worker.client.client import JobState
+from MAESegmentLib.jobs import JobState
 from Testing.gui.fake_logic import FakeLogic
 
 
