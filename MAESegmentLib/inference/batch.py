@@ -9,7 +9,7 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -156,10 +156,7 @@ class Batch:
         try:
             yield True
         finally:
-            # Whoever gets hold of the removed file after this finds the scan's row.
-            with suppress(OSError):
-                lock.path.unlink()
-            lock.release()
+            lock.remove()  # whoever makes the file again after this finds the scan's row
 
     def _row(
         self, scan: ArchivedScan, predictor: Predicts, progress: Progress | None, should_cancel: ShouldCancel | None

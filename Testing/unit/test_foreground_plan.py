@@ -159,6 +159,6 @@ def test_labels_in_the_background_are_named(base: Bundle, dataset: CaseDataset, 
 
 def test_patches_for_pretraining_come_from_the_body(dataset: CaseDataset, tmp_path: Path) -> None:
     cache = CaseCache(1.0, tmp_path / "cache")
-    prepare_images(dataset.cases, PLAN, cache, lambda _: None, lambda: False)
+    prepare_images(dataset.cases, PLAN, cache)
     body = [int(axis.stop - axis.start) for axis in PLAN.region(stripped(PhantomFactory()(shape=(30, 28, 26))).volume)]
     assert np.abs(np.subtract(cache[0].shape, body)).max() <= 1

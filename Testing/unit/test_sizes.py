@@ -42,7 +42,7 @@ def test_training_names_the_case_of_such_a_voxel_size_with_the_others(tmp_path: 
     cases = [Case(str(mm), (write_volume(tmp_path / f"{mm}.nii.gz", scan(mm)),)) for mm in (1, 2000, 3000)]
     cache = CaseCache(1.0, tmp_path / "cache")
     with pytest.raises(DatasetError, match=r"Case 2000: A voxel of 2000 (?s:.*)Case 3000: A voxel of 3000"):
-        prepare_images(cases, PREPROCESSING, cache, lambda _: None, lambda: False)
+        prepare_images(cases, PREPROCESSING, cache)
     assert [case.id for case in cache] == ["1"]
 
 

@@ -60,14 +60,7 @@ def prepare_labelled(
 
     `tissues`: the images are maps of tissues, from which images are drawn later.
     """
-    names = {value: name for name, value in dataset.labels.items()}
-    wanted = [names[value] for value in plan.values]
-
-    def labels_of(case: Case, volume: Volume) -> tuple[LabelMap, str]:
-        label_map = read_labels(case, volume, dataset.labels, wanted, dataset.ignore)
-        return plan.to_classes(label_map, dataset.ignore), voxel_hash(label_map.array, FIRST)
-
-    prepared = _prepare(cases, preprocessing, cache, context, tissues, labels_of, plan)
+    prepared = _prepare(cases, preprocessing, cache, context, tissues, (dataset, plan))
     _check_absent(prepared, plan)
     return prepared
 
@@ -90,16 +83,14 @@ def _prepare(
     cache: CaseCache,
     context: RunContext,
     tissues: bool,
-    labels_of: Callable[[Case, Volume], tuple[LabelMap, str]] | None = None,
-    plan: LabelPlan | None = None,
+    learnt: tuple[CaseDataset, LabelPlan] | None = None,
 ) -> Prepared:
-    """`labels_of` returns the output channels of a case's voxels, and the hash of its label map."""
     prepared = Prepared(cache)
     channels: list[int] = []
 
     def prepare(case: Case) -> None:
         volume = read_image(case, channels[0] if channels else None)
-        labels = None if labels_of is None else labels_of(case, volume)
+        label_map = None if learnt is None else _label_map(case, volume, *learnt)
         channels.append(len(volume.array))
         image, grid, region = _network_image(case, volume, preprocessing, tissues)
         d, h, w = (float(s) for s in grid.spacing)
@@ -107,19 +98,27 @@ def _prepare(
         ready = PreparedCase(case.id, image, (d, h, w), grey=grey)
         # Of the first version: a checkpoint belongs to these, and one that exists already is to be resumed.
         hashes, notes = {"image": voxel_hash(volume.array, FIRST)}, list(volume.notes)
-        if labels is not None and plan is not None:
-            learnt, hashes["label"] = labels
-            shown = learnt.crop(region)
+        if label_map is not None and learnt is not None:
+            dataset, plan = learnt
+            hashes["label"] = voxel_hash(label_map.array, FIRST)
+            whole = plan.to_classes(label_map, dataset.ignore)
+            shown = whole.crop(region)
             classes = preprocessing.prepare_labels(shown, grid).numpy().astype("uint8")
             unknown = plan.channels_of(case.unknown)
             ready = replace(ready, classes=classes, places=places_of(classes), unknown=unknown)
-            notes += _lost(learnt, shown)
+            notes += _lost(whole, shown)
         cache.add(ready)
         prepared.hashes[case.id] = hashes
         prepared.notes.extend(f"Case {case.id}: {note}" for note in notes)
 
     _each(cases, prepare, context)
     return prepared
+
+
+def _label_map(case: Case, volume: Volume, dataset: CaseDataset, plan: LabelPlan) -> LabelMap:
+    names = {value: name for name, value in dataset.labels.items()}
+    wanted = [names[value] for value in plan.values]
+    return read_labels(case, volume, dataset.labels, wanted, dataset.ignore)
 
 
 def _lost(learnt: LabelMap, shown: LabelMap) -> list[str]:
