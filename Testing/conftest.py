@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+import shutil
+import tempfile
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -40,6 +42,18 @@ def shared_cases() -> Path:
 def phantom() -> PhantomFactory:
     """Makes small labelled volumes: `phantom()`, `phantom.las()`, `phantom.oblique()`, `phantom.anisotropic()`."""
     return PhantomFactory()
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that every user of the computer can read; pytest's own are for their owner alone."""
+    folder = Path(tempfile.mkdtemp(prefix="public-"))
+    folder.chmod(0o755)
+    yield folder
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            path.chmod(0o700)
+    shutil.rmtree(folder)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import signal
 import stat
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,15 +14,6 @@ import pytest
 from MAESegmentLib.errors import OutputError
 from MAESegmentLib.storage.lock import FileLock
 from Testing.children import become_nobody, fork, run, wait
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    """A folder that any user of this computer can reach."""
-    folder = Path(tempfile.mkdtemp(prefix="lock-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
 
 
 def test_a_killed_holder_gives_it_back(tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,18 +25,6 @@ from Testing.datasets import write_dataset
 from Testing.phantoms import LABELS, PhantomFactory
 
 _REQUEST = RunRequest({"name": "tiny", "version": "1.0.0", "hash": "0"}, "/models/tiny", "/cases", ("case-0001",))
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    """A folder that every user of the computer can read."""
-    folder = Path(tempfile.mkdtemp(prefix="public-"))
-    folder.chmod(0o755)
-    yield folder
-    for path in (folder, *folder.rglob("*")):
-        if path.is_dir():
-            path.chmod(0o700)
-    shutil.rmtree(folder)
 
 
 def lock_away(*paths: Path) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -155,15 +153,6 @@ def test_case_that_is_in_the_store_counts_even_if_dataset_json_cannot_be_written
     assert [record.id for record in check(store)] == ["case-0001", "case-0002", "case-0003", "case-0004"]
     assert "case-0004" not in (store.folder / "dataset.json").read_text()
     assert "case-0004" in store.dataset_path.read_text()
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    """A folder that everybody can reach; pytest's own are for their owner alone."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o777)
-    yield folder
-    shutil.rmtree(folder)
 
 
 def test_read_only_store_can_be_read_and_says_so_when_written_to(public: Path, scan: Scan) -> None:
