@@ -98,31 +98,9 @@ def slow(seconds: str = "0.2") -> None:
         pending.pop(0)
 
 
-def noisy() -> None:
-    """Prints all kinds of rubbish around its messages, more than a pipe holds, without newlines too."""
-    dice = random.Random(0)
-
-    def handle(job_id: str) -> None:
-        rubbish = dice.randbytes(300_000).replace(b"\n", b" ")
-        for piece in (b"Warning: something\n", rubbish, b"\n", b'{"type": "result"}\n', b'{"id": 3}\n[1, 2\n'):
-            sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
-        sys.stderr.buffer.write(dice.randbytes(100_000))
-        sys.stderr.flush()
-        say("result", id=job_id, data={})
-
-    serve(handle)
-
-
 def mute() -> None:
     """Never says a word, and does not read."""
     time.sleep(1000)
-
-
-def ignores_requests() -> None:
-    greet()
-    for _ in requests():
-        pass
 
 
 def ignores_cancel() -> None:
@@ -156,10 +134,6 @@ def out_of_memory() -> None:
 def killed_by_system() -> None:
     """What the kernel's out-of-memory killer does."""
     serve(lambda _job_id: os.kill(os.getpid(), signal.SIGKILL))
-
-
-def broken_start() -> None:
-    sys.exit("ImportError: libtorch.so: cannot open shared object file")
 
 
 def dies_sometimes(seed: str) -> None:
@@ -197,14 +171,11 @@ BEHAVIOURS: dict[str, Callable[..., None]] = {
     for behaviour in (
         good,
         slow,
-        noisy,
         mute,
-        ignores_requests,
         ignores_cancel,
         with_children,
         out_of_memory,
         killed_by_system,
-        broken_start,
         dies_sometimes,
     )
 }

@@ -138,8 +138,7 @@ class Dependencies:
         """The report, waited for while Slicer stays alive; for scripts."""
         reports: list[DependencyReport] = []
         self.check(reports.append, purpose)
-        while not reports:
-            self._session.loop.pump(0.05)
+        self._session.loop.wait_until(lambda: bool(reports))
         return reports[0]
 
 

@@ -57,9 +57,9 @@ class FineTuneJob:
         """ "accepted", "declined", or "" until the user has decided about the result."""
         return self.run.decision if self.run is not None else self._decision
 
-    def add_listener(self, callback: Callable[[FineTuneJob], None]) -> None:
-        """`callback(job)` when something changed, at most once a second."""
-        self._listeners.add(callback)
+    def add_listener(self, callback: Callable[[FineTuneJob], None]) -> Callable[[], None]:
+        """`callback(job)` when something changed, at most once a second; what is returned removes it."""
+        return self._listeners.add(callback)
 
     def begin(self, run: FineTuneRun) -> None:
         """Start the process of a new run."""

@@ -248,6 +248,8 @@ class Job(Generic[T]):
         error: Exception | None = promise.error if promise is not None else None
         if self._cancelled is not None:
             error, self._cancelled = self._cancelled, None
+        failure: Exception | None = None
+        is_over = False
         self._is_stepping = True
         try:
             if error is not None:
@@ -255,15 +257,18 @@ class Job(Generic[T]):
             else:
                 step = operation.send(promise.value if promise is not None else None)
         except StopIteration as stop:
+            is_over, step = True, stop.value
+        except Exception as raised:
+            failure = raised
+        finally:
             self._is_stepping = False
-            self._return(stop.value)
-            return False
-        except Exception as failure:
-            self._is_stepping = False
+        if failure is not None:
             self.fail(failure)
-            return False
-        self._is_stepping = False
-        return self._take(operation, step)
+        elif is_over:
+            self._return(step)
+        else:
+            return self._take(operation, step)
+        return False
 
     def _return(self, value: T) -> None:
         if self._cancelled is not None:  # in the last step

@@ -137,14 +137,6 @@ def test_worker_that_ends_itself_at_random_moments(place, seed):
     assert set(states) <= {JobState.DONE, JobState.FAILED}
 
 
-def test_garbage_on_stdout(place):
-    client = place.scripted("noisy")
-    for _ in range(3):
-        assert submit(client).result(30) == {}
-    assert any("Warning: something" in text for text in place.log)
-    assert max(map(len, place.log)) < 1000
-
-
 @pytest.mark.parametrize("through", LAUNCHERS)
 def test_worker_that_never_says_a_word(place, through):
     client = place.scripted("mute", through=through, start_timeout_s=1.0)
@@ -155,27 +147,6 @@ def test_worker_that_never_says_a_word(place, through):
     with pytest.raises(WorkerError, match="not get ready within 1 s"):
         job.result(30)
     wait_for_end(processes)
-
-
-def test_worker_that_never_answers(place):
-    client = place.scripted("ignores_requests", answer_timeout_s=0.5)
-    pid = start(client)
-    with pytest.raises(WorkerError, match="does not respond"):
-        submit(client).result(30)
-    wait_for_end([pid])
-
-
-def test_worker_whose_python_is_broken(place):
-    client = place.scripted("broken_start")
-    with pytest.raises(WorkerError, match=r"libtorch\.so"):
-        submit(client).result(30)
-    assert client.state is WorkerState.STOPPED
-
-
-def test_interpreter_that_does_not_exist(place, tmp_path):
-    client = place.client(lambda: Launch(str(tmp_path / "no-python"), (), {}))
-    with pytest.raises(WorkerError, match="No such file"):
-        submit(client).result(30)
 
 
 @pytest.mark.parametrize("behaviour", ["out_of_memory", "killed_by_system"])
@@ -189,19 +160,6 @@ def test_worker_out_of_memory(place, behaviour, through):
     with pytest.raises(WorkerError, match="memory"):
         second.result(30)
     assert client.state is WorkerState.STOPPED
-
-
-def test_second_of_two_requests_waits_and_says_so(place):
-    client = place.scripted("slow", "0.3")
-    first, second = submit(client), submit(client)
-    positions = []
-    second.add_listener(lambda job: positions.append((job.state, job.position)))
-    run(client, first, JobState.RUNNING)
-    assert (second.state, second.position) == (JobState.QUEUED, 1)
-    second.result(30)
-    assert first.state is JobState.DONE
-    assert positions[-1] == (JobState.DONE, 0)
-    assert (JobState.RUNNING, 1) not in positions
 
 
 def test_waiting_for_a_job_in_the_callback_of_another(place):
@@ -245,18 +203,6 @@ def test_whole_tree_is_killed_after_the_grace_period(place, through):
     run(client, job, JobState.CANCELLED, 10)
     wait_for_end([pid, place.transports[0]._process.pid, *children])
     assert client.state is WorkerState.STOPPED
-
-
-@pytest.mark.parametrize("through", LAUNCHERS)
-def test_shutdown_kills_what_does_not_listen(place, through):
-    client = place.scripted("with_children", through=through, grace_s=0.5)
-    pid = start(client)
-    job = submit(client)
-    run(client, job, JobState.RUNNING)
-    client.shutdown()
-    assert job.state is JobState.CANCELLED
-    assert client.wait_until_ended(10.0)
-    wait_for_end([pid])
 
 
 @pytest.mark.parametrize("through", LAUNCHERS)

@@ -25,7 +25,7 @@ from MAESegmentLib.processes.environment import SEGMENT, requirements_for
 from MAESegmentLib.worker.job_folder import JobFolder
 from MAESegmentLib.worker.protocol import EVENTS, PROTOCOL, STAGES, decode
 from Testing.bundles import save_tiny, tiny_spec
-from Testing.processes import is_alive, resident_bytes
+from Testing.processes import resident_bytes
 
 ROOT = Path(__file__).parents[2]
 CPU = {"device": "cpu", "check_familiarity": False}
@@ -414,24 +414,6 @@ def test_computer_that_runs_out_of_memory(models, tmp_path, spare_mib):
         assert worker.end_of(large["id"])["code"] == "device_memory"
         worker.tell({**small, "id": "again"})
         assert worker.result_of("again")
-    finally:
-        worker.close()
-
-
-@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
-def test_it_ends_soon_after_its_stdin(models, tmp_path, busy):
-    worker = RawWorker()
-    try:
-        worker.ready()
-        if busy:
-            asked = request(tmp_path, models[0], 160)
-            worker.tell(asked)
-            worker.until(lambda event: event.get("stage") == "segment")
-        worker.process.stdin.close()
-        begun = time.monotonic()
-        assert worker.process.wait(WAIT_S) == 0
-        assert time.monotonic() - begun < 5.0
-        assert not is_alive(worker.process.pid)
     finally:
         worker.close()
 

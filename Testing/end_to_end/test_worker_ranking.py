@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from MAESegmentLib.bundle import Bundle
-from MAESegmentLib.errors import Cancelled, ConfigurationError, MAESegmentError, VolumeReadError
+from MAESegmentLib.errors import Cancelled, MAESegmentError, VolumeReadError
 from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference import InferenceSettings, Predictor, Roi
 from MAESegmentLib.inference.ranking import Uncertainty
@@ -112,11 +112,3 @@ def test_cancel(client: WorkerClient, model: Bundle, tmp_path: Path) -> None:
         job.result(120)
     assert job.state is JobState.CANCELLED
     wait_until(lambda: not [*tmp_path.iterdir()], client.loop.pump)
-
-
-def test_a_region_of_five_numbers_is_refused(
-    client: WorkerClient, model: Bundle, volume: Volume, tmp_path: Path
-) -> None:
-    with pytest.raises(ConfigurationError, match="six bounds"):
-        submit(client, volume, model, tmp_path, roi=(0, 1, 0, 1, 0))
-    assert [*tmp_path.iterdir()] == []

@@ -45,13 +45,6 @@ def test_summary_says_what_the_result_line_needs(logic, model, volume):
     assert not summary.went_to_new_node
 
 
-def test_two_requests_wait_for_each_other(logic, model, volume):
-    first = logic.process(volume, model, wait=False)
-    second = logic.process(volume, model, wait=False)
-    assert second.position == 1
-    assert second.result(120) is not first.result(120)
-
-
 def test_model_by_name_and_by_folder(logic, model, volume):
     assert logic.process(volume, "self-test").GetScene() is not None
     assert logic.process(volume, str(model.path)).GetScene() is not None
@@ -225,13 +218,6 @@ def test_region_of_interest_bounds_the_result(logic, model, volume, scene):
     assert not len(back)
 
 
-def test_callback_that_raises_does_not_harm_the_job(logic, model, volume):
-    def bad(_job):
-        raise ValueError("bug in a script")
-
-    assert logic.process(volume, model, callback=bad).result(120).GetScene() is not None
-
-
 def test_worker_that_crashes_fails_its_job_and_the_next_one_works(
     logic, model, scene, kill_worker, process_events_until
 ):
@@ -243,11 +229,6 @@ def test_worker_that_crashes_fails_its_job_and_the_next_one_works(
     assert job.state.name == "FAILED"
     assert job.error.code == "worker"
     assert logic.process(scene.plain("Next"), model).GetScene() is not None
-
-
-def test_no_job_folder_is_left_behind(logic, model, volume):
-    logic.process(volume, model)
-    assert not list(logic.session.working_folder.glob("maesegment-*"))
 
 
 def test_no_observer_is_left_on_the_scene(logic, model, volume):
@@ -269,14 +250,6 @@ def test_batch_segments_each_and_lists_the_one_that_failed(logic, model, scene):
     assert "sheared" in batch.rows[1].message
     assert batch.rows[2].summary.total_ml > 1.0
     assert batch.fraction == 1.0
-
-
-def test_batch_can_be_cancelled(logic, model, scene, process_events_until):
-    batch = logic.processBatch([scene.many_windows("A"), scene.plain("B")], model, wait=False, overlap=0.75)
-    process_events_until(lambda: batch.current is not None and batch.current.stage == "segment", 120.0)
-    batch.cancel()
-    process_events_until(lambda: batch.is_finished, 20.0)
-    assert [row.state.name for row in batch.rows] == ["CANCELLED", "CANCELLED"]
 
 
 def test_imported_model_is_there(logic, model, tmp_path):

@@ -91,9 +91,9 @@ class WorkerClient:
         """Whether no process of this client lives any more; after `shutdown` that takes a moment."""
         return self._process is None and all(process.is_gone for process in self._leaving)
 
-    def add_listener(self, callback: Callable[[WorkerClient], None]) -> None:
-        """`callback(client)` after every change of `state`."""
-        self._listeners.add(callback)
+    def add_listener(self, callback: Callable[[WorkerClient], None]) -> Callable[[], None]:
+        """`callback(client)` after every change of `state`; what is returned removes it."""
+        return self._listeners.add(callback)
 
     def start(self) -> None:
         """Have a worker ready before the first job."""
