@@ -9,24 +9,25 @@ from typing import Any
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from ..app.presenters.add_case import AddCasePresenter, LabelQuestion, role_options
+from ..app.presenters.add_case import AddCasePresenter, role_options
 from ..app.presenters.cases import CaseRow, CasesPresenter
-from ..cases.records import CHECK, CaseRecord
-from ..errors import NodeError
+from ..app.presenters.presenter import plain
+from ..cases.records import CaseRecord
 from ..images.labels import Label
-from .improve_part import ImprovePart
-from .panel import Page
+from .panel import Page, Panel
+
+_BUTTON = {"variant": "text", "density": "compact", "size": "small"}
 
 
-class CasesPanel(ImprovePart):
+class CasesPanel(Panel):
     prefix = "cases"
 
     def __init__(self, app: Page) -> None:
         super().__init__(app)
         self._pictures: dict[tuple[str, int], str] = {}
         self._is_built = False
-        self._adding = AddCasePresenter(self.logic, self, self._show)
-        self._list = CasesPresenter(self.logic, self, self._show)
+        self._adding = AddCasePresenter(self.logic, app.improve, self._show)
+        self._list = CasesPresenter(self.logic, app.improve, self._show)
         self._show()
         self.on_change("role", self._adding.set_role)
         self.on_change("only_box", self._adding.set_only_region)
@@ -42,22 +43,10 @@ class CasesPanel(ImprovePart):
     def labels(self) -> tuple[Label, ...]:
         return self._list.labels
 
-    # What the presenters ask for --------------------------------------------------------------------------------------
-
     def refresh(self) -> None:
         """Read the stored cases again."""
         self._list.outdate()
         self.update()
-
-    def show_case(self, scan: Any, segmentation: Any) -> None:
-        """Scan and segmentation of a stored case, to be corrected further."""
-        if isinstance(scan, list):
-            raise NodeError("Cases of several channels cannot be opened here.", "Open it in 3D Slicer.")
-        self.workspace.adopt(scan)
-        self.workspace.choose(segmentation)
-        self.app.go_to("correct")
-
-    # ------------------------------------------------------------------------------------------------------------------
 
     def update(self) -> None:
         """Show what is missing, and the cases of the chosen model."""
@@ -73,39 +62,14 @@ class CasesPanel(ImprovePart):
 
     def _show(self) -> None:
         adding, stored = self._adding.state, self._list.state
-        question = adding.question
+        pictures = {row.id: self._picture(row) for row in stored.rows}
         self.put(
-            blocked=adding.blocked,
-            can_add=adding.can_add,
-            button=adding.button_text,
-            tip=adding.tip,
+            add=plain(adding),
+            stored=plain(stored),
+            pictures=pictures,
             role=adding.role,
-            has_box=adding.has_region,
             only_box=adding.only_region,
-            said=adding.added,
-            edited=adding.edited,
-            asking=question is not None,
-            ask=question.text if question else "",
-            issues=question.issues if question else "",
-            questions=[_question(*one) for one in enumerate(question.rows)] if question else [],
-            confirm=question.confirm_text if question else "",
-            missing=question.missing if question else "",
-            text=stored.text,
-            rows=[self._row(row) for row in stored.rows],
-            fixed=stored.blocked,
-            removing=stored.removal_text,
         )
-
-    def _row(self, row: CaseRow) -> dict[str, Any]:
-        is_held_out = row.role == CHECK
-        return {
-            "id": row.id,
-            "text": f"{row.text}\n{'for validation' if is_held_out else 'for training'}",
-            "tip": row.tip,
-            "picture": self._picture(row),
-            "other_role": row.other_role,
-            "swap": "Use for training" if is_held_out else "Use for validation",
-        }
 
     def _picture(self, row: CaseRow) -> str:
         key = (str(row.picture), row.revision)
@@ -115,117 +79,108 @@ class CasesPanel(ImprovePart):
         return self._pictures[key]
 
     def build(self) -> None:
-        name = self.name
         self._is_built = True
-        with html.Div(v_if=(name("edited"),), classes="mb-2", id="edited-case"):
-            html.Div(f"{{{{ {name('edited')} }}}}", classes="text-body-2 info-text")
-            self._buttons(("update-edited", "Update", self._adding.update_edited),
-                          ("postpone-edited", "Not now", self._adding.postpone_edited))  # fmt: skip
+        add = self.name("add")
+        with html.Div(v_if=(f"{add}.edited",), classes="mb-2", id="edited-case"):
+            html.Div(f"{{{{ {add}.edited }}}}", classes="text-body-2 info-text")
+            self._buttons(("Update", self._adding.update_edited), ("Not now", self._adding.postpone_edited))
+        v3.VSelect(
+            v_model=(self.name("role"),),
+            items=([{"title": option.text, "value": option.key} for option in role_options()],),
+            id="case-role",
+            density="compact",
+            hide_details=True,
+            classes="mb-2",
+            raw_attrs=['aria-label="What the case is for"'],
+        )
         with html.Div(classes="d-flex align-center ga-2"):
-            v3.VSelect(
-                v_model=(name("role"),),
-                items=([{"title": option.text, "value": option.key} for option in role_options()],),
-                id="case-role",
-                density="compact",
-                hide_details=True,
-                raw_attrs=['aria-label="What the case is for"'],
-            )
             v3.VBtn(
-                f"{{{{ {name('button')} }}}}",
+                f"{{{{ {add}.button_text }}}}",
                 id="add-case",
                 click=self.guarded(self._adding.add),
-                disabled=(f"!{name('can_add')}",),
-                title=(name("tip"),),
+                disabled=(f"!{add}.can_add",),
+                title=(f"{add}.tip",),
                 color="primary",
+                classes="flex-grow-1",
             )
             v3.VBtn(
-                icon="mdi-tag-multiple-outline",
+                "Names...",
                 id="case-names",
                 click=self.guarded(lambda: self._adding.add(check_names=True)),
-                disabled=(f"!{name('can_add')}",),
-                title="Look first which label each segment is stored as",
-                variant="text",
-                density="compact",
+                disabled=(f"!{add}.can_add",),
+                title="Check first which label each segment is stored as",
+                variant="tonal",
             )
         v3.VCheckbox(
-            v_if=(name("has_box"),),
-            v_model=(name("only_box"),),
+            v_if=(f"{add}.has_region",),
+            v_model=(self.name("only_box"),),
             label="Only the box was annotated",
             id="only-box",
             density="compact",
             hide_details=True,
         )
-        html.Div(f"{{{{ {name('blocked')} }}}}", v_if=(name("blocked"),), classes="text-caption mt-1")
-        self._build_question()
-        html.Div(
-            f"{{{{ {name('said')} }}}}", v_if=(name("said"),), id="case-said", classes="text-body-2 info-text mt-2"
-        )
-        html.Div(f"{{{{ {name('text')} }}}}", id="cases-text", classes="text-body-2 info-text mt-3")
-        self._build_rows()
-        with v3.VCard(v_if=(name("removing"),), variant="tonal", classes="pa-3 mt-2", id="case-removing"):
-            html.Div(f"{{{{ {name('removing')} }}}}", classes="text-body-2 info-text")
-            self._buttons(("remove-case", "Remove", self._list.remove), ("keep-case", "Keep it", self._list.keep))
+        html.Div(f"{{{{ {add}.blocked }}}}", v_if=(f"{add}.blocked",), classes="text-caption mt-1")
+        self._build_question(f"{add}.question")
+        html.Div(f"{{{{ {add}.added }}}}", v_if=(f"{add}.added",), id="case-said", classes="text-body-2 info-text mt-2")
+        self._build_list(self.name("stored"))
 
-    def _build_question(self) -> None:
-        name = self.name
-        with v3.VCard(v_if=(name("asking"),), variant="tonal", classes="pa-3 mt-2", id="case-questions"):
-            html.Div(f"{{{{ {name('ask')} }}}}", classes="text-body-2 info-text mb-2")
-            with html.Div(v_for=f"one in {name('questions')}", key="one.number", classes="mb-2"):
+    def _build_question(self, question: str) -> None:
+        with v3.VCard(v_if=(question,), variant="tonal", classes="pa-3 mt-2", id="case-questions"):
+            html.Div(f"{{{{ {question}.text }}}}", classes="text-body-2 info-text mb-2")
+            with html.Div(v_for=f"(one, number) in {question}.rows", key="number", classes="mb-2"):
                 v3.VSelect(
                     model_value=("one.answer",),
-                    update_modelValue=(self._adding.answer, "[one.number, $event]"),
+                    update_modelValue=(self._adding.answer, "[number, $event]"),
                     items=("one.options",),
+                    item_title="text",
+                    item_value="key",
                     label=("one.title",),
                     title=("one.tip",),
                     density="compact",
                     hide_details=True,
                 )
-            html.Div(f"{{{{ {name('issues')} }}}}", v_if=(name("issues"),), classes="text-body-2 info-text")
-            html.Div(f"{{{{ {name('missing')} }}}}", v_if=(name("missing"),), classes="text-caption mt-1")
+            for text in ("issues", "missing"):
+                html.Div(f"{{{{ {question}.{text} }}}}", v_if=(f"{question}.{text}",), classes="text-body-2 info-text")
             with html.Div(classes="d-flex ga-2 mt-2"):
                 v3.VBtn(
-                    f"{{{{ {name('confirm')} }}}}",
+                    f"{{{{ {question}.confirm_text }}}}",
                     id="confirm-case",
                     click=self.guarded(self._adding.confirm),
-                    disabled=(f"!!{name('missing')}",),
+                    disabled=(f"!!{question}.missing",),
                     size="small",
                     color="primary",
                 )
                 v3.VBtn("Not now", id="not-now", click=self._adding.cancel, size="small", variant="text")
 
-    def _build_rows(self) -> None:
-        name = self.name
-        acts: tuple[tuple[str, str, str, Callable[..., None], str], ...] = (
-            ("mdi-folder-open-outline", "'Open'", "Open", self._list.open, "[row.id]"),
-            ("mdi-swap-horizontal", "row.swap", "Change the use of", self._list.set_role, "[row.id, row.other_role]"),
-            ("mdi-delete-outline", "'Remove'", "Remove", self._list.ask_to_remove, "[row.id]"),
+    def _build_list(self, stored: str) -> None:
+        html.Div(f"{{{{ {stored}.text }}}}", id="cases-text", classes="text-body-2 info-text mt-3")
+        acts: tuple[tuple[str, str, Callable[..., None], str], ...] = (
+            ("mdi-folder-open-outline", "'Open'", self._list.open, "[row.id]"),
+            ("mdi-swap-horizontal", "row.swap_text", self._list.set_role, "[row.id, row.other_role]"),
+            ("mdi-delete-outline", "'Remove'", self._list.ask_to_remove, "[row.id]"),
         )
-        with html.Div(v_for=f"row in {name('rows')}", key="row.id", classes="d-flex align-center my-1 case-row"):
-            html.Img(src=("row.picture",), v_if=("row.picture",), alt="", classes="case-picture")
-            html.Div("{{ row.text }}", title=("row.tip",), classes="text-caption info-text flex-grow-1 mx-2")
-            for icon, title, spoken, act, arguments in acts:
+        with html.Div(v_for=f"row in {stored}.rows", key="row.id", classes="d-flex align-center my-1 case-row"):
+            picture = f"{self.name('pictures')}[row.id]"
+            html.Img(src=(picture,), v_if=(picture,), alt="", classes="case-picture")
+            html.Div(
+                "{{ row.text }}\n{{ row.use_text }}",
+                title=("row.tip",),
+                classes="text-caption info-text flex-grow-1 mx-2",
+            )
+            for icon, title, act, arguments in acts:
                 v3.VBtn(
                     icon=icon,
                     click=(self.guarded(act), arguments),
-                    disabled=(f"!!{name('fixed')}",),
+                    disabled=(f"!!{stored}.blocked",),
                     title=(title,),
-                    raw_attrs=[f":aria-label=\"'{spoken} ' + row.id\""],
-                    variant="text",
-                    density="compact",
-                    size="small",
+                    raw_attrs=[f":aria-label=\"{title} + ': ' + row.id\""],
+                    **_BUTTON,
                 )
+        with v3.VCard(v_if=(f"{stored}.removing",), variant="tonal", classes="pa-3 mt-2", id="case-removing"):
+            html.Div(f"{{{{ {stored}.removal_text }}}}", classes="text-body-2 info-text")
+            self._buttons(("Remove", self._list.remove), ("Keep it", self._list.keep))
 
-    def _buttons(self, *buttons: tuple[str, str, Callable[[], None]]) -> None:
+    def _buttons(self, *buttons: tuple[str, Callable[[], None]]) -> None:
         with html.Div(classes="d-flex ga-2 mt-2"):
-            for key, title, act in buttons:
-                v3.VBtn(title, id=key, click=self.guarded(act), size="small", variant="tonal")
-
-
-def _question(number: int, row: LabelQuestion) -> dict[str, Any]:
-    return {
-        "number": number,
-        "title": row.title,
-        "tip": row.tip,
-        "options": [{"title": option.text, "value": option.key} for option in row.options],
-        "answer": row.answer,
-    }
+            for title, act in buttons:
+                v3.VBtn(title, click=self.guarded(act), size="small", variant="tonal")

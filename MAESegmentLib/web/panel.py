@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from ..app.presenters.elements import Message
+from ..app.presenters.presenter import CaseHost
 from ..app.texts.messages import error_text, expected
 from ..bundle import Bundle
 from ..cases.records import CaseRecord
@@ -54,6 +55,8 @@ class Cases(Protocol):
     @property
     def labels(self) -> Sequence[Label]:
         """Those that the cases define beside the model's."""
+
+    def refresh(self) -> None: ...
 
 
 class Learning(Protocol):
@@ -106,6 +109,9 @@ class Page(Protocol):
 
     @property
     def next_case(self) -> Section: ...
+
+    @property
+    def improve(self) -> CaseHost: ...
 
     @property
     def cases(self) -> Cases: ...

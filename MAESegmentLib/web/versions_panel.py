@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
 from pathlib import Path
-from typing import Any
 
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
 from ..app.presenters.compare import ComparePresenter
-from ..app.presenters.versions import VersionsPresenter, shown_name
+from ..app.presenters.presenter import plain
+from ..app.presenters.versions import VersionsPresenter
 from ..app.texts.model_cards import name_of
-from .improve_part import ImprovePart
-from .panel import Page
+from .panel import Page, Panel
 
 
-class VersionsPanel(ImprovePart):
+class VersionsPanel(Panel):
     prefix = "versions"
 
     def __init__(self, app: Page) -> None:
         super().__init__(app)
         self._said = ""
-        self._versions = VersionsPresenter(self.logic, self, self._show)
-        self._comparison = ComparePresenter(self.logic, self, self._show)
+        self._versions = VersionsPresenter(self.logic, app.improve, self._show)
+        self._comparison = ComparePresenter(self.logic, app.improve, self._show)
         app.state.update({self.name("url"): "", self.name("file"): ""})
         self._show()
         app.state.change("segment_model")(lambda **_state: self.update())
         self.workspace.add_listener(self._update_comparison)
-
-    # What the presenters ask for --------------------------------------------------------------------------------------
-
-    def use_model(self, name: str) -> None:
-        self.app.segment.use_model(name)
-
-    def models_changed(self) -> None:
-        self.app.segment.refresh_models()
-
-    def show_comparison(self, segmentation: Any) -> None:
-        self.workspace.choose(segmentation)
-
-    # ------------------------------------------------------------------------------------------------------------------
 
     def update(self) -> None:
         """List the versions that belong together with the one that is chosen."""
@@ -55,10 +40,12 @@ class VersionsPanel(ImprovePart):
         self._comparison.update(self._versions.versions, self._versions.state.previous)
 
     def _compare_with_used(self, version: str) -> None:
-        if self.bundle is not None:
-            self.compare(version, name_of(self.bundle))
+        if self.app.segment.bundle is not None:
+            self.compare(version, name_of(self.app.segment.bundle))
 
     def _export(self, version: str) -> None:
+        if self._versions.state.row(version) is None or self._versions.state.is_exporting:
+            return
         # Its file goes when the next one is begun.
         self.put(url="", file="")
         path = self.app.downloads.folder("model") / f"{version.replace('@', '-')}.zip"
@@ -66,55 +53,25 @@ class VersionsPanel(ImprovePart):
 
     def _offer(self, path: Path) -> None:
         self._versions.forget()
-        self.app.say("")
         self.put(url=self.app.downloads.offer(path), file=path.name)
 
     def _show(self) -> None:
-        versions, comparison = self._versions.state, self._comparison.state
-        self.put(
-            rows=[
-                {
-                    "name": row.name,
-                    "title": row.title,
-                    "text": row.accuracy,
-                    "card": row.card,
-                    "used": row.is_used,
-                    "why_not_use": row.why_not_use,
-                    "why_kept": row.why_kept,
-                }
-                for row in versions.rows
-            ],
-            previous=shown_name(versions.previous),
-            previous_tip=versions.previous_tip,
-            deleting=versions.deletion_text,
-            exporting=versions.is_exporting,
-            blocked=comparison.blocked,
-            comparing=comparison.is_running,
-            percent=round(100 * comparison.fraction),
-            titles=list(comparison.titles),
-            table=[list(astuple(row)) for row in comparison.rows],
-            line=comparison.text,
-        )
+        versions = self._versions.state
+        self.put(list=plain(versions), comparison=plain(self._comparison.state))
         if versions.said != self._said:
             self._said = versions.said
             self.app.say(versions.said, kind="success")
 
     def build(self) -> None:
-        name = self.name
-        with html.Div(v_for=f"row in {name('rows')}", key="row.name", classes="d-flex align-center my-1"):
+        versions, comparison = self.name("list"), self.name("comparison")
+        with html.Div(v_for=f"row in {versions}.rows", key="row.name", classes="d-flex align-center my-1"):
             with html.Div(classes="flex-grow-1", title=("row.card",)):
                 html.Div("{{ row.title }}", classes="text-body-2 font-weight-medium")
-                html.Div("{{ row.text }}", classes="text-caption")
+                html.Div("{{ row.accuracy }}", classes="text-caption")
             for icon, title, act, shown, nothing in (
                 ("mdi-check", "Use", self._versions.use, "!row.why_not_use", "''"),
-                ("mdi-compare", "Compare with the one in use:", self._compare_with_used, "!row.used", name("blocked")),
-                (
-                    "mdi-download",
-                    "Export",
-                    self._export,
-                    "true",
-                    name("exporting"),
-                ),
+                ("mdi-compare", "Compare with", self._compare_with_used, "!row.is_used", f"{comparison}.blocked"),
+                ("mdi-download", "Export", self._export, "true", f"{versions}.is_exporting"),
                 ("mdi-delete-outline", "Delete", self._versions.ask_to_delete, "true", "row.why_kept"),
             ):
                 v3.VBtn(
@@ -129,39 +86,39 @@ class VersionsPanel(ImprovePart):
                     size="small",
                 )
         v3.VBtn(
-            f"Go back to {{{{ {name('previous')} }}}}",
-            v_if=(name("previous"),),
+            f"Go back to {{{{ {versions}.previous_title }}}}",
+            v_if=(f"{versions}.previous",),
             id="go-back",
             click=self.guarded(self._versions.go_back),
-            title=(name("previous_tip"),),
+            title=(f"{versions}.previous_tip",),
             size="small",
             variant="tonal",
             prepend_icon="mdi-undo",
         )
-        with v3.VCard(v_if=(name("deleting"),), variant="tonal", classes="pa-3 mt-2", id="version-deleting"):
-            html.Div(f"{{{{ {name('deleting')} }}}}", classes="text-body-2 info-text")
+        with v3.VCard(v_if=(f"{versions}.deleting",), variant="tonal", classes="pa-3 mt-2", id="version-deleting"):
+            html.Div(f"{{{{ {versions}.deletion_text }}}}", classes="text-body-2 info-text")
             with html.Div(classes="d-flex ga-2 mt-2"):
-                v3.VBtn("Delete", id="delete-version", click=self.guarded(self._versions.delete), size="small")
-                v3.VBtn("Keep it", click=self._versions.keep, size="small", variant="text")
-        with html.Div(v_if=(name("url"),), classes="mt-2"):
+                for title, reply in (("Delete", self._versions.delete), ("Keep it", self._versions.keep)):
+                    v3.VBtn(title, click=self.guarded(reply), size="small", variant="tonal")
+        with html.Div(v_if=(self.name("url"),), classes="mt-2"):
             v3.VBtn(
                 "Save the model",
-                href=(name("url"),),
-                raw_attrs=[f':download="{name("file")}"'],
+                href=(self.name("url"),),
+                raw_attrs=[f':download="{self.name("file")}"'],
                 size="small",
                 color="primary",
             )
-        self._build_comparison()
+        self._build_comparison(comparison)
 
-    def _build_comparison(self) -> None:
-        name = self.name
-        with html.Div(v_if=(name("comparing"),), classes="mt-2"):
-            v3.VProgressLinear(model_value=(name("percent"),), height=8, rounded=True)
+    def _build_comparison(self, state: str) -> None:
+        with html.Div(v_if=(f"{state}.is_running",), classes="mt-2"):
+            v3.VProgressLinear(model_value=(f"100 * {state}.fraction",), height=8, rounded=True)
             v3.VBtn("Cancel", click=self.guarded(self._comparison.cancel), size="small", variant="text")
-        with html.Div(v_if=(f"{name('table')}.length",), id="comparison", classes="mt-2"):
-            html.Div(f"{{{{ {name('line')} }}}}", classes="text-body-2 info-text")
+        with html.Div(v_if=(f"{state}.rows.length",), id="comparison", classes="mt-2"):
+            html.Div(f"{{{{ {state}.text }}}}", classes="text-body-2 info-text")
             with v3.VTable(density="compact", classes="result-table"):
                 with html.Thead(), html.Tr():
-                    html.Th("{{ title }}", v_for=f"title in {name('titles')}", key="title")
-                with html.Tbody(), html.Tr(v_for=f"row in {name('table')}", key="row[0]"):
-                    html.Td("{{ cell }}", v_for="(cell, number) in row", key="number")
+                    html.Th("{{ title }}", v_for=f"title in {state}.titles", key="title")
+                with html.Tbody(), html.Tr(v_for=f"row in {state}.rows", key="row.label"):
+                    for column in ("label", "first", "second", "agreement"):
+                        html.Td(f"{{{{ row.{column} }}}}")

@@ -249,22 +249,24 @@ def test_what_is_changed_while_it_is_written_is_not_offered(panel, is_other, mon
     assert panel.app.downloads._offered == {}
 
 
-def test_no_model_is_offered_while_the_next_one_is_written(tmp_path, monkeypatch):
+def test_no_model_is_offered_while_the_next_one_is_written(tmp_path):
     class Versions(VersionsPanel):
         def __init__(self):
             self.app = SimpleNamespace(state=Page(), downloads=Downloads(tmp_path / "export"))
+            self._versions = self
+            self.state = SimpleNamespace(row=lambda _name: "listed", is_exporting=False)
 
-        def _listed(self, version):
-            return SimpleNamespace(name="tiny", version=version)
+        def export(self, _version, path, done):
+            seen.append(self.get("url"))
+            path.write_bytes(b"model")
+            done(path)
 
-    panel, seen = Versions(), []
+        def forget(self):
+            pass
 
-    def write(_bundle, path):
-        seen.append(panel.get("url"))
-        path.write_bytes(b"model")
-
-    monkeypatch.setattr("MAESegmentLib.web.versions_panel.export_bundle", write)
+    seen = []
+    panel = Versions()
     for version in ("1.0.0", "1.1.0"):
-        asyncio.run(panel._export(version))
+        panel._export(f"tiny@{version}")
         assert offered(panel).name == f"tiny-{version}.zip"
     assert seen == ["", ""]

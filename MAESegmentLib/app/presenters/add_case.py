@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from ...cases.mapping import LabelMatch
 from ...cases.records import CHECK, TRAIN, CaseRecord
@@ -94,20 +94,11 @@ class _Target:
     how: Mapping[str, Any] = field(default_factory=dict)
 
 
-class AddCaseHost(CaseHost, Protocol):
-    """A panel that lists the stored cases."""
-
-    def refresh(self) -> None:
-        """A case was stored, or could not be: read them again."""
-
-
 class AddCasePresenter(Presenter[AddCaseState]):
-    """`logic` is a `MAESegmentLogic`."""
+    """One case at a time."""
 
-    def __init__(self, logic: Any, host: AddCaseHost, changed: Callable[[], None]) -> None:
-        super().__init__(AddCaseState(), changed)
-        self._logic = logic
-        self._host = host
+    def __init__(self, logic: Any, host: CaseHost, changed: Callable[[], None]) -> None:
+        super().__init__(logic, host, AddCaseState(), changed)
         self._reason = ""
         self._matches: tuple[LabelMatch, ...] = ()
         self._errors: list[CaseIssue] = []

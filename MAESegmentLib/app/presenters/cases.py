@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ...cases.records import CHECK, TRAIN, CaseRecord
-from ...errors import MAESegmentError
 from ...images.labels import Label
 from ...translation import tr as _
 from ..texts.cases import case_text, cases_text, record_text
 from ..texts.messages import error_text
+from .elements import attempt
 from .presenter import CaseHost, Presenter
 
 
@@ -28,8 +28,16 @@ class CaseRow:
     revision: int
 
     @property
+    def use_text(self) -> str:
+        return _("for validation") if self.role == CHECK else _("learned from")
+
+    @property
     def other_role(self) -> str:
         return TRAIN if self.role == CHECK else CHECK
+
+    @property
+    def swap_text(self) -> str:
+        return _("Learn from it") if self.role == CHECK else _("Use it for validation")
 
 
 @dataclass(frozen=True)
@@ -52,23 +60,11 @@ class CasesState:
         return text.format(case=self.removing)
 
 
-class CasesHost(CaseHost, Protocol):
-    """A panel with views."""
-
-    def refresh(self) -> None:
-        """The stored cases changed: bring everything up to date."""
-
-    def show_case(self, scan: Any, segmentation: Any) -> None:
-        """Choose these nodes: a volume (or a list of them) and its segmentation."""
-
-
 class CasesPresenter(Presenter[CasesState]):
     """`records` and `labels` are those of the store that was read last."""
 
-    def __init__(self, logic: Any, host: CasesHost, changed: Callable[[], None]) -> None:
-        super().__init__(CasesState(), changed)
-        self._logic = logic
-        self._host = host
+    def __init__(self, logic: Any, host: CaseHost, changed: Callable[[], None]) -> None:
+        super().__init__(logic, host, CasesState(), changed)
         self._read_for: str | None = None
         self.records: tuple[CaseRecord, ...] = ()
         self.labels: tuple[Label, ...] = ()
@@ -86,30 +82,22 @@ class CasesPresenter(Presenter[CasesState]):
             return
         self._read_for = wanted
         self.records, self.labels = (), ()
-        rows: tuple[CaseRow, ...] = ()
-        problems: list[MAESegmentError] = []
-        try:
-            if bundle is not None:
-                store = self._logic.caseStore(bundle)
-                records, damaged = store.scan()
-                self.records, self.labels = tuple(records), store.labels()
-                rows = tuple(_row(record, store.folder) for record in records)
-                problems = [error for _path, error in damaged]
-        except (MAESegmentError, OSError) as error:
-            self._host.failed(error)
-        self._put(rows=rows, text=_text(self.records, problems), removing="")
+        found: dict[str, Any] = {"rows": (), "text": cases_text(())}
+        if bundle is not None:
+            attempt(lambda: found.update(self._read()), self._host.failed)
+        self._put(removing="", **found)
 
     # What the user does -----------------------------------------------------------------------------------------------
 
     def open(self, case: str) -> None:
         """Put a case's scan and segmentation into the scene, to look or to correct."""
         if self._find(case) is not None and not self.state.blocked:
-            self._try(lambda: self._host.show_case(*self._logic.openCase(case, self._host.bundle)))
+            attempt(lambda: self._host.show_case(*self._logic.openCase(case, self._host.bundle)), self._host.failed)
 
     def set_role(self, case: str, role: str) -> None:
         record = self._find(case)
         if record is not None and record.role != role and not self.state.blocked:
-            self._try(lambda: self._logic.setCaseRole(case, role, self._host.bundle))
+            attempt(lambda: self._logic.setCaseRole(case, role, self._host.bundle), self._host.failed)
             self._host.refresh()
 
     def ask_to_remove(self, case: str) -> None:
@@ -125,23 +113,20 @@ class CasesPresenter(Presenter[CasesState]):
         case = self.state.removing
         if case:
             self._put(removing="")
-            self._try(lambda: self._logic.removeCase(case, self._host.bundle))
+            attempt(lambda: self._logic.removeCase(case, self._host.bundle), self._host.failed)
             self._host.refresh()
+
+    def _read(self) -> dict[str, Any]:
+        store = self._logic.caseStore(self._host.bundle)
+        records, damaged = store.scan()
+        self.records, self.labels = tuple(records), store.labels()
+        lines = [cases_text(records), *(f"\u26a0 {error_text(error)}" for _path, error in damaged)]
+        return {"rows": tuple(_row(record, store.folder) for record in records), "text": "\n".join(lines)}
 
     def _find(self, case: str) -> CaseRecord | None:
         return next((record for record in self.records if record.id == case), None)
-
-    def _try(self, change: Callable[[], object]) -> None:
-        try:
-            change()
-        except (MAESegmentError, OSError) as error:
-            self._host.failed(error)
 
 
 def _row(record: CaseRecord, folder: Path) -> CaseRow:
     picture = folder / record.id / "thumbnail.png"
     return CaseRow(record.id, case_text(record), record_text(record), record.role, picture, record.revision)
-
-
-def _text(records: Sequence[CaseRecord], problems: Sequence[MAESegmentError]) -> str:
-    return "\n".join([cases_text(records), *(f"\u26a0 {error_text(problem)}" for problem in problems)])

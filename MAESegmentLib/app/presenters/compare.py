@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from ...bundle import Bundle
 from ...errors import Cancelled, NodeError
@@ -52,20 +52,11 @@ class CompareState:
         )
 
 
-class CompareHost(CaseHost, Protocol):
-    """A panel with views."""
-
-    def show_comparison(self, segmentation: Any) -> None:
-        """Where two versions differ was put into the scene as `segmentation`."""
-
-
 class ComparePresenter(Presenter[CompareState]):
     """Starts `logic.compare`, whose nodes are the scene's. Versions are named name@version."""
 
-    def __init__(self, logic: Any, host: CompareHost, changed: Callable[[], None]) -> None:
-        super().__init__(CompareState(), changed)
-        self._logic = logic
-        self._host = host
+    def __init__(self, logic: Any, host: CaseHost, changed: Callable[[], None]) -> None:
+        super().__init__(logic, host, CompareState(), changed)
         self._job: Any = None
 
     def update(self, versions: Sequence[Bundle], previous: str) -> None:

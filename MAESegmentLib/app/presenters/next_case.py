@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from ...errors import Cancelled
 from ...translation import tr as _
@@ -59,24 +59,11 @@ class NextCaseState:
         return _("Go to the slice where the model is least certain, and choose the scan above.")
 
 
-class NextCaseHost(CaseHost, Protocol):
-    """A panel with views."""
-
-    def scans(self, source: str, folder: str) -> Sequence[Any]:
-        """What `nextCases` gets: volumes of the scene, those that the user chose or that are not stored as cases; or
-        the scans of a folder, as its path or theirs. Empty if there are none."""
-
-    def show_scan(self, source: Any, position: tuple[float, float, float]) -> None:
-        """Choose a scan, a node or a file that is to be loaded, and go to a point of it (RAS, mm)."""
-
-
 class NextCasePresenter(Presenter[NextCaseState]):
     """Starts `logic.nextCases`."""
 
-    def __init__(self, logic: Any, host: NextCaseHost, changed: Callable[[], None]) -> None:
-        super().__init__(NextCaseState(), changed)
-        self._logic = logic
-        self._host = host
+    def __init__(self, logic: Any, host: CaseHost, changed: Callable[[], None]) -> None:
+        super().__init__(logic, host, NextCaseState(), changed)
         self._job: Any = None
         self._reason = ""
         self._ranked: tuple[Any, ...] = ()

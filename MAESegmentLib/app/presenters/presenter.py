@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from ...jobs import EventLoop, Job, in_thread
@@ -47,12 +48,39 @@ class CaseHost(Protocol):
     def failed(self, error: Exception) -> None:
         """Show what went wrong."""
 
+    def refresh(self) -> None:
+        """The stored cases may have changed: read them again."""
+
+    def use_model(self, name: str) -> None:
+        """Choose name@version in the panel, too."""
+
+    def models_changed(self) -> None:
+        """There is one more, or one less."""
+
+    def show_case(self, scan: Any, segmentation: Any) -> None:
+        """Choose these nodes: a volume (or a list of them) and its segmentation."""
+
+    def show_comparison(self, segmentation: Any) -> None:
+        """Where two versions differ was put into the scene as `segmentation`."""
+
+    def scans(self, source: str, folder: str) -> Sequence[Any]:
+        """What `nextCases` gets: volumes of the scene, those that the user chose or that are not stored as cases; or
+        the scans of a folder, as its path or theirs. Empty if there are none."""
+
+    def show_scan(self, source: Any, position: tuple[float, float, float]) -> None:
+        """Choose a scan, a node or a file that is to be loaded, and go to a point of it (RAS, mm)."""
+
 
 class Presenter(Generic[S]):
-    """`state`, a frozen dataclass, is replaced as a whole; `changed` is called after every change of it."""
+    """`state`, a frozen dataclass, is replaced as a whole; `changed` is called after every change of it.
 
-    def __init__(self, state: S, changed: Callable[[], None]) -> None:
+    `logic` is a `MAESegmentLogic`.
+    """
+
+    def __init__(self, logic: Any, host: CaseHost, state: S, changed: Callable[[], None]) -> None:
         self.state = state
+        self._logic = logic
+        self._host = host
         self._state_changed = changed
         self._is_closed = False
 
@@ -65,6 +93,17 @@ class Presenter(Generic[S]):
         if state != self.state and not self._is_closed:
             self.state = state
             self._state_changed()
+
+
+def plain(state: Any) -> Any:
+    """Fields and properties of a state as JSON has them, for a view that is not in this process."""
+    if is_dataclass(state):
+        names = [one.name for one in fields(state)]
+        names += [name for name, value in vars(type(state)).items() if isinstance(value, property)]
+        return {name: plain(getattr(state, name)) for name in names}
+    if isinstance(state, tuple):
+        return [plain(one) for one in state]
+    return str(state) if isinstance(state, Path) else state
 
 
 def in_background(loop: EventLoop, work: Callable[[], T], done: Callable[[Job[T]], None]) -> None:

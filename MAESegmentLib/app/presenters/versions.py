@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ...bundle import Bundle, export_bundle
 from ...bundle.versions import family_of, parent_of
-from ...errors import BundleError, MAESegmentError
+from ...errors import BundleError
 from ...jobs import Job
 from ...translation import tr as _
 from ..texts.model_cards import accuracy_of, card_tooltip, name_of
+from .elements import attempt
 from .presenter import CaseHost, Presenter, in_background
 
 
@@ -49,6 +50,10 @@ class VersionsState:
         return _("Delete {version}? That cannot be undone.").format(version=shown_name(self.deleting))
 
     @property
+    def previous_title(self) -> str:
+        return shown_name(self.previous)
+
+    @property
     def previous_tip(self) -> str:
         if not self.previous:
             return _("There is no version before the one in use.")
@@ -59,23 +64,11 @@ class VersionsState:
         return next((row for row in self.rows if row.name == name), None)
 
 
-class VersionsHost(CaseHost, Protocol):
-    """A panel that has chosen a model."""
-
-    def use_model(self, name: str) -> None:
-        """Choose name@version in the panel, too."""
-
-    def models_changed(self) -> None:
-        """There is one more, or one less."""
-
-
 class VersionsPresenter(Presenter[VersionsState]):
     """Versions are named name@version; one that is not in the list is refused."""
 
-    def __init__(self, logic: Any, host: VersionsHost, changed: Callable[[], None]) -> None:
-        super().__init__(VersionsState(), changed)
-        self._logic = logic
-        self._host = host
+    def __init__(self, logic: Any, host: CaseHost, changed: Callable[[], None]) -> None:
+        super().__init__(logic, host, VersionsState(), changed)
         self.versions: list[Bundle] = []
 
     def update(self) -> None:
@@ -96,7 +89,7 @@ class VersionsPresenter(Presenter[VersionsState]):
     def use(self, name: str) -> None:
         """From now on, here and in every other program of this user."""
         if name:
-            self._try(lambda: self._use(name))
+            attempt(lambda: self._use(name), self._host.failed)
 
     def go_back(self) -> None:
         """Use what the version in use was made from."""
@@ -116,7 +109,7 @@ class VersionsPresenter(Presenter[VersionsState]):
         name = self.state.deleting
         self._put(deleting="")
         if name:
-            self._try(lambda: self._delete(name))
+            attempt(lambda: self._delete(name), self._host.failed)
 
     def export(self, name: str, path: Path, done: Callable[[Path], None] = lambda _path: None) -> None:
         """Write a version to a zip file; `done(path)` when it is there."""
@@ -138,7 +131,7 @@ class VersionsPresenter(Presenter[VersionsState]):
             in_background(self._logic.session.loop, lambda: export_bundle(bundle, path), over)
 
         if not self.state.is_exporting:
-            self._try(begin)
+            attempt(begin, self._host.failed)
 
     def forget(self) -> None:
         """What was said and asked is over."""
@@ -181,12 +174,6 @@ class VersionsPresenter(Presenter[VersionsState]):
         self._host.models_changed()
         self.update()
         self._put(said=_("{version} was deleted.").format(version=shown_name(name)))
-
-    def _try(self, change: Callable[[], object]) -> None:
-        try:
-            change()
-        except (MAESegmentError, OSError) as error:
-            self._host.failed(error)
 
 
 def listed_model(logic: Any, name: str) -> Bundle:
