@@ -145,7 +145,7 @@ class ImproveSection:
             self.add_case.show_error(known)
 
     def refresh(self) -> None:
-        """Read the cases anew, and bring everything up to date."""
+        """Read the cases again, and bring everything up to date."""
         if self._is_open:
             self.cases.presenter.outdate()
             self.update()
@@ -173,7 +173,7 @@ class ImproveSection:
         self._ui.improveCollapsibleButton.text = f"{title} ({summary})" if summary else title
 
     def enter(self) -> None:
-        """The person comes (back) to the module: stored cases may have been edited meanwhile."""
+        """The user comes (back) to the module: stored cases may have been edited meanwhile."""
         self.cases.presenter.outdate()
         self._look_for_runs()
         if self.is_unfolded:
@@ -218,7 +218,7 @@ class ImproveSection:
             self.packages.look()
 
     def _look_for_runs(self) -> None:
-        """One that waits for the person opens the section by itself."""
+        """One that waits for the user opens the section automatically."""
         had_one = self.learning.presenter.job is not None
         try:
             self.learning.presenter.look_for_runs()

@@ -77,8 +77,8 @@ class VersionsSection:
                 Answer(_("Delete"), presenter.delete),
                 Answer(_("Keep it"), presenter.keep),
             )
-        elif state.said:
-            self._ask.show(state.said, Answer(_("Close"), presenter.forget))
+        elif state.notice:
+            self._ask.show(state.notice, Answer(_("Close"), presenter.forget))
         else:
             self._ask.clear()
         self._show_buttons()

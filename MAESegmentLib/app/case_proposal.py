@@ -41,7 +41,7 @@ class CaseProposal:
 
 @dataclass(frozen=True)
 class SegmentLabels:
-    """What a person or a script says about the segments; see `MAESegmentLogic.addCase`."""
+    """What a user or a script says about the segments; see `MAESegmentLogic.addCase`."""
 
     mapping: Mapping[str, str | None]
     new_labels: Collection[str] = ()
@@ -52,7 +52,7 @@ class SegmentLabels:
 class PreparedCase:
     """`values` are what the segments (by ID) become in the label map that `submission` describes.
 
-    `remember` are answers worth keeping for the next case.
+    `remember` are labels of segments worth keeping for the next case.
     """
 
     values: Mapping[str, int]
@@ -104,7 +104,7 @@ def known_labels(bundle: Bundle, store: CaseStore) -> tuple[Label, ...]:
 def propose_choices(
     segments: Sequence[mrml.Segment], segmentation: Any, bundle: Bundle, known: Sequence[Label], store: CaseStore
 ) -> list[LabelMatch]:
-    """One for each segment. What our own model drew needs no answer, whatever a person said of such names before."""
+    """One for each segment. What our own model drew is clear, whatever a user said of such names before."""
     choices = propose_mapping([one.name for one in segments], [label.name for label in known], store.remembered())
     if not segmentation.GetAttribute(MODEL_HASH):
         return choices
@@ -122,7 +122,7 @@ def prepare_case(
     known: Sequence[Label],
     answers: SegmentLabels,
 ) -> PreparedCase:
-    """Every segment's label; `NodeError` says what is not clear and which argument answers it.
+    """Every segment's label; `NodeError` says what is not clear and which argument makes it so.
 
     The submission has labels, `unknown` and `absent`; the rest is the caller's.
     """
@@ -145,7 +145,7 @@ def prepare_case(
     both = sorted(set(absent) & set(drawn.values()))
     if both:
         raise NodeError(
-            _("{names} was said to be absent, but has voxels.").format(names=", ".join(both)),
+            _("{names} is given as absent, but has voxels.").format(names=", ".join(both)),
             _("Remove the voxels, or leave it out of absent."),
         )
     names = list(dict.fromkeys([*drawn.values(), *absent]))
@@ -164,10 +164,10 @@ class _Names:
         self._answers = answers
         self._segments = segments
         here = {segment.name for segment in segments}
-        strangers = [name for name in answers.mapping if name not in here]
-        if strangers:
+        unknown = [name for name in answers.mapping if name not in here]
+        if unknown:
             raise NodeError(
-                _("There is no segment called {names}.").format(names=_quoted(strangers)),
+                _("There is no segment called {names}.").format(names=_quoted(unknown)),
                 _("The segments are called {names}.").format(names=_quoted(sorted(here))),
             )
 
@@ -206,7 +206,7 @@ class _Names:
             names = ", ".join(label.name for label in self._known.values()) or _("none")
             raise NodeError(
                 _('There is no label "{name}" (there are: {names}).').format(name=name, names=names),
-                _('If it is to be a new one, say so: newLabels=["{name}"].').format(name=name),
+                _('For a new label, give newLabels=["{name}"].').format(name=name),
             )
         return found
 
@@ -244,7 +244,7 @@ def _segment_findings(
     for segment, choice in zip(segments, choices, strict=True):
         if segment.is_empty and choice.label is not None and choice.label not in drawn:
             text = _("{name} is empty: it counts as not annotated.").format(name=segment.name)
-            hint = _("If it is really not in this scan, say so (absent); then the model learns that, too.")
+            hint = _("If this scan really does not show it, give it as absent; then the model learns that, too.")
             found.append(CaseIssue("empty", WARNING, text, hint, {"segment": segment.name, "label": choice.label}))
     found += _merged(segments, choices)
     having = [choice.label for choice in choices if choice.label]
@@ -291,7 +291,7 @@ def _unclear(segmentation: Any, choices: Sequence[LabelMatch]) -> NodeError:
         ),
         _(
             "Say so with mapping={{{mapping}}} (None instead of a label leaves a segment out), or with "
-            "newLabels=[{new}] for labels that the model is to learn anew."
+            "newLabels=[{new}] for labels that are new to the model."
         ).format(mapping=mapping, new=new),
         problem=UNCLEAR_SEGMENTS,
     )

@@ -41,7 +41,7 @@ _UNDO_STEPS = 20
 
 
 class EditorUI(SegmentEditorUI):
-    """Tools, undo, the segments, then what the chosen tool can be told: all reachable by keyboard."""
+    """Tools, undo, the segments, then the parameters of the chosen tool: all reachable by keyboard."""
 
     def _build_ui(self) -> None:
         name = self._typed_state.name

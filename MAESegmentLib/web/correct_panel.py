@@ -62,7 +62,7 @@ class CorrectPanel(Panel):
         name = f"{scan.node.GetName()} segmentation"
         nothing = np.zeros((0, 0, 0), np.uint8)
         node = mrml.add_segmentation(scan.node, bundle.labels, nothing, (0, 0, 0), name=name)
-        # A person draws it: nothing may take it for a result that can be replaced.
+        # A user draws it: nothing may take it for a result that can be replaced.
         mrml.forget_content(node)
         self.workspace.choose(node)
 

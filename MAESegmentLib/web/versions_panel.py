@@ -19,7 +19,7 @@ class VersionsPanel(Panel):
 
     def __init__(self, app: Page) -> None:
         super().__init__(app)
-        self._said = ""
+        self._notice = ""
         self._versions = VersionsPresenter(self.logic, app.improve, self._show)
         self._comparison = ComparePresenter(self.logic, app.improve, self._show)
         app.state.update({self.name("url"): "", self.name("file"): ""})
@@ -58,9 +58,9 @@ class VersionsPanel(Panel):
     def _show(self) -> None:
         versions = self._versions.state
         self.put(list=plain(versions), comparison=plain(self._comparison.state))
-        if versions.said != self._said:
-            self._said = versions.said
-            self.app.say(versions.said, kind="success")
+        if versions.notice != self._notice:
+            self._notice = versions.notice
+            self.app.say(versions.notice, kind="success")
 
     def build(self) -> None:
         versions, comparison = self.name("list"), self.name("comparison")

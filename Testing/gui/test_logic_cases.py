@@ -133,7 +133,7 @@ def test_answers_are_remembered_for_the_next_case(logic, scene, volume, draw, tr
         ({"mapping": {"front": "liver"}}, 'no label "liver"'),
         ({"mapping": {"nose": "front"}}, 'no segment called "nose"'),
         ({"absent": ["liver"]}, 'no label "liver"'),
-        ({"absent": ["front"]}, "front was said to be absent, but has voxels"),
+        ({"absent": ["front"]}, "front is given as absent, but has voxels"),
     ],
 )
 def test_answers_that_make_no_sense_are_refused(logic, volume, corrected, arguments, words):

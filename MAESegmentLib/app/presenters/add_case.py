@@ -262,7 +262,7 @@ class AddCasePresenter(Presenter[AddCaseState]):
             text = _("This scan is stored already as {case} ({labels}). Update stored case?")
             lines.append(text.format(case=known.id, labels=labels_text(known)))
         if unclear or check_names:
-            lines.append(_("Which label is each segment? The answers are remembered."))
+            lines.append(_("Which label is each segment? Your choices are remembered."))
         shown = [match for match in proposal.choices if check_names or unclear or match.kind != "same"]
         rows = [_segment_question(match, proposal.modelLabels) for match in shown]
         empty = dict.fromkeys(str(one.details["label"]) for one in issues if one.kind == _EMPTY)
@@ -367,7 +367,7 @@ def _segment_question(match: LabelMatch, labels: Sequence[str]) -> LabelQuestion
         options.append(Option(NEW, _("New label: {name}").format(name=match.segment), tip))
     options.append(Option(LEFT_OUT, _("Leave out (not annotated)")))
     answer = OPEN if is_open else LEFT_OUT if match.label is None else _LABEL + match.label
-    tip = _("Which of the labels this segment is. The answer is remembered for segments of this name.")
+    tip = _("Which of the labels this segment is. It is remembered for segments of this name.")
     return LabelQuestion(match.segment, tuple(options), answer, tip=tip)
 
 

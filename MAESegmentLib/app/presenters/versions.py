@@ -32,14 +32,14 @@ class VersionRow:
 
 @dataclass(frozen=True)
 class VersionsState:
-    """`previous` (name@version) is what the version in use was made from, `said` a quiet line about what was done.
+    """`previous` (name@version) is what the version in use was made from, `notice` a quiet line about what was done.
 
     `deleting` (name@version) is the version that the user is asked about, whether it is to be deleted.
     """
 
     rows: tuple[VersionRow, ...] = ()
     previous: str = ""
-    said: str = ""
+    notice: str = ""
     deleting: str = ""
     is_exporting: bool = False
 
@@ -99,7 +99,7 @@ class VersionsPresenter(Presenter[VersionsState]):
         """It cannot be undone: `delete` follows, or `keep`."""
         row = self.state.row(name)
         if row is not None and not row.why_kept:
-            self._put(deleting=name, said="")
+            self._put(deleting=name, notice="")
 
     def keep(self) -> None:
         self._put(deleting="")
@@ -122,20 +122,20 @@ class VersionsPresenter(Presenter[VersionsState]):
                 self._host.failed(job.error)
                 return
             text = _("{version} was written to {path}.")
-            self._put(said=text.format(version=shown_name(name), path=path))
+            self._put(notice=text.format(version=shown_name(name), path=path))
             done(path)
 
         def begin() -> None:
             bundle = listed_model(self._logic, name)
-            self._put(is_exporting=True, said="", deleting="")
+            self._put(is_exporting=True, notice="", deleting="")
             in_background(self._logic.session.loop, lambda: export_bundle(bundle, path), over)
 
         if not self.state.is_exporting:
             attempt(begin, self._host.failed)
 
     def forget(self) -> None:
-        """What was said and asked is over."""
-        self._put(said="", deleting="")
+        """The notice was read, or the section is closed."""
+        self._put(notice="", deleting="")
 
     # ------------------------------------------------------------------------------------------------------------------
 
@@ -163,7 +163,7 @@ class VersionsPresenter(Presenter[VersionsState]):
         self._logic.useVersion(listed_model(self._logic, name))
         self._host.use_model(name)
         self.update()
-        self._put(said=_("{version} is used from now on.").format(version=shown_name(name)), deleting="")
+        self._put(notice=_("{version} is used from now on.").format(version=shown_name(name)), deleting="")
 
     def _delete(self, name: str) -> None:
         bundle, in_use = listed_model(self._logic, name), self._host.bundle
@@ -173,7 +173,7 @@ class VersionsPresenter(Presenter[VersionsState]):
             self._host.use_model(name_of(parent))
         self._host.models_changed()
         self.update()
-        self._put(said=_("{version} was deleted.").format(version=shown_name(name)))
+        self._put(notice=_("{version} was deleted.").format(version=shown_name(name)))
 
 
 def listed_model(logic: Any, name: str) -> Bundle:

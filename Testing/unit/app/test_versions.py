@@ -46,7 +46,7 @@ def test_another_version_can_be_used(logic, host, versions):
     assert logic.called("useVersion")[0][0].version == "1.2.1"
     assert host.bundle.version == "1.2.1"
     assert titles(versions) == ["1.3.0", "1.2.1 (in use)"]
-    assert versions.state.said == "hippocampus-mr 1.2.1 is used from now on."
+    assert versions.state.notice == "hippocampus-mr 1.2.1 is used from now on."
 
 
 def test_the_default_is_told_from_what_is_chosen(host, versions):
@@ -69,7 +69,7 @@ def test_a_choice_that_cannot_be_noted_is_shown(logic, host, versions):
     logic.refusals["useVersion"] = BundleError("The folder is read-only.", "Choose another.")
     versions.go_back()
     assert host.errors == ["The folder is read-only."]
-    assert (host.bundle.version, versions.state.said) == ("1.3.0", "")
+    assert (host.bundle.version, versions.state.notice) == ("1.3.0", "")
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "hippocampus-mr", "hippocampus-mr@9.9.9"])
@@ -89,7 +89,7 @@ def test_export_writes_a_zip_file(logic, host, versions, tmp_path):
     logic.session.loop.run()
     assert done == [tmp_path / "old.zip"]
     assert zipfile.is_zipfile(done[0])
-    assert "was written to" in versions.state.said
+    assert "was written to" in versions.state.notice
     versions.export(OLD, tmp_path / "no" / "folder" / "old.zip", done.append)
     logic.session.loop.run()
     assert (len(done), len(host.errors), versions.state.is_exporting) == (1, 1, False)
