@@ -29,7 +29,7 @@ class CaseRow:
 
     @property
     def use_text(self) -> str:
-        return _("for validation") if self.role == CHECK else _("learned from")
+        return _("for validation") if self.role == CHECK else _("for training")
 
     @property
     def other_role(self) -> str:
@@ -37,7 +37,7 @@ class CaseRow:
 
     @property
     def swap_text(self) -> str:
-        return _("Learn from it") if self.role == CHECK else _("Use it for validation")
+        return _("Use for training") if self.role == CHECK else _("Use for validation")
 
 
 @dataclass(frozen=True)
