@@ -17,7 +17,7 @@ from MAESegmentLib.errors import Cancelled, MAESegmentError, WorkerError
 from .dependencies import Dependencies, DependencyReport, PackageProblem
 from .session import Session
 
-Progress = Callable[[str], None]
+ReportLine = Callable[[str], None]
 #: Called when an installation step is over, with its exit code or with None and the reason.
 StepDone = Callable[[int | None, str], None]
 Done = Callable[[DependencyReport, "MAESegmentError | None"], None]
@@ -40,7 +40,7 @@ class Installer:
         self._torch = torch or PyTorchExtension()
         self.is_running = False
 
-    def install(self, report: DependencyReport, progress: Progress, done: Done) -> None:
+    def install(self, report: DependencyReport, progress: ReportLine, done: Done) -> None:
         """`progress(line)` as it goes; `done(new report, error or None)` once, also when nothing could be done."""
         if self.is_running:
             done(report, WorkerError(_("An installation is under way."), _("Wait until it has ended.")))
@@ -59,7 +59,7 @@ class Installer:
         self._session.loop.call_later(0, lambda: self._guarded(lambda: self._begin(report, progress, finish), finish))
 
     def _begin(
-        self, report: DependencyReport, progress: Progress, finish: Callable[[MAESegmentError | None], None]
+        self, report: DependencyReport, progress: ReportLine, finish: Callable[[MAESegmentError | None], None]
     ) -> None:
         constraints = self._write_constraints(report.problems)
         torch = next((problem for problem in report.problems if problem.is_torch), None)
@@ -76,7 +76,7 @@ class Installer:
         self,
         calls: Sequence[Sequence[str]],
         constraints: Path,
-        progress: Progress,
+        progress: ReportLine,
         finish: Callable[[MAESegmentError | None], None],
     ) -> None:
         if not calls:
@@ -170,7 +170,7 @@ class SlicerPip:
     """`slicer.packaging` without its dialog: its log goes to the panel, and Slicer stays alive. Not its `pip_ensure`,
     which asks once more, blocks, and takes a damaged package for an installed one."""
 
-    def install(self, requirements: Sequence[str], constraints: Path, progress: Progress, done: StepDone) -> None:
+    def install(self, requirements: Sequence[str], constraints: Path, progress: ReportLine, done: StepDone) -> None:
         try:
             packaging = importlib.import_module("slicer.packaging")
         except ModuleNotFoundError:

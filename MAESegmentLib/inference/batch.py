@@ -25,7 +25,7 @@ from ..storage.atomic_file import check_writable
 from ..storage.lock import FileLock
 from ..text import visible
 from .batch_table import DONE, FAILED, VolumeRow, VolumeTable, utc_now
-from .settings import Prediction, Progress, ShouldCancel
+from .settings import Prediction, ReportStage, ShouldCancel
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Predicts(Protocol):
     """The part of a `Predictor` used here."""
 
     def predict(
-        self, volume: Volume, *, roi: Roi | None, progress: Progress | None, should_cancel: ShouldCancel | None
+        self, volume: Volume, *, roi: Roi | None, progress: ReportStage | None, should_cancel: ShouldCancel | None
     ) -> Prediction: ...
 
 
@@ -99,7 +99,7 @@ class Batch:
         predictor: Predicts,
         *,
         on_row: Callable[[VolumeRow, int], None] = lambda _row, _done: None,
-        progress: Progress | None = None,
+        progress: ReportStage | None = None,
         should_cancel: ShouldCancel | None = None,
     ) -> None:
         """Return when every scan of the plan has a row, also those that other processes are working on.
@@ -159,7 +159,7 @@ class Batch:
             lock.remove()  # whoever makes the file again after this finds the scan's row
 
     def _row(
-        self, scan: ArchivedScan, predictor: Predicts, progress: Progress | None, should_cancel: ShouldCancel | None
+        self, scan: ArchivedScan, predictor: Predicts, progress: ReportStage | None, should_cancel: ShouldCancel | None
     ) -> VolumeRow:
         begun = time.monotonic()
         row = VolumeRow(
@@ -182,7 +182,7 @@ class Batch:
         scan: ArchivedScan,
         row: VolumeRow,
         predictor: Predicts,
-        progress: Progress | None,
+        progress: ReportStage | None,
         should_cancel: ShouldCancel | None,
     ) -> VolumeRow:
         output = self._outputs[scan.key]

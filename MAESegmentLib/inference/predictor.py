@@ -16,7 +16,7 @@ from ..preprocessing.plan import Prepared
 from .fallback import is_out_of_memory
 from .familiarity import Described, Familiarity, FamiliarityCheck
 from .segmenter import Segmenter, check_channels
-from .settings import InferenceSettings, Prediction, Progress, ShouldCancel
+from .settings import InferenceSettings, Prediction, ReportStage, ShouldCancel
 
 
 class SegmentationBundle(Described, Protocol):
@@ -48,7 +48,7 @@ class Predictor:
         volume: Volume,
         *,
         roi: Roi | str | Sequence[float] | None = None,
-        progress: Progress | None = None,
+        progress: ReportStage | None = None,
         should_cancel: ShouldCancel | None = None,
         want_probabilities: bool = False,
         want_entropy: bool = False,

@@ -19,7 +19,7 @@ from ..images.volume import LabelMap, Volume
 from ..preprocessing.plan import Prepared, Preprocessing
 from .fallback import Step, run_first_that_fits, steps_for
 from .restore import RowRestorer
-from .settings import InferenceSettings, Prediction, Progress, ShouldCancel
+from .settings import InferenceSettings, Prediction, ReportStage, ShouldCancel
 from .windows import Network, WindowPlan, mirrored, rows_of_image
 
 #: Windows per batch on a GPU; on a CPU one window fills the cores already.
@@ -63,7 +63,7 @@ class Segmenter:
         volume: Volume,
         *,
         roi: Roi | None = None,
-        progress: Progress | None = None,
+        progress: ReportStage | None = None,
         should_cancel: ShouldCancel | None = None,
         want_probabilities: bool = False,
         want_entropy: bool = False,
@@ -131,7 +131,7 @@ class Segmenter:
         step: Step,
         prepared: Prepared,
         maps: _Maps,
-        report: Progress,
+        report: ReportStage,
         should_cancel: ShouldCancel | None,
     ) -> None:
         """One attempt with the means of `step`; fills `maps` where something was prepared."""

@@ -12,7 +12,7 @@ from ..images.volume import LabelMap, Volume
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 #: Called with a stage ("prepare", "segment", "restore") and how far that stage is, 0..1.
-Progress = Callable[[str, float], None]
+ReportStage = Callable[[str, float], None]
 ShouldCancel = Callable[[], bool]
 
 

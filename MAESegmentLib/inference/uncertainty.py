@@ -25,7 +25,7 @@ from .fallback import Step, run_first_that_fits
 from .predictor import Predictor, trained_mirror_axes
 from .ranking import Uncertainty
 from .segmenter import check_channels, stop_if
-from .settings import Progress, ShouldCancel
+from .settings import ReportStage, ShouldCancel
 from .windows import Network, rows_of_image
 
 #: A voxel with this probability of a structure belongs to the structure's region.
@@ -60,7 +60,7 @@ def uncertainty_of(
     predictor: Predictor,
     volume: Volume,
     roi: Roi | None = None,
-    progress: Progress | None = None,
+    progress: ReportStage | None = None,
     should_cancel: ShouldCancel | None = None,
 ) -> Uncertainty:
     """Measure one scan, or what lies within `roi`. Memory is bounded as in segmenting: no map of the scan is kept.
@@ -145,7 +145,7 @@ class _Regions:
 
 
 def _measure(
-    predictor: Predictor, prepared: Prepared, step: Step, report: Progress, should_cancel: ShouldCancel | None
+    predictor: Predictor, prepared: Prepared, step: Step, report: ReportStage, should_cancel: ShouldCancel | None
 ) -> _Regions:
     """All variations of the prepared scan with the means of `step`."""
     segmenter = predictor.segmenter

@@ -41,7 +41,7 @@ class StageClock:
         self._close(time.perf_counter())
 
     def report(self, stage: str, fraction: float) -> None:
-        """As `inference.settings.Progress`."""
+        """As `inference.settings.ReportStage`."""
         now = time.perf_counter()
         is_new = stage != self._step.stage
         if is_new:
