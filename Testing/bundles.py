@@ -13,8 +13,7 @@ from MAESegmentLib.bundle import Bundle, ModelSpec, save_bundle
 from MAESegmentLib.bundle.scan_statistics import ENOUGH_TO_CALIBRATE
 from MAESegmentLib.images.labels import ANATOMICAL_STRUCTURE, Code, Label, Terminology
 from MAESegmentLib.images.volume import Volume
-from MAESegmentLib.inference.familiarity import fit_familiarity
-from MAESegmentLib.inference.scan_description import describe_scan
+from MAESegmentLib.inference.familiarity import describe_scan, fit_familiarity
 from MAESegmentLib.networks import MaeConfig, MaskedAutoencoder, NnFormer, NnFormerConfig
 from MAESegmentLib.preprocessing.grey_values import describe_grey_values
 from MAESegmentLib.preprocessing.intensity import IntensityRecipe

@@ -23,8 +23,7 @@ from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.checks import read_image
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.images.volume import Volume
-from MAESegmentLib.inference.familiarity import FEW_SCANS, fit_familiarity
-from MAESegmentLib.inference.scan_description import Encode, describe_scan
+from MAESegmentLib.inference.familiarity import FEW_SCANS, Encode, describe_scan, fit_familiarity
 from MAESegmentLib.preprocessing.grey_values import describe_grey_values
 from MAESegmentLib.training.familiarity import WINDOWS_OF_FEW
 

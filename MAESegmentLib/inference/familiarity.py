@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from ..bundle.training_statistics import FamiliarityStatistics, ScanDescription,
 from ..images.volume import Volume
 from ..preprocessing.grey_values import GreyValues, describe_grey_values
 from ..preprocessing.intensity import IntensityRecipe
-from ..preprocessing.plan import Prepared
-from .scan_description import Encode, describe_scan
+from ..preprocessing.plan import Prepared, Preprocessing, pad_to
+from .windows import WindowPlan
 
 #: Statistics of fewer scans say so in their warning.
 FEW_SCANS = 12
@@ -26,6 +26,8 @@ _NOTHING_LIKE = 2.0
 _SHIFTS_HU = (1024.0, 1000.0)
 #: Grey values that begin and end where the training scans' do, up to this share of their span, have the same unit.
 _SAME_SPAN = 0.25
+#: (B, C, D, H, W) -> tokens (B, d, h, w, K) of every stage, finest first.
+Encode = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -56,37 +58,29 @@ def fit_familiarity(scans: Sequence[ScanDescription]) -> FamiliarityStatistics:
     )
 
 
-class Described(Protocol):
-    """The part of a bundle used here."""
+def statistics_of(spec: Any) -> FamiliarityStatistics | None:
+    """What the model of this `ModelSpec` says of its training scans; None if nothing, or in another version's format.
 
-    @property
-    def spec(self) -> Any: ...
+    `BundleError` if it cannot be read.
+    """
+    network = spec.network or spec.autoencoder.encoder
+    return read_statistics(spec.familiarity, network.dims, spec.preprocessing.intensity, len(spec.channels))
 
 
-class FamiliarityCheck:
-    """Compares scans with the training scans of one model, by the statistics that its description holds."""
-
-    def __init__(self, bundle: Described) -> None:
-        self._spec = bundle.spec
-
-    @cached_property
-    def _statistics(self) -> FamiliarityStatistics | None:
-        network = self._spec.network or self._spec.autoencoder.encoder
-        intensity = self._spec.preprocessing.intensity
-        return read_statistics(self._spec.familiarity, network.dims, intensity, len(self._spec.channels))
-
-    def __call__(
-        self, volume: Volume, prepared: Prepared, encode: Encode, *, device: torch.device | str = "cpu"
-    ) -> Familiarity | None:
-        """`prepared` was made from `volume`; None if the model has no statistics, or of a format of another version."""
-        if self._statistics is None:
-            return None
-        preprocessing = self._spec.preprocessing
-        array = volume.crop(prepared.region).array
-        grey = describe_grey_values(array, preprocessing.intensity)
-        spacing = prepared.grid.spacing
-        scan = describe_scan(grey, prepared.image, spacing, preprocessing.patch_size, encode, device=device)
-        return judge(self._statistics, scan, array, preprocessing.intensity)
+def compare(
+    statistics: FamiliarityStatistics,
+    preprocessing: Preprocessing,
+    volume: Volume,
+    prepared: Prepared,
+    encode: Encode,
+    *,
+    device: torch.device | str = "cpu",
+) -> Familiarity:
+    """How far `volume`, of which `preprocessing` made `prepared`, is from the training scans of the model."""
+    array = volume.crop(prepared.region).array
+    grey = describe_grey_values(array, preprocessing.intensity)
+    scan = describe_scan(grey, prepared.image, prepared.grid.spacing, preprocessing.patch_size, encode, device=device)
+    return judge(statistics, scan, array, preprocessing.intensity)
 
 
 def judge(
@@ -156,3 +150,60 @@ def _about_grey_values(
 
 def _size(lengths: Sequence[float] | np.ndarray) -> str:
     return " x ".join(f"{length:.0f}" for length in lengths)
+
+
+def describe_scan(
+    grey: GreyValues,
+    image: torch.Tensor,
+    spacing: Sequence[float] | np.ndarray,
+    patch_size: Sequence[int],
+    encode: Encode,
+    *,
+    windows: int = 1,
+    device: torch.device | str = "cpu",
+) -> ScanDescription:
+    """Describe a prepared `image` (C, D, H, W) of `spacing` (mm). Deterministic, and alike on every device."""
+    extent = np.array(image.shape[1:]) * np.asarray(spacing, dtype=float)
+    return ScanDescription(grey, pooled_features(encode, image, patch_size, windows, device=device), extent)
+
+
+@torch.no_grad()  # not inference mode, in which autocast casts the weights for every window again
+def pooled_features(
+    encode: Encode, image: torch.Tensor, patch_size: Sequence[int], count: int, *, device: torch.device | str = "cpu"
+) -> tuple[np.ndarray, ...]:
+    """Per stage, mean and standard deviation of each channel over the tokens of the `count` most varied windows.
+
+    Tokens beyond the image, where it is smaller than a window, do not count. To tell scans apart, more windows than one
+    cost more and bring no more (measured on the models that ship: one, two or four).
+    """
+    _, offset = pad_to(image, patch_size)
+    ends = [start + n if n < size else size for start, n, size in zip(offset, image.shape[1:], patch_size, strict=True)]
+    inside = [(s / size, e / size) for s, e, size in zip(offset, ends, patch_size, strict=True)]
+    found = [
+        [_pooled(tokens, inside) for tokens in encode(window[None].to(device))]
+        for window in most_varied(image, patch_size, count)
+    ]
+    return tuple(np.array(stage) for stage in zip(*found, strict=True))
+
+
+def most_varied(image: torch.Tensor, patch_size: Sequence[int], count: int) -> list[torch.Tensor]:
+    """The `count` windows (C, d, h, w) without overlap whose intensities vary most: not the air around a patient."""
+    image, _ = pad_to(image, patch_size)
+    d, h, w = (int(n) for n in image.shape[1:])
+    pd, ph, pw = patch_size
+    patches = [image[(slice(None), *block)] for block in WindowPlan((d, h, w), (pd, ph, pw), overlap=0.0).blocks()]
+    return sorted(patches, key=lambda patch: float(patch.var()), reverse=True)[:count]
+
+
+def _between(start: float, end: float, count: int) -> slice:
+    first, last = math.ceil(start * count - 0.5), math.ceil(end * count - 0.5)
+    return slice(first, last) if first < last else slice(count // 2, count // 2 + 1)
+
+
+def _pooled(tokens: torch.Tensor, inside: Sequence[tuple[float, float]]) -> np.ndarray:  # (1, d, h, w, K) -> (2 K,)
+    """Over the tokens whose middles lie between the fractions `inside` of each axis, or else the middle one."""
+    d, h, w = (_between(*ends, count) for ends, count in zip(inside, tokens.shape[1:4], strict=True))
+    flat = tokens[0, d, h, w].flatten(0, -2).float()
+    pooled = torch.cat([flat.mean(0), flat.std(0, unbiased=False)])
+    result: np.ndarray = pooled.cpu().numpy().astype(float)
+    return result

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from ..bundle.training_statistics import FamiliarityStatistics
 from ..device import autocast
 from ..images.roi import Roi
 from ..images.volume import Volume
 from ..preprocessing.plan import Prepared
 from .fallback import is_out_of_memory
-from .familiarity import Described, Familiarity, FamiliarityCheck
+from .familiarity import Familiarity, compare, statistics_of
 from .segmenter import Segmenter, check_channels
 from .settings import InferenceSettings, Prediction, ReportStage, ShouldCancel
 
 
-class SegmentationBundle(Described, Protocol):
+class SegmentationBundle(Protocol):
     """The part of a bundle used here."""
+
+    @property
+    def spec(self) -> Any: ...
 
     def load_network(self, device: str = "cpu") -> nn.Module: ...
 
@@ -34,7 +39,6 @@ class Predictor:
         """`network` is the bundle's own if it has been loaded already."""
         self.settings = settings or InferenceSettings.of_model(bundle.spec.inference)
         self._bundle = bundle
-        self._familiarity = FamiliarityCheck(bundle)
         self.segmenter = _segmenter(bundle.spec, network or bundle.load_network(), self.settings)
         self.device = self.segmenter.device
 
@@ -77,19 +81,22 @@ class Predictor:
     def familiarity(self, volume: Volume, prepared: Prepared) -> Familiarity | None:
         """How far `volume`, of which `prepared` was made, is from the training scans; None if these are unknown."""
         encoder = getattr(self.segmenter.network, "encoder", None)
-        if encoder is None:
+        if encoder is None or self._statistics is None:
             return None
+        found = partial(compare, self._statistics, self.spec.preprocessing, volume, prepared)
         try:
             # What half precision changes is nothing beside the spread between scans, unless it overflows.
             with autocast(self.device, self.settings.precision):
-                found = self._familiarity(volume, prepared, encoder.to(self.device), device=self.device)
-            if found is None or math.isfinite(found.excess):
-                return found
-            return self._familiarity(volume, prepared, encoder, device=self.device)
+                result = found(encoder.to(self.device), device=self.device)
+            return result if math.isfinite(result.excess) else found(encoder, device=self.device)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            return self._familiarity(volume, prepared, encoder.to("cpu"))
+            return found(encoder.to("cpu"))
+
+    @cached_property
+    def _statistics(self) -> FamiliarityStatistics | None:
+        return statistics_of(self.spec)
 
     def _examine(self, volume: Volume, prepared: Prepared) -> list[str]:
         result = self.familiarity(volume, prepared)

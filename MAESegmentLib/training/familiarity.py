@@ -10,8 +10,7 @@ from torch import nn
 
 from ..bundle.scan_statistics import ENOUGH_TO_CALIBRATE
 from ..bundle.training_statistics import ScanDescription
-from ..inference.familiarity import fit_familiarity
-from ..inference.scan_description import describe_scan
+from ..inference.familiarity import describe_scan, fit_familiarity
 from .data.prepared import PreparedCase
 
 #: More training scans make the statistics no better.

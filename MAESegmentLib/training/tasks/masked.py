@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...inference.scan_description import most_varied
+from ...inference.familiarity import most_varied
 from ...networks import MaskedAutoencoder
 from ...networks.masking import count_masked_voxels, random_unit_mask, unit_grid
 from ...preprocessing.plan import pad_to
