@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
-import re
 import shutil
 import sys
 import tempfile
@@ -15,34 +13,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import MAESegmentError
+from ..processes.environment import Requirement, check
 from ..version import __version__
 from .findings import Finding, Level, gib
 
 if TYPE_CHECKING:
     from ..bundle import ModelStore
 
-_REINSTALL = "pip install --upgrade maesegment"
 #: Whole-head and abdominal scans need about this much; see the README for measured figures.
 _COMFORTABLE_MEMORY, _LEAST_MEMORY = 8 * 2**30, 2 * 2**30
 _LEAST_DISK = 2**30
-#: Imported, not only looked up: a half-installed package has metadata and still does not load.
-_ESSENTIAL = ("numpy", "torch", "monai", "nibabel", "SimpleITK", "pydicom", "highdicom")
+#: What others are imported as.
+_MODULES = {"pynrrd": "nrrd", "simpleitk": "SimpleITK"}
+#: Named when all is well.
+_SHOWN = ("numpy", "torch", "monai", "nibabel", "simpleitk", "pydicom", "highdicom")
 
 
 def check_software() -> Iterator[Finding]:
     """Python, MAESegment and its packages: present, new enough, and loadable."""
+    python = platform.python_version()
     where = Path(__file__).resolve().parents[1]
-    python = f"Python {platform.python_version()} on {platform.platform(terse=True)}"
     yield Finding("MAESegment", Level.OK, f"{__version__} in {where}", figures={"version": __version__})
-    yield Finding("Python", Level.OK, f"{python} ({sys.executable})", figures={"version": platform.python_version()})
-    versions: dict[str, str] = {}
-    for requirement in _requirements():
-        versions.update(_found_version(requirement))
-        yield from check_requirement(requirement)
-    broken = list(_broken_imports())
-    yield from broken
-    if not broken:
-        shown = ", ".join(f"{name} {versions[name]}" for name in map(str.lower, _ESSENTIAL) if name in versions)
+    system = f"Python {python} on {platform.platform(terse=True)} ({sys.executable})"
+    yield Finding("Python", Level.OK, system, figures={"version": python})
+    required = [requirement.partition(">=")[0] for requirement in _requirements()]
+    problems = [finding for requirement in _requirements() for finding in check_requirement(requirement)]
+    yield from problems
+    if not problems:
+        versions = {name: metadata.version(name) for name in required}
+        shown = ", ".join(f"{name} {versions[name]}" for name in _SHOWN if name in versions)
         yield Finding("packages", Level.OK, shown, figures=versions)
 
 
@@ -57,33 +56,9 @@ def _requirements() -> list[str]:
 def check_requirement(requirement: str) -> Iterator[Finding]:
     """`requirement` is a name with a floor, e.g. "torch>=2.6"."""
     name, _, floor = requirement.partition(">=")
-    found = _found_version(requirement).get(name)
-    if found is None:
-        yield Finding("packages", Level.PROBLEM, f"{name} is not installed", f"Run: {_REINSTALL}")
-    elif _numbers(found) < _numbers(floor):
-        yield Finding("packages", Level.PROBLEM, f"{name} {found} is older than {floor}", f"Run: {_REINSTALL}")
-
-
-def _found_version(requirement: str) -> dict[str, str]:
-    name = requirement.partition(">=")[0]
-    try:
-        return {name: metadata.version(name)}
-    except metadata.PackageNotFoundError:
-        return {}
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    release = version.partition("+")[0]
-    return tuple(int(number) for number in re.findall(r"\d+", release)[:3])
-
-
-def _broken_imports() -> Iterator[Finding]:
-    for name in _ESSENTIAL:
-        try:
-            importlib.import_module(name)
-        except (ImportError, OSError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            yield Finding("packages", Level.PROBLEM, f"{name} does not load: {reason}", f"Run: {_REINSTALL}")
+    problem = check(Requirement(name, _MODULES.get(name, name), floor, "MAESegment needs it", 0.0))
+    if problem is not None:
+        yield Finding("packages", Level.PROBLEM, problem.message, f"Run: {problem.advice}")
 
 
 def check_memory() -> Iterator[Finding]:
