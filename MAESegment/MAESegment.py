@@ -55,7 +55,7 @@ from MAESegmentPlugin.sample_data import register as register_sample_data  # noq
 from MAESegmentPlugin.session import Session, close_shared_session, shared_session  # noqa: E402
 
 from MAESegmentLib.app.batch import BatchItem, start_batch  # noqa: E402
-from MAESegmentLib.app.logic.learning import LearningCalls  # noqa: E402
+from MAESegmentLib.app.logic import Logic  # noqa: E402
 from MAESegmentLib.bundle.library import ModelLibrary  # noqa: E402
 
 
@@ -127,7 +127,7 @@ class MAESegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.set_parameter_node(self.logic.getParameterNode())
 
 
-class MAESegmentLogic(ScriptedLoadableModuleLogic, LearningCalls):
+class MAESegmentLogic(ScriptedLoadableModuleLogic, Logic):
     """Segmentation from a script or the console: `slicer.util.getModuleLogic("MAESegment").process(volumeNode)`.
 
     Never opens a dialog; what goes wrong is an exception of `MAESegmentLib.errors`.
@@ -143,9 +143,7 @@ class MAESegmentLogic(ScriptedLoadableModuleLogic, LearningCalls):
     ):
         """Another session, models and folder for cases than this Slicer's are for tests."""
         ScriptedLoadableModuleLogic.__init__(self, parent)
-        self._session = session
-        self._library = library or ModelLibrary()
-        self._case_folder = caseFolder
+        Logic.__init__(self, session, library, caseFolder)
         self._dependencies = None
 
     @property
@@ -178,7 +176,7 @@ class MAESegmentLogic(ScriptedLoadableModuleLogic, LearningCalls):
     def processBatch(self, volumeNodes, model=None, device: str = "auto", wait: bool = True, callback=None, **options):
         """Segment several volumes one after the other; `options` as in `process`. Returns a `BatchJob`: its `rows`
         say what became of each, and one that fails does not stop the rest."""
-        bundle = self._library.find(model)
+        bundle = self.library.find(model)
 
         def item(node) -> BatchItem:
             first = node[0] if isinstance(node, Sequence) else node
@@ -195,7 +193,7 @@ class MAESegmentLogic(ScriptedLoadableModuleLogic, LearningCalls):
         in `process`. Returns a batch whose `output` is a sequence of segmentations in the same browser."""
         from MAESegmentLib.app.sequence import start_sequence
 
-        bundle = self._library.find(model)
+        bundle = self.library.find(model)
         start = lambda node: self.process(node, bundle, device, wait=False, **options)  # noqa: E731
         batch = start_sequence(sequenceNode, start, self.session.loop, callback)
         if wait and callback is None:

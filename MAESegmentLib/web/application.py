@@ -11,6 +11,7 @@ from trame.app import get_server
 from trame_slicer import module as trame_slicer_module
 from trame_slicer.core import SlicerApp
 
+from ..app.logic import Logic
 from ..app.presenters.elements import Message
 from . import page, slicer_scene
 from .cases_panel import CasesPanel
@@ -22,7 +23,6 @@ from .folders import Folders
 from .heartbeat import Heartbeat
 from .improve_panel import ImprovePanel
 from .learning_panel import LearningPanel
-from .logic import Logic
 from .next_case_panel import NextCasePanel
 from .segment_panel import SegmentPanel
 from .session_process import SessionConfig

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
+from ..app.logic import Logic
 from ..app.presenters.elements import Message
 from ..app.presenters.presenter import CaseHost
 from ..app.texts.messages import error_text, expected
@@ -16,7 +17,6 @@ from ..errors import MAESegmentError
 from ..images.labels import Label
 from .downloads import Downloads
 from .folders import Folders, Scan
-from .logic import Logic
 from .session_process import SessionConfig
 from .surfaces import Surfaces
 from .uploads import Uploads

@@ -105,7 +105,7 @@ class SegmentPanel(Panel):
             return
         nodes = [slicer_scene.roi_node(name, bounds) for name, bounds in BOXES]
         self._boxes.update({node.GetID(): node for node in nodes})
-        meant = self.logic.meantModel(SAMPLE_MODEL)
+        meant = self.logic.selectedModel(SAMPLE_MODEL)
         self.put(model=name_of(meant) if meant is not None else self.get("model"), region=nodes[0].GetID())
         self.update()
         self.app.views.centre_on(nodes[0])

@@ -97,7 +97,7 @@ def test_three_corrections_become_a_version_that_is_used_only_when_accepted(
     assert result is not None, job().run.log_tail()
     assert "indicative only" in ui.bannerAskLabel.text
     screenshot(panel.ui.improveCollapsibleButton, "learning-banner")
-    store = panel._logic._library.store
+    store = panel._logic.library.store
     assert store.find(model.name).version == model.version
     button(ui, "bannerAsk", "Use it").click()
     assert store.find(model.name).version == result.model["version"]

@@ -8,7 +8,6 @@ from typing import Any
 
 from ... import mrml
 from ...bundle import Bundle
-from ...bundle.library import ModelLibrary
 from ...cases.records import CaseRecord
 from ...cases.store import CaseStore
 from ...errors import DatasetError, DuplicateCase, MAESegmentError, NodeError
@@ -28,16 +27,11 @@ from ..case_proposal import (
     propose_choices,
 )
 from ..processing import roi_box
-from ..session import SceneSession
-from .segment import ModelChoice, Node
+from .part import ModelChoice, Node, Part
 
 
-class CaseCalls:
-    """Needs `session`, `_library` and `_case_folder` of the logic that it is part of."""
-
-    session: SceneSession
-    _library: ModelLibrary
-    _case_folder: Path | None
+class Cases(Part):
+    """Corrected cases: stored from the scene, and opened in it."""
 
     def setCaseFolder(self, path: str) -> None:
         """Keep cases below `path` from now on ("": in the documents folder); what is stored stays where it is."""
@@ -45,12 +39,12 @@ class CaseCalls:
 
     def caseFolder(self) -> Path:
         """Where the cases of all models are, a folder for each."""
-        return self._case_folder or self.session.case_root
+        return self._host.case_root
 
     def caseStore(self, model: ModelChoice = None) -> CaseStore:
         """The cases for `model` (see `process`) and all its versions. The folder is made with the first case."""
-        bundle = self._library.find(model)
-        return CaseStore(self.caseFolder() / self._library.store.root_of(bundle))
+        bundle = self.library.find(model)
+        return CaseStore(self.caseFolder() / self.library.store.root_of(bundle))
 
     def cases(self, model: ModelChoice = None) -> list[CaseRecord]:
         """The stored cases, by number."""
@@ -156,13 +150,13 @@ class CaseCalls:
         """`model`, or the one that made the segmentation, if it is still there."""
         if model is None and segmentation is not None:
             digest = segmentation.GetAttribute(MODEL_HASH)
-            made_by = next((one for one in self._library.models() if digest and one.content_hash == digest), None)
+            made_by = next((one for one in self.library.models() if digest and one.content_hash == digest), None)
             if made_by is not None:
                 return made_by
             name = (segmentation.GetAttribute(MODEL) or "").partition("@")[0]
-            same = self._library.meant(name) if name else None
-            return same if same is not None else self._library.find(None)
-        return self._library.find(model)
+            same = self.library.meant(name) if name else None
+            return same if same is not None else self.library.find(None)
+        return self.library.find(model)
 
 
 def _nodes(volume: Any) -> tuple[Any, ...]:

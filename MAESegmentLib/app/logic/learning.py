@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from ...bundle import Bundle, export_bundle
-from ...cases.records import CHECK, CaseRecord
-from ...cases.store import CaseStore
-from ...errors import ConfigurationError, DatasetError, MAESegmentError, WorkerError
+from ...bundle import Bundle
+from ...cases.records import CaseRecord
+from ...console.training_request import checked_settings, chosen_cases, refuse_second_run, training_request
+from ...errors import ConfigurationError, MAESegmentError
 from ...inference.settings import InferenceSettings
 from ...jobs import Job
 from ...runs import FineTuneEstimate, RunRequest, RunState, create_run, list_runs
 from ...storage.user_folders import default_runs_folder
-from ...training.settings import FineTuneSettings
 from ...translation import tr as _
 from ...worker.client.requests import submit_estimate
 from ..comparing import CompareJob, ComparisonNodes, start_comparison
 from ..finetuning import FineTuneJob
 from ..processing import roi_box
 from ..ranking import RankedVolume, RankJob, sources_of, start_ranking
-from .cases import CaseCalls
-from .segment import AUTO, ModelChoice, Node, SegmentCalls
+from .cases import Cases
+from .part import AUTO, Host, ModelChoice, Node, Part
+from .segment import Segmenting
 
 
-class LearningCalls(CaseCalls, SegmentCalls):
-    """All that a logic can do; needs what these need."""
+class Learning(Part):
+    """Fine-tuning, comparing versions, and ranking what to correct next."""
 
-    # Fine-tuning ------------------------------------------------------------------------------------------------------
+    def __init__(self, host: Host, segmenting: Segmenting, cases: Cases) -> None:
+        super().__init__(host)
+        self._segmenting = segmenting
+        self._cases = cases
 
     def estimateFineTune(
         self, baseModel: ModelChoice = None, cases: Any = None, *, device: str = AUTO, **settings: Any
     ) -> Job[FineTuneEstimate]:
         """A job that measures, by a few steps here, how long `fineTune` of the same arguments takes and its memory."""
-        base = self._library.find(baseModel)
-        records = self._chosen_cases(self.caseStore(base), cases)
+        base = self.library.find(baseModel)
+        records = chosen_cases(self._cases.caseStore(base), cases)
         return submit_estimate(self.session.client, self._request(base, records, device, "", settings))
 
     def fineTune(
@@ -57,13 +58,13 @@ class LearningCalls(CaseCalls, SegmentCalls):
         its own instead of a new version. The job's `accept()` makes the new version the one that is used; until then
         nothing changes. With `wait` it is returned when it is finished, and raises what went wrong.
         """
-        base = self._library.find(baseModel)
-        store = self.caseStore(base)
-        self._refuse_second_run()
-        job = FineTuneJob(self.session, self._library.store, callback)
+        base = self.library.find(baseModel)
+        store = self._cases.caseStore(base)
+        refuse_second_run()
+        job = FineTuneJob(self.session, self.library.store, callback)
         pairs = _pairs(cases)
         if pairs:
-            _checked_settings(settings)
+            checked_settings(settings)
             job.store_first(
                 pairs,
                 lambda volume, node: self._stored(volume, node, base),
@@ -72,7 +73,7 @@ class LearningCalls(CaseCalls, SegmentCalls):
                 ),
             )
         else:
-            request = self._request(base, self._chosen_cases(store, cases), device, name or "", settings)
+            request = self._request(base, chosen_cases(store, cases), device, name or "", settings)
             job.begin(create_run(default_runs_folder(), request))
         if wait:
             job.result()
@@ -88,35 +89,10 @@ class LearningCalls(CaseCalls, SegmentCalls):
                 if state is RunState.DISCARDED:
                     run.remove()
                 elif not decision:
-                    jobs.append(FineTuneJob.of_run(self.session, self._library.store, run))
+                    jobs.append(FineTuneJob.of_run(self.session, self.library.store, run))
             except MAESegmentError as error:
                 self.session.log.add("warning", f"{run.id}: {error}")
         return jobs
-
-    # Versions ---------------------------------------------------------------------------------------------------------
-
-    def selectedModel(self, name: str) -> Bundle | None:
-        """The version that the name of a model means: the one that was chosen, else the highest."""
-        return self._library.meant(name)
-
-    def useVersion(self, model: ModelChoice) -> Bundle:
-        """From now on the name of this model means this version, here and in every other program."""
-        bundle = self._library.find(model)
-        self._library.store.select(bundle)
-        return bundle
-
-    def removableReason(self, model: ModelChoice) -> str:
-        """Why a version cannot be removed, in a sentence; "" if it can."""
-        return self._library.store.removable(self._library.find(model))
-
-    def removeVersion(self, model: ModelChoice) -> None:
-        """Delete a version that nothing was made from; `BundleError` says why one cannot be removed."""
-        self._library.store.remove(self._library.find(model))
-
-    def exportModel(self, model: ModelChoice, path: str | os.PathLike[str]) -> Path:
-        """Write a model as a zip that `importModel` reads; Slicer stays alive meanwhile."""
-        bundle = self._library.find(model)
-        return self.session.loop.call_aside(lambda: export_bundle(bundle, path))
 
     def compare(
         self,
@@ -131,8 +107,8 @@ class LearningCalls(CaseCalls, SegmentCalls):
     ) -> CompareJob | ComparisonNodes:
         """Segment a scan with two versions and show where they disagree. Returns a job, with `wait` what it ends with:
         three segmentation nodes and a row for each structure."""
-        versions = (self._library.find(first), self._library.find(second))
-        start = lambda node, bundle: self.process(node, bundle, device, wait=False, roi=roi)  # noqa: E731
+        versions = (self.library.find(first), self.library.find(second))
+        start = lambda node, bundle: self._segmenting.process(node, bundle, device, wait=False, roi=roi)  # noqa: E731
         job = start_comparison(volumeNode, versions, start, self.session.loop, callback)
         return job.result() if wait and callback is None else job
 
@@ -151,9 +127,9 @@ class LearningCalls(CaseCalls, SegmentCalls):
 
         Returns a job whose `rows` are sorted, the most useful first; with `wait` the rows.
         """
-        chosen, _note = self._device(device)
+        chosen, _note = self._segmenting.device(device)
         InferenceSettings(device=chosen)
-        bundle = self._library.find(model)
+        bundle = self.library.find(model)
         job = start_ranking(self.session, sources_of(volumes), bundle, {"device": chosen}, roi_box(roi), callback)
         return job.result() if wait and callback is None else job
 
@@ -162,47 +138,16 @@ class LearningCalls(CaseCalls, SegmentCalls):
     def _request(
         self, base: Bundle, records: Sequence[CaseRecord], device: str, name: str, settings: Mapping[str, Any]
     ) -> RunRequest:
-        store = self.caseStore(base)
-        training = tuple(record.id for record in records if record.role != CHECK)
-        if not training:
-            raise DatasetError(
-                _("There is no case to learn from."),
-                _("Correct a segmentation and add it as a case; nothing is learnt from validation cases."),
-            )
-        return RunRequest(
-            base=base.reference,
-            base_path=str(base.path),
-            store=str(store.folder.absolute()),
-            training=training,
-            check=tuple(record.id for record in records if record.role == CHECK),
-            models=str(self._library.store.user_folder.absolute()),
-            name=name,
-            settings=_checked_settings({**settings, **({} if device == AUTO else {"device": device})}),
-        )
-
-    def _chosen_cases(self, store: CaseStore, cases: Any) -> list[CaseRecord]:
-        if cases is None:
-            return store.list()
-        chosen = [cases] if isinstance(cases, str | CaseRecord) else list(cases)
-        return [store.get(case if isinstance(case, str) else case.id) for case in chosen]
+        store, models = self._cases.caseStore(base), self.library.store
+        return training_request(base, store, records, models, device=device, name=name, settings=settings)
 
     def _stored(self, volume: Any, node: Any, base: Bundle) -> Any:
         """The record of a pair that is stored as it is, or the job that stores it."""
-        proposal = self.proposeCase(volume, node, base)
+        proposal = self._cases.proposeCase(volume, node, base)
         if proposal.stored is not None and not proposal.isChanged:
             return proposal.stored
         update = True if proposal.stored is not None or proposal.duplicate is not None else None
-        return self.addCase(volume, node, base, update=update, wait=False)
-
-    @staticmethod
-    def _refuse_second_run() -> None:
-        for run in list_runs(default_runs_folder()):
-            status = run.status()
-            if status.state in (RunState.WAITING, RunState.RUNNING):
-                raise WorkerError(
-                    _("A fine-tuning is running already: {text}").format(text=status.text),
-                    _("Wait until it is finished, or cancel it."),
-                )
+        return self._cases.addCase(volume, node, base, update=update, wait=False)
 
 
 def _pairs(cases: Any) -> list[tuple[Any, Any]]:
@@ -217,12 +162,3 @@ def _pairs(cases: Any) -> list[tuple[Any, Any]]:
             _("Give ids of stored cases, or pairs (volume node, segmentation node)."),
         )
     return [(volume, node) for volume, node in pairs]
-
-
-def _checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Refuses what cannot work before anything is started."""
-    unknown = sorted(set(settings) - set(FineTuneSettings.__dataclass_fields__))
-    if unknown:
-        raise ConfigurationError(_("There is no setting called {names}.").format(names=", ".join(unknown)))
-    FineTuneSettings(**settings)
-    return dict(settings)

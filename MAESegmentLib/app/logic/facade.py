@@ -1,0 +1,70 @@
+"""The object that scripts in Slicer, both panels and the browser call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...bundle.library import ModelLibrary
+from ...console.calls import part
+from ..session import SceneSession
+from .cases import Cases
+from .learning import Learning
+from .models import Models
+from .segment import Segmenting
+
+
+class Logic:
+    """Each call is described where it is done. Never opens a dialog; what goes wrong is a `MAESegmentError`."""
+
+    def __init__(
+        self, session: SceneSession | None, library: ModelLibrary | None = None, caseFolder: Path | None = None
+    ) -> None:
+        """`caseFolder` holds the cases instead of the session's folder."""
+        self._session = session
+        self._case_folder = caseFolder
+        self.library = library or ModelLibrary()
+        self._models = Models(self)
+        self._segmenting = Segmenting(self)
+        self._cases = Cases(self)
+        self._learning = Learning(self, self._segmenting, self._cases)
+
+    @property
+    def session(self) -> SceneSession:
+        """The worker, the event loop and the folders."""
+        assert self._session is not None
+        return self._session
+
+    @property
+    def case_root(self) -> Path:
+        """Where the cases of all models are, a folder for each."""
+        return self._case_folder or self.session.case_root
+
+    models = part("_models", Models.models)
+    problems = part("_models", Models.problems)
+    defaultModel = part("_models", Models.defaultModel)
+    selectedModel = part("_models", Models.selectedModel)
+    useVersion = part("_models", Models.useVersion)
+    removableReason = part("_models", Models.removableReason)
+    removeVersion = part("_models", Models.removeVersion)
+    importModel = part("_models", Models.importModel)
+    exportModel = part("_models", Models.exportModel)
+
+    process = part("_segmenting", Segmenting.process)
+
+    setCaseFolder = part("_cases", Cases.setCaseFolder)
+    caseFolder = part("_cases", Cases.caseFolder)
+    caseStore = part("_cases", Cases.caseStore)
+    cases = part("_cases", Cases.cases)
+    proposeCase = part("_cases", Cases.proposeCase)
+    identifyScan = part("_cases", Cases.identifyScan)
+    addCase = part("_cases", Cases.addCase)
+    openCase = part("_cases", Cases.openCase)
+    removeCase = part("_cases", Cases.removeCase)
+    setCaseRole = part("_cases", Cases.setCaseRole)
+    changedCases = part("_cases", Cases.changedCases)
+
+    estimateFineTune = part("_learning", Learning.estimateFineTune)
+    fineTune = part("_learning", Learning.fineTune)
+    fineTuneRuns = part("_learning", Learning.fineTuneRuns)
+    compare = part("_learning", Learning.compare)
+    nextCases = part("_learning", Learning.nextCases)

@@ -1,0 +1,46 @@
+"""What the parts of a logic have in common, and what they need of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from ...bundle import Bundle
+from ...bundle.library import ModelLibrary
+from ..session import SceneSession
+
+Node = Any
+#: A bundle, a name or the beginning of one, NAME@VERSION, a folder, or None for the only model there is.
+ModelChoice = Bundle | str | os.PathLike[str] | None
+
+AUTO, CPU = "auto", "cpu"
+
+
+class Host(Protocol):
+    """The logic. Asked each time: Slicer's session and the folder of models may change while it lives."""
+
+    @property
+    def session(self) -> SceneSession: ...
+
+    @property
+    def library(self) -> ModelLibrary: ...
+
+    @property
+    def case_root(self) -> Path:
+        """Where the cases of all models are, a folder for each."""
+
+
+class Part:
+    """Some of a logic's calls. Never opens a dialog."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    @property
+    def session(self) -> SceneSession:
+        return self._host.session
+
+    @property
+    def library(self) -> ModelLibrary:
+        return self._host.library
