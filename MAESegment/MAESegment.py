@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import slicer
@@ -54,7 +53,6 @@ _find_helpers()
 from MAESegmentPlugin.sample_data import register as register_sample_data  # noqa: E402
 from MAESegmentPlugin.session import Session, close_shared_session, shared_session  # noqa: E402
 
-from MAESegmentLib.app.batch import BatchItem, start_batch  # noqa: E402
 from MAESegmentLib.app.logic import Logic  # noqa: E402
 from MAESegmentLib.bundle.library import ModelLibrary  # noqa: E402
 
@@ -172,33 +170,6 @@ class MAESegmentLogic(ScriptedLoadableModuleLogic, Logic):
         from MAESegmentPlugin.parameters import MAESegmentParameterNode
 
         return MAESegmentParameterNode(ScriptedLoadableModuleLogic.getParameterNode(self))
-
-    def processBatch(self, volumeNodes, model=None, device: str = "auto", wait: bool = True, callback=None, **options):
-        """Segment several volumes one after the other; `options` as in `process`. Returns a `BatchJob`: its `rows`
-        say what became of each, and one that fails does not stop the rest."""
-        bundle = self.library.find(model)
-
-        def item(node) -> BatchItem:
-            first = node[0] if isinstance(node, Sequence) else node
-            start = lambda: self.process(node, bundle, device, wait=False, **options)  # noqa: E731
-            return BatchItem(first.GetName(), start)
-
-        batch = start_batch([item(node) for node in volumeNodes], self.session.loop, callback)
-        if wait and callback is None:
-            batch.result()
-        return batch
-
-    def processSequence(self, sequenceNode, model=None, device: str = "auto", wait=True, callback=None, **options):
-        """Segment every frame of a sequence (or of the one that a volume node shows) one after the other; `options` as
-        in `process`. Returns a batch whose `output` is a sequence of segmentations in the same browser."""
-        from MAESegmentLib.app.sequence import start_sequence
-
-        bundle = self.library.find(model)
-        start = lambda node: self.process(node, bundle, device, wait=False, **options)  # noqa: E731
-        batch = start_sequence(sequenceNode, start, self.session.loop, callback)
-        if wait and callback is None:
-            batch.result()
-        return batch
 
 
 class MAESegmentTest(ScriptedLoadableModuleTest):

@@ -268,7 +268,8 @@ class FakeLearning:
         self._begin("setCaseRole", case, role, model)
         self.store.records = [replace(r, role=role) if r.id == case else r for r in self.store.records]
 
-    def estimateFineTune(self, baseModel: Any = None, cases: Any = None, **settings: Any) -> Answered:
+    def estimateFineTune(self, cases: Any = None, baseModel: Any = None, *, wait: bool, **settings: Any) -> Answered:
+        assert not wait
         self._begin("estimateFineTune", baseModel, cases, settings)
         return self._job("estimateFineTune", None, model=baseModel, **settings)
 

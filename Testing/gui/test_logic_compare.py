@@ -38,7 +38,7 @@ def node_ids() -> set[str]:
 
 
 def test_two_versions_on_one_scan(logic, volume):
-    result = logic.compare(volume, "self-test@1.0.0", "self-test@1.1.0", wait=True)
+    result = logic.compare(volume, "self-test@1.0.0", "self-test@1.1.0")
     assert result.first.GetName() == "Scan self-test 1.0.0"
     assert result.second.GetName() == "Scan self-test 1.1.0"
     assert segment_names(result.disagreement) == ["disagreement"]
@@ -62,7 +62,7 @@ def test_two_versions_on_one_scan(logic, volume):
 
 
 def test_a_version_with_itself_has_nothing_to_show(logic, volume):
-    result = logic.compare(volume, "self-test", "self-test", wait=True)
+    result = logic.compare(volume, "self-test", "self-test")
     assert not masks(result.disagreement, volume)["disagreement"].any()
     assert [row.dice for row in result.rows] == [1.0, 1.0, None]
 
@@ -77,7 +77,7 @@ def test_progress_comes_from_both(logic, volume):
 
 def test_cancelling_leaves_the_scene_as_it_was(logic, volume, process_events_until):
     before = node_ids()
-    job = logic.compare(volume, "self-test@1.0.0", "self-test@1.1.0")
+    job = logic.compare(volume, "self-test@1.0.0", "self-test@1.1.0", wait=False)
     process_events_until(lambda: job.stage == "second" or job.is_finished, 300.0)
     job.cancel()
     with pytest.raises(Exception, match="Cancelled"):
@@ -86,7 +86,7 @@ def test_cancelling_leaves_the_scene_as_it_was(logic, volume, process_events_unt
 
 
 def test_a_scan_that_is_removed_ends_it_with_the_reason(logic, volume, process_events_until):
-    job = logic.compare(volume, "self-test@1.0.0", "self-test@1.1.0")
+    job = logic.compare(volume, "self-test@1.0.0", "self-test@1.1.0", wait=False)
     process_events_until(lambda: job.stage == "second" or job.is_finished, 300.0)
     slicer.mrmlScene.RemoveNode(volume)
     with pytest.raises(Exception, match="Scan was removed"):

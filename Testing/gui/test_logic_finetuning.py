@@ -117,8 +117,8 @@ def test_a_new_version_is_used_once_it_is_accepted(logic, volume):
 @pytest.mark.usefixtures("cases")
 def test_a_declined_version_changes_nothing(logic):
     base = logic.defaultModel()
-    job = logic.fineTune(["case-0001"], wait=True, **QUICK)
-    assert job.status.result.cases == 1
+    job = logic.fineTune(["case-0001"], wait=False, **QUICK)
+    assert job.result(600).cases == 1
     job.decline()
     assert logic.defaultModel().content_hash == base.content_hash
     assert logic.fineTuneRuns() == []
@@ -129,7 +129,7 @@ def test_pairs_of_nodes_are_stored_first(logic, pairs):
     logic.addCase(*pairs[0])
     logic.addCase(*pairs[1])
     edit(pairs[1][1])
-    job = logic.fineTune(pairs, **QUICK)
+    job = logic.fineTune(pairs, wait=False, **QUICK)
     assert job.run is None
     assert "Storing" in job.status.text
     assert job.result(600).cases == 3
@@ -144,7 +144,7 @@ def test_a_pair_that_cannot_be_stored_ends_it_with_the_reason(logic, pairs, draw
     other = scene.left_handed("Other")
     slicer.util.arrayFromVolume(other)[0, 0, 0] += 1
     unclear = draw(other, nobody=np.ones(slicer.util.arrayFromVolume(other).shape))
-    job = logic.fineTune([pairs[0], (other, unclear)], **QUICK)
+    job = logic.fineTune([pairs[0], (other, unclear)], wait=False, **QUICK)
     with pytest.raises(Exception, match="not clear which labels"):
         job.result(600)
     assert logic.fineTuneRuns() == []
@@ -178,7 +178,7 @@ def test_cases_kept_to_check_are_not_learnt_from(logic, volume, corrected):
 def test_a_later_slicer_finds_the_run_and_goes_on(logic, make_logic, tmp_path, process_events_until):
     from MAESegmentLib.runs import RunState
 
-    job = logic.fineTune(**{**QUICK, "steps": 400})
+    job = logic.fineTune(wait=False, **{**QUICK, "steps": 400})
     with pytest.raises(Exception, match="running already"):
         logic.fineTune()
     process_events_until(lambda: job.status.step > 2, 600.0)
@@ -202,7 +202,7 @@ def test_a_later_slicer_finds_the_run_and_goes_on(logic, make_logic, tmp_path, p
 def test_discarding_leaves_nothing(logic, process_events_until, runs_folder):
     from MAESegmentLib.runs import RunState
 
-    job = logic.fineTune(**{**QUICK, "steps": 400})
+    job = logic.fineTune(wait=False, **{**QUICK, "steps": 400})
     process_events_until(lambda: job.status.state is RunState.RUNNING, 600.0)
     job.discard()
     with pytest.raises(Exception, match="discarded"):
@@ -217,7 +217,7 @@ def test_discarding_leaves_nothing(logic, process_events_until, runs_folder):
 def test_segmenting_goes_on_meanwhile(logic, volume, process_events_until):
     from MAESegmentLib.runs import RunState
 
-    job = logic.fineTune(**{**QUICK, "steps": 400})
+    job = logic.fineTune(wait=False, **{**QUICK, "steps": 400})
     process_events_until(lambda: job.status.state is RunState.RUNNING, 600.0)
     segmentation = logic.process(volume)
     assert segmentation.GetScene() is not None
@@ -244,7 +244,7 @@ def test_while_the_gpu_trains_the_processor_segments_and_says_so(logic, volume, 
 
 @pytest.mark.usefixtures("cases")
 def test_an_estimate_is_measured_here(logic):
-    estimate = logic.estimateFineTune(steps=100).result(600)
+    estimate = logic.estimateFineTune(steps=100)
     assert estimate.steps == 100
     assert estimate.cases == 3
     assert estimate.seconds > 100 * estimate.seconds_per_step > 0

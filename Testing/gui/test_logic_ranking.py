@@ -18,7 +18,7 @@ def test_scans_of_the_scene_are_sorted_by_how_uncertain_the_model_is(logic, mode
         voxels[:] = (voxels * factor + noise * np.random.default_rng(0).random(voxels.shape)).astype(voxels.dtype)
         slicer.util.arrayFromVolumeModified(volumes[name])
     before = slicer.mrmlScene.GetNumberOfNodes()
-    rows = logic.nextCases([*volumes.values()], model, wait=True)
+    rows = logic.nextCases([*volumes.values()], model)
     scores = [row.score for row in rows]
     assert scores == sorted(scores, reverse=True)
     assert len(set(scores)) == 3
@@ -43,7 +43,7 @@ def test_one_that_cannot_be_measured_does_not_stop_the_rest(logic, model, scene)
 
 
 def test_cancelling_keeps_what_was_measured(logic, model, scene, process_events_until):
-    job = logic.nextCases([scene.plain("One"), scene.many_windows("Two"), scene.plain("Three")], model)
+    job = logic.nextCases([scene.plain("One"), scene.many_windows("Two"), scene.plain("Three")], model, wait=False)
     process_events_until(lambda: job.done == 1, 300.0)
     job.cancel()
     with pytest.raises(Exception, match="Cancelled"):
@@ -65,7 +65,7 @@ def test_a_folder_is_measured_without_being_loaded(logic, model, scene, tmp_path
     (folder / "broken.nii.gz").write_bytes(b"no image")
     (folder / "notes.txt").write_text("no image either")
     before = slicer.mrmlScene.GetNumberOfNodes()
-    rows = logic.nextCases(str(folder), model, wait=True)
+    rows = logic.nextCases(str(folder), model)
     assert {row.name for row in rows[:2]} == {"one", "two"}
     assert all(row.score is not None for row in rows[:2])
     assert rows[2].name == "broken"

@@ -74,7 +74,7 @@ class LearningTest:
         self._expect(record.revision == 2, f"the updated case has revision {record.revision}")
 
     def _fine_tune(self) -> str:
-        job = self._logic.fineTune(baseModel=self._model, device="cpu", **_QUICK)
+        job = self._logic.fineTune(baseModel=self._model, device="cpu", wait=False, **_QUICK)
         try:
             result = job.result(_PATIENCE_S)
         finally:
@@ -96,7 +96,7 @@ class LearningTest:
             self._logic.session.loop.pump(0.1)
 
     def _compare(self, volume: Any) -> None:
-        result = self._logic.compare(volume, self._model, self._logic.selectedModel(self._model.name), wait=True)
+        result = self._logic.compare(volume, self._model, self._logic.selectedModel(self._model.name))
         self._nodes += [result.first, result.second, result.disagreement]
         names = [row.label for row in result.rows]
         self._expect(names[:2] == ["front", "back"], f"the comparison has the rows {names}")

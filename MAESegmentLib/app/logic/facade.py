@@ -50,6 +50,8 @@ class Logic:
     exportModel = part("_models", Models.exportModel)
 
     process = part("_segmenting", Segmenting.process)
+    processBatch = part("_segmenting", Segmenting.processBatch)
+    processSequence = part("_segmenting", Segmenting.processSequence)
 
     setCaseFolder = part("_cases", Cases.setCaseFolder)
     caseFolder = part("_cases", Cases.caseFolder)

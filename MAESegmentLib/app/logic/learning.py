@@ -11,7 +11,7 @@ from ...console.training_request import checked_settings, chosen_cases, refuse_s
 from ...errors import ConfigurationError, MAESegmentError
 from ...inference.settings import InferenceSettings
 from ...jobs import Job
-from ...runs import FineTuneEstimate, RunRequest, RunState, create_run, list_runs
+from ...runs import FineTuneEstimate, RunRequest, RunResult, RunState, create_run, list_runs
 from ...storage.user_folders import default_runs_folder
 from ...translation import tr as _
 from ...worker.client.requests import submit_estimate
@@ -33,12 +33,22 @@ class Learning(Part):
         self._cases = cases
 
     def estimateFineTune(
-        self, baseModel: ModelChoice = None, cases: Any = None, *, device: str = AUTO, **settings: Any
-    ) -> Job[FineTuneEstimate]:
-        """A job that measures, by a few steps here, how long `fineTune` of the same arguments takes and its memory."""
+        self,
+        cases: Any = None,
+        baseModel: ModelChoice = None,
+        *,
+        device: str = AUTO,
+        wait: bool = True,
+        callback: Callable[[Job[FineTuneEstimate]], None] | None = None,
+        **settings: Any,
+    ) -> FineTuneEstimate | Job[FineTuneEstimate]:
+        """Measure, by a few steps here, how long `fineTune` of the same arguments takes, and its memory."""
         base = self.library.find(baseModel)
         records = chosen_cases(self._cases.caseStore(base), cases)
-        return submit_estimate(self.session.client, self._request(base, records, device, "", settings))
+        job = submit_estimate(self.session.client, self._request(base, records, device, "", settings))
+        if callback is not None:
+            job.add_listener(callback)
+        return job.result() if wait and callback is None else job
 
     def fineTune(
         self,
@@ -46,17 +56,17 @@ class Learning(Part):
         baseModel: ModelChoice = None,
         *,
         device: str = AUTO,
-        name: str | None = None,
-        wait: bool = False,
+        name: str = "",
+        wait: bool = True,
         callback: Callable[[FineTuneJob], None] | None = None,
         **settings: Any,
-    ) -> FineTuneJob:
+    ) -> RunResult | FineTuneJob:
         """Make a new version of `baseModel` from corrected cases, in a process that outlives Slicer.
 
         `cases` are ids or records of stored cases (None: all of them), or pairs (volume node, segmentation node), which
         are stored first. `settings` are fields of `FineTuneSettings`; none is needed. `name` gives the result a name of
-        its own instead of a new version. The job's `accept()` makes the new version the one that is used; until then
-        nothing changes. With `wait` it is returned when it is finished, and raises what went wrong.
+        its own instead of a new version. Nothing uses the new version until it is chosen: `useVersion`, or the job's
+        `accept()`.
         """
         base = self.library.find(baseModel)
         store = self._cases.caseStore(base)
@@ -68,16 +78,12 @@ class Learning(Part):
             job.store_first(
                 pairs,
                 lambda volume, node: self._stored(volume, node, base),
-                lambda records: create_run(
-                    default_runs_folder(), self._request(base, records, device, name or "", settings)
-                ),
+                lambda records: create_run(default_runs_folder(), self._request(base, records, device, name, settings)),
             )
         else:
-            request = self._request(base, chosen_cases(store, cases), device, name or "", settings)
+            request = self._request(base, chosen_cases(store, cases), device, name, settings)
             job.begin(create_run(default_runs_folder(), request))
-        if wait:
-            job.result()
-        return job
+        return job.result() if wait and callback is None else job
 
     def fineTuneRuns(self) -> list[FineTuneJob]:
         """Those that run, were interrupted or failed, or are finished and nobody has accepted or declined the result;
@@ -102,11 +108,11 @@ class Learning(Part):
         *,
         roi: Any = None,
         device: str = AUTO,
-        wait: bool = False,
+        wait: bool = True,
         callback: Callable[[CompareJob], None] | None = None,
-    ) -> CompareJob | ComparisonNodes:
-        """Segment a scan with two versions and show where they disagree. Returns a job, with `wait` what it ends with:
-        three segmentation nodes and a row for each structure."""
+    ) -> ComparisonNodes | CompareJob:
+        """Segment a scan with two versions and show where they disagree: three segmentation nodes and a row for each
+        structure."""
         versions = (self.library.find(first), self.library.find(second))
         start = lambda node, bundle: self._segmenting.process(node, bundle, device, wait=False, roi=roi)  # noqa: E731
         job = start_comparison(volumeNode, versions, start, self.session.loop, callback)
@@ -118,15 +124,14 @@ class Learning(Part):
         self,
         volumes: Any,
         model: ModelChoice = None,
-        callback: Callable[[RankJob], None] | None = None,
-        wait: bool = False,
+        *,
         roi: Any = None,
         device: str = AUTO,
-    ) -> RankJob | list[RankedVolume]:
-        """Which scan is most worth correcting: of volume nodes, or of the scans without label map in a folder.
-
-        Returns a job whose `rows` are sorted, the most useful first; with `wait` the rows.
-        """
+        wait: bool = True,
+        callback: Callable[[RankJob], None] | None = None,
+    ) -> list[RankedVolume] | RankJob:
+        """Rank scans by how uncertain the model is: volume nodes, or the scans without label map in a folder. The one
+        most worth correcting comes first; the job's `rows` grow while it runs."""
         chosen, _note = self._segmenting.device(device)
         InferenceSettings(device=chosen)
         bundle = self.library.find(model)

@@ -7,8 +7,10 @@ from typing import Any
 
 from ...storage.user_folders import default_runs_folder
 from ...translation import tr as _
+from ..batch import BatchItem, BatchJob, BatchRow, start_batch
 from ..processing import Request, SegmentationJob, start_segmentation
 from ..run_watch import run_on_gpu
+from ..sequence import start_sequence
 from .part import AUTO, CPU, ModelChoice, Node, Part
 
 
@@ -57,6 +59,45 @@ class Segmenting(Part):
         )
         job = start_segmentation(self.session, request, callback)
         return job.result() if wait and callback is None else job
+
+    def processBatch(
+        self,
+        volumeNodes: Sequence[Node],
+        model: ModelChoice = None,
+        device: str = AUTO,
+        wait: bool = True,
+        callback: Callable[[BatchJob], None] | None = None,
+        **options: Any,
+    ) -> list[BatchRow] | BatchJob:
+        """Segment several volumes one after the other; `options` as in `process`. The rows say what became of each, and
+        one that fails does not stop the rest."""
+        bundle = self.library.find(model)
+
+        def item(node: Node) -> BatchItem:
+            first = node[0] if isinstance(node, Sequence) else node
+            return BatchItem(first.GetName(), lambda: self.process(node, bundle, device, wait=False, **options))
+
+        job = start_batch([item(node) for node in volumeNodes], self.session.loop, callback)
+        return job.result() if wait and callback is None else job
+
+    def processSequence(
+        self,
+        sequenceNode: Node,
+        model: ModelChoice = None,
+        device: str = AUTO,
+        wait: bool = True,
+        callback: Callable[[BatchJob], None] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Segment every frame of a sequence (or of the one that a volume node shows) one after the other; `options` as
+        in `process`. Returns a sequence of segmentations in the same browser: the job's `output`."""
+        bundle = self.library.find(model)
+        start = lambda node: self.process(node, bundle, device, wait=False, **options)  # noqa: E731
+        job = start_sequence(sequenceNode, start, self.session.loop, callback)
+        if not wait or callback is not None:
+            return job
+        job.result()
+        return job.output
 
     def device(self, device: str, allow_cpu: bool = True) -> tuple[str, tuple[str, ...]]:
         """The device to use, and a note for the user if that is not what "auto" usually means."""

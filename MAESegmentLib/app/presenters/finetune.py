@@ -164,7 +164,9 @@ class FineTunePresenter:
 
         def begin() -> None:
             self._forget_old_estimate()
-            job = self.logic.estimateFineTune(self.host.bundle, device=self.host.device, **_settings(self.steps))
+            job = self.logic.estimateFineTune(
+                baseModel=self.host.bundle, device=self.host.device, wait=False, **_settings(self.steps)
+            )
             self._estimate.job = job
             job.add_listener(self._on_measured)
 
