@@ -1,5 +1,7 @@
 """The code blocks of README, CONTRIBUTING and docs/, for the tests that run them.
 
+`python -m Testing.documentation` writes the table of calls into docs/console.md.
+
 A block is run unless the line before it is `<!-- not run here: REASON -->`, with one of `REASONS`.
 """
 
@@ -10,6 +12,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from MAESegmentLib.console.calls import CALLS
+from model_training.tables import replace_blocks, table
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -79,3 +84,14 @@ def maesegment_words(command: Sequence[str]) -> list[str] | None:
     if "MAESegmentLib.cli" in command:
         return list(command[command.index("MAESegmentLib.cli") + 1 :])
     return None
+
+
+def with_calls(page: str) -> str:
+    """`page` with the table of calls as the code has it."""
+    rows = [[f"`{call.name}`", f"`{call.in_slicer}`", call.does, call.returns] for call in CALLS]
+    return replace_blocks(page, {"calls": table(["on files", "in Slicer", "what it does", "what it returns"], rows)})
+
+
+if __name__ == "__main__":
+    console_page = REPOSITORY / "docs" / "console.md"
+    console_page.write_text(with_calls(console_page.read_text(encoding="utf-8")), encoding="utf-8")

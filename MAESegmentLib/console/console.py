@@ -1,4 +1,4 @@
-"""The console outside Slicer: the same call as the module's `process`, on a file or a volume, in the same worker."""
+"""The console outside Slicer: the calls of `calls`, on files and volumes, with one worker for all of them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..bundle import Bundle, ModelStore
-from ..errors import ConfigurationError, MAESegmentError
+from ..bundle import Bundle, ModelStore, export_bundle
+from ..bundle.library import ModelLibrary
+from ..errors import ConfigurationError
 from ..images.labels import Label
+from ..images.roi import Roi
 from ..images.volume import LabelMap, Volume
 from ..inference.settings import InferenceSettings
-from ..jobs import Job, JobProgress, JobState, QueueLoop
+from ..jobs import Job, QueueLoop
 from ..processes.interpreter import Interpreter, choose_interpreter, worker_launch
 from ..processes.launch import Launch
 from ..storage.user_folders import default_working_folder
@@ -22,12 +24,9 @@ from ..worker.client.client import WorkerClient
 from ..worker.client.requests import submit_segmentation
 from ..worker.client.transport import SubprocessTransport
 from ..worker.job_folder import JobFolder, full_label_array, remove_stale
-from .learning import LearningCalls
-
-if TYPE_CHECKING:
-    from ..images.roi import Roi
-
-Scan = str | os.PathLike[str] | Volume | Sequence[str | os.PathLike[str]]
+from .calls import part
+from .handles import ConsoleJob, JobHandles
+from .learning import Learning, ModelChoice, Scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,54 +46,13 @@ class SegmentedVolume:
     source: Volume | None = field(default=None, repr=False)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write `.seg.nrrd`, `.nii.gz`, or (if the scan was DICOM) `.dcm`; answers the file's path."""
+        """Write `.seg.nrrd`, `.nii.gz`, or (if the scan was DICOM) `.dcm`; returns the file's path."""
         from ..images.writing import write_label_map
 
         return write_label_map(Path(path), self.label_map, self.labels, source=self.source)
 
 
-class ConsoleJob:
-    """A segmentation that is being made. What it says is up to date whenever it is asked; nothing comes by itself."""
-
-    def __init__(self, console: Console, job: Job[SegmentedVolume]) -> None:
-        self._console = console
-        self._job = job
-
-    @property
-    def state(self) -> JobState:
-        return self._now.state
-
-    @property
-    def progress(self) -> JobProgress:
-        return self._now.progress
-
-    @property
-    def is_finished(self) -> bool:
-        return self._now.is_finished
-
-    @property
-    def error(self) -> MAESegmentError | None:
-        return self._now.error
-
-    @property
-    def details(self) -> Mapping[str, Any]:
-        """Figures that came with an error, e.g. `cpu_seconds`."""
-        return self._now.details
-
-    def cancel(self) -> None:
-        self._job.cancel()
-
-    def result(self, timeout_s: float | None = None) -> SegmentedVolume:
-        """Waits for it. Raises the job's error, or `TimeoutError`."""
-        return self._job.result(timeout_s)
-
-    @property
-    def _now(self) -> Job[SegmentedVolume]:
-        self._console.look(self._job)
-        return self._job
-
-
-class Console(LearningCalls):
+class Console:
     """Keeps one warm worker for all its calls; `close` it, use it in `with`, or leave that to the end of the program.
 
     `python` is the interpreter for the network (default: `MAESEGMENT_PYTHON`, else this one).
@@ -109,12 +67,11 @@ class Console(LearningCalls):
         environ: Mapping[str, str] | None = None,
         log: Callable[[str, str], None] | None = None,
     ) -> None:
-        """`log(level, text)` gets what the worker says. `working_folder` needs room for the scan."""
+        """`log(level, text)` gets what the worker reports. `working_folder` needs room for the scan."""
         self.store = store or ModelStore()
         self.working_folder = Path(working_folder or default_working_folder())
         self.environment = environment = dict(os.environ if environ is None else environ)
         self._python = python
-        self._is_telling = False
         working = self.working_folder
 
         def launch() -> Launch:
@@ -123,6 +80,9 @@ class Console(LearningCalls):
 
         loop = QueueLoop()
         self.client = WorkerClient(loop, lambda: SubprocessTransport(loop), launch, log=log)
+        self.library = ModelLibrary(self.store)
+        self.handles = JobHandles(loop)
+        self._learning = Learning(self)
         # Also for a console that nobody closed, and at the end of the program.
         self._finalizer = weakref.finalize(self, self.client.shutdown)
 
@@ -140,84 +100,95 @@ class Console(LearningCalls):
     def process(
         self,
         scan: Scan,
-        model: str | os.PathLike[str] | Bundle = "hippocampus-mr",
+        model: ModelChoice = None,
         device: str = "auto",
         wait: bool = True,
-        callback: Callable[[ConsoleJob], None] | None = None,
+        callback: Callable[[ConsoleJob[SegmentedVolume]], None] | None = None,
         *,
-        roi: Sequence[float] | Roi | None = None,
+        roi: Sequence[float] | str | Roi | None = None,
         precision: str = "auto",
         overlap: float | None = None,
         mirroring: bool | tuple[int, ...] | None = None,
         allow_cpu: bool = True,
         check_familiarity: bool = True,
         out: str | os.PathLike[str] | None = None,
-    ) -> SegmentedVolume | ConsoleJob:
+    ) -> SegmentedVolume | ConsoleJob[SegmentedVolume]:
         """Segment `scan`: a `Volume`, a file or DICOM folder, or a list of files (one per channel).
 
-        Waits for the result, or answers a job if `wait` is False or a `callback(job)` is given. `roi` is
-        (R0, R1, A0, A1, S0, S1) in RAS mm. `out` is written when the result is there. Raises `MAESegmentError`s.
+        `model` is a name or the beginning of one, NAME@VERSION, a folder or a bundle; None is the only one there is.
+        `roi` is R0, R1, A0, A1, S0, S1 in RAS mm. `out` is written when the result is there.
         """
-        bundle = self.find(model)
+        bundle = self.library.find(model)
         settings = _chosen(device, precision, overlap, mirroring, allow_cpu, check_familiarity)
-        volume = scan if isinstance(scan, Volume) else self.read(scan)
+        volume = self.read(scan)
         volume.grid.check()
         _check_channels(volume, bundle)
         if out is not None:
             from ..images.writing import check_label_map_destination
 
             check_label_map_destination(Path(out), source=volume, labels=bundle.labels)
-        job = submit_segmentation(
+        job: Job[SegmentedVolume] = submit_segmentation(
             self.client,
             [channel.T for channel in volume.array],
             volume.ijk_to_ras,
             model=bundle,
             settings=settings,
-            roi=_bounds(roi),
+            roi=None if roi is None else Roi.of(roi).bounds,
             working_folder=self.working_folder,
             finish=lambda data, folder: _result(data, folder, volume, bundle, out),
         )
-        handle = ConsoleJob(self, job)
-        if callback is not None:
-            job.add_listener(lambda _job: self._tell(callback, handle))
-        if wait and callback is None:
-            return _waited_for(handle)
-        # From here on the worker needs nothing more of this process, even if nobody asks for a while.
-        while job.state is JobState.PREPARING:
-            self.client.loop.pump(0.1)
-        return handle
+        return self.handles.outcome(job, wait, callback)
 
-    def look(self, job: Job[SegmentedVolume]) -> None:
-        """Bring `job` up to date; not from within a callback: it would hear of the next change before this one."""
-        if not job.is_finished and not self._is_telling:
-            self.client.loop.pump(0.0)
+    compare = part("_learning", Learning.compare)
+    add_case = part("_learning", Learning.add_case)
+    cases = part("_learning", Learning.cases)
+    case_store = part("_learning", Learning.case_store)
+    set_case_role = part("_learning", Learning.set_case_role)
+    remove_case = part("_learning", Learning.remove_case)
+    next_cases = part("_learning", Learning.next_cases)
+    estimate_fine_tune = part("_learning", Learning.estimate_fine_tune)
+    fine_tune = part("_learning", Learning.fine_tune)
 
-    def _tell(self, callback: Callable[[ConsoleJob], None], handle: ConsoleJob) -> None:
-        before, self._is_telling = self._is_telling, True
-        try:
-            callback(handle)
-        finally:
-            self._is_telling = before
+    def models(self) -> list[Bundle]:
+        """Those that segment, by name and version."""
+        return self.library.models()
 
-    def find(self, model: str | os.PathLike[str] | Bundle) -> Bundle:
-        """The model that is meant; verified by the worker, once."""
-        return model if isinstance(model, Bundle) else self.store.find(model, kind="segmentation", verify=False)
+    def selected_model(self, name: str) -> Bundle | None:
+        """The version that the whole name of a model means: the one that was chosen, else the highest."""
+        return self.library.meant(name)
 
-    def read(self, scan: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Volume:
-        """A file or DICOM folder, or a list of files, one per channel."""
-        return _read(scan)
+    def use_version(self, model: ModelChoice) -> Bundle:
+        """From now on the name of this model means this version, here and in every other program."""
+        bundle = self.library.find(model)
+        self.store.select(bundle)
+        return bundle
+
+    def remove_version(self, model: ModelChoice) -> None:
+        """Delete a version that nothing was made from; `BundleError` says why one cannot be removed."""
+        self.store.remove(self.library.find(model))
+
+    def import_model(self, path: str | os.PathLike[str]) -> Bundle:
+        """Verify a zip or a folder and add it to the user's models."""
+        return self.library.add(path)
+
+    def export_model(self, model: ModelChoice, path: str | os.PathLike[str]) -> Path:
+        """Write a model as a zip that `import_model` reads."""
+        return export_bundle(self.library.find(model), path)
+
+    def read(self, scan: Scan) -> Volume:
+        """A file or DICOM folder, or a list of files, one per channel; a `Volume` stays as it is."""
+        from ..images.reading import read_volume, read_volumes
+
+        if isinstance(scan, Volume):
+            return scan
+        if isinstance(scan, str | os.PathLike):
+            return read_volume(Path(scan))
+        paths = [Path(one) for one in scan]
+        return read_volume(paths[0]) if len(paths) == 1 else read_volumes(paths)
 
     def interpreter(self) -> Interpreter:
         """The Python that runs the network."""
         return choose_interpreter(self._python, environ=self.environment)
-
-
-def _waited_for(job: ConsoleJob) -> SegmentedVolume:
-    try:
-        return job.result()
-    except KeyboardInterrupt:
-        job.cancel()
-        raise
 
 
 def _chosen(
@@ -242,15 +213,6 @@ def _chosen(
     return chosen
 
 
-def _read(scan: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Volume:
-    from ..images.reading import read_volume, read_volumes
-
-    if isinstance(scan, str | os.PathLike):
-        return read_volume(Path(scan))
-    paths = [Path(one) for one in scan]
-    return read_volume(paths[0]) if len(paths) == 1 else read_volumes(paths)
-
-
 def _check_channels(volume: Volume, bundle: Bundle) -> None:
     wanted = bundle.metadata["maesegment"]["channels"]
     if len(volume.array) != len(wanted):
@@ -258,14 +220,6 @@ def _check_channels(volume: Volume, bundle: Bundle) -> None:
             f"Model {bundle.name} needs the channels {', '.join(wanted)}; {len(volume.array)} were given.",
             "Give one file for each, in this order.",
         )
-
-
-def _bounds(roi: Sequence[float] | Roi | None) -> tuple[float, ...] | None:
-    if roi is None:
-        return None
-    if not isinstance(roi, Sequence):
-        return tuple(bound for pair in zip(roi.minimum, roi.maximum, strict=True) for bound in pair)
-    return tuple(float(bound) for bound in roi)
 
 
 def _result(

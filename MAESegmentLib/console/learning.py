@@ -1,70 +1,118 @@
-"""What the console outside Slicer has for learning: the same calls as the module's, on files and volumes."""
+"""The calls of a console that store cases, learn from them, compare versions and rank scans."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..bundle import Bundle, ModelStore
-from ..cases.records import CHECK, CaseRecord
+from ..bundle.library import ModelLibrary
+from ..cases.records import CaseRecord
 from ..cases.store import CaseStore
 from ..cases.submission import CaseSubmission
-from ..errors import Cancelled, DatasetError, WorkerError
+from ..errors import Cancelled, DatasetError, MAESegmentError, WorkerError
 from ..evaluation.comparison import Comparison, compare_label_maps
 from ..images.formats.dicom.belonging import place_on
 from ..images.labels import ByName, Label, other_names
+from ..images.roi import Roi
+from ..images.scans import find_scans
 from ..images.volume import LabelMap, Volume
-from ..runs import FineTuneRun, RunRequest, RunResult, RunState, create_run, start
+from ..inference.ranking import Uncertainty, rank
+from ..jobs import Job, JobProgress, Promise
+from ..jobs.runner import Operation
+from ..runs import FineTuneEstimate, FineTuneRun, RunResult, RunState, create_run, start
 from ..storage.user_folders import default_cases_folder, default_runs_folder
-from ..worker.client.requests import submit_case
+from ..worker.client.requests import submit_case, submit_estimate, submit_scan_ranking
+from .handles import ConsoleJob, JobHandles
+from .training_request import chosen_cases, refuse_second_run, training_request
 
 if TYPE_CHECKING:
     from ..processes.interpreter import Interpreter
     from ..worker.client.client import WorkerClient
 
-_LOOK_EVERY_S = 0.2
+Scan = str | os.PathLike[str] | Volume | Sequence[str | os.PathLike[str]]
+ModelChoice = Bundle | str | os.PathLike[str] | None
+Box = Sequence[float] | str | Roi
+
+_POLL_EVERY_S = 0.2
 
 
-class LearningCalls:
-    """Part of `Console`: needs what is named here."""
+@dataclass(frozen=True)
+class RankedScan:
+    """A scan and how uncertain the model is about it, or the `error` for which that is not known."""
+
+    path: Path
+    uncertainty: Uncertainty | None = None
+    error: MAESegmentError | None = None
+
+
+class Host(Protocol):
+    """What these calls need of the console."""
 
     store: ModelStore
+    library: ModelLibrary
     client: WorkerClient
+    handles: JobHandles
     working_folder: Path
     environment: dict[str, str]
-    interpreter: Callable[[], Interpreter]
-    process: Callable[..., Any]
-    find: Callable[[Any], Bundle]
-    read: Callable[[Any], Volume]
 
-    def case_store(self, model: Any) -> CaseStore:
+    def interpreter(self) -> Interpreter: ...
+    def read(self, scan: Scan) -> Volume: ...
+    @property
+    def process(self) -> Callable[..., Any]: ...
+
+
+class Learning:
+    """Part of `Console`."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def case_store(self, model: ModelChoice = None) -> CaseStore:
         """The corrected cases for `model` and all its versions, in the folder that `maesegment cases` uses."""
-        return CaseStore(default_cases_folder() / self.store.root_of(self.find(model)))
+        bundle = self._host.library.find(model)
+        return CaseStore(default_cases_folder() / self._host.store.root_of(bundle))
+
+    def cases(self, model: ModelChoice = None) -> list[CaseRecord]:
+        """The stored cases, by number."""
+        return self.case_store(model).list()
+
+    def remove_case(self, case: CaseRecord | str, model: ModelChoice = None) -> None:
+        """Delete a stored case, by record or id; its number is not given again."""
+        self.case_store(model).remove(case if isinstance(case, str) else case.id)
+
+    def set_case_role(self, case: CaseRecord | str, role: str, model: ModelChoice = None) -> CaseRecord:
+        """ "train": the model learns from it; "check": it is held out to measure how good the model is."""
+        return self.case_store(model).set_role(case if isinstance(case, str) else case.id, role)
 
     def add_case(
         self,
-        scan: Any,
+        scan: Scan,
         label_map: LabelMap,
-        model: Any,
+        model: ModelChoice = None,
         *,
         labels: Sequence[Label] | None = None,
         absent: Sequence[str] = (),
         role: str = "",
         group: str = "",
-        region: Sequence[float] | None = None,
+        region: Box | tuple[()] | None = None,
         update: str = "",
-    ) -> CaseRecord:
-        """Store a scan (see `process`) with its corrected label map, which lies on its grid, and answer the record.
+        wait: bool = True,
+        callback: Callable[[ConsoleJob[CaseRecord]], None] | None = None,
+    ) -> CaseRecord | ConsoleJob[CaseRecord]:
+        """Store a scan (see `process`) with its corrected label map, which lies on its grid.
 
         `VolumeReadError` for a DICOM SEG (see `read_label_map`) that was drawn on another scan.
 
         `labels` say what its values mean (default: the model's). A label without voxels was not looked for, unless it
-        is named in `absent`. `update` is the id of a case to replace.
+        is named in `absent`. `region` is all that was annotated; () takes a region back. `update` is the id of a case
+        to replace.
         """
-        bundle = self.find(model)
-        volume = scan if isinstance(scan, Volume) else self.read(scan)
+        bundle = self._host.library.find(model)
+        volume = self._host.read(scan)
         label_map, _assumed = place_on(label_map, volume)
         known = tuple(bundle.labels if labels is None else labels)
         drawn = [label for label in known if (label_map.array == label.value).any()]
@@ -75,75 +123,152 @@ class LearningCalls:
             role=role,
             group=group,
             model=bundle.reference,
-            region=None if region is None else tuple(float(bound) for bound in region),
+            region=region if region is None or region == () else Roi.of(region).bounds,
             replace=update,
             absent=tuple(absent),
         )
         job = submit_case(
-            self.client,
+            self._host.client,
             [channel.T for channel in volume.array],
             volume.ijk_to_ras,
             label_map.array.T,
             store=self.case_store(bundle).folder,
             submission=submission,
-            working_folder=self.working_folder,
+            working_folder=self._host.working_folder,
         )
-        return job.result()
+        return self._host.handles.outcome(job, wait, callback)
+
+    def estimate_fine_tune(
+        self,
+        cases: Iterable[CaseRecord | str] | str | None = None,
+        base_model: ModelChoice = None,
+        *,
+        device: str = "auto",
+        wait: bool = True,
+        callback: Callable[[ConsoleJob[FineTuneEstimate]], None] | None = None,
+        **settings: Any,
+    ) -> FineTuneEstimate | ConsoleJob[FineTuneEstimate]:
+        """Measure, by a few steps here, how long `fine_tune` of the same arguments takes, and its memory."""
+        request = self._request(cases, base_model, device, "", settings)
+        return self._host.handles.outcome(submit_estimate(self._host.client, request), wait, callback)
 
     def fine_tune(
         self,
-        model: Any,
-        cases: Sequence[str] | None = None,
+        cases: Iterable[CaseRecord | str] | str | None = None,
+        base_model: ModelChoice = None,
         *,
         device: str = "auto",
         name: str = "",
         wait: bool = True,
+        callback: Callable[[ConsoleJob[RunResult]], None] | None = None,
         **settings: Any,
-    ) -> RunResult | FineTuneRun:
-        """Make a new version of `model` from its stored cases (ids; None: all), in a process that outlives this one.
+    ) -> RunResult | ConsoleJob[RunResult]:
+        """Make a new version of `base_model` from stored cases (ids or records; None: all), in a process that outlives
+        this one; cancelling the job ends and discards it.
 
-        `settings` are fields of `FineTuneSettings`. Returns the result, or the run if `wait` is False. The version is
-        used by its name alone once it is selected: `store.select(store.find(NAME@VERSION))`.
+        `settings` are fields of `FineTuneSettings`; none is needed. `name` gives the result a name of its own instead
+        of a new version. Nothing uses the new version until it is chosen: `use_version`.
         """
-        base = self.find(model)
+        refuse_second_run()
+        run = create_run(default_runs_folder(), self._request(cases, base_model, device, name, settings))
+        start(run, self._host.interpreter(), self._host.environment)
+        job: Job[RunResult] = Job(self._host.client.loop, run.id)
+        return self._host.handles.outcome(job.run(self._follow(run)), wait, callback)
+
+    def compare(
+        self,
+        scan: Scan,
+        first: ModelChoice,
+        second: ModelChoice,
+        *,
+        roi: Box | None = None,
+        device: str = "auto",
+        wait: bool = True,
+        callback: Callable[[ConsoleJob[Comparison]], None] | None = None,
+    ) -> Comparison | ConsoleJob[Comparison]:
+        """Segment a scan with two versions and find where they differ, label by label."""
+        versions = [self._host.library.find(model) for model in (first, second)]
+        volume = self._host.read(scan)
+        job: Job[Comparison] = Job(self._host.client.loop)
+
+        def operation() -> Operation[Comparison]:
+            maps = []
+            for number, bundle in enumerate(versions):
+                current = self._host.process(volume, bundle, device, wait=False, roi=roi)._job
+                segmented = yield from job.following(current, _share(("first", "second")[number], number, 2))
+                maps.append(segmented.label_map)
+            return compare_label_maps(maps[0], maps[1], versions[0].labels, versions[1].labels)
+
+        return self._host.handles.outcome(job.run(operation()), wait, callback)
+
+    def next_cases(
+        self,
+        scans: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        model: ModelChoice = None,
+        *,
+        roi: Box | None = None,
+        device: str = "auto",
+        wait: bool = True,
+        callback: Callable[[ConsoleJob[list[RankedScan]]], None] | None = None,
+    ) -> list[RankedScan] | ConsoleJob[list[RankedScan]]:
+        """Rank scans (folders, files) by how uncertain the model is. The one most worth correcting comes first, those
+        that could not be measured last."""
+        places = [Path(scans)] if isinstance(scans, str | os.PathLike) else [Path(scan) for scan in scans]
+        paths = find_scans(places)
+        if not paths:
+            raise DatasetError(f"There is no scan in {', '.join(map(str, places))}.", "Give a folder with scans.")
+        bundle = self._host.library.find(model)
+        box = None if roi is None else Roi.of(roi).bounds
+        job: Job[list[RankedScan]] = Job(self._host.client.loop)
+
+        def operation() -> Operation[list[RankedScan]]:
+            measured: list[tuple[RankedScan, Uncertainty]] = []
+            failed: list[RankedScan] = []
+            for number, path in enumerate(paths):
+                current = submit_scan_ranking(
+                    self._host.client, path, model=bundle, settings={"device": device}, roi=box
+                )
+                try:
+                    found = yield from job.following(current, _share("rank", number, len(paths)))
+                except MAESegmentError as error:
+                    if job.cancel_requested:
+                        raise
+                    failed.append(RankedScan(path, error=error))
+                else:
+                    measured.append((RankedScan(path, found), found))
+            order = rank([found for _scan, found in measured])
+            return [*(measured[index][0] for index in order), *failed]
+
+        return self._host.handles.outcome(job.run(operation()), wait, callback)
+
+    def _request(self, cases: Any, base_model: ModelChoice, device: str, name: str, settings: dict[str, Any]) -> Any:
+        base = self._host.library.find(base_model)
         store = self.case_store(base)
-        records = store.list() if cases is None else [store.get(case) for case in cases]
-        training = tuple(record.id for record in records if record.role != CHECK)
-        if not training:
-            raise DatasetError("There is no case to learn from.", "Add a corrected case first: add_case.")
-        request = RunRequest(
-            base=base.reference,
-            base_path=str(base.path),
-            store=str(store.folder.absolute()),
-            training=training,
-            check=tuple(record.id for record in records if record.role == CHECK),
-            models=str(self.store.user_folder.absolute()),
-            name=name,
-            settings={**settings, **({} if device == "auto" else {"device": device})},
-        )
-        run = create_run(default_runs_folder(), request)
-        start(run, self.interpreter(), self.environment)
-        return _waited_for(run) if wait else run
+        records = chosen_cases(store, cases)
+        return training_request(base, store, records, self._host.store, device=device, name=name, settings=settings)
 
-    def compare(self, scan: Any, first: Any, second: Any, **how: Any) -> Comparison:
-        """Segment a scan with two versions (`how` as in `process`) and say where they differ, label by label."""
-        versions = [self.find(model) for model in (first, second)]
-        volume = scan if isinstance(scan, Volume) else self.read(scan)
-        maps = [self.process(volume, bundle, **how).label_map for bundle in versions]
-        return compare_label_maps(maps[0], maps[1], versions[0].labels, versions[1].labels)
+    def _follow(self, run: FineTuneRun) -> Operation[RunResult]:
+        """Until the process has ended, however that is."""
+        status = run.status()
+        try:
+            while not status.is_finished and status.state is not RunState.INTERRUPTED:
+                yield JobProgress(status.stage, status.fraction, status.eta_s)
+                pause: Promise[None] = Promise()
+                forget = self._host.client.loop.call_later(_POLL_EVERY_S, pause.resolve)
+                pause.cancel = pause.resolve
+                yield pause
+                forget()
+                status = run.status()
+        except Cancelled:
+            run.discard()
+            raise
+        if status.result is not None:
+            return status.result
+        if status.state is RunState.DISCARDED:
+            raise Cancelled("The fine-tuning was discarded.")
+        raise status.error or WorkerError("The fine-tuning was interrupted.", "Start it again; see its log.")
 
 
-def _waited_for(run: FineTuneRun) -> RunResult:
-    status = run.status()
-    try:
-        while not status.is_finished and status.state is not RunState.INTERRUPTED:
-            time.sleep(_LOOK_EVERY_S)
-            status = run.status()
-    except KeyboardInterrupt:
-        run.discard()
-        raise
-    if status.result is not None:
-        return status.result
-    if status.state is RunState.DISCARDED:
-        raise Cancelled("The fine-tuning was discarded.")
-    raise status.error or WorkerError("The fine-tuning was interrupted.", "Start it again; see its log.")
+def _share(stage: str, number: int, count: int) -> Callable[[Job[Any]], JobProgress]:
+    """How far all is while one of `count` jobs runs."""
+    return lambda job: JobProgress(stage, (number + job.fraction) / count, job.eta_s)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from MAESegmentLib.console.console import Console
-from MAESegmentLib.errors import DatasetError, DuplicateCase
+from MAESegmentLib.errors import DatasetError, DuplicateCase, WorkerError
+from MAESegmentLib.images import write_volume
+from MAESegmentLib.jobs import JobState
 from Testing.finetuning import LABELS, SETTINGS, make_clinic
 from Testing.phantoms import PhantomFactory
 
@@ -35,18 +37,34 @@ def phantom(seed: int):
 
 def test_from_a_corrected_scan_to_a_version_and_its_comparison(console, clinic):
     with pytest.raises(DatasetError, match="no case to learn from"):
-        console.fine_tune("tiny-mr")
+        console.fine_tune()
     scan = phantom(0)
-    record = console.add_case(scan.volume, scan.label_map, "tiny-mr")
+    record = console.add_case(scan.volume, scan.label_map)
     assert (record.labels, record.model) == (("front", "back"), clinic.base.reference)
     stored = console.case_store("tiny-mr").read_label_map(record.id)
     np.testing.assert_array_equal(stored.array, scan.label_map.array)
     with pytest.raises(DuplicateCase):
         console.add_case(scan.volume, scan.label_map, "tiny-mr")
     assert console.add_case(scan.volume, scan.label_map, "tiny-mr", update=record.id).revision == 2
-    result = console.fine_tune("tiny-mr", **SETTINGS)
+    assert [case.id for case in console.cases()] == [record.id]
+    job = console.fine_tune([record.id], wait=False, **SETTINGS)
+    with pytest.raises(WorkerError, match="running already"):
+        console.fine_tune(**SETTINGS)
+    result = job.result(600)
+    assert job.state is JobState.DONE
     assert result.parent["hash"] == clinic.base.content_hash
     new = f"tiny-mr@{result.model['version']}"
     comparison = console.compare(phantom(1).volume, clinic.base, new, device="cpu")
     assert [row.label for row in comparison.rows] == [label.name for label in LABELS]
     assert comparison.disagreement.array.shape == phantom(1).volume.grid.shape
+    scan = write_volume(clinic.runs.parent / "scan.nii.gz", phantom(2).volume)
+    broken = clinic.runs.parent / "broken.nii.gz"
+    broken.write_bytes(b"no scan")
+    ranked = console.next_cases([scan, broken], clinic.base, device="cpu")
+    assert [one.path for one in ranked] == [scan, broken]
+    assert ranked[0].uncertainty is not None
+    assert ranked[1].error is not None
+    assert console.selected_model("tiny-mr").content_hash == clinic.base.content_hash, "nobody chose the new one"
+    assert (
+        console.use_version(new).content_hash == result.model["hash"] == console.selected_model("tiny-mr").content_hash
+    )

@@ -122,7 +122,7 @@ class Learning(Part):
 
     def nextCases(
         self,
-        volumes: Any,
+        scans: Any,
         model: ModelChoice = None,
         *,
         roi: Any = None,
@@ -135,7 +135,7 @@ class Learning(Part):
         chosen, _note = self._segmenting.device(device)
         InferenceSettings(device=chosen)
         bundle = self.library.find(model)
-        job = start_ranking(self.session, sources_of(volumes), bundle, {"device": chosen}, roi_box(roi), callback)
+        job = start_ranking(self.session, sources_of(scans), bundle, {"device": chosen}, roi_box(roi), callback)
         return job.result() if wait and callback is None else job
 
     # ------------------------------------------------------------------------------------------------------------------
