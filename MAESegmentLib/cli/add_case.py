@@ -166,11 +166,11 @@ def _mapping(segments: Sequence[Label], arguments: argparse.Namespace, known: _K
     from ..cases.mapping import propose_mapping, same_name
     from ..images.labels import same_names
 
-    answers = _given(arguments.map, [segment.name for segment in segments])
+    given = _given(arguments.map, [segment.name for segment in segments])
     names = [label.name for label in known.labels]
     # The first case of a store without a model says what labels there are: nothing can be mistaken.
     allowed = [*arguments.new_label, *(() if names else (segment.name for segment in segments))]
-    choices = propose_mapping([segment.name for segment in segments], names, {**known.remembered, **answers})
+    choices = propose_mapping([segment.name for segment in segments], names, {**known.remembered, **given})
     mapped, questions = [], []
     for segment, choice in zip(segments, choices, strict=True):
         label = choice.label
@@ -193,10 +193,10 @@ def _mapping(segments: Sequence[Label], arguments: argparse.Namespace, known: _K
 
 
 def _given(pairs: Sequence[str], segments: Sequence[str]) -> dict[str, str | None]:
-    """The answers of --map."""
+    """What --map assigns."""
     from ..cases.mapping import same_name
 
-    answers: dict[str, str | None] = {}
+    given: dict[str, str | None] = {}
     for pair in pairs:
         segment, equals, label = pair.partition("=")
         if not equals or not any(same_name(segment, name) for name in segments):
@@ -204,8 +204,8 @@ def _given(pairs: Sequence[str], segments: Sequence[str]) -> dict[str, str | Non
                 f"--map {pair!r} names no segment of the segmentation.",
                 f"Write --map SEGMENT=LABEL; the segments are: {', '.join(segments)}.",
             )
-        answers[segment] = label.strip() or None
-    return answers
+        given[segment] = label.strip() or None
+    return given
 
 
 def _submission(
@@ -241,7 +241,7 @@ def _submission(
 
 
 def _absent(names: Sequence[str], labels: Sequence[Label], known: _Known, highest: int) -> list[Label]:
-    """Labels that were looked for without being a segment, at values that the label map does not have."""
+    """Labels that were searched for without being a segment, at values that the label map does not have."""
     from ..images.labels import other_names
 
     highest = max([highest, *(label.value for label in labels)])

@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.host not in LOOPBACK and not arguments.allow_network:
         raise ConfigurationError(
             f"{arguments.host} would let other computers in.",
-            "Add --allow-network if that is meant. Safer: leave --host out and use `ssh -L` (see the README).",
+            "Add --allow-network if that is meant. Safer: leave --host out and use `ssh -L` (docs/browser.md).",
         )
     if not 0 < arguments.upload_limit <= 1024 or arguments.users < 1:
         raise ConfigurationError("--upload-limit is between 0 and 1024 GB, --users at least 1.")

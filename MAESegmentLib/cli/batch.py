@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(bundle.spec.channels) != 1:
         raise ConfigurationError(
             f"{bundle.name} needs {len(bundle.spec.channels)} channels for each case; a batch gives it one file.",
-            "Segment each case by itself: maesegment segment CHANNEL_1 CHANNEL_2 ...",
+            "Segment each case alone: maesegment segment CHANNEL_1 CHANNEL_2 ...",
         )
     settings = _settings(arguments, bundle, launch)
     check_writable(options.made_folder(arguments.out) / "volumes.csv")

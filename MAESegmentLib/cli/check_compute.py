@@ -69,7 +69,7 @@ def _capabilities() -> dict[str, object]:
 
 
 def check_gpus() -> Iterator[Finding]:
-    """Every GPU runs real kernels in each precision; where there is none, says why and what it means."""
+    """Every GPU runs real kernels in each precision; where there is none, why, and what that means."""
     import torch
 
     if not torch.cuda.is_available():
@@ -86,7 +86,7 @@ def no_gpu(*, built_for_cuda: bool, nvidia_driver: bool) -> Finding:
             "GPU",
             Level.WARNING,
             "this machine has an NVIDIA GPU, but the installed PyTorch cannot use it (CPU build)",
-            "Install a CUDA build of PyTorch: README, section 'GPU'. Until then everything runs on the processor.",
+            "Install a CUDA build of PyTorch: docs/cli.md, section 'GPU'. Until then everything runs on the processor.",
         )
     if nvidia_driver:
         return Finding(
@@ -94,14 +94,14 @@ def no_gpu(*, built_for_cuda: bool, nvidia_driver: bool) -> Finding:
             Level.WARNING,
             "there is an NVIDIA driver, but PyTorch finds no usable GPU",
             "Run `nvidia-smi`. If it lists your GPU, update the driver, or install a PyTorch built for an older CUDA "
-            "(README, section 'GPU'); if it lists none, restart the machine. A container needs `--gpus all`.",
+            "(docs/cli.md, section 'GPU'); if it lists none, restart the machine. A container needs `--gpus all`.",
         )
     return Finding(
         "GPU",
         Level.NOTE,
         "none; everything runs on the processor",
         "Segmenting works, it only takes longer. For pretraining, or for much fine-tuning, use a machine with an"
-        " NVIDIA GPU (README, section 'GPU').",
+        " NVIDIA GPU (docs/cli.md, section 'GPU').",
     )
 
 
@@ -123,7 +123,7 @@ def _check_gpu(device: torch.device) -> Iterator[Finding]:
             topic,
             Level.WARNING,
             f"does not work: {str(error).splitlines()[0]}",
-            advice or "Update the GPU's driver or PyTorch (README, section 'GPU'), or use --device cpu.",
+            advice or "Update the GPU's driver or PyTorch (docs/cli.md, section 'GPU'), or use --device cpu.",
         )
         return
     figures = {"name": name, "free": free, "total": total, "conv3d_s": seconds, "half_precision_error": results}

@@ -20,7 +20,7 @@ from .findings import Finding, Level, gib
 if TYPE_CHECKING:
     from ..bundle import ModelStore
 
-#: Whole-head and abdominal scans need about this much; see the README for measured figures.
+#: Whole-head and abdominal scans need about this much.
 _COMFORTABLE_MEMORY, _LEAST_MEMORY = 8 * 2**30, 2 * 2**30
 _LEAST_DISK = 2**30
 #: What others are imported as.

@@ -19,7 +19,7 @@ class Level(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """`fact` for people; `advice` is what to do, needed unless all is well; `figures` are the same for programs."""
+    """`fact` is for the user; `advice` is what to do, needed unless all is well; `figures` the same for programs."""
 
     topic: str
     level: Level
@@ -38,5 +38,5 @@ def worst(findings: Iterable[Finding]) -> Level:
 
 
 def gib(size: float) -> str:
-    """Bytes for people, e.g. "7.5 GiB"."""
+    """Bytes as text, e.g. "7.5 GiB"."""
     return f"{size / 2**30:.1f} GiB"

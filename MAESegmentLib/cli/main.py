@@ -19,7 +19,7 @@ from ..version import __version__
 from .options import Parser
 from .terminal import Stdout, StdoutError, say, tolerate_any_encoding
 
-#: Exit codes: 1 is a command's own "done, but not all of it", 2 a failure told in one message, 130 Ctrl-C.
+#: Exit codes: 1 is a command's own "done, but not all of it", 2 a failure reported in one message, 130 Ctrl-C.
 FAILED = 2
 INTERRUPTED = 130
 

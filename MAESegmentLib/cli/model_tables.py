@@ -20,7 +20,7 @@ USED = "●"
 
 
 def summary(bundle: Bundle, store: ModelStore, *, is_used: bool) -> dict[str, Any]:
-    """What `models list --json` says of one model; `is_used` if it is the version that its name alone means."""
+    """What `models list --json` prints of one model; `is_used` if it is the version that its name alone means."""
     own = bundle.metadata["maesegment"]
     return {
         "name": bundle.name,
@@ -82,7 +82,7 @@ def family_tree(bundles: Sequence[Bundle]) -> list[tuple[Bundle, int]]:
 
 
 def print_facts(console: Console, bundle: Bundle, store: ModelStore) -> None:
-    """Everything a person needs to decide whether to use the model."""
+    """Everything a user needs to decide whether to use the model."""
     metadata, own = bundle.metadata, bundle.metadata["maesegment"]
     preprocessing = own["preprocessing"]
     spacing = " x ".join(f"{step:g}" for step in preprocessing["spacing"])
@@ -124,7 +124,7 @@ def _unlike_scans(bundle: Bundle) -> str:
         return ""
     stored = bundle.metadata["maesegment"].get("familiarity")
     if not stored:
-        return "not told apart: made before models kept statistics of their training scans"
+        return "not recognised: made before models kept statistics of their training scans"
     return f"warns of them, by statistics of {stored.get('scans')} training scans"
 
 

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class ConsoleJob(Generic[T]):
-    """What it says is up to date whenever it is asked; nothing is reported in between."""
+    """Its state is up to date whenever it is read; nothing happens in between."""
 
     def __init__(self, handles: JobHandles, job: Job[T]) -> None:
         self._handles = handles
@@ -81,7 +81,7 @@ class JobHandles:
         return handle
 
     def update(self, job: Job[Any]) -> None:
-        """Not from within a callback: it would be told of the next change before this one."""
+        """Not from within a callback: it would be notified of the next change before this one."""
         if not job.is_finished and not self._is_notifying:
             self._loop.pump(0.0)
 

@@ -107,7 +107,7 @@ class Learning:
 
         `VolumeReadError` for a DICOM SEG (see `read_label_map`) that was drawn on another scan.
 
-        `labels` say what its values mean (default: the model's). A label without voxels was not looked for, unless it
+        `labels` say what its values mean (default: the model's). A label without voxels was not searched for, unless it
         is named in `absent`. `region` is all that was annotated; () takes a region back. `update` is the id of a case
         to replace.
         """

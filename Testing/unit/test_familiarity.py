@@ -206,7 +206,7 @@ def test_a_model_of_an_older_version_lacks_the_key_and_says_so(mr: Bundle, capsy
     metadata["maesegment"]["content_hash"] = content_hash(metadata)
     old = Bundle(mr.path, parse_metadata(serialise(metadata)))
     assert old.spec.familiarity is None
-    for bundle, said in ((old, "not told apart"), (mr, "statistics of 24 training scans")):
+    for bundle, said in ((old, "not recognised"), (mr, "statistics of 24 training scans")):
         print_facts(Console(width=200), bundle, ModelStore(mr.path.parent))
         assert said in capsys.readouterr().out
 
