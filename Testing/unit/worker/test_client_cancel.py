@@ -108,34 +108,6 @@ def test_cancel_while_finishing(world):
     assert job.state is JobState.CANCELLED
 
 
-def test_cancel_from_within_a_step_of_its_own(world):
-    world.ready()
-    jobs = []
-
-    def finish(_data):
-        jobs[0].cancel()
-        yield 0.5
-        return "node"
-
-    jobs.append(world.submit(finish=finish))
-    world.worker.answer(jobs[0].id)
-    world.clock.advance(0)
-    assert jobs[0].state is JobState.CANCELLED
-
-
-def test_cancelled_raised_by_finish_is_a_cancel(world):
-    world.ready()
-
-    def finish(_data):
-        raise Cancelled("The scene was closed.")
-
-    job = world.submit(finish=finish)
-    world.worker.answer(job.id)
-    with pytest.raises(Cancelled, match="scene"):
-        job.result()
-    assert job.state is JobState.CANCELLED
-
-
 def test_cancel_after_the_end_does_nothing(world):
     world.ready()
     job = world.submit()
