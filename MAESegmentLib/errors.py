@@ -162,6 +162,24 @@ def refusal_by_system(error: BaseException) -> MAESegmentError | None:
     return known
 
 
+def expected(error: BaseException) -> MAESegmentError:
+    """`error` as one that a user may meet. What nobody foresaw is called a defect; its traceback belongs in the log.
+
+    >>> expected(KeyError("x")).message
+    "Something unexpected happened: KeyError: 'x'"
+    """
+    if isinstance(error, MAESegmentError):
+        return error
+    known = refusal_by_system(error)
+    if known is None:
+        known = MAESegmentError(
+            f"Something unexpected happened: {type(error).__name__}: {error}",
+            "This is a defect of MAESegment: please report it with the log (Copy diagnostics).",
+        )
+        known.__cause__ = error
+    return known
+
+
 def remedy(error: OSError) -> str:
     """What to do about what the operating system refused; a hint."""
     return _REMEDIES.get(error.errno or 0, _CHECK_PATH)

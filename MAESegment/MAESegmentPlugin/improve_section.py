@@ -13,10 +13,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from MAESegmentLib.app.presenters.next_case import FOLDER
-from MAESegmentLib.app.texts.messages import breakable, expected, log_text
+from MAESegmentLib.app.texts.messages import breakable, log_text
 from MAESegmentLib.cases.records import CaseRecord
 from MAESegmentLib.errors import MAESegmentError
 from MAESegmentLib.images.labels import Label
+from MAESegmentLib.jobs.runner import logged
 from MAESegmentLib.mrml.case_nodes import stored_volumes
 
 from .add_case_bar import AddCaseBar
@@ -139,7 +140,7 @@ class ImproveSection:
 
     def failed(self, error: Exception) -> None:
         """Said in this section."""
-        known = expected(error)
+        known = logged(error)
         self._logic.session.log.add("error", log_text(known))
         if self._is_open:
             self.add_case.show_error(known)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, MAESegmentError
 from ..jobs import EventLoop, JobProgress, JobState
-from ..jobs.runner import Job, Operation, expected
+from ..jobs.runner import Job, Operation, logged
 
 if TYPE_CHECKING:
     from .processing import SegmentationJob, SegmentationSummary
@@ -86,7 +86,7 @@ def segment_in_turn(job: BatchJob, items: Sequence[BatchItem]) -> Operation[None
                 row.state, row.summary = JobState.DONE, job.current.summary
                 row.message = " ".join(row.summary.warnings) if row.summary else ""
             except Exception as error:
-                row.fail(expected(error))
+                row.fail(logged(error))
         job.current = None
         job.index += 1
         yield job.index / len(job.rows)

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from ..errors import Cancelled, MAESegmentError, refusal_by_system
-from ..translation import tr as _
+from ..errors import Cancelled, MAESegmentError, expected
 from .event_loop import NAP_S, AsideCall, EventLoop
 from .listeners import Listeners
 
@@ -204,7 +203,7 @@ class Job(Generic[T]):
         if not self.is_finished:
             if self._cancelled is not None:
                 error, details = self._cancelled, None
-            self.error = expected(error)
+            self.error = logged(error)
             self.error.details = self.details = dict(details or self.error.details)
             self._end(JobState.CANCELLED if isinstance(self.error, Cancelled) else JobState.FAILED)
 
@@ -313,15 +312,11 @@ def in_thread(function: Callable[[], R]) -> Operation[R]:
     return call.result()
 
 
-def expected(error: Exception) -> MAESegmentError:
-    """`error` as one that a user may meet; one that nobody expected is logged."""
-    if isinstance(error, MAESegmentError):
-        return error
-    logging.getLogger(__name__).error("MAESegment: unexpected error", exc_info=error)
-    text = _("Unexpected error: {error}").format(error=f"{type(error).__name__}: {error}")
-    unexpected = MAESegmentError(text, _("Send the log."))
-    unexpected.__cause__ = error
-    return refusal_by_system(error) or unexpected
+def logged(error: Exception) -> MAESegmentError:
+    """`errors.expected`; the traceback of one that nobody foresaw goes to the log."""
+    if not isinstance(error, MAESegmentError):
+        logging.getLogger(__name__).error("MAESegment: unexpected error", exc_info=error)
+    return expected(error)
 
 
 def _promise_of(job: Job[Any]) -> Promise[Any]:

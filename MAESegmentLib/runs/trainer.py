@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import Cancelled, MAESegmentError, OutputError, WorkerError, refusal_by_system
+from ..errors import Cancelled, MAESegmentError, OutputError, WorkerError, expected
 from ..processes.processor import leave_a_core, yield_to_others
 from .run_folder import CASES, DISCARD, RESULT, STOP, WORK, FineTuneRun, write_json
 
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
         return _fail(status, error)
     except Exception as error:
         traceback.print_exc()
-        return _fail(status, _unexpected(error))
+        return _fail(status, expected(error))
     return DONE
 
 
@@ -93,13 +93,6 @@ def _fail(status, error: MAESegmentError) -> int:  # type: ignore[no-untyped-def
     with suppress(OutputError):
         status.write(error)
     return FAILED
-
-
-def _unexpected(error: Exception) -> MAESegmentError:
-    return refusal_by_system(error) or MAESegmentError(
-        f"Something unexpected happened: {type(error).__name__}: {error}",
-        "This is a defect of MAESegment: please report it with the log of this fine-tuning.",
-    )
 
 
 def _complaint() -> WorkerError | None:

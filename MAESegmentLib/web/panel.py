@@ -10,11 +10,11 @@ from typing import Any, Protocol
 from ..app.logic import Logic
 from ..app.presenters.elements import Message
 from ..app.presenters.presenter import CaseHost
-from ..app.texts.messages import error_text, expected
+from ..app.texts.messages import error_text
 from ..bundle import Bundle
 from ..cases.records import CaseRecord
-from ..errors import MAESegmentError
 from ..images.labels import Label
+from ..jobs.runner import logged
 from .downloads import Downloads
 from .folders import Folders, Scan
 from .session_process import SessionConfig
@@ -191,6 +191,6 @@ class Panel:
 
     def failed(self, error: Exception) -> None:
         """Show what happened and what to do; an unexpected error goes to the log, too."""
-        known = error if isinstance(error, MAESegmentError) else expected(error)
+        known = logged(error)
         logging.info("MAESegment: %s", known)
         self.app.say(error_text(known), kind="error")

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 from ...bundle import Bundle
 from ...errors import MAESegmentError
+from ...jobs.runner import logged
 from ...translation import tr as _
 from ..texts.messages import (
     OfferContext,
     Remedy,
     error_text,
-    expected,
     log_text,
     offers_for,
     overall_fraction,
@@ -242,7 +242,7 @@ class SegmentPresenter:
         try:
             job = begin(lambda job: listener(job) if self._is_open else None)
         except Exception as error:
-            self.show_error(expected(error))
+            self.show_error(logged(error))
         else:
             if not job.is_finished:
                 self.job = job

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import logging
 import math
 import re
 import textwrap
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from ...errors import EDITED_OUTPUT, NONLINEAR_TRANSFORM, MAESegmentError, refusal_by_system
+from ...errors import EDITED_OUTPUT, NONLINEAR_TRANSFORM, MAESegmentError
 from ...translation import tr as _
 
 
@@ -156,14 +155,6 @@ def error_text(error: MAESegmentError) -> str:
 def log_text(error: MAESegmentError) -> str:
     """For the log, with the kind of the error."""
     return f"{type(error).__name__}: {error}"
-
-
-def expected(error: Exception) -> MAESegmentError:
-    """The error as one that can be shown; an unexpected one goes to the log with its traceback."""
-    if isinstance(error, MAESegmentError):
-        return error
-    logging.error("MAESegment: unexpected error", exc_info=error)
-    return refusal_by_system(error) or MAESegmentError(_("Unexpected error: {error}").format(error=error))
 
 
 def offers_for(error: MAESegmentError, details: Mapping[str, Any], context: OfferContext) -> Sequence[Offer]:

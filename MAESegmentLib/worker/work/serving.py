@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import BinaryIO, NoReturn, Protocol
 
-from ...errors import Cancelled, MAESegmentError, WorkerError, refusal_by_system
+from ...errors import Cancelled, MAESegmentError, WorkerError, expected
 from ...version import __version__
 from .. import protocol
 from ..protocol import REQUESTS, Accepted, Cancel, Error, Hello, Message, Ready, Result, Shutdown
@@ -147,30 +147,24 @@ class Worker:
         try:
             self._channel.send(outcome)
         except (TypeError, ValueError) as error:  # what JSON cannot hold; silence would leave the client waiting
-            self._channel.send(_unexpected(request_id, error))
+            self._channel.send(_failed(request_id, error))
 
     def _do(self, work: Work, request: Message, request_id: str) -> Message:
         try:
             return work.run(request, self._channel.send, lambda: request_id in self._cancelled)
-        except MAESegmentError as error:
-            return _error(request_id, error)
         except (Exception, SystemExit) as error:
-            refusal = refusal_by_system(error)
-            return _unexpected(request_id, error) if refusal is None else _error(request_id, refusal)
+            return _failed(request_id, error)
 
 
 def _error(request_id: str, error: MAESegmentError) -> Error:
     return Error(request_id, error.code, error.message, error.hint, error.details)
 
 
-def _unexpected(request_id: str, error: BaseException) -> Error:
-    traceback.print_exception(type(error), error, error.__traceback__)
-    return Error(
-        request_id,
-        "error",
-        f"Something unexpected happened: {type(error).__name__}: {error}",
-        "This is a defect of MAESegment: please report it with the log (Copy diagnostics).",
-    )
+def _failed(request_id: str, error: BaseException) -> Error:
+    known = expected(error)
+    if known.__cause__ is error and known.code == MAESegmentError.code:
+        traceback.print_exception(type(error), error, error.__traceback__)
+    return _error(request_id, known)
 
 
 def main(make_work: Callable[[], Work] | None = None) -> NoReturn:
