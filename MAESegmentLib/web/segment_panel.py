@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import mrml
 from ..app.presenters import settings
+from ..app.presenters.batch import BatchPresenter
 from ..app.presenters.elements import Message
 from ..app.presenters.models import ModelList
 from ..app.presenters.result import result_view
@@ -44,7 +45,7 @@ class SegmentPanel(Panel):
             "regions": [], "region": WHOLE, "box_hint": "", "running": False, "button": {}, "percent": 0,
             "moving": False, "stage": "", "reason": "", "results": [], "result": None, "line": "", "rows": [],
             "warnings": "", "opacity": 0.5, "filled": True, "show_3d": False, "surface": "", "log": "",
-            "log_open": False,
+            "log_open": False, "batch": {}, "batch_rows": [],
         }  # fmt: skip
         for key, choices in (
             ("precision", settings.precisions()),
@@ -55,6 +56,7 @@ class SegmentPanel(Panel):
         app.state.update({self.name(key): value for key, value in defaults.items()})
         app.state[self.name("device")] = app.config.device
         self.presenter = SegmentPresenter(self.logic, self, self.update, self._show_run)
+        self.batch = BatchPresenter(self.logic, self.presenter, self._show_batch)
         self._on_worker(self.session.client)
         self.on_change("model", lambda _value: self.update())
         self.on_change("region", lambda _value: self.update())
@@ -124,6 +126,10 @@ class SegmentPanel(Panel):
         self._boxes[node.GetID()] = node
         self.put(region=node.GetID())
         self.update()
+
+    def segment_all(self) -> None:
+        """Segment the whole of every open scan, one after another."""
+        self.batch.start_volumes([scan.node for scan in self.workspace.scans])
 
     # What the presenter sees of the page ------------------------------------------------------------------------------
 
@@ -224,7 +230,20 @@ class SegmentPanel(Panel):
             percent=round(100 * fraction),
             moving=state.fraction is None,
             stage=state.text,
+            batch=asdict(self.batch.controls(len(self.workspace.scans), 0)[0]),
         )
+
+    def _show_batch(self) -> None:
+        batch = self.batch.batch
+        for row in batch.rows if batch is not None else ():
+            node = row.segmentation
+            if node is not None and node.GetID() not in self._summaries:
+                self._summaries[node.GetID()] = row.summary
+                # Only what is chosen for the scan that is shown is visible.
+                mine = node in self.workspace.segmentations()
+                self.workspace.choose(node if mine else self.workspace.segmentation)
+        rows = self.batch.state().rows
+        self.put(batch_rows=[{"name": name, "outcome": outcome} for name, outcome in rows])
 
     def _show_result(self) -> None:
         nodes, chosen = self.workspace.segmentations(), self.workspace.segmentation

@@ -121,12 +121,30 @@ def _build_button(panel: Any) -> None:
         size="large",
         classes="mt-4",
     )
+    v3.VBtn(
+        "Segment all {{ data_scans.length }} scans",
+        v_if=("data_scans.length > 1",),
+        id="segment-all",
+        click=panel.guarded(panel.segment_all),
+        disabled=(f"!{name('batch')}.is_enabled",),
+        title=(f"{name('batch')}.tip",),
+        variant="tonal",
+        block=True,
+        classes="mt-2",
+    )
     html.Div(f"{{{{ {name('reason')} }}}}", v_if=(f"!{running} && {name('reason')}",), classes="text-caption mt-1")
     with html.Div(v_if=(running,), classes="mt-2"):
         v3.VProgressLinear(
             model_value=(name("percent"),), indeterminate=(name("moving"),), color="primary", height=8, rounded=True
         )
         html.Div(f"{{{{ {name('stage')} }}}}", classes="text-body-2", id="segment-stage")
+    with (
+        v3.VTable(v_if=(f"{name('batch_rows')}.length",), density="compact", classes="result-table mt-2", id="batch"),
+        html.Tbody(),
+        html.Tr(v_for=f"(row, number) in {name('batch_rows')}", key="number"),
+    ):
+        html.Td("{{ row.name }}")
+        html.Td("{{ row.outcome }}")
 
 
 def _build_result(panel: Any) -> None:

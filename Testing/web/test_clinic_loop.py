@@ -128,6 +128,17 @@ def test_tools_are_chosen_and_undone_by_keys(person, scans):
     person.until(lambda: not person.find("undo").is_enabled(), "it is undone")
 
 
+def test_all_open_scans_are_segmented_one_after_another(person, scans):
+    for path in scans:
+        open_scan(person, path)
+    person.press("segment-all")
+    person.until(lambda: "All 2 segmented" in person.text("notice"), "both results", 300)
+    assert person.text("batch").count("2 segments") == 2
+    screenshot(person, "app-batch")
+    assert "2 segments" in person.text("result-line"), "the one of the scan that is shown is chosen"
+    assert person.problems() == []
+
+
 def _case_folder(environment: dict[str, str]):
     from pathlib import Path
 
