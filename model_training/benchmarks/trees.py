@@ -61,17 +61,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("other", type=Path, help="a checkout of another version, which this Python can run")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="", help="only what holds these words")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="only what holds one of these words")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="trees-") as folder:
         run([sys.executable, "-c", _CASES.format(folder=f"{folder}/cases")], HERE)
-        chosen = {name: work for name, work in measured(Path(folder)).items() if arguments.only in name}
+        chosen = {name: work for name, work in measured(Path(folder)).items() if any(w in name for w in arguments.only)}
         found: dict[tuple[str, Path], list[Cost]] = {}
         for number in range(arguments.rounds):
             for name, work in chosen.items():
                 trees = [arguments.other.resolve(), HERE]
                 for tree in trees if number % 2 else trees[::-1]:
                     found.setdefault((name, tree), []).append(work(tree))
+                    print(f"{name}, {tree}: {found[name, tree][-1]}", flush=True)
     lines = []
     for name in chosen:
         then, now = found[name, arguments.other.resolve()], found[name, HERE]
@@ -86,7 +87,7 @@ def main() -> None:
 
 def measured(folder: Path) -> dict[str, Callable[[Path], Cost]]:
     """What is measured, by name; `folder` holds the training cases."""
-    tune = ["--cases", f"{folder}/cases", "--model", "hippocampus-mr", "--steps", "8", "--validation", "none"]
+    tune = ["--cases", f"{folder}/cases", "--model", "hippocampus-mr", "--steps", "4", "--validation", "none"]
     return {
         "maesegment --help": partial(whole, ["-m", "MAESegmentLib.cli", "--help"]),
         "worker until it is ready": worker,
@@ -95,7 +96,7 @@ def measured(folder: Path) -> dict[str, Callable[[Path], Cost]]:
         "the demo's segmentation": lambda tree: whole(
             ["-m", "MAESegmentLib.cli", "demo", "--device", "cpu", "-o", tempfile.mkdtemp(dir=folder)], tree
         ),
-        "8 steps of fine-tuning": lambda tree: whole(
+        "4 steps of fine-tuning": lambda tree: whole(
             ["-m", "MAESegmentLib.cli", "finetune", *tune, "--out", tempfile.mkdtemp(dir=folder)], tree
         ),
         "hash of a CT of 512 x 512 x 300": partial(part, _CT, "image_hash(volume)"),

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from MAESegmentLib.bundle import Bundle, ModelStore
+from MAESegmentLib.evaluation.metrics import dice
 from MAESegmentLib.images.reading import read_label_map, read_volume
 from MAESegmentLib.images.writing import write_label_map
 from MAESegmentLib.inference.predictor import Predictor
@@ -107,8 +108,8 @@ def measure(name: str, bundle: Bundle, scan: Path, folder: Path, seconds: float)
         pipeline.run(scan, outputs[contender])
     agreement = {contender: agree(outputs[OURS], outputs[contender], bundle) for contender in pipelines}
     print(f"{name}: {volume.grid.shape} -> {grid.shape}", flush=True)
-    for contender, (dice, share) in agreement.items():
-        print(f"  {contender}: least Dice with ours {dice:.4f}, {share:.1e} of the voxels differ", flush=True)
+    for contender, (least, share) in agreement.items():
+        print(f"  {contender}: least Dice with ours {least:.4f}, {share:.1e} of the voxels differ", flush=True)
     assert agreement["MONAI, same input"][0] >= EQUAL, "the two pipelines do not compute the same"
     contenders = {
         contender: Measured(pipeline.stages, partial(pipeline.run, scan, outputs[contender]))
@@ -135,12 +136,9 @@ def agree(one: Path, other: Path, bundle: Bundle) -> tuple[float, float]:
     """Least Dice over the structures that either has, and the share of voxels that differ."""
     a, b = read_label_map(one), read_label_map(other)
     assert a.grid.matches(b.grid)
-    dice = []
-    for label in bundle.labels:
-        mine, its = a.array == label.value, b.array == label.value
-        if mine.any() or its.any():
-            dice.append(2 * float(np.sum(mine & its)) / float(mine.sum() + its.sum()))
-    return min(dice, default=1.0), float(np.mean(a.array != b.array))
+    found = [(a.array == label.value, b.array == label.value) for label in bundle.labels]
+    least = min((dice(mine, its) for mine, its in found if mine.any() or its.any()), default=1.0)
+    return least, float(np.mean(a.array != b.array))
 
 
 def _row(

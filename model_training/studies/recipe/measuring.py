@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ import torch
 
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.cases.case import Case
-from MAESegmentLib.evaluation.metrics import evaluate_label_maps
-from MAESegmentLib.images.labels import Label
+from MAESegmentLib.evaluation.metrics import dice
 from MAESegmentLib.images.reading import read_label_map, read_volume
 from MAESegmentLib.images.volume import LabelMap
 from MAESegmentLib.inference.predictor import Predictor
@@ -49,9 +48,8 @@ def measure_run(study: Study, run: Run, data: Path, work: Path, base: Bundle) ->
 
     started = time.perf_counter()
     cases = dataset.select("test")
-    labels = [Label(value, name) for name, value in dataset.labels.items()]
-    table = np.array([_dice(segment(case), case, labels) for case in cases])
-    means = [float(value) for value in table.mean(axis=0)]
+    table = np.array([_dice(segment(case), case, dataset.labels.values()) for case in cases])
+    means = [float(value) for value in np.nanmean(table, axis=0)]
     mean = sum(means) / len(means)
     print(f"  {mean:.3f}  {steps} steps, tested in {time.perf_counter() - started:.0f} s", flush=True)
     shared = {"cases": len(cases), "steps": steps, "seconds": round(seconds)}
@@ -61,6 +59,7 @@ def measure_run(study: Study, run: Run, data: Path, work: Path, base: Bundle) ->
     ]
 
 
-def _dice(found: LabelMap, case: Case, labels: Sequence[Label]) -> list[float]:
+def _dice(found: LabelMap, case: Case, values: Iterable[int]) -> list[float]:
     assert case.label is not None
-    return [score.dice or 0.0 for score in evaluate_label_maps(read_label_map(case.label), found, labels)]
+    truth = read_label_map(case.label).array
+    return [dice(truth == value, found.array == value) for value in values]
