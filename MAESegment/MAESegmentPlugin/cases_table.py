@@ -103,13 +103,13 @@ class CasesTable:
         layout = qt.QVBoxLayout(cell)
         layout.setContentsMargins(3, 0, 3, 0)
         layout.addWidget(combo)
-        combo.addItem(_("Learn"), TRAIN)
-        combo.addItem(_("Validate"), CHECK)
+        combo.addItem(_("Training"), TRAIN)
+        combo.addItem(_("Validation"), CHECK)
         combo.setCurrentIndex(combo.findData(row.role))
         combo.toolTip = tooltip(
             _(
-                "Learn: the model is trained on it. Validate: it is never trained on, so that it tells how good a new "
-                "version is."
+                "Training: the model learns from it. Validation: it is never trained on, so that it shows how good a "
+                "new version is."
             )
         )
         connect(combo, "currentIndexChanged(int)", lambda _index: self._on_role(row.id, str(combo.currentData)))

@@ -256,7 +256,7 @@ def _segment_findings(
         found.append(CaseIssue("missing", WARNING, text, hint, {"labels": missing}))
     if segmentation.GetAttribute(MODEL_HASH) and not mrml.is_edited(segmentation):
         text = _("{name} was not corrected: it is what the model made.").format(name=segmentation.GetName())
-        hint = _("Correct it in Segment Editor first, unless it is right as it is.")
+        hint = _("Correct it first, unless it is right as it is.")
         found.append(CaseIssue("unchanged", WARNING, text, hint))
     return found
 

@@ -150,7 +150,7 @@ class CasesPanel(Panel):
                     size="small",
                     color="primary",
                 )
-                v3.VBtn("Not now", id="not-now", click=self._adding.cancel, size="small", variant="text")
+                v3.VBtn("Cancel", id="cancel-case", click=self._adding.cancel, size="small", variant="text")
 
     def _build_list(self, stored: str) -> None:
         html.Div(f"{{{{ {stored}.text }}}}", id="cases-text", classes="text-body-2 info-text mt-3")
@@ -162,11 +162,9 @@ class CasesPanel(Panel):
         with html.Div(v_for=f"row in {stored}.rows", key="row.id", classes="d-flex align-center my-1 case-row"):
             picture = f"{self.name('pictures')}[row.id]"
             html.Img(src=(picture,), v_if=(picture,), alt="", classes="case-picture")
-            html.Div(
-                "{{ row.text }}\n{{ row.use_text }}",
-                title=("row.tip",),
-                classes="text-caption info-text flex-grow-1 mx-2",
-            )
+            with html.Div(title=("row.tip",), classes="text-caption flex-grow-1 mx-2"):
+                html.Div("{{ row.text }}", classes="info-text")
+                html.Div("{{ row.use_text }}", classes="font-weight-medium")
             for icon, title, act, arguments in acts:
                 v3.VBtn(
                     icon=icon,

@@ -168,7 +168,7 @@ def test_table_shows_picture_text_and_use(ui, three):  # noqa: ARG001
     assert ui.casesLabel.text == "3 cases, 1 for validation"
     assert all(not table.item(row, 0).icon().isNull() for row in range(3))
     assert table.item(0, 1).text().startswith("case-0001\n")
-    assert [role_combo(ui, row).currentText for row in range(3)] == ["Learn", "Learn", "Validate"]
+    assert [role_combo(ui, row).currentText for row in range(3)] == ["Training", "Training", "Validation"]
 
 
 def test_cases_are_read_only_while_the_section_is_open(panel, ui, three, store):  # noqa: ARG001
@@ -195,7 +195,7 @@ def test_use_is_changed_in_the_table(fake_logic, ui, three, store):  # noqa: ARG
     assert ui.casesLabel.text == "3 cases, 2 for validation"
     fake_logic.refusals["setCaseRole"] = DatasetError("The folder is read-only.")
     combo.setCurrentIndex(0)
-    assert combo.currentText == "Validate", "as it was"
+    assert combo.currentText == "Validation", "as it was"
 
 
 def test_removing_asks_beside_the_table(ui, three, store):  # noqa: ARG001

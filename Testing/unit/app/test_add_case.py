@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
 import pytest
 
 from MAESegmentLib.app.presenters.add_case import AddCasePresenter
+from MAESegmentLib.app.presenters.presenter import plain
 from MAESegmentLib.cases.mapping import LabelMatch
 from MAESegmentLib.cases.submission import CaseIssue
 from MAESegmentLib.errors import DatasetError, NodeError
@@ -160,6 +162,14 @@ def test_unknown_names_are_asked_and_a_new_label_is_said_explicitly(logic, addin
     mapping = {"Anterior part": "anterior", "posterior": "posterior", "cyst": "cyst", "Segment_1": None}
     assert (stored(logic)["mapping"], stored(logic)["newLabels"]) == (mapping, ("cyst",))
     assert adding.state.question is None
+
+
+def test_the_state_can_be_sent_to_a_page_with_what_follows_from_it(logic, adding, add):
+    logic.proposal = Proposal(choices=(LabelMatch("cyst", None, "new"),))
+    add()
+    sent = json.loads(json.dumps(plain(adding.state)))
+    assert (sent["can_add"], sent["question"]["confirm_text"]) == (False, "Add")
+    assert [row["title"] for row in sent["question"]["rows"]] == ["cyst"]
 
 
 def test_an_answer_that_is_not_an_option_is_ignored(logic, adding, add):
