@@ -1,4 +1,4 @@
-"""A sentence with up to three answers beside what it is about, instead of a window that pops up."""
+"""A sentence with up to three buttons beside what it is about, instead of a window that pops up."""
 
 from __future__ import annotations
 
@@ -29,39 +29,28 @@ class AskBar:
         names = [f"{prefix}{number}Button" for number in (1, 2, 3)]
         self._buttons = [getattr(ui, name) for name in names if hasattr(ui, name)]
         self._answers: tuple[Answer, ...] = ()
-        self._text = ""
+        self._shown: tuple[str, ...] = ()
         for number, button in enumerate(self._buttons):
             connect(button, "clicked()", lambda number=number: self._clicked(number))
         self.clear()
 
-    @property
-    def text(self) -> str:
-        """What is said, or ""."""
-        return self._text
-
-    @property
-    def answers(self) -> tuple[str, ...]:
-        """What the buttons say."""
-        return tuple(answer.text for answer in self._answers)
-
     def show(self, text: str, *answers: Answer) -> None:
-        """Say `text`. Nothing changes, and the focus stays, if it is said already; a click hides it before it acts."""
-        said = (self._text, self.answers)
-        self._answers = answers[: len(self._buttons)]
-        if said == (text, self.answers):
+        """Nothing changes, and the focus stays, if it is shown already; a click hides it before it acts."""
+        self._answers = answers
+        shown = (text, *(answer.text for answer in answers))
+        if shown == self._shown:
             return
-        self._text = text
+        self._shown = shown
         self._label.text = breakable(text)
-        for number, button in enumerate(self._buttons):
-            answer = self._answers[number] if number < len(self._answers) else None
-            button.visible = answer is not None
-            button.text = answer.text if answer is not None else ""
-            button.toolTip = tooltip(answer.tip) if answer is not None else ""
+        for button in self._buttons:
+            button.visible = False
+        for button, answer in zip(self._buttons, answers, strict=False):
+            button.text, button.toolTip, button.visible = answer.text, tooltip(answer.tip), True
         self._frame.visible = True
 
     def clear(self) -> None:
-        self._answers = ()
-        self._text = self._label.text = ""
+        self._answers = self._shown = ()
+        self._label.text = ""
         self._frame.visible = False
 
     def _clicked(self, number: int) -> None:
