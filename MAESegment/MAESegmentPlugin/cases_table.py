@@ -24,6 +24,7 @@ class CasesTable:
 
     def __init__(self, ui: Any, logic: Any, host: Any) -> None:
         self._ui = ui
+        self._host = host
         self.presenter = CasesPresenter(logic, host, self._show)
         self._ask = AskBar(ui, "caseAsk")
         self._filled: tuple[Any, ...] = ()
@@ -91,11 +92,17 @@ class CasesTable:
             table.setItem(number, _PICTURE_COLUMN, picture)
             table.setItem(number, _TEXT_COLUMN, text)
             table.setCellWidget(number, _ROLE_COLUMN, self._role_cell(row))
-        table.resizeRowsToContents()
-        for number, row in enumerate(rows):
-            table.setRowHeight(number, max(table.rowHeight(number), _PICTURE + 6))
             if row.id == chosen:
                 table.selectRow(number)
+        self._fit_rows()
+        # Once more when the columns have their widths.
+        self._host.soon(self._fit_rows)
+
+    def _fit_rows(self) -> None:
+        table = self._ui.casesTable
+        table.resizeRowsToContents()
+        for number in range(table.rowCount):
+            table.setRowHeight(number, max(table.rowHeight(number), _PICTURE + 6))
 
     def _role_cell(self, row: CaseRow) -> Any:
         """A box in the middle of the cell, which would else be as high as the picture."""

@@ -104,7 +104,7 @@ class CasesPanel(Panel):
                 classes="flex-grow-1",
             )
             v3.VBtn(
-                "Names...",
+                "Labels...",
                 id="case-names",
                 click=self.guarded(lambda: self._adding.add(check_names=True)),
                 disabled=(f"!{add}.can_add",),
