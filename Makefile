@@ -43,7 +43,7 @@ test: $(TEST_READY)
 lint: $(TEST_READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy MAESegmentLib MAESegment/MAESegmentPlugin model_training Testing
+	$(BIN)/mypy MAESegmentLib MAESegment model_training Testing
 
 study: $(READY)
 	@if [ -z "$(RUN)" ]; then $(STUDY) list; echo "Choose a run: make study RUN=small/hippocampus_mr/mae/n4/s0"; \

@@ -6,6 +6,7 @@ import importlib
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import slicer
 from slicer.i18n import tr as _
@@ -56,11 +57,14 @@ from MAESegmentPlugin.session import Session, close_shared_session, shared_sessi
 from MAESegmentLib.app.logic import Logic  # noqa: E402
 from MAESegmentLib.bundle.library import ModelLibrary  # noqa: E402
 
+if TYPE_CHECKING:
+    from MAESegmentPlugin.dependencies import Dependencies, DependencyReport
+
 
 class MAESegment(ScriptedLoadableModule):
     """What the module is; nothing is imported, started or installed for it here."""
 
-    def __init__(self, parent):
+    def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = "MAESegment"
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
@@ -78,13 +82,13 @@ class MAESegment(ScriptedLoadableModule):
 class MAESegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """Connects the panel to Slicer's life cycle."""
 
-    def __init__(self, parent=None):
+    def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = None
-        self.panel = None
+        self.logic: Any = None
+        self.panel: Any = None
 
-    def setup(self):
+    def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
         from MAESegmentPlugin.panel import Panel
 
@@ -99,29 +103,29 @@ class MAESegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.panel.set_parameter_node(self.logic.getParameterNode())
 
-    def enter(self):
+    def enter(self) -> None:
         self.panel.set_parameter_node(self.logic.getParameterNode())
         self.panel.enter()
 
-    def exit(self):
+    def exit(self) -> None:
         self.panel.exit()
 
-    def cleanup(self):
+    def cleanup(self) -> None:
         """The module is unloaded or reloaded, or Slicer ends: no process and no observer is left behind."""
         if self.panel is not None:
             self.panel.cleanup()
         self.removeObservers()
         close_shared_session()
 
-    def onSceneStartClose(self, _caller, _event):
+    def onSceneStartClose(self, _caller: Any, _event: Any) -> None:
         self.panel.set_parameter_node(None)
         self.panel.scene_start_close()
 
-    def onSceneEndClose(self, _caller, _event):
+    def onSceneEndClose(self, _caller: Any, _event: Any) -> None:
         self.panel.scene_end_close()
         self.panel.set_parameter_node(self.logic.getParameterNode())
 
-    def onSceneEndImport(self, _caller, _event):
+    def onSceneEndImport(self, _caller: Any, _event: Any) -> None:
         self.panel.set_parameter_node(self.logic.getParameterNode())
 
 
@@ -131,18 +135,20 @@ class MAESegmentLogic(ScriptedLoadableModuleLogic, Logic):
     Never opens a dialog; what goes wrong is an exception of `MAESegmentLib.errors`.
     """
 
+    _session: Session | None
+
     def __init__(
         self,
-        parent=None,
+        parent: Any = None,
         *,
         session: Session | None = None,
         library: ModelLibrary | None = None,
         caseFolder: Path | None = None,
-    ):
+    ) -> None:
         """Another session, models and folder for cases than this Slicer's are for tests."""
         ScriptedLoadableModuleLogic.__init__(self, parent)
         Logic.__init__(self, session, library, caseFolder)
-        self._dependencies = None
+        self._dependencies: Dependencies | None = None
 
     @property
     def session(self) -> Session:
@@ -150,7 +156,7 @@ class MAESegmentLogic(ScriptedLoadableModuleLogic, Logic):
         return self._session or shared_session()
 
     @property
-    def dependencies(self):
+    def dependencies(self) -> Dependencies:
         """Says what the Python for the network lacks: `check(callback)` or, waiting, `check_now()`."""
         if self._dependencies is None:
             from MAESegmentPlugin.dependencies import Dependencies
@@ -158,24 +164,25 @@ class MAESegmentLogic(ScriptedLoadableModuleLogic, Logic):
             self._dependencies = Dependencies(self.session)
         return self._dependencies
 
-    def diagnostics(self, report=None, error: BaseException | None = None) -> str:
+    def diagnostics(self, report: DependencyReport | None = None, error: BaseException | None = None) -> str:
         """Versions, devices, models and the end of the log, to be sent to whoever helps; nothing about a patient."""
         from MAESegmentPlugin.diagnostics import diagnostics_text
 
         models, problems = self.models(), self.problems()
         return diagnostics_text(self.session, models=models, problems=problems, report=report, error=error)
 
-    def getParameterNode(self):
+    def getParameterNode(self) -> Any:
         """What the panel shows and the scene keeps."""
         from MAESegmentPlugin.parameters import MAESegmentParameterNode
 
-        return MAESegmentParameterNode(ScriptedLoadableModuleLogic.getParameterNode(self))
+        wrap: Any = MAESegmentParameterNode  # `parameterNodeWrapper` gives it the node as its argument
+        return wrap(ScriptedLoadableModuleLogic.getParameterNode(self))
 
 
 class MAESegmentTest(ScriptedLoadableModuleTest):
     """The self test: a real child process segments synthetic volumes, and voxels are compared in world space."""
 
-    def runTest(self, **_kwargs):
+    def runTest(self, **_kwargs: Any) -> None:
         from MAESegmentPlugin.self_test import load_self_test
 
         report = load_self_test().run(MAESegmentLogic)

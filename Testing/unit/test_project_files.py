@@ -28,3 +28,5 @@ def test_the_hooks_are_what_make_lint_runs() -> None:
     lint = text("Makefile").partition("\nlint:")[2].partition("\n\n")[0]
     hooks = re.findall(r"entry: \.venv/bin/(\w+)", text(".pre-commit-config.yaml"))
     assert hooks == re.findall(r"\$\(BIN\)/(\w+)", lint)
+    (types,) = re.findall(r"\$\(BIN\)/(mypy .+)", lint)
+    assert f"entry: .venv/bin/{types}\n" in text(".pre-commit-config.yaml")
