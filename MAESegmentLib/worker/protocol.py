@@ -207,8 +207,17 @@ EVENTS: dict[str, type[Message]] = {
 }
 
 
+class InvalidMessage(ValueError):
+    """Of a known kind, but incomplete or with a value of another kind; `id` is the request's, if it has one."""
+
+    def __init__(self, reason: str, id: str | None) -> None:  # noqa: A002
+        super().__init__(reason)
+        self.id = id
+
+
 def decode(line: bytes, kinds: Mapping[str, type[Message]]) -> Message:
-    """The message in `line`; `ValueError` with the reason if it is none of `kinds`. Unknown fields are ignored."""
+    """The message in `line`; `ValueError` with the reason if it is none of `kinds`, `InvalidMessage` if it is one
+    with wrong fields. Unknown fields are ignored."""
     try:
         data = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -221,7 +230,9 @@ def decode(line: bytes, kinds: Mapping[str, type[Message]]) -> Message:
     try:
         return from_json(kind, data)
     except ValueError as error:
-        raise ValueError(f"incomplete {kind.type!r} message: {error}") from None
+        request_id = data.get("id")
+        reason = f"incomplete {kind.type!r} message: {error}"
+        raise InvalidMessage(reason, request_id if isinstance(request_id, str) else None) from None
 
 
 class LineSplitter:

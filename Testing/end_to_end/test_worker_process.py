@@ -193,7 +193,8 @@ def test_what_it_does_not_understand_is_said_and_forgotten(worker):
     worker.tell({"type": "devices", "id": "after", "a field of the future": 1})
     devices = worker.result_of("after")["devices"]
     errors = [event for event in worker.events if event["type"] == "error"]
-    assert [(event["id"], event["code"]) for event in errors] == [(None, "protocol")] * 6
+    ids = [None, None, None, "x", None, None]
+    assert [(event["id"], event["code"]) for event in errors] == [(request_id, "protocol") for request_id in ids]
     assert devices[-1]["name"] == "cpu"
 
 
@@ -271,7 +272,7 @@ def test_damaged_model(worker, models, tmp_path):
         ({"settings": {"colour": "red"}}, "configuration"),
         ({"settings": {"device": "cuda:77"}}, "device"),
         ({"settings": {"overlap": 7}}, "configuration"),
-        ({"settings": 3}, "error"),
+        ({"settings": 3}, "protocol"),
         ({"roi": [1, 2]}, "error"),
         ({"folder": "/none/maesegment-1-0"}, "volume_read"),
     ],

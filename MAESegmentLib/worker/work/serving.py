@@ -81,7 +81,8 @@ class Worker:
             try:
                 self._take(protocol.decode(line, REQUESTS))
             except (ValueError, TypeError) as error:  # TypeError: an id that is not a string
-                self._channel.send(Error(None, "protocol", f"The worker received an unknown request: {error}"))
+                request_id = getattr(error, "id", None)
+                self._channel.send(Error(request_id, "protocol", f"The worker received an unknown request: {error}"))
         self._end_now()
 
     def _take(self, request: Message) -> None:

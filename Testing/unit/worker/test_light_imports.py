@@ -114,6 +114,14 @@ def test_the_public_face_has_what_it_names():
         MAESegmentLib.nothing  # noqa: B018
 
 
+def test_scripts_do_not_load_slicer_where_it_is_only_installed():
+    """slicer-core would load VTK, which takes seconds and may be another user's."""
+    code = "import sys, MAESegmentLib; MAESegmentLib.Console, MAESegmentLib.Predictor; print('slicer' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_numpy_itself_is_not_needed_by_what_any_python_may_run():
     code = (
         "sys.modules['numpy'] = None\nimport MAESegmentLib.processes.environment; "
