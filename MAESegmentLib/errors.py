@@ -12,7 +12,7 @@ from .text import visible
 class MAESegmentError(Exception):
     """Base of every expected failure. `code` is the stable machine-readable name used in logs and protocols.
 
-    `details` are figures for an offer to the person, e.g. {"cpu_seconds": 240}.
+    `details` are figures for an offer to the user, e.g. {"cpu_seconds": 240}.
     """
 
     code = "error"
@@ -99,7 +99,7 @@ class WorkerError(MAESegmentError):
     code = "worker"
 
 
-#: `details["problem"]` of a `NodeError` that a person can be offered a way around.
+#: `details["problem"]` of a `NodeError` that a user can be offered a way around.
 NONLINEAR_TRANSFORM = "nonlinear_transform"
 EDITED_OUTPUT = "edited_output"
 

@@ -124,7 +124,7 @@ class Session:
         self.client.shutdown()
 
     def close(self) -> None:
-        """End everything that lives with the session; a fine-tuning goes on."""
+        """End everything that lives with the session; a fine-tuning continues."""
         self.watch.stop()
         self.shutdown()
 

@@ -18,7 +18,7 @@ from ..worker.client.requests import submit_case
 from .case_proposal import PreparedCase
 from .session import SceneSession
 
-#: How often it is drawn again because the user goes on editing meanwhile.
+#: How often it is drawn again because the user continues editing meanwhile.
 _ATTEMPTS = 5
 
 

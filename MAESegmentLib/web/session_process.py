@@ -105,7 +105,7 @@ class SessionProcess:
                 await self._start()
 
     async def close(self) -> None:
-        """End it and forget its files. A fine-tuning is a process of its own and goes on."""
+        """End it and forget its files. A fine-tuning is a process of its own and continues."""
         process, self._process = self._process, None
         if self._watch is not None:
             self._watch.cancel()

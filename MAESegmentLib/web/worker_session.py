@@ -45,7 +45,7 @@ class WorkerSession:
         return dict(os.environ)
 
     async def close(self) -> None:
-        """End the worker; a fine-tuning goes on."""
+        """End the worker; a fine-tuning continues."""
         self.watch.stop()
         self.client.shutdown()
         for _turn in range(100):

@@ -1,4 +1,4 @@
-"""`maesegment cases` as a person uses it."""
+"""`maesegment cases` as a user uses it."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ def test_console_that_nobody_closed_ends_its_worker(store, tmp_path, oblique_sca
 
 
 def test_script_that_just_ends(store, tmp_path, oblique_scan):
-    """As people write it: no `with`, no `close`."""
+    """As users write it: no `with`, no `close`."""
     script = (
         "import sys; from MAESegmentLib.console import Console; from MAESegmentLib.bundle import ModelStore\n"
         "console = Console(store=ModelStore(sys.argv[1]), working_folder=sys.argv[2])\n"

@@ -1,4 +1,4 @@
-"""`maesegment pretrain` and `maesegment finetune` as a person meets them, on good and on bad input."""
+"""`maesegment pretrain` and `maesegment finetune` as a user meets them, on good and on bad input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning in its own process: it outlives whoever started it, goes on after a kill, and leaves whole versions."""
+"""Fine-tuning in its own process: it outlives whoever started it, continues after a kill, and leaves whole versions."""
 
 from __future__ import annotations
 

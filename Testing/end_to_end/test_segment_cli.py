@@ -1,4 +1,4 @@
-"""`maesegment segment` as a person uses it, on good and bad input."""
+"""`maesegment segment` as a user uses it, on good and bad input."""
 
 from __future__ import annotations
 

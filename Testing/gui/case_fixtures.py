@@ -1,4 +1,4 @@
-"""Fixtures for corrected cases: folders of this test's own, and segmentations as a person draws them.
+"""Fixtures for corrected cases: folders of this test's own, and segmentations as a user draws them.
 
 `truth` and `corrected` are of the `volume` that the test's own file gives.
 """

@@ -1,4 +1,4 @@
-"""Fixtures for the Qt side: a stand-in for Slicer, the real module in it, and a person's patience."""
+"""Fixtures for the Qt side: a stand-in for Slicer, the real module in it, and a user's patience."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MODULE_FOLDER = Path(__file__).resolve().parents[2] / "MAESegment"
 @pytest.fixture
 def slicer_gui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     """Slicer's application object; the scene is empty, and what goes wrong in a slot fails the test."""
-    # No test stores cases among a person's documents, or meets a person's runs.
+    # No test stores cases among a user's documents, or meets a user's runs.
     monkeypatch.setenv("MAESEGMENT_CASES", str(tmp_path / "cases of the test"))
     monkeypatch.setenv("MAESEGMENT_RUNS", str(tmp_path / "runs"))
     # Not this test's, e.g. of one that failed, or ended but not waited for.
@@ -53,7 +53,7 @@ def slicer_gui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]
         slicer_core.fresh_scene()
         left = _children_after(10.0, application, others)
     if sys.modules["MAESegmentLib"] is not code_before["MAESegmentLib"]:
-        # The module was loaded again, which executes our code anew, as Reload must: other tests would meet two of each
+        # The module was loaded again, which executes our code again, as Reload must: other tests would meet two of each
         # class.
         for name in _own_code():
             del sys.modules[name]
@@ -80,7 +80,7 @@ def _children_after(seconds: float, application: Any, others: set[int]) -> set[i
 
 @pytest.fixture
 def process_events_until(slicer_gui: Any) -> Callable[..., None]:
-    """`process_events_until(condition, timeout)`: as a person who waits; fails after `timeout` seconds."""
+    """`process_events_until(condition, timeout)`: as a user who waits; fails after `timeout` seconds."""
 
     def wait(condition: Callable[[], Any], timeout: float = 60.0) -> None:
         end = time.monotonic() + timeout

@@ -55,7 +55,7 @@ def new_version(fake_logic: Any) -> Any:
 
 
 def choose(combo: Any, text: str) -> None:
-    """As a person does who reads the list."""
+    """As a user does who reads the list."""
     index = combo.findText(text)
     assert index >= 0, [combo.itemText(number) for number in range(combo.count)]
     combo.setCurrentIndex(index)

@@ -16,7 +16,7 @@ MODULE_FOLDER = Path(__file__).resolve().parents[2] / "MAESegment"
 
 
 class FakeSettings:
-    """Of one test; the person's own stay as they are."""
+    """Of one test; the user's own stay as they are."""
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
@@ -128,7 +128,7 @@ def _command(pid: int) -> bytes:
 
 @pytest.fixture(scope="session")
 def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A person's folder of models, with the one of the self test."""
+    """A user's folder of models, with the one of the self test."""
     from Testing.slicer.body_model import NAME, make_model
 
     folder = tmp_path_factory.mktemp("models")

@@ -11,7 +11,7 @@ def segment_names(segmentation: Any) -> list[str]:
 
 
 def edit(segmentation: Any) -> None:
-    """Paint one voxel, as a person would with a brush."""
+    """Paint one voxel, as a user would with a brush."""
     from vtk.util.numpy_support import vtk_to_numpy
 
     segment = segmentation.GetSegmentation().GetNthSegment(0)

@@ -58,7 +58,7 @@ class Screenshot:
 
 
 def nothing_is_cut_off(widget: Any) -> list[str]:
-    """What a person could not read at the widget's width; empty if all is well."""
+    """What a user could not read at the widget's width; empty if all is well."""
     root = to_qt(widget)
     problems = []
     for child in root.findChildren(QtWidgets.QWidget):

@@ -1,7 +1,7 @@
 """Draws the README's pictures of learning: `python -m Testing.gui.make_learning_screenshots Resources/Screenshots`.
 
 A real fine-tuning, started by the panel's buttons: hippocampus scans with noise on them, as from a much faster scan
-that the model never saw, with the labels of the data set as a person's corrections. It takes some minutes (a number as
+that the model never saw, with the labels of the data set as a user's corrections. It takes some minutes (a number as
 a second argument takes so many steps instead), and needs the folder `hippocampus_mr` of MAESEGMENT_DATA.
 """
 

@@ -1,4 +1,4 @@
-"""What the Python for the network lacks is found in that Python, and said so that a person knows what to do."""
+"""What the Python for the network lacks is found in that Python, and said so that a user knows what to do."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def test_a_later_slicer_finds_the_run_and_goes_on(logic, make_logic, tmp_path, p
     with pytest.raises(Exception, match="running already"):
         logic.fineTune()
     process_events_until(lambda: job.status.step > 2, 600.0)
-    logic.session.watch.stop()  # as when the module is loaded anew: the process goes on
+    logic.session.watch.stop()  # as when the module is loaded again: the process continues
     assert job.run.is_alive
     later = make_logic(tmp_path / "own models")
     (found,) = later.fineTuneRuns()

@@ -11,7 +11,7 @@ from MAESegmentLib.runs import list_runs
 from MAESegmentLib.storage.user_folders import default_runs_folder
 from Testing.gui.logic_scene import edit
 
-#: Some seconds of real training; what a person gets is `training.defaults`.
+#: Some seconds of real training; what a user gets is `training.defaults`.
 QUICK = {"steps": 6, "validate_every": 2, "checkpoint_every": 1, "threads": 1}
 
 

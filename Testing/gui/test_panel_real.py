@@ -1,4 +1,4 @@
-"""A person's way through the module: the real panel, logic and worker on real nodes."""
+"""A user's way through the module: the real panel, logic and worker on real nodes."""
 
 from __future__ import annotations
 

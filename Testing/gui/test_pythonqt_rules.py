@@ -19,7 +19,7 @@ QT_METHODS = {
     if name.startswith(("set", "add", "insert", "remove")) or name in ("connect", "start", "write", "clear")
 } - {"start", "update", "show", "add", "remove", "clear", "setValue", "connect"}
 
-#: Properties that people read.
+#: Properties that users read.
 _SHOWN = ("text", "toolTip", "title")
 
 

@@ -1,4 +1,4 @@
-"""One warm worker per Slicer, which ends with it, and whose Python a person can choose."""
+"""One warm worker per Slicer, which ends with it, and whose Python a user can choose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person drew arrives on the scan's grid: any names, overlaps, other grids, other transforms."""
+"""What a user drew arrives on the scan's grid: any names, overlaps, other grids, other transforms."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def drawing(segmentation, scan, values):
 
 
 def hand_drawn(scan, **arrays):
-    """A segmentation as a person makes it in Segment Editor: segments with IDs that nobody chose."""
+    """A segmentation as a user makes it in Segment Editor: segments with IDs that nobody chose."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn")
     node.SetAndObserveTransformNodeID(scan.GetTransformNodeID())
     node.SetReferenceImageGeometryParameterFromVolumeNode(scan)

@@ -1,4 +1,4 @@
-"""A person's edits are noticed, whatever Slicer does to the way in which it stores what was not edited."""
+"""A user's edits are noticed, whatever Slicer does to the way in which it stores what was not edited."""
 
 from __future__ import annotations
 

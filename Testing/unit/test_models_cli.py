@@ -1,4 +1,4 @@
-"""`maesegment models`, as a person types it."""
+"""`maesegment models`, as a user types it."""
 
 from __future__ import annotations
 

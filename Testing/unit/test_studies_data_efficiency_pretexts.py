@@ -1,4 +1,4 @@
-"""Every pretext trains an encoder that a segmentation network takes over, and goes on exactly after a stop."""
+"""Every pretext trains an encoder that a segmentation network takes over, and continues exactly after a stop."""
 
 from __future__ import annotations
 

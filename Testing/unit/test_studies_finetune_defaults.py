@@ -1,4 +1,4 @@
-"""The study of defaults on phantoms: it goes on where it was, joins results, and its report needs the CSV alone."""
+"""The study of defaults on phantoms: it continues where it was, joins results, and its report needs the CSV alone."""
 
 from __future__ import annotations
 

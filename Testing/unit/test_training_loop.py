@@ -1,4 +1,4 @@
-"""The loop goes on exactly where it was, stops before it does harm, and refuses what it cannot continue."""
+"""The loop continues exactly where it was, stops before it does harm, and refuses what it cannot continue."""
 
 from __future__ import annotations
 

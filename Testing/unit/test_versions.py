@@ -1,4 +1,4 @@
-"""Versions are added, selected and removed such that a name always means what the person chose."""
+"""Versions are added, selected and removed such that a name always means what the user chose."""
 
 from __future__ import annotations
 
@@ -286,7 +286,7 @@ def test_of_two_models_of_one_version_one_is_refused(store: ModelStore, made: Pa
     assert len(said) == 2
 
 
-# As a person types it ------------------------------------------------------------------------------------------------
+# As a user types it ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A person at a real browser: headless Chromium at 1280 x 800, driven through its own driver."""
+"""A user at a real browser: headless Chromium at 1280 x 800, driven through its own driver."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FLAGS = (
 
 
 class Person:
-    """Waits as people do, and looks for things by their `id`."""
+    """Waits as users do, and looks for things by their `id`."""
 
     def __init__(self, profile: Path) -> None:
         from selenium import webdriver
@@ -165,7 +165,7 @@ class App:
         self.log.unlink()
 
     def longest_stall_s(self, person: Person) -> float:
-        """Of the event loop of a person's session since this was last asked."""
+        """Of the event loop of a user's session since this was last asked."""
         cookies = "; ".join(f"{one['name']}={one['value']}" for one in person.driver.get_cookies())
         request = urllib.request.Request(f"{self.origin}/heartbeat", headers={"Cookie": cookies})
         with urllib.request.urlopen(request, timeout=30) as answer:

@@ -1,4 +1,4 @@
-"""One server for all tests here, as a person starts it; a browser and a session of its own for each test."""
+"""One server for all tests here, as a user starts it; a browser and a session of its own for each test."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def page(insider: Visitor) -> Iterator[Page]:
 
 @pytest.fixture
 def new_person(tmp_path: Path) -> Iterator[Callable[..., Person]]:
-    """`new_person()` sits down at a browser of their own; with the `profile` of another it is that person again."""
+    """`new_person()` sits down at a browser of their own; with the `profile` of another it is that user again."""
     if not has_browser():
         pytest.skip(NO_BROWSER)
     people: list[Person] = []

@@ -1,4 +1,4 @@
-"""What a person sees and does, in a real browser on real scans."""
+"""What a user sees and does, in a real browser on real scans."""
 
 from __future__ import annotations
 

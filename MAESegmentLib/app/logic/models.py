@@ -44,10 +44,10 @@ class Models(Part):
         self.library.store.remove(self.library.find(model))
 
     def importModel(self, path: str | os.PathLike[str]) -> Bundle:
-        """Verify a zip or a folder and add it to the user's models; the event loop goes on meanwhile."""
+        """Verify a zip or a folder and add it to the user's models; the event loop continues meanwhile."""
         return self.session.loop.call_aside(lambda: self.library.add(path))
 
     def exportModel(self, model: ModelChoice, path: str | os.PathLike[str]) -> Path:
-        """Write a model as a zip that `importModel` reads; the event loop goes on meanwhile."""
+        """Write a model as a zip that `importModel` reads; the event loop continues meanwhile."""
         bundle = self.library.find(model)
         return self.session.loop.call_aside(lambda: export_bundle(bundle, path))

@@ -73,7 +73,7 @@ class CtkModule(ModuleType):
 
 
 class Settings:
-    """QSettings of one process, kept in memory: a person's own are never touched."""
+    """QSettings of one process, kept in memory: a user's own are never touched."""
 
     values: dict[str, Any] = {}  # noqa: RUF012
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-#: What people's machines leave behind in any folder.
+#: What users' machines leave behind in any folder.
 DROPPINGS = {".DS_Store", "Thumbs.db"}
 
 
