@@ -139,7 +139,7 @@ def test_mirroring_along_every_axis_makes_the_result_symmetric(network) -> None:
 
 
 @given(
-    sizes=st.tuples(*[st.tuples(st.integers(1, 70), st.integers(1, 40))] * 3),
+    sizes=st.tuples(*[st.tuples(st.integers(1, 30), st.integers(1, 20))] * 3),
     overlap=st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.625, 0.9]),
 )
 def test_windows_lie_where_monai_puts_them(sizes, overlap) -> None:
