@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..text import csv_cell
 from . import options
 from .evaluate import labelled_cases
-from .terminal import ProgressBar, make_console, make_table, write_csv
+from .terminal import ProgressBar, check_csv, make_console, make_table, write_csv
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -52,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..errors import DatasetError
     from ..evaluation.cases import Measure
 
+    if arguments.out:
+        check_csv(arguments.out)
     store = ModelStore()
     bundles = [store.find(text, kind="segmentation") for text in (arguments.first, arguments.second)]
     dataset = load_dataset(arguments.data)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..text import csv_cell, visible
 from . import options
-from .terminal import ProgressBar, make_console, make_table, write_csv
+from .terminal import ProgressBar, check_csv, make_console, make_table, write_csv
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,12 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
     from ..bundle import ModelStore
     from ..images.scans import find_scans
     from ..inference.predictor import Predictor
-    from ..storage.atomic_file import check_writable
     from .case_stores import choose_store
 
     roi = options.chosen_roi(arguments)
     if arguments.out:
-        check_writable(arguments.out)
+        check_csv(arguments.out)
     bundle = ModelStore().find(arguments.model, kind="segmentation")
     store = choose_store(arguments.store, arguments.model)[0]
     scans = options.scans_in(arguments.scans, find_scans)

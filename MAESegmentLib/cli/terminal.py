@@ -101,6 +101,15 @@ def make_table(*headings: str, right: Iterable[str] = (), **how: Any) -> Table:
     return table
 
 
+def check_csv(path: Path) -> None:
+    """Before the work: `OutputError` unless `path` can be written as a table; an older table is replaced."""
+    from ..storage.atomic_file import check_writable
+
+    if path.suffix.casefold() not in (".csv", ".tsv", ".txt") and path.exists():
+        raise OutputError(f"{path.name} exists and is not a table.", "Give the name of a .csv file.")
+    check_writable(path)
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Names go through `csv_cell` first; figures do not. The file appears complete or not at all."""
     from ..storage.atomic_file import replacing

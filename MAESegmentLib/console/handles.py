@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from ..errors import MAESegmentError
 from ..jobs import EventLoop, Job, JobProgress, JobState
+from ..jobs.listeners import Listeners
 
 T = TypeVar("T")
 
@@ -68,7 +69,10 @@ class JobHandles:
         """
         handle = ConsoleJob(self, job)
         if callback is not None:
-            job.add_listener(lambda _job: self._notify(callback, handle))
+            listener = Listeners[Job[T]](lambda _job: self._notify(callback, handle))
+            job.add_listener(listener.notify)
+            if job.is_finished:
+                listener.notify(job)
         elif wait:
             try:
                 return job.result()

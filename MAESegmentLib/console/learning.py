@@ -191,10 +191,15 @@ class Learning:
         volume = self._host.read(scan)
         job: Job[Comparison] = Job(self._host.client.loop)
 
+        def segment(bundle: Bundle) -> Job[Any]:
+            return self._host.process(volume, bundle, device, wait=False, roi=roi)._job
+
+        first_job = segment(versions[0])  # begun here, so that a wrong scan or box is raised at once
+
         def operation() -> Operation[Comparison]:
             maps = []
             for number, bundle in enumerate(versions):
-                current = self._host.process(volume, bundle, device, wait=False, roi=roi)._job
+                current = segment(bundle) if number else first_job
                 segmented = yield from job.following(current, _share(("first", "second")[number], number, 2))
                 maps.append(segmented.label_map)
             return compare_label_maps(maps[0], maps[1], versions[0].labels, versions[1].labels)

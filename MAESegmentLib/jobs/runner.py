@@ -176,11 +176,13 @@ class Job(Generic[T]):
         after: Callable[[], object] = _nothing,
     ) -> J:
         """Do `operation`, its first step at once. `cleanup` is called once before listeners are notified of the end,
-        however it ends, `after` once they were."""
+        however it ends, `after` once they were. `callback` is called in a later turn if that was the last step."""
         self._operation, self._cleanup, self._after = operation, cleanup, after
         if self._step():
             self._loop.add_steps(self._step)
-        if callback is not None:
+        if callback is not None and self.is_finished:
+            self._loop.call_later(0.0, lambda: Listeners(callback).notify(self))
+        elif callback is not None:
             self.add_listener(callback)
         return self
 
@@ -259,6 +261,10 @@ class Job(Generic[T]):
             is_over, step = True, stop.value
         except Exception as raised:
             failure = raised
+        except BaseException:  # Ctrl-C: whoever pumps hears of it, and the job does not wait for ever
+            self._is_stepping = False
+            self.fail(Cancelled())
+            raise
         finally:
             self._is_stepping = False
         if failure is not None:

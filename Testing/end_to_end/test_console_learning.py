@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from MAESegmentLib.console.console import Console
-from MAESegmentLib.errors import DatasetError, DuplicateCase, WorkerError
+from MAESegmentLib.errors import ConfigurationError, DatasetError, DuplicateCase, WorkerError
 from MAESegmentLib.images import write_volume
 from MAESegmentLib.jobs import JobState
 from Testing.finetuning import LABELS, SETTINGS, make_clinic
@@ -68,3 +68,10 @@ def test_from_a_corrected_scan_to_a_version_and_its_comparison(console, clinic):
     assert (
         console.use_version(new).content_hash == result.model["hash"] == console.selected_model("tiny-mr").content_hash
     )
+
+
+def test_a_comparison_that_cannot_begin_is_refused_at_once(console, clinic):
+    heard = []
+    with pytest.raises(ConfigurationError):
+        console.compare(phantom(0).volume, clinic.base, clinic.base, roi="1,2", callback=heard.append)
+    assert not heard

@@ -83,6 +83,14 @@ def test_a_bad_file_is_listed_with_its_reason_and_the_others_are_ranked(
     assert f"left out: {clinic.name}/a.nii.gz: {table[-1]['problem']}" in capsys.readouterr().out
 
 
+def test_only_a_table_is_replaced_by_the_table(clinic: Path) -> None:
+    scan = next(clinic.rglob("*.nii.gz"))
+    before = scan.read_bytes()
+    with pytest.raises(OutputError, match="is not a table"):
+        run(clinic, "-m", "tiny", "-o", str(scan))
+    assert scan.read_bytes() == before
+
+
 def test_a_scan_that_is_a_case_already_is_left_out(clinic: Path, capsys: pytest.CaptureFixture[str]) -> None:
     volume = read_volume(clinic / "a.nii.gz")
     labels = LabelMap((volume.array[0] > 600).astype(np.uint8), volume.ijk_to_ras)

@@ -44,6 +44,30 @@ def test_what_an_operation_raises_is_the_jobs_error(loop):
     assert (job.state, job.details) == (JobState.FAILED, {"problem": "sheared"})
 
 
+def test_a_callback_hears_of_a_job_that_ended_in_its_first_step(loop):
+    def operation():
+        raise NodeError("no")
+        yield
+
+    ended = []
+    Job(loop).run(operation(), ended.append)
+    loop.turn()
+    assert [job.state for job in ended] == [JobState.FAILED]
+
+
+def test_ctrl_c_in_a_step_ends_the_job_and_reaches_who_waits(loop):
+    def operation():
+        yield None
+        raise KeyboardInterrupt
+
+    job = Job(loop).run(operation())
+    with pytest.raises(KeyboardInterrupt):
+        job.result(5)
+    assert job.state is JobState.CANCELLED
+    with pytest.raises(Cancelled):
+        job.result(5)
+
+
 def test_unexpected_exception_is_logged_and_becomes_one_for_users(loop, caplog):
     def operation():
         yield None
