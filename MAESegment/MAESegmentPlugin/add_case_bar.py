@@ -22,6 +22,7 @@ class AddCaseBar:
         self._ui = ui
         self.presenter = AddCasePresenter(logic, host, self._show)
         self._note = AskBar(ui, "improveNote")
+        self._error = ""
         self._mapping = MappingTable(ui.mappingTable, self.presenter.answer)
         for option in role_options():
             ui.addRoleComboBox.addItem(option.text, option.key)
@@ -35,18 +36,18 @@ class AddCaseBar:
 
     def show_error(self, error: MAESegmentError) -> None:
         """What went wrong, where the user looks."""
-        self._note.show(error_text(error), Answer(_("Close"), lambda: None))
+        self._say(error_text(error))
 
     def clear(self) -> None:
         """The scene goes."""
-        self._note.clear()
         self.presenter.clear()
+        self._say("")
 
     def _on_role(self) -> None:
         self.presenter.set_role(str(self._ui.addRoleComboBox.currentData))
 
     def _on_add(self, *, check_names: bool = False) -> None:
-        self._note.clear()
+        self._say("")
         self.presenter.add(check_names=check_names)
 
     def _show(self) -> None:
@@ -64,14 +65,26 @@ class AddCaseBar:
             self._show_question(state.question)
         else:
             self._mapping.show(())
-        if state.edited:
+        self._show_note()
+
+    def _say(self, error: str) -> None:
+        self._error = error
+        self._show_note()
+
+    def _show_note(self) -> None:
+        """What went wrong, until it is closed; then what is asked still."""
+        edited = self.presenter.state.edited
+        if self._error:
+            self._note.show(self._error, Answer(_("Close"), lambda: self._say("")))
+        elif edited:
+            later = _("It can be updated later by Add corrected case.")
             self._note.show(
-                state.edited,
+                edited,
                 Answer(_("Update"), self.presenter.update_edited),
-                Answer(
-                    _("Not now"), self.presenter.postpone_edited, _("It can be updated later by Add corrected case.")
-                ),
+                Answer(_("Not now"), self.presenter.postpone_edited, later),
             )
+        else:
+            self._note.clear()
 
     def _show_question(self, question: CaseQuestion) -> None:
         ui = self._ui

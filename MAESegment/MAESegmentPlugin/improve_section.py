@@ -151,6 +151,12 @@ class ImproveSection:
             self.cases.presenter.outdate()
             self.update()
 
+    def set_storing(self, is_storing: bool) -> None:
+        self.cases.presenter.set_storing(is_storing)
+
+    def case_removed(self, case: str) -> None:
+        self.add_case.presenter.removed(case)
+
     # What the panel calls ---------------------------------------------------------------------------------------------
 
     @property
@@ -162,8 +168,7 @@ class ImproveSection:
         if not self._is_open or self._panel.parameters is None:
             return
         if self.is_unfolded:
-            is_busy = self.add_case.presenter.state.is_busy
-            self.cases.presenter.update(_("A case is being stored.") if is_busy else "")
+            self.cases.presenter.update()
             self._look_for_packages()
         reason = self._panel.dependencies.reason or self.packages.reason
         self.add_case.presenter.update(reason)

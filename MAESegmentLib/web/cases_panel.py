@@ -48,11 +48,17 @@ class CasesPanel(Panel):
         self._list.outdate()
         self.update()
 
+    def set_storing(self, is_storing: bool) -> None:
+        self._list.set_storing(is_storing)
+
+    def removed(self, case: str) -> None:
+        self._adding.removed(case)
+
     def update(self) -> None:
         """Show what is missing, and the cases of the chosen model."""
         if self._is_built:
             self._adding.update()
-            self._list.update("A case is being stored." if self._adding.state.is_busy else "")
+            self._list.update()
             self.app.learning.update()
 
     def _on_tab(self, tab: str, **_state: Any) -> None:

@@ -47,6 +47,12 @@ class ImprovePanel(Panel):
     def refresh(self) -> None:
         self.app.cases.refresh()
 
+    def set_storing(self, is_storing: bool) -> None:
+        self.app.cases.set_storing(is_storing)
+
+    def case_removed(self, case: str) -> None:
+        self.app.cases.removed(case)
+
     def use_model(self, name: str) -> None:
         self.app.segment.use_model(name)
 

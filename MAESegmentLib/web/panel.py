@@ -58,6 +58,10 @@ class Cases(Protocol):
 
     def refresh(self) -> None: ...
 
+    def set_storing(self, is_storing: bool) -> None: ...
+
+    def removed(self, case: str) -> None: ...
+
 
 class Learning(Protocol):
     """What other sections use of the fine-tuning."""

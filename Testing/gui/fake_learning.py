@@ -252,8 +252,8 @@ class FakeLearning:
         self._begin("addCase", volume, segmentation, how)
         return self._job("addCase", None, volume=volume, segmentation=segmentation, model=model, **how)
 
-    def changedCases(self) -> list[tuple[Any, CaseRecord]]:
-        self._begin("changedCases")
+    def changedCases(self, model: Any = None) -> list[tuple[Any, CaseRecord]]:
+        self._begin("changedCases", model)
         return self.changed
 
     def openCase(self, case: str, model: Any = None) -> tuple[Any, Any]:

@@ -316,6 +316,33 @@ def test_updating_what_is_not_stored_is_refused(logic, volume, corrected):
         logic.addCase(volume, corrected, update=True)
 
 
+@pytest.mark.parametrize("by_id", [True, False])
+def test_an_update_with_another_scan_is_refused(logic, scene, volume, corrected, by_id):
+    record = logic.addCase(volume, corrected)
+    edit(corrected)
+    other = scene.plain("Other")
+    slicer.util.arrayFromVolume(other)[0, 0, 0] += 1
+    slicer.util.arrayFromVolumeModified(other)
+    with pytest.raises(Exception, match="Other is not the scan that is stored as case-0001"):
+        logic.addCase(other, corrected, update=record.id if by_id else True)
+    assert logic.cases() == [record]
+
+
+def test_an_update_with_a_scan_of_a_type_that_is_stored_as_another(logic, volume, corrected):
+    slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(volume).astype(float) + 1e-12)
+    record = logic.addCase(volume, corrected)
+    edit(corrected)
+    assert logic.addCase(volume, corrected, update=record.id).revision == 2
+
+
+def test_edited_cases_of_one_model_are_found_alone_to_update_them(logic, model, volume, corrected):
+    logic.addCase(volume, corrected)
+    edit(corrected)
+    assert len(logic.changedCases(model)) == 1
+    corrected.SetAttribute("MAESegment.Case", "other-family/case-0001")
+    assert logic.changedCases(model) == []
+
+
 def test_the_link_survives_saving_the_scene(logic, volume, corrected, tmp_path):
     record = logic.addCase(volume, corrected)
     assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))

@@ -58,6 +58,7 @@ def test_case_is_stored_with_what_is_chosen(fake_logic, panel, ui, volume, segme
     assert (job.arguments["role"], job.arguments["region"]) == ("check", panel.parameters.roi)
     assert (ui.addCaseButton.enabled, ui.addCaseButton.text) == (False, "Adding...")
     assert not ui.questionFrame.visible
+    assert panel.improve.cases.presenter.state.blocked
     store.records.append(case_record(3))
     job.succeed(case_record(3))
     assert ui.addedLabel.text.startswith("case-0003 added")
@@ -130,6 +131,18 @@ def test_what_goes_wrong_is_shown_in_the_section(fake_logic, ui, segmentation, a
     assert ui.improveNoteLabel.text == "The volume is sheared. Resample it first."
     ui.improveNote1Button.click()
     assert not ui.improveNoteFrame.visible
+
+
+def test_a_question_comes_back_when_what_went_wrong_is_closed(fake_logic, panel, ui, segmentation):
+    fake_logic.changed = [(segmentation, case_record(2))]
+    panel.exit()
+    panel.enter()
+    question = ui.improveNoteLabel.text
+    panel.improve.failed(DatasetError("The folder is read-only."))
+    assert ui.improveNoteLabel.text == "The folder is read-only."
+    ui.improveNote1Button.click()
+    assert ui.improveNoteFrame.visible
+    assert ui.improveNoteLabel.text == question
 
 
 def test_closing_the_scene_ends_the_questions(fake_logic, ui, segmentation, add):  # noqa: ARG001
@@ -209,6 +222,7 @@ def test_removing_asks_beside_the_table(ui, three, store):  # noqa: ARG001
     ui.caseAsk1Button.click()
     assert [record.id for record in store.records] == ["case-0001", "case-0003"]
     assert ui.casesTable.rowCount == 2
+    assert ui.addedLabel.text == "case-0002 was removed."
 
 
 def test_opening_a_case_chooses_its_nodes(fake_logic, panel, ui, three, add_volume, add_result):  # noqa: ARG001

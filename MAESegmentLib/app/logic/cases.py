@@ -95,8 +95,9 @@ class Cases(Part):
         the cases of a patient. `region` (an ROI node or R0, R1, A0, A1, S0, S1 in mm) is all that was annotated; ()
         takes a region back.
 
-        A scan that is stored already is a `DuplicateCase`, unless `update` is True or the id of the case to replace.
-        What is not said again stays as it was. With `wait` the record is returned, otherwise a job.
+        A scan that is stored already is a `DuplicateCase`, unless `update` is True or the id of the case to replace;
+        a case is not updated with another scan (`DatasetError`). What is not said again stays as it was. With `wait`
+        the record is returned, otherwise a job.
         """
         nodes = _nodes(volumeNode)
         bundle = self._case_model(segmentationNode, model)
@@ -104,6 +105,8 @@ class Cases(Part):
         image = mrml.image_of(nodes)
         duplicate = case_scene.find_duplicate(nodes, image, store.list(), self.session.loop.call_aside)
         old = _to_replace(store, segmentationNode, duplicate, update)
+        if old is not None and not case_scene.is_image_of(nodes, image, old, self.session.loop.call_aside):
+            raise _other_scan(nodes[0].GetName(), old)
         segments = mrml.drawn_segments(segmentationNode)
         known = known_labels(bundle, store)
         choices = propose_choices(segments, segmentationNode, bundle, known, store)
@@ -134,12 +137,16 @@ class Cases(Part):
         """ "train": the model learns from it; "check": it only tells how good the model is."""
         return self.caseStore(model).set_role(_id_of(case), role)
 
-    def changedCases(self) -> list[tuple[Any, CaseRecord]]:
-        """(segmentation node, case) of this scene that were edited since they were stored."""
+    def changedCases(self, model: ModelChoice = None) -> list[tuple[Any, CaseRecord]]:
+        """(segmentation node, case) of this scene that were edited since they were stored; if `model` is given, of its
+        cases only."""
+        only = self.caseStore(model).folder.name if model is not None else ""
         stores: dict[str, CaseStore] = {}
         found = []
         for node in case_scene.linked_segmentations():
             family = node.GetAttribute(case_scene.CASE).rpartition("/")[0]
+            if only and family != only:
+                continue
             store = stores.setdefault(family, CaseStore(self.caseFolder() / family))
             record = case_scene.linked_case(node, store)
             if record is not None and case_scene.is_changed(node):
@@ -197,6 +204,13 @@ def _to_replace(
     )
     error.details = {"case": known.id}
     raise error
+
+
+def _other_scan(scan: str, record: CaseRecord) -> DatasetError:
+    return DatasetError(
+        _("{scan} is not the scan that is stored as {case}, which was not updated.").format(scan=scan, case=record.id),
+        _("Choose the scan of the case; or remove the case, then add this scan as a new one."),
+    )
 
 
 def _still_absent(

@@ -56,7 +56,7 @@ class CaseQuestion:
 
 @dataclass(frozen=True)
 class AddCaseState:
-    """`blocked` says why no case can be added now; `added` is a quiet line about the last one.
+    """`blocked` says why no case can be added now; `added` is a quiet line about the case stored or removed last.
 
     `edited` asks whether a stored case is updated that was edited in the scene since.
     """
@@ -86,8 +86,9 @@ class AddCaseState:
 
 @dataclass(frozen=True)
 class _Target:
-    """What is stored, and as which case."""
+    """What is stored, for the family of which model, and as which case."""
 
+    bundle: Any
     scan: Any
     segmentation: Any
     update_of: str = ""
@@ -102,8 +103,10 @@ class AddCasePresenter(Presenter[AddCaseState]):
         self._reason = ""
         self._matches: tuple[LabelMatch, ...] = ()
         self._errors: list[CaseIssue] = []
-        self._subject: tuple[Any, Any] = (None, None)
-        self._edited: tuple[Any, CaseRecord] | None = None
+        self._subject: tuple[Any, ...] = ()
+        #: What the question is about.
+        self._asked: _Target | None = None
+        self._edited: tuple[CaseRecord, _Target] | None = None
         self._declined: set[tuple[str, int]] = set()
 
     # What happens around ----------------------------------------------------------------------------------------------
@@ -113,24 +116,27 @@ class AddCasePresenter(Presenter[AddCaseState]):
         self._reason = reason
         self._put(blocked=reason or self._missing(), has_region=self._host.roi is not None)
         if self._subject != self._shown():
-            # What was said and asked of another scan would read as if it were of this one.
+            # What was said and asked of another scan or model would read as if it were of this one.
             self._subject = self._shown()
             self._put(question=None, added="")
+        if self._edited is not None and not self._can_update(self._edited[1]):
+            self._forget_edited()
         self._check_answers()
 
     def look_for_edits(self) -> None:
         """Ask about a stored case that was edited in the scene, once for each state. It hashes voxels: not often."""
-        state = self.state
-        if state.is_busy or state.question or state.edited or self._reason:
+        state, bundle = self.state, self._host.bundle
+        if state.is_busy or state.question or state.edited or self._reason or bundle is None:
             return
         try:
-            changed = self._logic.changedCases()
+            changed = self._logic.changedCases(bundle)
         except (MAESegmentError, OSError) as error:
             self._host.failed(error)
             return
         for segmentation, record in changed:
-            if (segmentation.GetID(), record.revision) not in self._declined:
-                self._edited = (segmentation, record)
+            target = _Target(bundle, _volume_of(segmentation), segmentation, record.id)
+            if (segmentation.GetID(), record.revision) not in self._declined and self._can_update(target):
+                self._edited = (record, target)
                 text = _("{segmentation} was edited since it was stored as {case}. Update stored case?")
                 self._put(edited=text.format(segmentation=segmentation.GetName(), case=record.id))
                 return
@@ -138,8 +144,16 @@ class AddCasePresenter(Presenter[AddCaseState]):
     def clear(self) -> None:
         """The scene is closed."""
         self._declined.clear()
-        self._edited = None
-        self._put(question=None, edited="", added="")
+        self._forget_edited()
+        self._put(question=None, added="")
+
+    def removed(self, case: str) -> None:
+        """A stored case was deleted: nothing that was said or asked of it holds any more."""
+        if self._edited is not None and self._edited[0].id == case:
+            self._forget_edited()
+        if self.state.question is not None and self.state.question.update_of == case:
+            self._put(question=None)
+        self._put(added=_("{case} was removed.").format(case=case))
 
     # What the user does -----------------------------------------------------------------------------------------------
 
@@ -154,17 +168,17 @@ class AddCasePresenter(Presenter[AddCaseState]):
         if not self.state.can_add:
             return
         host, subject = self._host, self._shown()
-        scan, segmentation, bundle = host.scan, host.segmentation, host.bundle
+        target = _Target(host.bundle, host.scan, host.segmentation)
 
         def propose() -> None:
             if subject == self._shown():
-                proposal = self._logic.proposeCase(scan, segmentation, bundle)
+                proposal = self._logic.proposeCase(target.scan, target.segmentation, target.bundle)
                 self._put(is_busy=False)
-                self._go_on(proposal, check_names=check_names)
+                self._go_on(proposal, target, check_names=check_names)
             else:
                 self._put(is_busy=False)
 
-        self._identified(scan, segmentation, propose)
+        self._identified(target, propose)
 
     def answer(self, row: int, key: str) -> None:
         """Of the question's row `row`, the option with `key`."""
@@ -178,8 +192,8 @@ class AddCasePresenter(Presenter[AddCaseState]):
 
     def confirm(self) -> None:
         """Store it with the answers."""
-        question = self.state.question
-        if question is None or question.missing:
+        question, target = self.state.question, self._asked
+        if question is None or question.missing or target is None:
             return
         rows = question.rows
         answers = {
@@ -188,7 +202,7 @@ class AddCasePresenter(Presenter[AddCaseState]):
             "absent": tuple(row.name for row in rows if row.answer == ABSENT),
         }
         self._put(question=None)
-        self._store(self._target(question.update_of, answers))
+        self._store(self._described(target, question.update_of, answers))
 
     def cancel(self) -> None:
         """Store nothing."""
@@ -196,24 +210,37 @@ class AddCasePresenter(Presenter[AddCaseState]):
 
     def update_edited(self) -> None:
         """Store the edited segmentation, which need not be the chosen one, in place of its case."""
-        edited, self._edited = self._edited, None
-        self._put(edited="")
-        if edited is not None:
-            segmentation, record = edited
-            target = _Target(_volume_of(segmentation), segmentation, record.id)
-            self._identified(target.scan, segmentation, lambda: self._store(target))
+        edited = self._forget_edited()
+        if edited is not None and self._can_update(edited[1]):
+            self._identified(edited[1], lambda: self._store(edited[1]))
 
     def postpone_edited(self) -> None:
         """Ask again only after it was stored again."""
-        edited, self._edited = self._edited, None
-        self._put(edited="")
+        edited = self._forget_edited()
         if edited is not None:
-            self._declined.add((edited[0].GetID(), edited[1].revision))
+            self._declined.add((edited[1].segmentation.GetID(), edited[0].revision))
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _shown(self) -> tuple[Any, Any]:
-        return self._host.volume, self._host.segmentation
+    def _shown(self) -> tuple[Any, ...]:
+        """What an answer is about. Each family of models has a store and labels of its own."""
+        bundle = self._host.bundle
+        return bundle.content_hash if bundle is not None else "", self._host.volume, self._host.segmentation
+
+    def _can_update(self, target: _Target) -> bool:
+        """Whether the edited nodes are in the scene still, and the model is chosen that they were looked for with."""
+        bundle = self._host.bundle
+        return (
+            bundle is not None
+            and bundle.content_hash == target.bundle.content_hash
+            and all(node is not None and node.GetScene() is not None for node in (target.scan, target.segmentation))
+        )
+
+    def _forget_edited(self) -> tuple[CaseRecord, _Target] | None:
+        """Ask about it no more; what was asked about."""
+        edited, self._edited = self._edited, None
+        self._put(edited="")
+        return edited
 
     def _missing(self) -> str:
         host = self._host
@@ -225,8 +252,8 @@ class AddCasePresenter(Presenter[AddCaseState]):
             return _("Segment the volume and correct the result first, or choose a segmentation.")
         return ""
 
-    def _identified(self, scan: Any, segmentation: Any, then: Callable[[], None]) -> None:
-        """`then`, once the scan was compared with the stored ones; in a thread, for that reads all its voxels."""
+    def _identified(self, target: _Target, then: Callable[[], None]) -> None:
+        """`then`, once its scan was compared with the stored ones; in a thread, for that reads all its voxels."""
 
         def done(looking: Job[None]) -> None:
             if self._is_closed:
@@ -239,13 +266,13 @@ class AddCasePresenter(Presenter[AddCaseState]):
 
         self._put(is_busy=True, added="", edited="")
         try:
-            look = self._logic.identifyScan(scan, segmentation, self._host.bundle)
+            look = self._logic.identifyScan(target.scan, target.segmentation, target.bundle)
         except Exception as error:
             self._failed(error)
             return
         in_background(self._logic.session.loop, look, done)
 
-    def _go_on(self, proposal: Any, *, check_names: bool) -> None:
+    def _go_on(self, proposal: Any, target: _Target, *, check_names: bool) -> None:
         known = proposal.stored or proposal.duplicate
         if proposal.stored is not None and not proposal.isChanged and not check_names:
             self._put(added=_("It is stored already as {case}, and nothing changed since.").format(case=known.id))
@@ -254,8 +281,9 @@ class AddCasePresenter(Presenter[AddCaseState]):
         unclear = any(match.kind in _UNCLEAR for match in proposal.choices)
         self._matches = tuple(proposal.choices)
         if not (known or unclear or check_names or any(one.kind != _MISSING for one in issues)):
-            self._store(self._target("", {}))
+            self._store(self._described(target, "", {}))
             return
+        self._asked = target
         self._errors = [one for one in issues if one.severity == ERROR]
         lines = []
         if known is not None:
@@ -297,15 +325,15 @@ class AddCasePresenter(Presenter[AddCaseState]):
         answered = {row.name: _label(row.name, row.answer) for row in rows if not row.is_empty}
         return {match.segment: answered.get(match.segment, match.label) for match in self._matches}
 
-    def _target(self, update_of: str, answers: Mapping[str, Any]) -> _Target:
-        """What is chosen. A case that is updated keeps its role."""
+    def _described(self, target: _Target, update_of: str, answers: Mapping[str, Any]) -> _Target:
+        """With what is chosen and answered. A case that is updated keeps its role."""
         host, state = self._host, self.state
         how = {
             **answers,
             "role": "" if update_of else state.role,
             "region": host.roi if state.only_region else None,
         }
-        return _Target(host.scan, host.segmentation, update_of, how)
+        return replace(target, update_of=update_of, how=how)
 
     def _store(self, target: _Target) -> None:
         self._put(is_busy=True)
@@ -313,7 +341,7 @@ class AddCasePresenter(Presenter[AddCaseState]):
             job = self._logic.addCase(
                 target.scan,
                 target.segmentation,
-                self._host.bundle,
+                target.bundle,
                 update=target.update_of or None,
                 wait=False,
                 **target.how,
@@ -332,6 +360,12 @@ class AddCasePresenter(Presenter[AddCaseState]):
         else:
             self._put(is_busy=False, added="\n".join([added_text(job.result()), *job.notes]))
         self._host.refresh()
+
+    def _put(self, **changes: Any) -> None:
+        was_busy = self.state.is_busy
+        super()._put(**changes)
+        if self.state.is_busy != was_busy:
+            self._host.set_storing(self.state.is_busy)
 
     def _failed(self, error: Exception) -> None:
         self._put(is_busy=False)

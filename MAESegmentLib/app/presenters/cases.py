@@ -73,9 +73,12 @@ class CasesPresenter(Presenter[CasesState]):
         """The folder may have changed: read it with the next `update`."""
         self._read_for = None
 
-    def update(self, blocked: str = "") -> None:
+    def set_storing(self, is_storing: bool) -> None:
+        """While a case is being stored, none can be changed, and no removal stays asked."""
+        self._put(blocked=_("A case is being stored.") if is_storing else "", removing="")
+
+    def update(self) -> None:
         """Show the cases of the chosen model. The folder is read only when it may have changed."""
-        self._put(blocked=blocked)
         bundle = self._host.bundle
         wanted = bundle.content_hash if bundle is not None else ""
         if wanted == self._read_for:
@@ -111,9 +114,10 @@ class CasesPresenter(Presenter[CasesState]):
     def remove(self) -> None:
         """Delete the case that was asked about."""
         case = self.state.removing
-        if case:
-            self._put(removing="")
-            attempt(lambda: self._logic.removeCase(case, self._host.bundle), self._host.failed)
+        self._put(removing="")
+        if case and not self.state.blocked:
+            if attempt(lambda: self._logic.removeCase(case, self._host.bundle), self._host.failed):
+                self._host.case_removed(case)
             self._host.refresh()
 
     def _read(self) -> dict[str, Any]:

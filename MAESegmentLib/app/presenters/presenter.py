@@ -51,6 +51,12 @@ class CaseHost(Protocol):
     def refresh(self) -> None:
         """The stored cases may have changed: read them again."""
 
+    def set_storing(self, is_storing: bool) -> None:
+        """Whether a case is being stored, during which none can be changed."""
+
+    def case_removed(self, case: str) -> None:
+        """The stored case with this id was deleted."""
+
     def use_model(self, name: str) -> None:
         """Choose name@version in the panel, too."""
 

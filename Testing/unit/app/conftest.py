@@ -45,6 +45,8 @@ class Host:
     errors: list[str] = field(default_factory=list)
     shown: list[Any] = field(default_factory=list)
     refreshed: int = 0
+    is_storing: bool = False
+    removed: list[str] = field(default_factory=list)
     offered: Any = ()
     on_use: Callable[[str], None] = lambda _name: None
 
@@ -69,6 +71,12 @@ class Host:
 
     def scans(self, source: str, folder: str) -> Any:
         return folder if source == "folder" else self.offered
+
+    def set_storing(self, is_storing: bool) -> None:
+        self.is_storing = is_storing
+
+    def case_removed(self, case: str) -> None:
+        self.removed.append(case)
 
     def use_model(self, name: str) -> None:
         self.on_use(name)

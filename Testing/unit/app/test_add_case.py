@@ -259,8 +259,81 @@ def test_unchanged_stored_case_is_not_stored_again(logic, adding, add):
     assert logic.jobs_of == {}
 
 
+@pytest.fixture
+def other_model(logic, host):
+    """Of another family."""
+    return next(one for one in logic.models() if one.name != host.bundle.name)
+
+
+def test_the_question_of_an_update_ends_with_the_choice_of_another_model(logic, host, adding, add, other_model):
+    asked_for, host_segmentation = host.bundle, host.segmentation
+    logic.proposal = Proposal(duplicate=case_record(1))
+    assert add().update_of == "case-0001"
+    host.bundle, host.segmentation = other_model, "other"
+    adding.confirm()  # before the panel notices
+    case = stored(logic)
+    assert (case["model"], case["segmentation"], case["update"]) == (asked_for, host_segmentation, "case-0001")
+    logic.last("addCase").succeed(case_record(1, revision=2))
+    host.bundle, host.segmentation = asked_for, host_segmentation
+    adding.update()
+    assert add() is not None
+    host.bundle = other_model
+    adding.update()
+    assert adding.state.question is None
+    adding.confirm()
+    assert len(logic.jobs_of["addCase"]) == 1
+
+
+def test_what_was_said_of_a_case_ends_with_the_choice_of_another_model(logic, host, adding, add, other_model):
+    add()
+    logic.last("addCase").succeed(case_record(1))
+    assert adding.state.added
+    host.bundle = other_model
+    adding.update()
+    assert adding.state.added == ""
+
+
+def test_nothing_is_stored_when_another_model_was_chosen_meanwhile(logic, host, adding, other_model):
+    happened = threading.Event()
+    logic.identify = happened.wait
+    adding.add()
+    host.bundle = other_model
+    happened.set()
+    logic.session.loop.run()
+    assert logic.jobs_of == {}
+
+
+def test_the_panel_knows_at_once_that_a_case_is_being_stored(logic, host, add):
+    add()
+    assert host.is_storing
+    logic.last("addCase").succeed(case_record(1))
+    assert not host.is_storing
+
+
+def test_a_removal_is_confirmed_and_ends_what_was_said_and_asked_of_the_case(logic, adding, add):
+    add()
+    logic.last("addCase").succeed(case_record(1))
+    logic.proposal = Proposal(duplicate=case_record(1))
+    logic.changed = [(Node(Node()), case_record(1))]
+    adding.look_for_edits()
+    assert adding.state.edited
+    adding.removed("case-0001")
+    assert (adding.state.added, adding.state.edited) == ("case-0001 was removed.", "")
+    assert add() is not None
+    adding.removed("case-0001")
+    assert adding.state.question is None
+
+
 class Node:
-    """A segmentation in the scene."""
+    """A volume, or a segmentation that was drawn on one, in the scene."""
+
+    scene: Any = "scene"
+
+    def GetScene(self) -> Any:  # noqa: N802
+        return self.scene
+
+    def __init__(self, volume: Any = None) -> None:
+        self.volume = volume
 
     def GetID(self) -> str:  # noqa: N802
         return "vtkMRMLSegmentationNode1"
@@ -271,12 +344,13 @@ class Node:
     def GetReferenceImageGeometryReferenceRole(self) -> str:  # noqa: N802
         return "reference"
 
-    def GetNodeReference(self, role: str) -> str:  # noqa: N802
-        return f"volume of {role}"
+    def GetNodeReference(self, role: str) -> Any:  # noqa: N802
+        assert role == "reference"
+        return self.volume
 
 
 def test_an_edited_case_is_asked_about_once_for_each_state(logic, adding):
-    node = Node()
+    node = Node(Node())
     logic.changed = [(node, case_record(2))]
     adding.look_for_edits()
     assert "was edited since it was stored as case-0002" in adding.state.edited
@@ -287,9 +361,40 @@ def test_an_edited_case_is_asked_about_once_for_each_state(logic, adding):
     adding.look_for_edits()
     adding.update_edited()
     case = stored(logic)
-    assert (case["volume"], case["segmentation"], case["update"]) == ("volume of reference", node, "case-0002")
+    assert (case["volume"], case["segmentation"], case["update"]) == (node.volume, node, "case-0002")
     assert "role" not in case
     assert adding.state.edited == ""
+
+
+def test_only_the_cases_of_the_chosen_model_are_asked_about(logic, host, adding, other_model):
+    asked_for = host.bundle
+    logic.changed = [(Node(Node()), case_record(2))]
+    adding.look_for_edits()
+    assert logic.called("changedCases") == [[asked_for]]
+    assert adding.state.edited
+    host.bundle = other_model
+    adding.update_edited()  # before the panel notices
+    assert logic.jobs_of == {}
+    host.bundle = asked_for
+    adding.look_for_edits()
+    assert adding.state.edited
+    host.bundle = other_model
+    adding.update()
+    assert adding.state.edited == ""
+
+
+@pytest.mark.parametrize("gone", ["segmentation", "volume"])
+def test_an_edited_case_that_left_the_scene_is_not_asked_about(logic, adding, gone):
+    node = Node(Node())
+    logic.changed = [(node, case_record(2))]
+    adding.look_for_edits()
+    assert adding.state.edited
+    (node if gone == "segmentation" else node.volume).scene = None
+    adding.update()
+    assert adding.state.edited == ""
+    adding.update_edited()
+    adding.look_for_edits()
+    assert (adding.state.edited, logic.jobs_of) == ("", {})
 
 
 @pytest.mark.parametrize("where", ["identifyScan", "proposeCase", "addCase"])
@@ -309,7 +414,7 @@ def test_a_failure_of_the_worker_is_shown(logic, host, adding, add):
 
 def test_closing_the_scene_ends_the_questions(logic, host, adding, add):
     logic.proposal = Proposal(choices=(LabelMatch("cyst", None, "new"),))
-    logic.changed = [(Node(), case_record(2))]
+    logic.changed = [(Node(Node()), case_record(2))]
     add()
     host.volume = host.segmentation = None
     adding.clear()

@@ -78,7 +78,7 @@ def test_a_refusal_is_shown(logic, host, cases):
     assert cases.state.rows[0].role == "train"
 
 
-def test_removing_asks_first(logic, cases):
+def test_removing_asks_first(logic, host, cases):
     cases.remove()
     cases.ask_to_remove("case-0002")
     assert "Remove case-0002?" in cases.state.removal_text
@@ -89,6 +89,14 @@ def test_removing_asks_first(logic, cases):
     cases.remove()
     assert [row.id for row in cases.state.rows] == ["case-0001", "case-0003"]
     assert cases.state.removing == ""
+    assert host.removed == ["case-0002"]
+
+
+def test_a_removal_that_failed_is_not_confirmed(logic, host, cases):
+    logic.refusals["removeCase"] = DatasetError("The folder is read-only.")
+    cases.ask_to_remove("case-0002")
+    cases.remove()
+    assert (host.errors, host.removed) == (["The folder is read-only."], [])
 
 
 def test_opening_a_case_shows_its_nodes(logic, host, cases):
@@ -100,12 +108,17 @@ def test_opening_a_case_shows_its_nodes(logic, host, cases):
 
 
 def test_nothing_is_changed_while_it_is_blocked(logic, cases):
-    cases.update("A case is being stored.")
+    cases.ask_to_remove("case-0001")
+    cases.set_storing(True)
+    assert cases.state.blocked
+    cases.remove()
     cases.open("case-0001")
     cases.set_role("case-0001", "check")
     cases.ask_to_remove("case-0001")
     assert logic.calls == []
     assert cases.state.removing == ""
+    cases.set_storing(False)
+    assert cases.state.blocked == ""
 
 
 def test_a_damaged_case_is_told_and_the_others_are_there(logic, cases):
