@@ -67,7 +67,7 @@ class FineTuneSection:
         self.plot.clear()
 
     def _on_steps(self, text: str) -> None:
-        self.presenter.steps = str(text)
+        self.presenter.set_steps(str(text))
 
     def _show_run(self, run: RunView | None) -> None:
         ui = self._ui

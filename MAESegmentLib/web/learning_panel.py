@@ -173,7 +173,7 @@ class LearningPanel(Panel):
         self.put(plan=state.plan, start=asdict(state.start), estimate=asdict(state.estimate), **run)
 
     def _on_steps(self, steps: Any) -> None:
-        self.presenter.steps = str(steps or "")
+        self.presenter.set_steps(str(steps or ""))
 
 
 def _run_values(run: RunView) -> dict[str, Any]:

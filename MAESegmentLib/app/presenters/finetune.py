@@ -159,6 +159,13 @@ class FineTunePresenter:
         if jobs:
             self._follow(min(jobs, key=lambda job: _ORDER.index(job.status.state)))
 
+    def set_steps(self, steps: str) -> None:
+        """As typed; an estimate for another number is forgotten."""
+        if steps != self.steps:
+            self.steps = steps
+            self._forget_old_estimate()
+            self.changed()
+
     def estimate(self) -> None:
         """Measure how long it would take."""
 
@@ -174,7 +181,12 @@ class FineTunePresenter:
         self.changed()
 
     def start(self) -> None:
-        """Begin a run: a process of its own, which continues when the panel is closed."""
+        """Begin a run: a process of its own, which continues when the panel is closed.
+
+        Nothing while `state().start` is disabled: the second press of a double click comes before it is drawn so.
+        """
+        if self._missing():
+            return
         self._cancel_estimate()
 
         def begin() -> None:
@@ -262,9 +274,16 @@ class FineTunePresenter:
         if answer == ACCEPTED:
             self.host.use_model(_reference(result.model))
             text, model = _("{name} {version} is used from now on."), result.model
+        elif self._is_chosen(result.model):
+            self.host.use_model(_reference(result.parent))
+            text, model = _("{name} {version} is used from now on."), result.parent
         else:
             text, model = _("{name} {version} stays in use."), result.parent
         self._leave(text.format(name=model.get("name", "?"), version=model.get("version", "?")))
+
+    def _is_chosen(self, model: Mapping[str, str]) -> bool:
+        bundle = self.host.bundle
+        return bundle is not None and f"{bundle.name}@{bundle.version}" == _reference(model)
 
     def _leave(self, text: str) -> None:
         self.job = self._discarding = None

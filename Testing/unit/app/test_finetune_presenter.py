@@ -141,12 +141,24 @@ def test_estimate_is_measured_on_request_and_forgotten_with_other_cases(logic, p
 
 def test_estimate_under_way_is_cancelled_when_what_it_measures_changes(logic, presenter):
     presenter.estimate()
-    presenter.steps = "12"
+    presenter.set_steps("12")
     assert presenter.state().estimate.is_enabled
     job = logic.last("estimateFineTune")
     assert job.cancel_requested
     job.succeed(ESTIMATE)
     assert "measured" not in presenter.state().plan
+
+
+def test_other_steps_forget_the_estimate_on_the_screen(logic, presenter):
+    presenter.estimate()
+    logic.last("estimateFineTune").succeed(ESTIMATE)
+    shown = []
+    presenter.changed = lambda: shown.append(presenter.state().plan)
+    presenter.set_steps("12")
+    assert len(shown) == 1
+    assert "measured" not in shown[0]
+    presenter.set_steps("12")
+    assert len(shown) == 1
 
 
 def test_estimate_that_fails_is_reported(logic, presenter, host):
@@ -171,15 +183,22 @@ def test_start_takes_all_cases_the_chosen_model_and_device(logic, presenter, hos
     assert (state.start.is_enabled, state.start.tip) == (False, "A fine-tuning is running.")
 
 
+def test_double_click_starts_one_run_without_an_error(logic, presenter, host):
+    presenter.start()
+    logic.refusals["fineTune"] = TrainingError("A fine-tuning is running.")
+    presenter.start()
+    assert (len(logic.runs), host.errors) == (1, [])
+
+
 def test_chosen_steps_are_validated_four_times(logic, presenter):
-    presenter.steps = " 200 "
+    presenter.set_steps(" 200 ")
     presenter.start()
     assert logic.runs[-1].arguments.items() >= {"steps": 200, "validate_every": 50}.items()
 
 
 @pytest.mark.parametrize("steps", ["0", "-3", "many", "1.5", "/etc/passwd"])
 def test_what_is_not_a_number_of_steps_is_refused(logic, presenter, host, steps):
-    presenter.steps = steps
+    presenter.set_steps(steps)
     presenter.start()
     assert logic.runs == []
     assert host.errors[0].code == "configuration"
@@ -310,6 +329,14 @@ def test_decision_is_noted_and_carried_out(presenter, run, host, action, answer,
     assert f"hippocampus-mr {version}" in host.notes[-1]
     assert presenter.state().run is None
     assert presenter.state().start.is_enabled
+
+
+def test_keeping_the_old_one_leaves_the_new_one_that_was_chosen_meanwhile(presenter, run, host):
+    run.finish(run_result())
+    host.bundle = SimpleNamespace(name="hippocampus-mr", version="1.3.0", content_hash="new", labels=())
+    presenter.act(Action.KEEP_OLD)
+    assert host.used == ["hippocampus-mr@1.2.1"]
+    assert host.notes[-1] == "hippocampus-mr 1.2.1 is used from now on."
 
 
 def test_decision_of_a_script_counts_too(presenter, run, host):
