@@ -53,7 +53,8 @@ class ComparePart:
         ui.compareProgressBar.visible = state.is_running
         ui.compareProgressBar.value = round(1000 * state.fraction)
         ui.comparisonLabel.text = breakable(state.text)
-        ui.comparisonLabel.visible = ui.comparisonTable.visible = bool(state.rows)
+        ui.comparisonLabel.visible = bool(state.text)
+        ui.comparisonTable.visible = bool(state.rows)
         if state.rows != self._filled:
             self._filled = state.rows
             tip = _("Dice between both: 1 if they are the same.")

@@ -68,7 +68,7 @@ class ImprovePanel(Panel):
         self.app.go_to("correct")
 
     def show_comparison(self, segmentation: Any) -> None:
-        self.workspace.choose(segmentation)
+        self.workspace.offer(segmentation)
 
     def scans(self, source: str, folder: str) -> list[Any]:  # noqa: ARG002
         """The open ones that are not stored as cases, or all in the folders that the server was given."""

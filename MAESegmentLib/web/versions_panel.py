@@ -20,7 +20,7 @@ class VersionsPanel(Panel):
     def __init__(self, app: Page) -> None:
         super().__init__(app)
         self._notice = ""
-        self._versions = VersionsPresenter(self.logic, app.improve, self._show)
+        self._versions = VersionsPresenter(self.logic, app.improve, self._on_versions)
         self._comparison = ComparePresenter(self.logic, app.improve, self._show)
         app.state.update({self.name("url"): "", self.name("file"): ""})
         self._show()
@@ -38,6 +38,11 @@ class VersionsPanel(Panel):
 
     def _update_comparison(self) -> None:
         self._comparison.update(self._versions.versions, self._versions.state.previous)
+
+    def _on_versions(self) -> None:
+        """One may have been deleted."""
+        self._update_comparison()
+        self._show()
 
     def _compare_with_used(self, version: str) -> None:
         if self.app.segment.bundle is not None:
@@ -114,9 +119,9 @@ class VersionsPanel(Panel):
         with html.Div(v_if=(f"{state}.is_running",), classes="mt-2"):
             v3.VProgressLinear(model_value=(f"100 * {state}.fraction",), height=8, rounded=True)
             v3.VBtn("Cancel", click=self.guarded(self._comparison.cancel), size="small", variant="text")
-        with html.Div(v_if=(f"{state}.rows.length",), id="comparison", classes="mt-2"):
+        with html.Div(v_if=(f"{state}.text",), id="comparison", classes="mt-2"):
             html.Div(f"{{{{ {state}.text }}}}", classes="text-body-2 info-text")
-            with v3.VTable(density="compact", classes="result-table"):
+            with v3.VTable(v_if=(f"{state}.rows.length",), density="compact", classes="result-table"):
                 with html.Thead(), html.Tr():
                     html.Th("{{ title }}", v_for=f"title in {state}.titles", key="title")
                 with html.Tbody(), html.Tr(v_for=f"row in {state}.rows", key="row.label"):

@@ -86,6 +86,10 @@ class Workspace:
                 node.GetDisplayNode().SetVisibility(node is segmentation)
         self.tell()
 
+    def offer(self, segmentation: Any) -> None:
+        """Choose a new segmentation if it is of the scan that is shown; hide it otherwise."""
+        self.choose(segmentation if segmentation in self.segmentations() else self.segmentation)
+
     def segmentations(self) -> list[Any]:
         """Those of the scan that is shown, the newest last."""
         return segmentations_of(self.scan.node) if self.scan is not None else []

@@ -113,6 +113,25 @@ def test_two_versions_on_the_chosen_volume(fake_logic, ui, both, volume):  # noq
     assert not ui.improveNoteFrame.visible
 
 
+@pytest.mark.parametrize("goes", ["version", "volume"])
+def test_table_goes_with_its_version_and_its_volume(fake_logic, panel, ui, both, add_volume, settle, goes):  # noqa: ARG001
+    ui.compareButton.click()
+    node = SimpleNamespace(GetName=lambda: "Difference")
+    rows = (Row("anterior", 1.23, 1.41, 0.88),)
+    fake_logic.last("compare").succeed(SimpleNamespace(disagreement=node, disagreement_ml=0.1, rows=rows))
+    settle()
+    assert ui.comparisonTable.visible
+    if goes == "version":
+        ui.versionsTable.selectRow(0)
+        ui.deleteVersionButton.click()
+        ui.versionAsk1Button.click()
+    else:
+        panel.parameters.inputVolume = add_volume("Another head")
+    settle()
+    assert not ui.comparisonTable.visible
+    assert not ui.comparisonLabel.visible
+
+
 @pytest.mark.parametrize("has_volume", [True, False])
 def test_banner_leads_to_the_comparison_and_stays(fake_logic, panel, ui, volume, store, both, has_volume):
     store.records.append(case_record(1))

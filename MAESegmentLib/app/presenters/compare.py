@@ -58,9 +58,19 @@ class ComparePresenter(Presenter[CompareState]):
     def __init__(self, logic: Any, host: CaseHost, changed: Callable[[], None]) -> None:
         super().__init__(logic, host, CompareState(), changed)
         self._job: Any = None
+        #: The volume and the versions that text and rows are about, or will be.
+        self._about: tuple[Any, ...] = ()
+        self._listed: set[str] = set()
 
     def update(self, versions: Sequence[Bundle], previous: str) -> None:
-        """`previous` is proposed for the comparison."""
+        """`previous` is proposed for the comparison. What was compared on another volume, or with a version that is
+        gone, is shown no more."""
+        listed = {name_of(one) for one in versions}
+        gone, self._listed = self._listed - listed, listed
+        if self._about and self._job is None:
+            volume, *compared = self._about
+            if volume is not self._host.volume or gone.intersection(compared):
+                self._forget()
         bundle = self._host.bundle
         others = [one for one in versions if bundle is not None and one.content_hash != bundle.content_hash]
         names = [name_of(one) for one in others]
@@ -79,7 +89,7 @@ class ComparePresenter(Presenter[CompareState]):
     def clear(self) -> None:
         """The scene goes, and what was compared in it."""
         self.cancel()
-        self._put(text="", rows=())
+        self._forget()
 
     def close(self) -> None:
         self.cancel()
@@ -115,7 +125,7 @@ class ComparePresenter(Presenter[CompareState]):
         except Exception as error:
             host.failed(error)
             return
-        self._job = job
+        self._job, self._about = job, (host.volume, first, second)
         self._put(is_running=True)
         job.add_listener(self._on_job)
         self._on_job(job)
@@ -125,6 +135,10 @@ class ComparePresenter(Presenter[CompareState]):
             self._job.cancel()
 
     # ------------------------------------------------------------------------------------------------------------------
+
+    def _forget(self) -> None:
+        self._about = ()
+        self._put(text="", rows=())
 
     def _on_job(self, job: Any) -> None:
         if job is not self._job or self._is_closed:
@@ -147,6 +161,10 @@ class ComparePresenter(Presenter[CompareState]):
             ComparedLabel(row.label, _millilitres(row.first_ml), _millilitres(row.second_ml), dice_text(row.dice))
             for row in found.rows
         ]
+        volume = self._host.volume
+        if not self._about or self._about[0] is not volume:
+            # Only where it is found: the table would be taken for one of the volume that is shown now.
+            self._about, rows = (volume,), []
         self._put(text=text, rows=tuple(rows))
         self._host.show_comparison(found.disagreement)
 

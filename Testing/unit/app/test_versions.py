@@ -186,3 +186,35 @@ def test_closing_the_scene_forgets_the_comparison(logic, comparing):
     comparing.clear()
     assert logic.last("compare").cancel_requested
     assert (comparing.state.text, comparing.state.rows) == ("", ())
+
+
+def test_table_goes_with_its_volume(logic, host, versions, comparing):
+    comparing.press()
+    logic.last("compare").succeed(comparison())
+    comparing.update(versions.versions, OLD)
+    assert len(comparing.state.rows) == 2
+    host.volume = "another scan"
+    comparing.update(versions.versions, OLD)
+    assert (comparing.state.text, comparing.state.rows) == ("", ())
+
+
+def test_table_goes_with_a_version_that_is_deleted(logic, versions, comparing):
+    comparing.press()
+    logic.last("compare").succeed(comparison())
+    versions.ask_to_delete(NEW)
+    versions.delete()
+    versions.update()
+    comparing.update(versions.versions, "")
+    assert (comparing.state.text, comparing.state.rows) == ("", ())
+
+
+def test_comparison_that_ends_on_another_volume_is_named_without_a_table(logic, host, versions, comparing):
+    comparing.press()
+    host.volume = "another scan"
+    comparing.update(versions.versions, OLD)
+    logic.last("compare").succeed(comparison())
+    assert comparing.state.text.endswith("is shown as Scan: 1.2.1 or 1.3.0.")
+    assert comparing.state.rows == ()
+    host.volume = "a third"
+    comparing.update(versions.versions, OLD)
+    assert comparing.state.text == ""
