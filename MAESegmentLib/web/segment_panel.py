@@ -182,8 +182,7 @@ class SegmentPanel(Panel):
         node = job.result()
         self._summaries[node.GetID()] = job.summary
         self.put(show_3d=False)
-        if self.workspace.scan is not None and node in self.workspace.segmentations():
-            self.workspace.choose(node)
+        self.workspace.offer(node)
         self._style()
         self.app.views.centre_on_segmentation(node)
 
@@ -216,6 +215,8 @@ class SegmentPanel(Panel):
             card=_card(bundle),
             reason=self.presenter.reason if self.presenter.job is None else "",
         )
+        if scan is None and self.presenter.job is None and self.batch.state().rows:
+            self.batch.clear()
         self.presenter.check_inputs()
         self._show_run()
         self._show_result()
@@ -239,9 +240,7 @@ class SegmentPanel(Panel):
             node = row.segmentation
             if node is not None and node.GetID() not in self._summaries:
                 self._summaries[node.GetID()] = row.summary
-                # Only what is chosen for the scan that is shown is visible.
-                mine = node in self.workspace.segmentations()
-                self.workspace.choose(node if mine else self.workspace.segmentation)
+                self.workspace.offer(node)
         rows = self.batch.state().rows
         self.put(batch_rows=[{"name": name, "outcome": outcome} for name, outcome in rows])
 
@@ -263,7 +262,7 @@ class SegmentPanel(Panel):
                 "id": row.segment_id,
                 "name": row.name,
                 "colour": "rgb({},{},{})".format(*row.colour),
-                "volume": row.volume,
+                "volume": row.volume_with_unit,
                 "visible": bool(display.GetSegmentVisibility(row.segment_id)),
             }
             for row in view.rows

@@ -136,6 +136,13 @@ def test_all_open_scans_are_segmented_one_after_another(person, scans):
     assert person.text("batch").count("2 segments") == 2
     screenshot(person, "app-batch")
     assert "2 segments" in person.text("result-line"), "the one of the scan that is shown is chosen"
+    assert person.text("result").count(" ml") == 3, "in the line and for each structure"
+    show(person, "data")
+    for _scan in scans:
+        person.press("close-scan")
+    person.until(lambda: not person.see("notice"), "the sentence is gone", 30)
+    show(person, "segment")
+    assert not person.see("batch")
     assert person.problems() == []
 
 

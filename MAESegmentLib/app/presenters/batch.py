@@ -30,6 +30,7 @@ class BatchPresenter:
         self._changed = changed
         self._rows: list[tuple[str, str]] = []
         self._first_open = 0
+        self._sentence = ""
 
     def state(self) -> BatchState:
         return BatchState(tuple(self._rows), self.batch.index if self.batch is not None else 0)
@@ -74,8 +75,11 @@ class BatchPresenter:
         )
 
     def clear(self) -> None:
-        """The scene closes: its rows mean nothing any more."""
+        """The volumes are closed: rows and sentence mean nothing any more."""
         self.batch, self._rows = None, []
+        sentence, self._sentence = self._sentence, ""
+        if sentence and self._segment.message.text == sentence:
+            self._segment.say("")
         self._changed()
 
     def _shown(self, batch: Any) -> Any:
@@ -91,7 +95,8 @@ class BatchPresenter:
                 self._rows[number] = (batch.rows[number].name, _outcome(batch.rows[number]))
             self._changed()
         if batch.is_finished:
-            self._segment.finish(_sentence(batch))
+            self._sentence = _sentence(batch)
+            self._segment.finish(self._sentence)
         elif batch.current is not None:
             prefix = _("{number} of {n}: ").format(number=batch.index + 1, n=len(batch.rows))
             self._segment.show_progress(batch.current, prefix)

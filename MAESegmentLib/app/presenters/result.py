@@ -19,6 +19,13 @@ class ResultRow:
     colour: tuple[int, int, int]
     volume: str
     tip: str = ""
+    #: Of the figure; "" beside a word.
+    unit: str = ""
+
+    @property
+    def volume_with_unit(self) -> str:
+        """For where no header names the unit."""
+        return f"{self.volume} {self.unit}".strip()
 
 
 @dataclass(frozen=True)
@@ -37,14 +44,15 @@ def result_view(name: str, summary: Any, segments: Sequence[Any], *, is_edited: 
     """
     rows = []
     for segment in segments:
-        figure = ""
+        figure = unit = ""
         if summary is not None and is_edited:
             figure = "" if segment.is_empty else _("edited")
         elif summary is not None:
             number = segment.id.partition("_")[2]
             volume = summary.volumes_ml.get(int(number), 0.0) if number.isdecimal() else 0.0
-            figure = volume_text(volume, fine=True) if volume > 0 else _("not found")
-        rows.append(ResultRow(segment.id, segment.name, segment.colour, figure, segment.terminology.type.meaning))
+            figure, unit = (volume_text(volume, fine=True), "ml") if volume > 0 else (_("not found"), "")
+        tip = segment.terminology.type.meaning
+        rows.append(ResultRow(segment.id, segment.name, segment.colour, figure, tip, unit))
     # A sign, not a colour: styles differ, and not everyone sees them.
     warnings = "\n".join(f"\u26a0 {warning}" for warning in summary.warnings) if summary is not None else ""
     return ResultView(result_text(summary) if summary is not None else name, tuple(rows), warnings)

@@ -37,17 +37,17 @@ SEGMENTS = [segment(LABELS[0]), segment(LABELS[1]), segment(LABELS[2], is_empty=
 def test_result_is_one_line_the_volume_of_each_segment_and_a_line_for_each_warning():
     view = result_view("Scan", SUMMARY, SEGMENTS, is_edited=False)
     assert view.line == "hippocampus-mr 1.2.1: 2 of 3 segments found, 6.1 ml, 1.8 s on NVIDIA T4"
-    assert [(row.name, row.volume) for row in view.rows] == [
-        ("anterior", "3.07"),
-        ("posterior", "3.07"),
-        ("cyst", "not found"),
+    assert [(row.name, row.volume, row.volume_with_unit) for row in view.rows] == [
+        ("anterior", "3.07", "3.07 ml"),
+        ("posterior", "3.07", "3.07 ml"),
+        ("cyst", "not found", "not found"),
     ]
     assert view.warnings.splitlines() == [f"\u26a0 {warning}" for warning in SUMMARY.warnings]
 
 
 def test_volumes_of_an_edited_result_are_not_shown():
     view = result_view("Scan", SUMMARY, SEGMENTS, is_edited=True)
-    assert [row.volume for row in view.rows] == ["edited", "edited", ""]
+    assert [row.volume_with_unit for row in view.rows] == ["edited", "edited", ""]
 
 
 def test_segmentation_that_is_not_a_result_has_its_name_only():

@@ -381,10 +381,15 @@ def test_table_shows_what_became_of_each(presenter, host, batches, batch):
     assert not presenter.state().is_running
 
 
-def test_all_segmented_is_said_in_a_word(host, batch):
+def test_all_segmented_is_said_in_a_word_until_the_volumes_are_closed(presenter, host, batches, batch):
     for _row in range(3):
         batch.end_row(JobState.DONE)
     assert host.message.text == "All 3 segmented."
+    batches.clear()
+    assert (host.message.text, batches.state().rows) == ("", ())
+    presenter.say("Something else.")
+    batches.clear()
+    assert host.message.text == "Something else."
 
 
 def test_cancelled_batch_says_what_is_done(presenter, host, batches, batch):
