@@ -144,7 +144,7 @@ class Panel:
 
     @property
     def nodes(self) -> list[Any]:
-        return self.inputs.nodes(self._parameters, self.bundle)
+        return self.inputs.nodes(self._parameters, self.bundle) if self._parameters is not None else []
 
     @property
     def output(self) -> Any:
@@ -204,7 +204,8 @@ class Panel:
     def show_result(self, job: Any) -> None:
         if self._parameters is not None:
             segmentation = job.result()
-            self.set_parameter("outputSegmentation", segmentation)
+            if volume_of(segmentation) is self.volume:
+                self.set_parameter("outputSegmentation", segmentation)
             self.result.show(job.summary, segmentation, volume_of(segmentation))
 
     # State ------------------------------------------------------------------------------------------------------------

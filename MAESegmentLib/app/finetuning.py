@@ -132,7 +132,13 @@ class FineTuneJob:
         return bundle
 
     def decline(self) -> None:
-        """Leave everything as it was; the new version stays among the models."""
+        """Leave everything as it was, also if the new version was chosen already; it stays among the models."""
+        result = self.status.result
+        if result is not None and result.model["name"] == result.parent["name"]:
+            known = {bundle.content_hash: bundle for bundle in self._models.list()}
+            meant, parent = self._models.selected(str(result.model["name"])), known.get(str(result.parent["hash"]))
+            if parent is not None and meant is not None and meant.content_hash == result.model["hash"]:
+                self._models.select(parent)
         self._note(DECLINED)
 
     def result(self, timeout_s: float | None = None) -> RunResult:

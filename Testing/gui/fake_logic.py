@@ -20,6 +20,8 @@ SHIPPED_MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
 class FakeJob:
     """A segmentation, as far as the panel looks at it."""
 
+    name = "Scan"
+
     def __init__(self, arguments: Mapping[str, Any], callback: Callable[[FakeJob], None] | None) -> None:
         self.arguments = arguments
         self.state = JobState.PREPARING

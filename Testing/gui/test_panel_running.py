@@ -39,8 +39,9 @@ def shown(text):
     return text.replace("\u200b", "")
 
 
-def test_segment_becomes_cancel_in_the_same_place(ui, start):
+def test_segment_becomes_cancel_in_the_same_place(panel, ui, start):
     assert ui.segmentButton.text == "&Segment"
+    panel.segment.double_click_s = 0.0
     job = start()
     assert ui.segmentButton.text == "C&ancel"
     assert ui.segmentButton.toolTip == "Stop; nothing is changed."

@@ -58,7 +58,7 @@ class CaseQuestion:
 class AddCaseState:
     """`blocked` says why no case can be added now; `added` is a quiet line about the case stored or removed last.
 
-    `edited` asks whether a stored case is updated that was edited in the scene since.
+    `was_edited` asks whether a stored case is updated that was edited in the scene since.
     """
 
     blocked: str = ""
@@ -68,7 +68,12 @@ class AddCaseState:
     role: str = TRAIN
     added: str = ""
     question: CaseQuestion | None = None
-    edited: str = ""
+    was_edited: str = ""
+
+    @property
+    def edited(self) -> str:
+        """What is asked about the edited case now: it waits while another one is stored or asked about."""
+        return "" if self.is_busy or self.question else self.was_edited
 
     @property
     def can_add(self) -> bool:
@@ -126,7 +131,7 @@ class AddCasePresenter(Presenter[AddCaseState]):
     def look_for_edits(self) -> None:
         """Ask about a stored case that was edited in the scene, once for each state. It hashes voxels: not often."""
         state, bundle = self.state, self._host.bundle
-        if state.is_busy or state.question or state.edited or self._reason or bundle is None:
+        if state.is_busy or state.question or state.was_edited or self._reason or bundle is None:
             return
         try:
             changed = self._logic.changedCases(bundle)
@@ -138,7 +143,7 @@ class AddCasePresenter(Presenter[AddCaseState]):
             if (segmentation.GetID(), record.revision) not in self._declined and self._can_update(target):
                 self._edited = (record, target)
                 text = _("{segmentation} was edited since it was stored as {case}. Update stored case?")
-                self._put(edited=text.format(segmentation=segmentation.GetName(), case=record.id))
+                self._put(was_edited=text.format(segmentation=segmentation.GetName(), case=record.id))
                 return
 
     def clear(self) -> None:
@@ -239,7 +244,7 @@ class AddCasePresenter(Presenter[AddCaseState]):
     def _forget_edited(self) -> tuple[CaseRecord, _Target] | None:
         """Ask about it no more; what was asked about."""
         edited, self._edited = self._edited, None
-        self._put(edited="")
+        self._put(was_edited="")
         return edited
 
     def _missing(self) -> str:
@@ -264,7 +269,7 @@ class AddCasePresenter(Presenter[AddCaseState]):
             except Exception as problem:
                 self._failed(problem)
 
-        self._put(is_busy=True, added="", edited="")
+        self._put(is_busy=True, added="")
         try:
             look = self._logic.identifyScan(target.scan, target.segmentation, target.bundle)
         except Exception as error:
@@ -349,15 +354,17 @@ class AddCasePresenter(Presenter[AddCaseState]):
         except Exception as error:
             self._failed(error)
             return
-        job.add_listener(self._on_job)
-        self._on_job(job)
+        job.add_listener(lambda job: self._on_job(job, target))
+        self._on_job(job, target)
 
-    def _on_job(self, job: Any) -> None:
+    def _on_job(self, job: Any, target: _Target) -> None:
         if not job.is_finished or not self.state.is_busy or self._is_closed:
             return
         if job.error is not None:
             self._failed(job.error)
         else:
+            if self._edited is not None and self._edited[1].segmentation is target.segmentation:
+                self._forget_edited()
             self._put(is_busy=False, added="\n".join([added_text(job.result()), *job.notes]))
         self._host.refresh()
 

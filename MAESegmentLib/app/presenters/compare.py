@@ -65,12 +65,9 @@ class ComparePresenter(Presenter[CompareState]):
     def update(self, versions: Sequence[Bundle], previous: str) -> None:
         """`previous` is proposed for the comparison. What was compared on another volume, or with a version that is
         gone, is shown no more."""
-        listed = {name_of(one) for one in versions}
-        gone, self._listed = self._listed - listed, listed
-        if self._about and self._job is None:
-            volume, *compared = self._about
-            if volume is not self._host.volume or gone.intersection(compared):
-                self._forget()
+        self._listed = {name_of(one) for one in versions}
+        if self._job is None and not self._is_current():
+            self._forget()
         bundle = self._host.bundle
         others = [one for one in versions if bundle is not None and one.content_hash != bundle.content_hash]
         names = [name_of(one) for one in others]
@@ -136,6 +133,11 @@ class ComparePresenter(Presenter[CompareState]):
 
     # ------------------------------------------------------------------------------------------------------------------
 
+    def _is_current(self) -> bool:
+        """Whether the volume is shown still, and the versions are there."""
+        volume, *compared = self._about or (None,)
+        return volume is self._host.volume and self._listed.issuperset(compared)
+
     def _forget(self) -> None:
         self._about = ()
         self._put(text="", rows=())
@@ -161,10 +163,9 @@ class ComparePresenter(Presenter[CompareState]):
             ComparedLabel(row.label, _millilitres(row.first_ml), _millilitres(row.second_ml), dice_text(row.dice))
             for row in found.rows
         ]
-        volume = self._host.volume
-        if not self._about or self._about[0] is not volume:
-            # Only where it is found: the table would be taken for one of the volume that is shown now.
-            self._about, rows = (volume,), []
+        if not self._is_current():
+            # Only where it is found: the table would be taken for one of what is shown now.
+            self._about, rows = (self._host.volume,), []
         self._put(text=text, rows=tuple(rows))
         self._host.show_comparison(found.disagreement)
 

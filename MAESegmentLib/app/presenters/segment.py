@@ -105,7 +105,10 @@ class SegmentPresenter:
         self._again: Callable[[], None] | None = None
         self._scene_was_closed = False
         self._problem_shown = ""
-        self._drawn_at = 0.0
+        #: A second press within this time is that of a double click, not of Cancel.
+        self.double_click_s = 0.5
+        self._begun_at = self._drawn_at = 0.0
+        self._begun_with: list[Any] = []
         self._fraction: float | None = 0.0
         self._text = ""
 
@@ -158,7 +161,7 @@ class SegmentPresenter:
         """Segment, or cancel what runs."""
         if self.job is None:
             self.start()
-        else:
+        elif time.monotonic() - self._begun_at >= self.double_click_s:
             self.job.cancel()
             self._changed()
 
@@ -239,6 +242,7 @@ class SegmentPresenter:
         self._again = again
         self._scene_was_closed = False
         self._fraction, self._text, self._drawn_at = 0.0, "", 0.0
+        self._begun_at, self._begun_with = time.monotonic(), [*self.host.nodes]
         try:
             job = begin(lambda job: listener(job) if self._is_open else None)
         except Exception as error:
@@ -280,6 +284,9 @@ class SegmentPresenter:
             try:
                 if job.state.name == "DONE":
                     self.host.show_result(job)
+                    if [*self.host.nodes] != self._begun_with:
+                        text = _("{scan} is segmented; choose it to see the result.").format(scan=job.name)
+                        self.say(text, kind="success")
                 else:
                     self.show_error(job.error, job.details)
             finally:

@@ -160,6 +160,7 @@ class VersionsPresenter(Presenter[VersionsState]):
         )
 
     def _use(self, name: str) -> None:
+        self._put(notice="")  # the same notice is shown once more
         self._logic.useVersion(listed_model(self._logic, name))
         self._host.use_model(name)
         self.update()

@@ -366,6 +366,19 @@ def test_an_edited_case_is_asked_about_once_for_each_state(logic, adding):
     assert adding.state.edited == ""
 
 
+def test_adding_another_case_leaves_the_question_about_an_edited_one(logic, host, adding, add):
+    logic.changed = [(Node(Node()), case_record(2))]
+    adding.look_for_edits()
+    add()
+    assert adding.state.edited == "", "one at a time"
+    logic.last("addCase").succeed(case_record(3))
+    assert "case-0002" in adding.state.edited
+    host.segmentation = logic.changed[0][0]
+    add()
+    logic.last("addCase").succeed(case_record(2, revision=2))
+    assert adding.state.edited == "", "it was updated"
+
+
 def test_only_the_cases_of_the_chosen_model_are_asked_about(logic, host, adding, other_model):
     asked_for = host.bundle
     logic.changed = [(Node(Node()), case_record(2))]

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from MAESegmentLib.app.finetuning import FineTuneJob
 from MAESegmentLib.app.presenters.finetune import FineTunePresenter
 from MAESegmentLib.app.presenters.finetune_state import Action
 from MAESegmentLib.errors import OutputError, TrainingError, WorkerError
@@ -337,6 +338,19 @@ def test_keeping_the_old_one_leaves_the_new_one_that_was_chosen_meanwhile(presen
     presenter.act(Action.KEEP_OLD)
     assert host.used == ["hippocampus-mr@1.2.1"]
     assert host.notes[-1] == "hippocampus-mr 1.2.1 is used from now on."
+
+
+@pytest.mark.parametrize("chosen", ["1.2.1", "1.3.0"])
+def test_keeping_the_old_one_is_what_the_name_means_afterwards(chosen):
+    old, new = SimpleNamespace(content_hash="old"), SimpleNamespace(content_hash="new")
+    selected = []
+    models = SimpleNamespace(
+        list=lambda: [old, new], selected=lambda _name: new if chosen == "1.3.0" else old, select=selected.append
+    )
+    job = FineTuneJob(SimpleNamespace(), models)
+    job.status = RunStatus(RunState.DONE, result=run_result())
+    job.decline()
+    assert (selected, job.decision) == ([old] if chosen == "1.3.0" else [], "declined")
 
 
 def test_decision_of_a_script_counts_too(presenter, run, host):

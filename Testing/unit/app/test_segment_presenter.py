@@ -88,7 +88,9 @@ def drawn():
 
 @pytest.fixture
 def presenter(logic, host, drawn):
-    return SegmentPresenter(logic, host, lambda: None, lambda: drawn.append(presenter))
+    presenter = SegmentPresenter(logic, host, lambda: None, lambda: drawn.append(presenter))
+    presenter.double_click_s = 0.0
+    return presenter
 
 
 @pytest.fixture
@@ -140,6 +142,13 @@ def test_segment_becomes_cancel_and_back(presenter, host, start):
     job.end_cancelled()
     assert presenter.state().button.text == "&Segment"
     assert (presenter.state().is_running, host.message.text) == (False, "Cancelled.")
+
+
+def test_double_click_starts_and_does_not_cancel(presenter, start):
+    presenter.double_click_s = 60.0
+    job = start()
+    presenter.press()
+    assert not job.cancel_requested
 
 
 @pytest.mark.parametrize(("nodes", "given"), [(["scan"], "scan"), (["T1", "FLAIR"], ["T1", "FLAIR"])])
@@ -198,8 +207,18 @@ def test_result_is_handed_over_and_the_next_run_clears_the_message(presenter, ho
     job = start()
     assert host.message.text == ""
     job.succeed("node", None)
-    assert host.results == ["node"]
+    assert (host.results, host.message.text) == (["node"], "")
     assert presenter.job is None
+
+
+def test_result_for_a_scan_that_is_not_shown_any_more_is_announced(host, start):
+    job = start()
+    host.nodes = ["another scan"]
+    job.succeed("node", None)
+    assert (host.message.text, host.message.kind) == (
+        "Scan is segmented; choose it to see the result.",
+        "success",
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zipfile
 from types import SimpleNamespace
 
@@ -47,6 +48,19 @@ def test_another_version_can_be_used(logic, host, versions):
     assert host.bundle.version == "1.2.1"
     assert titles(versions) == ["1.3.0", "1.2.1 (in use)"]
     assert versions.state.notice == "hippocampus-mr 1.2.1 is used from now on."
+
+
+def test_the_same_notice_is_shown_again(logic, host, new_version):  # noqa: ARG001
+    notices = [""]
+    versions = VersionsPresenter(logic, host, lambda: notices.append(versions.state.notice))
+    versions.update()
+    for name in (OLD, OLD):
+        versions.use(name)
+    assert [now for before, now in itertools.pairwise(notices) if now != before] == [
+        "hippocampus-mr 1.2.1 is used from now on.",
+        "",
+        "hippocampus-mr 1.2.1 is used from now on.",
+    ]
 
 
 def test_the_default_is_told_from_what_is_chosen(host, versions):
@@ -198,14 +212,18 @@ def test_table_goes_with_its_volume(logic, host, versions, comparing):
     assert (comparing.state.text, comparing.state.rows) == ("", ())
 
 
-def test_table_goes_with_a_version_that_is_deleted(logic, versions, comparing):
+@pytest.mark.parametrize("when", ["after", "while it is compared"])
+def test_table_goes_with_a_version_that_is_deleted(logic, versions, comparing, when):
     comparing.press()
-    logic.last("compare").succeed(comparison())
+    if when == "after":
+        logic.last("compare").succeed(comparison())
     versions.ask_to_delete(NEW)
     versions.delete()
-    versions.update()
     comparing.update(versions.versions, "")
     assert (comparing.state.text, comparing.state.rows) == ("", ())
+    if when == "while it is compared":
+        logic.last("compare").succeed(comparison())
+        assert comparing.state.rows == ()
 
 
 def test_comparison_that_ends_on_another_volume_is_named_without_a_table(logic, host, versions, comparing):
