@@ -18,7 +18,6 @@ from MAESegmentLib.processes.process_tree import descendants
 from Testing import slicer_core
 from Testing.gui import standin
 from Testing.gui.case_fixtures import *  # noqa: F403
-from Testing.gui.improve_fixtures import new_version, segmentation, store, volume  # noqa: F401
 from Testing.gui.logic_fixtures import *  # noqa: F403
 from Testing.gui.looking import Heartbeat, Screenshot
 from Testing.gui.panel_fixtures import *  # noqa: F403

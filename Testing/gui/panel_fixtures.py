@@ -1,8 +1,9 @@
-"""Fixtures of the panel's tests: the real .ui and panel over a logic that the test leads."""
+"""Fixtures of the panel's tests: the real .ui and panel over a logic that the test leads, and a scan to choose."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -10,21 +11,84 @@ from typing import Any
 import numpy as np
 import pytest
 
+from MAESegmentLib.worker.client.client import WorkerState
+from Testing.fake_logic import FakeLogic, version_of
+
 UI_FILE = Path(__file__).resolve().parents[2] / "MAESegment" / "Resources" / "UI" / "MAESegment.ui"
+
+
+class FakeClient:
+    """The worker as the panel sees it."""
+
+    def __init__(self) -> None:
+        self.state = WorkerState.IDLE
+        self.devices_known: tuple[Mapping[str, Any], ...] = ()
+        self.asked: list[Callable[[Any], None]] = []
+        self._listeners: list[Callable[[Any], None]] = []
+
+    def add_listener(self, callback: Callable[[Any], None]) -> None:
+        self._listeners.append(callback)
+
+    def devices(self) -> Any:
+        return SimpleNamespace(add_listener=self.asked.append)
+
+    def answer_devices(self, devices: list[Mapping[str, Any]]) -> None:
+        job = SimpleNamespace(is_finished=True, error=None, result=lambda: devices)
+        for callback in self.asked:
+            callback(job)
+        self.asked.clear()
+
+    def become_ready(self, devices: tuple[Mapping[str, Any], ...]) -> None:
+        self.devices_known = devices
+        for callback in self._listeners:
+            callback(self)
+
+
+class FakeDependencies:
+    """`report` answers a check at once, `training` one of what learning needs; None leaves it open."""
+
+    def __init__(self, report: Any) -> None:
+        self.report = self.training = report
+        self.checks = 0
+        self.purposes: list[str] = []
+
+    def check(self, callback: Callable[[Any], None], purpose: str = "segment") -> None:
+        self.purposes.append(purpose)
+        self.checks += purpose == "segment"
+        report = self.report if purpose == "segment" else self.training
+        if report is not None:
+            callback(report)
+
+    def stop(self) -> None:
+        pass
+
+
+@dataclass
+class FakeSession:
+    """Turns of the event loop are real."""
+
+    log: Any
+    loop: Any
+    client: FakeClient = field(default_factory=FakeClient)
+    chosen_python: str = ""
+    chosen_folder: str = ""
+    chosen_case_root: str = ""
+
+    def set_python(self, path: str) -> None:
+        self.chosen_python = path
+
+    def set_working_folder(self, path: str) -> None:
+        self.chosen_folder = path
 
 
 @pytest.fixture
 def dependencies(plugin: Callable[[str], ModuleType]) -> Any:
     """What the check of the packages says: all is well, unless a test puts another report."""
-    from Testing.gui.fake_logic import FakeDependencies
-
     return FakeDependencies(plugin("dependencies").DependencyReport("/usr/bin/python3", version="3.12.1"))
 
 
 @pytest.fixture
 def fake_logic(plugin: Callable[[str], ModuleType], dependencies: Any) -> Any:
-    from Testing.gui.fake_logic import FakeLogic, FakeSession
-
     log = plugin("log_buffer").LogBuffer()
     return FakeLogic(FakeSession(log, plugin("qt_event_loop").qt_loop()), dependencies)
 
@@ -169,3 +233,49 @@ def two_channel_model() -> Any:
         card="# tumour-mr",
         path=Path("nowhere"),
     )
+
+
+@pytest.fixture
+def volume(panel: Any, add_volume: Callable[..., Any], settle: Callable[[], None]) -> Any:
+    """A scan is chosen, and Improve is open."""
+    node = add_volume("MNI152 head")
+    panel.parameters.modelName = "hippocampus-mr@1.2.1"
+    panel.ui.improveCollapsibleButton.collapsed = False
+    settle()
+    return node
+
+
+@pytest.fixture
+def segmentation(panel: Any, volume: Any, add_result: Callable[..., Any], settle: Callable[[], None]) -> Any:
+    """A corrected result of the scan is chosen."""
+    node, _summary = add_result(volume, panel.bundle)
+    panel.parameters.outputSegmentation = node
+    settle()
+    return node
+
+
+@pytest.fixture
+def store(fake_logic: Any) -> Any:
+    """The folder of cases."""
+    return fake_logic.store
+
+
+@pytest.fixture
+def new_version(fake_logic: Any) -> Any:
+    """hippocampus-mr 1.3.0, a child of the shipped one, among the models."""
+    base = next(bundle for bundle in fake_logic.bundles if bundle.name == "hippocampus-mr")
+    new = version_of(base, "1.3.0")
+    fake_logic.bundles = [*fake_logic.bundles, new]
+    return new
+
+
+def choose(combo: Any, text: str) -> None:
+    """As a user does who reads the list."""
+    index = combo.findText(text)
+    assert index >= 0, [combo.itemText(number) for number in range(combo.count)]
+    combo.setCurrentIndex(index)
+
+
+def texts_of(table: Any, column: int) -> list[str]:
+    """What stands in a column."""
+    return [table.item(row, column).text() for row in range(table.rowCount)]

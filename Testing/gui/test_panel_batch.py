@@ -29,7 +29,7 @@ def start(fake_logic, ui, volumes):
         for volume in volumes:
             ui.batchSelector.setCheckState(volume, 2)
         ui.batchButton.click()
-        return fake_logic.batches[-1]
+        return fake_logic.last("batch")
 
     return start
 
@@ -57,9 +57,9 @@ def test_ticked_volumes_are_segmented_with_the_settings_of_the_panel(fake_logic,
     panel.parameters.device = "cpu"
     assert not panel.ui.batchButton.enabled
     start()
-    assert fake_logic.batch_arguments["volumes"] == volumes
-    assert fake_logic.batch_arguments["device"] == "cpu"
-    assert fake_logic.batch_arguments["model"].name == "hippocampus-mr"
+    assert fake_logic.last("batch").arguments["volumes"] == volumes
+    assert fake_logic.last("batch").arguments["device"] == "cpu"
+    assert fake_logic.last("batch").arguments["model"].name == "hippocampus-mr"
 
 
 def test_table_shows_what_became_of_each(panel, ui, start, volumes, add_result):
@@ -106,7 +106,7 @@ def test_all_frames_of_a_sequence_are_segmented(fake_logic, panel, ui, sequence,
     assert ui.framesButton.text == "Segment all 3 frames"
     assert ui.framesButton.enabled
     ui.framesButton.click()
-    assert fake_logic.batch_arguments["volume"] is sequence
+    assert fake_logic.last("batch").arguments["volume"] is sequence
     assert texts(ui, 0) == ["frame 1", "frame 2"]
 
 
@@ -114,7 +114,7 @@ def test_double_click_on_a_frame_shows_it(fake_logic, panel, ui, sequence, settl
     panel.parameters.inputVolume = sequence
     settle()
     ui.framesButton.click()
-    batch = fake_logic.batches[0]
+    batch = fake_logic.last("batch")
     batch.end_row(JobState.DONE)
     batch.end_row(JobState.DONE)
     ui.batchTable.cellDoubleClicked(1, 0)

@@ -158,7 +158,7 @@ def test_file_that_is_no_model_is_explained(fake_logic, panel, ui):
     from MAESegmentLib.errors import BundleError
     from Testing.gui import standin
 
-    fake_logic.imported = BundleError("cat.zip holds no model.", "Choose a MONAI bundle.")
+    fake_logic.refusals["importModel"] = BundleError("cat.zip holds no model.", "Choose a MONAI bundle.")
     standin.dialogs.answers.append("cat.zip")
     ui.importButton.click()
     assert panel.messages.text == "cat.zip holds no model. Choose a MONAI bundle."

@@ -9,8 +9,8 @@ import slicer
 
 from MAESegmentLib.errors import WorkerError
 from MAESegmentLib.runs import Curves, RunState, RunStatus
-from Testing.gui.fake_learning import FakeRun, case_record, run_curves, run_result
-from Testing.gui.improve_fixtures import texts_of
+from Testing.fake_logic import FakeRun, case_record, run_curves, run_result
+from Testing.gui.panel_fixtures import texts_of
 from Testing.gui.standin import to_qt
 
 RUNNING = RunStatus(

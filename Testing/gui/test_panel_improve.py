@@ -8,8 +8,8 @@ import slicer
 from MAESegmentLib.cases.mapping import LabelMatch
 from MAESegmentLib.cases.submission import CaseIssue
 from MAESegmentLib.errors import DatasetError, NodeError
-from Testing.gui.fake_learning import Proposal, case_record
-from Testing.gui.improve_fixtures import choose
+from Testing.fake_logic import Proposal, case_record
+from Testing.gui.panel_fixtures import choose
 from Testing.gui.standin import proxy_of, to_qt
 
 

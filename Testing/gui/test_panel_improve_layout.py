@@ -15,7 +15,7 @@ from MAESegmentLib.cases.submission import CaseIssue
 from MAESegmentLib.errors import GeometryError
 from MAESegmentLib.evaluation.comparison import Row
 from MAESegmentLib.runs import Curves, RunState, RunStatus
-from Testing.gui.fake_learning import GIB, FakeRun, Proposal, Ranked, case_record, run_curves, run_result
+from Testing.fake_logic import GIB, FakeRun, Proposal, Ranked, case_record, run_curves, run_result
 from Testing.gui.looking import nothing_is_cut_off
 from Testing.gui.standin import to_qt
 

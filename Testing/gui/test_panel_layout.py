@@ -158,7 +158,7 @@ def test_batch(fake_logic, panel, ui, add_volume, add_result, settle, look):
         ui.batchSelector.setCheckState(volume, 2)
     settle()
     ui.batchButton.click()
-    batch = fake_logic.batches[0]
+    batch = fake_logic.last("batch")
     batch.end_row(JobState.DONE, "", *add_result(volumes[0], panel.bundle))
     batch.end_row(JobState.FAILED, "Follow-up 1 has 1 slice: it is not a volume. Choose a scan with several slices.")
     batch.rows[2].state = JobState.RUNNING

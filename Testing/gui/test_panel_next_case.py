@@ -8,8 +8,8 @@ import pytest
 import slicer
 
 from MAESegmentLib.errors import Cancelled, GeometryError
-from Testing.gui.fake_learning import Ranked
-from Testing.gui.improve_fixtures import choose, texts_of
+from Testing.fake_logic import Ranked
+from Testing.gui.panel_fixtures import choose, texts_of
 
 
 @pytest.fixture

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import slicer
 
-from MAESegmentLib.errors import EDITED_OUTPUT, DeviceError, DeviceMemoryError, NodeError, OutputError, WorkerError
+from MAESegmentLib.errors import (
+    EDITED_OUTPUT,
+    Cancelled,
+    DeviceError,
+    DeviceMemoryError,
+    NodeError,
+    OutputError,
+    WorkerError,
+)
 
 
 @pytest.fixture
@@ -49,7 +57,7 @@ def test_segment_becomes_cancel_in_the_same_place(panel, ui, start):
     assert job.cancel_requested
     assert ui.segmentButton.text == "Cancelling..."
     assert not ui.segmentButton.enabled
-    job.end_cancelled()
+    job.fail(Cancelled())
     assert ui.segmentButton.text == "&Segment"
     assert ui.segmentButton.enabled
     assert ui.messageLabel.text == "Cancelled."
@@ -148,7 +156,7 @@ def test_buttons_beside_an_error_do_what_they_say(fake_logic, panel, ui, volume,
     if isinstance(error, NodeError):
         panel.parameters.outputSegmentation = add_result(volume, panel.bundle)[0]
     assert not state(panel)
-    fake_logic.refusal = error
+    fake_logic.refusals["process"] = error
     ui.segmentButton.click()
     getattr(ui, f"action{number}Button").click()
     assert state(panel)
@@ -158,7 +166,7 @@ def test_closing_the_scene_cancels_and_leaves_a_note(panel, ui, start, settle):
     job = start()
     slicer.mrmlScene.Clear(0)
     assert job.cancel_requested
-    job.end_cancelled()
+    job.fail(Cancelled())
     settle()
     assert ui.segmentButton.text == "&Segment"
     assert not ui.progressWidget.visible

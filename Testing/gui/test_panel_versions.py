@@ -9,9 +9,9 @@ import pytest
 
 from MAESegmentLib.errors import BundleError, Cancelled
 from MAESegmentLib.evaluation.comparison import Row
+from Testing.fake_logic import case_record, run_result
 from Testing.gui import standin
-from Testing.gui.fake_learning import case_record, run_result
-from Testing.gui.improve_fixtures import texts_of
+from Testing.gui.panel_fixtures import texts_of
 
 
 @pytest.fixture

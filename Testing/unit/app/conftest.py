@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.jobs import QueueLoop
-from Testing.gui.fake_learning import FakeLearning
-
-SHIPPED_MODELS = Path(__file__).resolve().parents[3] / "Resources" / "Models"
+from Testing.fake_logic import FakeLogic, version_of
 
 
 class Loop(QueueLoop):
     def run(self) -> None:
         """Until nothing is due any more."""
         assert self.wait_until(lambda: not (self._timers or self._posted or self._steps), 30)
-
-
-class Logic(FakeLearning):
-    def __init__(self) -> None:
-        super().__init__()
-        self.session = SimpleNamespace(loop=Loop())
-        self.bundles: Sequence[Any] = ModelStore("nowhere", shipped_folder=SHIPPED_MODELS).list()
-
-    def models(self) -> list[Any]:
-        return [bundle for bundle in self.bundles if bundle.metadata["maesegment"]["kind"] == "segmentation"]
 
 
 @dataclass
@@ -86,12 +72,12 @@ class Host:
 
 
 @pytest.fixture
-def logic() -> Logic:
-    return Logic()
+def logic() -> FakeLogic:
+    return FakeLogic(SimpleNamespace(loop=Loop()))
 
 
 @pytest.fixture
-def host(logic: Logic) -> Host:
+def host(logic: FakeLogic) -> Host:
     """The shipped hippocampus model is chosen, and what `use_model` names."""
     host = Host()
 
@@ -104,13 +90,9 @@ def host(logic: Logic) -> Host:
 
 
 @pytest.fixture
-def new_version(logic: Logic, host: Host) -> Any:
+def new_version(logic: FakeLogic, host: Host) -> Any:
     """hippocampus-mr 1.3.0, a child of the shipped one, is chosen."""
-    base = host.bundle
-    parent = {"name": base.name, "version": base.version, "hash": base.content_hash}
-    new = SimpleNamespace(
-        name=base.name, version="1.3.0", content_hash="new", metadata=base.metadata, labels=base.labels, parent=parent
-    )
+    new = version_of(host.bundle, "1.3.0")
     logic.bundles = [*logic.bundles, new]
     host.use_model("hippocampus-mr@1.3.0")
     return new

@@ -13,7 +13,7 @@ from MAESegmentLib.app.presenters.presenter import plain
 from MAESegmentLib.cases.mapping import LabelMatch
 from MAESegmentLib.cases.submission import CaseIssue
 from MAESegmentLib.errors import DatasetError, NodeError
-from Testing.gui.fake_learning import Proposal, case_record
+from Testing.fake_logic import Proposal, case_record
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from MAESegmentLib.app.presenters.cases import CasesPresenter
 from MAESegmentLib.errors import DatasetError
-from Testing.gui.fake_learning import case_record
+from Testing.fake_logic import case_record
 
 
 @pytest.fixture

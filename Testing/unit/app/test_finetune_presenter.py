@@ -13,11 +13,8 @@ from MAESegmentLib.app.presenters.finetune_state import Action
 from MAESegmentLib.errors import OutputError, TrainingError, WorkerError
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.runs import Curves, RunState, RunStatus
-from Testing.gui.fake_learning import GIB, FakeLearning, FakeRun, case_record, run_curves, run_result
+from Testing.fake_logic import GIB, RUNNING, FakeLogic, FakeRun, case_record, run_curves, run_result
 
-RUNNING = RunStatus(
-    RunState.RUNNING, "train", "Training, step 120 of 280", 0.43, 400.0, 120, 280, None, "cuda:0", "NVIDIA T4", 300.0
-)
 ESTIMATE = SimpleNamespace(
     seconds=720.0,
     memory_bytes=1.1 * GIB,
@@ -53,7 +50,7 @@ class Host:
 
 @pytest.fixture
 def logic():
-    return FakeLearning()
+    return FakeLogic()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from MAESegmentLib.app.presenters import settings
 from MAESegmentLib.app.presenters.models import ModelList
-from Testing.gui.fake_logic import FakeLogic
+from Testing.fake_logic import FakeLogic
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from MAESegmentLib.app.texts.messages import OfferContext, Remedy
 from MAESegmentLib.errors import (
     EDITED_OUTPUT,
     NONLINEAR_TRANSFORM,
+    Cancelled,
     DeviceError,
     DeviceMemoryError,
     NodeError,
@@ -22,7 +23,7 @@ from MAESegmentLib.errors import (
     WorkerError,
 )
 from MAESegmentLib.jobs import JobState
-from Testing.gui.fake_logic import FakeLogic
+from Testing.fake_logic import FakeLogic
 
 
 class Host:
@@ -139,7 +140,7 @@ def test_segment_becomes_cancel_and_back(presenter, host, start):
     assert job.cancel_requested
     state = presenter.state()
     assert (state.button.text, state.button.is_enabled, state.is_cancelling) == ("Cancelling...", False, True)
-    job.end_cancelled()
+    job.fail(Cancelled())
     assert presenter.state().button.text == "&Segment"
     assert (presenter.state().is_running, host.message.text) == (False, "Cancelled.")
 
@@ -266,12 +267,12 @@ def test_other_device_is_chosen_and_it_starts_again(logic, presenter, host, star
 def test_edited_output_is_replaced_only_on_the_users_word(logic, presenter, host):
     host.output = "edited"
     for remedy, output, overwrite in ((Remedy.REPLACE_OUTPUT, "edited", True), (Remedy.NEW_OUTPUT, None, False)):
-        logic.refusal = NodeError("It was edited.", problem=EDITED_OUTPUT)
+        logic.refusals["process"] = NodeError("It was edited.", problem=EDITED_OUTPUT)
         presenter.press()
         presenter.apply(remedy)
         arguments = logic.jobs[-1].arguments
         assert (arguments["outputSegmentation"], arguments["overwrite"]) == (output, overwrite)
-        logic.jobs[-1].end_cancelled()
+        logic.jobs[-1].fail(Cancelled())
 
 
 def test_warped_volume_is_explained_at_once_and_segmented_as_a_hardened_copy(logic, presenter, host, offers):
@@ -315,7 +316,7 @@ def test_crash_offers_another_try_and_the_log(logic, presenter, host, start):
 
 
 def test_unexpected_error_ends_in_a_sentence_too(logic, presenter, host, offers, caplog):
-    logic.refusal = ZeroDivisionError("division by zero")
+    logic.refusals["process"] = ZeroDivisionError("division by zero")
     presenter.press()
     assert "ZeroDivisionError: division by zero" in host.message.text
     assert offers() == [Remedy.SHOW_LOG, Remedy.COPY_DIAGNOSTICS]
@@ -327,9 +328,9 @@ def test_closing_the_scene_cancels_and_leaves_a_note(presenter, host, start):
     job = start()
     presenter.scene_start_close()
     assert job.cancel_requested
-    job.end_cancelled()
+    job.fail(Cancelled())
     assert host.message.text == "The scene was closed, so the segmentation was cancelled."
-    start().end_cancelled()
+    start().fail(Cancelled())
     assert host.message.text == "Cancelled."
 
 
@@ -357,7 +358,7 @@ def volumes(*names):
 def batch(logic, batches):
     """Three volumes that are being segmented."""
     batches.start_volumes(volumes("First", "Second", "Third"))
-    return logic.batches[-1]
+    return logic.last("batch")
 
 
 def outcomes(batches):
@@ -377,12 +378,12 @@ def test_buttons_say_what_is_missing(presenter, batches, start):
 
 def test_settings_of_the_panel_hold_and_only_frames_take_the_region(logic, host, batches, batch):  # noqa: ARG001
     host.region = "box"
-    assert logic.batch_arguments["model"] is host.bundle
-    assert "roi" not in logic.batch_arguments
+    assert logic.last("batch").arguments["model"] is host.bundle
+    assert "roi" not in logic.last("batch").arguments
     for _row in range(3):
-        logic.batches[-1].end_row(JobState.FAILED)
+        logic.last("batch").end_row(JobState.FAILED)
     batches.start_frames("frame")
-    assert (logic.batch_arguments["volume"], logic.batch_arguments["roi"]) == ("frame", "box")
+    assert (logic.last("batch").arguments["volume"], logic.last("batch").arguments["roi"]) == ("frame", "box")
 
 
 def test_table_shows_what_became_of_each(presenter, host, batches, batch):
@@ -425,7 +426,7 @@ def test_second_batch_starts_a_new_table(logic, batches, batch):
     for _row in range(3):
         batch.end_row(JobState.FAILED)
     batches.start_volumes(volumes("Fourth"))
-    assert logic.batches[-1] is not batch
+    assert logic.last("batch") is not batch
     assert batches.state().rows == (("Fourth", "queued"),)
 
 

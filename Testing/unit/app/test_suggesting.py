@@ -6,7 +6,7 @@ import pytest
 
 from MAESegmentLib.app.presenters.next_case import NextCasePresenter
 from MAESegmentLib.errors import Cancelled, GeometryError, WorkerError
-from Testing.gui.fake_learning import Ranked
+from Testing.fake_logic import Ranked
 
 
 @pytest.fixture
