@@ -29,7 +29,7 @@ STUDY = $(BIN)/python -m model_training.studies.data_efficiency
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '/^$$/q; s/^# //p' Makefile
 
 run: $(READY)
 	$(BIN)/maesegment demo $(ARGS)

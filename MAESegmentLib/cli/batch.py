@@ -130,7 +130,9 @@ def _check_same(folder: Path, wanted: Mapping[str, Any]) -> None:
     different = [name for name in wanted if before.get(name) != wanted[name]]
     if different:
         what = "; ".join(
-            f"{name} {before.get(name)}, now {wanted[name]}" for name in different if name != "content_hash"
+            f"{name} {_shown(before.get(name))}, now {_shown(wanted[name])}"
+            for name in different
+            if name != "content_hash"
         )
         raise ConfigurationError(
             f"{folder} holds results that were made otherwise: {what or 'another model of the same name and version'}.",
@@ -138,14 +140,17 @@ def _check_same(folder: Path, wanted: Mapping[str, Any]) -> None:
         )
 
 
+def _shown(value: object) -> object:
+    return "{name}@{version}".format(**value) if isinstance(value, dict) else value
+
+
 def _find(arguments: argparse.Namespace, launch: Launch) -> list[ArchivedScan]:
     """The scans; one process searches, the others wait and read what it noted."""
     from ..images.archive import ArchiveIndex
+    from ..images.scans import check_exist
     from ..storage.lock import FileLock
 
-    missing = [str(source) for source in arguments.sources if not source.exists()]
-    if missing:
-        raise ConfigurationError(f"There is no {', '.join(missing)}.", "Give folders or image files that exist.")
+    check_exist(arguments.sources)
     search = _Search(arguments.quiet or not launch.is_first)
 
     def find(places: Sequence[Path]) -> list[ArchivedScan]:

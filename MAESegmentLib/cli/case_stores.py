@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 def choose_store(folder: Path | None, model: str | None) -> tuple[CaseStore, Bundle | None]:
-    """The store in `folder`, else that of `model`'s family, else the only one there is; and the model, if named."""
+    """The store in `folder`, else that of `model`'s family, else the only one there is; and the model that was named,
+    or that the only store is called after."""
     from ..bundle import ModelStore
     from ..cases.store import CaseStore
     from ..storage.user_folders import default_cases_folder
@@ -33,7 +34,7 @@ def choose_store(folder: Path | None, model: str | None) -> tuple[CaseStore, Bun
         return CaseStore(default_cases_folder() / models.root_of(bundle)), bundle
     stores = known_stores()
     if len(stores) == 1:
-        return stores[0], None
+        return stores[0], models.meant(kind="segmentation").get(stores[0].folder.name)
     names = ", ".join(store.folder.name for store in stores)
     raise ConfigurationError(
         "Which cases? No model was named, and no folder.",

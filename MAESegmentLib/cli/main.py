@@ -74,7 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     parser = build_parser(_requested_command(words))
-    arguments = parser.parse_args(words)
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        command = " ".join(word for word in (arguments.command, getattr(arguments, "action", None)) if word)
+        raise ConfigurationError(
+            f"`maesegment {command}` does not take {unknown[0]!r}.",
+            f"`maesegment {command} --help` says what it takes; write options in full.",
+        )
     if arguments.command is None:
         parser.print_help(sys.stderr)
         return FAILED

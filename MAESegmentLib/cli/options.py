@@ -28,7 +28,13 @@ _NEGATIVE_LIST = re.compile(r"-\.?\d[\d.eE+-]*,[\d.,eE+-]*")
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes `--roi -40,-5,...`, of which argparse would take the value for an option. Parsers of actions do, too."""
+    """Takes whole options only, and `--roi -40,-5,...`, of which argparse would take the value for an option.
+
+    Parsers of actions do, too.
+    """
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how, allow_abbrev=False)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         words: list[str] = []
@@ -203,8 +209,14 @@ def training_settings(arguments: argparse.Namespace, recipe: Mapping[str, Any]) 
 
 
 def add_actions(parser: argparse.ArgumentParser) -> Any:
-    """For `add_action`."""
-    return parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    """For `add_action`; without one of them, the command shows what there are and fails."""
+
+    def show(_arguments: argparse.Namespace) -> int:
+        parser.print_help(sys.stderr)
+        return 2
+
+    parser.set_defaults(action_run=show)
+    return parser.add_subparsers(dest="action", metavar="ACTION", title="actions")
 
 
 def add_action(actions: Any, name: str, summary: str, function: Run) -> argparse.ArgumentParser:

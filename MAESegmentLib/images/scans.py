@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+from ..errors import VolumeReadError
 
 _IMAGES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd")
 #: Files that are meant to be DICOM, also if their content is damaged. DICOM may have any other ending, or none.
@@ -23,11 +26,19 @@ _SEGMENTATION = ".seg.nrrd"
 _LABEL_FOLDERS = frozenset({"labels", "labelstr"})
 
 
-def find_scans(places: Iterable[Path]) -> list[Path]:
+def check_exist(places: Iterable[Path]) -> None:
+    """`VolumeReadError` for what is not there, as of a path that is mistyped. A link to nothing is there."""
+    missing = [str(place) for place in places if not os.path.lexists(place)]
+    if missing:
+        raise VolumeReadError(f"There is no {', '.join(missing)}.", "Give folders or image files that exist.")
+
+
+def find_scans(places: Sequence[Path]) -> list[Path]:
     """Files as given, and every image file and DICOM folder in folders, at any depth; each once, by name.
 
-    Folders called "labels" (or "labelsTr") and hidden ones are left out.
+    Folders called "labels" (or "labelsTr") and hidden ones are left out. Raises as `check_exist` does.
     """
+    check_exist(places)
     found: dict[Path, Path] = {}
     for place in places:
         for path in _in_folder(place, set()) if place.is_dir() else (place,):

@@ -188,7 +188,7 @@ def test_results_of_another_model_or_setting_are_not_mixed(
     assert batch(other, out, archive / "two") == 2
     said = capsys.readouterr().err
     assert "overlap 0.5, now 0.25" in said
-    assert "2.0.0" in said
+    assert "now tiny-mr@2.0.0" in said
 
 
 def test_two_series_in_one_folder_are_two_scans_and_dicom_gets_dicom(

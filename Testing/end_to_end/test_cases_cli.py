@@ -84,6 +84,10 @@ def test_stored_cases_are_listed_checked_given_a_role_and_removed(files: Files, 
     for number in (1, 2, 3):
         assert cases("add", *files(number), "-m", "phantom", "--absent", "middlepart") == 0
     capsys.readouterr()
+    assert cases("add", *files(4)) == 0  # to the only store, which is called after the model
+    assert store_of(tmp_path).get("case-0004").unknown == ("MiddlePart",)
+    assert cases("remove", "case-0004", "--yes") == 0
+    capsys.readouterr()
     assert cases("role", "case-0002", "check") == 0
     assert cases("list", "--json") == 0
     printed = capsys.readouterr().out

@@ -88,7 +88,7 @@ def test_toml_recipe_is_read_and_the_command_line_wins(data: Path, base: Bundle,
         (["--set", "steps"], "NAME=VALUE"),
         (["--name", "Not A Name"], "Not A Name"),
         (["--config", "absent.json"], "absent.json"),
-        (["--device", "cuda:77"], ""),
+        (["--device", "cuda:77"], "GPU"),
     ],
 )
 def test_wrong_argument_is_one_clear_error(
@@ -99,7 +99,7 @@ def test_wrong_argument_is_one_clear_error(
     assert "error: " in error
     assert said in error
     assert "Traceback" not in error
-    assert not (tmp_path / "out" / "model").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_case_is_named_and_nothing_is_written(data: Path, base: Bundle, tmp_path: Path, capsys) -> None:

@@ -71,6 +71,21 @@ def test_no_command_shows_the_help_and_is_no_success(capsys):
     assert "doctor" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["models", "cases"])
+def test_a_command_of_actions_lists_them_and_is_no_success(capsys, command):
+    assert main([command]) == 2
+    assert "list " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("models", "list", "--js"), ("models", "list", "twice"), ("doctor", "--json", "-x")])
+def test_what_a_command_does_not_take_is_named(capsys, words):
+    """A shortened option, too: what it means would change with the next option that is added."""
+    assert main(words) == 2
+    printed = capsys.readouterr()
+    assert f"does not take {words[-1]!r}" in printed.err
+    assert printed.out == ""
+
+
 def test_expected_error_is_one_message_with_a_hint_and_no_traceback(tmp_path):
     result = maesegment(
         "evaluate", "--predictions", str(tmp_path), "--data", str(tmp_path / "no"), "--out", str(tmp_path)

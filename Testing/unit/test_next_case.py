@@ -16,7 +16,7 @@ from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.cli import next_case
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.cli.options import Parser
-from MAESegmentLib.errors import ConfigurationError, OutputError
+from MAESegmentLib.errors import ConfigurationError, OutputError, VolumeReadError
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.scans import find_scans
@@ -109,9 +109,9 @@ def test_it_is_a_command_of_the_shell(clinic: Path) -> None:
 def test_all_bad(clinic: Path, capsys: pytest.CaptureFixture[str]) -> None:
     note = clinic / "note.txt"
     note.write_text("no scan")
-    assert run(note, clinic / "missing.nii", "-m", "tiny") == 1
+    assert run(note, "-m", "tiny") == 1
     out = capsys.readouterr().out
-    assert out.count("left out: ") == 2
+    assert out.count("left out: ") == 1
     assert "first." not in out
 
 
@@ -127,9 +127,11 @@ def test_an_empty_folder_is_an_error(clinic: Path, tmp_path: Path) -> None:
         run(tmp_path / "empty", "-m", "tiny")
     with pytest.raises(OutputError):
         run(clinic, "-m", "tiny", "-o", tmp_path / "missing" / "next.csv")
+    with pytest.raises(VolumeReadError, match=r"There is no .*mistyped"):
+        run(clinic, clinic / "mistyped", "-m", "tiny")
 
 
-def test_what_counts_as_a_scan(clinic: Path, tmp_path: Path) -> None:
+def test_what_counts_as_a_scan(clinic: Path) -> None:
     series = clinic / "visit" / "series"
     head().write(series)
     shutil.copytree(series, clinic / "visit" / "without suffix")
@@ -138,9 +140,9 @@ def test_what_counts_as_a_scan(clinic: Path, tmp_path: Path) -> None:
     for name in (".hidden/x.nii.gz", "labels/a.nii.gz", "b.seg.nrrd", "report.pdf", "c.MHA", "d.raw", "e/f.nrrd"):
         (clinic / name).parent.mkdir(exist_ok=True)
         (clinic / name).write_bytes(b"x")
-    found = find_scans([clinic, clinic / "b.nii.gz", clinic / "report.pdf", tmp_path / "missing"])
+    found = find_scans([clinic, clinic / "b.nii.gz", clinic / "report.pdf"])
     expected = ["a.nii.gz", "b.nii.gz", "c.MHA", "e/f.nrrd", "later/a.nii.gz", "visit/series", "visit/without suffix"]
-    assert found == [*(clinic / name for name in expected), clinic / "report.pdf", tmp_path / "missing"]
+    assert found == [*(clinic / name for name in expected), clinic / "report.pdf"]
 
 
 def test_names_are_as_short_as_they_can_be() -> None:

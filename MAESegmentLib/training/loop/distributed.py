@@ -24,6 +24,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.rendezvous import rendezvous
 
+from ...device import resolve_device
 from ...errors import ConfigurationError, DeviceError, MAESegmentError, TrainingError, from_code
 from ...torchrun import Launch
 from ..settings import LoopSettings
@@ -183,6 +184,7 @@ def joined(device: str) -> Iterator[Team]:
     launch = Launch.from_environment()
     size = launch.world_size
     if size == 1:
+        resolve_device(device)  # refused before anything is made
         yield SOLO
         return
     team = Team(launch.rank, size, launch.local_world_size)
