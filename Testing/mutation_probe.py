@@ -90,7 +90,7 @@ MUTATIONS = (
     ),
     Mutation(
         "geometry: NIfTI takes the sform where ITK takes the qform",
-        "images/formats/nifti_affine.py",
+        "images/formats/nifti.py",
         'codes["sform"] != _SCANNER',
         'codes["sform"] == _SCANNER',
         "test_images_nifti.py",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import DatasetError
-from ..images.formats.decoded import unreadable
+from ..images.formats.decoding import unreadable
 from .case import Case, check_files_differ
 from .dataset_file import DatasetFile, outside, parse_description, read_dataset_file
 from .dataset_folder import folder_cases, with_numbered_channels

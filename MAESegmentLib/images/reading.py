@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import GeometryError, VolumeReadError
-from .formats.decoded import DecodedImage, check_grid, unreadable
+from .formats.decoding import unreadable
 from .labels import Label
 from .limits import check_regular_file
 from .scans import is_dicom
@@ -18,7 +18,6 @@ from .volume import LabelMap, Volume
 
 if TYPE_CHECKING:
     from .formats.dicom.series import SeriesInfo
-    from .labels import Label
 
 _EXTENSIONS = ".nii, .nii.gz, .hdr with .img, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM folder"
 
@@ -33,9 +32,7 @@ def read_volume(path: str | Path, *, series_uid: str | None = None) -> Volume:
         from .formats.dicom.series import read_dicom
 
         return _with_finite_voxels(path, read_dicom(path, series_uid=series_uid))
-    image = decode(path)
-    check_grid(path, image.array.shape, image.ijk_to_ras)
-    return _with_finite_voxels(path, Volume(image.array[None], image.ijk_to_ras, notes=image.notes))
+    return _with_finite_voxels(path, decode(path))
 
 
 def read_series(files: Sequence[Path], series_uid: str) -> Volume:
@@ -79,7 +76,7 @@ def read_segments(path: str | Path) -> tuple[LabelMap, tuple[Label, ...]]:
     decode = _decoder(path)
     labels: tuple[Label, ...] = ()
     if _names_segments(path):
-        from .formats.nrrd.segmentation import read_seg_nrrd
+        from .formats.seg_nrrd import read_seg_nrrd
 
         image, labels = read_seg_nrrd(path)
     elif decode is None:
@@ -87,9 +84,8 @@ def read_segments(path: str | Path) -> tuple[LabelMap, tuple[Label, ...]]:
 
         image, labels = read_dicom_seg(path)
     else:
-        decoded = decode(path)
-        check_grid(path, decoded.array.shape, decoded.ijk_to_ras)
-        image = LabelMap(decoded.array, decoded.ijk_to_ras)
+        volume = decode(path)
+        image = LabelMap(volume.array[0], volume.ijk_to_ras)
     return replace(image, array=_labels(path, image.array)), labels
 
 
@@ -100,8 +96,8 @@ def _names_segments(path: Path) -> bool:
         return True
     if path.is_dir() or not name.endswith((".nrrd", ".nhdr")):
         return False
-    from .formats.nrrd.files import key_values
-    from .formats.nrrd.segmentation import names_segments
+    from .formats.nrrd import key_values
+    from .formats.seg_nrrd import names_segments
 
     return names_segments(key_values(path))
 
@@ -119,7 +115,7 @@ def _existing(path: Path) -> Path:
         raise unreadable(path, error) from error
 
 
-def _decoder(path: Path) -> Callable[[Path], DecodedImage] | None:
+def _decoder(path: Path) -> Callable[[Path], Volume] | None:
     """The reader for a file's extension; None means DICOM. Imports wait until a format is met."""
     name = path.name.lower()
     if path.is_dir():
@@ -133,7 +129,7 @@ def _decoder(path: Path) -> Callable[[Path], DecodedImage] | None:
 
         return read_mgh
     if name.endswith((".nrrd", ".nhdr")):
-        from .formats.nrrd.files import read_nrrd
+        from .formats.nrrd import read_nrrd
 
         return read_nrrd
     if name.endswith((".mha", ".mhd")):

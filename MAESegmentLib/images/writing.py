@@ -52,7 +52,7 @@ def write_label_map(
 
             write_dicom_seg(temporary, compact, labels, source, volume_name)
         elif target.name.lower().endswith(".seg.nrrd"):
-            from .formats.nrrd.segmentation import write_seg_nrrd
+            from .formats.seg_nrrd import write_seg_nrrd
 
             write_seg_nrrd(temporary, compact, labels)
         else:
@@ -87,7 +87,7 @@ def write_volume(path: str | Path, volume: Volume) -> Path:
             write_nifti(temporary, array, volume.ijk_to_ras)
         return path
     if name.endswith(".nrrd") and not name.endswith(".seg.nrrd"):
-        from .formats.nrrd.files import write_nrrd
+        from .formats.nrrd import write_nrrd
 
         with replacing(path) as temporary:
             write_nrrd(temporary, array, volume.ijk_to_ras)

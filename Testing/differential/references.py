@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from MAESegmentLib.images.formats.decoded import LPS_TO_RAS
+from MAESegmentLib.images.formats.decoding import LPS_TO_RAS
 
 from .subjects import DICOM_SEG, META, MGH, NIFTI, NRRD, Subject
 

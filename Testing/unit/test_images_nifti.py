@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from MAESegmentLib.errors import GeometryError, MAESegmentError, VolumeReadError
 from MAESegmentLib.images import read_volume
-from MAESegmentLib.images.formats.decoded import LPS_TO_RAS
+from MAESegmentLib.images.formats.decoding import LPS_TO_RAS
 from MAESegmentLib.images.scans import find_scans
 from Testing import phantoms
 

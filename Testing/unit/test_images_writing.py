@@ -26,7 +26,7 @@ from MAESegmentLib.images import (
     write_label_map,
     write_volume,
 )
-from MAESegmentLib.images.formats.nrrd.segmentation import read_seg_nrrd
+from MAESegmentLib.images.formats.seg_nrrd import read_seg_nrrd
 from MAESegmentLib.images.labels import ANATOMICAL_STRUCTURE, Code, Label, Terminology
 from Testing import phantoms
 

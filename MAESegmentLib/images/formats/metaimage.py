@@ -12,20 +12,21 @@ from typing import IO
 import numpy as np
 
 from ..limits import check_size
-from .decoded import LPS_TO_RAS, DecodedImage, check_grid, check_shape, native, refuse_vectors
-from .voxel_bytes import (
+from ..volume import Volume
+from .decoding import (
+    AT_THE_END,
     GZIP,
-    RAW,
+    LPS_TO_RAS,
     ZLIB,
-    check_promise,
-    finish,
+    StoredBytes,
+    check_grid,
+    check_shape,
+    native,
     numbered_names,
-    open_beside,
     open_file,
+    read_pieces,
     reading,
-    remaining,
-    take,
-    unpacked,
+    refuse_vectors,
 )
 
 _ELEMENT_TYPES = {
@@ -49,8 +50,6 @@ _SPACING = ("ElementSpacing", "ElementSize")
 _BYTE_ORDER = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 _PATTERN = re.compile(r"(\S.*)\s(\d+)\s+(\d+)\s+(\d+)")
 _LIST = re.compile(r"LIST(?:\s+(\d+)D?)?")
-#: `HeaderSize` for data that ends with its file, whatever stands before it.
-_AT_THE_END = -1
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class _Header:
         return first in "T1"
 
 
-def read_metaimage(path: Path) -> DecodedImage:
+def read_metaimage(path: Path) -> Volume:
     """Exactly one 3D grey-value image."""
     with reading(path, (KeyError, ValueError, OverflowError)):
         header = _header(path)
@@ -102,7 +101,7 @@ def read_metaimage(path: Path) -> DecodedImage:
         shape = check_shape(path, sizes)
         ijk_to_ras = _ijk_to_ras(header, dimensions)
         check_grid(path, shape, ijk_to_ras)
-        return DecodedImage(native(_voxels(path, header, shape)), ijk_to_ras)
+        return Volume(native(_voxels(path, header, shape))[None], ijk_to_ras)
 
 
 def _header(path: Path) -> _Header:
@@ -149,15 +148,24 @@ def _voxels(path: Path, header: _Header, shape: tuple[int, int, int]) -> np.ndar
     order = ">" if header.flag(_BYTE_ORDER, False) else "<"
     dtype = np.dtype(order + _ELEMENT_TYPES[fields["ElementType"]])
     check_size(path.name, shape, dtype.itemsize)
-    names = _data_files(header, shape)
-    if len(names) > 1 and header.flag(("CompressedData",), False):
+    names, is_packed = _data_files(header, shape), header.flag(("CompressedData",), False)
+    if len(names) > 1 and is_packed:
         raise ValueError("its compressed voxels are spread over several files; save it as one file")
-    count = math.prod(shape) * dtype.itemsize // max(len(names), 1)
-    parts = []
-    for name in names or [""]:
-        with open_beside(path, name) if name else open_file(path) as stream:
-            parts.append(_data(path, header, stream, count, 0 if name else header.begin))
-    data = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    start, begin = int(fields.get("HeaderSize", "0")), 0 if names else header.begin
+    if start < AT_THE_END or 0 < start < begin:
+        raise ValueError(f"HeaderSize is {start}")
+
+    def read(stream: IO[bytes], count: int) -> np.ndarray:
+        """Packed voxels never say that they are at the end."""
+        stream.seek(max(start, begin))
+        if not is_packed:
+            return StoredBytes(path, stream).take_behind(min(start, 0), count)
+        encoding = GZIP if stream.read(2) == b"\x1f\x8b" else ZLIB
+        stream.seek(max(start, begin))
+        return StoredBytes(path, stream, encoding).take_behind(0, count)
+
+    with open_file(path) as stream:
+        data = read_pieces(path, stream, names, math.prod(shape) * dtype.itemsize, read)
     return data.view(dtype).reshape(shape, order="F")
 
 
@@ -178,26 +186,3 @@ def _data_files(header: _Header, shape: tuple[int, int, int]) -> list[str]:
     if len(names) != shape[2]:
         raise ValueError(f"it names {len(names)} files for {shape[2]} slices")
     return names
-
-
-def _data(path: Path, header: _Header, stream: IO[bytes], count: int, begin: int) -> np.ndarray:
-    """(count,) uint8 from one file, whose voxels begin at `begin` unless HeaderSize says otherwise."""
-    start = int(header.fields.get("HeaderSize", "0"))
-    if start < _AT_THE_END or 0 < start < begin:
-        raise ValueError(f"HeaderSize is {start}")
-    compressed = header.flag(("CompressedData",), False)
-    if start == _AT_THE_END and not compressed:
-        stream.seek(begin)
-        check_promise(path, stream, RAW, count)
-        begin += remaining(stream) - count
-    stream.seek(max(start, begin))
-    encoding = RAW
-    if compressed:
-        encoding = GZIP if stream.read(2) == b"\x1f\x8b" else ZLIB
-        stream.seek(max(start, begin))
-    check_promise(path, stream, encoding, count)
-    content = unpacked(stream, encoding)
-    data = take(path, content, count)
-    if compressed:
-        finish(path, content)
-    return data

@@ -14,7 +14,7 @@ from pydicom.errors import InvalidDicomError
 
 from ....errors import MAESegmentError
 from ...scans import is_dicom, is_named_dicom
-from ..decoded import unreadable
+from ..decoding import unreadable
 from .headers import Instance, read_instance
 from .pixels import read_frames
 

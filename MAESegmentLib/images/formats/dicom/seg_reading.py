@@ -17,7 +17,7 @@ from ....errors import MAESegmentError, VolumeReadError
 from ...labels import UNCODED, Code, Label, Terminology
 from ...limits import check_size
 from ...volume import LabelMap, slice_tolerance
-from ..decoded import LPS_TO_RAS
+from ..decoding import LPS_TO_RAS
 from .belonging import SegReferences
 from .directions import Directions, directions_of
 from .headers import open_dicom, quiet_pydicom, transfer_syntax

@@ -20,7 +20,7 @@ from ....errors import GeometryError, OutputError
 from ....version import __version__
 from ...labels import Code, Label
 from ...volume import Grid, LabelMap, Volume
-from ..decoded import LPS_TO_RAS
+from ..decoding import LPS_TO_RAS
 from .headers import open_dicom, quiet_pydicom
 from .patient import patient_and_study
 from .series import DicomSource

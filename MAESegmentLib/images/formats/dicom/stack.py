@@ -10,7 +10,7 @@ import numpy as np
 from ....errors import GeometryError, VolumeReadError
 from ...limits import check_size
 from ...volume import Grid, slice_tolerance
-from ..decoded import LPS_TO_RAS
+from ..decoding import LPS_TO_RAS
 from .directions import directions_of, straightened
 from .headers import Instance, Plane
 

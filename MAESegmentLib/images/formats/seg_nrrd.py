@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ....errors import VolumeReadError
-from ...labels import UNCODED, Label, Terminology
-from ...terminology import parse_terminology_entry, terminology_entry
-from ...volume import LabelMap
-from .files import read_layers, write_nrrd
+from ...errors import VolumeReadError
+from ..labels import UNCODED, Label, Terminology
+from ..terminology import parse_terminology_entry, terminology_entry
+from ..volume import LabelMap
+from .nrrd import read_layers, write_nrrd
 
 _EMPTY_EXTENT = "0 -1 0 -1 0 -1"
 _GREY = (128, 128, 128)
@@ -66,9 +66,9 @@ def read_seg_nrrd(path: Path) -> tuple[LabelMap, tuple[Label, ...]]:
     Read as 3D Slicer reads it. What Slicer leaves out or changes without a word is refused: a segment in a layer that
     is not there or behind a gap in their numbers, two with the same voxels, voxels of none or beyond its extent.
     """
-    layers = read_layers(path)
+    layers, header = read_layers(path)
     try:
-        segments = _segments(layers.pairs, len(layers.array))
+        segments = _segments(header.pairs, len(layers.array))
         _check_voxels(layers.array, segments)
     except ValueError as error:
         raise VolumeReadError(

@@ -1,1 +1,0 @@
-"""NRRD, and 3D Slicer's segmentations in it."""
