@@ -18,8 +18,8 @@ from . import options
 from .terminal import say
 
 if TYPE_CHECKING:
-    from ..web.front import FrontDoor
-    from ..web.server_folder import ServerFolder
+    from ..web.door.front import FrontDoor
+    from ..web.door.server_folder import ServerFolder
 
 _GB = 1 << 30
 #: Of what is free where uploads go, in percent.
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..web.access import LOOPBACK
+    from ..web.door.access import LOOPBACK
 
     if arguments.host not in LOOPBACK and not arguments.allow_network:
         raise ConfigurationError(
@@ -84,10 +84,10 @@ def _check_packages() -> None:
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
-    from ..web.access import Access
-    from ..web.front import FrontDoor
-    from ..web.server_folder import ServerFolder
-    from ..web.session_process import SessionConfig, SessionProcess
+    from ..web.door.access import Access
+    from ..web.door.front import FrontDoor
+    from ..web.door.server_folder import ServerFolder
+    from ..web.door.session_process import SessionConfig, SessionProcess
 
     folder = ServerFolder.create()
     try:

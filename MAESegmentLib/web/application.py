@@ -14,22 +14,22 @@ from trame_slicer.core import SlicerApp
 from ..app.logic import Logic
 from ..app.presenters.elements import Message
 from . import page, slicer_scene
-from .cases_panel import CasesPanel
-from .correct_panel import CorrectPanel
-from .data_panel import DataPanel
-from .downloads import Downloads
-from .export_panel import ExportPanel
-from .folders import Folders
-from .heartbeat import Heartbeat
-from .improve_panel import ImprovePanel
-from .learning_panel import LearningPanel
-from .next_case_panel import NextCasePanel
-from .segment_panel import SegmentPanel
-from .session_process import SessionConfig
+from .door.downloads import Downloads
+from .door.folders import Folders
+from .door.heartbeat import Heartbeat
+from .door.session_process import SessionConfig
+from .door.upload_budget import UploadBudget
+from .door.uploads import Uploads
+from .panels.cases import CasesPanel
+from .panels.correct import CorrectPanel
+from .panels.data import DataPanel
+from .panels.export import ExportPanel
+from .panels.improve import ImprovePanel
+from .panels.learning import LearningPanel
+from .panels.next_case import NextCasePanel
+from .panels.segment import SegmentPanel
+from .panels.versions import VersionsPanel
 from .surfaces import Surfaces
-from .upload_budget import UploadBudget
-from .uploads import Uploads
-from .versions_panel import VersionsPanel
 from .views import FIRST_LAYOUT, Views
 from .worker_session import WorkerSession
 from .workspace import Workspace

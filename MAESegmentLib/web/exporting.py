@@ -17,8 +17,8 @@ from ..images.labels import Label
 from ..images.volume import LabelMap
 from ..mrml import case_nodes as case_scene
 from ..storage.atomic_file import replacing
-from .confined import confined
-from .file_names import file_name, unique_file_names
+from .door.confined import confined
+from .door.file_names import file_name, unique_file_names
 from .workspace import Scan
 
 T = TypeVar("T")

@@ -12,7 +12,6 @@ from Testing.house import FLOOR_OF, FLOORS, INNER, MODULES, OUTER, REPOSITORY, R
 #: Folders above the measure.
 AGREED_SIZES = {
     "MAESegmentLib/cli": "a file a command, and what commands share; none of them needs another",
-    "MAESegmentLib/web": "two rooms, the server and the panels, which are not cut apart yet",
     "MAESegment/MAESegmentPlugin": "a file a section; Slicer's build lists them in one folder",
     "model_training/benchmarks": "a file a benchmark",
     "model_training/studies/data_efficiency": "one study with its networks, pretexts' runs, statistics and report",

@@ -8,13 +8,12 @@ import socket
 import stat
 import sys
 
-import psutil
 import pytest
 
 from MAESegmentLib.cli.main import main
 from Testing.skips import REPOSITORY
 from Testing.web.browser import running_app
-from Testing.web.visitor import Page, Visitor
+from Testing.web.visitor import Page, Visitor, session_processes
 
 
 def test_nobody_enters_without_the_key(visitor):
@@ -45,8 +44,8 @@ def test_requests_that_another_page_causes_are_refused(insider):
 
 
 def _listening(app):
-    sessions = [one for one in psutil.Process(app.process.pid).children() if "web.session" in " ".join(one.cmdline())]
-    return {one.laddr.port for child in sessions for one in child.net_connections("inet") if one.status == "LISTEN"}
+    connections = (one for child in session_processes(app) for one in child.net_connections("inet"))
+    return {one.laddr.port for one in connections if one.status == "LISTEN"}
 
 
 def _asked(path):

@@ -16,9 +16,9 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from MAESegmentLib.web.access import Access
-from MAESegmentLib.web.entrance import Entrance
-from MAESegmentLib.web.messages import MessageMeter
+from MAESegmentLib.web.door.access import Access
+from MAESegmentLib.web.door.entrance import Entrance
+from MAESegmentLib.web.door.messages import MessageMeter
 from Testing.web.visitor import Visitor, message_part, session_processes, until
 
 

@@ -21,9 +21,9 @@ import pytest
 from MAESegmentLib.errors import MAESegmentError, VolumeReadError
 from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.scans import find_scans
-from MAESegmentLib.web.confined import confined, only_below
-from MAESegmentLib.web.data_panel import _read as read_in_session
-from MAESegmentLib.web.folders import Folders
+from MAESegmentLib.web.door.confined import confined, only_below
+from MAESegmentLib.web.door.folders import Folders
+from MAESegmentLib.web.panels.data import _read as read_in_session
 from Testing.dicom_series import SeriesRecipe
 
 #: Grey values that are nowhere else.
@@ -287,7 +287,7 @@ def test_a_list_of_scans_is_made_without_opening_files_elsewhere(chosen, tmp_pat
             yield elsewhere
         refused.extend(map(Path, elsewhere))
 
-    monkeypatch.setattr("MAESegmentLib.web.folders.only_below", noted)
+    monkeypatch.setattr("MAESegmentLib.web.door.folders.only_below", noted)
     assert [scan.path for scan in Folders([], [str(chosen)]).list()] == [chosen]
     assert sorted(outside.iterdir())[0] in refused
 

@@ -20,9 +20,9 @@ import pytest
 from aiohttp import web
 
 from MAESegmentLib.errors import OutputError, VolumeReadError
-from MAESegmentLib.web.server_folder import ServerFolder, clear_abandoned
-from MAESegmentLib.web.upload_budget import UploadBudget
-from MAESegmentLib.web.uploads import Uploads
+from MAESegmentLib.web.door.server_folder import ServerFolder, clear_abandoned
+from MAESegmentLib.web.door.upload_budget import UploadBudget
+from MAESegmentLib.web.door.uploads import Uploads
 from Testing import children
 from Testing.skips import REPOSITORY
 from Testing.web.browser import running_app
@@ -235,7 +235,7 @@ def test_a_full_disk_is_said_and_given_back(uploads, monkeypatch):
         raise OSError(28, "No space left on device")
 
     async def attack(put):
-        monkeypatch.setattr("MAESegmentLib.web.uploads._new_file", full)
+        monkeypatch.setattr("MAESegmentLib.web.door.uploads._new_file", full)
         return await put("/upload/abcdefgh/0?name=x.nii", b"x")
 
     assert served(uploads, attack) == 507

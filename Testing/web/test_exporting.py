@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from MAESegmentLib import mrml
 from MAESegmentLib.errors import NodeError, OutputError
 from MAESegmentLib.web import exporting
-from MAESegmentLib.web.downloads import Downloads
-from MAESegmentLib.web.export_panel import ExportPanel
-from MAESegmentLib.web.file_names import file_name, unique_file_names, uploaded_name
-from MAESegmentLib.web.versions_panel import VersionsPanel
+from MAESegmentLib.web.door.downloads import Downloads
+from MAESegmentLib.web.door.file_names import file_name, unique_file_names, uploaded_name
+from MAESegmentLib.web.panels.export import ExportPanel
+from MAESegmentLib.web.panels.versions import VersionsPanel
 from MAESegmentLib.web.workspace import Scan
 from Testing import slicer_core
 from Testing.mrml.nodes import GRIDS, TRANSFORMS, labels_for, segmented, volume
@@ -241,7 +241,7 @@ def test_what_is_changed_while_it_is_written_is_not_offered(panel, is_other, mon
             paint(node)
         return found
 
-    monkeypatch.setattr("MAESegmentLib.web.export_panel.export", slow)
+    monkeypatch.setattr("MAESegmentLib.web.panels.export.export", slow)
     with pytest.raises(NodeError, match="changed while"):
         asyncio.run(panel._export(0))
     assert not panel.get("url")

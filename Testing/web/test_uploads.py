@@ -10,10 +10,10 @@ import pytest
 
 from MAESegmentLib.errors import VolumeReadError
 from MAESegmentLib.images import read_volume
-from MAESegmentLib.web.file_names import uploaded_name
-from MAESegmentLib.web.folders import Folders
-from MAESegmentLib.web.upload_budget import UploadBudget
-from MAESegmentLib.web.uploads import unpack
+from MAESegmentLib.web.door.file_names import uploaded_name
+from MAESegmentLib.web.door.folders import Folders
+from MAESegmentLib.web.door.upload_budget import UploadBudget
+from MAESegmentLib.web.door.uploads import unpack
 
 UPLOAD = "abcdef012345"
 

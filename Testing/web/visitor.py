@@ -142,7 +142,7 @@ def message_part(content: bytes, begin: int, whole: int, key: int | None = None)
 
 def session_processes(app: App) -> list[psutil.Process]:
     children = psutil.Process(app.process.pid).children()
-    return [one for one in children if "web.session" in " ".join(one.cmdline())]
+    return [one for one in children if "web.door.session" in " ".join(one.cmdline())]
 
 
 def files_below(folder: Path, name: str = "") -> list[Path]:

@@ -8,8 +8,8 @@ import numpy as np
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from .. import mrml
-from ..errors import NodeError
+from ... import mrml
+from ...errors import NodeError
 from .correct_editor import EditorLogic, EditorUI
 from .panel import Page, Panel
 

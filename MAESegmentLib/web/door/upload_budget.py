@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from ..errors import OutputError
-from ..storage.lock import FileLock
+from ...errors import OutputError
+from ...storage.lock import FileLock
 
 #: What a session takes from the server's budget at once, so that not every piece asks all the others.
 _MOST_AT_ONCE = 16 << 20

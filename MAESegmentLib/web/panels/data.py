@@ -10,14 +10,15 @@ from typing import Any
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from ..errors import MAESegmentError
-from ..images.volume import Volume
-from ..samples import SAMPLE, read_sample
-from ..text import visible
-from . import folders, slicer_scene
-from .confined import confined
+from ...errors import MAESegmentError
+from ...images.volume import Volume
+from ...samples import SAMPLE, read_sample
+from ...text import visible
+from .. import slicer_scene
+from ..door import folders
+from ..door.confined import confined
+from ..workspace import Scan
 from .panel import Page, Panel
-from .workspace import Scan
 
 _LONGEST_TITLE = 120
 
@@ -227,7 +228,7 @@ class DataPanel(Panel):
 
 def _read(path: Path, root: Path) -> Volume:
     """The scan at `path`, from files below `root` only; temporary ones are the session's own."""
-    from ..images.reading import read_volume
+    from ...images.reading import read_volume
 
     with confined(path.name, root, Path(tempfile.gettempdir())):
         return read_volume(path)

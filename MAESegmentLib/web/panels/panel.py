@@ -7,22 +7,22 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
-from ..app.logic import Logic
-from ..app.presenters.elements import Message
-from ..app.presenters.presenter import CaseHost
-from ..app.texts.messages import error_text
-from ..bundle import Bundle
-from ..cases.records import CaseRecord
-from ..images.labels import Label
-from ..jobs.runner import logged
-from .downloads import Downloads
-from .folders import Folders, Scan
-from .session_process import SessionConfig
-from .surfaces import Surfaces
-from .uploads import Uploads
-from .views import Views
-from .worker_session import WorkerSession
-from .workspace import Workspace
+from ...app.logic import Logic
+from ...app.presenters.elements import Message
+from ...app.presenters.presenter import CaseHost
+from ...app.texts.messages import error_text
+from ...bundle import Bundle
+from ...cases.records import CaseRecord
+from ...images.labels import Label
+from ...jobs.runner import logged
+from ..door.downloads import Downloads
+from ..door.folders import Folders, Scan
+from ..door.session_process import SessionConfig
+from ..door.uploads import Uploads
+from ..surfaces import Surfaces
+from ..views import Views
+from ..worker_session import WorkerSession
+from ..workspace import Workspace
 
 
 class Segmenting(Protocol):

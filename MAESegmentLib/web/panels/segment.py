@@ -6,21 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from .. import mrml
-from ..app.presenters import settings
-from ..app.presenters.batch import BatchPresenter
-from ..app.presenters.elements import Message
-from ..app.presenters.models import ModelList
-from ..app.presenters.result import result_view
-from ..app.presenters.segment import SegmentPresenter
-from ..app.texts.messages import OfferContext, Remedy
-from ..app.texts.model_cards import name_of
-from ..bundle import Bundle
-from ..errors import MAESegmentError, NodeError
-from ..mrml.regions import add_box, box_hint
-from ..samples import BOXES, SAMPLE, SAMPLE_MODEL
-from ..worker.client.client import WorkerState
-from . import slicer_scene
+from ... import mrml
+from ...app.presenters import settings
+from ...app.presenters.batch import BatchPresenter
+from ...app.presenters.elements import Message
+from ...app.presenters.models import ModelList
+from ...app.presenters.result import result_view
+from ...app.presenters.segment import SegmentPresenter
+from ...app.texts.messages import OfferContext, Remedy
+from ...app.texts.model_cards import name_of
+from ...bundle import Bundle
+from ...errors import MAESegmentError, NodeError
+from ...mrml.regions import add_box, box_hint
+from ...samples import BOXES, SAMPLE, SAMPLE_MODEL
+from ...worker.client.client import WorkerState
+from .. import slicer_scene
 from .panel import Page, Panel
 from .segment_widgets import build
 

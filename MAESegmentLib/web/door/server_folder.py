@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ..storage.lock import FileLock, is_abandoned
+from ...storage.lock import FileLock, is_abandoned
 
 _PREFIX = "maesegment-app-"
 _LOCK = "lock"

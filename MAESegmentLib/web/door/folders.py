@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import VolumeReadError
-from ..images.scans import find_scans
+from ...errors import VolumeReadError
+from ...images.scans import find_scans
 from .confined import only_below
 
 #: More are not listed: nobody finds anything in a longer list.

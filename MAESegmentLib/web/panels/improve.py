@@ -8,10 +8,10 @@ from typing import Any
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from ..app.presenters.next_case import FOLDER
-from ..bundle import Bundle
-from ..errors import NodeError
-from ..mrml.case_nodes import stored_volumes
+from ...app.presenters.next_case import FOLDER
+from ...bundle import Bundle
+from ...errors import NodeError
+from ...mrml.case_nodes import stored_volumes
 from .panel import Panel
 
 

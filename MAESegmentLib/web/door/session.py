@@ -1,7 +1,7 @@
 """The process of one user: Slicer's scene and views, served to the front door only.
 
-`python -m MAESegmentLib.web.session`: reads a line of JSON (`SessionConfig`) from standard input, writes a line that
-says where it listens to standard output, and ends when its input closes.
+`python -m MAESegmentLib.web.door.session`: reads a line of JSON (`SessionConfig`) from standard input, writes a line
+that says where it listens to standard output, and ends when its input closes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 async def _serve(config: SessionConfig, answers: Any) -> None:
-    from .application import Application
+    from ..application import Application
 
     application = Application(config)
     server = application.server

@@ -7,8 +7,8 @@ from typing import Any
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from ..app.presenters.next_case import FOLDER, SCENE, NextCasePresenter, intro
-from ..app.presenters.presenter import plain
+from ...app.presenters.next_case import FOLDER, SCENE, NextCasePresenter, intro
+from ...app.presenters.presenter import plain
 from .panel import Page, Panel
 
 

@@ -15,9 +15,9 @@ from typing import BinaryIO
 
 from aiohttp import web
 
-from ..errors import MAESegmentError, OutputError, VolumeReadError
-from ..images.scans import is_dicom, is_image
-from ..storage.zip_directory import DirectoryTooLong, check_directory
+from ...errors import MAESegmentError, OutputError, VolumeReadError
+from ...images.scans import is_dicom, is_image
+from ...storage.zip_directory import DirectoryTooLong, check_directory
 from .file_names import uploaded_name
 from .upload_budget import UploadBudget
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import aiohttp
 from aiohttp import web
 
-from ..errors import MAESegmentError
+from ...errors import MAESegmentError
 from .access import HEADERS, Access, Refusal, cookie_name, set_cookie
 from .entrance import Entrance
 from .messages import MessageMeter

@@ -8,8 +8,8 @@ from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 from vtk import vtkCommand
 
-from ..errors import NodeError
-from .exporting import FORMATS, content_stamp, export
+from ...errors import NodeError
+from ..exporting import FORMATS, content_stamp, export
 from .panel import Page, Panel
 
 #: Of a vtkSegmentation.

@@ -6,8 +6,8 @@ import html
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from ..app.curves import Colour, Line, dice_lines, loss_lines, range_of
-from ..runs import Curves
+from ...app.curves import Colour, Line, dice_lines, loss_lines, range_of
+from ...runs import Curves
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 346, 36, 8, 18, 20
 

@@ -9,12 +9,12 @@ from typing import Any
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from ..app.presenters.elements import Question
-from ..app.presenters.finetune import FineTunePresenter
-from ..app.presenters.finetune_state import Action, RunView
-from ..bundle import Bundle
-from ..cases.records import CaseRecord
-from ..images.labels import Label
+from ...app.presenters.elements import Question
+from ...app.presenters.finetune import FineTunePresenter
+from ...app.presenters.finetune_state import Action, RunView
+from ...bundle import Bundle
+from ...cases.records import CaseRecord
+from ...images.labels import Label
 from .curves_svg import curves_svg
 from .panel import Page, Panel
 

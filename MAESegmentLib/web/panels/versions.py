@@ -7,10 +7,10 @@ from pathlib import Path
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from ..app.presenters.compare import ComparePresenter
-from ..app.presenters.presenter import plain
-from ..app.presenters.versions import VersionsPresenter
-from ..app.texts.model_cards import name_of
+from ...app.presenters.compare import ComparePresenter
+from ...app.presenters.presenter import plain
+from ...app.presenters.versions import VersionsPresenter
+from ...app.texts.model_cards import name_of
 from .panel import Page, Panel
 
 

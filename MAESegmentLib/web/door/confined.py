@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import VolumeReadError
+from ...errors import VolumeReadError
 
 #: What libraries look up about this machine.
 _MACHINE = re.compile(
@@ -28,7 +28,7 @@ _MACHINE = re.compile(
     r"|/sys/(fs/cgroup|devices/system)/.*|/etc/(localtime|timezone)|/usr/share/zoneinfo/.*"
 )
 _CODE = (".py", ".pyc", ".so", ".pyd")
-_PACKAGE = Path(__file__).resolve().parents[1]
+_PACKAGE = Path(__file__).resolve().parents[2]
 
 
 @dataclass

@@ -14,18 +14,18 @@ from pathlib import Path
 
 import aiohttp
 
-from ..errors import WorkerError
-from ..processes.exit_reason import describe_exit
-from ..processes.interpreter import choose_interpreter, module_launch
-from ..processes.process_tree import kill_tree
-from ..values import from_json
+from ...errors import WorkerError
+from ...processes.exit_reason import describe_exit
+from ...processes.interpreter import choose_interpreter, module_launch
+from ...processes.process_tree import kill_tree
+from ...values import from_json
 from .session_socket import SocketPath
 
 #: The header without which a session's process answers nobody: where it needs a port, others on the machine reach it.
 SECRET_HEADER = "X-MAESegment-Session"
 _START_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 8.0
-_MODULE = "MAESegmentLib.web.session"
+_MODULE = "MAESegmentLib.web.door.session"
 _LOG = "session.log"
 
 

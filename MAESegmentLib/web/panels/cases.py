@@ -9,11 +9,11 @@ from typing import Any
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from ..app.presenters.add_case import AddCasePresenter, role_options
-from ..app.presenters.cases import CaseRow, CasesPresenter
-from ..app.presenters.presenter import plain
-from ..cases.records import CaseRecord
-from ..images.labels import Label
+from ...app.presenters.add_case import AddCasePresenter, role_options
+from ...app.presenters.cases import CaseRow, CasesPresenter
+from ...app.presenters.presenter import plain
+from ...cases.records import CaseRecord
+from ...images.labels import Label
 from .panel import Page, Panel
 
 _BUTTON = {"variant": "text", "density": "compact", "size": "small"}
