@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ..web.door.server_folder import ServerFolder
 
 _GB = 1 << 30
-#: Of what is free where uploads go, in percent.
-_MOST_OF_DISK = 80
+#: What uploads leave of the space that is free now, in percent.
+_RESERVE = 20
 #: Ctrl-C, being ended, and a terminal that is closed.
 _ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
@@ -89,7 +89,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     from ..web.door.server_folder import ServerFolder
     from ..web.door.session_process import SessionConfig, SessionProcess
 
-    folder = ServerFolder.create()
+    folder = ServerFolder()
     try:
         upload_bytes = int(arguments.upload_limit * _GB)
         free = shutil.disk_usage(folder.path).free
@@ -99,7 +99,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
             volumes=tuple(str(path.resolve()) for path in arguments.volumes if not _is_collection(path)),
             folders=tuple(str(path.resolve()) for path in arguments.volumes if _is_collection(path)),
             upload_bytes=upload_bytes,
-            server_bytes=min(arguments.users * upload_bytes, _MOST_OF_DISK * free // 100),
+            reserve_bytes=_RESERVE * free // 100,
             device=arguments.device,
         )
 

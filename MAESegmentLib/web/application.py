@@ -16,10 +16,8 @@ from ..app.presenters.elements import Message
 from . import page, slicer_scene
 from .door.downloads import Downloads
 from .door.folders import Folders
-from .door.heartbeat import Heartbeat
 from .door.session_process import SessionConfig
-from .door.upload_budget import UploadBudget
-from .door.uploads import Uploads
+from .door.uploads import Budget, Uploads
 from .panels.cases import CasesPanel
 from .panels.correct import CorrectPanel
 from .panels.data import DataPanel
@@ -52,9 +50,8 @@ class Application:
         self.session = WorkerSession(work / "jobs")
         self.logic = Logic(self.session)
         self.folders = Folders(config.volumes, config.folders)
-        self.uploads = Uploads(work / "uploads", UploadBudget(work, config.upload_bytes, config.server_bytes))
+        self.uploads = Uploads(work / "uploads", Budget(work, config.upload_bytes, config.reserve_bytes))
         self.downloads = Downloads(work / "export")
-        self.heartbeat = Heartbeat()
         self.surfaces = Surfaces(work / "surfaces")
         self.views = Views(self.server, slicer_app)
         self.workspace = Workspace(slicer_app.display_manager)
@@ -77,11 +74,10 @@ class Application:
 
     def routes(self) -> list[web.RouteDef]:
         """What the session's server answers beside the page itself."""
-        return [*self.uploads.routes(), *self.downloads.routes(), *self.heartbeat.routes()]
+        return [*self.uploads.routes(), *self.downloads.routes()]
 
     async def close(self) -> None:
         """End the worker."""
-        self.heartbeat.stop()
         await self.session.close()
 
     def say(self, text: str, *, kind: str = "info") -> None:
@@ -126,4 +122,4 @@ class Application:
         if self.config.volumes or self.config.folders:
             await self.data.look_for_files()
         if self.config.volumes:
-            await self.data.open_listed(self.folders.named(Path(self.config.volumes[0])))
+            await self.data.open_listed(self.folders.named[0])

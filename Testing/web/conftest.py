@@ -34,8 +34,8 @@ def app_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def app(app_environment: dict[str, str]) -> Iterator[App]:
-    """`maesegment app --server`, with 200 MB for uploads."""
-    with running_app(["--upload-limit", "0.2", "--users", "20"], app_environment) as app:
+    """`maesegment app --server`, with 50 MB for uploads."""
+    with running_app(["--upload-limit", "0.05", "--users", "20"], app_environment) as app:
         yield app
 
 

@@ -1,8 +1,11 @@
-"""Attacks on who may enter: forged requests, other pages, seats, connections that are only held, and the key itself."""
+"""Who gets in: the key, forged requests, other pages, seats, connections that are only held, and messages."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
+import json
 import re
 import socket
 import stat
@@ -16,9 +19,10 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from MAESegmentLib.web.door.access import Access
-from MAESegmentLib.web.door.entrance import Entrance
+from MAESegmentLib.cli.main import main
+from MAESegmentLib.web.door.access import Access, Entrance, Refusal
 from MAESegmentLib.web.door.messages import MessageMeter
+from Testing.web.browser import running_app
 from Testing.web.visitor import Visitor, message_part, session_processes, until
 
 
@@ -28,6 +32,84 @@ def request(visitor, *lines: str, path: str = "/") -> int:
     found = re.match(rb"HTTP/1.\d (\d+)", visitor.raw(text.encode("latin-1")))
     assert found, "no answer"
     return int(found[1])
+
+
+def test_nobody_enters_without_the_key(visitor):
+    status, text = visitor.ask("/")
+    assert status == 401
+    assert "maesegment app" in text
+    assert visitor.ask("/index.html")[0] == visitor.ask("/ws")[0] == visitor.ask("/download/x")[0] == 401
+
+
+def test_a_wrong_key_is_refused(visitor):
+    assert visitor.ask("/?token=guess")[0] == 403
+    assert visitor.cookie == ""
+
+
+def test_the_key_is_exchanged_for_a_cookie_that_scripts_and_other_sites_cannot_use(insider):
+    assert "HttpOnly" in insider.attributes
+    assert "SameSite=Strict" in insider.attributes
+    assert insider.ask("/index.html")[0] == 200
+
+
+def listening(app):
+    """(host, port) of every port that the server and its sessions listen on."""
+    everyone = [psutil.Process(app.process.pid), *psutil.Process(app.process.pid).children(recursive=True)]
+    found = (one for process in everyone for one in process.net_connections("inet"))
+    return {one.laddr for one in found if one.status == "LISTEN"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there a session listens on a port")
+def test_a_session_listens_where_no_other_account_can_knock(app, insider):
+    assert insider.ask("/index.html")[0] == 200
+    assert listening(app) == {("127.0.0.1", insider.port)}
+    sockets = [one for one in app.folders()[-1].rglob("socket") if one.is_socket()]
+    assert sockets
+    for path in sockets:
+        for place in (path.parent, path.parent.parent):
+            assert stat.S_IMODE(place.stat().st_mode) == 0o700
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(str(path))
+            line.sendall(b"GET /index.html HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert line.recv(100).split()[1] == b"403"
+
+
+def test_a_session_that_needs_a_port_answers_only_the_front_door(app_environment, tmp_path):
+    temporary = tmp_path / ("x" * 120)  # no socket has so long a path
+    temporary.mkdir()
+    with running_app([], {**app_environment, "TMPDIR": str(temporary)}) as app:
+        insider = Visitor(app).enter()
+        assert insider.ask("/index.html")[0] == 200
+        (port,) = {port for host, port in listening(app) if host == "127.0.0.1"} - {insider.port}
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("GET", "/index.html")
+        assert connection.getresponse().status == 403
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as line:
+            line.sendall(b"GET / HTTP/1.1\r\nHost: [\r\nBad Header\r\n\r\n")
+            assert b" 400 " in line.recv(100)
+        (log,) = app.folders()[-1].glob("*.log")
+        assert "Traceback" not in log.read_text()
+
+
+def test_the_page_asks_nothing_of_other_servers(insider):
+    _status, page = insider.ask("/index.html")
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+
+
+def test_the_heartbeat_is_told_to_those_inside_only(visitor, insider):
+    assert visitor.ask("/heartbeat")[0] == 401
+    status, text = insider.ask("/heartbeat")
+    assert status == 200
+    assert json.loads(text)["longest_stall_s"] >= 0
+
+
+def test_other_computers_are_let_in_only_when_that_is_said(capsys):
+    assert main(["app", "--server", "--host", "0.0.0.0"]) == 2
+    assert "--allow-network" in capsys.readouterr().err
+
+
+# Forged requests ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -79,7 +161,8 @@ def test_a_name_that_is_made_to_point_here_is_refused(visitor, host):
 )
 def test_a_server_for_the_network_answers_to_its_own_names_and_numbers(host, asked, is_own):
     request = make_mocked_request("GET", "/", headers={"Host": asked})
-    assert (Access(host).refusal(request) is None) == is_own
+    with contextlib.nullcontext() if is_own else pytest.raises(Refusal):
+        Access(host).check(request)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +177,7 @@ def test_a_server_for_the_network_answers_to_its_own_names_and_numbers(host, ask
     ],
 )
 def test_what_another_page_asks_is_refused_with_the_cookie_too(insider, headers):
-    for path in ("/", "/ws", "/heartbeat", f"/?{insider.place.query}"):
+    for path in ("/", "/ws", "/heartbeat", "/upload/abcdefgh/0?name=a", f"/?{insider.place.query}"):
         assert insider.ask(path, **headers)[0] == 403
 
 
@@ -137,18 +220,11 @@ def test_only_uploads_bring_something(insider):
     ],
 )
 def test_an_address_that_leads_nowhere_is_a_bad_request_and_no_fault_in_the_log(app, insider, path, headers, status):
-    logs = [app.log, *app.folders()[-1].rglob("session.log")]
+    logs = [app.log, *app.folders()[-1].glob("*.log")]
     before = [log.read_text() for log in logs]
     assert insider.ask(path, **{name.replace("-", "_"): value for name, value in headers.items()})[0] == status
     for log, text in zip(logs, before, strict=True):
         assert "Traceback" not in log.read_text()[len(text) :]
-
-
-def test_only_this_computer_is_listened_to(app, insider):
-    assert insider.ask("/index.html")[0] == 200
-    everyone = [psutil.Process(app.process.pid), *psutil.Process(app.process.pid).children(recursive=True)]
-    listening = [one.laddr.ip for process in everyone for one in process.net_connections() if one.status == "LISTEN"]
-    assert set(listening) == {"127.0.0.1"}
 
 
 # Seats ----------------------------------------------------------------------------------------------------------------
@@ -229,7 +305,7 @@ def test_the_key_stands_on_no_command_line_and_in_no_log(app, visitor, insider):
     request(visitor, "Host: localhost", "Bad Header", path=f"/?token={key}")
     assert insider.ask(f"/index.html?again&token={key}")[0] == 303
     everyone = [psutil.Process(app.process.pid), *psutil.Process(app.process.pid).children(recursive=True)]
-    logs = [app.log, *app.folders()[-1].rglob("*.log")]
+    logs = [app.log, *app.folders()[-1].glob("*.log")]
     assert len(everyone) > 1
     assert len(logs) > 1
     for secret in (key, insider.cookie.partition("=")[2].partition(".")[0]):

@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import shutil
-import stat
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -98,15 +97,11 @@ def opened(insider, page):
         page.trigger(_trigger(page, "close-scan"))
 
 
-def zipped(members: Mapping[str, bytes], links: Mapping[str, str] = {}) -> bytes:
+def zipped(members: Mapping[str, bytes]) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name, data in members.items():
             archive.writestr(name, data)
-        for name, target in links.items():
-            link = zipfile.ZipInfo(name)
-            link.external_attr = (stat.S_IFLNK | 0o777) << 16
-            archive.writestr(link, target)
     return stream.getvalue()
 
 
@@ -117,17 +112,6 @@ def test_a_header_does_not_make_the_server_read_another_file(opened, secret, kin
         state = opened(files)
         assert state["data_scans"] == []
         assert state["notice_kind"] == "error"
-
-
-@pytest.mark.parametrize("header", [mhd("x.raw"), nrrd("x.raw")], ids=["MetaImage", "NRRD"])
-def test_a_link_in_a_zip_leads_nowhere(opened, secret, header):
-    name = "x.mhd" if header.startswith(b"Object") else "x.nhdr"
-    for target in (str(secret), away(secret)):
-        state = opened({"x.zip": zipped({name: header}, {"x.raw": target})})
-        assert state["data_scans"] == []
-    # A link to a folder, and a file written through it.
-    state = opened({"x.zip": zipped({name: header, "out/y.raw": SECRET.tobytes()}, {"out": str(secret.parent)})})
-    assert not (secret.parent / "y.raw").exists()
 
 
 def test_header_and_data_that_come_together_are_read(opened):
@@ -183,12 +167,12 @@ def test_nothing_that_a_page_sets_becomes_a_path(page, insider, secret):
         "/maesegment//etc/passwd",
         "/maesegment/%2fetc%2fpasswd",
         "/assets/..%2f..%2f..%2f__init__.py",
-        "/download/..%2f..%2fsession.log",
+        "/download/..%2f..%2flock",
         "/upload/..%2f../0",
         "/__trame_client_external_scripts/..%2f__init__.py",
         "/etc/passwd%00.js",
         "//etc/passwd",
-        "/session.log",
+        "/../session.log",
         "/open.html",
         "/lock",
     ],
@@ -263,6 +247,17 @@ def test_links_in_a_named_folder_lead_nowhere_else(chosen, secret, tmp_path):
     (chosen / "zz.mhd").symlink_to(chosen / "z.mhd")
     shutil.copytree(outside, chosen / "series")
     assert sorted(read_all(chosen)) == ["chosen/series", "chosen/z.mhd"]
+
+
+def test_a_scan_that_became_a_link_after_it_was_listed_is_refused(chosen, secret):
+    (chosen / "open.nii").write_bytes(b"open")
+    folders = Folders([], [str(chosen)])
+    assert [scan.title for scan in folders.list()] == ["chosen/open.nii"]
+    (chosen / "open.nii").unlink()
+    (chosen / "open.nii").symlink_to(secret)
+    for number in (0, 5):
+        with pytest.raises(VolumeReadError):
+            folders.get(number)
 
 
 def test_links_in_circles_end(chosen):
@@ -365,17 +360,13 @@ def test_modules_that_are_needed_first_while_reading_are_found(tmp_path):
     children.run(read_first)
 
 
-@pytest.mark.parametrize("file", ["geometry/volumes", "hippocampus_mr/dicom/Study1"])
-def test_scans_of_every_format_are_read_as_ever(real_data, file):
-    place = real_data / file
-    for path in sorted(place.iterdir()) if "volumes" in file else [place]:
-        try:
-            expected = read_volume(path)
-        except MAESegmentError:
-            continue
-        with confined(path.name, path if path.is_dir() else path.parent):
-            found = read_volume(path)
-        np.testing.assert_array_equal(found.array, expected.array)
+def outcome(read, path: Path, *places: Path):
+    """Size and voxels, or what the refusal says."""
+    try:
+        array = read(path, *places).array
+    except MAESegmentError as error:
+        return error.message
+    return array.shape, array.tobytes()
 
 
 COMPRESSED = sorted(
@@ -385,24 +376,19 @@ COMPRESSED = sorted(
 )
 
 
-def outcome(read, path: Path, *places: Path):
-    """The voxels, or what the refusal says."""
-    try:
-        return read(path, *places).array.tolist()
-    except MAESegmentError as error:
-        return error.message
-
-
-@pytest.mark.parametrize("path", COMPRESSED, ids=lambda path: path.name)
-def test_a_page_reads_every_compression_that_the_library_reads(path, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["compressed", "volumes", "series", "went wrong"])
+def test_a_page_reads_and_refuses_what_the_library_does(kind, request, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # as in a session; GDCM is given a file of its own
-    assert outcome(read_in_session, path, path.parent) == outcome(read_volume, path)
-
-
-def test_a_page_reads_and_refuses_what_the_library_does(shared_cases, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    scans = [scan for scan in find_scans([shared_cases]) if "voxel_size" not in str(scan)]
-    assert len(scans) > 10
+    if kind == "compressed":
+        scans = COMPRESSED
+    elif kind == "went wrong":
+        found = find_scans([request.getfixturevalue("shared_cases")])
+        scans = [scan for scan in found if "voxel_size" not in str(scan)]
+    elif kind == "volumes":
+        scans = [*(request.getfixturevalue("real_data") / "geometry/volumes").iterdir()]
+    else:
+        scans = [request.getfixturevalue("real_data") / "hippocampus_mr/dicom/Study1"]
+    assert len(scans) > 5 or kind == "series"
     for scan in scans:
         place = scan if scan.is_dir() else scan.parent
         assert outcome(read_in_session, scan, place) == outcome(read_volume, scan), scan

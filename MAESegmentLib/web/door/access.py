@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import hmac
 import ipaddress
+import logging
 import re
 import secrets
 import socket
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -30,15 +34,19 @@ HEADERS = {
 _AUTHORITY = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(:(?P<port>[0-9]{1,5}))?")
 _ORIGIN = re.compile(r"https?://(?P<authority>[^/?#@\s]+)")
 #: What a browser says of a request that no other page caused: the page itself, or a user.
-_OWN_SITES = ("same-origin", "none")
+OWN_SITES = ("same-origin", "none")
+#: A connection that has not sent a whole request after so long is closed, also between requests.
+_PATIENCE_S = 20.0
+_MOST_STRANGERS = 128
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """Why a request is not answered, and the HTTP status that says so."""
+class Refusal(Exception):
+    """Why a request is not answered, with the HTTP status and the title of the page that says so."""
 
-    status: int
-    text: str
+    def __init__(self, status: int, text: str, title: str = "No entry") -> None:
+        super().__init__(text)
+        self.status = status
+        self.title = title
 
 
 @dataclass(frozen=True)
@@ -49,10 +57,6 @@ class Access:
     host: str
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     seal: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
-
-    @property
-    def is_loopback(self) -> bool:
-        return self.host in LOOPBACK
 
     @property
     def printed_host(self) -> str:
@@ -75,8 +79,8 @@ class Access:
         ours = hmac.compare_digest(signature.encode(errors="replace"), self._signature(key).encode())
         return key if key and ours else ""
 
-    def refusal(self, request: web.BaseRequest) -> Refusal | None:
-        """Why the request is not even looked at, if it is not.
+    def check(self, request: web.BaseRequest) -> None:
+        """Raise `Refusal` of a request that is not even looked at.
 
         The browser must have asked for a name of this computer: a web page can make a name of its own point here. A
         request that another page caused says so in `Origin` and `Sec-Fetch-Site`.
@@ -84,14 +88,14 @@ class Access:
         hosts = request.headers.getall("Host", [])
         host = _AUTHORITY.fullmatch(hosts[0]) if len(hosts) == 1 else None
         if host is None or int(host["port"] or 80) > 65535:
-            return Refusal(400, "The Host of this request is malformed.")
+            raise Refusal(400, "The Host of this request is malformed.")
         if not self._is_own_name(host["name"].strip("[]").lower()):
-            here = "localhost" if self.is_loopback else self.printed_host
-            return Refusal(403, f"This server answers only to {here}.")
-        return _origin_refusal(request, host.group())
+            here = "localhost" if self.host in LOOPBACK else self.printed_host
+            raise Refusal(403, f"This server answers only to {here}.")
+        _check_origin(request, host.group())
 
     def _is_own_name(self, name: str) -> bool:
-        if self.is_loopback:
+        if self.host in LOOPBACK:
             return name in LOOPBACK
         # Nobody can make a number point elsewhere.
         return name in {*LOOPBACK, self.host.lower(), *_names_of_this_computer()} or _is_address(name)
@@ -100,24 +104,23 @@ class Access:
         return hmac.new(self.seal, key.encode(errors="replace"), hashlib.sha256).hexdigest()
 
 
-def _origin_refusal(request: web.BaseRequest, host: str) -> Refusal | None:
+def _check_origin(request: web.BaseRequest, host: str) -> None:
     elsewhere = Refusal(403, "This request comes from another web page.")
     origins = request.headers.getall("Origin", [])
     if len(origins) > 1:
-        return Refusal(400, "This request has several origins.")
-    if origins and origins[0] != "null":
-        origin = _ORIGIN.fullmatch(origins[0])
+        raise Refusal(400, "This request has several origins.")
+    if "null" in origins:
+        raise elsewhere
+    for text in origins:
+        origin = _ORIGIN.fullmatch(text)
         if origin is None or _AUTHORITY.fullmatch(origin["authority"]) is None:
-            return Refusal(400, "The Origin of this request is malformed.")
+            raise Refusal(400, "The Origin of this request is malformed.")
         if origin["authority"].lower() != host.lower():
-            return elsewhere
-    elif origins:
-        return elsewhere
+            raise elsewhere
     # A link to this page may be followed from anywhere.
     is_navigation = request.headers.get("Sec-Fetch-Mode") == "navigate" and request.method == "GET"
-    if request.headers.get("Sec-Fetch-Site", "none") not in _OWN_SITES and not is_navigation:
-        return elsewhere
-    return None
+    if request.headers.get("Sec-Fetch-Site", "none") not in OWN_SITES and not is_navigation:
+        raise elsewhere
 
 
 @functools.cache
@@ -133,11 +136,41 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def cookie_name(port: int) -> str:
-    """Browsers keep cookies by host, not by port: two servers on a machine must not take each other's."""
-    return f"maesegment-{port}"
+def is_ours(record: logging.LogRecord) -> bool:
+    """Not of a malformed request: that is no fault of the server, and its text may hold the key."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-def set_cookie(response: web.StreamResponse, name: str, value: str) -> None:
-    """Kept for a month, so that a user who closed the browser finds the scene again."""
-    response.set_cookie(name, value, max_age=30 * 86400, httponly=True, samesite="Strict", path="/")
+_LOG = logging.getLogger(__name__)
+_LOG.addFilter(is_ours)
+
+
+class Entrance(web.Server):
+    """An HTTP server on which those who only hold connections open keep nobody out: the oldest make room."""
+
+    def __init__(self, handler: Any, *, patience_s: float = _PATIENCE_S) -> None:
+        # No log of requests: addresses may hold the key.
+        super().__init__(
+            handler,
+            handler_cancellation=True,
+            keepalive_timeout=patience_s,
+            lingering_time=2.0,
+            auto_decompress=False,
+            access_log=None,
+            logger=_LOG,
+        )
+        self._strangers: dict[web.RequestHandler, asyncio.Transport] = {}
+
+    def welcome(self, request: web.BaseRequest) -> None:
+        """This connection belongs to somebody who may enter."""
+        self._strangers.pop(request.protocol, None)
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self._strangers[handler] = transport
+        while len(self._strangers) > _MOST_STRANGERS:
+            self._strangers.pop(next(iter(self._strangers))).abort()
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        self._strangers.pop(handler, None)
+        super().connection_lost(handler, exc)

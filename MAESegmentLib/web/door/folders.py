@@ -27,37 +27,29 @@ class Folders:
     """The browser chooses by number, never by path; what a link leads to outside the folders is not there."""
 
     def __init__(self, volumes: Sequence[str], folders: Sequence[str]) -> None:
-        self._volumes = [Path(path).resolve() for path in volumes]
+        paths = [Path(path).resolve() for path in volumes]
+        #: Scans that were named themselves: what belongs to a file lies beside it.
+        self.named = [Scan(path.name, path, path if path.is_dir() else path.parent) for path in paths]
+        #: The list that was shown.
+        self.scans: tuple[Scan, ...] = ()
         self._folders = [Path(path).resolve() for path in folders]
-        self._scans: list[Scan] = []
 
-    @staticmethod
-    def named(path: Path) -> Scan:
-        """A scan that was named itself: what belongs to a file lies beside it."""
-        path = path.resolve()
-        return Scan(path.name, path, path if path.is_dir() else path.parent)
-
-    def list(self) -> list[Scan]:
+    def list(self) -> tuple[Scan, ...]:
         """Look again; slow where folders are large."""
-        found = [self.named(path) for path in self._volumes]
+        found = [*self.named]
         for folder in self._folders:
             with only_below(folder):
                 inside = [path for path in find_scans([folder]) if path.resolve().is_relative_to(folder)]
             found += [Scan(str(Path(folder.name) / path.relative_to(folder)), path, folder) for path in inside]
-        self._scans = found[:_MOST]
-        return self._scans
-
-    @property
-    def scans(self) -> tuple[Scan, ...]:
-        """The list that was shown."""
-        return tuple(self._scans)
+        self.scans = tuple(found[:_MOST])
+        return self.scans
 
     def get(self, number: int) -> Scan:
         """The scan with this number in the list that was shown."""
-        if not 0 <= number < len(self._scans):
+        if not 0 <= number < len(self.scans):
             raise VolumeReadError("This scan is not in the list any more.", "Look again.")
-        scan = self._scans[number]
-        allowed = [*self._volumes, *self._folders]
-        if not any(scan.path.resolve() == place or scan.path.resolve().is_relative_to(place) for place in allowed):
+        scan = self.scans[number]
+        allowed = [*(one.path for one in self.named), *self._folders]
+        if not any(scan.path.resolve().is_relative_to(place) for place in allowed):
             raise VolumeReadError(f"{scan.title} lies outside the folders that were opened.", "Choose another.")
         return scan

@@ -14,24 +14,17 @@ _LOCK = "lock"
 
 
 class ServerFolder:
-    """Made by `create`. The operating system takes the lock back when the server ends, however that happens."""
+    """The operating system takes the lock back when the server ends, however that happens."""
 
-    def __init__(self, path: Path, lock: FileLock) -> None:
-        self.path = path
-        self._lock = lock
-
-    @classmethod
-    def create(cls, parent: Path | None = None) -> ServerFolder:
+    def __init__(self, parent: Path | None = None) -> None:
         """A folder in `parent` (default: the one for temporary files), once those of killed servers are cleared."""
         parent = parent or Path(tempfile.gettempdir())
         clear_abandoned(parent)
         # It gets its name when it is locked: nobody may take it for abandoned.
         new = Path(tempfile.mkdtemp(prefix="maesegment-new-", dir=parent))
-        lock = FileLock(new / _LOCK)
-        lock.acquire()
-        path = new.with_name(new.name.replace("maesegment-new-", _PREFIX))
-        new.rename(path)
-        return cls(path, lock)
+        self._lock = FileLock(new / _LOCK)
+        self._lock.acquire()
+        self.path = new.rename(new.with_name(new.name.replace("maesegment-new-", _PREFIX)))
 
     def new_session(self) -> Path:
         """An empty folder for one session."""

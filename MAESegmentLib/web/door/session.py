@@ -11,25 +11,28 @@ import hmac
 import json
 import logging
 import os
+import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from .entrance import is_ours
-from .session_process import SECRET_HEADER, SessionConfig, clear
-from .session_socket import SocketPath
+from .access import is_ours
+from .session_process import SECRET_HEADER, SessionConfig
+
+_BEAT_S = 0.02
 
 
 def main() -> int:
     config = SessionConfig.decode(sys.stdin.readline())
     # What is written here, and by what is started here, is for this account only.
     os.umask(0o077)
-    (Path(config.work) / "tmp").mkdir(exist_ok=True)
+    (Path(config.work) / "tmp").mkdir()
     tempfile.tempdir = str(Path(config.work) / "tmp")
     # Only where it listens goes there: the front door reads it.
     answers, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
@@ -40,7 +43,7 @@ def main() -> int:
         asyncio.run(_serve(config, answers))
     finally:
         # Also when the server was killed: then nobody else does it before the next start.
-        clear(Path(config.work))
+        shutil.rmtree(config.work, ignore_errors=True)
     # VTK's windows and threads have nothing to say any more, and do not always let go.
     os._exit(0)
 
@@ -48,17 +51,19 @@ def main() -> int:
 async def _serve(config: SessionConfig, answers: Any) -> None:
     from ..application import Application
 
-    application = Application(config)
+    application, heartbeat = Application(config), Heartbeat()
     server = application.server
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     opening: list[asyncio.Task[None]] = []
 
     def prepare(bound: Any) -> None:
-        _prepare(bound.app, config, application.routes())
+        logging.getLogger("aiohttp.server").addFilter(is_ours)
+        bound.app.middlewares.append(_guard(config.secret))
+        bound.app.add_routes([*application.routes(), web.get("/heartbeat", heartbeat.report)])
 
         async def open_up() -> None:
             try:
-                place = {"port": server.port, "socket": await _move_to_socket(bound, Path(config.work))}
+                place = {"port": server.port, "socket": await _move_to_socket(bound, Path(config.work) / "socket")}
                 answers.write(json.dumps(place) + "\n")
                 answers.flush()
             except Exception:
@@ -67,52 +72,68 @@ async def _serve(config: SessionConfig, answers: Any) -> None:
 
         server.controller.on_server_ready.add(lambda **_state: opening.append(asyncio.ensure_future(open_up())))
 
+    def wait_for_end() -> None:
+        sys.stdin.read()
+        loop.call_soon_threadsafe(ended.set)
+
     server.controller.on_server_bind.add(prepare)
-    threading.Thread(target=_wait_for_end, args=(loop, ended), daemon=True).start()
+    threading.Thread(target=wait_for_end, daemon=True).start()
     serving = asyncio.ensure_future(
         server.start(
             exec_mode="coroutine", host="127.0.0.1", port=0, open_browser=False, show_connection_info=False, timeout=0
         )
     )
     await asyncio.wait({serving, asyncio.ensure_future(ended.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    heartbeat.stop()
     await application.close()
 
 
-async def _move_to_socket(bound: Any, work: Path) -> bool:
+async def _move_to_socket(bound: Any, path: Path) -> str:
     """Listen on a socket in the session's folder instead of a port, which every account could block.
 
-    False where that cannot be: then the secret alone keeps others out.
+    "" where that cannot be, also because the path is too long: then the secret alone keeps others out.
     """
-    path = SocketPath(work).path
-    if not path:
-        return False
     try:
         await web.UnixSite(bound.runner, path).start()
-    except OSError as error:  # not every file system has sockets
+    except (OSError, NotImplementedError, AttributeError) as error:  # not every system, nor file system, has sockets
         logging.warning("MAESegment: the session listens on a port: %s", error)
-        return False
+        return ""
     await bound.site.stop()
-    return True
+    return str(path)
 
 
-def _wait_for_end(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
-    sys.stdin.read()
-    loop.call_soon_threadsafe(ended.set)
-
-
-def _prepare(application: web.Application, config: SessionConfig, routes: list[web.RouteDef]) -> None:
+def _guard(secret: str) -> Any:
     @web.middleware
     async def guard(
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        given = request.headers.get(SECRET_HEADER, "")
-        if not hmac.compare_digest(given.encode(), config.secret.encode()):
+        if not hmac.compare_digest(request.headers.get(SECRET_HEADER, "").encode(), secret.encode()):
             return web.Response(status=403, text="This address is not for browsers.")
         return await handler(request)
 
-    logging.getLogger("aiohttp.server").addFilter(is_ours)
-    application.middlewares.append(guard)
-    application.add_routes(routes)
+    return guard
+
+
+class Heartbeat:
+    """How long the event loop was ever busy with one thing: for that long, the window does not react."""
+
+    def __init__(self) -> None:
+        self._longest_s = 0.0
+        self._task = asyncio.ensure_future(self._beat())
+
+    def stop(self) -> None:
+        self._task.cancel()
+
+    async def report(self, _request: web.Request) -> web.Response:
+        """The longest time since this was last asked, in seconds."""
+        longest, self._longest_s = self._longest_s, 0.0
+        return web.json_response({"longest_stall_s": round(longest, 3)})
+
+    async def _beat(self) -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(_BEAT_S)
+            self._longest_s = max(self._longest_s, time.monotonic() - before - _BEAT_S)
 
 
 if __name__ == "__main__":

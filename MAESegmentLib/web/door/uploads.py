@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
+import threading
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,11 +19,8 @@ from ...errors import MAESegmentError, OutputError, VolumeReadError
 from ...images.scans import is_dicom, is_image
 from ...storage.zip_directory import DirectoryTooLong, check_directory
 from .file_names import uploaded_name
-from .upload_budget import UploadBudget
 
 _CHUNK = 1 << 20
-_UPLOAD = re.compile(r"[a-z0-9]{8,40}")
-_MOST_NUMBER = 1_000_000
 #: A zip may unpack to so many files, and to so many times its own size.
 _MOST_FILES = 20_000
 _MOST_RATIO = 200
@@ -36,20 +33,46 @@ _FILE_BYTES = 4096
 _GIVEN_UP_S = 600.0
 
 
+class Budget:
+    """Of one session, in bytes: at most `most`, and nothing of the last `reserve` on the disk of `folder`, which all
+    sessions share."""
+
+    def __init__(self, folder: Path, most: int, reserve: int = 0) -> None:
+        self.used = 0
+        self._folder = folder
+        self._most = most
+        self._reserve = reserve
+        self._guard = threading.Lock()  # zips are unpacked in a thread
+
+    def take(self, size: int) -> None:
+        """`OutputError` if that is more than there is; nothing is taken then. A negative size is given back."""
+        with self._guard:
+            if self.used + size > self._most:
+                raise OutputError(
+                    f"Too large: {size_text(self._most)} may be uploaded in all.",
+                    "Close scans that were uploaded before, or upload only the scan's files.",
+                )
+            if size > 0 and shutil.disk_usage(self._folder).free - size < self._reserve:
+                raise OutputError(
+                    "The disk of this server is nearly full.", "Try again when others have closed their scans."
+                )
+            self.used += size
+
+
 @dataclass
 class _Upload:
     """`charged` is what it has of the budget, `arriving` how many of its files are under way."""
 
     charged: int = 0
     arriving: int = 0
-    latest: float = 0.0
+    latest: float = field(default_factory=time.monotonic)
     is_open: bool = False
 
 
 class Uploads:
     """Each upload is a folder below `root`; what it takes is of `budget`, and given back with it."""
 
-    def __init__(self, root: Path, budget: UploadBudget) -> None:
+    def __init__(self, root: Path, budget: Budget) -> None:
         self._root = root
         self._budget = budget
         self._uploads: dict[str, _Upload] = {}
@@ -57,72 +80,71 @@ class Uploads:
         self._ended: set[str] = set()
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.put("/upload/{upload}/{number}", self._receive)]
+        return [web.put("/upload/{upload:[a-z0-9]{8,40}}/{number:[0-9]{1,6}}", self._receive)]
 
     def folder(self, upload: str) -> Path:
         """Where the files of an upload are."""
-        if not _UPLOAD.fullmatch(upload):
+        if upload not in self._uploads:
             raise VolumeReadError("This upload is not known.", "Choose the files again.")
         return self._root / upload
 
     def forget(self, upload: str) -> None:
         """Remove the files of an upload and give back what they took."""
         known = self._uploads.pop(upload, None)
-        if known is None:
-            return
-        self._ended.add(upload)
-        shutil.rmtree(self.folder(upload), ignore_errors=True)
-        self._budget.give_back(known.charged)
+        if known is not None:
+            self._ended.add(upload)
+            shutil.rmtree(self._root / upload, ignore_errors=True)
+            self._budget.take(-known.charged)
 
     def abandon(self, upload: str) -> None:
         """Forget an upload, unless it has been opened."""
-        known = self._uploads.get(upload)
-        if known is not None and not known.is_open:
+        if upload in self._uploads and not self._uploads[upload].is_open:
             self.forget(upload)
 
     def scan(self, upload: str) -> Path:
         """The scan among the files: a file, or a folder of DICOM; zips are unpacked. Slow: for a thread."""
         folder = self.folder(upload)
-        known = self._uploads.get(upload)
-        files = sorted(path for path in folder.rglob("*") if path.is_file()) if known is not None else []
-        if known is None or not files or known.arriving:
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        if not files or self._uploads[upload].arriving:
             raise VolumeReadError("No file arrived.", "Choose the files again.")
-        known.is_open = True
-
-        def charge(size: int) -> None:
-            self._budget.take(size)
-            known.charged += size
-
+        self._uploads[upload].is_open = True
         for number, path in enumerate(files):
             if path.suffix.lower() == ".zip":
-                unpack(path, folder / f"zip {number}", charge)
-                size = path.stat().st_size
+                unpack(path, folder / f"zip {number}", lambda size: self._charge(upload, size))
+                self._charge(upload, -path.stat().st_size)
                 path.unlink()
-                known.charged -= size
-                self._budget.give_back(size)
         return _scan_among([path for path in folder.rglob("*") if path.is_file()], folder)
+
+    def _charge(self, upload: str, size: int) -> None:
+        known = self._uploads.get(upload)
+        if known is None:
+            raise OutputError("This upload was broken off.", "Choose the files again.")
+        self._budget.take(size)
+        known.charged += size
 
     async def _receive(self, request: web.Request) -> web.Response:
         """One file of an upload, as the body; its name is in the query."""
-        upload = request.match_info["upload"]
-        try:
-            folder, number = self.folder(upload), int(request.match_info["number"])
-        except (VolumeReadError, ValueError) as error:
-            return web.Response(status=400, text=str(error))
-        if not 0 <= number < _MOST_NUMBER:
-            return web.Response(status=400, text="This file has no sensible number.")
+        upload, number = request.match_info["upload"], int(request.match_info["number"])
         if upload in self._ended:
-            return web.Response(status=410, text="This upload was broken off: choose the files again.")
-        known = self._begun(upload)
+            raise web.HTTPGone(text="This upload was broken off: choose the files again.")
+        if upload not in self._uploads:
+            self._forget_given_up()
+        known = self._uploads.setdefault(upload, _Upload())
         if known.is_open:
-            return web.Response(status=409, text="This upload is complete: choose the files again.")
+            raise web.HTTPConflict(text="This upload is complete: choose the files again.")
         known.arriving += 1
         try:
-            await self._write(request, known, folder, uploaded_name(request.query.get("name", "")), number)
+            self._charge(upload, _FILE_BYTES)
+            target = _free(self._root / upload, uploaded_name(request.query.get("name", "")), number)
+            with _new_file(target) as stream:
+                async for chunk in request.content.iter_chunked(_CHUNK):
+                    self._charge(upload, len(chunk))
+                    # The disk may be slow; the views are not to wait for it.
+                    await asyncio.to_thread(stream.write, chunk)
         except (MAESegmentError, OSError) as error:
             self.forget(upload)
-            is_full = isinstance(error, OutputError)
-            return web.Response(status=413 if is_full else 507, text=str(error).replace("\n", " "))
+            status = 413 if isinstance(error, OutputError) else 507
+            return web.Response(status=status, text=str(error).replace("\n", " "))
         except BaseException:
             # The page was closed, or the connection was lost: the rest will not come.
             self.forget(upload)
@@ -132,33 +154,15 @@ class Uploads:
             known.latest = time.monotonic()
         return web.Response(text="ok")
 
-    def _begun(self, upload: str) -> _Upload:
-        known = self._uploads.get(upload)
-        if known is None:
-            now = time.monotonic()
-            given_up = [
-                key
-                for key, one in self._uploads.items()
-                if not one.is_open and not one.arriving and now - one.latest > _GIVEN_UP_S
-            ]
-            for key in given_up:
+    def _forget_given_up(self) -> None:
+        oldest = time.monotonic() - _GIVEN_UP_S
+        for key, one in [*self._uploads.items()]:
+            if not one.is_open and not one.arriving and one.latest < oldest:
                 self.forget(key)
-            known = self._uploads[upload] = _Upload(latest=now)
-        return known
 
-    async def _write(self, request: web.Request, known: _Upload, folder: Path, name: str, number: int) -> None:
-        def charge(size: int) -> None:
-            if request.match_info["upload"] in self._ended:
-                raise OutputError("This upload was broken off.", "Choose the files again.")
-            self._budget.take(size)
-            known.charged += size
 
-        charge(_FILE_BYTES)
-        with _new_file(_free(folder, name, number)) as stream:
-            async for chunk in request.content.iter_chunked(_CHUNK):
-                charge(len(chunk))
-                # The disk may be slow; the views are not to wait for it.
-                await asyncio.to_thread(stream.write, chunk)
+def size_text(size: int) -> str:
+    return f"{size / 2**30:.1f} GB" if size >= 2**30 else f"{size / 2**20:.0f} MB"
 
 
 def _scan_among(files: list[Path], folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Uploads before anything is read of them: names, sizes and zips that mean harm."""
+"""Zips that mean harm, before anything is read of them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,13 @@ import zipfile
 import pytest
 
 from MAESegmentLib.errors import VolumeReadError
-from MAESegmentLib.images import read_volume
-from MAESegmentLib.web.door.file_names import uploaded_name
-from MAESegmentLib.web.door.folders import Folders
-from MAESegmentLib.web.door.upload_budget import UploadBudget
-from MAESegmentLib.web.door.uploads import unpack
-
-UPLOAD = "abcdef012345"
+from MAESegmentLib.web.door.uploads import Budget, unpack
 
 
 @pytest.fixture
 def folder(tmp_path):
-    folder = tmp_path / "uploads" / UPLOAD
-    folder.mkdir(parents=True)
+    folder = tmp_path / "uploads"
+    folder.mkdir()
     return folder
 
 
@@ -30,8 +24,7 @@ def unpacked(folder):
     """`unpacked(path)`: the files that come out of a zip, in a folder beside it; 10 MB at most."""
 
     def unpacked(path):
-        budget = UploadBudget(folder, 10 << 20, 10 << 20)
-        unpack(path, folder / "zip", budget.take)
+        unpack(path, folder / "zip", Budget(folder, 10 << 20).take)
         return sorted(file for file in (folder / "zip").rglob("*") if file.is_file())
 
     return unpacked
@@ -43,14 +36,6 @@ def zipped(folder, members: dict[str, bytes]):
         for name, data in members.items():
             archive.writestr(name, data)
     return path
-
-
-@pytest.mark.parametrize("name", ["../../etc/passwd", "C:\\Windows\\x.nii", "/abs/x.nii", "..", "", ".bashrc", "a\0b"])
-def test_names_lose_what_leads_elsewhere(name):
-    cleaned = uploaded_name(name)
-    assert cleaned
-    assert not {"/", "\\", "\0"} & set(cleaned)
-    assert not cleaned.startswith(".")
 
 
 @pytest.mark.parametrize("name", ["../../../tmp/evil.nii", "/tmp/evil.nii", "a/../../evil.nii", "..\\evil.nii"])
@@ -137,48 +122,3 @@ def test_files_of_the_same_name_in_a_zip_are_all_kept(folder, unpacked):
         b"1",
         b"2",
     ]
-
-
-@pytest.mark.parametrize("name", ["../other0000000/a.raw", "{secret}", "zip/a.raw", "..", "%2e%2e/a.raw"])
-@pytest.mark.parametrize("header", ["a.mhd", "a.nhdr"])
-def test_an_uploaded_header_reads_no_file_but_those_beside_it(folder, tmp_path, header, name):
-    voxels, secret = bytes(range(1, 61)), tmp_path / "secret.raw"
-    for place in (secret, tmp_path / "uploads/other0000000/a.raw", folder / "zip/a.raw"):
-        place.parent.mkdir(exist_ok=True)
-        place.write_bytes(voxels)
-    texts = {
-        "a.mhd": "NDims = 3\nDimSize = 3 4 5\nElementType = MET_UCHAR\nElementDataFile = {}\n",
-        "a.nhdr": "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 3 4 5\nencoding: raw\nspace: LPS\n"
-        "space directions: (1,0,0) (0,1,0) (0,0,1)\ndata file: {}\n",
-    }
-    (folder / header).write_text(texts[header].format(name.format(secret=secret)))
-    with pytest.raises(VolumeReadError):
-        read_volume(folder / header)
-    (folder / header).write_text(texts[header].format("a.raw"))
-    (folder / "a.raw").write_bytes(voxels)
-    assert read_volume(folder / header).array.tobytes(order="F") == voxels
-
-
-def test_a_link_out_of_a_chosen_folder_is_not_listed(tmp_path):
-    chosen, secret = tmp_path / "chosen", tmp_path / "secret.nii"
-    chosen.mkdir()
-    secret.write_bytes(b"secret")
-    (chosen / "open.nii").write_bytes(b"open")
-    (chosen / "link.nii").symlink_to(secret)
-    folders = Folders([], [str(chosen)])
-    assert [scan.title for scan in folders.list()] == ["chosen/open.nii"]
-
-
-def test_a_scan_that_became_a_link_after_it_was_listed_is_refused(tmp_path):
-    chosen, secret = tmp_path / "chosen", tmp_path / "secret.nii"
-    chosen.mkdir()
-    secret.write_bytes(b"secret")
-    (chosen / "open.nii").write_bytes(b"open")
-    folders = Folders([], [str(chosen)])
-    folders.list()
-    (chosen / "open.nii").unlink()
-    (chosen / "open.nii").symlink_to(secret)
-    with pytest.raises(VolumeReadError, match="outside"):
-        folders.get(0)
-    with pytest.raises(VolumeReadError):
-        folders.get(5)
