@@ -26,7 +26,6 @@ AGREED_NOUNS = {
     "ranking": "of scans, and the worker's two sides of it",
     "records": "of a case, and of a run",
     "run": "a fine-tuning's folder, and what any training is given with its work",
-    "segmentation": "Slicer's in a file, the training task, the worker's request",
     "settings": "of inference, and of training",
     "snapshot": "of a case's voxels, and of the cases a run learns from",
     "store": "of models, of cases, and a store of cases as a data set",
