@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .. import mrml
 from ..bundle import Bundle
 from ..errors import EDITED_OUTPUT, ConfigurationError, NodeError
-from ..images.labels import Label
-from ..inference.settings import InferenceSettings
+from ..inference.settings import SegmentationSummary
 from ..jobs import Job
 from ..mrml.case_nodes import content_stamp, unlink
 from ..translation import tr as _
@@ -23,63 +22,16 @@ from .session import SceneSession
 
 @dataclass(frozen=True)
 class Request:
-    """What to segment and how; everything a user may choose. None leaves a setting to the model."""
+    """What to segment and how. `settings` are those of `InferenceSettings` that were chosen; `notes` are shown with the
+    result."""
 
     nodes: tuple[Any, ...]
     bundle: Bundle
     output: Any = None
     roi: Any = None
-    device: str = "auto"
-    precision: str = "auto"
-    overlap: float | None = None
-    mirroring: bool | tuple[int, ...] | None = None
-    allow_cpu: bool = True
-    check_familiarity: bool = True
+    settings: Mapping[str, Any] = field(default_factory=dict)
     overwrite: bool = False
-    #: Shown with the result.
     notes: tuple[str, ...] = ()
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Only what was chosen: the worker adds the model's own."""
-        chosen: dict[str, Any] = {
-            "device": self.device,
-            "precision": None if self.precision == "auto" else self.precision,
-            "overlap": self.overlap,
-            "mirroring": self.mirroring,
-            "allow_cpu": self.allow_cpu,
-            "check_familiarity": self.check_familiarity,
-        }
-        chosen = {name: value for name, value in chosen.items() if value is not None}
-        InferenceSettings(**chosen)  # refuses what cannot work before anything is sent
-        return chosen
-
-
-@dataclass(frozen=True)
-class SegmentationSummary:
-    """What the result line says. `volumes_ml` is by label value; `seconds` counts from the click to the node."""
-
-    model_name: str
-    model_version: str
-    labels: tuple[Label, ...]
-    volumes_ml: Mapping[int, float]
-    seconds: float
-    network_seconds: float
-    device: str
-    device_title: str
-    output_name: str
-    went_to_new_node: bool = False
-    warnings: tuple[str, ...] = ()
-    timings: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def total_ml(self) -> float:
-        return sum(self.volumes_ml.values())
-
-    @property
-    def found(self) -> tuple[Label, ...]:
-        """The labels that have voxels."""
-        return tuple(label for label in self.labels if self.volumes_ml.get(label.value, 0.0) > 0)
 
 
 class SegmentationJob(Job[Any]):
@@ -145,7 +97,12 @@ class _Result:
         name = mrml.unique_name(f"{volume.GetName()} {self._request.bundle.name}")
         node = mrml.put_segments(volume, segments, name=name, into=output)
         _sign(node, self._request.bundle)
-        self._job.summary = self._summarise(data, node, notes, moved=bool(notes))
+        self._job.summary = SegmentationSummary.of_reply(
+            data,
+            self._request.bundle,
+            seconds=time.monotonic() - self._begun,
+            warnings=(*map(str, data.get("warnings", ())), *self._request.notes, *notes),
+        )
         return node
 
     def _check_image(self, volume: Any) -> None:
@@ -166,24 +123,6 @@ class _Result:
             text = _("{name} was edited meanwhile and was left as it is; the result went to a new segmentation.")
             return None, [text.format(name=output.GetName())]
         return output, []
-
-    def _summarise(
-        self, data: Mapping[str, Any], node: Any, notes: Sequence[str], *, moved: bool
-    ) -> SegmentationSummary:
-        return SegmentationSummary(
-            model_name=self._request.bundle.name,
-            model_version=self._request.bundle.version,
-            labels=self._request.bundle.labels,
-            volumes_ml={int(value): float(ml) for value, ml in data.get("volumes_ml", {}).items()},
-            seconds=time.monotonic() - self._begun,
-            network_seconds=float(data.get("network_seconds", 0.0)),
-            device=str(data.get("device", "")),
-            device_title=str(data.get("device_title", "")),
-            output_name=node.GetName(),
-            went_to_new_node=moved,
-            warnings=(*map(str, data.get("warnings", ())), *self._request.notes, *notes),
-            timings=dict(data.get("timings", {})),
-        )
 
 
 def roi_box(roi: Any) -> tuple[float, ...] | None:

@@ -31,11 +31,16 @@ class RankedVolume:
 
     name: str
     source: Any
-    score: float | None = None
-    entropy: float | None = None
-    position: tuple[float, float, float] | None = None
     uncertainty: Uncertainty | None = None
     error: MAESegmentError | None = None
+
+    @property
+    def score(self) -> float | None:
+        return self.uncertainty.score if self.uncertainty is not None else None
+
+    @property
+    def position(self) -> tuple[float, float, float] | None:
+        return self.uncertainty.position_ras if self.uncertainty is not None else None
 
 
 class RankJob(Job[list[RankedVolume]]):
@@ -86,7 +91,7 @@ def start_ranking(
                     raise
                 job.set_row(row, replace(row, error=error))
             else:
-                job.set_row(row, _measured(row, found))
+                job.set_row(row, replace(row, uncertainty=found))
         return job.rows
 
     return job.run(operation(), callback)
@@ -103,10 +108,6 @@ def _submit(session: SceneSession, source: Any, how: Mapping[str, Any]) -> Job[U
 
 def _progress(job: RankJob, row: RankedVolume, current: Job[Any]) -> JobProgress:
     return JobProgress(row.name, (job.done + current.fraction) / len(job.rows))
-
-
-def _measured(row: RankedVolume, found: Uncertainty) -> RankedVolume:
-    return RankedVolume(row.name, row.source, found.score, found.entropy, found.position_ras, found)
 
 
 def sources_of(volumes: Any) -> list[tuple[str, Any]]:

@@ -12,10 +12,9 @@ from typing import Any
 from ..bundle import Bundle, ModelStore, export_bundle
 from ..bundle.library import ModelLibrary
 from ..errors import ConfigurationError
-from ..images.labels import Label
 from ..images.roi import Roi
 from ..images.volume import LabelMap, Volume
-from ..inference.settings import InferenceSettings
+from ..inference.settings import InferenceSettings, SegmentationSummary
 from ..jobs import Job, QueueLoop
 from ..processes.interpreter import Interpreter, choose_interpreter, worker_launch
 from ..processes.launch import Launch
@@ -30,19 +29,10 @@ from .learning import Learning, ModelChoice, Scan
 
 
 @dataclass(frozen=True, eq=False)
-class SegmentedVolume:
+class SegmentedVolume(SegmentationSummary):
     """`label_map` lies on exactly the scan's grid; `volumes_ml` is by label value."""
 
-    label_map: LabelMap
-    labels: tuple[Label, ...]
-    volumes_ml: Mapping[int, float]
-    seconds: float
-    network_seconds: float
-    device: str
-    device_title: str
-    model: str
-    warnings: tuple[str, ...] = ()
-    timings: Mapping[str, float] = field(default_factory=dict, repr=False)
+    label_map: LabelMap = field(kw_only=True)
     source: Volume | None = field(default=None, repr=False)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -119,7 +109,14 @@ class Console:
         `roi` is R0, R1, A0, A1, S0, S1 in RAS mm. `out` is written when the result is there.
         """
         bundle = self.library.find(model)
-        settings = _chosen(device, precision, overlap, mirroring, allow_cpu, check_familiarity)
+        settings = InferenceSettings.chosen(
+            device=device,
+            precision=precision,
+            overlap=overlap,
+            mirroring=mirroring,
+            allow_cpu=allow_cpu,
+            check_familiarity=check_familiarity,
+        )
         volume = self.read(scan)
         volume.grid.check()
         _check_channels(volume, bundle)
@@ -191,28 +188,6 @@ class Console:
         return choose_interpreter(self._python, environ=self.environment)
 
 
-def _chosen(
-    device: str,
-    precision: str,
-    overlap: float | None,
-    mirroring: bool | tuple[int, ...] | None,
-    allow_cpu: bool,
-    check_familiarity: bool,
-) -> dict[str, Any]:
-    """What differs from the model's own settings; refuses what cannot work before anything is started."""
-    values: dict[str, Any] = {
-        "device": device,
-        "precision": None if precision == "auto" else precision,
-        "overlap": overlap,
-        "mirroring": mirroring,
-        "allow_cpu": allow_cpu,
-        "check_familiarity": check_familiarity,
-    }
-    chosen = {name: value for name, value in values.items() if value is not None}
-    InferenceSettings(**chosen)
-    return chosen
-
-
 def _check_channels(volume: Volume, bundle: Bundle) -> None:
     wanted = bundle.metadata["maesegment"]["channels"]
     if len(volume.array) != len(wanted):
@@ -227,17 +202,11 @@ def _result(
 ) -> Generator[float, None, SegmentedVolume]:
     block, origin = folder.read_labels(data["labels"])
     labels = full_label_array(block, origin, volume.grid.shape)
-    result = SegmentedVolume(
-        label_map=LabelMap(labels.T, volume.ijk_to_ras),
-        labels=bundle.labels,
-        volumes_ml={int(value): float(ml) for value, ml in data.get("volumes_ml", {}).items()},
-        seconds=float(data.get("seconds", 0.0)),
-        network_seconds=float(data.get("network_seconds", 0.0)),
-        device=str(data.get("device", "")),
-        device_title=str(data.get("device_title", "")),
-        model=f"{bundle.name}@{bundle.version}",
+    result = SegmentedVolume.of_reply(
+        data,
+        bundle,
         warnings=(*volume.notes, *map(str, data.get("warnings", ()))),
-        timings=dict(data.get("timings", {})),
+        label_map=LabelMap(labels.T, volume.ijk_to_ras),
         source=volume,
     )
     yield 0.5

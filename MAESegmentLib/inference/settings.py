@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from ..errors import ConfigurationError
+from ..images.labels import Label
 from ..images.volume import LabelMap, Volume
+
+if TYPE_CHECKING:
+    from ..bundle import Bundle
+
+S = TypeVar("S", bound="SegmentationSummary")
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -54,11 +60,62 @@ class InferenceSettings:
         merged.update({key: value for key, value in chosen.items() if value is not None})
         return cls(**merged)
 
+    @classmethod
+    def chosen(cls, **values: Any) -> dict[str, Any]:
+        """Those of `values` that are not left to the model (None, precision "auto"). Refuses what cannot work, before
+        anything is started."""
+        if values.get("precision") == "auto":
+            values["precision"] = None
+        chosen = {name: value for name, value in values.items() if value is not None}
+        cls(**chosen)
+        return chosen
+
     def mirror_axes(self, trained: tuple[int, ...] = (0, 1, 2)) -> tuple[int, ...]:
         """Axes to flip, given those the model was `trained` to be flipped along."""
         if isinstance(self.mirroring, bool):
             return trained if self.mirroring else ()
         return self.mirroring
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationSummary:
+    """What the worker reports of a segmentation: `volumes_ml` by label value, `model` NAME@VERSION. `seconds` are those
+    that the caller waited."""
+
+    labels: tuple[Label, ...]
+    volumes_ml: Mapping[int, float]
+    seconds: float
+    network_seconds: float
+    device: str
+    device_title: str
+    model: str
+    warnings: tuple[str, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of_reply(cls: type[S], data: Mapping[str, Any], bundle: Bundle, **more: Any) -> S:
+        """`data` is the worker's reply to `Segment`; fields in `more` win."""
+        values = {
+            "labels": bundle.labels,
+            "volumes_ml": {int(value): float(ml) for value, ml in data.get("volumes_ml", {}).items()},
+            "seconds": float(data.get("seconds", 0.0)),
+            "network_seconds": float(data.get("network_seconds", 0.0)),
+            "device": str(data.get("device", "")),
+            "device_title": str(data.get("device_title", "")),
+            "model": f"{bundle.name}@{bundle.version}",
+            "warnings": tuple(map(str, data.get("warnings", ()))),
+            "timings": dict(data.get("timings", {})),
+        }
+        return cls(**{**values, **more})
+
+    @property
+    def total_ml(self) -> float:
+        return sum(self.volumes_ml.values())
+
+    @property
+    def found(self) -> tuple[Label, ...]:
+        """The labels that have voxels."""
+        return tuple(label for label in self.labels if self.volumes_ml.get(label.value, 0.0) > 0)
 
 
 @dataclass(frozen=True, eq=False)

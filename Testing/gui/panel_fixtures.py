@@ -198,15 +198,13 @@ def add_result(plugin: Callable[[str], ModuleType]) -> Callable[..., tuple[Any, 
         block[:, :, :4], block[:, :, 4:] = bundle.labels[0].value, bundle.labels[1].value
         node = mrml.add_segmentation(volume, bundle.labels, block, (2, 2, 2), name=f"{volume.GetName()} {bundle.name}")
         summary = plugin("processing").SegmentationSummary(
-            model_name=bundle.name,
-            model_version=bundle.version,
+            model=f"{bundle.name}@{bundle.version}",
             labels=bundle.labels,
             volumes_ml={label.value: 3.07 * (number < 2) for number, label in enumerate(bundle.labels)},
             seconds=1.83,
             network_seconds=1.2,
             device="cuda",
             device_title="NVIDIA GeForce RTX 3060",
-            output_name=node.GetName(),
             warnings=warnings,
         )
         return node, summary

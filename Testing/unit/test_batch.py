@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from MAESegmentLib.app.batch import BatchItem, BatchJob, start_batch
+from MAESegmentLib.app.batch import BatchJob, start_batch
 from MAESegmentLib.errors import MAESegmentError, NodeError
 from MAESegmentLib.jobs import Job, JobProgress, JobState, Promise
 from Testing.unit.worker.fakes import FakeLoop
@@ -34,7 +34,7 @@ class World:
         self.jobs: dict[str, Segmentation] = {}
         self._errors = errors or {}
         self.seen: list[list[str]] = []
-        items = [BatchItem(name, lambda name=name: self._start(name)) for name in "abc"]
+        items = [(name, lambda name=name: self._start(name)) for name in "abc"]
         self.batch = start_batch(items, self.loop, self._on_change)
         self.loop.advance(0)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ...inference.settings import InferenceSettings
 from ...storage.user_folders import default_runs_folder
 from ...translation import tr as _
-from ..batch import BatchItem, BatchJob, BatchRow, start_batch
+from ..batch import BatchJob, BatchRow, start_batch, start_sequence
 from ..processing import Request, SegmentationJob, start_segmentation
 from ..run_watch import run_on_gpu
-from ..sequence import start_sequence
 from .part import AUTO, CPU, ModelChoice, Node, Part
 
 
@@ -48,12 +48,14 @@ class Segmenting(Part):
             bundle=self.library.find(model),
             output=outputSegmentation,
             roi=roi,
-            device=device,
-            precision=precision,
-            overlap=overlap,
-            mirroring=mirroring,
-            allow_cpu=allowCpu,
-            check_familiarity=checkFamiliarity,
+            settings=InferenceSettings.chosen(
+                device=device,
+                precision=precision,
+                overlap=overlap,
+                mirroring=mirroring,
+                allow_cpu=allowCpu,
+                check_familiarity=checkFamiliarity,
+            ),
             overwrite=overwrite,
             notes=notes,
         )
@@ -73,9 +75,9 @@ class Segmenting(Part):
         one that fails does not stop the rest."""
         bundle = self.library.find(model)
 
-        def item(node: Node) -> BatchItem:
+        def item(node: Node) -> tuple[str, Callable[[], SegmentationJob]]:
             first = node[0] if isinstance(node, Sequence) else node
-            return BatchItem(first.GetName(), lambda: self.process(node, bundle, device, wait=False, **options))
+            return first.GetName(), lambda: self.process(node, bundle, device, wait=False, **options)
 
         job = start_batch([item(node) for node in volumeNodes], self.session.loop, callback)
         return job.result() if wait and callback is None else job

@@ -126,7 +126,7 @@ def result_text(summary: Any) -> str:
         else _("{found} of {n} segments found").format(found=found, n=count)
     )
     return _("{model}: {segments}, {volume} ml, {seconds} s on {device}").format(
-        model=f"{summary.model_name} {summary.model_version}",
+        model=summary.model.replace("@", " "),
         segments=segments,
         volume=volume_text(summary.total_ml),
         seconds=f"{summary.seconds:.1f}",

@@ -20,8 +20,7 @@ def segment(label, *, is_empty=False):
 
 LABELS = tuple(Label(number, name) for number, name in enumerate(("anterior", "posterior", "cyst"), 1))
 SUMMARY = SimpleNamespace(
-    model_name="hippocampus-mr",
-    model_version="1.2.1",
+    model="hippocampus-mr@1.2.1",
     labels=LABELS,
     found=LABELS[:2],
     volumes_ml={1: 3.07, 2: 3.07, 3: 0.0},
