@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import colorsys
-import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import options
 from .terminal import say
 
 if TYPE_CHECKING:
     from ..bundle import ModelSpec
-    from ..errors import WeightsError
-    from ..images.labels import Label
-    from ..networks import NnFormer, NnFormerConfig
+    from ..networks import NnFormer
     from ..preprocessing.intensity import IntensityRecipe
 
 PRESETS = ("synapse", "acdc", "brats")
@@ -66,12 +61,13 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from ..bundle import save_bundle
+    from ..bundle.official_checkpoint import read_checkpoint
     from ..errors import ConfigurationError
     from ..networks.official import import_official
 
     intensity = parse_intensity(arguments.intensity)
     crop_size = tuple(arguments.crop_size) if arguments.crop_size else None
-    network = import_official(load_checkpoint(arguments.checkpoint), arguments.preset, crop_size=crop_size)
+    network = import_official(read_checkpoint(arguments.checkpoint), arguments.preset, crop_size=crop_size)
     spec = _spec(arguments, network, intensity)
     licence = _UNKNOWN_LICENCE
     if arguments.licence_file:
@@ -87,34 +83,6 @@ def run(arguments: argparse.Namespace) -> int:
     say(f"  maesegment segment SCAN -m {arguments.out}")
     say(f"  maesegment models import {arguments.out}      # to use it by name")
     return 0
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state_dict in an official training checkpoint, or a file that is one. Nothing in it is executed."""
-    import torch
-
-    from ..errors import WeightsError
-
-    try:
-        with torch.serialization.safe_globals(_numpy_scalars()):
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from None
-    except Exception as error:  # of any kind, as the file may hold anything; MemoryError and LookupError were met
-        raise _unreadable(path, str(error)) from None
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
-    if not isinstance(state, Mapping) or not state:
-        raise WeightsError(
-            f"{path.name} holds no state_dict.", "Give model_best.model or model_final_checkpoint.model."
-        )
-    for key, value in state.items():
-        is_dense = isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
-        if not isinstance(key, str) or not is_dense or value.is_quantized:
-            raise WeightsError(
-                f"{path.name} holds something else than plain tensors in its state_dict.",
-                "Where it was trained, save its weights alone: torch.save(network.state_dict(), 'weights.pt').",
-            )
-    return dict(state)
 
 
 def parse_intensity(text: str) -> IntensityRecipe:
@@ -138,10 +106,14 @@ def parse_intensity(text: str) -> IntensityRecipe:
 
 def _spec(arguments: argparse.Namespace, network: NnFormer, intensity: IntensityRecipe) -> ModelSpec:
     from ..bundle import ModelSpec
+    from ..images.labels import Label, distinct_colour
     from ..preprocessing.plan import Preprocessing
 
     config = network.config
     modality = arguments.modality or ("CT" if intensity.kind == "ct" else "MR")
+    classes, inputs = range(1, config.out_channels), range(1, config.in_channels + 1)
+    labels = _names("labels", arguments.labels, [f"class_{n}" for n in classes])
+    channels = [modality] if len(inputs) == 1 else [f"{modality}_{n}" for n in inputs]
     return ModelSpec(
         name=arguments.name or f"nnformer-{arguments.preset}",
         version=arguments.version,
@@ -149,8 +121,8 @@ def _spec(arguments: argparse.Namespace, network: NnFormer, intensity: Intensity
         description=f"The official nnFormer ({arguments.preset}), imported from {arguments.checkpoint.name}",
         intended_use="Research only. Not validated by MAESegment.",
         modality=modality,
-        channels=_channels(arguments.channels, config, modality),
-        labels=_labels(arguments.labels, config),
+        channels=tuple(_names("channels", arguments.channels, channels)),
+        labels=tuple(Label(n, name, distinct_colour(n)) for n, name in enumerate(labels, start=1)),
         network=config,
         preprocessing=Preprocessing(arguments.orientation, tuple(arguments.spacing), config.crop_size, intensity),
         inference={"overlap": 0.5, "mirroring": False, "mirror_axes": [0, 1, 2]},
@@ -162,32 +134,14 @@ def _spec(arguments: argparse.Namespace, network: NnFormer, intensity: Intensity
     )
 
 
-def _labels(text: str | None, config: NnFormerConfig) -> tuple[Label, ...]:
-    from ..errors import ConfigurationError
-    from ..images.labels import Label
-
-    count = config.out_channels - 1
-    names = [name.strip() for name in text.split(",")] if text else [f"class_{n}" for n in range(1, count + 1)]
-    if len(names) != count:
-        raise ConfigurationError(f"{len(names)} labels are named; the checkpoint has {count} besides background.")
-    return tuple(Label(n + 1, name, _colour(n)) for n, name in enumerate(names))
-
-
-def _channels(text: str | None, config: NnFormerConfig, modality: str) -> tuple[str, ...]:
+def _names(what: str, text: str | None, default: list[str]) -> list[str]:
+    """Those that were given, with commas: as many as there are in `default`."""
     from ..errors import ConfigurationError
 
-    count = config.in_channels
-    default = [modality] if count == 1 else [f"{modality}_{n}" for n in range(1, count + 1)]
     names = [name.strip() for name in text.split(",")] if text else default
-    if len(names) != count:
-        raise ConfigurationError(f"{len(names)} channels are named; the checkpoint takes {count}.")
-    return tuple(names)
-
-
-def _colour(index: int) -> tuple[int, int, int]:
-    """Hues a golden angle apart: neighbours differ, and none repeats."""
-    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1.0, 0.65, 0.9)
-    return round(red * 255), round(green * 255), round(blue * 255)
+    if len(names) != len(default):
+        raise ConfigurationError(f"{len(names)} {what} are named; the checkpoint has {len(default)}.")
+    return names
 
 
 def _card(spec: ModelSpec) -> str:
@@ -195,26 +149,4 @@ def _card(spec: ModelSpec) -> str:
         f"# {spec.name} {spec.version}\n\n{spec.description}.\n\n{spec.intended_use}\n\n"
         f"* Trained on: {spec.data_source}\n* Weights: {spec.copyright}, licence {spec.licence}\n"
         "* Spacing, intensities and label names are as stated by whoever imported it.\n"
-    )
-
-
-def _numpy_scalars() -> list[Any]:
-    """Official checkpoints keep their loss curves as numpy numbers, under the old or the new name of numpy's core."""
-    import numpy as np
-
-    scalar = type(np.float64(0)).__reduce__(np.float64(0))[0]
-    dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
-    return [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), np.dtype, *dtypes]
-
-
-def _unreadable(path: Path, reason: str) -> WeightsError:
-    """torch's own text recommends to switch the protection off; this one does not."""
-    from ..errors import WeightsError
-
-    foreign = re.search(r"GLOBAL (\S+)", reason)
-    if foreign is None:
-        return WeightsError(f"{path.name} is not a PyTorch checkpoint, or is damaged.", "Copy or download it again.")
-    return WeightsError(
-        f"{path.name} holds more than tensors and numbers ({foreign[1]}), so it was not opened.",
-        "Where it was trained, save its weights alone: torch.save(network.state_dict(), 'weights.pt').",
     )

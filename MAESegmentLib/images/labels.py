@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -118,3 +119,9 @@ def same_names(name: str, known: Iterable[str]) -> list[str]:
         if found:
             return found
     return []
+
+
+def distinct_colour(number: int) -> tuple[int, int, int]:
+    """RGB of a label without a colour of its own. Hues are a golden angle apart: neighbours differ, none repeats."""
+    red, green, blue = colorsys.hsv_to_rgb((0.1 + number * 0.618034) % 1.0, 0.6, 0.9)
+    return round(red * 255), round(green * 255), round(blue * 255)

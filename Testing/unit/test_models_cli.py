@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from MAESegmentLib.bundle import Bundle, ModelStore, export_bundle, open_bundle
+from MAESegmentLib.bundle.official_checkpoint import read_checkpoint
 from MAESegmentLib.cli.compare_models import difference_table, pair
 from MAESegmentLib.cli.main import main
-from MAESegmentLib.cli.official_models import load_checkpoint, parse_intensity
+from MAESegmentLib.cli.official_models import parse_intensity
 from MAESegmentLib.errors import ConfigurationError, WeightsError
 from MAESegmentLib.evaluation.cases import CaseResult, Evaluation
 from MAESegmentLib.evaluation.metrics import Score, Status
@@ -231,9 +232,9 @@ def _official_checkpoint(path: Path, state: dict[str, torch.Tensor]) -> Path:
 
 def test_the_weights_of_an_official_training_checkpoint_are_read(tmp_path: Path) -> None:
     weights = {"w": torch.arange(3.0)}
-    assert torch.equal(load_checkpoint(_official_checkpoint(tmp_path / "model_best.model", weights))["w"], weights["w"])
+    assert torch.equal(read_checkpoint(_official_checkpoint(tmp_path / "model_best.model", weights))["w"], weights["w"])
     torch.save(weights, tmp_path / "weights.pt")
-    assert torch.equal(load_checkpoint(tmp_path / "weights.pt")["w"], weights["w"])
+    assert torch.equal(read_checkpoint(tmp_path / "weights.pt")["w"], weights["w"])
 
 
 class _Trainer:
@@ -251,7 +252,7 @@ class _Trainer:
 def test_a_checkpoint_with_other_objects_is_not_opened(tmp_path: Path, content: object, match: str) -> None:
     torch.save(content, tmp_path / "x.model")
     with pytest.raises(WeightsError, match=match) as caught:
-        load_checkpoint(tmp_path / "x.model")
+        read_checkpoint(tmp_path / "x.model")
     assert caught.value.hint
 
 
@@ -275,7 +276,7 @@ class _Bomb:
 def test_a_checkpoint_with_a_trick_is_a_clear_error(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "x.model")
     with pytest.raises(WeightsError) as caught:
-        load_checkpoint(tmp_path / "x.model")
+        read_checkpoint(tmp_path / "x.model")
     assert caught.value.hint
 
 
@@ -289,15 +290,15 @@ def test_a_damaged_checkpoint_of_any_kind_is_a_clear_error(tmp_path: Path) -> No
             damaged[drawn.randrange(40, 900)] = drawn.randrange(256)
         path.write_bytes(damaged)
         with contextlib.suppress(WeightsError):
-            load_checkpoint(path)
+            read_checkpoint(path)
 
 
 def test_a_file_that_is_no_checkpoint_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "x.model").write_bytes(b"no checkpoint")
     with pytest.raises(WeightsError):
-        load_checkpoint(tmp_path / "x.model")
+        read_checkpoint(tmp_path / "x.model")
     with pytest.raises(WeightsError, match="cannot be read"):
-        load_checkpoint(tmp_path / "missing.model")
+        read_checkpoint(tmp_path / "missing.model")
 
 
 def test_intensity_recipes_are_read_from_the_command_line() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +10,7 @@ import numpy as np
 from ...bundle.plain_text import name_problem
 from ...bundle.spec import check_label_names
 from ...errors import ConfigurationError
-from ...images.labels import ByName, Label, by_name
+from ...images.labels import ByName, Label, by_name, distinct_colour
 from ...images.volume import LabelMap
 from .prepared import IGNORED
 
@@ -92,12 +91,6 @@ def plan_labels(
     own_values = all(name in known for name in names)
     labels = []
     for n, name in enumerate(names):
-        label = known.get(name, Label(dataset[name], name, _colour(n)))
+        label = known.get(name, Label(dataset[name], name, distinct_colour(n)))
         labels.append(label if own_values else replace(label, value=dataset[name]))
     return LabelPlan(tuple(labels), tuple(dataset[name] for name in names), origins)
-
-
-def _colour(n: int) -> tuple[int, int, int]:
-    """Well-separated hues (golden-angle steps)."""
-    red, green, blue = colorsys.hsv_to_rgb((0.1 + n * 0.618034) % 1.0, 0.6, 0.9)
-    return round(red * 255), round(green * 255), round(blue * 255)

@@ -100,7 +100,7 @@ def test_verify_names_a_poisoned_model_that_was_imported_before_this_was_checked
 
 
 def test_doctor_warns_of_a_poisoned_model(entries: Entries, store: ModelStore) -> None:
-    from MAESegmentLib.cli.check_installation import check_models
+    from MAESegmentLib.cli.doctor_checks import check_models
 
     write_folder(store.folder_for("tiny-mr", "1.0.0"), forged(entries, {INFERENCE: b"{}"}))
     assert any("inference.json" in finding.fact for finding in check_models(store))
