@@ -198,9 +198,9 @@ def check_models(store: ModelStore | None = None) -> Results:
             check_inference_config(bundle)
         except MAESegmentError as error:
             yield CheckResult("models", Level.WARNING, error.message, error.hint)
-    for name, error in unusable.items():  # the others work nevertheless
-        advice = error.hint or "Remove it and import it again."
-        yield CheckResult("models", Level.WARNING, f"{name} is not usable: {error.message}", advice)
+    for name, reason in unusable.items():  # the others work nevertheless
+        advice = reason.hint or "Remove it and import it again."
+        yield CheckResult("models", Level.WARNING, f"{name} is not usable: {reason.message}", advice)
     if any(bundle.kind == "segmentation" for bundle in sound):
         shown = ", ".join(f"{bundle.name} {bundle.version}" for bundle in sound)
         yield CheckResult("models", Level.OK, f"{shown}; every file is intact", figures={"count": len(sound)})
