@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from ..bundle import save_bundle
-    from ..bundle.official_checkpoint import read_checkpoint
+    from ..bundle.weights_official import read_checkpoint
     from ..errors import ConfigurationError
     from ..networks.official import import_official
 

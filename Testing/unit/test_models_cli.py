@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from MAESegmentLib.bundle import Bundle, ModelStore, export_bundle, open_bundle
-from MAESegmentLib.bundle.official_checkpoint import read_checkpoint
+from MAESegmentLib.bundle.weights_official import read_checkpoint
 from MAESegmentLib.cli.compare_models import difference_table, pair
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.cli.official_models import parse_intensity
