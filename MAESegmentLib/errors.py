@@ -155,7 +155,7 @@ def refusal_by_system(error: BaseException) -> MAESegmentError | None:
         )
     elif isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        known = OutputError(f"{where}{error.strerror}.", remedy(error))
+        known = OutputError(f"{where}{error.strerror}.", _remedy(error))
     else:
         return None
     known.__cause__ = error
@@ -180,15 +180,21 @@ def expected(error: BaseException) -> MAESegmentError:
     return known
 
 
-def remedy(error: OSError) -> str:
-    """What to do about what the operating system refused; a hint."""
-    return _REMEDIES.get(error.errno or 0, _CHECK_PATH)
+def refused(what: str, error: OSError, hint: str = "") -> OutputError:
+    """`what` cannot be done: that sentence with the reason, and what to do about it unless `hint` says so."""
+    why = "the disk (or your quota) is full" if error.errno in _FULL else error.strerror or error
+    return OutputError(f"{what}: {why}.", hint or _remedy(error))
 
 
-_CHECK_PATH = "Check the path, your permissions and the free space on the disk."
+def _remedy(error: OSError) -> str:
+    return _REMEDIES.get(error.errno or 0, "Check the path, your permissions and the free space on the disk.")
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REMEDIES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free some disk space, then try again."),
+    **dict.fromkeys(_FULL, "Free some space, then try again."),
     **dict.fromkeys(
-        (errno.EACCES, errno.EPERM, errno.EROFS), "Ask for permission to read and write there, or choose another place."
+        (errno.EACCES, errno.EPERM, errno.EROFS),
+        "Ask for permission to read and write there, or choose a folder of your own.",
     ),
 }

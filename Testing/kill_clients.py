@@ -37,11 +37,13 @@ def add_for_ever(clinic: Clinic, seed: int) -> None:
         known = clinic.store.list()
         replace = rng.choice(known).id if known and number % 3 == 2 else ""
         phantom = PhantomFactory()(shape=(48, 48, 40), noise=30.0, seed=seed * 100_000 + number)
+        volume = clinic.store.read_image(replace) if replace else phantom.volume
+        label_map = clinic.store.read_label_map(replace) if replace else phantom.label_map
         record = submit_case(
             client,
-            [channel.T for channel in phantom.volume.array],
-            phantom.volume.ijk_to_ras,
-            np.ascontiguousarray(phantom.label_map.array.T),
+            [channel.T for channel in volume.array],
+            volume.ijk_to_ras,
+            np.ascontiguousarray(label_map.array.T),
             store=clinic.store.folder,
             submission=CaseSubmission(LABELS, replace=replace),
             working_folder=clinic.folder / "working",

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import BundleError, ConfigurationError, MAESegmentError, OutputError, remedy
+from ..errors import BundleError, ConfigurationError, MAESegmentError, OutputError, refused
 from ..storage.atomic_file import replacing
 from ..storage.atomic_folder import writing
 from ..storage.zip_directory import check_directory
@@ -105,9 +105,7 @@ def import_bundle(
         place = (
             source if str(error.filename).startswith(str(source)) else f"the folder of your models, {store.user_folder}"
         )
-        raise OutputError(
-            f"The model in {source} could not be imported: {place}: {error.strerror or error}.", remedy(error)
-        ) from error
+        raise refused(f"The model in {source} could not be imported: {place}", error) from error
     except (VersionTaken, NameInUse):
         raise
     except BundleError as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import BundleError, OutputError, remedy
+from ..errors import BundleError, refused
 from ..storage.atomic_file import sync
 from ..storage.atomic_folder import publish, recover, remove, writing
 from ..storage.lock import FileLock
@@ -29,10 +29,8 @@ def changing(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(
-            f"The folder of your models, {folder}, cannot be made: {error.strerror or error}.",
-            "Choose another with the environment variable MAESEGMENT_MODELS.",
-        ) from error
+        hint = "Choose another with the environment variable MAESEGMENT_MODELS."
+        raise refused(f"The folder of your models, {folder}, cannot be made", error, hint) from error
     with FileLock(folder / ".lock", busy=f"Another program is changing the models in {folder}."):
         for one in (folder, *(path for path in folder.glob("[!.]*") if path.is_dir())):
             with suppress(OSError):
@@ -48,10 +46,7 @@ def copy_in(source: Bundle, target: Path) -> None:
             copy_files(source, staging)
             move_in(staging, target)
     except OSError as error:
-        raise OutputError(
-            f"Model {source.name} {source.version} could not be put among your models: {error.strerror or error}.",
-            remedy(error),
-        ) from error
+        raise refused(f"Model {source.name} {source.version} could not be put among your models", error) from error
 
 
 def copy_files(bundle: Bundle, folder: Path) -> None:
@@ -78,9 +73,7 @@ def take_out(bundle: Bundle) -> None:
     try:
         remove(bundle.path)
     except OSError as error:
-        raise OutputError(
-            f"Model {bundle.name} {bundle.version} could not be removed: {error.strerror or error}.",
-            "Check that you may write there and that no other program uses it.",
-        ) from error
+        hint = "Check that you may write there and that no other program uses it."
+        raise refused(f"Model {bundle.name} {bundle.version} could not be removed", error, hint) from error
     with suppress(OSError):
         bundle.path.parent.rmdir()  # if it was the name's last version

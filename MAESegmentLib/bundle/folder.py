@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BundleError, MAESegmentError, OutputError
+from ..errors import BundleError, MAESegmentError, refused
 from ..images.labels import Label
 from ..storage.atomic_folder import publish, writing
 from ..text import visible
@@ -234,9 +234,9 @@ def save_bundle(
         raise taken
     contents = _contents(spec, state_dict, autoencoder_state, card, licence_text, dtype)
     contents |= {f"docs/{name}": data for name, data in (documents or {}).items()}
-    refused = sorted(name for name in contents if not ALLOWED_FILES.fullmatch(name))
-    if refused:
-        raise BundleError(f"A model may not hold {', '.join(refused)}.", "docs/ takes .md, .png, .csv and .json files.")
+    foreign = sorted(name for name in contents if not ALLOWED_FILES.fullmatch(name))
+    if foreign:
+        raise BundleError(f"A model may not hold {', '.join(foreign)}.", "docs/ takes .md, .png, .csv and .json files.")
     config = inference_file(build_metadata(spec, {}))
     if config is not None:
         contents[INFERENCE] = config
@@ -252,10 +252,7 @@ def save_bundle(
     except OSError as error:
         if isinstance(error, FileExistsError) and error.filename == str(target):
             raise taken from None
-        raise OutputError(
-            f"The model could not be saved to {target}: {error.strerror or error}.",
-            "Check that there is free disk space and that you may write there.",
-        ) from error
+        raise refused(f"The model could not be saved to {target}", error) from error
     return open_bundle(target, verify=False)
 
 

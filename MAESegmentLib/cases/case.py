@@ -57,3 +57,10 @@ def case_id(path: Path) -> str:
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]
     return path.name
+
+
+def unreadable_folder(what: str, error: OSError) -> DatasetError:
+    return DatasetError(
+        f"{what} cannot be read: {error.strerror or error}.",
+        "Check that the disk is connected, and ask for permission to read the folder.",
+    )

@@ -14,6 +14,8 @@ from ..images.formats.decoding import unreadable
 from .case import Case, check_files_differ
 from .dataset_file import DatasetFile, outside, parse_description, read_dataset_file
 from .dataset_folder import folder_cases, with_numbered_channels
+from .layout import is_case_store
+from .store import CaseStore
 
 _SEPARATORS = "_-."
 
@@ -107,13 +109,7 @@ def _described(file: Path) -> DatasetFile:
 
 def _of_case_store(folder: Path) -> DatasetFile | None:
     """A store of corrected cases knows better than its `dataset.json`, which may be older than its last change."""
-    from .label_table import is_case_store
-
-    if not is_case_store(folder):
-        return None
-    from .store import CaseStore
-
-    return parse_description(CaseStore(folder).description(), folder)
+    return parse_description(CaseStore(folder).description(), folder) if is_case_store(folder) else None
 
 
 def _cases_of(description: DatasetFile, root: Path) -> tuple[Sequence[Case], list[str]]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import DatasetError
-from .case import LABEL_SUFFIXES, SUFFIXES, Case, case_id
+from .case import LABEL_SUFFIXES, SUFFIXES, Case, case_id, unreadable_folder
 
 IMAGE_FOLDERS = ("images", "imagesTr")
 LABEL_FOLDERS = ("labels", "labelsTr")
@@ -77,10 +77,7 @@ def _entries(folder: Path) -> list[Path]:
             return []
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise DatasetError(
-            f"The folder {folder} cannot be read: {error.strerror or error}.",
-            "Check that the disk is connected, and ask for permission to read the folder.",
-        ) from error
+        raise unreadable_folder(f"The folder {folder}", error) from error
 
 
 def _ends_like(path: Path, endings: Sequence[str], ending: str) -> bool:

@@ -12,25 +12,15 @@ import numpy as np
 
 from ..errors import DatasetError
 from ..images.hashing import voxel_hash
-from ..images.labels import Label, other_names
+from ..images.labels import Label, by_name, other_names
 from ..images.volume import LabelMap, Volume
-from ..images.volumetry import value_counts, volumes_ml
-from ..text import listed
-from .checks import perhaps_a_scan
-from .label_table import LabelTable
+from ..images.volumetry import volumes_ml
+from .layout import LABEL, RECORD, THUMBNAIL, LabelTable, image_names
 from .records import IGNORE, CaseRecord
 from .region import inside
 from .submission import CaseSubmission
 
-RECORD = "case.json"
-LABEL = "label.nii.gz"
-THUMBNAIL = "thumbnail.png"
 _EXPORT_AGAIN = "Export the scan again from its source."
-
-
-def image_names(channels: int) -> tuple[str, ...]:
-    """One file per channel."""
-    return ("image.nii.gz",) if channels == 1 else tuple(f"image_{n}.nii.gz" for n in range(channels))
 
 
 def stored_image(volume: Volume) -> Volume:
@@ -72,34 +62,19 @@ class StoredLabels:
         return voxel_hash(self.label_map.array)
 
 
-def stored_labels(
-    label_map: LabelMap, submission: CaseSubmission, table: LabelTable, region: Sequence[float] | None
-) -> StoredLabels:
-    """`DatasetError` if the label map has a value without a name in `submission`. `table` must have its labels."""
-    named = {label.value: table.find(label.name) for label in submission.labels}
-    counts = value_counts(label_map.array)
-    unnamed = sorted(set(np.flatnonzero(counts).tolist()) - {0, *named})
-    if unnamed:
-        raise DatasetError(
-            f"The label map has values without a name: {listed(unnamed)}.{perhaps_a_scan(len(unnamed))}",
-            "Name each value, or clear it.",
-        )
-    values = np.zeros(max(len(counts), *(value + 1 for value in named), 1), dtype=np.uint8)
-    for value, label in named.items():
-        if label is None:
-            raise DatasetError("The store's table lacks a label of the case.")
-        values[value] = label.value
-    array = values[label_map.array]
-    if region:
-        part = inside(region, label_map.grid)
+def stored_labels(label_map: LabelMap, submission: CaseSubmission, table: LabelTable) -> StoredLabels:
+    """Of a `submission` in which `check_submission` finds no error, with a `table` that has its labels."""
+    named = {label.value: by_name(table.labels)[label.name] for label in submission.labels}
+    array = label_map.with_values({value: label.value for value, label in named.items()}).array.astype(np.uint8)
+    if submission.region:
+        part = inside(submission.region, label_map.grid)
         kept = part.values(array)
         array.fill(IGNORE)
         array[part.block][part.mask] = kept
     stored = LabelMap(array, label_map.ijk_to_ras)
-    labels = list(dict.fromkeys(label for label in named.values() if label is not None))
+    labels = list(dict.fromkeys(named.values()))
     sizes = volumes_ml(stored, labels)
-    empty = [label.name for label in labels if not sizes[label.value]]
-    not_annotated = other_names(empty, submission.absent)
+    not_annotated = other_names((label.name for label in labels if not sizes[label.value]), submission.absent)
     found = {label.name: sizes[label.value] for label in labels if label.name not in not_annotated}
     return StoredLabels(stored, found, not_annotated)
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import datetime
-import errno
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigurationError, DatasetError, DuplicateCase, GeometryError, MAESegmentError, OutputError
+from ..errors import ConfigurationError, DatasetError, DuplicateCase, MAESegmentError, OutputError, refused
 from ..images.hashing import VoxelHashes
 from ..images.labels import Label, other_names
 from ..images.volume import LabelMap, Volume
@@ -20,22 +19,13 @@ from ..storage.atomic_file import write_file
 from ..storage.atomic_folder import publish, remove, writing
 from ..storage.lock import FileLock
 from ..storage.user_folders import make_private_folder
-from . import folders
-from .description import DATASET, describe, read_remembered, remembered_text, write_if_changed
-from .label_table import LabelTable, merge, parse_labels, read_table
+from . import layout
+from .case import Case
+from .checks import read_image
+from .layout import DATASET, LABEL, MAPPING, RECORD, THUMBNAIL, LabelTable, image_names
 from .records import ROLES, TRAIN, CaseRecord, same_size
-from .snapshot import (
-    LABEL,
-    RECORD,
-    THUMBNAIL,
-    image_names,
-    packed,
-    record_text,
-    stored_image,
-    stored_labels,
-    write_case,
-)
-from .submission import CaseSubmission
+from .snapshot import packed, record_text, stored_image, stored_labels, write_case
+from .submission import CaseIssue, CaseSubmission, channel_issues, check_submission, warnings_among
 
 #: `list` names a method below.
 Records = list[CaseRecord]
@@ -93,19 +83,19 @@ class CaseStore:
 
     def label_table(self) -> LabelTable:
         """From `labels.json`; if that is damaged, from what the cases say of their own values."""
-        numbers = [folders.case_number(path.name) for path in folders.case_folders(self.folder)]
-        table = read_table(self.folder)
+        numbers = [layout.case_number(path.name) for path in layout.case_folders(self.folder)]
+        table = layout.read_table(self.folder)
         if table is None:
             used = []
-            for path in folders.case_folders(self.folder):
+            for path in layout.case_folders(self.folder):
                 with suppress(MAESegmentError):
                     used.append(_read_record(path)[1])
-            table = LabelTable(merge(used))
+            table = LabelTable(layout.merge(used))
         return replace(table, last_case=max([table.last_case, *numbers]))
 
     def case_path(self, case_id: str) -> Path:
         """The folder of a case."""
-        if not folders.case_number(case_id) or not (self.folder / case_id).is_dir():
+        if not layout.case_number(case_id) or not (self.folder / case_id).is_dir():
             raise self._no_case(case_id, self.list())
         return self.folder / case_id
 
@@ -116,9 +106,6 @@ class CaseStore:
 
     def read_image(self, case_id: str) -> Volume:
         """All channels, (C, I, J, K)."""
-        from .case import Case
-        from .checks import read_image
-
         record = self.get(case_id)
         paths = tuple(self.folder / case_id / name for name in image_names(record.channels))
         return read_image(Case(case_id, paths), record.channels)
@@ -153,42 +140,49 @@ class CaseStore:
     def description(self) -> dict[str, Any]:
         """What belongs in `dataset.json` now."""
         records = self.list()
-        return describe(self.folder.name, records, self.label_table().labels)
+        return layout.describe(self.folder.name, records, self.label_table().labels)
 
     @property
     def dataset_path(self) -> Path:
         """`dataset.json`, written again if a case was added or removed by other means."""
         content = self.description()
-        if write_if_changed(self.folder, content, check_only=True):
+        if layout.write_if_changed(self.folder, content, check_only=True):
             with self._writing():
-                write_if_changed(self.folder, self.description())
+                layout.write_if_changed(self.folder, self.description())
         return self.folder / DATASET
 
     def remembered(self) -> dict[str, str | None]:
         """Segment name -> label name, None: left out; as the user said so far."""
-        return read_remembered(self.folder)
+        return layout.read_remembered(self.folder)
 
     # Writing ----------------------------------------------------------------------------------------------------------
 
-    def add(self, volume: Volume, label_map: LabelMap, submission: CaseSubmission) -> CaseRecord:
-        """Store a case, or replace the one that `submission.replace` names, all or nothing.
+    def add(
+        self,
+        volume: Volume,
+        label_map: LabelMap,
+        submission: CaseSubmission,
+        report: Callable[[CaseIssue], object] = lambda _warning: None,
+    ) -> CaseRecord:
+        """Store a case, or replace the one of the same image that `submission.replace` names, all or nothing.
 
-        `DuplicateCase` if the image is there as another case; `GeometryError` if the two do not lie on one grid;
-        `DatasetError` for what could not be trained on; `OutputError` if it cannot be written.
+        `report` is called with what is worth a second look, before anything is written. `DuplicateCase` if the image is
+        there as another case; `GeometryError` if the two do not lie on one grid; `DatasetError` for what could not be
+        trained on, and for an update with another image; `OutputError` if it cannot be written.
         """
         volume.grid.check()
-        if difference := label_map.grid.difference(volume.grid):
-            raise GeometryError(
-                f"The segmentation does not lie on the scan's voxel grid: {difference}.",
-                "Set the scan as the segmentation's source geometry, then try again.",
-            )
         image = stored_image(volume)
         # Before the work: it may be in vain.
         hashes = VoxelHashes(image.array)
-        self._check_image(image, hashes, self.list(), submission.replace)
-        files = packed(image)
+        records = self.list()
+        complete = self._complete(submission, image, hashes, records)[0]
+        for warning in warnings_among(check_submission(complete, volume, label_map, records)):
+            report(warning)
+        content = packed(image)
         with self._writing(create=True, patience_s=_PATIENCE_TO_ADD_S):
-            return self._add(image, hashes, files, LabelMap(label_map.array, image.ijk_to_ras), submission)
+            complete, old = self._complete(submission, image, hashes, self._read()[0])
+            labels = LabelMap(label_map.array, image.ijk_to_ras)
+            return self._add(image, old.image_hash if old else hashes.current, content, labels, complete, old)
 
     def remove(self, case_id: str) -> None:
         """The number of the case is not given again."""
@@ -213,38 +207,29 @@ class CaseStore:
     def remember(self, mapping: Mapping[str, str | None]) -> None:
         """Keep what segments were said to be for the next case; what was kept before stays unless `mapping` differs."""
         with self._writing(create=True):
-            write_file(self.folder / "mapping.json", remembered_text({**self.remembered(), **mapping}))
+            write_file(self.folder / MAPPING, layout.remembered_text({**self.remembered(), **mapping}))
 
     # ------------------------------------------------------------------------------------------------------------------
 
     def _add(
         self,
         image: Volume,
-        hashes: VoxelHashes,
-        files: Sequence[bytes],
+        image_hash: str,
+        content: Sequence[bytes],
         label_map: LabelMap,
         submission: CaseSubmission,
+        old: CaseRecord | None,
     ) -> CaseRecord:
         """With the lock."""
-        old = self._one(submission.replace) if submission.replace else None
-        self._check_image(image, hashes, self._read()[0], submission.replace)
-        # The same image keeps its hash: scenes that were saved with it know the case by that.
-        unchanged = old is not None and hashes.among([old.image_hash])
         table = self.label_table().with_labels(submission.labels)
-        region = submission.region if submission.region is not None or old is None else old.region
-        labels = stored_labels(label_map, submission, table, region)
-        if not any(labels.volumes_ml.values()):
-            raise DatasetError(
-                "Nothing is annotated in this case: no label has a voxel" + (" inside the region." if region else "."),
-                "Segment at least one structure, then add the case.",
-            )
-        number = table.last_case + 1 if old is None else folders.case_number(old.id)
-        name = folders.case_name(number)
+        labels = stored_labels(label_map, submission, table)
+        number = table.last_case + 1 if old is None else layout.case_number(old.id)
+        name = layout.case_name(number)
         annotated = tuple(labels.volumes_ml)
         record = CaseRecord(
             id=name,
-            role=submission.role or (old.role if old else TRAIN),
-            group=submission.group or (old.group if old else name),
+            role=submission.role or TRAIN,
+            group=submission.group or name,
             labels=annotated,
             unknown=other_names((*submission.unknown, *labels.empty), annotated),
             partial=labels.partial,
@@ -252,23 +237,28 @@ class CaseStore:
             channels=len(image.array),
             shape=image.grid.shape,
             spacing=tuple(float(mm) for mm in image.grid.spacing),  # type: ignore[arg-type]
-            image_hash=old.image_hash if old and unchanged else hashes.current,
+            image_hash=image_hash,
             label_hash=labels.hash,
             model=submission.model,
             added=old.added if old else datetime.date.today().isoformat(),
             revision=old.revision + 1 if old else 1,
-            region=tuple(region) if region else None,
+            region=submission.region or None,
         )
         with writing(self.folder / name) as written:
-            write_case(written, image, files, labels, record, table)
+            write_case(written, image, content, labels, record, table)
             replace(table, last_case=max(table.last_case, number)).save(self.folder)
             publish(written, self.folder / name, replace=True)
         self._write_dataset()
         return self._completed([record])[0]
 
-    @staticmethod
-    def _check_image(image: Volume, hashes: VoxelHashes, records: Records, replaced: str) -> None:
-        others = [record for record in records if record.id != replaced]
+    def _complete(
+        self, submission: CaseSubmission, image: Volume, hashes: VoxelHashes, records: Records
+    ) -> tuple[CaseSubmission, CaseRecord | None]:
+        """The submission with what an update does not say again, and the case that it updates.
+
+        An update keeps the recorded hash of its image, whatever its version: saved scenes know the case by that.
+        """
+        others = [record for record in records if record.id != submission.replace]
         for other in same_size(image.array.shape, others):
             if hashes.among([other.image_hash]):
                 error = DuplicateCase(
@@ -276,17 +266,23 @@ class CaseStore:
                 )
                 error.details = {"case": other.id}
                 raise error
-        channels = {other.channels for other in others}
-        if channels and len(image.array) not in channels:
+        warnings_among(channel_issues(len(image.array), others))
+        if not submission.replace:
+            return submission, None
+        old = self._one(submission.replace)
+        if not hashes.among([old.image_hash]):
             raise DatasetError(
-                f"The scan has {len(image.array)} channels, the cases stored before have {channels.pop()}.",
-                "Add the same channels in the same order for every case.",
+                f"This scan is not the one that is stored as {old.id}, which was not updated.",
+                "Choose the scan of the case; or remove the case, then add this scan as a new one.",
             )
+        role, group = submission.role or old.role, submission.group or old.group
+        region = old.region if submission.region is None else submission.region
+        return replace(submission, role=role, group=group, region=region), old
 
     def _read(self) -> tuple[Records, Problems]:
         records: Records = []
         problems: Problems = []
-        places, torn = folders.case_folders_and_replaced(self.folder)
+        places, torn = layout.case_folders_and_replaced(self.folder)
         for path in places:
             try:
                 records.append(_read_record(path)[0])
@@ -298,7 +294,7 @@ class CaseStore:
         return records, problems
 
     def _one(self, case_id: str) -> CaseRecord:
-        if not folders.case_number(case_id) or not (self.folder / case_id).is_dir():
+        if not layout.case_number(case_id) or not (self.folder / case_id).is_dir():
             raise self._no_case(case_id, self._read()[0])
         return _read_record(self.folder / case_id)[0]
 
@@ -311,7 +307,7 @@ class CaseStore:
         """With the lock. Its content follows from the cases, so that a full disk spoils nothing."""
         records = self._completed(self._read()[0])
         with suppress(OutputError):
-            write_if_changed(self.folder, describe(self.folder.name, records, self.label_table().labels))
+            layout.write_if_changed(self.folder, layout.describe(self.folder.name, records, self.label_table().labels))
 
     @contextmanager
     def _writing(self, *, create: bool = False, patience_s: float = _PATIENCE_S) -> Iterator[None]:
@@ -321,10 +317,10 @@ class CaseStore:
                 make_private_folder(self.folder)
             busy = f"Another program is writing to the case store {self.folder}."
             with FileLock(self.folder / _LOCK, timeout_s=patience_s, busy=busy):
-                folders.recover_cases(self.folder)
+                layout.recover_cases(self.folder)
                 yield
         except OSError as error:
-            raise _output_error(self.folder, error) from error
+            raise refused(f"The case store {self.folder} cannot be written to", error) from error
 
     def _no_case(self, case_id: str, records: Records) -> DatasetError:
         known = ", ".join(record.id for record in records) or "none"
@@ -335,7 +331,7 @@ def _read_record(folder: Path) -> tuple[CaseRecord, tuple[Label, ...]]:
     """The record in a case's folder and the labels it has; the folder's name is what counts as the id."""
     try:
         content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        values = parse_labels(content["values"])
+        values = layout.parse_labels(content["values"])
     except (OSError, ValueError, KeyError, TypeError, ConfigurationError) as error:
         raise DatasetError(f"Case {folder.name}: {RECORD} cannot be read ({error}).", _ADD_AGAIN) from None
     try:
@@ -346,19 +342,3 @@ def _read_record(folder: Path) -> tuple[CaseRecord, tuple[Label, ...]]:
     if missing:
         raise DatasetError(f"Case {folder.name}: {', '.join(missing)} is missing.", _ADD_AGAIN)
     return record, values
-
-
-def _output_error(folder: Path, error: OSError) -> OutputError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return OutputError(
-            f"The case cannot be stored in {folder}: the disk (or your quota) is full.",
-            "Free some space, then try again. The cases stored before are as they were.",
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return OutputError(
-            f"The case cannot be stored: no permission to write in {folder}.",
-            "Choose a folder of your own for cases, or ask for write permission.",
-        )
-    return OutputError(
-        f"The case cannot be stored in {folder}: {error.strerror or error}.", "Choose another folder, then try again."
-    )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..bundle.plain_text import name_problem
-from ..errors import ConfigurationError, MAESegmentError
+from ..errors import ConfigurationError, DatasetError, GeometryError
 from ..images.labels import Label, loose_name, other_names
 from ..images.volume import LabelMap, Volume
 from ..images.volumetry import value_counts
@@ -76,7 +76,7 @@ class CaseSubmission(Stored):
 class CaseIssue:
     """`kind` is a word for programs, `severity` "error" (it cannot be stored) or "warning"; the rest is for the user.
 
-    `details` are for an offer to the user, e.g. {"case": "case-0001"} for the kind "duplicate".
+    `details` are for an offer to the user, e.g. {"label": "liver"} for the kind "empty".
     """
 
     kind: str
@@ -87,128 +87,108 @@ class CaseIssue:
 
 
 def check_submission(
-    submission: CaseSubmission,
-    volume: Volume,
-    label_map: LabelMap,
-    *,
-    stored: Sequence[CaseRecord] = (),
-    model_labels: Sequence[str] = (),
-    model_channels: int | None = None,
-    image_hash: str = "",
+    submission: CaseSubmission, volume: Volume, label_map: LabelMap, stored: Sequence[CaseRecord] = ()
 ) -> list[CaseIssue]:
-    """What is wrong (severity "error") or worth a second look ("warning") before a case is stored.
+    """What is wrong (severity "error") or worth a second look ("warning") before a case is stored beside `stored`.
 
-    `stored` are the cases that are there; `image_hash` (`images.hashing`) says whether this is one of them.
+    `GeometryError` if the two do not lie on one usable grid, `ConfigurationError` for an empty region.
     """
-    findings = _check_grids(volume, label_map)
-    if findings:
-        return findings
-    findings += _check_channels(
-        volume, model_channels, [record for record in stored if record.id != submission.replace]
-    )
-    twins = [record.id for record in stored if image_hash == record.image_hash and record.id != submission.replace]
-    if twins:
-        findings.append(
-            CaseIssue(
-                "duplicate",
-                ERROR,
-                f"This scan is stored already, as {twins[0]}.",
-                "Update the stored case, or leave it as it is.",
-                {"case": twins[0]},
-            )
+    volume.grid.check()
+    if difference := label_map.grid.difference(volume.grid):
+        raise GeometryError(
+            f"The segmentation does not lie on the scan's voxel grid: {difference}.",
+            "Set the scan as the segmentation's source geometry (Segmentations module), then try again.",
         )
-    try:
-        part = inside(submission.region, volume.grid) if submission.region else None
-    except MAESegmentError as error:
-        return [*findings, CaseIssue("region", ERROR, error.message, error.hint)]
+    part = inside(submission.region, volume.grid) if submission.region else None
+    others = [record for record in stored if record.id != submission.replace]
     counts = value_counts(label_map.array)
-    findings += _check_names(submission, counts)
-    findings += _check_labels(submission, label_map, counts, part, stored)
-    findings += _check_unknown(submission, [*model_labels, *(name for record in stored for name in record.labels)])
-    return findings + _check_group(submission, stored)
+    return [
+        *channel_issues(len(volume.array), others),
+        *_merged(submission, counts),
+        *_name_issues(submission, counts),
+        *_label_issues(submission, label_map, counts, part, others),
+        *_unknown(submission, [name for record in stored for name in record.labels]),
+        *_group_issues(submission, others),
+    ]
 
 
-def _check_grids(volume: Volume, label_map: LabelMap) -> list[CaseIssue]:
-    try:
-        volume.grid.check()
-    except MAESegmentError as error:
-        return [CaseIssue("geometry", ERROR, error.message, error.hint)]
-    difference = label_map.grid.difference(volume.grid)
-    if not difference:
-        return []
-    message = f"The segmentation does not lie on the scan's voxel grid: {difference}."
-    hint = "Set the scan as the segmentation's source geometry (Segmentations module), then try again."
-    return [CaseIssue("geometry", ERROR, message, hint)]
+def warnings_among(issues: Iterable[CaseIssue]) -> list[CaseIssue]:
+    """`DatasetError` with all errors among the issues, if there are any."""
+    issues = list(issues)
+    errors = [issue for issue in issues if issue.severity == ERROR]
+    if errors:
+        raise DatasetError("\n".join(issue.message for issue in errors), errors[0].hint)
+    return issues
 
 
-def _check_channels(volume: Volume, wanted: int | None, others: Sequence[CaseRecord]) -> list[CaseIssue]:
-    channels = len(volume.array)
-    if wanted is not None and channels != wanted:
-        message = f"The scan has {channels} channels, the model takes {wanted}."
-        return [CaseIssue("channels", ERROR, message, "Give one volume for each channel of the model, in its order.")]
+def channel_issues(channels: int, others: Sequence[CaseRecord]) -> Iterator[CaseIssue]:
     if others and channels not in {record.channels for record in others}:
         message = f"The scan has {channels} channels, the cases stored before have {others[0].channels}."
-        return [CaseIssue("channels", ERROR, message, "Add the same channels in the same order for every case.")]
-    return []
+        yield CaseIssue("channels", ERROR, message, "Add the same channels in the same order for every case.")
 
 
-def _check_names(submission: CaseSubmission, counts: np.ndarray) -> list[CaseIssue]:
-    findings = []
-    findings += _check_merged(submission, counts)
+def _name_issues(submission: CaseSubmission, counts: np.ndarray) -> Iterator[CaseIssue]:
+    rename = "Give the segment another name."
     for label in submission.labels:
         if problem := name_problem(" ".join(label.name.split())):
-            message = f"The label name {label.name[:80]!r} {problem}."
-            findings.append(CaseIssue("name", ERROR, message, "Give the segment another name."))
-    reserved = [label.name for label in submission.labels if label.name.casefold() in RESERVED_NAMES]
-    if reserved:
-        message = f"A label cannot be called {reserved[0]!r}."
-        findings.append(CaseIssue("name", ERROR, message, "Give the segment another name."))
+            yield CaseIssue("name", ERROR, f"The label name {label.name[:80]!r} {problem}.", rename)
+        if label.name.casefold() in RESERVED_NAMES:
+            yield CaseIssue("name", ERROR, f"A label cannot be called {label.name!r}.", rename)
     unnamed = sorted(set(np.flatnonzero(counts).tolist()) - {0, *(label.value for label in submission.labels)})
     if unnamed:
         message = f"The label map has values without a name: {listed(unnamed)}.{perhaps_a_scan(len(unnamed))}"
-        findings.append(CaseIssue("values", ERROR, message, "Name each value, or clear it."))
-    return findings
+        yield CaseIssue("values", ERROR, message, "Name each value, or clear it.")
 
 
-def _check_merged(submission: CaseSubmission, counts: np.ndarray) -> list[CaseIssue]:
+def _merged(submission: CaseSubmission, counts: np.ndarray) -> Iterator[CaseIssue]:
     """Values of one name are one label; names that are one by case or spaces alone were perhaps meant to be two."""
     names: dict[str, list[str]] = {}
     for label in submission.labels:
         if label.value < len(counts) and counts[label.value]:
             names.setdefault(loose_name(label.name), []).append(label.name)
-    findings = []
     for alike in names.values():
         if len(set(alike)) > 1:
             message = f"{' and '.join(map(repr, dict.fromkeys(alike)))} differ only in case or spaces."
             hint = "Give one of the two another name, or say that both are the same label."
-            findings.append(CaseIssue("name", ERROR, message, hint))
+            yield CaseIssue("name", ERROR, message, hint)
         elif len(alike) > 1:
             message = f"{len(alike)} segments are stored as one label, {alike[0]!r}."
             hint = "If they are different structures, give each a label of its own."
-            findings.append(CaseIssue("merged", WARNING, message, hint, {"label": alike[0]}))
-    return findings
+            yield CaseIssue("merged", WARNING, message, hint, {"label": alike[0]})
 
 
-def _check_labels(
-    submission: CaseSubmission, label_map: LabelMap, counts: np.ndarray, part: Part | None, stored: Sequence[CaseRecord]
-) -> list[CaseIssue]:
+def _label_issues(
+    submission: CaseSubmission, label_map: LabelMap, counts: np.ndarray, part: Part | None, others: Sequence[CaseRecord]
+) -> Iterator[CaseIssue]:
     voxel_ml = abs(float(np.linalg.det(label_map.ijk_to_ras[:3, :3]))) / 1000
     whole = _by_name(counts * voxel_ml, submission)
-    sizes, touching = whole, set()
+    sizes, at_border = whole, dict.fromkeys(whole, 0.0)
     if part is not None:
         sizes = _by_name(value_counts(part.values(label_map.array)) * voxel_ml, submission)
-        at_border = value_counts(label_map.array[part.block][part.border])
-        touching = {name for name, size in _by_name(at_border, submission).items() if size}
-    findings = [_nothing(part is not None)] if not any(sizes.values()) else []
+        at_border = _by_name(value_counts(label_map.array[part.block][part.border]), submission)
+    if not any(sizes.values()):
+        message = "Nothing is annotated in this case: no label has a voxel" + (" inside the region." if part else ".")
+        yield CaseIssue("nothing", ERROR, message, "Segment at least one structure, then add the case.")
     empty = other_names((name for name, size in sizes.items() if not size), submission.absent)
     for name, size in sizes.items():
+        kind, hint = "border", ""
         if name in empty:
-            findings.append(_empty(name, is_outside=whole[name] > 0))
-        elif size < whole[name] or name in touching:
-            findings.append(_cut(name, is_cut=size < whole[name]))
-        elif size:
-            findings += _check_size(name, size, [record for record in stored if record.id != submission.replace])
-    return findings
+            kind, message = "empty", f"{name!r} lies outside the region." if whole[name] else f"{name!r} has no voxels."
+            hint = (
+                "It counts as not annotated: nothing is learnt about it from this case. "
+                "If the scan really does not show it, say that it is absent."
+            )
+        elif size < whole[name]:
+            message = f"Part of {name!r} lies outside the region."
+            hint = "That part is not stored. Make the region larger."
+        elif at_border[name]:
+            message = f"{name!r} touches the border of the region."
+            hint = "If it continues beyond, segment that as well and make the region larger."
+        elif size and (usual := _usual_size(name, others)) and not 1 / _IMPLAUSIBLE <= size / usual <= _IMPLAUSIBLE:
+            kind, message = "volume", f"{name!r} has {size:.3g} ml here, but {usual:.3g} ml in the other cases."
+            hint = "Check that the right structure has this name."
+        if hint:
+            yield CaseIssue(kind, WARNING, message, hint, {"label": name})
 
 
 def _by_name(by_value: np.ndarray, submission: CaseSubmission) -> dict[str, float]:
@@ -220,58 +200,26 @@ def _by_name(by_value: np.ndarray, submission: CaseSubmission) -> dict[str, floa
     return total
 
 
-def _nothing(has_region: bool) -> CaseIssue:
-    where = " inside the region" if has_region else ""
-    message = f"Nothing is annotated in this case: no label has a voxel{where}."
-    return CaseIssue("nothing", ERROR, message, "Segment at least one structure, then add the case.")
-
-
-def _empty(name: str, *, is_outside: bool) -> CaseIssue:
-    message = f"{name!r} lies outside the region." if is_outside else f"{name!r} has no voxels."
-    hint = (
-        "It counts as not annotated: nothing is learnt about it from this case. "
-        "If the scan really does not show it, say that it is absent."
-    )
-    return CaseIssue("empty", WARNING, message, hint, {"label": name})
-
-
-def _cut(name: str, *, is_cut: bool) -> CaseIssue:
-    if is_cut:
-        message, hint = f"Part of {name!r} lies outside the region.", "That part is not stored. Make the region larger."
-    else:
-        message = f"{name!r} touches the border of the region."
-        hint = "If it continues beyond, segment that as well and make the region larger."
-    return CaseIssue("border", WARNING, message, hint, {"label": name})
-
-
-def _check_size(name: str, size: float, others: Sequence[CaseRecord]) -> list[CaseIssue]:
+def _usual_size(name: str, others: Sequence[CaseRecord]) -> float:
+    """Median over the cases where all of it was annotated, in ml; 0 if there is none."""
     known = [record.volumes_ml[name] for record in others if record.volumes_ml.get(name) and not record.partial]
-    if not known:
-        return []
-    usual = float(np.median(known))
-    if usual / _IMPLAUSIBLE <= size <= usual * _IMPLAUSIBLE:
-        return []
-    message = f"{name!r} has {size:.3g} ml here, but {usual:.3g} ml in the other cases."
-    return [CaseIssue("volume", WARNING, message, "Check that the right structure has this name.", {"label": name})]
+    return float(np.median(known)) if known else 0.0
 
 
-def _check_unknown(submission: CaseSubmission, known: Sequence[str]) -> list[CaseIssue]:
+def _unknown(submission: CaseSubmission, known: Sequence[str]) -> Iterator[CaseIssue]:
     missing = list(other_names((*known, *submission.unknown), [label.name for label in submission.labels]))
-    if not missing:
-        return []
-    hint = "Nothing is learnt about these from this case. Segment them as well if you can."
-    message = f"Not annotated in this case: {', '.join(missing)}."
-    return [CaseIssue("unknown", WARNING, message, hint, {"labels": missing})]
+    if missing:
+        hint = "Nothing is learnt about these from this case. Segment them as well if you can."
+        message = f"Not annotated in this case: {', '.join(missing)}."
+        yield CaseIssue("unknown", WARNING, message, hint, {"labels": missing})
 
 
-def _check_group(submission: CaseSubmission, stored: Sequence[CaseRecord]) -> list[CaseIssue]:
+def _group_issues(submission: CaseSubmission, others: Sequence[CaseRecord]) -> Iterator[CaseIssue]:
     role = submission.role or TRAIN
-    others = [
-        record.id for record in stored if submission.group and record.group == submission.group and record.role != role
-    ]
-    if not others:
-        return []
-    message = f"Scans of this patient ({submission.group}) have different roles: {', '.join(others)} has another one."
-    return [
-        CaseIssue("group", WARNING, message, "Give all scans of a patient one role, or the check is not independent.")
-    ]
+    same = [record for record in others if submission.group and record.group == submission.group]
+    if different := [record.id for record in same if record.role != role]:
+        message = (
+            f"Scans of this patient ({submission.group}) have different roles: {', '.join(different)} has another one."
+        )
+        hint = "Give all scans of a patient one role, or the check is not independent."
+        yield CaseIssue("group", WARNING, message, hint)

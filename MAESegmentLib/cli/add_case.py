@@ -59,7 +59,6 @@ def run(arguments: argparse.Namespace) -> int:
     if len(arguments.files) < 2:
         raise ConfigurationError("Give the scan, then its segmentation.", "maesegment cases add SCAN SEGMENTATION ...")
     from ..cases.case import check_files_differ
-    from ..cases.submission import ERROR, check_submission
     from ..images.formats.dicom.belonging import place_on
     from ..images.reading import read_volumes
     from .case_stores import choose_store
@@ -74,21 +73,13 @@ def run(arguments: argparse.Namespace) -> int:
     label_map, notes = place_on(label_map, volume)
     mapping = _mapping(segments, arguments, _Known.of(bundle, store))
     submission, label_map = _submission(arguments, label_map, mapping, bundle, store)
-    findings = check_submission(
-        submission,
-        volume,
-        label_map,
-        stored=store.list(),
-        model_labels=[label.name for label in bundle.labels] if bundle else [],
-        model_channels=len(bundle.metadata["maesegment"]["channels"]) if bundle else None,
-    )
-    errors = [finding for finding in findings if finding.severity == ERROR]
-    if errors:
-        raise DatasetError("\n".join(finding.message for finding in errors), errors[0].hint)
+    if bundle is not None and len(volume.array) != (wanted := len(bundle.metadata["maesegment"]["channels"])):
+        raise DatasetError(
+            f"The scan has {len(volume.array)} channels, the model takes {wanted}.",
+            "Give one volume for each channel of the model, in its order.",
+        )
     for note in (*volume.notes, *notes):
         say(f"note: {note}", error=True)
-    for finding in findings:
-        say(f"note: {finding.message}\n  {finding.hint}", error=True)
     _tell(_store(store, volume, label_map, submission), store)
     store.remember(_answers(mapping, arguments))
     return 0
@@ -268,7 +259,12 @@ def _region(text: str | None) -> tuple[float, ...] | None:
 
 def _store(store: CaseStore, volume: Volume, label_map: LabelMap, submission: CaseSubmission) -> CaseRecord:
     try:
-        return store.add(volume, label_map, submission)
+        return store.add(
+            volume,
+            label_map,
+            submission,
+            report=lambda warning: say(f"note: {warning.message}\n  {warning.hint}", error=True),
+        )
     except DuplicateCase as error:
         error.hint = f"Add --update {error.details['case']} to replace its label map."
         raise

@@ -52,7 +52,7 @@ def existing_store(folder: Path | None, model: str | None) -> CaseStore:
 
 def known_stores() -> list[CaseStore]:
     """Those in the folder for cases, by name."""
-    from ..cases.label_table import is_case_store
+    from ..cases.layout import is_case_store
     from ..cases.store import CaseStore
     from ..storage.user_folders import default_cases_folder
 

@@ -95,32 +95,19 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _findings(store: CaseStore, record: CaseRecord, records: list[CaseRecord]) -> list[str]:
     """What is worth a second look in a stored case; `DatasetError` if it should not be there as it is."""
-    import numpy as np
-
     from ..cases.records import IGNORE
-    from ..cases.submission import ERROR, CaseSubmission, check_submission
+    from ..cases.submission import CaseSubmission, check_submission, warnings_among
     from ..errors import DatasetError
-    from ..images.volume import LabelMap
 
     label_map = store.read_label_map(record.id)
-    annotated = LabelMap(np.where(label_map.array == IGNORE, 0, label_map.array), label_map.ijk_to_ras)
-    findings = check_submission(
-        CaseSubmission(
-            labels=tuple(label for label in store.labels() if label.name in record.labels),
-            role=record.role,
-            group=record.group,
-            replace=record.id,
-            absent=record.labels,
-        ),
-        store.read_image(record.id),
-        annotated,
-        stored=records,
-        image_hash=record.image_hash,
-    )
-    errors = [finding.message for finding in findings if finding.severity == ERROR]
-    if errors:
-        raise DatasetError("\n         ".join(errors))
-    return [finding.message for finding in findings if finding.kind != "unknown"]
+    labels = tuple(label for label in store.labels() if label.name in record.labels)
+    annotated = label_map.with_values({value: value for value in range(1, IGNORE)})
+    submission = CaseSubmission(labels, role=record.role, group=record.group, replace=record.id, absent=record.labels)
+    issues = check_submission(submission, store.read_image(record.id), annotated, records)
+    twin = next((one.id for one in records if one.image_hash == record.image_hash and one.id != record.id), "")
+    if twin:
+        raise DatasetError(f"This scan is stored already, as {twin}.")
+    return [warning.message for warning in warnings_among(issues) if warning.kind != "unknown"]
 
 
 def _remove(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cases.case import Case
-from ..errors import ConfigurationError, OutputError
+from ..errors import ConfigurationError, OutputError, refused
 from ..storage.atomic_file import replacing
 from .cases import CaseResult
 from .metrics import Score, Status
@@ -56,7 +56,7 @@ class EvaluationLog:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise OutputError(f"{self.path} cannot be read: {error.strerror or error}.") from error
+            raise refused(f"{self.path} cannot be read", error) from error
         try:
             return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
         except ValueError as error:
@@ -79,9 +79,7 @@ def append(path: Path, line: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror or error}.", "Free some space, then run it again."
-        ) from error
+        raise refused(f"{path} cannot be written", error) from error
 
 
 def stamp_of(case: Case, *others: Path) -> str:

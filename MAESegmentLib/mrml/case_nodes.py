@@ -14,11 +14,10 @@ import slicer
 
 from .. import mrml
 from ..cases.records import IGNORE, CaseRecord, same_size
-from ..cases.snapshot import LABEL, image_names, stored_image
+from ..cases.snapshot import LABEL, image_names
 from ..cases.store import CaseStore
 from ..errors import DatasetError, MAESegmentError
 from ..images.hashing import VoxelHashes, version_of
-from ..images.volume import Volume
 from ..translation import tr as _
 from .matrices import ijk_to_ras, to_vtk
 
@@ -109,23 +108,6 @@ def find_duplicate(
     return next((one for one in _alike(image, records) if one.image_hash in hashes), None)
 
 
-def is_image_of(nodes: Sequence[Any], image: mrml.NodeImage, record: CaseRecord, aside: Aside) -> bool:
-    """Whether the nodes hold the image that is stored as `record`."""
-    if find_duplicate(nodes, image, [record], aside) is not None:
-        return True
-    if not _alike(image, [record]):
-        return False
-    found: set[str] = set()
-
-    def look() -> None:  # in the type in which it would be stored
-        channels = np.stack([channel.T for channel in image.channels])
-        stored = stored_image(Volume(channels, np.asarray(image.ijk_to_world, dtype=float)))
-        found.update(VoxelHashes(stored.array).among([record.image_hash]))
-
-    aside(look)
-    return bool(found)
-
-
 def identify(nodes: Sequence[Any], image: mrml.NodeImage, records: Sequence[CaseRecord]) -> Callable[[], None] | None:
     """What has to be run, in any thread, before `find_duplicate` knows; None if it does."""
     stamp = _image_stamp(nodes)
@@ -192,7 +174,7 @@ def _segmentation(store: CaseStore, record: CaseRecord, volume: Any, label_node:
 
 
 def _labels(store: CaseStore, record: CaseRecord) -> tuple[Any, ...]:
-    from ..cases.label_table import parse_labels
+    from ..cases.layout import parse_labels
     from ..cases.snapshot import RECORD
 
     try:

@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import OutputError
+from ..errors import OutputError, refused
 
 _PREFIX = ".tmp-"
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: On network disks, and for a folder that may be written to but not listed.
 _NO_SYNC_OF_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
-_NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @contextmanager
@@ -31,7 +29,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         sync(path.parent)
     except OSError as error:
-        raise _output_error(path, error) from error
+        raise refused(f"{path} cannot be written", error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -71,7 +69,7 @@ def check_writable(path: Path) -> None:
     try:
         temporary.touch(exist_ok=False)
     except OSError as error:
-        raise _output_error(path, error) from error
+        raise refused(f"{path} cannot be written", error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -80,7 +78,7 @@ def _temporary_beside(path: Path) -> Path:
     try:
         has_parent, is_folder = path.parent.is_dir(), path.is_dir()
     except OSError as error:  # a folder above may not be entered
-        raise _output_error(path, error) from error
+        raise refused(f"{path} cannot be written", error) from error
     if not has_parent:
         raise OutputError(
             f"{path.name} cannot be written: the folder {path.parent} does not exist.", "Create the folder first."
@@ -88,18 +86,3 @@ def _temporary_beside(path: Path) -> Path:
     if is_folder:
         raise OutputError(f"{path.name} cannot be written: it is a folder.", "Give the name of a file.")
     return path.parent / f"{_PREFIX}{uuid.uuid4().hex[:12]}{''.join(path.suffixes[-2:])}"
-
-
-def _output_error(path: Path, error: OSError) -> OutputError:
-    if error.errno in _NO_SPACE:
-        return OutputError(
-            f"{path.name} cannot be written: the disk (or your quota) is full.", "Free some space, then try again."
-        )
-    if error.errno in _NO_PERMISSION:
-        return OutputError(
-            f"{path.name} cannot be written: no permission to write in {path.parent}.",
-            "Choose a folder of your own, or ask for write permission.",
-        )
-    return OutputError(
-        f"{path.name} cannot be written: {error.strerror or error}.", "Choose another place, then try again."
-    )

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from ..errors import OutputError
+from ..errors import OutputError, refused
 
 _NAP_S = 0.02
 
@@ -30,19 +30,14 @@ class FileLock:
             try:
                 descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
             except OSError as error:
-                raise OutputError(
-                    f"{self.path.parent} cannot be written to: {error.strerror or error}.",
-                    "Choose a folder of your own, or ask for write permission.",
-                ) from error
+                raise refused(f"{self.path.parent} cannot be written to", error) from error
             _share_like(self.path.parent, descriptor)
             try:
                 is_ours = _lock(descriptor)
             except OSError as error:
                 os.close(descriptor)
-                raise OutputError(
-                    f"{self.path} cannot be locked: {error.strerror or error}.",
-                    "Its file system has no locks: choose a folder on another disk.",
-                ) from error
+                hint = "Its file system has no locks: choose a folder on another disk."
+                raise refused(f"{self.path} cannot be locked", error, hint) from error
             if is_ours and self._is_file_of(descriptor):
                 self._descriptor = descriptor
                 return True

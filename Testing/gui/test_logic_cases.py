@@ -323,7 +323,7 @@ def test_an_update_with_another_scan_is_refused(logic, scene, volume, corrected,
     other = scene.plain("Other")
     slicer.util.arrayFromVolume(other)[0, 0, 0] += 1
     slicer.util.arrayFromVolumeModified(other)
-    with pytest.raises(Exception, match="Other is not the scan that is stored as case-0001"):
+    with pytest.raises(Exception, match="not the one that is stored as case-0001"):
         logic.addCase(other, corrected, update=record.id if by_id else True)
     assert logic.cases() == [record]
 

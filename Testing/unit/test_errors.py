@@ -39,7 +39,7 @@ def test_a_character_that_an_encoding_lacks_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "hint"), [(errno.ENOSPC, "disk space"), (errno.EACCES, "permission"), (errno.EIO, "Check the path")]
+    ("number", "hint"), [(errno.ENOSPC, "Free some space"), (errno.EACCES, "permission"), (errno.EIO, "Check the path")]
 )
 def test_a_file_that_was_refused_is_named_with_a_remedy(number: int, hint: str) -> None:
     refusal = refusal_by_system(OSError(number, os.strerror(number), "/data/scan.nii"))

@@ -20,7 +20,6 @@ AGREED_SIZES = {
 AGREED_NOUNS = {
     "archive": "a model as a zip, a folder of scans, and what of such a folder is pretrained on",
     "case": "a case, and the nodes that it is in a scene",
-    "description": "a data set's in its file, and a trained model's",
     "familiarity": "measured on a scan, and on the training cases it is compared with",
     "monai": "what MONAI reads of a bundle, and what it runs; the second name is in every bundle that ships",
     "ranking": "of scans, and the worker's two sides of it",

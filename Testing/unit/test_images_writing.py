@@ -291,7 +291,7 @@ def _environment() -> dict[str, str]:
 @pytest.mark.parametrize("name", ["out.seg.nrrd", "out.nii.gz"])
 def test_folder_without_write_permission_is_said(name: str) -> None:
     kernel_folder = Path("/sys")  # where not even root can create a file
-    with pytest.raises(OutputError, match="no permission"):
+    with pytest.raises(OutputError, match=r"Permission denied|not permitted"):
         check_label_map_destination(kernel_folder / name)
-    with pytest.raises(OutputError, match="no permission"):
+    with pytest.raises(OutputError, match=r"Permission denied|not permitted"):
         write_label_map(kernel_folder / name, LABEL_MAP, LABELS)

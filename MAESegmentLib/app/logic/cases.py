@@ -105,8 +105,6 @@ class Cases(Part):
         image = mrml.image_of(nodes)
         duplicate = case_scene.find_duplicate(nodes, image, store.list(), self.session.loop.call_aside)
         old = _to_replace(store, segmentationNode, duplicate, update)
-        if old is not None and not case_scene.is_image_of(nodes, image, old, self.session.loop.call_aside):
-            raise _other_scan(nodes[0].GetName(), old)
         segments = mrml.drawn_segments(segmentationNode)
         known = known_labels(bundle, store)
         choices = propose_choices(segments, segmentationNode, bundle, known, store)
@@ -204,13 +202,6 @@ def _to_replace(
     )
     error.details = {"case": known.id}
     raise error
-
-
-def _other_scan(scan: str, record: CaseRecord) -> DatasetError:
-    return DatasetError(
-        _("{scan} is not the scan that is stored as {case}, which was not updated.").format(scan=scan, case=record.id),
-        _("Choose the scan of the case; or remove the case, then add this scan as a new one."),
-    )
 
 
 def _still_absent(

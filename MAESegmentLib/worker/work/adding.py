@@ -1,4 +1,4 @@
-"""What the worker does with a case: check it once more, put it into the store."""
+"""What the worker does with a case: check it, put it into the store."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ...cases.store import CaseStore
-from ...cases.submission import ERROR, CaseSubmission, check_submission
-from ...errors import Cancelled, DatasetError, DeviceMemoryError
+from ...cases.submission import CaseIssue, CaseSubmission
+from ...errors import Cancelled, DeviceMemoryError
 from ..job_folder import JobFolder
 from ..protocol import AddCase, Message, Progress, Result
 
@@ -18,21 +18,16 @@ def perform(request: AddCase, _work: Any, send: Callable[[Message], None], shoul
     folder = JobFolder(Path(request.folder))
     submission = CaseSubmission.from_dict(request.details)
     send(Progress(request.id, "load", 0.0))
+    warnings: list[CaseIssue] = []
     try:
         volume = folder.read_volume()
         label_map = folder.read_label_map(volume)
-        store = CaseStore(Path(request.store))
-        # A scan that is there already is refused by the store, with the case to update.
-        findings = check_submission(submission, volume, label_map, stored=store.list())
-        errors = [finding for finding in findings if finding.severity == ERROR]
-        if errors:
-            raise DatasetError("\n".join(finding.message for finding in errors), errors[0].hint)
         if should_cancel():
             raise Cancelled()
         send(Progress(request.id, "write", 0.0))
-        record = store.add(volume, label_map, submission)
+        record = CaseStore(Path(request.store)).add(volume, label_map, submission, warnings.append)
     except MemoryError as error:
         raise DeviceMemoryError(
             "The computer ran out of memory while the case was stored.", "Close other programs, then try again."
         ) from error
-    return Result(request.id, {"case": record.to_dict(), "notes": [finding.message for finding in findings]})
+    return Result(request.id, {"case": record.to_dict(), "notes": [warning.message for warning in warnings]})

@@ -130,7 +130,7 @@ def test_full_disk_is_named_and_nothing_is_lost(store: CaseStore, add, size: int
     def work() -> None:
         limit_file_size(size)
         with pytest.raises(OutputError, match="full") as raised:
-            add(2, replace=replaced)
+            add(1 if replaced else 2, replace=replaced)
         assert "Free some space" in raised.value.hint
 
     run(work)
@@ -232,7 +232,7 @@ def test_place_where_no_folder_can_be_made(public: Path, scan: Scan) -> None:
 
     def work() -> None:
         become_nobody()
-        with pytest.raises(OutputError, match="no permission to write") as raised:
+        with pytest.raises(OutputError, match="Permission denied") as raised:
             CaseStore(public / "a" / "b").add(phantom.volume, phantom.label_map, CaseSubmission(LABELS))
         assert "folder of your own" in raised.value.hint
 

@@ -10,7 +10,7 @@ import pytest
 
 from MAESegmentLib.cases.records import CaseRecord
 from MAESegmentLib.cases.submission import CaseIssue, CaseSubmission, check_submission
-from MAESegmentLib.errors import ConfigurationError, DatasetError
+from MAESegmentLib.errors import ConfigurationError, DatasetError, GeometryError
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import LabelMap
 from Testing.phantoms import LABELS, Phantom, PhantomFactory
@@ -42,11 +42,11 @@ def scan() -> Phantom:
 
 
 def found(
-    scan: Phantom, submission: CaseSubmission = SUBMISSION, array: np.ndarray | None = None, **known
+    scan: Phantom, submission: CaseSubmission = SUBMISSION, array: np.ndarray | None = None, stored=()
 ) -> dict[str, CaseIssue]:
     """Findings by kind; each must say what to do."""
     label_map = scan.label_map if array is None else LabelMap(array, scan.volume.ijk_to_ras)
-    findings = check_submission(submission, scan.volume, label_map, **known)
+    findings = check_submission(submission, scan.volume, label_map, stored)
     assert all(finding.message and finding.hint and finding.severity in ("error", "warning") for finding in findings)
     return {finding.kind: finding for finding in findings}
 
@@ -56,32 +56,22 @@ def severities(findings: dict[str, CaseIssue]) -> dict[str, str]:
 
 
 def test_nothing_is_found_in_a_good_case(scan: Phantom) -> None:
-    other = replace(RECORD, id="case-0002")
-    assert found(scan, stored=[RECORD, other], model_labels=["front", "BACK"], model_channels=1, image_hash="new") == {}
+    assert found(scan, stored=[RECORD, replace(RECORD, id="case-0002", labels=("front", "BACK"))]) == {}
 
 
-def test_label_map_on_another_grid(scan: Phantom) -> None:
-    shifted = LabelMap(scan.label_map.array, scan.label_map.ijk_to_ras + np.eye(4)[3] * 2)
-    assert [finding.kind for finding in check_submission(SUBMISSION, scan.volume, shifted)] == ["geometry"]
-    assert severities(found(scan, array=scan.label_map.array[:-1])) == {"geometry": "error"}
-
-
-def test_sheared_scan() -> None:
+def test_label_map_on_another_grid_and_sheared_scan() -> None:
     scan = PhantomFactory()()
+    shifted = LabelMap(scan.label_map.array, scan.label_map.ijk_to_ras + np.eye(4)[3] * 2)
+    for label_map in (shifted, LabelMap(scan.label_map.array[:-1], scan.volume.ijk_to_ras)):
+        with pytest.raises(GeometryError, match="grid"):
+            check_submission(SUBMISSION, scan.volume, label_map)
     scan.volume.ijk_to_ras[0, 1] = 0.3
-    assert severities(found(scan)) == {"geometry": "error"}
+    with pytest.raises(GeometryError, match="sheared"):
+        check_submission(SUBMISSION, scan.volume, scan.label_map)
 
 
-def test_channels_the_model_does_not_take(scan: Phantom) -> None:
-    assert severities(found(scan, model_channels=2)) == {"channels": "error"}
+def test_channels_that_the_other_cases_do_not_have(scan: Phantom) -> None:
     assert severities(found(scan, stored=[replace(RECORD, channels=2)])) == {"channels": "error"}
-
-
-def test_scan_that_is_stored_already(scan: Phantom) -> None:
-    findings = found(scan, stored=[RECORD], image_hash="a")
-    assert severities(findings) == {"duplicate": "error"}
-    assert findings["duplicate"].details == {"case": "case-0001"}
-    assert found(scan, replace(SUBMISSION, replace="case-0001"), stored=[RECORD], image_hash="a") == {}
 
 
 def test_empty_segment_counts_as_not_annotated_unless_it_is_declared_absent(scan: Phantom) -> None:
@@ -100,9 +90,9 @@ def test_nothing_annotated_at_all(scan: Phantom) -> None:
 
 def test_labels_of_the_model_without_a_segment_are_named(scan: Phantom) -> None:
     submission = replace(SUBMISSION, unknown=("lost",))
-    findings = found(scan, submission, model_labels=["front", "left"], stored=[replace(RECORD, labels=("top",))])
+    findings = found(scan, submission, stored=[replace(RECORD, labels=("front", "top"))])
     assert severities(findings) == {"unknown": "warning"}
-    assert findings["unknown"].details == {"labels": ["left", "top", "lost"]}
+    assert findings["unknown"].details == {"labels": ["top", "lost"]}
 
 
 def test_values_without_a_name_and_names_that_mean_something_else(scan: Phantom) -> None:
@@ -131,7 +121,8 @@ def test_structure_that_ends_at_the_border_of_the_region(scan: Phantom) -> None:
 
 
 def test_region_that_is_none(scan: Phantom) -> None:
-    assert severities(found(scan, replace(SUBMISSION, region=(1.0, 1.0, 0.0, 2.0, 0.0, 2.0)))) == {"region": "error"}
+    with pytest.raises(ConfigurationError):
+        found(scan, replace(SUBMISSION, region=(1.0, 1.0, 0.0, 2.0, 0.0, 2.0)))
 
 
 @pytest.mark.parametrize("usual", [0.001, 3.0])
