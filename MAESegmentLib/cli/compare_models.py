@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..text import csv_cell
 from . import options
 from .evaluate import labelled_cases
-from .terminal import ProgressBar, check_csv, make_console, make_table, write_csv
+from .terminal import ProgressBar, check_csv, figure, make_console, make_table, write_csv
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,19 +22,8 @@ if TYPE_CHECKING:
 INCOMPLETE = 1
 
 
-@dataclass(frozen=True)
-class PairedDice:
-    """Dice of one structure by both models in the cases where both have a figure, in the order of `cases`."""
-
-    label: str
-    cases: tuple[str, ...]
-    first: tuple[float, ...]
-    second: tuple[float, ...]
-
-    @property
-    def differences(self) -> tuple[float, ...]:
-        """Second minus first, case by case."""
-        return tuple(b - a for a, b in zip(self.first, self.second, strict=True))
+#: Of each structure, by case: the Dice of both models, where both have one.
+PairedDice = Mapping[str, Mapping[str, tuple[float, float]]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     measure = Measure(labels, ignore=dataset.ignore)
     evaluations = [_evaluate(bundle, cases, measure, arguments) for bundle in bundles]
     paired = pair(*evaluations)
-    if not any(row.cases for row in paired):
+    if not any(paired.values()):
         reasons = [reason for evaluation in evaluations for reason in evaluation.failures.values()]
         raise DatasetError(
             "There is nothing to compare: no structure of any case was measured with both models.",
@@ -79,35 +67,30 @@ def run(arguments: argparse.Namespace) -> int:
     return INCOMPLETE if failures else 0
 
 
-def pair(first: Evaluation, second: Evaluation) -> list[PairedDice]:
-    """Figures that both evaluations have, per structure. A structure a model missed counts as 0 in its case."""
+def pair(first: Evaluation, second: Evaluation) -> PairedDice:
+    """Figures that both evaluations have. A structure a model missed counts as 0 in its case."""
     other = {(score.case, score.label): score.dice for score in second.scores}
-    rows: dict[str, list[tuple[str, float, float]]] = {score.label: [] for score in [*first.scores, *second.scores]}
+    paired: dict[str, dict[str, tuple[float, float]]] = {score.label: {} for score in [*first.scores, *second.scores]}
     for score in first.scores:
         dice = other.get((score.case, score.label))
         if score.dice is not None and dice is not None:
-            rows[score.label].append((score.case, score.dice, dice))
-    return [
-        PairedDice(label, tuple(r[0] for r in found), tuple(r[1] for r in found), tuple(r[2] for r in found))
-        for label, found in rows.items()
-    ]
+            paired[score.label][score.case] = score.dice, dice
+    return paired
 
 
-def difference_table(paired: Sequence[PairedDice], first: str, second: str) -> Table:
+def difference_table(paired: PairedDice, first: str, second: str) -> Table:
     """Mean Dice of both and their mean difference, with the standard deviation over cases."""
     from ..evaluation.summary import Figure
 
     figures = ("Dice A", "Dice B", "B - A", "B better in", "n paired")
     table = make_table("structure", *figures, right=figures, title=f"A = {first}, B = {second}")
-    for row in paired:
-        if not row.cases:
-            table.add_row(row.label, "-", "-", "-", "-", "0")
-            continue
-        a, b, difference = (Figure.of(values) for values in (row.first, row.second, row.differences))
+    for label, cases in paired.items():
+        a, b = (Figure.of([dice[which] for dice in cases.values()]) for which in (0, 1))
+        difference = Figure.of([b - a for a, b in cases.values()])
+        change = "-" if difference.mean is None else f"{difference.mean:+.3f}"
         spread = f" ± {difference.std:.3f}" if difference.n > 1 else ""
-        better = sum(value > 0 for value in row.differences)
-        change = f"{difference.mean:+.3f}{spread}"
-        table.add_row(row.label, f"{a.mean:.3f}", f"{b.mean:.3f}", change, f"{better} of {a.n}", str(a.n))
+        better = f"{sum(b > a for a, b in cases.values())} of {a.n}" if cases else "-"
+        table.add_row(label, figure(a.mean), figure(b.mean), change + spread, better, str(a.n))
     return table
 
 
@@ -121,7 +104,7 @@ def _evaluate(bundle: Bundle, cases: Sequence[Case], measure: Measure, arguments
         return evaluate_cases(cases, predictions, measure, on_case=lambda done, _total, _name: bar.update(done))
 
 
-def _csv_rows(paired: Sequence[PairedDice]) -> Iterator[Sequence[object]]:
-    for row in paired:
-        for case, a, b in zip(row.cases, row.first, row.second, strict=True):
-            yield csv_cell(case), csv_cell(row.label), f"{a:.6g}", f"{b:.6g}"
+def _csv_rows(paired: PairedDice) -> Iterator[Sequence[object]]:
+    for label, cases in paired.items():
+        for case, dice in cases.items():
+            yield csv_cell(case), csv_cell(label), *(f"{value:.6g}" for value in dice)

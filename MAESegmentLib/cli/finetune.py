@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
 from . import options
-from .terminal import make_console, make_table
+from .terminal import figure, make_console, make_table
 from .training_progress import interruptible, training_display
 
 if TYPE_CHECKING:
@@ -162,11 +162,7 @@ def _print_result(bundle: Bundle) -> None:
         title += "; indicative only" if measured["indicative_only"] else ""
         table = make_table("label", "before", "after", right=("before", "after"), title=title)
         for name, value in after.items():
-            table.add_row(name, _number(before.get(name)), _number(value))
-        table.add_row("mean", _number(measured["mean_dice_before"]), _number(measured["mean_dice_after"]))
+            table.add_row(name, figure(before.get(name)), figure(value))
+        table.add_row("mean", figure(measured["mean_dice_before"]), figure(measured["mean_dice_after"]))
         console.print(table)
     console.print(f"{bundle.name} {bundle.version}: {bundle.path}", soft_wrap=True)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from ..bundle import Bundle, ModelStore
 from ..images.labels import UNCODED, Label
+from .terminal import figure, make_table, swatch
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,21 +46,18 @@ def is_shipped(bundle: Bundle, store: ModelStore) -> bool:
 
 def list_table(bundles: Sequence[Bundle], store: ModelStore) -> Table:
     """Every version below the one it was made from."""
-    table = _plain_table()
-    for heading in ("model", "version", "used", "for", "structures", "MB", "from"):
-        justify: Any = {"MB": "right", "used": "center"}.get(heading, "left")
-        table.add_column(heading, justify=justify, overflow="fold")
+    table = make_table("model", "version", "used", "for", "structures", "MB", "from", right=("MB",))
     used = {bundle.path for bundle in store.meant().values()}
     for bundle, depth in family_tree(bundles):
-        names = Text(", ").join(_swatch(label) for label in bundle.labels)
+        structures = Text(", ").join(map(swatch, bundle.labels))
         table.add_row(
             "  " * depth + bundle.name,
             bundle.version,
             USED if bundle.path in used else "",
             bundle.metadata["maesegment"]["modality"],
-            names if bundle.labels else Text("pretrained encoder, to fine-tune", style="italic"),
+            structures if bundle.labels else Text("pretrained encoder, to fine-tune", style="italic"),
             f"{bundle.size_bytes / 2**20:.1f}",
-            "MAESegment" if is_shipped(bundle, store) else _origin(bundle),
+            "MAESegment" if is_shipped(bundle, store) else _origin(bundle) or "you",
         )
     return table
 
@@ -95,7 +92,7 @@ def print_facts(console: Console, bundle: Bundle, store: ModelStore) -> None:
         "data": metadata["data_source"],
         "licence": own["licence"],
         "copyright": metadata["copyright"],
-        "parent": _origin(bundle) if bundle.parent else "none",
+        "parent": _origin(bundle) or "none",
         "children": ", ".join(f"{child.name}@{child.version}" for child in children) or "none",
         "training": _training(own["training"]),
         "autoencoder": _autoencoder(bundle),
@@ -113,8 +110,10 @@ def print_facts(console: Console, bundle: Bundle, store: ModelStore) -> None:
     console.print(f"{bundle.name} {bundle.version}", style="bold")
     console.print(table)
     if bundle.labels:
-        console.print(_label_table(bundle.labels, _dice(own["metrics"])))
-        console.print(_how_measured(own["metrics"]))
+        validation = own["metrics"].get("validation")
+        validation = validation if isinstance(validation, Mapping) else {}
+        console.print(_label_table(bundle.labels, validation))
+        console.print(_how_measured(validation))
     console.print(f"Model card: maesegment models show {bundle.name}@{bundle.version} --card")
 
 
@@ -128,44 +127,23 @@ def _unlike_scans(bundle: Bundle) -> str:
     return f"warns of them, by statistics of {stored.get('scans')} training scans"
 
 
-def _label_table(labels: Sequence[Label], dice: Mapping[str, tuple[float | None, float | None]]) -> Table:
-    table = _plain_table()
-    headings = ["value", "structure", "code"]
-    if any(before is not None for before, _ in dice.values()):
-        headings.append("Dice before")
-    if dice:
-        headings.append("Dice")
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading == "value" or "Dice" in heading else "left")
+def _label_table(labels: Sequence[Label], validation: Mapping[str, Any]) -> Table:
+    """With the mean Dice before and after training, of the cases held out from it."""
+    dice = {"Dice before": validation.get("dice_before") or {}, "Dice": validation.get("dice_after") or {}}
+    dice = {heading: by_name for heading, by_name in dice.items() if any(x is not None for x in by_name.values())}
+    table = make_table("value", "structure", "code", *dice, right=("value", *dice))
     for label in labels:
-        before, after = dice.get(label.name, (None, None))
-        figures = {"Dice before": before, "Dice": after}
-        row: list[str | Text] = [str(label.value), _swatch(label), _code(label)]
-        table.add_row(*row, *("-" if figures[h] is None else f"{figures[h]:.3f}" for h in headings[3:]))
+        figures = (figure(by_name.get(label.name)) for by_name in dice.values())
+        table.add_row(str(label.value), swatch(label), _code(label), *figures)
     return table
 
 
-def _dice(metrics: Mapping[str, Any]) -> dict[str, tuple[float | None, float | None]]:
-    """Label -> mean Dice before and after training, of the cases held out from it."""
-    validation = metrics.get("validation")
-    if not isinstance(validation, Mapping):
-        return {}
-    before, after = validation.get("dice_before") or {}, validation.get("dice_after") or {}
-    return {name: (before.get(name), value) for name, value in after.items()}
-
-
-def _how_measured(metrics: Mapping[str, Any]) -> str:
-    validation = metrics.get("validation")
-    if not isinstance(validation, Mapping):
+def _how_measured(validation: Mapping[str, Any]) -> str:
+    if not validation:
         return "No held-out cases: how well this model does is not known."
     text = f"Dice: mean of n = {validation.get('cases', '?')} cases kept out of training"
     text += f" ({validation['held_out']})." if validation.get("held_out") else "."
     return f"{text} Too few to be more than an indication." if validation.get("indicative_only") else text
-
-
-def _swatch(label: Label) -> Text:
-    red, green, blue = label.colour
-    return Text.assemble(("■ ", f"rgb({red},{green},{blue})"), label.name)
 
 
 def _code(label: Label) -> str:
@@ -176,7 +154,7 @@ def _code(label: Label) -> str:
 
 
 def _origin(bundle: Bundle) -> str:
-    return f"{bundle.parent['name']}@{bundle.parent['version']}" if bundle.parent else "you"
+    return f"{bundle.parent['name']}@{bundle.parent['version']}" if bundle.parent else ""
 
 
 def _training(training: Mapping[str, Any]) -> str:
@@ -190,7 +168,3 @@ def _autoencoder(bundle: Bundle) -> str:
     if bundle.kind == "autoencoder":
         return "this is one"
     return "included" if "models/autoencoder.pt" in bundle.metadata["maesegment"]["files"] else "not included"
-
-
-def _plain_table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False)

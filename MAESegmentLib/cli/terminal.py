@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rich.segment import Segment
     from rich.table import Table
     from rich.text import Text
+
+    from ..images.labels import Label
 
 #: Text that was laid out here, with line breaks, may hold a name that is not.
 _LAYOUT = "\n\t"
@@ -88,17 +90,25 @@ def make_console(*, stderr: bool = False) -> Console:
     return PlainConsole(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
-def make_table(*headings: str, right: Iterable[str] = (), **how: Any) -> Table:
-    """Cells fold rather than lose their end; the headings in `right` stand above figures, which are never broken."""
+def make_table(*headings: str, right: Collection[str] = (), whole: Collection[str] = (), **how: Any) -> Table:
+    """Cells fold rather than lose their end. Headings in `right` stand above figures, which are never broken, nor are
+    those in `whole`."""
     from rich import box
     from rich.table import Table
 
-    figures = set(right)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", **how)
     for heading in headings:
-        is_figure = heading in figures
-        table.add_column(heading, justify="right" if is_figure else "left", no_wrap=is_figure, overflow="fold")
+        justify: Any = "right" if heading in right else "left"
+        table.add_column(heading, justify=justify, no_wrap=heading in (*right, *whole), overflow="fold")
     return table
+
+
+def swatch(label: Label) -> Text:
+    """A label's name behind a square of its colour."""
+    from rich.text import Text
+
+    red, green, blue = label.colour
+    return Text.assemble(("■ ", f"rgb({red},{green},{blue})"), label.name)
 
 
 def check_csv(path: Path) -> None:
@@ -169,6 +179,11 @@ class ProgressBar:
             self._bar.print(text)
         else:
             say(text, error=True)
+
+
+def figure(value: float | None) -> str:
+    """A Dice, or a dash where there is none."""
+    return "-" if value is None else f"{value:.3f}"
 
 
 def duration(seconds: float) -> str:
