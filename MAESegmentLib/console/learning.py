@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,7 +19,7 @@ from ..images.labels import ByName, Label, other_names
 from ..images.roi import Roi
 from ..images.scans import find_scans
 from ..images.volume import LabelMap, Volume
-from ..inference.ranking import Uncertainty, rank
+from ..inference.ranking import RankedScan, in_order
 from ..jobs import Job, JobProgress, Promise
 from ..jobs.runner import Operation
 from ..runs import FineTuneEstimate, FineTuneRun, RunResult, RunState, create_run, start
@@ -38,15 +37,6 @@ ModelChoice = Bundle | str | os.PathLike[str] | None
 Box = Sequence[float] | str | Roi
 
 _POLL_EVERY_S = 0.2
-
-
-@dataclass(frozen=True)
-class RankedScan:
-    """A scan and how uncertain the model is about it, or the `error` for which that is not known."""
-
-    path: Path
-    uncertainty: Uncertainty | None = None
-    error: MAESegmentError | None = None
 
 
 class Host(Protocol):
@@ -227,8 +217,7 @@ class Learning:
         job: Job[list[RankedScan]] = Job(self._host.client.loop)
 
         def operation() -> Operation[list[RankedScan]]:
-            measured: list[tuple[RankedScan, Uncertainty]] = []
-            failed: list[RankedScan] = []
+            ranked: list[RankedScan] = []
             for number, path in enumerate(paths):
                 current = submit_scan_ranking(
                     self._host.client, path, model=bundle, settings={"device": device}, roi=box
@@ -238,11 +227,10 @@ class Learning:
                 except MAESegmentError as error:
                     if job.cancel_requested:
                         raise
-                    failed.append(RankedScan(path, error=error))
+                    ranked.append(RankedScan(path, error=error))
                 else:
-                    measured.append((RankedScan(path, found), found))
-            order = rank([found for _scan, found in measured])
-            return [*(measured[index][0] for index in order), *failed]
+                    ranked.append(RankedScan(path, found))
+            return in_order(ranked)
 
         return self._host.handles.outcome(job.run(operation()), wait, callback)
 

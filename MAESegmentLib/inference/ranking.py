@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from ..errors import MAESegmentError
 from ..values import Stored
 
 
@@ -40,3 +42,21 @@ class Uncertainty(Stored):
 def rank(items: Sequence[Uncertainty]) -> list[int]:
     """Indices of `items`, the least certain first."""
     return sorted(range(len(items)), key=lambda index: -items[index].entropy)
+
+
+@dataclass(frozen=True)
+class RankedScan:
+    """A scan and how uncertain the model is about it; or the case that it is stored as; or the `error` for which
+    neither is known."""
+
+    path: Path
+    uncertainty: Uncertainty | None = None
+    error: MAESegmentError | None = None
+    stored_as: str = ""
+
+
+def in_order(scans: Sequence[RankedScan]) -> list[RankedScan]:
+    """The most useful to correct first; last those that were not measured, in their order."""
+    measured = [(scan, scan.uncertainty) for scan in scans if scan.uncertainty is not None]
+    order = rank([uncertainty for _scan, uncertainty in measured])
+    return [*(measured[index][0] for index in order), *(scan for scan in scans if scan.uncertainty is None)]
