@@ -7,10 +7,11 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from MAESegmentLib.app.presenters.add_case import AddCasePresenter, CaseQuestion, role_options
+from MAESegmentLib.app.presenters.elements import Option, Question
 from MAESegmentLib.app.texts.messages import breakable, error_text, tooltip
 from MAESegmentLib.errors import MAESegmentError
 
-from .ask_bar import Answer, AskBar
+from .ask_bar import AskBar
 from .mapping_table import MappingTable
 from .qt_connection import connect
 
@@ -21,7 +22,7 @@ class AddCaseBar:
     def __init__(self, ui: Any, logic: Any, host: Any) -> None:
         self._ui = ui
         self.presenter = AddCasePresenter(logic, host, self._show)
-        self._note = AskBar(ui, "improveNote")
+        self._note = AskBar(ui, "improveNote", self._act)
         self._error = ""
         self._mapping = MappingTable(ui.mappingTable, self.presenter.answer)
         for option in role_options():
@@ -73,18 +74,14 @@ class AddCaseBar:
 
     def _show_note(self) -> None:
         """What went wrong, until it is closed; then what is asked still."""
-        edited = self.presenter.state.edited
-        if self._error:
-            self._note.show(self._error, Answer(_("Close"), lambda: self._say("")))
-        elif edited:
-            later = _("It can be updated later by Add corrected case.")
-            self._note.show(
-                edited,
-                Answer(_("Update"), self.presenter.update_edited),
-                Answer(_("Not now"), self.presenter.postpone_edited, later),
-            )
+        error = Question(self._error, (Option("close", _("Close")),)) if self._error else None
+        self._note.show(error or self.presenter.state.asks)
+
+    def _act(self, key: str) -> None:
+        if key == "close":
+            self._say("")
         else:
-            self._note.clear()
+            self.presenter.act(key)
 
     def _show_question(self, question: CaseQuestion) -> None:
         ui = self._ui

@@ -11,7 +11,7 @@ from MAESegmentLib.app.presenters.cases import CaseRow, CasesPresenter
 from MAESegmentLib.app.texts.messages import breakable, tooltip
 from MAESegmentLib.cases.records import CHECK, TRAIN
 
-from .ask_bar import Answer, AskBar
+from .ask_bar import AskBar
 from .qt_connection import connect
 
 _PICTURE = 72
@@ -26,7 +26,7 @@ class CasesTable:
         self._ui = ui
         self._host = host
         self.presenter = CasesPresenter(logic, host, self._show)
-        self._ask = AskBar(ui, "caseAsk")
+        self._ask = AskBar(ui, "caseAsk", self.presenter.act)
         self._filled: tuple[Any, ...] = ()
         self._combos: list[Any] = []
         table = ui.casesTable
@@ -66,14 +66,7 @@ class CasesTable:
         for combo, row in zip(self._combos, state.rows, strict=True):
             combo.setCurrentIndex(combo.findData(row.role))
             combo.enabled = not state.blocked
-        if state.removing:
-            self._ask.show(
-                state.removal_text,
-                Answer(_("Remove"), self.presenter.remove),
-                Answer(_("Keep it"), self.presenter.keep),
-            )
-        else:
-            self._ask.clear()
+        self._ask.show(state.asks)
         self._show_buttons()
 
     def _fill(self, rows: tuple[CaseRow, ...]) -> None:

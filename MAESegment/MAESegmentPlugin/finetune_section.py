@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
-from MAESegmentLib.app.presenters.elements import Control, Question
+from MAESegmentLib.app.presenters.elements import Control
 from MAESegmentLib.app.presenters.finetune import FineTunePresenter
-from MAESegmentLib.app.presenters.finetune_state import Action, DiceRow, OutcomeRow, RunView
+from MAESegmentLib.app.presenters.finetune_state import DiceRow, OutcomeRow, RunView
 from MAESegmentLib.app.texts.messages import breakable, tooltip
 
-from .ask_bar import Answer, AskBar
+from .ask_bar import AskBar
 from .curves_plot import CurvesPlot
 from .qt_connection import connect
 from .table_rows import figure_item, fill, label_item, text_item
@@ -31,8 +29,8 @@ class FineTuneSection:
         self.presenter = FineTunePresenter(logic, place, place.update)
         self._dice: tuple[DiceRow, ...] = ()
         self._outcome: tuple[OutcomeRow, ...] = ()
-        self._banner = AskBar(ui, "bannerAsk")
-        self._discarding = AskBar(ui, "runAsk")
+        self._banner = AskBar(ui, "bannerAsk", self.presenter.act)
+        self._discarding = AskBar(ui, "runAsk", self.presenter.act)
         self.plot = CurvesPlot(ui.curvesWidget)
         self._set_up_tables()
         ui.runHintLabel.text = _("You can keep working or close Slicer: training continues in the background.")
@@ -81,8 +79,8 @@ class FineTuneSection:
             _show(ui.stopKeepButton, run.stop)
             _show(ui.discardRunButton, run.discard)
             self.plot.show(run.curves, run.steps, run.colours)
-        _ask(self._discarding, run.discarding if run is not None else None, self.presenter.act)
-        _ask(self._banner, run.banner if run is not None else None, self.presenter.act)
+        self._discarding.show(run.discarding if run is not None else None)
+        self._banner.show(run.banner if run is not None else None)
         self._show_dice(run)
         outcome = run.outcome if run is not None else ()
         if outcome != self._outcome:
@@ -127,13 +125,3 @@ def _show(button: Any, control: Control) -> None:
     button.text = control.text
     button.enabled = control.is_enabled
     button.toolTip = tooltip(control.tip)
-
-
-def _ask(bar: AskBar, question: Question[Action] | None, act: Callable[[Action], None]) -> None:
-    if question is None:
-        bar.clear()
-    else:
-        bar.show(
-            question.text,
-            *(Answer(reply.text, partial(act, reply.action), reply.tip) for reply in question.replies),
-        )

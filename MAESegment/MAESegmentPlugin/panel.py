@@ -11,18 +11,18 @@ from slicer.i18n import tr as _
 
 from MAESegmentLib import mrml
 from MAESegmentLib.app.presenters.elements import Message
+from MAESegmentLib.app.presenters.remedies import OfferContext, Remedy
 from MAESegmentLib.app.presenters.segment import SegmentPresenter
-from MAESegmentLib.app.texts.messages import OfferContext, Remedy
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.errors import MAESegmentError
 from MAESegmentLib.worker.client.client import WorkerState
 
 from .advanced_section import AdvancedSection
+from .ask_bar import AskBar
 from .batch_section import BatchSection
 from .dependency_bar import DependencyBar
 from .improve_section import ImproveSection
 from .input_section import InputSection
-from .message_bar import MessageBar
 from .model_section import ModelSection
 from .parameters import options_of
 from .qt_connection import connect
@@ -44,7 +44,7 @@ class Panel:
         self._volume: Any = None
         ui = self.ui = slicer.util.childWidgetVariables(ui_widget)
         self.segment = SegmentPresenter(logic, self, self.update, lambda: self.run.show_progress(self.segment.state()))
-        self.messages = MessageBar(ui, self._on_remedy)
+        self.messages = AskBar(ui, "message", self._on_remedy, buttons="action")
         self.dependencies = DependencyBar(ui, logic, self.update)
         self.inputs = InputSection(ui)
         self.model = ModelSection(ui, logic, self._choose_model, self.show_error, self.segment.say)
@@ -286,10 +286,10 @@ class Panel:
             self.segment.say(_("Drag the box to the structure, then press Segment."))
             self.update()
 
-    def _on_remedy(self, remedy: Remedy) -> None:
+    def _on_remedy(self, key: str) -> None:
         """Nothing happens while a scene is being closed."""
         if self._parameters is not None:
-            self.segment.apply(remedy)
+            self.segment.apply(Remedy(key))
 
     def _harden(self) -> None:
         self.set_parameter("inputVolume", mrml.hardened_copy(self._parameters.inputVolume))

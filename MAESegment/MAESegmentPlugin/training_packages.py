@@ -7,9 +7,10 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from MAESegmentLib.app.presenters.elements import Option, Question
 from MAESegmentLib.processes.environment import TRAIN
 
-from .ask_bar import Answer, AskBar
+from .ask_bar import AskBar
 from .dependencies import DependencyReport
 from .packages import CHECK_TIP, INSTALL_TIP, Packages
 
@@ -19,7 +20,7 @@ class TrainingPackages(Packages):
 
     def __init__(self, ui: Any, logic: Any, changed: Callable[[], None]) -> None:
         super().__init__(logic, changed, TRAIN)
-        self._bar = AskBar(ui, "trainPackages")
+        self._bar = AskBar(ui, "trainPackages", lambda key: getattr(self, key)())
         self._is_open = False
 
     def look(self) -> None:
@@ -46,15 +47,15 @@ class TrainingPackages(Packages):
         if not self._is_open:
             return
         if report is None or (report.ready and not self.is_installing):
-            self._bar.clear()
+            self._bar.show(None)
         else:
-            self._bar.show(self.text, *(() if self.is_installing else self._answers(report)))
+            self._bar.show(Question(self.text, () if self.is_installing else self._options(report)))
 
-    def _answers(self, report: DependencyReport) -> list[Answer]:
+    def _options(self, report: DependencyReport) -> tuple[Option, ...]:
         if self.can_install:
-            return [Answer(_("Install"), self.install, INSTALL_TIP)]
-        again = Answer(_("Check again"), self.check, CHECK_TIP)
+            return (Option("install", _("Install"), INSTALL_TIP),)
+        again = Option("check", _("Check again"), CHECK_TIP)
         if not self.has_command:
-            return [again]
+            return (again,)
         tip = _("Run in a terminal: {command}").format(command=report.command)
-        return [Answer(_("Copy command"), self.copy_command, tip), again]
+        return Option("copy_command", _("Copy command"), tip), again

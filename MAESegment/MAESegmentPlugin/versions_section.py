@@ -8,10 +8,11 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from MAESegmentLib.app.presenters.elements import Option, Question
 from MAESegmentLib.app.presenters.versions import VersionsPresenter
 from MAESegmentLib.app.texts.messages import tooltip
 
-from .ask_bar import Answer, AskBar
+from .ask_bar import AskBar
 from .compare_part import ComparePart
 from .qt_connection import connect
 from .table_rows import fill, fit_rows, text_item
@@ -27,7 +28,7 @@ class VersionsSection:
         self._host = host
         self._filled: tuple[Any, ...] = ()
         self.presenter = presenter = VersionsPresenter(logic, host, self._show)
-        self._ask = AskBar(ui, "versionAsk")
+        self._ask = AskBar(ui, "versionAsk", lambda key: getattr(presenter, key)())
         self.compare = ComparePart(ui, logic, host)
         table = ui.versionsTable
         table.setColumnCount(2)
@@ -71,16 +72,8 @@ class VersionsSection:
         presenter = self.presenter
         state = presenter.state
         self._show_rows()
-        if state.deleting:
-            self._ask.show(
-                state.deletion_text,
-                Answer(_("Delete"), presenter.delete),
-                Answer(_("Keep it"), presenter.keep),
-            )
-        elif state.notice:
-            self._ask.show(state.notice, Answer(_("Close"), presenter.forget))
-        else:
-            self._ask.clear()
+        notice = Question(state.notice, (Option("forget", _("Close")),)) if state.notice else None
+        self._ask.show(state.asks or notice)
         self._show_buttons()
 
     def _show_rows(self) -> None:

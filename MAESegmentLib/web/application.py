@@ -13,6 +13,7 @@ from trame_slicer.core import SlicerApp
 
 from ..app.logic import Logic
 from ..app.presenters.elements import Message
+from ..app.presenters.presenter import plain
 from . import page, slicer_scene
 from .door.downloads import Downloads
 from .door.folders import Folders
@@ -88,7 +89,7 @@ class Application:
         """The same, with what the user can do about it."""
         with self.state as state:
             state.notice, state.notice_kind = message.text, message.kind
-            state.notice_offers = [{"text": one.text, "remedy": one.remedy.value} for one in message.offers]
+            state.notice_offers = plain(message.options)
 
     def go_to(self, tab: str) -> None:
         """Show a section."""

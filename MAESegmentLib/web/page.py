@@ -90,9 +90,9 @@ def build(app: Any) -> None:
                 v3.VBtn(
                     "{{ offer.text }}",
                     v_for="offer in notice_offers",
-                    key="offer.remedy",
-                    id=("`remedy-${offer.remedy}`",),
-                    click=(app.segment.guarded(app.segment.apply), "[offer.remedy]"),
+                    key="offer.key",
+                    id=("`remedy-${offer.key}`",),
+                    click=(app.segment.guarded(app.segment.apply), "[offer.key]"),
                     size="small",
                     variant="outlined",
                     classes="mt-2 mr-2",

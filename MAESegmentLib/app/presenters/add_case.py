@@ -13,7 +13,8 @@ from ...errors import MAESegmentError
 from ...jobs import Job
 from ...translation import tr as _
 from ..texts.cases import added_text, issues_text, labels_text
-from .presenter import CaseHost, Option, Presenter, in_background
+from .elements import Option, Question
+from .presenter import CaseHost, Presenter, in_background
 
 #: Kinds of `LabelMatch` that a user must look at.
 _UNCLEAR = ("similar", "new")
@@ -71,9 +72,13 @@ class AddCaseState:
     was_edited: str = ""
 
     @property
-    def edited(self) -> str:
-        """What is asked about the edited case now: it waits while another one is stored or asked about."""
-        return "" if self.is_busy or self.question else self.was_edited
+    def asks(self) -> Question | None:
+        """About the edited case, which waits while another one is stored or asked about."""
+        if not self.was_edited or self.is_busy or self.question:
+            return None
+        later = _("It can be updated later by Add corrected case.")
+        options = Option("update_edited", _("Update")), Option("postpone_edited", _("Not now"), later)
+        return Question(self.was_edited, options)
 
     @property
     def can_add(self) -> bool:

@@ -12,7 +12,7 @@ from ...images.labels import Label
 from ...translation import tr as _
 from ..texts.cases import case_text, cases_text, record_text
 from ..texts.messages import error_text
-from .elements import attempt
+from .elements import Option, Question, attempt
 from .presenter import CaseHost, Presenter
 
 
@@ -53,11 +53,12 @@ class CasesState:
     removing: str = ""
 
     @property
-    def removal_text(self) -> str:
+    def asks(self) -> Question | None:
         if not self.removing:
-            return ""
+            return None
         text = _("Remove {case}? Its files are deleted; versions that learned from it stay.")
-        return text.format(case=self.removing)
+        options = Option("remove", _("Remove")), Option("keep", _("Keep it"))
+        return Question(text.format(case=self.removing), options)
 
 
 class CasesPresenter(Presenter[CasesState]):

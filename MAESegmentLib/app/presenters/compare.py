@@ -12,7 +12,8 @@ from ...translation import tr as _
 from ..texts.learning import dice_text
 from ..texts.messages import volume_text
 from ..texts.model_cards import name_of
-from .presenter import CaseHost, Option, Presenter
+from .elements import Option
+from .presenter import CaseHost, Presenter
 from .versions import listed_model, shown_name
 
 

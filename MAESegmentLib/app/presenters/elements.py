@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 from ...errors import MAESegmentError, refusal_by_system
-from ..texts.messages import Offer
-
-A = TypeVar("A")
 
 
 @dataclass(frozen=True)
@@ -27,28 +23,26 @@ class Control:
 
 
 @dataclass(frozen=True)
-class Reply(Generic[A]):
-    """A button under a question; the view hands `action` back to the presenter."""
+class Option:
+    """One of several that may be chosen; the view hands `key` back."""
 
-    action: A
+    key: str
     text: str
     tip: str = ""
 
 
 @dataclass(frozen=True)
-class Question(Generic[A]):
-    """A sentence with the replies to it, the recommended one first."""
+class Question:
+    """A sentence with the buttons under it, the recommended one first."""
 
-    text: str
-    replies: tuple[Reply[A], ...] = ()
+    text: str = ""
+    options: tuple[Option, ...] = ()
 
 
 @dataclass(frozen=True)
-class Message:
+class Message(Question):
     """What the message bar shows. `kind` is info, success, warning or error."""
 
-    text: str = ""
-    offers: tuple[Offer, ...] = ()
     kind: str = "info"
 
 

@@ -13,12 +13,10 @@ from ...images.labels import Label
 from ...runs import RunResult, RunState, RunStatus
 from ...translation import tr as _
 from ..finetuning import ACCEPTED
-from ..texts.learning import (
-    plan_text,
-    validation_count,
-)
+from ..texts.cases import validation_count
+from ..texts.learning import plan_text
 from .elements import Control, attempt
-from .finetune_state import UNDER_WAY, Action, FineTuneState, RunView, view_of
+from .finetune_state import UNDER_WAY, FineTuneState, RunView, view_of
 
 #: The run that the user wants to see, first of all.
 _ORDER = (RunState.RUNNING, RunState.WAITING, RunState.DONE, RunState.INTERRUPTED, RunState.FAILED)
@@ -206,17 +204,21 @@ class FineTunePresenter:
         self._asks_discard = self.is_running
         self.changed()
 
-    def act(self, action: Action) -> None:
-        """Do what a reply says."""
+    def act(self, key: str) -> None:
+        """Do what an option under one of the run's questions says. A page may send anything."""
+        view = self._run_view() if self.job is not None else None
+        questions = (view.discarding, view.banner) if view is not None else ()
+        if not any(option.key == key for question in questions if question for option in question.options):
+            return
         self._asks_discard = False
-        if action is Action.COMPARE:
+        if key == "compare":
             self._compare()
-        elif action is Action.DISCARD:
+        elif key == "discard":
             # Its process takes a moment to end.
             self._discarding = self.job if self.is_running else None
             self._do(lambda job: job.discard())
-        elif action is not Action.KEEP_TRAINING:
-            self._do(lambda job: getattr(job, action.value)())
+        elif key != "keep_training":
+            self._do(lambda job: getattr(job, key)())
         self.changed()
 
     def close(self) -> None:

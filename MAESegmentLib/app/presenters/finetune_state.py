@@ -4,27 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 
 from ...runs import Curves, RunResult, RunState, RunStatus
 from ...translation import tr as _
 from ..curves import Colour, colour_of
 from ..texts.learning import banner_text, change_text, dice_text, interrupted_text, run_text
-from .elements import Control, Question, Reply
+from .elements import Control, Option, Question
 
 UNDER_WAY = (RunState.RUNNING, RunState.WAITING)
 _MEAN = "mean"
-
-
-class Action(Enum):
-    """What a reply under a question does."""
-
-    USE = "accept"
-    KEEP_OLD = "decline"
-    COMPARE = "compare"
-    RESUME = "resume"
-    DISCARD = "discard"
-    KEEP_TRAINING = "keep_training"
 
 
 @dataclass(frozen=True)
@@ -56,9 +44,9 @@ class RunView:
     stop: Control
     discard: Control
     #: Whether to discard what is running.
-    discarding: Question[Action] | None
+    discarding: Question | None
     #: What becomes of a run that has ended.
-    banner: Question[Action] | None
+    banner: Question | None
     curves: Curves
     steps: int
     colours: Mapping[str, Colour]
@@ -109,33 +97,33 @@ def view_of(
     )
 
 
-def _discard_question() -> Question[Action]:
+def _discard_question() -> Question:
     return Question(
         _("Cancel training and discard what was learned?"),
         (
-            Reply(Action.DISCARD, _("Discard"), _("Your cases and models stay as they are.")),
-            Reply(Action.KEEP_TRAINING, _("Keep training")),
+            Option("discard", _("Discard"), _("Your cases and models stay as they are.")),
+            Option("keep_training", _("Keep training")),
         ),
     )
 
 
-def _banner(status: RunStatus) -> Question[Action] | None:
+def _banner(status: RunStatus) -> Question | None:
     result = status.result
     if status.state is RunState.DONE and result is not None:
-        use = Reply(
-            Action.USE,
+        use = Option(
+            "accept",
             _("Use it"),
             _("Segment with version {v} from now on.").format(v=result.model.get("version", "?")),
         )
-        keep = Reply(
-            Action.KEEP_OLD,
+        keep = Option(
+            "decline",
             _("Keep the old one"),
             _("Keep using version {v}; the new one stays in the list of versions.").format(
                 v=result.parent.get("version", "?")
             ),
         )
-        compare = Reply(
-            Action.COMPARE,
+        compare = Option(
+            "compare",
             _("Compare"),
             _("Segment the chosen volume with both versions, and show where they differ."),
         )
@@ -145,8 +133,8 @@ def _banner(status: RunStatus) -> Question[Action] | None:
         return Question(
             interrupted_text(status),
             (
-                Reply(Action.RESUME, _("Resume"), _("Continue from the last checkpoint.")),
-                Reply(Action.DISCARD, _("Discard"), _("Delete what it has learned.")),
+                Option("resume", _("Resume"), _("Continue from the last checkpoint.")),
+                Option("discard", _("Discard"), _("Delete what it has learned.")),
             ),
         )
     return None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -11,15 +12,6 @@ from ...jobs import EventLoop, Job, in_thread
 
 S = TypeVar("S")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Option:
-    """One of several that may be chosen; the view hands `key` back."""
-
-    key: str
-    text: str
-    tip: str = ""
 
 
 class CaseHost(Protocol):
@@ -94,6 +86,12 @@ class Presenter(Generic[S]):
         """The view goes: nothing is shown any more."""
         self._is_closed = True
 
+    def act(self, key: str) -> None:
+        """Do what an option under the state's question says: each is a method. A page may send anything."""
+        asks = getattr(self.state, "asks", None)
+        if asks is not None and any(option.key == key for option in asks.options):
+            getattr(self, key)()
+
     def _put(self, **changes: Any) -> None:
         state: S = replace(self.state, **changes)  # type: ignore[type-var]
         if state != self.state and not self._is_closed:
@@ -109,6 +107,8 @@ def plain(state: Any) -> Any:
         return {name: plain(getattr(state, name)) for name in names}
     if isinstance(state, tuple):
         return [plain(one) for one in state]
+    if isinstance(state, Enum):
+        return state.value
     return str(state) if isinstance(state, Path) else state
 
 

@@ -11,16 +11,9 @@ from ...bundle import Bundle
 from ...errors import MAESegmentError
 from ...jobs.runner import logged
 from ...translation import tr as _
-from ..texts.messages import (
-    OfferContext,
-    Remedy,
-    error_text,
-    log_text,
-    offers_for,
-    overall_fraction,
-    progress_text,
-)
+from ..texts.messages import error_text, log_text, overall_fraction, progress_text
 from .elements import Control, Message
+from .remedies import OfferContext, Remedy, offers_for
 
 #: Nobody reads faster; drawing more often would only cost.
 _REDRAW_EVERY_S = 0.1
@@ -295,7 +288,7 @@ class SegmentPresenter:
     def _message_of(self, error: MAESegmentError, details: Mapping[str, Any] | None = None) -> Message:
         able = {Remedy.RETRY, Remedy.REPLACE_OUTPUT, *self.host.remedies}
         offers = offers_for(error, details or error.details, self.host.offer_context)
-        return Message(error_text(error), tuple(one for one in offers if one.remedy in able), "error")
+        return Message(error_text(error), tuple(one for one in offers if one.key in able), "error")
 
     def _show(self, message: Message) -> None:
         self.message = message

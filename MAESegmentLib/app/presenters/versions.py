@@ -13,7 +13,7 @@ from ...errors import BundleError
 from ...jobs import Job
 from ...translation import tr as _
 from ..texts.model_cards import accuracy_of, card_tooltip, name_of
-from .elements import attempt
+from .elements import Option, Question, attempt
 from .presenter import CaseHost, Presenter, in_background
 
 
@@ -44,10 +44,11 @@ class VersionsState:
     is_exporting: bool = False
 
     @property
-    def deletion_text(self) -> str:
+    def asks(self) -> Question | None:
         if not self.deleting:
-            return ""
-        return _("Delete {version}? That cannot be undone.").format(version=shown_name(self.deleting))
+            return None
+        text = _("Delete {version}? That cannot be undone.").format(version=shown_name(self.deleting))
+        return Question(text, (Option("delete", _("Delete")), Option("keep", _("Keep it"))))
 
     @property
     def previous_title(self) -> str:

@@ -1,4 +1,4 @@
-"""The panels' sentences: stages, times, sizes, and what the user can do about an error."""
+"""The panels' sentences: stages, times, sizes, devices."""
 
 from __future__ import annotations
 
@@ -6,46 +6,11 @@ import html
 import math
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Mapping
 from typing import Any
 
-from ...errors import EDITED_OUTPUT, NONLINEAR_TRANSFORM, MAESegmentError
+from ...errors import MAESegmentError
 from ...translation import tr as _
-
-
-class Remedy(Enum):
-    """What a button beside an error does."""
-
-    RETRY = "retry"
-    USE_CPU = "use_cpu"
-    USE_AUTO_DEVICE = "use_auto_device"
-    ADD_ROI = "add_roi"
-    HARDEN = "harden"
-    NEW_OUTPUT = "new_output"
-    REPLACE_OUTPUT = "replace_output"
-    INSTALL = "install"
-    SHOW_LOG = "show_log"
-    COPY_DIAGNOSTICS = "copy_diagnostics"
-    CHOOSE_FOLDER = "choose_folder"
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A button: what it says and what it does."""
-
-    text: str
-    remedy: Remedy
-
-
-@dataclass(frozen=True)
-class OfferContext:
-    """What the choice of offers depends on."""
-
-    has_roi: bool = False
-    python_lacks_packages: bool = False
-    device: str = "auto"
 
 
 def stage_text(stage: str) -> str:
@@ -157,46 +122,7 @@ def log_text(error: MAESegmentError) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def offers_for(error: MAESegmentError, details: Mapping[str, Any], context: OfferContext) -> Sequence[Offer]:
-    """At most three buttons, the best first."""
-    if details.get("problem") == NONLINEAR_TRANSFORM:
-        return [Offer(_("Segment a hardened copy"), Remedy.HARDEN)]
-    if details.get("problem") == EDITED_OUTPUT:
-        return [
-            Offer(_("Write to a new segmentation"), Remedy.NEW_OUTPUT),
-            Offer(_("Replace it"), Remedy.REPLACE_OUTPUT),
-        ]
-    if error.code == "device_memory":
-        return _memory_offers(details, context)
-    if error.code == "device":
-        return [
-            Offer(_("Choose the device automatically"), Remedy.USE_AUTO_DEVICE),
-            Offer(_("Show log"), Remedy.SHOW_LOG),
-        ]
-    if error.code == "worker":
-        first = Offer(_("Install"), Remedy.INSTALL) if context.python_lacks_packages else None
-        return [*([first] if first else []), Offer(_("Retry"), Remedy.RETRY), Offer(_("Show log"), Remedy.SHOW_LOG)]
-    if error.code == "output":
-        return [Offer(_("Choose another folder"), Remedy.CHOOSE_FOLDER), Offer(_("Retry"), Remedy.RETRY)]
-    if error.code in ("node", "geometry", "volume_read", "configuration"):
-        return []
-    return [Offer(_("Show log"), Remedy.SHOW_LOG), Offer(_("Copy diagnostics"), Remedy.COPY_DIAGNOSTICS)]
-
-
 def _gigabytes(size: Any) -> str:
     """Of 2**30 bytes, as memory is sold."""
     figure = float(size) / 2**30
     return f"{figure:.0f}" if figure >= 10 else f"{figure:.1f}"
-
-
-def _memory_offers(details: Mapping[str, Any], context: OfferContext) -> list[Offer]:
-    offers = []
-    if context.device != "cpu":
-        seconds = details.get("cpu_seconds")
-        text = _("Use the CPU")
-        if seconds:
-            text = _("Use the CPU (about {time})").format(time=duration_text(float(seconds)))
-        offers.append(Offer(text, Remedy.USE_CPU))
-    if not context.has_roi:
-        offers.append(Offer(_("Segment only a region (ROI)"), Remedy.ADD_ROI))
-    return [*offers, Offer(_("Retry"), Remedy.RETRY)]

@@ -87,9 +87,7 @@ class CasesPanel(Panel):
     def build(self) -> None:
         self._is_built = True
         add = self.name("add")
-        with html.Div(v_if=(f"{add}.edited",), classes="mb-2", id="edited-case"):
-            html.Div(f"{{{{ {add}.edited }}}}", classes="text-body-2 info-text")
-            self._buttons(("Update", self._adding.update_edited), ("Not now", self._adding.postpone_edited))
+        self.build_question(f"{add}.asks", self._adding.act, "edited-case")
         v3.VSelect(
             v_model=(self.name("role"),),
             items=([{"title": option.text, "value": option.key} for option in role_options()],),
@@ -180,11 +178,4 @@ class CasesPanel(Panel):
                     raw_attrs=[f":aria-label=\"{title} + ': ' + row.id\""],
                     **_BUTTON,
                 )
-        with v3.VCard(v_if=(f"{stored}.removing",), variant="tonal", classes="pa-3 mt-2", id="case-removing"):
-            html.Div(f"{{{{ {stored}.removal_text }}}}", classes="text-body-2 info-text")
-            self._buttons(("Remove", self._list.remove), ("Keep it", self._list.keep))
-
-    def _buttons(self, *buttons: tuple[str, Callable[[], None]]) -> None:
-        with html.Div(classes="d-flex ga-2 mt-2"):
-            for title, act in buttons:
-                v3.VBtn(title, click=self.guarded(act), size="small", variant="tonal")
+        self.build_question(f"{stored}.asks", self._list.act, "case-removing")

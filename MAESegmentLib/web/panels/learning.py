@@ -9,9 +9,9 @@ from typing import Any
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from ...app.presenters.elements import Question
 from ...app.presenters.finetune import FineTunePresenter
-from ...app.presenters.finetune_state import Action, RunView
+from ...app.presenters.finetune_state import RunView
+from ...app.presenters.presenter import plain
 from ...bundle import Bundle
 from ...cases.records import CaseRecord
 from ...images.labels import Label
@@ -19,7 +19,7 @@ from .curves_svg import curves_svg
 from .panel import Page, Panel
 
 _NO_RUN: dict[str, Any] = {
-    "running": False, "text": "", "percent": 0, "stop": {}, "discard": {}, "banner": {}, "discarding": {},
+    "running": False, "text": "", "percent": 0, "stop": {}, "discard": {}, "banner": None, "discarding": None,
     "curves": "", "dice": [], "dice_titles": [], "outcome": [],
 }  # fmt: skip
 
@@ -67,8 +67,8 @@ class LearningPanel(Panel):
             with html.Div(classes="d-flex ga-2 mt-1"):
                 self._button("stop", self.presenter.stop, size="small", variant="tonal")
                 self._button("discard", self.presenter.ask_discard, id="discard-run", size="small", variant="text")
-        self._build_question("discarding")
-        self._build_question("banner")
+        self.build_question(self.name("discarding"), self.presenter.act, "discarding")
+        self.build_question(self.name("banner"), self.presenter.act, "banner")
         html.Div(v_html=(name("curves"),), v_if=(name("curves"),), id="curves", classes="mt-2")
         with v3.VTable(v_if=(f"{name('dice')}.length",), density="compact", classes="result-table"):
             with html.Thead(), html.Tr():
@@ -109,22 +109,6 @@ class LearningPanel(Panel):
             disabled=(f"{name}.is_enabled === false",),
             title=(f"{name}.tip",),
         )
-
-    def _build_question(self, key: str) -> None:
-        name = self.name(key)
-        with v3.VCard(v_if=(f"{name}.text",), variant="tonal", color="primary", classes="pa-3 mt-2", id=key):
-            html.Div(f"{{{{ {name}.text }}}}", classes="text-body-2 info-text", id=f"{key}-text")
-            with html.Div(classes="d-flex flex-wrap ga-2 mt-2"):
-                v3.VBtn(
-                    "{{ reply.text }}",
-                    v_for=f"reply in {name}.replies",
-                    key="reply.action",
-                    id=("reply.action",),
-                    title=("reply.tip",),
-                    click=(self.guarded(lambda action: self.presenter.act(Action(action))), "[reply.action]"),
-                    size="small",
-                    variant="outlined",
-                )
 
     # What the presenter sees of the page ------------------------------------------------------------------------------
 
@@ -183,17 +167,10 @@ def _run_values(run: RunView) -> dict[str, Any]:
         "percent": round(100 * run.fraction),
         "stop": asdict(run.stop),
         "discard": asdict(run.discard),
-        "banner": _question(run.banner),
-        "discarding": _question(run.discarding),
+        "banner": plain(run.banner),
+        "discarding": plain(run.discarding),
         "curves": curves_svg(run.curves, run.steps, run.colours),
         "dice": [asdict(row) for row in run.dice],
         "dice_titles": [*run.dice_titles],
         "outcome": [asdict(row) for row in run.outcome],
     }
-
-
-def _question(question: Question[Action] | None) -> dict[str, Any]:
-    if question is None:
-        return {}
-    replies = [{"action": one.action.value, "text": one.text, "tip": one.tip} for one in question.replies]
-    return {"text": question.text, "replies": replies}

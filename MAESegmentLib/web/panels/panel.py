@@ -7,6 +7,9 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
+from trame.widgets import html
+from trame.widgets import vuetify3 as v3
+
 from ...app.logic import Logic
 from ...app.presenters.elements import Message
 from ...app.presenters.presenter import CaseHost
@@ -165,6 +168,22 @@ class Panel:
         """`callback(value)` when the user or the program changes a value."""
         name = self.name(key)
         self.app.state.change(name)(lambda **state: callback(state[name]))
+
+    def build_question(self, question: str, act: Callable[[str], Any], element: str) -> None:
+        """A `Question` in the state, while there is one; `act(key)` does what the option of a button says."""
+        with v3.VCard(v_if=(question,), variant="tonal", color="primary", classes="pa-3 mt-2", id=element):
+            html.Div(f"{{{{ {question}.text }}}}", classes="text-body-2 info-text", id=f"{element}-text")
+            with html.Div(classes="d-flex flex-wrap ga-2 mt-2"):
+                v3.VBtn(
+                    "{{ option.text }}",
+                    v_for=f"option in {question}.options",
+                    key="option.key",
+                    id=("option.key",),
+                    title=("option.tip",),
+                    click=(self.guarded(act), "[option.key]"),
+                    size="small",
+                    variant="outlined",
+                )
 
     def run(self, work: Coroutine[Any, Any, Any]) -> None:
         """Begin something that takes time; errors are shown in the panel."""

@@ -11,9 +11,9 @@ from ...app.presenters import settings
 from ...app.presenters.batch import BatchPresenter
 from ...app.presenters.elements import Message
 from ...app.presenters.models import ModelList
+from ...app.presenters.remedies import OfferContext, Remedy
 from ...app.presenters.result import result_view
 from ...app.presenters.segment import SegmentPresenter
-from ...app.texts.messages import OfferContext, Remedy
 from ...app.texts.model_cards import name_of
 from ...bundle import Bundle
 from ...errors import MAESegmentError, NodeError

@@ -100,11 +100,7 @@ class VersionsPanel(Panel):
             variant="tonal",
             prepend_icon="mdi-undo",
         )
-        with v3.VCard(v_if=(f"{versions}.deleting",), variant="tonal", classes="pa-3 mt-2", id="version-deleting"):
-            html.Div(f"{{{{ {versions}.deletion_text }}}}", classes="text-body-2 info-text")
-            with html.Div(classes="d-flex ga-2 mt-2"):
-                for title, reply in (("Delete", self._versions.delete), ("Keep it", self._versions.keep)):
-                    v3.VBtn(title, click=self.guarded(reply), size="small", variant="tonal")
+        self.build_question(f"{versions}.asks", self._versions.act, "version-deleting")
         with html.Div(v_if=(self.name("url"),), classes="mt-2"):
             v3.VBtn(
                 "Save the model",

@@ -41,6 +41,11 @@ def stored(logic) -> dict[str, Any]:
     return logic.last("addCase").arguments
 
 
+def edited(adding) -> str:
+    """What is asked about an edited case."""
+    return adding.state.asks.text if adding.state.asks is not None else ""
+
+
 def choose(adding, row: int, text: str) -> None:
     options = adding.state.question.rows[row].options
     adding.answer(row, next(option.key for option in options if option.text == text))
@@ -316,9 +321,9 @@ def test_a_removal_is_confirmed_and_ends_what_was_said_and_asked_of_the_case(log
     logic.proposal = Proposal(duplicate=case_record(1))
     logic.changed = [(Node(Node()), case_record(1))]
     adding.look_for_edits()
-    assert adding.state.edited
+    assert edited(adding)
     adding.removed("case-0001")
-    assert (adding.state.added, adding.state.edited) == ("case-0001 was removed.", "")
+    assert (adding.state.added, edited(adding)) == ("case-0001 was removed.", "")
     assert add() is not None
     adding.removed("case-0001")
     assert adding.state.question is None
@@ -353,30 +358,30 @@ def test_an_edited_case_is_asked_about_once_for_each_state(logic, adding):
     node = Node(Node())
     logic.changed = [(node, case_record(2))]
     adding.look_for_edits()
-    assert "was edited since it was stored as case-0002" in adding.state.edited
+    assert "was edited since it was stored as case-0002" in edited(adding)
     adding.postpone_edited()
     adding.look_for_edits()
-    assert adding.state.edited == ""
+    assert edited(adding) == ""
     logic.changed = [(node, case_record(2, revision=2))]
     adding.look_for_edits()
     adding.update_edited()
     case = stored(logic)
     assert (case["volume"], case["segmentation"], case["update"]) == (node.volume, node, "case-0002")
     assert "role" not in case
-    assert adding.state.edited == ""
+    assert edited(adding) == ""
 
 
 def test_adding_another_case_leaves_the_question_about_an_edited_one(logic, host, adding, add):
     logic.changed = [(Node(Node()), case_record(2))]
     adding.look_for_edits()
     add()
-    assert adding.state.edited == "", "one at a time"
+    assert edited(adding) == "", "one at a time"
     logic.last("addCase").succeed(case_record(3))
-    assert "case-0002" in adding.state.edited
+    assert "case-0002" in edited(adding)
     host.segmentation = logic.changed[0][0]
     add()
     logic.last("addCase").succeed(case_record(2, revision=2))
-    assert adding.state.edited == "", "it was updated"
+    assert edited(adding) == "", "it was updated"
 
 
 def test_only_the_cases_of_the_chosen_model_are_asked_about(logic, host, adding, other_model):
@@ -384,16 +389,16 @@ def test_only_the_cases_of_the_chosen_model_are_asked_about(logic, host, adding,
     logic.changed = [(Node(Node()), case_record(2))]
     adding.look_for_edits()
     assert logic.called("changedCases") == [[asked_for]]
-    assert adding.state.edited
+    assert edited(adding)
     host.bundle = other_model
     adding.update_edited()  # before the panel notices
     assert logic.jobs_of == {}
     host.bundle = asked_for
     adding.look_for_edits()
-    assert adding.state.edited
+    assert edited(adding)
     host.bundle = other_model
     adding.update()
-    assert adding.state.edited == ""
+    assert edited(adding) == ""
 
 
 @pytest.mark.parametrize("gone", ["segmentation", "volume"])
@@ -401,13 +406,13 @@ def test_an_edited_case_that_left_the_scene_is_not_asked_about(logic, adding, go
     node = Node(Node())
     logic.changed = [(node, case_record(2))]
     adding.look_for_edits()
-    assert adding.state.edited
+    assert edited(adding)
     (node if gone == "segmentation" else node.volume).scene = None
     adding.update()
-    assert adding.state.edited == ""
+    assert edited(adding) == ""
     adding.update_edited()
     adding.look_for_edits()
-    assert (adding.state.edited, logic.jobs_of) == ("", {})
+    assert (edited(adding), logic.jobs_of) == ("", {})
 
 
 @pytest.mark.parametrize("where", ["identifyScan", "proposeCase", "addCase"])
@@ -432,7 +437,7 @@ def test_closing_the_scene_ends_the_questions(logic, host, adding, add):
     host.volume = host.segmentation = None
     adding.clear()
     adding.update()
-    assert (adding.state.question, adding.state.edited, adding.state.can_add) == (None, "", False)
+    assert (adding.state.question, edited(adding), adding.state.can_add) == (None, "", False)
 
 
 def test_a_closed_panel_stores_nothing(logic, adding):

@@ -81,7 +81,7 @@ def test_a_refusal_is_shown(logic, host, cases):
 def test_removing_asks_first(logic, host, cases):
     cases.remove()
     cases.ask_to_remove("case-0002")
-    assert "Remove case-0002?" in cases.state.removal_text
+    assert "Remove case-0002?" in cases.state.asks.text
     cases.keep()
     cases.remove()
     assert len(logic.store.records) == 3

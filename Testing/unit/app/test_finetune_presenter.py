@@ -9,7 +9,6 @@ import pytest
 
 from MAESegmentLib.app.finetuning import FineTuneJob
 from MAESegmentLib.app.presenters.finetune import FineTunePresenter
-from MAESegmentLib.app.presenters.finetune_state import Action
 from MAESegmentLib.errors import OutputError, TrainingError, WorkerError
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.runs import Curves, RunState, RunStatus
@@ -71,7 +70,7 @@ def run(logic, presenter):
 
 
 def actions(question):
-    return [reply.action for reply in question.replies]
+    return [option.key for option in question.options]
 
 
 # Before ---------------------------------------------------------------------------------------------------------------
@@ -242,12 +241,12 @@ def test_stop_keeps_the_best_as_soon_as_something_was_learned(presenter, run):
 def test_discarding_is_asked_before_it_is_done(presenter, run, host):
     run.tell(RUNNING, run_curves(40))
     presenter.ask_discard()
-    assert actions(presenter.state().run.discarding) == [Action.DISCARD, Action.KEEP_TRAINING]
-    presenter.act(Action.KEEP_TRAINING)
+    assert actions(presenter.state().run.discarding) == ["discard", "keep_training"]
+    presenter.act("keep_training")
     assert run.asked == []
     assert presenter.state().run.discarding is None
     presenter.ask_discard()
-    presenter.act(Action.DISCARD)
+    presenter.act("discard")
     assert run.asked == ["discard"]
     assert presenter.state().run is None
     assert host.notes == ["Discarded. Your models are unchanged."]
@@ -257,7 +256,8 @@ def test_discarding_is_asked_before_it_is_done(presenter, run, host):
 def test_run_that_is_being_discarded_cannot_be_stopped_or_discarded_again(presenter, run):
     run.tell(RUNNING)
     run.discard = lambda: None
-    presenter.act(Action.DISCARD)
+    presenter.ask_discard()
+    presenter.act("discard")
     view = presenter.state().run
     assert not view.discard.is_enabled
     assert not view.stop.is_enabled
@@ -278,15 +278,15 @@ def test_interrupted_run_can_be_resumed_or_discarded(logic, presenter):
     presenter.look_for_runs()
     view = presenter.state().run
     assert view.banner.text == "Fine-tuning was interrupted at 43 %; its progress is saved."
-    assert actions(view.banner) == [Action.RESUME, Action.DISCARD]
+    assert actions(view.banner) == ["resume", "discard"]
     assert not view.is_running
     assert not presenter.state().start.is_enabled
     assert presenter.summary == "fine-tuning interrupted"
-    presenter.act(Action.RESUME)
+    presenter.act("resume")
     assert presenter.state().run.banner is None
     run.tell(RunStatus(RunState.FAILED, error=TrainingError("The loss is not finite.", "Look at the cases.")))
     assert presenter.state().run.banner.text == "The loss is not finite. Look at the cases."
-    presenter.act(Action.DISCARD)
+    presenter.act("discard")
     assert run.asked == ["resume", "discard"]
     assert presenter.state().run is None
 
@@ -299,7 +299,7 @@ def test_banner_says_what_it_was_good_for_and_the_new_version_is_listed_once(pre
     run.finish(run_result())
     banner = presenter.state().run.banner
     assert banner.text == "hippocampus-mr 1.3.0: mean Dice 0.71 -> 0.83 on 4 held-out cases; 1 case got worse."
-    assert actions(banner) == [Action.USE, Action.KEEP_OLD, Action.COMPARE]
+    assert actions(banner) == ["accept", "decline", "compare"]
     assert [row.after for row in presenter.state().run.dice] == ["0.83", "0.82", "0.84"]
     assert host.lists_of_models == 1
     assert presenter.summary == "fine-tuning finished"
@@ -317,13 +317,13 @@ def test_outcome_is_listed_case_by_case_and_label_by_label(presenter, run):
 
 
 @pytest.mark.parametrize(
-    ("action", "answer", "version"), [(Action.USE, "accept", "1.3.0"), (Action.KEEP_OLD, "decline", "1.2.1")]
+    ("action", "answer", "version"), [("accept", "accept", "1.3.0"), ("decline", "decline", "1.2.1")]
 )
 def test_decision_is_noted_and_carried_out(presenter, run, host, action, answer, version):
     run.finish(run_result())
     presenter.act(action)
     assert run.asked == [answer]
-    assert host.used == (["hippocampus-mr@1.3.0"] if action is Action.USE else [])
+    assert host.used == (["hippocampus-mr@1.3.0"] if action == "accept" else [])
     assert f"hippocampus-mr {version}" in host.notes[-1]
     assert presenter.state().run is None
     assert presenter.state().start.is_enabled
@@ -332,7 +332,7 @@ def test_decision_is_noted_and_carried_out(presenter, run, host, action, answer,
 def test_keeping_the_old_one_leaves_the_new_one_that_was_chosen_meanwhile(presenter, run, host):
     run.finish(run_result())
     host.bundle = SimpleNamespace(name="hippocampus-mr", version="1.3.0", content_hash="new", labels=())
-    presenter.act(Action.KEEP_OLD)
+    presenter.act("decline")
     assert host.used == ["hippocampus-mr@1.2.1"]
     assert host.notes[-1] == "hippocampus-mr 1.2.1 is used from now on."
 
@@ -360,14 +360,14 @@ def test_decision_of_a_script_counts_too(presenter, run, host):
 def test_decision_that_cannot_be_noted_is_asked_again(presenter, run, host):
     run.finish(run_result())
     run.refusal = OutputError("The disk is full.", "Free some space.")
-    presenter.act(Action.USE)
+    presenter.act("accept")
     assert host.errors[0].code == "output"
     assert presenter.state().run.banner is not None
 
 
 def test_comparing_leaves_the_question_open(presenter, run, host):
     run.finish(run_result())
-    presenter.act(Action.COMPARE)
+    presenter.act("compare")
     assert host.compared == [("hippocampus-mr@1.2.1", "hippocampus-mr@1.3.0")]
     assert presenter.state().run.banner is not None
 
@@ -375,7 +375,7 @@ def test_comparing_leaves_the_question_open(presenter, run, host):
 def test_worse_version_is_not_recommended(presenter, run):
     run.finish(run_result(mean_after=0.69))
     banner = presenter.state().run.banner
-    assert actions(banner)[0] is Action.KEEP_OLD
+    assert actions(banner)[0] == "decline"
     assert "It is not better than hippocampus-mr 1.2.1: keep the old one." in banner.text
 
 
@@ -399,7 +399,7 @@ def test_the_next_undecided_run_follows(logic, presenter, run):
     other.status = RunStatus(RunState.INTERRUPTED, fraction=0.1)
     logic.runs.append(other)
     run.finish(run_result())
-    presenter.act(Action.KEEP_OLD)
+    presenter.act("decline")
     assert "interrupted at 10 %" in presenter.state().run.banner.text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from MAESegmentLib import errors
+from MAESegmentLib.app.presenters.remedies import OfferContext, offers_for
 from MAESegmentLib.app.texts import messages
 from MAESegmentLib.worker.protocol import STAGES
 
@@ -14,7 +15,7 @@ def offers():
     """The texts of the buttons for an error."""
 
     def offers(error, details=None, **situation):
-        found = messages.offers_for(error, details or error.details, messages.OfferContext(**situation))
+        found = offers_for(error, details or error.details, OfferContext(**situation))
         return [offer.text for offer in found]
 
     return offers

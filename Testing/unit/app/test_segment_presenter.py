@@ -10,8 +10,8 @@ import pytest
 from MAESegmentLib.app.log_buffer import LogBuffer
 from MAESegmentLib.app.presenters.batch import BatchPresenter
 from MAESegmentLib.app.presenters.elements import Message
+from MAESegmentLib.app.presenters.remedies import OfferContext, Remedy
 from MAESegmentLib.app.presenters.segment import SegmentPresenter
-from MAESegmentLib.app.texts.messages import OfferContext, Remedy
 from MAESegmentLib.errors import (
     EDITED_OUTPUT,
     NONLINEAR_TRANSFORM,
@@ -107,7 +107,7 @@ def start(logic, presenter):
 
 @pytest.fixture
 def offers(host):
-    return lambda: [offer.remedy for offer in host.message.offers]
+    return lambda: [offer.key for offer in host.message.options]
 
 
 # The button -----------------------------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def test_what_the_panel_cannot_do_is_not_offered(host, start, offers):
 
 def test_time_on_the_cpu_comes_with_the_offer_and_region_and_cpu_only_once(presenter, host, start, offers):
     start().fail(DeviceMemoryError("Too little memory."), {"cpu_seconds": 238.0})
-    assert host.message.offers[0].text == "Use the CPU (about 4 min)"
+    assert host.message.options[0].text == "Use the CPU (about 4 min)"
     presenter.apply(Remedy.ADD_ROI)
     start().fail(DeviceMemoryError("Too little memory."))
     assert offers() == [Remedy.USE_CPU, Remedy.RETRY]

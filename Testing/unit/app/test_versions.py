@@ -114,7 +114,7 @@ def test_only_what_nothing_depends_on_can_be_deleted(host, versions):
     versions.ask_to_delete(OLD)
     assert versions.state.deleting == ""
     versions.ask_to_delete(NEW)
-    assert "hippocampus-mr 1.3.0" in versions.state.deletion_text
+    assert "hippocampus-mr 1.3.0" in versions.state.asks.text
     versions.keep()
     versions.delete()
     assert len(titles(versions)) == 2
