@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError("Give the scan, then its segmentation.", "maesegment cases add SCAN SEGMENTATION ...")
     from ..cases.case import check_files_differ
     from ..images.formats.dicom.belonging import place_on
+    from ..images.labels import by_name, plain_name
     from ..images.reading import read_volumes
     from .case_stores import choose_store
 
@@ -71,8 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
     label_map, segments = _read_segments(segmentation, arguments.labels, bundle, store)
     check_files_differ(scan, segmentation)  # read by now: they are there
     label_map, notes = place_on(label_map, volume)
-    mapping = _mapping(segments, arguments, _Known.of(bundle, store))
-    submission, label_map = _submission(arguments, label_map, mapping, bundle, store)
+    known = by_name((*store.labels(), *(bundle.labels if bundle else ())))
+    mapping = _mapping(segments, arguments, known, store.remembered())
+    submission, label_map = _submission(arguments, label_map, mapping, bundle, known)
     if bundle is not None and len(volume.array) != (wanted := len(bundle.metadata["maesegment"]["channels"])):
         raise DatasetError(
             f"The scan has {len(volume.array)} channels, the model takes {wanted}.",
@@ -80,37 +82,13 @@ def run(arguments: argparse.Namespace) -> int:
         )
     for note in (*volume.notes, *notes):
         say(f"note: {note}", error=True)
-    _tell(_store(store, volume, label_map, submission), store)
-    store.remember(_answers(mapping, arguments))
+    _print(_store(store, volume, label_map, submission), store)
+    # What need not be said again: what was said, not what goes without saying.
+    said = {plain_name(pair.partition("=")[0]) for pair in arguments.map}
+    store.remember(
+        {segment.name: label.name if label else None for segment, label in mapping if plain_name(segment.name) in said}
+    )
     return 0
-
-
-@dataclass(frozen=True)
-class _Known:
-    """Labels that the model or the store has, and what segments were said to be before."""
-
-    labels: tuple[Label, ...]
-    remembered: dict[str, str | None]
-
-    @classmethod
-    def of(cls, bundle: Bundle | None, store: CaseStore) -> _Known:
-        from ..images.labels import by_name
-
-        labels = by_name((*store.labels(), *(bundle.labels if bundle else ())))
-        return cls(tuple(labels.values()), store.remembered())
-
-    def find(self, name: str) -> Label | None:
-        from ..images.labels import by_name
-
-        return by_name(self.labels).get(name)
-
-
-@dataclass(frozen=True)
-class _Segment:
-    """A segment and the label it is stored as (None: not at all)."""
-
-    segment: Label
-    label: Label | None
 
 
 def _read_segments(
@@ -129,10 +107,8 @@ def _read_segments(
         return label_map, _meanings(meanings)
     if segments:
         return label_map, segments
-    if bundle is not None:
-        return label_map, bundle.labels
-    if store.labels():
-        return label_map, store.labels()
+    if labels := bundle.labels if bundle else store.labels():
+        return label_map, labels
     raise ConfigurationError(
         f"What the values in {path.name} mean is not known.", 'Add -m MODEL, or --labels "1=anterior,2=posterior".'
     )
@@ -152,18 +128,24 @@ def _meanings(text: str) -> tuple[Label, ...]:
     return tuple(labels)
 
 
-def _mapping(segments: Sequence[Label], arguments: argparse.Namespace, known: _Known) -> list[_Segment]:
-    """What each segment is; `ConfigurationError` naming those that somebody has to decide about."""
-    from ..cases.mapping import propose_mapping, same_name
+def _mapping(
+    segments: Sequence[Label],
+    arguments: argparse.Namespace,
+    known: Mapping[str, Label],
+    remembered: Mapping[str, str | None],
+) -> list[tuple[Label, Label | None]]:
+    """Each segment and the label it is stored as (None: not at all); `ConfigurationError` naming those that somebody
+    has to decide about."""
+    from ..cases.mapping import propose_mapping
     from ..images.labels import same_names
 
-    given = _given(arguments.map, [segment.name for segment in segments])
-    names = [label.name for label in known.labels]
+    names = [segment.name for segment in segments]
     # The first case of a store without a model says what labels there are: nothing can be mistaken.
-    allowed = [*arguments.new_label, *(() if names else (segment.name for segment in segments))]
-    choices = propose_mapping([segment.name for segment in segments], names, {**known.remembered, **given})
+    allowed = [*arguments.new_label, *(() if known else names)]
     mapped, questions = [], []
-    for segment, choice in zip(segments, choices, strict=True):
+    for segment, choice in zip(
+        segments, propose_mapping(names, list(known), {**remembered, **_given(arguments.map, names)}), strict=True
+    ):
         label = choice.label
         if choice.kind == "new" and (alike := same_names(segment.name, allowed)):
             label = alike[0]
@@ -171,15 +153,13 @@ def _mapping(segments: Sequence[Label], arguments: argparse.Namespace, known: _K
             questions.append(f"{segment.name!r} is not a label yet: --new-label {_quoted(segment.name)}")
         elif choice.kind == "similar":
             questions.append(f"{segment.name!r} may be {label!r}: --map {_quoted(f'{segment.name}={label}')}")
-        elif label is not None and known.find(label) is None and not any(same_name(label, new) for new in allowed):
+        elif label is not None and label not in known and not same_names(label, allowed):
             questions.append(f"{label!r} is not a label yet: --new-label {_quoted(label)}")
-        found = known.find(label) if label is not None else None
-        mapped.append(_Segment(segment, found or (replace(segment, name=label) if label is not None else None)))
+        mapped.append((segment, None if label is None else known.get(label, replace(segment, name=label))))
     if questions:
-        raise ConfigurationError(
-            "Which label some segments are has to be said once.",
-            "\n".join([*questions, f"Labels: {', '.join(names) or 'none'}. To leave a segment out: --map SEGMENT="]),
-        )
+        there = ", ".join(known) or "none"
+        questions.append(f"Labels: {there}. To leave a segment out: --map SEGMENT=")
+        raise ConfigurationError("Which label some segments are has to be said once.", "\n".join(questions))
     return mapped
 
 
@@ -202,59 +182,45 @@ def _given(pairs: Sequence[str], segments: Sequence[str]) -> dict[str, str | Non
 def _submission(
     arguments: argparse.Namespace,
     label_map: LabelMap,
-    mapping: Sequence[_Segment],
+    mapping: Sequence[tuple[Label, Label | None]],
     bundle: Bundle | None,
-    store: CaseStore,
+    known: Mapping[str, Label],
 ) -> tuple[CaseSubmission, LabelMap]:
     """What is to be stored; segments that are left out are cleared from the label map."""
     import numpy as np
 
     from ..cases.submission import CaseSubmission
     from ..images.labels import other_names
+    from ..images.roi import Roi
     from ..images.volume import LabelMap
 
-    labels = [replace(one.label, value=one.segment.value) for one in mapping if one.label is not None]
-    left_out = [one.segment.value for one in mapping if one.label is None]
-    array = np.where(np.isin(label_map.array, left_out), 0, label_map.array) if left_out else label_map.array
-    labels += _absent(arguments.absent, labels, _Known.of(bundle, store), int(array.max(initial=0)))
-    the_models = [label.name for label in bundle.labels] if bundle else []
+    labels = [replace(label, value=segment.value) for segment, label in mapping if label is not None]
+    left_out = [segment.value for segment, label in mapping if label is None]
+    array = label_map.array.copy()
+    array[np.isin(array, left_out)] = 0
+    # Labels that were looked for without being a segment have values that the label map does not have.
+    free = 1 + max([int(array.max(initial=0)), *(label.value for label in labels)])
+    for value, name in enumerate(other_names(arguments.absent, (label.name for label in labels)), start=free):
+        if name not in known:
+            there = ", ".join(known) or "none"
+            raise ConfigurationError(
+                f"--absent {name!r} is not a label of the model or the store.", f"Labels: {there}."
+            )
+        labels.append(replace(known[name], value=value))
+    region: tuple[float, ...] | None = None  # as before
+    if arguments.region is not None:
+        region = () if arguments.region == "all" else Roi.of(arguments.region).bounds
     submission = CaseSubmission(
         labels=tuple(labels),
-        unknown=other_names(the_models, (label.name for label in labels)),
+        unknown=other_names((label.name for label in bundle.labels) if bundle else (), (one.name for one in labels)),
         role=arguments.role,
         group=arguments.group,
         model=bundle.reference if bundle else None,
-        region=_region(arguments.region),
+        region=region,
         replace=arguments.update,
         absent=tuple(arguments.absent),
     )
-    return submission, LabelMap(array.astype(label_map.array.dtype, copy=False), label_map.ijk_to_ras)
-
-
-def _absent(names: Sequence[str], labels: Sequence[Label], known: _Known, highest: int) -> list[Label]:
-    """Labels that were searched for without being a segment, at values that the label map does not have."""
-    from ..images.labels import other_names
-
-    highest = max([highest, *(label.value for label in labels)])
-    missing: list[Label] = []
-    for name in other_names(names, (label.name for label in labels)):
-        label = known.find(name)
-        if label is None:
-            labels_there = ", ".join(label.name for label in known.labels) or "none"
-            raise ConfigurationError(
-                f"--absent {name!r} is not a label of the model or the store.", f"Labels: {labels_there}."
-            )
-        missing.append(replace(label, value=highest + len(missing) + 1))
-    return missing
-
-
-def _region(text: str | None) -> tuple[float, ...] | None:
-    """None: as before; (): all of the scan was annotated again."""
-    from ..images.roi import Roi
-
-    if text is None or text == "all":
-        return None if text is None else ()
-    return Roi.of(text).bounds
+    return submission, LabelMap(array, label_map.ijk_to_ras)
 
 
 def _store(store: CaseStore, volume: Volume, label_map: LabelMap, submission: CaseSubmission) -> CaseRecord:
@@ -270,23 +236,11 @@ def _store(store: CaseStore, volume: Volume, label_map: LabelMap, submission: Ca
         raise
 
 
-def _tell(record: CaseRecord, store: CaseStore) -> None:
-    verb = "Updated" if record.revision > 1 else "Stored"
-    volumes = ", ".join(f"{name} {ml:.2f} ml" for name, ml in record.volumes_ml.items())
-    say(f"{verb} {record.id} ({record.role}) in {store.folder}")
-    say(f"  {volumes}")
+def _print(record: CaseRecord, store: CaseStore) -> None:
+    say(f"{'Updated' if record.revision > 1 else 'Stored'} {record.id} ({record.role}) in {store.folder}")
+    say(f"  {', '.join(f'{name} {ml:.2f} ml' for name, ml in record.volumes_ml.items())}")
     if record.unknown:
         say(f"  not annotated: {', '.join(record.unknown)}")
-
-
-def _answers(mapping: Sequence[_Segment], arguments: argparse.Namespace) -> dict[str, str | None]:
-    """What need not be asked again: what was said, not what goes without saying."""
-    said = {pair.partition("=")[0].casefold() for pair in arguments.map}
-    return {
-        one.segment.name: one.label.name if one.label else None
-        for one in mapping
-        if one.segment.name.casefold() in said
-    }
 
 
 def _quoted(text: str) -> str:

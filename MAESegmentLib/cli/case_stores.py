@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
 from ..errors import ConfigurationError, DatasetError
-from ..images.labels import Label
+from ..images.labels import Label, by_name
+from .terminal import make_table, swatch
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ..bundle import Bundle
     from ..cases.records import CaseRecord
     from ..cases.store import CaseStore
@@ -61,29 +60,23 @@ def known_stores() -> list[CaseStore]:
 
 
 def case_table(store: CaseStore, records: Sequence[CaseRecord]) -> Table:
-    colours = {label.name: label.colour for label in store.labels()}
-    missing = {record.id: [*record.unknown, *(["outside region"] if record.partial else [])] for record in records}
-    headings = ["case", "role", "labels (ml)", "voxels, mm", "added", "model"]
-    if any(missing.values()):
-        headings.insert(3, "not annotated")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold", no_wrap=heading not in ("not annotated", "model"))
+    from rich.text import Text
+
+    labels = by_name(store.labels())
+    has_gaps = any(record.unknown or record.partial for record in records)
+    headings = ["case", "role", "labels (ml)", "not annotated", "voxels, mm", "added", "model"]
+    folding = ("not annotated", "model")
+    if not has_gaps:
+        headings.remove("not annotated")
+    table = make_table(*headings, whole=[heading for heading in headings if heading not in folding])
     for record in records:
-        model = record.model or {"name": "", "version": ""}
-        cells: dict[str, str | Text] = {
-            "case": record.id,
-            "role": record.role,
-            "labels (ml)": Text("\n").join(
-                Text.assemble(("■ ", "rgb({},{},{})".format(*colours.get(name, Label.colour))), f"{name} {ml:.2f}")
-                for name, ml in record.volumes_ml.items()
-            ),
-            "not annotated": "\n".join(missing[record.id]),
-            "voxels, mm": size_text(record),
-            "added": record.added,
-            "model": f"{model['name']} {model['version']}",
-        }
-        table.add_row(*(cells[heading] for heading in headings))
+        volumes = [
+            swatch(labels.get(name, Label(1, name))).append(f" {ml:.2f}") for name, ml in record.volumes_ml.items()
+        ]
+        missing = "\n".join([*record.unknown, *(["outside region"] if record.partial else [])])
+        model = "{name} {version}".format(**record.model) if record.model else ""
+        gaps = [missing] if has_gaps else []
+        table.add_row(record.id, record.role, Text("\n").join(volumes), *gaps, size_text(record), record.added, model)
     return table
 
 
