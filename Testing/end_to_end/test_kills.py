@@ -6,4 +6,4 @@ from Testing.kill_test import KINDS, main
 
 
 def test_kills_at_random_moments_corrupt_nothing(capsys) -> None:
-    assert main(["--kills", str(2 * len(KINDS)), "--seed", "3"]) == 0, capsys.readouterr().out
+    assert main(["--kills", str(len(KINDS)), "--seed", "3"]) == 0, capsys.readouterr().out

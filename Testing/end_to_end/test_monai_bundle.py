@@ -18,67 +18,54 @@ from Testing.hostile_bundles import entries_of, forged, write_folder, write_zip
 from Testing.phantoms import PhantomFactory
 
 
-def run_monai(bundle: Bundle, *arguments: str) -> None:
-    done = run_in(bundle.path, *arguments)
-    assert done.returncode == 0, done.stderr[-2000:]
-
-
-def run_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_monai(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.json", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.timeout(300)
-def test_monai_bundle_run_gives_the_labels_of_the_predictor(tmp_path: Path, phantom: PhantomFactory) -> None:
-    bundle = save_tiny(tmp_path / "tiny-mr")
-    scan = write_volume(tmp_path / "scan.nii.gz", phantom.oblique(noise=30.0).volume)
-    output = tmp_path / "out.seg.nrrd"
-
-    run_monai(bundle, "--input", str(scan), "--output", str(output), "--device", "cpu")
-
-    expected = Predictor(bundle, InferenceSettings.of_model(bundle.spec.inference, device="cpu")).predict(
-        read_volume(scan)
-    )
-    written = read_label_map(output)
-    assert len(np.unique(expected.label_map.array)) > 1
-    np.testing.assert_array_equal(written.array, expected.label_map.array)
-    np.testing.assert_allclose(written.ijk_to_ras, expected.label_map.ijk_to_ras, atol=1e-4)
-    # Running a model must not change it.
-    verify_bundle(bundle)
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return save_tiny(tmp_path_factory.mktemp("bundle") / "tiny-mr")
 
 
-@pytest.mark.timeout(300)
-def test_monai_bundle_run_on_an_imported_model_runs_nothing_that_came_with_it(
-    tmp_path: Path, phantom: PhantomFactory
-) -> None:
-    canary = tmp_path / "canary"
-    bundle = save_tiny(tmp_path / "tiny-mr")
+def poisoned(bundle: Bundle, canary: Path) -> bytes:
+    """The config of `bundle`, and code that touches `canary`."""
     config = json.loads((bundle.path / "configs/inference.json").read_text())
     config["initialize"] = [f"$__import__('pathlib').Path({str(canary)!r}).touch()"]
-    bad = forged(entries_of(bundle), {"configs/inference.json": json.dumps(config).encode()})
-
-    run_in(write_folder(tmp_path / "as it came", bad))
-    assert canary.exists(), "this test could not find code that runs"
-    canary.unlink()
-
-    store = ModelStore(tmp_path / "models", shipped_folder=tmp_path / "none")
-    imported = import_bundle(write_zip(tmp_path / "bad.zip", bad), store)
-    scan = write_volume(tmp_path / "scan.nii.gz", phantom.oblique(noise=30.0).volume)
-    output = tmp_path / "out.seg.nrrd"
-    run_monai(imported, "--input", str(scan), "--output", str(output), "--device", "cpu")
-    assert output.exists()
-    assert not canary.exists()
+    return json.dumps(config).encode()
 
 
 @pytest.mark.timeout(300)
-def test_text_that_is_refused_in_metadata_is_what_monai_bundle_obeys(tmp_path: Path) -> None:
-    """The reason for the refusal: MONAI imports what stands after `$import` anywhere, in a description, too."""
-    bundle = save_tiny(tmp_path / "tiny-mr")
-
-    def change(metadata: dict[str, str]) -> None:
-        metadata["description"] = "$import canary_module"
-
-    folder = write_folder(tmp_path / "as it came", forged(entries_of(bundle), change=change))
+def test_monai_bundle_obeys_the_config_and_the_text_of_a_model_as_it_came(tiny: Bundle, tmp_path: Path) -> None:
+    """The reason for what an import replaces and refuses: MONAI imports what stands after `$import` anywhere, too."""
+    config = poisoned(tiny, tmp_path / "canary")
+    change = {"description": "$import canary_module"}
+    folder = write_folder(tmp_path / "came", forged(entries_of(tiny), {"configs/inference.json": config}, change))
     (folder / "canary_module.py").write_text("from pathlib import Path; Path('ran').touch()")
-    run_in(folder)
+    run_monai(folder)
+    assert (tmp_path / "canary").exists()
     assert (folder / "ran").exists()
+
+
+@pytest.mark.timeout(300)
+def test_monai_bundle_gives_the_labels_of_the_predictor_and_runs_nothing_that_came_with_a_model(
+    tiny: Bundle, tmp_path: Path, phantom: PhantomFactory
+) -> None:
+    canary = tmp_path / "canary"
+    bad = write_zip(tmp_path / "bad.zip", forged(entries_of(tiny), {"configs/inference.json": poisoned(tiny, canary)}))
+    bundle = import_bundle(bad, ModelStore(tmp_path / "models", shipped_folder=tmp_path / "none"))
+    scan = write_volume(tmp_path / "scan.nii.gz", phantom.oblique(noise=30.0).volume)
+    output = tmp_path / "out.seg.nrrd"
+
+    done = run_monai(bundle.path, "--input", str(scan), "--output", str(output), "--device", "cpu")
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not canary.exists()
+    settings = InferenceSettings.of_model(bundle.spec.inference, device="cpu")
+    expected = Predictor(bundle, settings).predict(read_volume(scan)).label_map
+    written = read_label_map(output)
+    assert len(np.unique(expected.array)) > 1
+    np.testing.assert_array_equal(written.array, expected.array)
+    np.testing.assert_allclose(written.ijk_to_ras, expected.ijk_to_ras, atol=1e-4)
+    # Running a model must not change it.
+    verify_bundle(bundle)

@@ -23,10 +23,13 @@ def write_json(folder: Path, **content: object) -> Path:
 
 
 def test_folder_pairs_images_and_labels_by_name(tmp_path: Path) -> None:
-    dataset = load_dataset(write_dataset(tmp_path))
+    write_dataset(tmp_path)
+    save(tmp_path / "unlabelled" / "more.nii.gz", np.ones((5, 5, 5), np.float32), np.eye(4))
+    dataset = load_dataset(tmp_path)
     assert dataset.labels == {"front": 1, "back": 2}
     assert [case.id for case in dataset.labelled] == ["case_0", "case_1", "case_2"]
     assert dataset.cases[1].label == tmp_path / "labels" / "case_1.nii.gz"
+    assert [case.id for case in dataset.cases][3:] == ["more"]
 
 
 def test_listed_cases_have_paths_relative_to_the_file_and_one_path_per_channel(tmp_path: Path) -> None:
@@ -67,14 +70,6 @@ def test_numbered_files_beside_one_label_map_are_channels(tmp_path: Path) -> Non
     assert read_image(dataset.cases[0]).array.shape[0] == 2
 
 
-def test_unlabelled_folder_adds_cases_without_labels(tmp_path: Path) -> None:
-    write_dataset(tmp_path, 1)
-    save(tmp_path / "unlabelled" / "more.nii.gz", np.ones((5, 5, 5), np.float32), np.eye(4))
-    dataset = load_dataset(tmp_path)
-    assert [case.id for case in dataset.cases] == ["case_0", "more"]
-    assert [case.id for case in dataset.labelled] == ["case_0"]
-
-
 def test_split_of_patients_selects_all_their_scans_and_prefixes_nest(tmp_path: Path) -> None:
     for name in ("p1_ED", "p1_ES", "p2_ED", "p10_ED"):
         save(tmp_path / "images" / f"{name}.nii.gz", np.ones((5, 5, 5), np.float32), np.eye(4))
@@ -93,13 +88,9 @@ def test_split_of_patients_selects_all_their_scans_and_prefixes_nest(tmp_path: P
     ("content", "named"),
     [
         ({"cases": [{"id": "x", "image": "absent.nii.gz"}]}, "Case x"),
-        ({"cases": [{"id": "x", "image": "images/case_0.nii.gz"}] * 2}, "Case x"),
         ({"cases": [{"id": "x", "image": "images/case_0.nii.gz", "label": "nowhere.nii.gz"}]}, "Case x"),
         ({"cases": [{"id": "x"}]}, "number 0"),
         ({"cases": []}, "No case"),
-        ({"labels": {"a": 1, "b": 1}}, "share"),
-        ({"labels": {"a": "one", "b": 2}}, "no whole number"),
-        ({"splits": {"pool": ["stranger"]}}, "stranger"),
     ],
 )
 def test_contradiction_in_the_dataset_is_named(tmp_path: Path, content: dict[str, object], named: str) -> None:
@@ -112,12 +103,6 @@ def test_label_map_without_an_image_is_named(tmp_path: Path) -> None:
     write_dataset(tmp_path, 2)
     (tmp_path / "images" / "case_1.nii.gz").unlink()
     with pytest.raises(DatasetError, match="case_1"):
-        load_dataset(tmp_path)
-
-
-def test_unreadable_json_says_which_file(tmp_path: Path) -> None:
-    (tmp_path / "dataset.json").write_text("{")
-    with pytest.raises(DatasetError, match=r"dataset\.json"):
         load_dataset(tmp_path)
 
 
@@ -185,14 +170,6 @@ def test_what_was_not_annotated_is_read_and_is_no_label(tmp_path: Path) -> None:
     assert label_map.array[0, 0, 0] == 255
     with pytest.raises(DatasetError, match="does not name: 255"):
         read_labels(case, read_image(case), dataset.labels, ["front"])
-
-
-def test_unknown_labels_that_are_no_list_of_names_are_refused(tmp_path: Path) -> None:
-    write_dataset(tmp_path, 1)
-    for unknown in ("back", [1], {"back": 1}):
-        file = write_json(tmp_path, cases=[{"image": "images/case_0.nii.gz", "unknown": unknown}])
-        with pytest.raises(DatasetError, match="not a list of label names"):
-            load_dataset(file)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "link to nothing"])

@@ -73,28 +73,33 @@ def test_a_whole_number_is_read_however_it_is_written(folder: Path, value: str) 
     assert dataset.labels == {"liver": 1}
 
 
-def test_which_of_two_numbers_is_the_name_is_asked(folder: Path) -> None:
-    assert "which is the name" in refusal(folder, {"labels": {"1": "2"}})
-
-
 def test_labels_by_value_are_read(folder: Path) -> None:
-    assert read(folder, {"labels": {"0": "background", "1": "liver", "7": "2nd rib"}}).labels == {
-        "liver": 1,
-        "2nd rib": 7,
-    }
+    labels = {"0": "background", "1": "liver", "7": "2nd rib"}
+    assert read(folder, {"labels": labels}).labels == {"liver": 1, "2nd rib": 7}
 
 
 @pytest.mark.parametrize(
-    "labels",
-    [{"Front": 1, "front": 2}, {"left lung": 1, " Left  Lung": 2}, {"é": 1, "e\u0301": 2}, {"1": "a", "2": "A"}],
+    ("labels", "said"),
+    [
+        ({"1": "2"}, "which is the name"),
+        *(
+            (alike, "but for case and spaces")
+            for alike in (
+                {"Front": 1, "front": 2},
+                {"left lung": 1, " Left  Lung": 2},
+                {"é": 1, "e\u0301": 2},
+                {"1": "a", "2": "A"},
+            )
+        ),
+        ({"a": 1, "b": 1}, "'a' and 'b'"),
+        ({"background": 0, "whole tumour": [1, 2], "core": 3}, "'whole tumour'"),
+        ({"\x1b[31mred": 1}, "control characters"),
+        ({"x" * 300: 1}, "300 characters long"),
+        ({" ": 1}, "is empty"),
+    ],
 )
-def test_names_that_differ_only_in_case_or_spaces_are_refused(folder: Path, labels: dict) -> None:
-    assert "but for case and spaces" in refusal(folder, {"labels": labels})
-
-
-def test_two_names_of_one_value_and_regions_are_refused(folder: Path) -> None:
-    assert "'a' and 'b'" in refusal(folder, {"labels": {"a": 1, "b": 1}})
-    assert "'whole tumour'" in refusal(folder, {"labels": {"background": 0, "whole tumour": [1, 2], "core": 3}})
+def test_names_of_labels_that_cannot_be_meant_are_refused(folder: Path, labels: dict, said: str) -> None:
+    assert said in refusal(folder, {"labels": labels})
 
 
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12).filter(
@@ -136,9 +141,6 @@ def test_other_encodings_nesting_and_other_files_are_refused(folder: Path) -> No
     assert "nested too deeply" in refusal(folder, text=b'{"a":' * 100_000 + b"1" + b"}" * 100_000)
     assert "JSON" in refusal(folder, text=b'{"labels": {"a": ' + b"9" * 10_000 + b"}}")
     assert "list" in refusal(folder, [])
-    assert "control characters" in refusal(folder, {"labels": {"\x1b[31mred": 1}})
-    assert "300 characters long" in refusal(folder, {"labels": {"x" * 300: 1}})
-    assert "is empty" in refusal(folder, {"labels": {" ": 1}})
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,10 @@ def test_other_keys_that_are_not_read_are_named(folder: Path) -> None:
     dataset = read(folder, {"labels": {"A": 1}, "regions_class_order": [1], "validation": [], "modality": {"0": "CT"}})
     assert dataset.notes == ("dataset.json has keys that are not read: 'regions_class_order', 'validation'.",)
     case = {"image": "images/c0.nii.gz", "label": "labels/c0.nii.gz", "mask": "x.nii.gz"}
-    assert "'mask'" in read(folder, {"cases": [case]}).notes[0]
+    dataset = read(folder, {"cases": [{**case, "id": 0}]})
+    assert "'mask'" in dataset.notes[0]
+    assert [case.id for case in dataset.cases] == ["0"]
+    assert "twice" in refusal(folder, {"cases": [case], "training": [case]})
     assert read(folder, {"labels": {"A": 1}, "note": "n"}).notes == ()
 
 
@@ -233,6 +238,7 @@ def test_two_files_of_one_name_are_refused(folder: Path, other: str) -> None:
         ([{"image": "i" * 5000}], "cannot be opened"),
         ([{"image": "\ud800.nii.gz"}], "cannot be opened"),
         ([{"image": 5}], "no image path"),
+        *(([{"image": "images/c0.nii.gz", "unknown": wrong}], "not a list of label names") for wrong in ("back", [1])),
         ("images/c0.nii.gz", "not a list"),
     ],
 )
@@ -244,15 +250,6 @@ def test_a_structure_that_is_said_to_be_unknown_and_is_no_label_is_named(folder:
     case = {"image": "images/c0.nii.gz", "label": "labels/c0.nii.gz", "unknown": ["Liver", "spleeen"]}
     (note,) = read(folder, {"labels": {"liver": 1, "spleen": 2}, "cases": [case]}).notes
     assert "not a label of the dataset: 'spleeen'" in note
-
-
-def test_a_case_may_be_called_0(folder: Path) -> None:
-    assert [case.id for case in read(folder, {"cases": [{"id": 0, "image": "images/c0.nii.gz"}]}).cases] == ["0"]
-
-
-def test_lists_of_cases_in_two_places_are_refused(folder: Path) -> None:
-    entry = [{"image": "images/c0.nii.gz"}]
-    assert "twice" in refusal(folder, {"cases": entry, "training": entry})
 
 
 def test_files_outside_the_folder_and_shared_label_maps_are_named(folder: Path) -> None:
