@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,38 +58,47 @@ class Segmenter:
         self._values = tuple(values)
         self._mirror_axes = self.settings.mirror_axes(mirror_axes)
 
-    def segment(
+    def predict(
         self,
         volume: Volume,
         *,
-        roi: Roi | None = None,
+        roi: Roi | str | Sequence[float] | None = None,
         progress: ReportStage | None = None,
         should_cancel: ShouldCancel | None = None,
         want_probabilities: bool = False,
         want_entropy: bool = False,
-        examine: Callable[[Volume, Prepared], Sequence[str]] | None = None,
     ) -> Prediction:
-        """Label `volume`, or what lies within `roi`.
+        """Label `volume` on its own grid. `progress(stage, fraction)` counts each stage from 0 to 1.
 
-        `examine` is given the scan and the network's input, after the network has run, and returns warnings.
+        `roi` confines it to a box: R0, R1, A0, A1, S0, S1 in RAS mm.
+
+        Raises `Cancelled` soon after `should_cancel()` returns True (it is asked before every batch of windows).
         """
         started = time.perf_counter()
-        report = progress or (lambda _stage, _fraction: None)
-        volume.grid.check()
+        report = progress or _report_nothing
+        self.check(volume)
         maps = self._allocate(volume, want_probabilities, want_entropy)
+        prepared = self.prepare(volume, roi, report, should_cancel)
         warnings = [str(note) for note in getattr(volume, "notes", ())]
 
-        stop_if(should_cancel)
-        report("prepare", 0.0)
-        prepared = self.preprocessing.prepare(volume, roi.voxels(volume.grid) if roi else None)
-        report("prepare", 1.0)
-
         def run(step: Step) -> None:
-            self._run(step, prepared, maps, report, should_cancel)
+            """One attempt with the means of `step`; fills `maps` where something was prepared."""
+            region = prepared.region
+            restorer = RowRestorer(
+                prepared.grid,
+                self._values,
+                maps.labels[region],
+                probabilities=None if maps.probabilities is None else maps.probabilities[(slice(None), *region)],
+                entropy=None if maps.entropy is None else maps.entropy[region],
+            )
+            with torch.inference_mode():
+                network = mirrored(self.network_on(step.device), self._mirror_axes)
+                for row, scores in self.rows(network, prepared, step, self.settings.overlap, report, should_cancel):
+                    restorer.push(row, scores)
 
         _, step = run_first_that_fits(self.steps(), run, warnings.append)
         report("restore", 0.0)
-        warnings.extend(examine(volume, prepared) if examine else ())
+        warnings.extend(self._examine(volume, prepared))
         report("restore", 1.0)
         return Prediction(
             label_map=LabelMap(maps.labels, volume.ijk_to_ras),
@@ -99,6 +108,55 @@ class Segmenter:
             probabilities=None if maps.probabilities is None else Volume(maps.probabilities, volume.ijk_to_ras),
             entropy=None if maps.entropy is None else Volume(maps.entropy[None], volume.ijk_to_ras),
         )
+
+    def prepare(
+        self,
+        volume: Volume,
+        roi: Roi | str | Sequence[float] | None,
+        report: ReportStage,
+        should_cancel: ShouldCancel | None,
+    ) -> Prepared:
+        """The network's input for `volume`, or what lies within `roi`."""
+        box = None if roi is None else Roi.of(roi).voxels(volume.grid)
+        stop_if(should_cancel)
+        report("prepare", 0.0)
+        prepared = self.preprocessing.prepare(volume, box)
+        report("prepare", 1.0)
+        return prepared
+
+    def rows(
+        self,
+        network: Network,
+        prepared: Prepared,
+        step: Step,
+        overlap: float,
+        report: ReportStage,
+        should_cancel: ShouldCancel | None,
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """`rows_of_image` of the prepared scan with the means of `step`."""
+
+        def on_batch(fraction: float) -> None:
+            stop_if(should_cancel)
+            report("segment", fraction)
+
+        return rows_of_image(
+            prepared.image,
+            network,
+            self.preprocessing.patch_size,
+            overlap,
+            batch_size=step.batch_size,
+            device=step.device,
+            accumulate_on=step.accumulate_on,
+            on_batch=on_batch,
+        )
+
+    def check(self, volume: Volume) -> None:
+        """Raise what makes `volume` unusable."""
+        volume.grid.check()
+
+    def _examine(self, volume: Volume, prepared: Prepared) -> Sequence[str]:  # noqa: ARG002
+        """Warnings about the scan, given the network's input, after the network has run."""
+        return ()
 
     @property
     def network(self) -> nn.Module:
@@ -114,7 +172,7 @@ class Segmenter:
             for n, least in zip(self.preprocessing.grid_for(volume.crop(region)).shape, patch, strict=True)
         )
         windows = len(WindowPlan((d, h, w), patch, self.settings.overlap).blocks())
-        scores = self._scores_on(device)
+        scores = mirrored(self.network_on(device), self._mirror_axes)
         sample = torch.randn((1, len(volume.array), *patch), device=device)
         with torch.inference_mode():
             started = time.perf_counter()
@@ -125,45 +183,6 @@ class Segmenter:
         """The ways to run the network, from the fastest to the one that needs least memory."""
         batch_size = self.settings.batch_size or (GPU_BATCH if self.device.type == "cuda" else 1)
         return steps_for(self.device, batch_size, allow_cpu=self.settings.allow_cpu)
-
-    def _run(
-        self,
-        step: Step,
-        prepared: Prepared,
-        maps: _Maps,
-        report: ReportStage,
-        should_cancel: ShouldCancel | None,
-    ) -> None:
-        """One attempt with the means of `step`; fills `maps` where something was prepared."""
-        region = prepared.region
-        restorer = RowRestorer(
-            prepared.grid,
-            self._values,
-            maps.labels[region],
-            probabilities=None if maps.probabilities is None else maps.probabilities[(slice(None), *region)],
-            entropy=None if maps.entropy is None else maps.entropy[region],
-        )
-
-        def on_batch(fraction: float) -> None:
-            stop_if(should_cancel)
-            report("segment", fraction)
-
-        rows = rows_of_image(
-            prepared.image,
-            self._scores_on(step.device),
-            self.preprocessing.patch_size,
-            self.settings.overlap,
-            batch_size=step.batch_size,
-            device=step.device,
-            accumulate_on=step.accumulate_on,
-            on_batch=on_batch,
-        )
-        with torch.inference_mode():
-            for row, scores in rows:
-                restorer.push(row, scores)
-
-    def _scores_on(self, device: torch.device) -> Network:
-        return mirrored(self.network_on(device), self._mirror_axes)
 
     def network_on(self, device: torch.device) -> Network:
         """The network on `device` at the chosen precision, without mirroring; `WeightsError` for useless scores."""
@@ -213,6 +232,10 @@ def check_channels(volume: Volume, channels: Sequence[str]) -> None:
             f"The model needs {len(channels)} channel(s) ({', '.join(channels)}); the image has {len(volume.array)}.",
             "Give one file per channel, in this order.",
         )
+
+
+def _report_nothing(_stage: str, _fraction: float) -> None:
+    """For a caller who wants no progress."""
 
 
 def stop_if(should_cancel: ShouldCancel | None) -> None:

@@ -24,9 +24,8 @@ from ..preprocessing.plan import Prepared
 from .fallback import Step, run_first_that_fits
 from .predictor import Predictor, trained_mirror_axes
 from .ranking import Uncertainty
-from .segmenter import check_channels, stop_if
 from .settings import ReportStage, ShouldCancel
-from .windows import Network, rows_of_image
+from .windows import Network
 
 #: A voxel with this probability of a structure belongs to the structure's region.
 CONCEIVABLE = 0.05
@@ -69,13 +68,9 @@ def uncertainty_of(
     """
     started = time.perf_counter()
     report = progress or (lambda _stage, _fraction: None)
-    check_channels(volume, predictor.spec.channels)
-    volume.grid.check()
-    stop_if(should_cancel)
-    report("prepare", 0.0)
-    prepared = predictor.segmenter.preprocessing.prepare(volume, roi.voxels(volume.grid) if roi else None)
+    predictor.check(volume)
+    prepared = predictor.prepare(volume, roi, report, should_cancel)
     familiarity = predictor.familiarity(volume, prepared)
-    report("prepare", 1.0)
     warnings = list(volume.notes)
     if familiarity and familiarity.message:
         warnings.append(familiarity.message)
@@ -84,7 +79,7 @@ def uncertainty_of(
         return _measure(predictor, prepared, step, report, should_cancel)
 
     with torch.inference_mode():
-        regions, step = run_first_that_fits(predictor.segmenter.steps(), run, warnings.append)
+        regions, step = run_first_that_fits(predictor.steps(), run, warnings.append)
     axis, index, position = _slice_to_look_at(regions, prepared.grid, volume.grid)
     names = [label.name for label in predictor.spec.labels]
     entropy = regions.means()
@@ -148,23 +143,10 @@ def _measure(
     predictor: Predictor, prepared: Prepared, step: Step, report: ReportStage, should_cancel: ShouldCancel | None
 ) -> _Regions:
     """All variations of the prepared scan with the means of `step`."""
-    segmenter = predictor.segmenter
     regions = _Regions(prepared.grid.shape, len(predictor.spec.labels))
-
-    def on_batch(fraction: float) -> None:
-        stop_if(should_cancel)
-        report("segment", fraction)
-
-    rows = rows_of_image(
-        prepared.image,
-        _ensemble(segmenter.network_on(step.device), variations_of(trained_mirror_axes(predictor.spec))),
-        segmenter.preprocessing.patch_size,
-        min(segmenter.settings.overlap, _OVERLAP),
-        batch_size=step.batch_size,
-        device=step.device,
-        accumulate_on=step.accumulate_on,
-        on_batch=on_batch,
-    )
+    network = _ensemble(predictor.network_on(step.device), variations_of(trained_mirror_axes(predictor.spec)))
+    overlap = min(predictor.settings.overlap, _OVERLAP)
+    rows = predictor.rows(network, prepared, step, overlap, report, should_cancel)
     for row, probabilities in rows:
         regions.add(row, probabilities.double().cpu().numpy())
     return regions

@@ -33,7 +33,7 @@ def test_both_pipelines_label_alike_on_the_same_input(make: str, phantom: Phanto
     volume = getattr(phantom, make)(noise=80.0).volume
     scan = write_volume(tmp_path / "scan.nii.gz", volume)
     settings = InferenceSettings(device="cpu", precision="fp32")
-    ours = Segmenter(network, PREPROCESSING, range(4), settings).segment(volume).label_map
+    ours = Segmenter(network, PREPROCESSING, range(4), settings).predict(volume).label_map
     pipeline = PlainPipeline(
         network, PREPROCESSING, resampling="same input", grid=PREPROCESSING.grid_for(volume).shape, overlap=0.5
     )

@@ -73,7 +73,7 @@ def test_background_around_a_body_costs_no_window_and_moves_no_label(orientation
     for each in (scan, padded(scan)):
         network = Brightness()
         segmenter = Segmenter(network, PLAN, (0, 1), InferenceSettings(device="cpu", precision="fp32"))
-        prediction = segmenter.segment(each.volume, want_probabilities=True, want_entropy=True)
+        prediction = segmenter.predict(each.volume, want_probabilities=True, want_entropy=True)
         assert prediction.label_map.grid.matches(each.volume.grid)
         assert prediction.probabilities is not None
         assert prediction.entropy is not None
@@ -93,7 +93,7 @@ def test_a_roi_sees_grey_values_against_the_background_of_the_whole_scan() -> No
     scan = padded(stripped(PhantomFactory()(shape=(30, 28, 26))))
     segmenter = Segmenter(Brightness(), PLAN, (0, 1), InferenceSettings(device="cpu", precision="fp32"))
     roi = Roi((-20.0, -12.0, -12.0), (6.0, 12.0, 12.0))
-    prediction = segmenter.segment(scan.volume, roi=roi)
+    prediction = segmenter.predict(scan.volume, roi=roi)
     assert prediction.label_map.grid.matches(scan.volume.grid)
     outside = np.ones(scan.volume.grid.shape, bool)
     outside[roi.voxels(scan.volume.grid)] = False

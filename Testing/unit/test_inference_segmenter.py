@@ -68,7 +68,7 @@ def assert_on_input_grid(prediction: Prediction, scan: Phantom) -> None:
 )
 def test_labels_fall_on_the_voxels_they_were_made_from(orientation, rotation, shape) -> None:
     scan = phantoms(orientation, shape=shape, rotation_degrees=rotation)
-    prediction = segmenter().segment(scan.volume)
+    prediction = segmenter().predict(scan.volume)
     assert_on_input_grid(prediction, scan)
     np.testing.assert_array_equal(prediction.label_map.array, scan.label_map.array)
 
@@ -84,7 +84,7 @@ def test_labels_keep_their_place_when_resampled(orientation, rotation, network_s
     scan = phantoms(orientation, shape=(22, 25, 14), spacing=(1.0, 0.9, 1.7), rotation_degrees=rotation)
     expected = scan.label_map.array == 2
     one_structure = Volume(1000.0 * expected[None], scan.volume.ijk_to_ras)
-    prediction = segmenter(BRIGHT, spacing=network_spacing).segment(one_structure)
+    prediction = segmenter(BRIGHT, spacing=network_spacing).predict(one_structure)
     assert_on_input_grid(prediction, scan)
     found = prediction.label_map.array == 1
     assert dice(found, expected) > 0.75
@@ -97,21 +97,21 @@ def test_labels_keep_their_place_when_resampled(orientation, rotation, network_s
 def test_every_kind_of_grid_gives_its_own_labels(phantom: PhantomFactory, make: str) -> None:
     scan = getattr(phantom, make)()
     spacing = (1.0, 1.0, 3.0) if make == "anisotropic" else (1.0, 1.0, 1.0)
-    prediction = segmenter(spacing=spacing).segment(scan.volume)
+    prediction = segmenter(spacing=spacing).predict(scan.volume)
     np.testing.assert_array_equal(prediction.label_map.array, scan.label_map.array)
 
 
 @pytest.mark.parametrize(("values", "dtype"), [((0, 7, 3), np.uint8), ((0, 300, 2), np.uint16)])
 def test_classes_become_the_label_values_of_the_model(phantom: PhantomFactory, values, dtype) -> None:
     scan = phantom()
-    labels = segmenter(values=values).segment(scan.volume).label_map.array
+    labels = segmenter(values=values).predict(scan.volume).label_map.array
     assert labels.dtype == dtype
     np.testing.assert_array_equal(labels, np.array(values)[scan.label_map.array])
 
 
 def test_mirroring_and_batches_leave_a_symmetric_network_unchanged(phantom: PhantomFactory) -> None:
     scan = phantom.oblique()
-    prediction = segmenter(mirroring=True, batch_size=3, overlap=0.25).segment(scan.volume)
+    prediction = segmenter(mirroring=True, batch_size=3, overlap=0.25).predict(scan.volume)
     np.testing.assert_array_equal(prediction.label_map.array, scan.label_map.array)
 
 
@@ -122,7 +122,7 @@ def test_half_precision_that_overflows_is_repeated_in_full(phantom: PhantomFacto
             return scores * float("inf") if torch.is_autocast_enabled("cpu") else scores
 
     scan = phantom()
-    prediction = segmenter(Overflowing(), precision="bf16", values=(0, 1, 2)).segment(scan.volume)
+    prediction = segmenter(Overflowing(), precision="bf16", values=(0, 1, 2)).predict(scan.volume)
     np.testing.assert_array_equal(prediction.label_map.array, scan.label_map.array)
 
 
@@ -132,7 +132,7 @@ def test_weights_that_give_no_finite_scores_are_named(phantom: PhantomFactory) -
             return PHANTOM_NETWORK(image) * float("nan")
 
     with pytest.raises(WeightsError, match="not finite"):
-        segmenter(Broken(), values=(0, 1, 2)).segment(phantom().volume)
+        segmenter(Broken(), values=(0, 1, 2)).predict(phantom().volume)
 
 
 # Region of interest
@@ -141,7 +141,7 @@ def test_weights_that_give_no_finite_scores_are_named(phantom: PhantomFactory) -
 def test_only_voxels_within_the_roi_are_labelled(phantom: PhantomFactory) -> None:
     scan = phantom.las()
     roi = Roi((-6.0, -9.0, -6.0), (0.0, 9.0, 6.0))
-    labels = segmenter().segment(scan.volume, roi=roi).label_map.array
+    labels = segmenter().predict(scan.volume, roi=roi).label_map.array
     block = roi.voxels(scan.volume.grid)
     expected = np.zeros_like(labels)
     expected[block] = scan.label_map.array[block]
@@ -162,7 +162,7 @@ def test_the_roi_block_holds_exactly_the_voxels_in_the_box(phantom: PhantomFacto
 
 def test_a_roi_outside_the_volume_is_refused_with_the_volumes_extent(phantom: PhantomFactory) -> None:
     with pytest.raises(GeometryError, match="outside the volume") as caught:
-        segmenter().segment(phantom().volume, roi=Roi((100.0, 0.0, 0.0), (120.0, 9.0, 9.0)))
+        segmenter().predict(phantom().volume, roi=Roi((100.0, 0.0, 0.0), (120.0, 9.0, 9.0)))
     assert "mm" in caught.value.hint
 
 
@@ -173,7 +173,7 @@ def test_cancel_stops_at_the_next_batch_of_windows(phantom: PhantomFactory) -> N
     answers = iter([False, False, False, True])
     stages: list[tuple[str, float]] = []
     with pytest.raises(Cancelled):
-        segmenter().segment(
+        segmenter().predict(
             phantom().volume,
             progress=lambda stage, fraction: stages.append((stage, fraction)),
             should_cancel=lambda: next(answers),
@@ -184,14 +184,14 @@ def test_cancel_stops_at_the_next_batch_of_windows(phantom: PhantomFactory) -> N
 
 def test_stages_are_reported_in_order(phantom: PhantomFactory) -> None:
     stages: list[str] = []
-    segmenter().segment(phantom().volume, progress=lambda stage, _: stages.append(stage))
+    segmenter().predict(phantom().volume, progress=lambda stage, _: stages.append(stage))
     assert list(dict.fromkeys(stages)) == ["prepare", "segment", "restore"]
 
 
 def test_what_the_reader_noted_is_passed_on(phantom: PhantomFactory) -> None:
     volume = phantom().volume
     noted = Volume(volume.array, volume.ijk_to_ras, notes=("3 voxels were NaN.",))
-    assert "3 voxels were NaN." in segmenter().segment(noted).warnings
+    assert "3 voxels were NaN." in segmenter().predict(noted).warnings
 
 
 def test_memory_running_out_midway_falls_back_and_says_so(phantom: PhantomFactory) -> None:
@@ -202,7 +202,7 @@ def test_memory_running_out_midway_falls_back_and_says_so(phantom: PhantomFactor
             return PHANTOM_NETWORK(image)
 
     scan = phantom()
-    prediction = segmenter(Greedy(), batch_size=4, values=(0, 1, 2)).segment(scan.volume)
+    prediction = segmenter(Greedy(), batch_size=4, values=(0, 1, 2)).predict(scan.volume)
     np.testing.assert_array_equal(prediction.label_map.array, scan.label_map.array)
     assert "one window at a time" in prediction.warnings[0]
 
@@ -212,7 +212,7 @@ def test_memory_running_out_midway_falls_back_and_says_so(phantom: PhantomFactor
 
 def test_probabilities_and_entropy_lie_on_the_input_grid(phantom: PhantomFactory) -> None:
     scan = phantom.oblique()
-    prediction = segmenter(spacing=(1.3, 1.0, 1.6)).segment(scan.volume, want_probabilities=True, want_entropy=True)
+    prediction = segmenter(spacing=(1.3, 1.0, 1.6)).predict(scan.volume, want_probabilities=True, want_entropy=True)
     assert prediction.probabilities is not None
     assert prediction.entropy is not None
     probabilities, entropy = prediction.probabilities.array, prediction.entropy.array
@@ -226,7 +226,7 @@ def test_probabilities_and_entropy_lie_on_the_input_grid(phantom: PhantomFactory
 
 def test_outside_a_roi_background_is_certain(phantom: PhantomFactory) -> None:
     roi = Roi((-6.0, -6.0, -6.0), (0.0, 0.0, 0.0))
-    prediction = segmenter().segment(phantom().volume, roi=roi, want_probabilities=True, want_entropy=True)
+    prediction = segmenter().predict(phantom().volume, roi=roi, want_probabilities=True, want_entropy=True)
     assert prediction.probabilities is not None
     assert prediction.entropy is not None
     assert prediction.probabilities.array[:, 0, 0, 0].tolist() == [1.0, 0.0, 0.0]
@@ -236,7 +236,7 @@ def test_outside_a_roi_background_is_certain(phantom: PhantomFactory) -> None:
 def test_maps_larger_than_memory_are_refused_before_any_work() -> None:
     huge = Volume(np.broadcast_to(np.float32(0), (1, 20_000, 20_000, 20_000)), np.eye(4))
     with pytest.raises(DeviceMemoryError, match="GiB"):
-        segmenter().segment(huge, want_probabilities=True)
+        segmenter().predict(huge, want_probabilities=True)
 
 
 # GPU
@@ -247,10 +247,10 @@ def test_maps_larger_than_memory_are_refused_before_any_work() -> None:
 def test_gpu_labels_equal_cpu_labels(phantom: PhantomFactory, precision: str, tiny_network: Callable) -> None:
     scan = phantom.oblique(noise=20.0)
     network = tiny_network()
-    on_cpu = segmenter(network, values=(0, 1, 2), patch_size=(16, 16, 16)).segment(scan.volume, want_probabilities=True)
+    on_cpu = segmenter(network, values=(0, 1, 2), patch_size=(16, 16, 16)).predict(scan.volume, want_probabilities=True)
     on_gpu = segmenter(
         network, values=(0, 1, 2), patch_size=(16, 16, 16), device="cuda", precision=precision, allow_cpu=False
-    ).segment(scan.volume, want_probabilities=True)
+    ).predict(scan.volume, want_probabilities=True)
     assert on_gpu.device == "cuda:0"
     assert on_cpu.probabilities is not None
     assert on_gpu.probabilities is not None
@@ -267,7 +267,7 @@ def test_gpu_out_of_memory_falls_back_to_the_cpu(phantom: PhantomFactory) -> Non
             return PHANTOM_NETWORK(image)
 
     scan = phantom()
-    prediction = segmenter(TooLarge(), device="cuda", values=(0, 1, 2)).segment(scan.volume)
+    prediction = segmenter(TooLarge(), device="cuda", values=(0, 1, 2)).predict(scan.volume)
     np.testing.assert_array_equal(prediction.label_map.array, scan.label_map.array)
     assert prediction.device == "cpu"
     assert len(prediction.warnings) == 3

@@ -58,7 +58,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     segmenter = Segmenter(_network(arguments), preprocessing, range(arguments.classes), settings)
     before = _peak_gib()
     started, worked = time.perf_counter(), time.process_time()
-    segmenter.segment(volume)
+    segmenter.predict(volume)
     return {
         "before_gib": before,
         "peak_gib": _peak_gib(),

@@ -68,7 +68,7 @@ def _worst(plan: Plan, place: Workplace, cases: StudyCases, test: tuple[Case, ..
         maps = []
         for case, grid in zip(shown, grids, strict=True):
             volume = read_image(case)
-            found = segmenter.segment(volume, roi=middle_roi(volume.grid, plan.middle_mm)).label_map
+            found = segmenter.predict(volume, roi=middle_roi(volume.grid, plan.middle_mm)).label_map
             maps.append(np.ascontiguousarray(grid.to_canonical(found.array)))
         predictions[arm.title] = maps
     images, references = [], []

@@ -40,7 +40,7 @@ class _SegmenterPredictions:
 
     def label_map(self, case: Case) -> LabelMap:
         volume = read_image(case)
-        return self._segmenter.segment(volume, roi=middle_roi(volume.grid, self._middle_mm)).label_map
+        return self._segmenter.predict(volume, roi=middle_roi(volume.grid, self._middle_mm)).label_map
 
 
 def segmenter_of(
