@@ -38,10 +38,11 @@ class NnFormerConfig:
     down_strides: tuple[Triple, ...]
     #: Stages whose window covers the whole token grid, without shift (GV-MSA).
     global_stages: tuple[bool, ...]
-    #: Padding of each down-sampling convolution; None = 1 along strided axes, which halves rounding up.
-    down_paddings: tuple[Triple, ...] | None = None
-    decoder_depths: tuple[int, ...] | None = None
-    decoder_heads: tuple[int, ...] | None = None
+    #: Padding of each down-sampling convolution; by default 1 along strided axes, which halves rounding up.
+    down_paddings: tuple[Triple, ...] = ()
+    #: By default those of the encoder's stages but the last.
+    decoder_depths: tuple[int, ...] = ()
+    decoder_heads: tuple[int, ...] = ()
     mlp_ratio: float = 4.0
     drop_path: float = 0.2
     deep_supervision: bool = False
@@ -54,9 +55,8 @@ class NnFormerConfig:
             object.__setattr__(self, name, value)
 
         assign("crop_size", _triple(self.crop_size, "crop_size"))
-        assign("embed_strides", tuple(_triple(s, "embed_strides") for s in self.embed_strides))
-        assign("windows", tuple(_triple(w, "windows") for w in self.windows))
-        assign("down_strides", tuple(_triple(s, "down_strides") for s in self.down_strides))
+        for name in ("embed_strides", "windows", "down_strides"):
+            assign(name, tuple(_triple(each, name) for each in getattr(self, name)))
         assign("depths", tuple(self.depths))
         assign("heads", tuple(self.heads))
         assign("global_stages", tuple(bool(g) for g in self.global_stages))
@@ -85,36 +85,21 @@ class NnFormerConfig:
                 )
         if len(self.embed_strides) != 2:
             raise ConfigurationError("embed_strides needs two entries, one per convolution pair.")
-        if min(self.in_channels, self.out_channels, self.embed_dim, *self.depths, *self.decoder_depths_) < 1:
+        if min(self.in_channels, self.out_channels, self.embed_dim, *self.depths, *self.decoder_depths) < 1:
             raise ConfigurationError("Channels and depths must be at least 1.")
         if self.embed_dim % 2:
             raise ConfigurationError(f"embed_dim is {self.embed_dim}; it must be even.")
         for stage, dim in enumerate(self.dims):
-            for heads in (self.heads[stage], *([self.decoder_heads_[stage]] if stage < stages - 1 else [])):
+            for heads in (self.heads[stage], *([self.decoder_heads[stage]] if stage < stages - 1 else [])):
                 if heads < 1 or dim % heads:
                     raise ConfigurationError(f"Stage {stage} has {dim} channels, which {heads} heads do not divide.")
         if not 0 <= self.drop_path < 1:
             raise ConfigurationError(f"drop_path is {self.drop_path}; it must be in [0, 1).")
         if any(s > 2 for stride in self.down_strides for s in stride):
             raise ConfigurationError("down_strides may be 1 or 2 along each axis.")
-        for stride, padding in zip(self.down_strides, self.down_paddings_, strict=True):
+        for stride, padding in zip(self.down_strides, self.down_paddings, strict=True):
             if any(p > int(s > 1) for s, p in zip(stride, padding, strict=True)):
                 raise ConfigurationError("down_paddings may be 1 along strided axes; elsewhere they are 0.")
-
-    @property
-    def decoder_depths_(self) -> tuple[int, ...]:
-        assert self.decoder_depths is not None
-        return self.decoder_depths
-
-    @property
-    def decoder_heads_(self) -> tuple[int, ...]:
-        assert self.decoder_heads is not None
-        return self.decoder_heads
-
-    @property
-    def down_paddings_(self) -> tuple[Triple, ...]:
-        assert self.down_paddings is not None
-        return self.down_paddings
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -137,18 +122,11 @@ class NnFormerConfig:
         return cls(**data)
 
     @classmethod
-    def preset(
-        cls, name: str, *, in_channels: int | None = None, out_channels: int | None = None, **changes: Any
-    ) -> NnFormerConfig:
+    def preset(cls, name: str, **changes: Any) -> NnFormerConfig:
         """A published configuration (`synapse`, `acdc`, `brats`) or `small`, which trains on two CPU cores."""
         if name not in _PRESETS:
             raise ConfigurationError(f"No network preset {name!r}.", f"Presets: {', '.join(_PRESETS)}.")
-        config = cls(**_PRESETS[name])
-        if in_channels is not None:
-            changes["in_channels"] = in_channels
-        if out_channels is not None:
-            changes["out_channels"] = out_channels
-        return replace(config, **changes)
+        return replace(cls(**_PRESETS[name]), **changes)
 
 
 _PRESETS: dict[str, dict[str, Any]] = {
@@ -206,10 +184,6 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "drop_path": 0.1,
     },
 }
-for _preset in _PRESETS.values():
-    for _name in ("embed_strides", "windows", "down_strides", "down_paddings"):
-        if _name in _preset:
-            _preset[_name] = tuple((v,) * 3 if isinstance(v, int) else v for v in _preset[_name])
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ class Encoder(nn.Module):
             )
             self.norms.append(nn.LayerNorm(dim))
             if stage < len(config.depths) - 1:
-                self.downs.append(Down(dim, config.down_strides[stage], config.down_paddings_[stage]))
+                self.downs.append(Down(dim, config.down_strides[stage], config.down_paddings[stage]))
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """(B, C, D, H, W) -> normalised tokens of every stage, finest first."""
@@ -159,7 +159,7 @@ class DecoderStage(nn.Module):
 
     def __init__(self, config: NnFormerConfig, stage: int, rates: Sequence[float]) -> None:
         super().__init__()
-        heads = config.decoder_heads_[stage]
+        heads = config.decoder_heads[stage]
         self.up = Up(config.dims[stage], config.down_strides[stage])
         self.skip_block = _block(config, stage, heads, rates[0], shifted=False, cross=True)
         self.blocks = nn.ModuleList(
@@ -201,7 +201,7 @@ class NnFormer(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        depths = config.decoder_depths_
+        depths = config.decoder_depths
         rates = _ramp(config.drop_path, sum(depths))
         self.decoder = nn.ModuleList()  # coarsest first
         used = 0

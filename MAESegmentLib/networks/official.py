@@ -159,7 +159,7 @@ def _token_grids(config: NnFormerConfig) -> list[Triple]:
     """Tokens along each axis of the crop, per stage."""
     d, h, w = (-(-size // token) for size, token in zip(config.crop_size, config.token_size, strict=True))
     grids: list[Triple] = [(d, h, w)]
-    for stride, padding in zip(config.down_strides, config.down_paddings_, strict=True):
+    for stride, padding in zip(config.down_strides, config.down_paddings, strict=True):
         d, h, w = (
             (tokens + 2 * p - (3 if s > 1 else 1)) // s + 1
             for tokens, s, p in zip(grids[-1], stride, padding, strict=True)

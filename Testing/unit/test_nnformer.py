@@ -91,7 +91,7 @@ def test_any_size_from_one_token_up_gives_logits_of_the_same_size(
         embed_strides=(first, second),
         windows=windows,
         down_strides=down,
-        down_paddings=None if padded else ((0, 0, 0), (0, 0, 0)),
+        down_paddings=() if padded else ((0, 0, 0), (0, 0, 0)),
         global_stages=(False, False, last_is_global),
     )
     with torch.inference_mode():

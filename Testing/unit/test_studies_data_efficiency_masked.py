@@ -23,9 +23,6 @@ NETWORK = replace(
     windows=((2, 2, 2), (2, 2, 2), (2, 2, 2)),
     down_strides=((2, 2, 2), (2, 2, 2)),
     global_stages=(False, False, True),
-    down_paddings=None,
-    decoder_depths=None,
-    decoder_heads=None,
     drop_path=0.0,
 )
 CONFIG = MaeConfig(NETWORK, unit=(4, 4, 4), mask_ratio=0.6, decoder_dim=8, decoder_depth=1, decoder_heads=1)
