@@ -25,7 +25,7 @@ from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference.familiarity import FEW_SCANS, Encode, describe_scan, fit_familiarity
 from MAESegmentLib.preprocessing.grey_values import describe_grey_values
-from MAESegmentLib.training.familiarity import WINDOWS_OF_FEW
+from MAESegmentLib.training.saving import WINDOWS_OF_FEW
 
 #: Of the model card.
 SECTION = "## Scans it knows"

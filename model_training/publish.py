@@ -30,7 +30,7 @@ from MAESegmentLib.inference.predictor import Predictor
 from MAESegmentLib.inference.settings import InferenceSettings
 from MAESegmentLib.preprocessing.grid import NetworkGrid
 from MAESegmentLib.text import csv_text, plot_text
-from MAESegmentLib.training.loop.results import png
+from MAESegmentLib.training.saving import png
 
 PICTURED_WORST = 3
 

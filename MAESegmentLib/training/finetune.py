@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..bundle import Bundle, open_bundle, save_bundle
+from ..bundle import Bundle, open_bundle
 from ..cases.case import Case
 from ..cases.dataset import CaseDataset
 from ..device import resolve_device
@@ -29,12 +29,11 @@ from .data.prepared import CaseCache, PreparedCase
 from .data.preparing import Prepared, prepare_labelled
 from .data.sides import Sides
 from .description import Description
-from .familiarity import familiarity_of
 from .loop.checkpoint import CHECKPOINT
 from .loop.loop import Trained, train
 from .loop.output_folder import MODEL_FOLDER, DataRecord, claimed, finished_model
-from .loop.results import draw_curves, finite, write_report
 from .run_context import UNATTENDED, Progress, RunContext
+from .saving import familiarity_of, finite, save_model
 from .settings import FineTuneSettings
 from .tasks.initial import initial_network
 from .tasks.segmentation import DiceTable, Measured, SegmentationTask, dice_table, mean_by_label, mean_dice
@@ -97,7 +96,7 @@ def finetune(
         context.log(*warnings, *notes)
         # The model comes first, its leave-one-out estimate after it: whoever stops early still has a model.
         share = 1 / (len(holdout.folds) + 1)
-        trained = run.train(holdout.training, holdout.held_out, out, context.part(0.0, share, None))
+        trained = run.train(holdout, out, context.part(0.0, share, None))
         measured = run.leave_one_out(holdout, trained) if holdout.folds else run.before_and_after(trained, holdout, out)
 
         def save() -> Bundle:
@@ -161,24 +160,24 @@ class FineTuning:
         network, self.notes = initial_network(base, plan, self.channels, settings)
         self.network_config = network.config
 
-    def train(self, training: Sequence[Case], held_out: Sequence[Case], folder: Path, context: RunContext) -> Trained:
-        """Train and validate in `folder`, after the base was measured on what is `held_out`."""
-        self._measure_before(held_out, folder, context)
+    def train(self, holdout: Holdout, folder: Path, context: RunContext) -> Trained:
+        """Train and validate in `folder`, after the base was measured on what is held out."""
+        self._measure_before(holdout.held_out, folder, context)
         network = self._network()
         task = SegmentationTask(
             network,
-            self._cases(training),
-            self._held_out(held_out),
+            self._cases(holdout.training),
+            self._held_out(holdout.held_out),
             self.plan.names,
             self.preprocessing.patch_size,
             self.settings,
-            identity=self._identity(training),
+            identity=self._identity(holdout.training),
             encoder_stages=len(network.config.depths),
             sides=self.sides,
             drawing=self.drawing,
             team=self.context.team,
         )
-        keep_best = self.settings.keep == "best" and bool(held_out)
+        keep_best = self.settings.keep == "best" and bool(holdout.held_out)
         return train(task, self.settings, folder, context, keep_best=keep_best, patience=self.settings.patience)
 
     def leave_one_out(self, holdout: Holdout, final: Trained) -> Measured | None:
@@ -190,16 +189,16 @@ class FineTuning:
         after: DiceTable = {}
         count = len(holdout.folds)
         done = 0
-        for number, (training, held_out) in enumerate(holdout.folds):
+        for number, fold in enumerate(holdout.folds):
             if final.stopped or self.context.all_reduce_stop():
                 break
             folder = self.out / FOLDS / f"{number:02d}"
             self.context.log(f"Leave-one-out {number + 1} of {count}.")
-            fold = self.context.part((number + 1) / (count + 1), (number + 2) / (count + 1), (number + 1, count))
-            trained = self.train(training, held_out, folder, fold)
+            part = self.context.part((number + 1) / (count + 1), (number + 2) / (count + 1), (number + 1, count))
+            trained = self.train(fold, folder, part)
             if trained.stopped and self.settings.patience is None:
                 break  # half a fold says nothing of the model
-            measured = self.before_and_after(trained, Holdout(tuple(training), tuple(held_out)), folder)
+            measured = self.before_and_after(trained, fold, folder)
             assert measured is not None
             before.update(measured.before or {})
             after.update(measured.after)
@@ -217,84 +216,57 @@ class FineTuning:
         return Measured(before, after, holdout.how, indicative_only=trained.is_best)
 
     def save(self, trained: Trained, holdout: Holdout, measured: Measured | None, text: Description) -> Bundle:
-        """Curves, report and, last, the bundle: where the model folder is, everything is."""
-        base, prepared = self.base, self.prepared
-        saving = partial(Progress, "save", 1.0, step=trained.step)
-        self.context.report(saving(message="Describing the training scans."))
-        curves = draw_curves(self.out)
-        write_file(self.out / "curves.png", curves)
-        metrics = {} if measured is None else {"validation": measured.to_dict(prepared.hashes)}
-        training = self._record(trained, holdout)
-        report = {
-            "model": {"name": text.name, "version": text.version},
-            **training,
-            **metrics,
-            "per_case": None if measured is None else {"before": measured.before, "after": measured.after},
-            "trained_on": [case.id for case in holdout.training],
-            "label_notes": prepared.label_notes,
-            "cache": prepared.cases.describe(),
-        }
-        write_report(self.out, report)
+        self.context.report(Progress("save", 1.0, step=trained.step, message="Describing the training scans."))
+        base, label_notes, hashes = self.base, self.prepared.label_notes, self.prepared.hashes
+        metrics = {} if measured is None else {"validation": measured.to_dict(hashes)}
+        notes = [*label_notes, *self.notes]
+        card = (
+            f"## Training\nFine-tuned from `{base.name}` {base.version} on {len(hashes)} cases (including those held "
+            f"out), {trained.step} steps of {self.settings.batch_size} patches, {trained.seconds / 60:.0f} minutes. "
+            f"{' '.join(notes)}\n\n![Curves](curves.png)"
+        )
         # An autoencoder for another number of channels cannot reconstruct these images.
         same_channels = self.channels == len(base.spec.channels)
         autoencoder = base.load_autoencoder() if same_channels else None
         # Where labels change places, inference must not mirror.
         sided = None if self.sides is None else self.sides.axis
         axes = [axis for axis in self.settings.augmentation.flip_axes if axis != sided]
-        spec = text.spec(
+        # Of the trained encoder and what it was shown; nothing of the base's own.
+        encoder, device = self._network(trained).encoder, resolve_device(self.settings.device)
+        shown = self._cases(holdout.training)
+        return save_model(
+            self.out,
             "segmentation",
+            text,
+            trained,
+            self.settings,
+            self.context,
+            sources={
+                "best_step": trained.best_step if trained.is_best else None,
+                "stopped_early": trained.stopped,
+                "cases": [hashes[case.id] for case in holdout.training],
+                "held_out_cases": [hashes[case.id] for case in holdout.held_out],
+                "notes": notes,
+            },
+            report={
+                **metrics,
+                "per_case": None if measured is None else {"before": measured.before, "after": measured.after},
+                "trained_on": [case.id for case in holdout.training],
+                "label_notes": label_notes,
+                "cache": self.prepared.cases.describe(),
+            },
+            card=card if measured is None else f"{card}\n\n{measured.markdown()}",
+            pictures={},
+            autoencoder_state=None if autoencoder is None else autoencoder.state_dict(),
             labels=self.plan.labels,
             network=self.network_config,
             autoencoder=base.spec.autoencoder if same_channels else None,
             preprocessing=self.preprocessing,
             inference={**base.spec.inference, "mirror_axes": axes},
             metrics=finite(metrics),
-            training=finite(training),
             parent=base.reference,
-            familiarity=self._familiarity(trained, holdout),
+            familiarity=familiarity_of(encoder, shown, self.preprocessing.patch_size, device),
         )
-        bundle = save_bundle(
-            self.out / MODEL_FOLDER,
-            spec,
-            trained.weights,
-            autoencoder_state=None if autoencoder is None else autoencoder.state_dict(),
-            card=self._card(trained, measured, text),
-            licence_text=text.licence_text,
-            documents={"curves.png": curves},
-        )
-        self.context.report(saving(message=f"Model saved: {bundle.path}"))
-        return bundle
-
-    def _record(self, trained: Trained, holdout: Holdout) -> dict[str, Any]:
-        """For the bundle: hashes instead of names and paths."""
-        hashes = self.prepared.hashes
-        return {
-            "settings": self.settings.to_dict(),
-            "steps": trained.step,
-            "best_step": trained.best_step if trained.is_best else None,
-            "stopped_early": trained.stopped,
-            "seconds": round(trained.seconds, 1),
-            "device": str(resolve_device(self.settings.device)),
-            "cases": [hashes[case.id] for case in holdout.training],
-            "held_out_cases": [hashes[case.id] for case in holdout.held_out],
-            "notes": [*self.prepared.label_notes, *self.notes],
-        }
-
-    def _card(self, trained: Trained, measured: Measured | None, text: Description) -> str:
-        notes = " ".join((*self.prepared.label_notes, *self.notes))
-        parts = [
-            text.heading(),
-            f"## Training\nFine-tuned from `{self.base.name}` {self.base.version} on {len(self.prepared.hashes)} cases "
-            f"(including those held out), {trained.step} steps of {self.settings.batch_size} patches, "
-            f"{trained.seconds / 60:.0f} minutes. {notes}\n\n![Curves](curves.png)",
-        ]
-        return "\n\n".join([*parts, *([measured.markdown()] if measured else [])]) + "\n"
-
-    def _familiarity(self, trained: Trained, holdout: Holdout) -> dict[str, Any] | None:
-        """What the training scans are like to the trained encoder; nothing of the base's own."""
-        device = resolve_device(self.settings.device)
-        encoder = self._network(trained).encoder
-        return familiarity_of(encoder, self._cases(holdout.training), self.preprocessing.patch_size, device)
 
     def tidy_folds(self) -> None:
         """Remove their checkpoints; the curves stay."""

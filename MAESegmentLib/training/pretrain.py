@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..bundle import Bundle, open_bundle, save_bundle
+from ..bundle import Bundle, open_bundle
 from ..cases.case import Case
 from ..cases.checks import read_image
 from ..device import resolve_device
@@ -26,19 +26,16 @@ from ..images.archive import ArchivedScan
 from ..networks import MaeConfig, MaskedAutoencoder
 from ..preprocessing.grid import NetworkGrid
 from ..preprocessing.plan import Preprocessing
-from ..storage.atomic_file import write_file
 from .data.archive import Archive
 from .data.drawing import Drawing
-from .data.patches import Batch
 from .data.prepared import CaseCache, PreparedCase
 from .data.preparing import Prepared, prepare_images
 from .data.streaming import SkippedScans, Stream, prepare_scan, reason
 from .description import Description
-from .familiarity import familiarity_of
 from .loop.loop import Trained, train
 from .loop.output_folder import ANOTHER_FOLDER, MODEL_FOLDER, DataRecord, claimed, finished_model
-from .loop.results import draw_curves, finite, write_report
 from .run_context import UNATTENDED, Progress, RunContext
+from .saving import familiarity_of, finite, save_model
 from .settings import PretrainSettings
 from .tasks.masked import MaskedTask, error_statistics, reconstruction_errors, reconstruction_figure
 
@@ -109,11 +106,7 @@ def pretrain(
         )
         share = f"{len(training)} images to learn from, {len(held_out)} held out."
         context.log(*prepared.notes, cache.describe(), share, *team.describe(settings))
-
-        def task(model: MaskedAutoencoder, identity: str) -> MaskedTask:
-            return MaskedTask(model, training, held_out, preprocessing.patch_size, settings, identity, team, drawing)
-
-        bundle = run.result(task)
+        bundle = run.result(training, drawing=drawing)
         cache.remove_files()
         return bundle
 
@@ -173,18 +166,7 @@ def pretrain_streaming(
         if skipped := team.first(stream.skipped.merge):
             context.log(f"{len(skipped)} scans could not be used: {out / 'skipped.csv'}")
 
-    return run.result(partial(StreamedMaskedTask, stream=stream, run=run), report_skipped)
-
-
-class StreamedMaskedTask(MaskedTask):
-    """Masked autoencoding of patches from a stream."""
-
-    def __init__(self, model: MaskedAutoencoder, identity: str, *, stream: Stream, run: Pretraining) -> None:
-        super().__init__(model, (), run.held_out, run.preprocessing.patch_size, run.settings, identity, stream.team)
-        self._stream = stream
-
-    def batches(self, first_step: int, device: torch.device) -> Iterator[Batch]:
-        return self._stream.batches(first_step, device)
+    return run.result((), report_skipped, stream=stream)
 
 
 @dataclass(frozen=True)
@@ -209,25 +191,29 @@ class Pretraining:
     context: RunContext
 
     def result(
-        self, task_of: Callable[[MaskedAutoencoder, str], MaskedTask], when_trained: Callable[[], None] = lambda: None
+        self,
+        training: Sequence[PreparedCase],
+        when_trained: Callable[[], None] = lambda: None,
+        *,
+        drawing: Drawing | None = None,
+        stream: Stream | None = None,
     ) -> Bundle:
-        """Train, measure what was learnt, all processes together, and save the model."""
+        """Train on cases or on a stream, measure what was learnt, all processes together, and save the model."""
         torch.manual_seed(self.settings.seed)
         # Stochastic depth harms masked autoencoding; the stored configuration keeps the rate for fine-tuning.
         encoder = replace(self.autoencoder.encoder, drop_path=0.0)
         model = MaskedAutoencoder(replace(self.autoencoder, encoder=encoder))
         content: list[Any] = [self.autoencoder.to_dict(), self.preprocessing.to_dict(), self.identity]
         identity = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-        trained = train(task_of(model, identity), self.settings, self.out, self.context)
+        patch, team = self.preprocessing.patch_size, self.context.team
+        task = MaskedTask(model, training, self.held_out, patch, self.settings, identity, team, drawing, stream)
+        trained = train(task, self.settings, self.out, self.context)
         when_trained()
         model.load_state_dict(trained.weights)
-        saving = partial(Progress, "save", 1.0, step=trained.step)
-        self.context.report(saving(message="Measuring reconstruction errors."))
+        message = "Measuring reconstruction errors."
+        self.context.report(Progress("save", 1.0, step=trained.step, message=message))
         statistics = self._statistics(model)
-        saved = self.context.team.first(lambda: self._save(model, trained, statistics))
-        bundle = saved or open_bundle(self.out / MODEL_FOLDER)
-        self.context.report(saving(message=f"Model saved: {bundle.path}"))
-        return bundle
+        return team.first(lambda: self._save(model, trained, statistics)) or open_bundle(self.out / MODEL_FOLDER)
 
     def _statistics(self, model: MaskedAutoencoder) -> dict[str, Any]:
         device = resolve_device(self.settings.device)
@@ -238,47 +224,28 @@ class Pretraining:
         return error_statistics(errors, "held-out images" if enough else "all images, most of them trained on")
 
     def _save(self, model: MaskedAutoencoder, trained: Trained, statistics: dict[str, Any]) -> Bundle:
-        """Pictures, report and, last, the bundle: where the model folder is, everything is."""
         device, patch = resolve_device(self.settings.device), self.preprocessing.patch_size
         shown = (self.held_out or self.seen)[:PICTURED]
-        pictures = {
-            "reconstruction.png": reconstruction_figure(model.to(device), shown, patch, device),
-            "curves.png": draw_curves(self.out),
-        }
-        for name, picture in pictures.items():
-            write_file(self.out / name, picture)
-        record = {
-            "settings": self.settings.to_dict(),
-            "steps": trained.step,
-            "seconds": round(trained.seconds, 1),
-            "device": str(device),
-            **self.sources,
-        }
-        report = {"model": {"name": self.text.name, "version": self.text.version}, **record}
-        write_report(self.out, {**report, "reconstruction_error": statistics, **self.names})
-        spec = self.text.spec(
+        return save_model(
+            self.out,
             "autoencoder",
+            self.text,
+            trained,
+            self.settings,
+            self.context,
+            sources=self.sources,
+            report={"reconstruction_error": statistics, **self.names},
+            card=(
+                f"## Pretraining\nMasked autoencoder, {self.images} images without labels, {trained.step} steps of "
+                f"{self.settings.batch_size} patches, {trained.seconds / 60:.0f} minutes. Median reconstruction error "
+                f"{statistics['percentiles']['50']:.3f} ({statistics['of']}, n = {statistics['images']}).\n\n"
+                "![Reconstructions](reconstruction.png)\n\n![Curves](curves.png)"
+            ),
+            pictures={"reconstruction.png": reconstruction_figure(model.to(device), shown, patch, device)},
             autoencoder=self.autoencoder,
             preprocessing=self.preprocessing,
-            training=finite(record),
             reconstruction_error=finite(statistics),
             familiarity=familiarity_of(model.encoder, self.seen or self.held_out, patch, device),
-        )
-        return save_bundle(
-            self.out / MODEL_FOLDER,
-            spec,
-            trained.weights,
-            card=self._card(trained, statistics),
-            licence_text=self.text.licence_text,
-            documents=pictures,
-        )
-
-    def _card(self, trained: Trained, statistics: dict[str, Any]) -> str:
-        return (
-            f"{self.text.heading()}\n\n## Pretraining\nMasked autoencoder, {self.images} images without labels, "
-            f"{trained.step} steps of {self.settings.batch_size} patches, {trained.seconds / 60:.0f} minutes. Median "
-            f"reconstruction error {statistics['percentiles']['50']:.3f} ({statistics['of']}, "
-            f"n = {statistics['images']}).\n\n![Reconstructions](reconstruction.png)\n\n![Curves](curves.png)\n"
         )
 
 

@@ -36,8 +36,8 @@ from MAESegmentLib.text import csv_cell, csv_text, plot_text, visible, visible_j
 from MAESegmentLib.training.data.archive import Archive
 from MAESegmentLib.training.data.streaming import SkippedScans
 from MAESegmentLib.training.loop.distributed import SOLO
-from MAESegmentLib.training.loop.results import dice_markdown, draw_curves
 from MAESegmentLib.training.loop.runlog import RunLog, read_log
+from MAESegmentLib.training.saving import dice_markdown, draw_curves
 from Testing.datasets import save
 
 FORMULA = "=+-@"

@@ -29,7 +29,7 @@ def patients_of(cases: tuple[Case, ...]) -> set[str]:
 
 def assert_apart(plan: Holdout, patients: int, scans: int = 2) -> None:
     """No patient is on both sides, and of every patient who is held out all scans are kept from training."""
-    pairs = plan.folds or ((plan.training, plan.held_out),)
+    pairs = [(each.training, each.held_out) for each in plan.folds or (plan,)]
     for training, held_out in pairs:
         assert held_out
         assert not patients_of(training) & patients_of(held_out)
@@ -60,8 +60,8 @@ def test_one_scan_that_is_named_keeps_the_other_of_its_patient_from_training() -
 def test_leave_one_out_leaves_out_a_patient() -> None:
     plan = plan_holdout(dataset(3), None, "auto", 0)
     assert plan.how == "leave-one-out"
-    assert [patients_of(held) for _, held in plan.folds] == [{"p0"}, {"p1"}, {"p2"}]
-    assert all(len(held) == 2 and len(training) == 4 for training, held in plan.folds)
+    assert [patients_of(fold.held_out) for fold in plan.folds] == [{"p0"}, {"p1"}, {"p2"}]
+    assert all(len(fold.held_out) == 2 and len(fold.training) == 4 for fold in plan.folds)
 
 
 def test_two_scans_of_the_only_patient_cannot_check_each_other() -> None:

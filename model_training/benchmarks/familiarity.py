@@ -25,7 +25,7 @@ from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference.familiarity import fit_familiarity
 from MAESegmentLib.preprocessing.grey_values import GreyValues, tolerance_of
-from MAESegmentLib.training.familiarity import WINDOWS_OF_FEW
+from MAESegmentLib.training.saving import WINDOWS_OF_FEW
 
 from ..familiarity import describe_volume, encoder_of
 from .familiarity_cases import scans_of

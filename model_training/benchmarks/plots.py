@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from MAESegmentLib.training.loop.results import png
+from MAESegmentLib.training.saving import png
 
 Row = dict[str, str]
 OURS = "ours"

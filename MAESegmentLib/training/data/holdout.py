@@ -20,11 +20,11 @@ HELD_OUT = 0.2
 
 @dataclass(frozen=True)
 class Holdout:
-    """`folds` are (trained on, held out) pairs of leave-one-out; else `held_out` are the cases never trained on."""
+    """`held_out` are the cases never trained on; leave-one-out has `folds` instead, each with its own."""
 
     training: tuple[Case, ...]
     held_out: tuple[Case, ...] = ()
-    folds: tuple[tuple[tuple[Case, ...], tuple[Case, ...]], ...] = ()
+    folds: tuple[Holdout, ...] = ()
     how: str = "none"
 
     @property
@@ -77,7 +77,7 @@ def _leave_one_out(chosen: Sequence[Case], groups: Sequence[str]) -> Holdout:
     if len(groups) < 2:
         return Holdout(tuple(chosen), how="none: a single case cannot be left out")
     folds = tuple(
-        (
+        Holdout(
             tuple(case for case in chosen if case.group != group),
             tuple(case for case in chosen if case.group == group),
         )

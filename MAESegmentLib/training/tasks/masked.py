@@ -16,9 +16,10 @@ from ...preprocessing.plan import pad_to
 from ..data.drawing import Drawing
 from ..data.patches import Batch, PatchSamples, batches
 from ..data.prepared import PreparedCase
+from ..data.streaming import Stream
 from ..loop.distributed import SOLO, Team, seed_of
 from ..loop.optimiser import parameter_groups
-from ..loop.results import png
+from ..saving import png
 from ..settings import PretrainSettings
 
 #: Held-out images whose reconstruction is followed while training.
@@ -39,8 +40,9 @@ class MaskedTask:
         identity: str = "",
         team: Team = SOLO,
         drawing: Drawing | None = None,
+        stream: Stream | None = None,
     ) -> None:
-        """`drawing` says how images are drawn where `training` holds tissues."""
+        """`drawing` says how images are drawn where `training` holds tissues; a `stream` takes the place of both."""
         self.model: nn.Module = model
         self.team = team
         self.held_out = held_out[:MAX_FOLLOWED]
@@ -48,11 +50,14 @@ class MaskedTask:
         self.settings = settings
         self.identity = identity
         self._samples = PatchSamples(training, patch_size, settings, drawing=drawing)
+        self._stream = stream
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.model, self.settings)
 
     def batches(self, first_step: int, device: torch.device) -> Iterator[Batch]:
+        if self._stream is not None:
+            return self._stream.batches(first_step, device)
         return batches(self._samples, first_step, device, self.team)
 
     def loss(self, model: nn.Module, batch: Batch, step: int, of: Sequence[float] | None = None) -> Tensor:

@@ -20,7 +20,7 @@ from ..data.prepared import IGNORED, PreparedCase
 from ..data.sides import Sides
 from ..loop.distributed import SOLO, Team
 from ..loop.optimiser import parameter_groups, stage_scale
-from ..loop.results import dice_markdown
+from ..saving import dice_markdown
 from ..settings import FineTuneSettings
 from .losses import SegmentationLoss
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from MAESegmentLib.networks import MaskedAutoencoder
 from MAESegmentLib.text import plot_text
 from MAESegmentLib.training.data.prepared import PreparedCase
-from MAESegmentLib.training.loop.results import png
+from MAESegmentLib.training.saving import png
 from MAESegmentLib.training.tasks.masked import reconstruction_figure
 
 from .scores import Cell, Results, aligned

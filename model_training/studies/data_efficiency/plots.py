@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from MAESegmentLib.training.loop.results import png
+from MAESegmentLib.training.saving import png
 
 from .comparisons import CONTROLS, MAE, SCRATCH, Comparisons
 from .scores import Scores, by_count, labelled, place

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from MAESegmentLib.storage.atomic_file import write_file
-from MAESegmentLib.training.loop.results import png
+from MAESegmentLib.training.saving import png
 
 from ...tables import read_rows, table, update_page
 from .study import FACTORS, Scenario

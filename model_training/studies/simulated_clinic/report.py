@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from MAESegmentLib.storage.atomic_file import write_file
-from MAESegmentLib.training.loop.results import png
+from MAESegmentLib.training.saving import png
 
 from ...tables import Row, read_rows, table_of, update_page
 from .clinic import METRICS, RUNS, Clinic
