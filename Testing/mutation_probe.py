@@ -190,7 +190,7 @@ MUTATIONS = (
     ),
     Mutation(
         "labels: mirrored anatomy keeps its sides",
-        "training/data/sides.py",
+        "training/data/labelling.py",
         "table[one], table[other] = other, one",
         "table[one], table[other] = one, other",
         "test_training_sides.py::test_labels_with_a_side_stay_on_their_side",

@@ -31,7 +31,7 @@ from MAESegmentLib.inference.settings import InferenceSettings
 from MAESegmentLib.training.data.holdout import Holdout, plan_holdout
 from MAESegmentLib.training.data.labelling import plan_labels
 from MAESegmentLib.training.data.prepared import CaseCache
-from MAESegmentLib.training.data.preparing import prepare_labelled
+from MAESegmentLib.training.data.preparing import prepare_cases
 from MAESegmentLib.training.loop.loop import train
 from MAESegmentLib.training.recipe import read_recipe
 from MAESegmentLib.training.run_context import Progress, RunContext
@@ -55,7 +55,7 @@ def make_task(
     plan = plan_labels(dataset.labels, base.labels)
     cache = CaseCache(settings.cache_gb, out / "prepared")
     preprocessing = base.spec.preprocessing
-    prepared = prepare_labelled(holdout.cases, dataset, plan, preprocessing, cache, RunContext(_say))
+    prepared = prepare_cases(holdout.cases, preprocessing, cache, RunContext(_say), learnt=(dataset, plan))
     return SegmentationTask(
         network,
         prepared.cases.subset([case.id for case in holdout.training]),

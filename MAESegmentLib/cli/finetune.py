@@ -109,7 +109,7 @@ def _cases(path: Path, base: Bundle) -> _Cases:
     """A dataset, or a case store, whose roles say what is learnt from and what is held out."""
     from ..cases.dataset import load_dataset
     from ..cases.store import CaseStore
-    from ..training.data.store_dataset import store_dataset
+    from ..training.data.labelling import store_dataset
 
     store = CaseStore(path)
     records = store.list() if path.is_dir() else []

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from ..cases.case import Case
     from ..networks import MaeConfig
     from ..preprocessing.plan import Preprocessing
-    from ..training.description import Description
-    from ..training.recipe import Recipe
+    from ..training.recipe import Description, Recipe
     from ..training.run_context import RunContext
     from ..training.settings import PretrainSettings
 

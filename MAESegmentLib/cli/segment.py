@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check_outputs(arguments: argparse.Namespace) -> dict[str, Path]:
     """What is to be written where; `OutputError` before any work is done if that cannot be."""
-    from ..inference.naming import default_output
+    from ..inference.settings import default_output
 
     output: Path = arguments.out or default_output(arguments.scan[0])
     if output.is_dir():  # a DICOM folder gets DICOM

@@ -15,10 +15,9 @@ from ..errors import ConfigurationError
 from ..images.reading import read_volume, read_volumes
 from ..images.volume import LabelMap, Volume
 from ..images.writing import write_label_map
-from .naming import default_output
 from .predictor import Predictor
 from .segmenter import check_channels
-from .settings import InferenceSettings
+from .settings import InferenceSettings, default_output
 
 
 class ReadScan(Transform):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from ..errors import ConfigurationError
 from ..images.labels import Label
+from ..images.scans import without_ending
 from ..images.volume import LabelMap, Volume
 
 if TYPE_CHECKING:
@@ -128,3 +130,10 @@ class Prediction:
     warnings: tuple[str, ...] = ()
     probabilities: Volume | None = field(default=None, repr=False)
     entropy: Volume | None = field(default=None, repr=False)
+
+
+def default_output(scan: str | Path) -> Path:
+    """Where a segmentation goes if nobody says: `<name>.seg.nrrd` in the current folder, never onto the scan."""
+    path = Path(scan).resolve()
+    stem = path.name if path.is_dir() else without_ending(path.name)
+    return Path(f"{stem or 'segmentation'}.seg.nrrd")

@@ -16,10 +16,10 @@ from ..cases.store import CaseStore
 from ..device import device_title, resolve_device
 from ..errors import BundleError, ConfigurationError, DeviceMemoryError
 from ..images.labels import Label
-from ..training.data.store_dataset import store_dataset
+from ..training.data.labelling import store_dataset
 from ..training.defaults import default_settings
-from ..training.description import Description
 from ..training.finetune import MODEL_FOLDER, finetune
+from ..training.recipe import Description
 from ..training.run_context import Progress, RunContext
 from ..training.settings import FineTuneSettings
 from .records import RunResult

@@ -24,14 +24,13 @@ from ..preprocessing.plan import Preprocessing
 from ..storage.atomic_file import write_file
 from .data.drawing import Drawing
 from .data.holdout import Holdout, plan_holdout
-from .data.labelling import LabelPlan, plan_labels
+from .data.labelling import LabelPlan, Sides, plan_labels
 from .data.prepared import CaseCache, PreparedCase
-from .data.preparing import Prepared, prepare_labelled
-from .data.sides import Sides
-from .description import Description
+from .data.preparing import Prepared, prepare_cases
 from .loop.checkpoint import CHECKPOINT
 from .loop.loop import Trained, train
 from .loop.output_folder import MODEL_FOLDER, DataRecord, claimed, finished_model
+from .recipe import Description
 from .run_context import UNATTENDED, Progress, RunContext
 from .saving import familiarity_of, finite, save_model
 from .settings import FineTuneSettings
@@ -85,7 +84,7 @@ def finetune(
         preprocessing = _preprocessing(base, settings)
         cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
         tissues = settings.synthesis is not None
-        prepared = prepare_labelled(holdout.cases, dataset, plan, preprocessing, cache, context, tissues=tissues)
+        prepared = prepare_cases(holdout.cases, preprocessing, cache, context, learnt=(dataset, plan), tissues=tissues)
         team.first(lambda: data().keep(out))  # once the files are known to be what they say
         run = FineTuning(base, plan, preprocessing, settings, prepared, out, context)
         same_labels = {label.name for label in base.labels} == set(plan.names)

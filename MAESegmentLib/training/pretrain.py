@@ -29,11 +29,11 @@ from ..preprocessing.plan import Preprocessing
 from .data.archive import Archive
 from .data.drawing import Drawing
 from .data.prepared import CaseCache, PreparedCase
-from .data.preparing import Prepared, prepare_images
+from .data.preparing import Prepared, prepare_cases
 from .data.streaming import SkippedScans, Stream, prepare_scan, reason
-from .description import Description
 from .loop.loop import Trained, train
 from .loop.output_folder import ANOTHER_FOLDER, MODEL_FOLDER, DataRecord, claimed, finished_model
+from .recipe import Description
 from .run_context import UNATTENDED, Progress, RunContext
 from .saving import familiarity_of, finite, save_model
 from .settings import PretrainSettings
@@ -77,7 +77,7 @@ def pretrain(
     with claimed(out, team):
         cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
         drawing = Drawing.of(settings, preprocessing)
-        prepared = prepare_images(cases, preprocessing, cache, context, tissues=drawing is not None)
+        prepared = prepare_cases(cases, preprocessing, cache, context, tissues=drawing is not None)
         team.first(lambda: data().keep(out))
         channels = len(prepared.cases[0].image)
         _check_channels(channels, autoencoder)

@@ -20,10 +20,10 @@ from ..inference.familiarity import describe_scan, fit_familiarity
 from ..storage.atomic_file import write_file
 from ..text import markdown_cell, plot_text
 from .data.prepared import PreparedCase
-from .description import Description
 from .loop.loop import Trained
 from .loop.output_folder import MODEL_FOLDER
 from .loop.runlog import TRAINING_LOG, VALIDATION_LOG, read_log
+from .recipe import Description
 from .run_context import Progress, RunContext
 from .settings import LoopSettings
 

@@ -21,7 +21,7 @@ from MAESegmentLib.inference.uncertainty import uncertainty_of
 from MAESegmentLib.preprocessing.intensity import IntensityRecipe
 from MAESegmentLib.preprocessing.plan import Preprocessing
 from MAESegmentLib.training.data.prepared import CaseCache
-from MAESegmentLib.training.data.preparing import prepare_images
+from MAESegmentLib.training.data.preparing import prepare_cases
 from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import FineTuneSettings
@@ -159,6 +159,6 @@ def test_labels_in_the_background_are_named(base: Bundle, dataset: CaseDataset, 
 
 def test_patches_for_pretraining_come_from_the_body(dataset: CaseDataset, tmp_path: Path) -> None:
     cache = CaseCache(1.0, tmp_path / "cache")
-    prepare_images(dataset.cases, PLAN, cache)
+    prepare_cases(dataset.cases, PLAN, cache)
     body = [int(axis.stop - axis.start) for axis in PLAN.region(stripped(PhantomFactory()(shape=(30, 28, 26))).volume)]
     assert np.abs(np.subtract(cache[0].shape, body)).max() <= 1

@@ -20,16 +20,14 @@ AGREED_SIZES = {
 AGREED_NOUNS = {
     "archive": "a model as a zip, a folder of scans, and what of such a folder is pretrained on",
     "case": "a case, and the nodes that it is in a scene",
-    "familiarity": "measured on a scan, and on the training cases it is compared with",
     "monai": "what MONAI reads of a bundle, and what it runs; the second name is in every bundle that ships",
     "ranking": "of scans, and the worker's two sides of it",
     "records": "of a case, and of a run",
     "run": "a fine-tuning's folder, and what any training is given with its work",
     "settings": "of inference, and of training",
     "snapshot": "of a case's voxels, and of the cases a run learns from",
-    "store": "of models, of cases, and a store of cases as a data set",
+    "store": "of models, and of cases",
     "training": "a bundle's account of its own, and a run's share of it",
-    "windows": "of a scan, and of attention",
 }
 #: Parts of a room that never import each other: they run in different processes.
 APART = [("MAESegmentLib.worker.client", "MAESegmentLib.worker.work")]

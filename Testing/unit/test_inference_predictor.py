@@ -18,8 +18,8 @@ from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.volume import LabelMap, Volume
 from MAESegmentLib.images.volumetry import volumes_ml
 from MAESegmentLib.inference import InferenceSettings, Predictor, Roi
-from MAESegmentLib.inference.naming import default_output
 from MAESegmentLib.inference.preview import write_preview
+from MAESegmentLib.inference.settings import default_output
 from MAESegmentLib.preprocessing.grid import NetworkGrid
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.phantoms import PhantomFactory

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.networks import NnFormer, NnFormerConfig
-from MAESegmentLib.networks.attention import DropPath, RelativePositionBias, WindowAttention, offset_index
+from MAESegmentLib.networks.attention import DropPath, RelativePositionBias, WindowAttention, WindowLayout, offset_index
 from MAESegmentLib.networks.cpu_kernels import (
     CACHED_NUMBERS,
     attend,
@@ -24,7 +24,6 @@ from MAESegmentLib.networks.cpu_kernels import (
     to_voxels,
 )
 from MAESegmentLib.networks.nnformer import Down, Up
-from MAESegmentLib.networks.windows import WindowLayout
 
 CPU = torch.device("cpu")
 TINY = NnFormerConfig(

@@ -10,7 +10,7 @@ import pytest
 
 from MAESegmentLib.networks import MaeConfig, NnFormerConfig
 from MAESegmentLib.preprocessing.plan import Preprocessing
-from MAESegmentLib.training.data.sides import Sides
+from MAESegmentLib.training.data.labelling import Sides
 from MAESegmentLib.training.recipe import Recipe, read_recipe
 from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
 

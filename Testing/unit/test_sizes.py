@@ -17,7 +17,7 @@ from MAESegmentLib.preprocessing.grid import NetworkGrid
 from MAESegmentLib.preprocessing.intensity import IntensityRecipe
 from MAESegmentLib.preprocessing.plan import Preprocessing
 from MAESegmentLib.training.data.prepared import CaseCache
-from MAESegmentLib.training.data.preparing import prepare_images
+from MAESegmentLib.training.data.preparing import prepare_cases
 
 ARRAY = np.random.default_rng(0).integers(0, 99, (1, 12, 10, 8)).astype(np.int16)
 PREPROCESSING = Preprocessing("RAS", (1, 1, 1), (8, 8, 8), IntensityRecipe("ct", lower=-1e6, upper=1e6, mean=0, std=1))
@@ -42,7 +42,7 @@ def test_training_names_the_case_of_such_a_voxel_size_with_the_others(tmp_path: 
     cases = [Case(str(mm), (write_volume(tmp_path / f"{mm}.nii.gz", scan(mm)),)) for mm in (1, 2000, 3000)]
     cache = CaseCache(1.0, tmp_path / "cache")
     with pytest.raises(DatasetError, match=r"Case 2000: A voxel of 2000 (?s:.*)Case 3000: A voxel of 3000"):
-        prepare_images(cases, PREPROCESSING, cache)
+        prepare_cases(cases, PREPROCESSING, cache)
     assert [case.id for case in cache] == ["1"]
 
 

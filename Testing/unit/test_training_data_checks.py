@@ -13,8 +13,8 @@ from MAESegmentLib.bundle import Bundle, ModelStore
 from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import ConfigurationError
-from MAESegmentLib.training.description import Description
 from MAESegmentLib.training.finetune import finetune
+from MAESegmentLib.training.recipe import Description
 from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import FineTuneSettings
 from Testing.bundles import save_tiny, tiny_spec

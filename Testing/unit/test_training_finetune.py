@@ -20,9 +20,9 @@ from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference import InferenceSettings, Predictor
 from MAESegmentLib.networks import MaeConfig
 from MAESegmentLib.training.data.labelling import plan_labels
-from MAESegmentLib.training.description import Description, next_version, slug
 from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.pretrain import pretrain
+from MAESegmentLib.training.recipe import Description, next_version, slug
 from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
 from MAESegmentLib.training.tasks.initial import initial_network

@@ -15,10 +15,10 @@ from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 from MAESegmentLib.errors import ConfigurationError, DatasetError, OutputError
 from MAESegmentLib.networks import MaeConfig
-from MAESegmentLib.training.description import Description
 from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.loop.output_folder import claimed
 from MAESegmentLib.training.pretrain import pretrain
+from MAESegmentLib.training.recipe import Description
 from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
 from Testing.bundles import save_tiny, tiny_network_config, tiny_spec

@@ -9,8 +9,8 @@ import pytest
 
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.errors import ConfigurationError
+from MAESegmentLib.training.data.labelling import Sides
 from MAESegmentLib.training.data.patches import PatchSamples
-from MAESegmentLib.training.data.sides import Sides
 from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.settings import Augmentation, FineTuneSettings
 from Testing.bundles import save_tiny

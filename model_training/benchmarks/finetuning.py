@@ -25,7 +25,7 @@ from MAESegmentLib.device import autocast, resolve_device
 from MAESegmentLib.training.data.labelling import plan_labels
 from MAESegmentLib.training.data.patches import Batch
 from MAESegmentLib.training.data.prepared import CaseCache, PreparedCase
-from MAESegmentLib.training.data.preparing import prepare_labelled
+from MAESegmentLib.training.data.preparing import prepare_cases
 from MAESegmentLib.training.loop.loop import train
 from MAESegmentLib.training.settings import FineTuneSettings
 from MAESegmentLib.training.tasks.initial import initial_network
@@ -106,7 +106,7 @@ def _task(data: Path, cases: int, settings: FineTuneSettings, work: Path) -> Fol
     def prepared(first: int, end: int) -> list[PreparedCase]:
         cache = CaseCache(CACHE_GB, work / f"prepared-{first}")
         chosen = dataset.select(f"pool:{first}:{end}")
-        prepare_labelled(chosen, dataset, plan, base.spec.preprocessing, cache)
+        prepare_cases(chosen, base.spec.preprocessing, cache, learnt=(dataset, plan))
         return list(cache)
 
     training, followed = prepared(0, cases), prepared(*FOLLOWED)

@@ -59,7 +59,7 @@ def random_geometry(
         if mm[thick] > ANISOTROPIC * mm.min():
             angles[np.arange(3) != thick] = 0.0
             factors[thick] = 1.0
-        linear = np.diag(factors / mm) @ _rotation(angles) @ np.diag(mm)
+        linear = np.diag(factors / mm) @ rotation(angles) @ np.diag(mm)
         shift = rng.uniform(-1, 1, 3) * settings.shift * np.asarray(patch)
     mirrored = frozenset(axis for axis in settings.flip_axes if rng.random() < 0.5)
     linear[:, sorted(mirrored)] *= -1
@@ -108,7 +108,7 @@ def _crop(volume: Tensor, start: Sequence[int], patch: Sequence[int]) -> Tensor:
     return out
 
 
-def _rotation(angles: np.ndarray) -> np.ndarray:
+def rotation(angles: np.ndarray) -> np.ndarray:
     """Rotation by `angles` (radians) about the D, H and W axes in turn."""
     (ca, cb, cc), (sa, sb, sc) = np.cos(angles), np.sin(angles)
     about_d = np.array([[1, 0, 0], [0, ca, -sa], [0, sa, ca]])

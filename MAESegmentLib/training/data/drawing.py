@@ -18,6 +18,7 @@ from torch import Tensor
 from ...preprocessing.intensity import IntensityRecipe
 from ...preprocessing.plan import Preprocessing
 from ..settings import LoopSettings, Synthesis
+from .augment import rotation
 from .prepared import PreparedCase, places_of
 
 #: Tissue 0 is what surrounds the body.
@@ -97,7 +98,8 @@ def _deformation(
     """(1, D, H, W, 3) for `grid_sample` with aligned corners: an affine map about the centre, and a smooth one."""
     mm = np.asarray(spacing, dtype=float)
     factors = np.exp(rng.uniform(math.log(synthesis.scale[0]), math.log(synthesis.scale[1]), 3))
-    linear = np.diag(1 / mm) @ _rotation(rng.uniform(-1, 1, 3) * synthesis.rotation_degrees) @ np.diag(factors * mm)
+    angles = np.radians(rng.uniform(-1, 1, 3) * synthesis.rotation_degrees)
+    linear = np.diag(1 / mm) @ rotation(angles) @ np.diag(factors * mm)
     half = (np.asarray(shape) - 1).clip(min=1) / 2
     # In grid_sample's units, half the extent of an axis is 1, and axes come in the order W, H, D.
     theta = np.diag(1 / half) @ linear @ np.diag(half)
@@ -109,15 +111,6 @@ def _deformation(
         scale = torch.from_numpy((deviation / mm / half).astype(np.float32))
         grid = grid + (moved * scale[:, None, None, None]).flip(0).movedim(0, -1)[None]
     return grid
-
-
-def _rotation(degrees: np.ndarray) -> np.ndarray:
-    """Rotation about the D, H and W axes in turn."""
-    (ca, cb, cc), (sa, sb, sc) = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    about_d = np.array([[1, 0, 0], [0, ca, -sa], [0, sa, ca]])
-    about_h = np.array([[cb, 0, sb], [0, 1, 0], [-sb, 0, cb]])
-    about_w = np.array([[cc, -sc, 0], [sc, cc, 0], [0, 0, 1]])
-    return about_d @ about_h @ about_w
 
 
 def _smooth(

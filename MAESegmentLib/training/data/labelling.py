@@ -1,17 +1,23 @@
-"""Which labels a fine-tuned model has, and which output of its base each one starts from."""
+"""The labels of a fine-tuned model: which output of its base each one starts from, and which is whose mirror image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from ...bundle import Bundle
 from ...bundle.plain_text import name_problem
 from ...bundle.spec import check_label_names
+from ...cases.dataset import CaseDataset, load_dataset
 from ...errors import ConfigurationError
-from ...images.labels import ByName, Label, by_name, distinct_colour
+from ...images.labels import ByName, Label, by_name, distinct_colour, other_names
 from ...images.volume import LabelMap
+from ..settings import Augmentation
 from .prepared import IGNORED
 
 
@@ -94,3 +100,66 @@ def plan_labels(
         label = known.get(name, Label(dataset[name], name, distinct_colour(n)))
         labels.append(label if own_values else replace(label, value=dataset[name]))
     return LabelPlan(tuple(labels), tuple(dataset[name] for name in names), origins)
+
+
+def store_dataset(path: Path, labels: Sequence[Label], base: Bundle) -> tuple[CaseDataset, tuple[Label, ...]]:
+    """The dataset at `path` with the labels of `base` added, and the labels that are new to it.
+
+    `labels` are the store's, for the colours and codes of the new ones. A label of the base that no case has was not
+    annotated in any: it is kept, and nothing is learnt of it.
+    """
+    dataset = load_dataset(path)
+    own, base_names = ByName(dataset.labels.items()), [label.name for label in base.labels]
+    free = _unused(dataset.labels.values())
+    values = {name: own[name] if name in own else next(free) for name in base_names}
+    added = {name: own[name] for name in other_names(own, base_names)}
+    missing = other_names(base_names, own)
+    cases = tuple(replace(case, unknown=(*case.unknown, *missing)) for case in dataset.cases)
+    described = by_name(labels)
+    output = _unused(label.value for label in base.labels)
+    new = tuple(replace(described.get(name, Label(1, name)), name=name, value=next(output)) for name in added)
+    return replace(dataset, labels={**values, **added}, cases=cases), new
+
+
+def _unused(taken: Iterable[int]) -> Iterator[int]:
+    """Label values that are free, smallest first."""
+    return iter(sorted(set(range(1, 255)) - set(taken)))
+
+
+@dataclass(frozen=True)
+class Sides:
+    """`axis` (0, 1, 2 = D, H, W) runs between left and right; `pairs` of output channels change places across it."""
+
+    axis: int
+    pairs: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[str, str]], names: Sequence[str], orientation: str) -> Sides | None:
+        """From pairs of label names, the `names` of output channels 1, 2, ... and e.g. "RAS"; None without pairs.
+
+        Raises `ConfigurationError` if a name is not a label that is learnt.
+        """
+        if not pairs:
+            return None
+        channels = ByName((name, channel) for channel, name in enumerate(names, start=1))
+        missing = [name for pair in pairs for name in pair if name not in channels]
+        if missing:
+            raise ConfigurationError(
+                f'The setting "sides" names {", ".join(missing)}, which is not among the labels: {", ".join(names)}.',
+                'Name pairs of labels that are learnt, e.g. [["LeftParotid", "RightParotid"]].',
+            )
+        found = tuple((channels[a], channels[b]) for a, b in pairs)
+        return cls(next(axis for axis, letter in enumerate(orientation) if letter in "LR"), found)
+
+    def exchange(self, classes: Tensor) -> Tensor:
+        """Any shape of output channels -> the same with the channels of each pair exchanged."""
+        table = torch.arange(256, dtype=classes.dtype)
+        for one, other in self.pairs:
+            table[one], table[other] = other, one
+        return table[classes.long()]
+
+    def allowed(self, augmentation: Augmentation, unknown: Sequence[int]) -> Augmentation:
+        """`augmentation` for a case with `unknown` channels: not mirrored where only one side was annotated."""
+        if all((one in unknown) == (other in unknown) for one, other in self.pairs):
+            return augmentation
+        return replace(augmentation, flip_axes=tuple(axis for axis in augmentation.flip_axes if axis != self.axis))

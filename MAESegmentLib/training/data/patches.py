@@ -20,8 +20,8 @@ from ..loop.distributed import SOLO, Team
 from ..settings import LoopSettings
 from .augment import intensity_transform, random_geometry, sample_patch
 from .drawing import Drawing
+from .labelling import Sides
 from .prepared import PreparedCase
-from .sides import Sides
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,45 +46,19 @@ class Prepared:
         return [f"Cases {' and '.join(same)} have the same image." for same in cases.values() if len(same) > 1]
 
 
-def prepare_labelled(
+def prepare_cases(
     cases: Sequence[Case],
-    dataset: CaseDataset,
-    plan: LabelPlan,
     preprocessing: Preprocessing,
     cache: CaseCache,
     context: RunContext = UNATTENDED,
     *,
+    learnt: tuple[CaseDataset, LabelPlan] | None = None,
     tissues: bool = False,
 ) -> Prepared:
-    """Read, check and prepare images with label maps; raises one `DatasetError` that names every bad case.
+    """Read, check and prepare images, with the label maps of what is `learnt`; one `DatasetError` names every bad case.
 
     `tissues`: the images are maps of tissues, from which images are drawn later.
     """
-    prepared = _prepare(cases, preprocessing, cache, context, tissues, (dataset, plan))
-    _check_absent(prepared, plan)
-    return prepared
-
-
-def prepare_images(
-    cases: Sequence[Case],
-    preprocessing: Preprocessing,
-    cache: CaseCache,
-    context: RunContext = UNATTENDED,
-    *,
-    tissues: bool = False,
-) -> Prepared:
-    """Read, check and prepare images alone, or maps of `tissues` from which images are drawn later."""
-    return _prepare(cases, preprocessing, cache, context, tissues)
-
-
-def _prepare(
-    cases: Sequence[Case],
-    preprocessing: Preprocessing,
-    cache: CaseCache,
-    context: RunContext,
-    tissues: bool,
-    learnt: tuple[CaseDataset, LabelPlan] | None = None,
-) -> Prepared:
     prepared = Prepared(cache)
     channels: list[int] = []
 
@@ -112,6 +86,8 @@ def _prepare(
         prepared.notes.extend(f"Case {case.id}: {note}" for note in notes)
 
     _each(cases, prepare, context)
+    if learnt is not None:
+        _check_absent(prepared, learnt[1])
     return prepared
 
 

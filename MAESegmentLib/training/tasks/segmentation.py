@@ -15,9 +15,9 @@ from ...evaluation.metrics import dice
 from ...inference.segmenter import GPU_BATCH
 from ...inference.windows import rows_of_image
 from ..data.drawing import Drawing
+from ..data.labelling import Sides
 from ..data.patches import Batch, PatchSamples, batches
 from ..data.prepared import IGNORED, PreparedCase
-from ..data.sides import Sides
 from ..loop.distributed import SOLO, Team
 from ..loop.optimiser import parameter_groups, stage_scale
 from ..saving import dice_markdown

@@ -15,7 +15,7 @@ from MAESegmentLib.errors import DatasetError
 from MAESegmentLib.preprocessing.plan import Preprocessing
 from MAESegmentLib.training.data.labelling import LabelPlan, plan_labels
 from MAESegmentLib.training.data.prepared import CaseCache, PreparedCase
-from MAESegmentLib.training.data.preparing import prepare_images, prepare_labelled
+from MAESegmentLib.training.data.preparing import prepare_cases
 
 from .study import Plan
 
@@ -63,12 +63,12 @@ class StudyCases:
         """With labels."""
         cache = CaseCache(CACHE_GB, self.work / "prepared")
         chosen = preprocessing or self.plan.preprocessing
-        prepare_labelled(cases, self.dataset, self.labels, chosen, cache)
+        prepare_cases(cases, chosen, cache, learnt=(self.dataset, self.labels))
         return list(cache)
 
     def prepare_images(self, cases: Sequence[Case], preprocessing: Preprocessing | None = None) -> list[PreparedCase]:
         cache = CaseCache(CACHE_GB, self.work / "prepared_images")
-        prepare_images(cases, preprocessing or self.plan.preprocessing, cache)
+        prepare_cases(cases, preprocessing or self.plan.preprocessing, cache)
         return list(cache)
 
     def _check_apart(self, cases: Sequence[Case], selection: str) -> None:

@@ -16,7 +16,7 @@ from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 from MAESegmentLib.preprocessing.plan import Preprocessing
 from MAESegmentLib.training.data.labelling import LabelPlan, plan_labels
 from MAESegmentLib.training.data.prepared import CaseCache, PreparedCase
-from MAESegmentLib.training.data.preparing import prepare_labelled
+from MAESegmentLib.training.data.preparing import prepare_cases
 
 from .scanner import OtherScanner
 from .study import Scenario
@@ -55,7 +55,7 @@ def prepare_scenario(scenario: Scenario, base: Bundle, dataset: CaseDataset, wor
             written = write_changed(cases, dataset, work / folder, scanner, scenario.margin_mm)
             cases = [replace(case, group=own.group) for own, case in zip(cases, written.cases, strict=True)]
         cache = CaseCache(CACHE_GB, work / "prepared")
-        prepare_labelled(cases, dataset, plan, preprocessing, cache)
+        prepare_cases(cases, preprocessing, cache, learnt=(dataset, plan))
         return {case.id: case for case in cache}
 
     known = prepared([*training, *parts["check"], *parts["test"]], scenario.scanner, "changed")
