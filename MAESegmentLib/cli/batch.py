@@ -28,6 +28,8 @@ INCOMPLETE = 1
 _ENDINGS = {"seg.nrrd": ".seg.nrrd", "nii.gz": ".nii.gz", "dicom": ".dcm"}
 #: So many failures are listed in the terminal; all are in the table.
 _LISTED = 20
+#: While an archive is searched, a line at most this often.
+_SEARCH_LINE_S = 10.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     settings = _settings(arguments, bundle, launch)
     check_writable(options.made_folder(arguments.out) / "volumes.csv")
-    _check_same(arguments.out, _description(arguments, bundle, settings))
+    same = {"model": bundle.reference, "content_hash": bundle.content_hash, **settings.decisive()}
+    _check_same(arguments.out, {**same, "roi": arguments.roi, "format": arguments.format})
     scans = _find(arguments, launch)
     plan = BatchPlan(
         arguments.out,
@@ -98,18 +101,6 @@ def _settings(arguments: argparse.Namespace, bundle: Bundle, launch: Launch) -> 
         if os.environ.get("OMP_NUM_THREADS", "1") == "1":  # torchrun's choice, however many cores there are
             torch.set_num_threads(max(1, usable_cores() // launch.local_world_size))
     return options.inference_settings(arguments, bundle, device=device)
-
-
-def _description(arguments: argparse.Namespace, bundle: Bundle, settings: InferenceSettings) -> dict[str, Any]:
-    """What decides about the results. Device and precision do not: they change them by less than rounding matters."""
-    return {
-        "model": bundle.reference,
-        "content_hash": bundle.content_hash,
-        "overlap": settings.overlap,
-        "mirroring": settings.mirroring if isinstance(settings.mirroring, bool) else list(settings.mirroring),
-        "roi": arguments.roi,
-        "format": arguments.format,
-    }
 
 
 def _check_same(folder: Path, wanted: Mapping[str, Any]) -> None:
@@ -151,31 +142,24 @@ def _find(arguments: argparse.Namespace, launch: Launch) -> list[ArchivedScan]:
     from ..storage.lock import FileLock
 
     check_exist(arguments.sources)
-    search = _Search(arguments.quiet or not launch.is_first)
+    is_quiet = arguments.quiet or not launch.is_first
+    last = time.monotonic()
+
+    def on_folder(number: int, folder: Path) -> None:
+        """An archive may take hours the first time."""
+        nonlocal last
+        if not is_quiet and time.monotonic() - last > _SEARCH_LINE_S:
+            last = time.monotonic()
+            say(f"looking for scans: {number} folders, now {folder}", error=True)
 
     def find(places: Sequence[Path]) -> list[ArchivedScan]:
-        scans = index.scans(places, leave_out=[arguments.out], on_folder=search)
+        scans = index.scans(places, leave_out=[arguments.out], on_folder=on_folder)
         wanted = (arguments.modality or "").upper()
         return [scan for scan in scans if not wanted or not scan.files or scan.modality.upper() == wanted]
 
     with FileLock(arguments.out / ".index.lock", timeout_s=float("inf")):
         index = ArchiveIndex(arguments.out / "index.jsonl")
         return list(options.scans_in(arguments.sources, find))
-
-
-class _Search:
-    """Reports now and then how far the search is: an archive may take hours the first time."""
-
-    _EVERY_S = 10.0
-
-    def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet
-        self._last = time.monotonic()
-
-    def __call__(self, number: int, folder: Path) -> None:
-        if not self._quiet and time.monotonic() - self._last > self._EVERY_S:
-            self._last = time.monotonic()
-            say(f"looking for scans: {number} folders, now {folder}", error=True)
 
 
 def _run_began(launch: Launch) -> str:
@@ -219,14 +203,9 @@ def _report(batch: Batch, plan: BatchPlan, quiet: bool) -> int:
     if not quiet:
         say(f"{len(rows) - len(failed)} of {len(rows)} scans segmented. Table: {plan.folder / 'volumes.csv'}")
     if failed:
-        _list_failures(failed)
+        lines = [f"  {row.volume} ({row.source}): {row.reason}" for row in failed[:_LISTED]]
+        if len(failed) > _LISTED:
+            lines.append(f"  ... and {len(failed) - _LISTED} more, in the table")
+        lines.append("  They are tried again when their files change, or with --retry-failed.")
+        say("\n".join([f"{len(failed)} could not be segmented:", *lines]), error=True)
     return INCOMPLETE if failed else 0
-
-
-def _list_failures(failed: Sequence[VolumeRow]) -> None:
-    say(f"{len(failed)} could not be segmented:", error=True)
-    for row in failed[:_LISTED]:
-        say(f"  {row.volume} ({row.source}): {row.reason}", error=True)
-    if len(failed) > _LISTED:
-        say(f"  ... and {len(failed) - _LISTED} more, in the table", error=True)
-    say("  They are tried again when their files change, or with --retry-failed.", error=True)

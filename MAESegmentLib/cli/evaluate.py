@@ -160,8 +160,7 @@ def _model(arguments: argparse.Namespace, labels: tuple[Label, ...]) -> _Source:
     bundle = ModelStore().find(arguments.model, kind="segmentation")
     match_labels(bundle.labels, labels)  # before any work
     settings = options.inference_settings(arguments, bundle)
-    mirroring = settings.mirroring if isinstance(settings.mirroring, bool) else list(settings.mirroring)
-    made_with = {"model": bundle.reference, "overlap": settings.overlap, "mirroring": mirroring}
+    made_with = {"model": bundle.reference, **settings.decisive()}
 
     def predictions() -> Predictions:
         from ..inference.predictor import Predictor

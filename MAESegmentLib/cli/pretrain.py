@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,8 @@ from .terminal import say
 from .training_progress import interruptible, training_display
 
 if TYPE_CHECKING:
-    from ..bundle import Bundle
     from ..cases.case import Case
-    from ..networks import MaeConfig
-    from ..preprocessing.plan import Preprocessing
-    from ..training.recipe import Description, Recipe
-    from ..training.run_context import RunContext
-    from ..training.settings import PretrainSettings
+    from ..training.recipe import MedianSpacing, Recipe
 
 #: Reading and preparing a scan costs far more than cutting patches; more of them make a batch less varied.
 PATCHES_PER_VOLUME = 4
@@ -64,12 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from ..training.data.archive import open_archive
     from ..training.loop.distributed import joined
+    from ..training.loop.output_folder import claimed
+    from ..training.pretrain import median_spacing, pretrain, pretrain_streaming
     from ..training.recipe import read_recipe
     from ..training.run_context import RunContext
     from ..training.settings import PretrainSettings
 
-    recipe = read_recipe(arguments.recipe)
+    recipe = _with_options(read_recipe(arguments.recipe), arguments)
     chosen = options.training_settings(arguments, recipe.settings)
     if arguments.patches_per_volume is not None:
         chosen["patches_per_volume"] = arguments.patches_per_volume
@@ -78,61 +76,34 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.synthesise:
         _check_synthesis(arguments, chosen)
         chosen.setdefault("synthesis", {})
-    settings = PretrainSettings.from_dict(chosen)
-    description = replace(recipe.description, name=arguments.name) if arguments.name else recipe.description
+    settings, out = PretrainSettings.from_dict(chosen), arguments.out
+    if settings.patches_per_volume and (arguments.split or arguments.exclude):
+        raise ConfigurationError(
+            "An archive that is streamed has no splits.",
+            "Leave out --split and --exclude, and give with --data the folders to learn from.",
+        )
     with interruptible() as should_cancel, joined(settings.device) as team, training_display(team.is_first) as display:
         context = RunContext(display, should_cancel, team=team)
-        work = _Work(arguments, recipe, settings, description, context)
-        bundle = work.stream() if settings.patches_per_volume else work.in_memory()
+
+        def plan(spacing: MedianSpacing) -> dict[str, Any]:
+            preprocessing = recipe.preprocessing_plan(spacing)
+            what = {"autoencoder": recipe.mae_config(preprocessing), "preprocessing": preprocessing}
+            return {**what, "description": recipe.description, "context": context}
+
+        if settings.patches_per_volume:
+            with claimed(out, team):
+                archive = open_archive(_folders(arguments, recipe), out, settings.held_out, context)
+                spacing = partial(archive.median_spacing, team=team)
+                bundle = pretrain_streaming(archive, out, settings, **plan(spacing))
+        else:
+            cases = _cases(arguments, recipe)
+            bundle = pretrain(cases, out, settings, **plan(partial(median_spacing, cases)))
     if not team.is_first:
         return 0
     say(f"{bundle.name} {bundle.version}: {bundle.path}")
-    say(f"Reconstructions: {arguments.out / 'reconstruction.png'}")
+    say(f"Reconstructions: {out / 'reconstruction.png'}")
     say(f"Next: maesegment finetune --cases DIR --model {bundle.path} --out DIR")
     return 0
-
-
-@dataclass(frozen=True)
-class _Work:
-    """One pretraining as it was asked for."""
-
-    arguments: argparse.Namespace
-    recipe: Recipe
-    settings: PretrainSettings
-    description: Description
-    context: RunContext
-
-    def in_memory(self) -> Bundle:
-        from ..training.pretrain import median_spacing, pretrain
-
-        cases = _cases(self.arguments, self.recipe)
-        preprocessing = _preprocessing(self.arguments, self.recipe, partial(median_spacing, cases))
-        return pretrain(cases, self.arguments.out, self.settings, **self._shared(preprocessing))
-
-    def stream(self) -> Bundle:
-        from ..training.data.archive import open_archive
-        from ..training.loop.output_folder import claimed
-        from ..training.pretrain import pretrain_streaming
-
-        if self.arguments.split or self.arguments.exclude:
-            raise ConfigurationError(
-                "An archive that is streamed has no splits.",
-                "Leave out --split and --exclude, and give with --data the folders to learn from.",
-            )
-        folders, out, team = _folders(self.arguments, self.recipe), self.arguments.out, self.context.team
-        with claimed(out, team):
-            archive = open_archive(folders, out, self.settings.held_out, self.context)
-            spacing = partial(archive.median_spacing, team=team)
-            preprocessing = _preprocessing(self.arguments, self.recipe, spacing)
-            return pretrain_streaming(archive, out, self.settings, **self._shared(preprocessing))
-
-    def _shared(self, preprocessing: Preprocessing) -> dict[str, Any]:
-        return {
-            "autoencoder": _autoencoder(self.arguments, self.recipe, preprocessing),
-            "preprocessing": preprocessing,
-            "description": self.description,
-            "context": self.context,
-        }
 
 
 def _check_synthesis(arguments: argparse.Namespace, chosen: Mapping[str, Any]) -> None:
@@ -174,53 +145,32 @@ def _cases(arguments: argparse.Namespace, recipe: Recipe) -> list[Case]:
     return cases
 
 
-def _preprocessing(
-    arguments: argparse.Namespace, recipe: Recipe, median_spacing: Callable[[str], Sequence[float]]
-) -> Preprocessing:
-    from ..preprocessing.plan import Preprocessing
-
-    table: dict[str, Any] = {"orientation": "RAS", **recipe.preprocessing}
-    table["intensity"] = {"kind": "zscore", **table.get("intensity", {})}
+def _with_options(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
+    """The recipe's tables with what was given on the command line on top."""
+    preprocessing, network = dict(recipe.preprocessing), dict(recipe.network)
+    autoencoder = dict(recipe.autoencoder)
     if arguments.intensity:
-        table["intensity"]["kind"] = arguments.intensity
-    # Grey values of MR mean something only against those of the body; on the CT scale they do by themselves.
-    table["intensity"].setdefault("foreground", table["intensity"]["kind"] == "zscore")
+        preprocessing["intensity"] = {**preprocessing.get("intensity", {}), "kind": arguments.intensity}
     if arguments.orientation:
-        table["orientation"] = arguments.orientation
+        preprocessing["orientation"] = arguments.orientation
     if arguments.spacing:
-        table["spacing"] = _three(arguments.spacing, float, "--spacing")
+        preprocessing["spacing"] = _three(arguments.spacing, float, "--spacing")
     if arguments.patch:
-        table["patch_size"] = _three(arguments.patch, int, "--patch")
-    if "patch_size" not in table:
-        table["patch_size"] = _network(arguments, recipe.network).crop_size
-    if "spacing" not in table:
-        table["spacing"] = median_spacing(table["orientation"])
-    return Preprocessing.from_dict(table)
-
-
-def _network(arguments: argparse.Namespace, table: Mapping[str, Any]) -> Any:
-    from ..networks import NnFormerConfig
-
-    changes = dict(table)
-    preset = arguments.network or changes.pop("preset", "small")
-    changes.pop("preset", None)
-    return NnFormerConfig.preset(preset, **changes)
-
-
-def _autoencoder(arguments: argparse.Namespace, recipe: Recipe, preprocessing: Preprocessing) -> MaeConfig:
-    from ..networks import MaeConfig
-
-    table = dict(recipe.autoencoder)
-    encoder = replace(_network(arguments, recipe.network), crop_size=preprocessing.patch_size)
+        preprocessing["patch_size"] = _three(arguments.patch, int, "--patch")
+    if arguments.network:
+        network["preset"] = arguments.network
     if arguments.mask_ratio is not None:
-        table["mask_ratio"] = arguments.mask_ratio
-    unit_mm = arguments.unit_mm or table.pop("unit_mm", None)
-    if unit_mm:
-        table["unit"] = MaeConfig.unit_from_mm(unit_mm, preprocessing.spacing, encoder.token_size)
-    try:
-        return MaeConfig(encoder=encoder, **table)
-    except TypeError as error:
-        raise ConfigurationError(f"The recipe's autoencoder settings do not fit: {error}") from error
+        autoencoder["mask_ratio"] = arguments.mask_ratio
+    if arguments.unit_mm:
+        autoencoder["unit_mm"] = arguments.unit_mm
+    name = arguments.name or recipe.description.name
+    return replace(
+        recipe,
+        description=replace(recipe.description, name=name),
+        network=network,
+        autoencoder=autoencoder,
+        preprocessing=preprocessing,
+    )
 
 
 def _three(text: str, kind: type, option: str) -> tuple[Any, Any, Any]:

@@ -72,6 +72,11 @@ class InferenceSettings:
         cls(**chosen)
         return chosen
 
+    def decisive(self) -> dict[str, Any]:
+        """What decides about the results, as JSON. Device and precision change them by less than rounding matters."""
+        mirroring = self.mirroring if isinstance(self.mirroring, bool) else list(self.mirroring)
+        return {"overlap": self.overlap, "mirroring": mirroring}
+
     def mirror_axes(self, trained: tuple[int, ...] = (0, 1, 2)) -> tuple[int, ...]:
         """Axes to flip, given those the model was `trained` to be flipped along."""
         if isinstance(self.mirroring, bool):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from ..bundle import Bundle, ModelSpec
 from ..bundle.spec import check_label_names, check_name, version_key
 from ..errors import ConfigurationError
 from ..images.labels import Label
+from ..networks import MaeConfig, NnFormerConfig
+from ..preprocessing.plan import Preprocessing
 from ..values import check_known
 
 RESEARCH_ONLY = "Research only. Not a medical device; every result must be checked by a qualified person."
@@ -120,6 +122,9 @@ def _licence_of(base: Bundle | None) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path is not None and path.is_file() else NO_LICENCE
 
 
+#: From the orientation of the network's axes to the voxel size in mm along them.
+MedianSpacing = Callable[[str], Sequence[float]]
+
 #: [model] entries that name a text file beside the recipe.
 _FILES = {"card_file": "card", "licence_file": "licence_text"}
 _TABLES = ("model", "labels", "cases", "network", "autoencoder", "preprocessing", "settings")
@@ -135,6 +140,33 @@ class Recipe:
     autoencoder: Mapping[str, Any] = field(default_factory=dict)
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def preprocessing_plan(self, median_spacing: MedianSpacing) -> Preprocessing:
+        """What the recipe leaves open is a neutral choice: the spacing is that of the images."""
+        table: dict[str, Any] = {"orientation": "RAS", **self.preprocessing}
+        table["intensity"] = {"kind": "zscore", **table.get("intensity", {})}
+        # Grey values of MR mean something only against those of the body; on the CT scale they do by themselves.
+        table["intensity"].setdefault("foreground", table["intensity"]["kind"] == "zscore")
+        if "patch_size" not in table:
+            table["patch_size"] = self.network_config().crop_size
+        if "spacing" not in table:
+            table["spacing"] = median_spacing(table["orientation"])
+        return Preprocessing.from_dict(table)
+
+    def network_config(self) -> NnFormerConfig:
+        changes = dict(self.network)
+        return NnFormerConfig.preset(changes.pop("preset", "small"), **changes)
+
+    def mae_config(self, preprocessing: Preprocessing) -> MaeConfig:
+        """`unit_mm` is the edge of one masked unit in place of its size in voxels."""
+        table = dict(self.autoencoder)
+        encoder = replace(self.network_config(), crop_size=preprocessing.patch_size)
+        if unit_mm := table.pop("unit_mm", None):
+            table["unit"] = MaeConfig.unit_from_mm(unit_mm, preprocessing.spacing, encoder.token_size)
+        try:
+            return MaeConfig(encoder=encoder, **table)
+        except TypeError as error:
+            raise ConfigurationError(f"The recipe's autoencoder settings do not fit: {error}") from error
 
 
 def read_recipe(path: Path | None) -> Recipe:
