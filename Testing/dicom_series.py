@@ -1,14 +1,17 @@
-"""DICOM series made in code: one file per slice, with whatever fault a test asks for."""
+"""DICOM series made in code: a file per slice, or of several frames, with whatever fault a test asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pydicom
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 
 @dataclass
@@ -82,6 +85,102 @@ class SeriesRecipe:
         dataset.PixelData = pixels.astype("<u2").tobytes()
 
 
-def head(slices: int = 8) -> SeriesRecipe:
-    """A small oblique-free CT whose voxels are all different from their neighbours."""
-    return SeriesRecipe(np.random.default_rng(1).integers(0, 2000, (slices, 6, 5)))
+def head(slices: int = 8, **changes: Any) -> SeriesRecipe:
+    """A small oblique-free CT whose voxels are all different from their neighbours; `changes` are of the recipe."""
+    return SeriesRecipe(np.random.default_rng(1).integers(0, 2000, (slices, 6, 5)), **changes)
+
+
+def edit(where: Callable[[int], bool] = lambda _k: True, **values: Any) -> Callable[[int, Dataset], None]:
+    """For `SeriesRecipe.write`: gives the slices `where` these `values`; None takes the attribute out.
+
+    A function is called with the slice's number; bytes are put in as they are, whatever they may not mean.
+    """
+
+    def change(k: int, dataset: Dataset) -> None:
+        for name, value in values.items() if where(k) else ():
+            put(dataset, name, value(k) if callable(value) else value)
+
+    return change
+
+
+def put(dataset: Dataset, name: str, value: Any) -> None:
+    if name == "TransferSyntaxUID":
+        dataset.file_meta.TransferSyntaxUID = value
+    elif value is None:
+        dataset.pop(name, None)
+    elif isinstance(value, bytes) and name != "PixelData":
+        tag = pydicom.tag.Tag(name)
+        raw = pydicom.dataelem.RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+        dataset._dict[tag] = raw
+    elif name in dataset:
+        dataset[name].value = value
+    else:
+        setattr(dataset, name, value)
+
+
+#: Of the functional groups, those that every frame has alike.
+SHARED = ("orientation", "measures", "rescale")
+
+
+def write_enhanced(
+    recipe: SeriesRecipe,
+    folder: Path,
+    *,
+    shared: Sequence[str] = SHARED,
+    frames_a_file: int = 0,
+    change: Callable[[Dataset], None] = lambda _dataset: None,
+) -> Path:
+    """The recipe's slices, in their order, as enhanced files of `frames_a_file` frames each (0: all in one).
+
+    `shared` groups stand once, the others in each frame; `change(dataset)` may edit each file.
+    """
+    plain = [pydicom.dcmread(file) for file in recipe.write(folder / ".plain").iterdir()]
+    plain.sort(key=lambda image: int(image.InstanceNumber))
+    size = frames_a_file or len(plain)
+    for start in range(0, len(plain), size):
+        dataset = _enhanced(plain[start : start + size], shared)
+        change(dataset)
+        dataset.save_as(folder / f"frames{start:03d}.dcm", enforce_file_format=True)
+    return folder
+
+
+def _enhanced(images: Sequence[Dataset], shared: Sequence[str]) -> Dataset:
+    dataset = Dataset()
+    dataset.update(images[0])
+    dataset.file_meta = images[0].file_meta
+    dataset.SOPClassUID, dataset.SOPInstanceUID = EnhancedCTImageStorage, generate_uid()
+    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "InstanceNumber"):
+        del dataset[name]
+    del dataset.RescaleSlope, dataset.RescaleIntercept
+    dataset.InstanceNumber = 1
+    dataset.NumberOfFrames = len(images)
+    dataset.PixelData = b"".join(image.PixelData for image in images)
+    once = Dataset()
+    for name in shared:
+        once.update(_group(name, images[0]))
+    dataset.SharedFunctionalGroupsSequence = [once]
+    frames = []
+    for image in images:
+        frame = _group("position", image)
+        for name in SHARED:
+            if name not in shared:
+                frame.update(_group(name, image))
+        frames.append(frame)
+    dataset.PerFrameFunctionalGroupsSequence = frames
+    return dataset
+
+
+def _group(name: str, image: Dataset) -> Dataset:
+    sequence, attributes = {
+        "position": ("PlanePositionSequence", ("ImagePositionPatient",)),
+        "orientation": ("PlaneOrientationSequence", ("ImageOrientationPatient",)),
+        "measures": ("PixelMeasuresSequence", ("PixelSpacing", "SliceThickness")),
+        "rescale": ("PixelValueTransformationSequence", ("RescaleSlope", "RescaleIntercept")),
+    }[name]
+    item = Dataset()
+    for attribute in attributes:
+        if attribute in image:
+            setattr(item, attribute, image[attribute].value)
+    group = Dataset()
+    setattr(group, sequence, [item])
+    return group

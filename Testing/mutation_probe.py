@@ -65,35 +65,35 @@ MUTATIONS = (
         "images/orientation.py",
         "flips.append(nearest[axis][1] != (letter",
         "flips.append(nearest[axis][1] == (letter",
-        "test_images_orientation.py",
+        "images/test_orientation.py",
     ),
     Mutation(
         "orientation: the origin of a flipped axis is a voxel off",
         "images/orientation.py",
         "shape[old] - 1.0 if flip else 0.0",
         "shape[old] * 1.0 if flip else 0.0",
-        "test_images_orientation.py",
+        "images/test_orientation.py",
     ),
     Mutation(
         "geometry: a crop moves in world axes",
         "images/volume.py",
         "moved: np.ndarray = ijk_to_ras @ shift",
         "moved: np.ndarray = shift @ ijk_to_ras",
-        "test_images_grid.py",
+        "images/test_grid.py",
     ),
     Mutation(
         "geometry: a region is not brought to voxels by the inverse",
         "images/roi.py",
         "to_ijk = np.linalg.inv(grid.ijk_to_ras)",
         "to_ijk = grid.ijk_to_ras",
-        "test_images_grid.py test_inference_segmenter.py",
+        "images/test_grid.py test_inference_segmenter.py",
     ),
     Mutation(
         "geometry: NIfTI takes the sform where ITK takes the qform",
         "images/formats/nifti.py",
         'codes["sform"] != _SCANNER',
         'codes["sform"] == _SCANNER',
-        "test_images_nifti.py",
+        "images/test_nifti.py",
     ),
     Mutation(
         "geometry: spacing in the reverse order",
@@ -107,14 +107,14 @@ MUTATIONS = (
         "images/formats/dicom/rescale.py",
         "(stored * self.slope + self.intercept)",
         "(stored * self.slope)",
-        "test_dicom_pixels.py test_dicom_series.py",
+        "images/test_dicom_pixels.py images/test_dicom_series.py",
     ),
     Mutation(
         "DICOM: slices sorted from the far end",
         "images/formats/dicom/stack.py",
         'np.argsort(heights, kind="stable")',
         'np.argsort(-heights, kind="stable")',
-        "test_dicom_series.py",
+        "images/test_dicom_series.py",
     ),
     # Segmenting
     Mutation(
@@ -271,7 +271,7 @@ MUTATIONS = (
         "storage/atomic_file.py",
         "    finally:\n        temporary.unlink(missing_ok=True)\n\n\ndef write_file",
         "\n\ndef write_file",
-        "test_images_writing.py::test_disk_full_by_the_last_byte_leaves_the_old_file_and_nothing_else",
+        "images/test_writing.py::test_disk_full_by_the_last_byte_leaves_the_old_file_and_nothing_else",
     ),
 )
 

@@ -63,16 +63,3 @@ def check_regular_file(path: Path) -> None:
         return
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise VolumeReadError(f"{path.name} is a pipe or a device, not a file.", "Copy the scan to a file first.")
-
-
-#: The most that a deflated DICOM data set is unpacked to.
-MOST_INFLATED = 1 << 30
-
-
-def check_inflated(name: str, size: int) -> None:
-    """Raise `VolumeReadError` if compressed content unpacks to more than `MOST_INFLATED`; `size` is what is known."""
-    if size > MOST_INFLATED:
-        raise VolumeReadError(
-            f"{name} is too large: compressed, it holds more than {MOST_INFLATED:,} bytes.",
-            "If the scan is really that large, export it without compression; otherwise its content is damaged.",
-        )

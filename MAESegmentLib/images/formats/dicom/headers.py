@@ -21,41 +21,37 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 from pydicom.uid import ImplicitVRLittleEndian as ImplicitVR
 
 from ....errors import VolumeReadError
-from ...limits import MOST_INFLATED, check_inflated, check_regular_file
+from ...limits import check_regular_file
 from ...scans import has_dicom_content, is_named_dicom
 
+#: Fields of `Identity` and the attributes that they are.
+_IDENTITY = {
+    "patient_id": "PatientID",
+    "patient_name": "PatientName",
+    "study_uid": "StudyInstanceUID",
+    "series_uid": "SeriesInstanceUID",
+    "frame_of_reference": "FrameOfReferenceUID",
+    "modality": "Modality",
+    "birth_date": "PatientBirthDate",
+    "study_date": "StudyDate",
+}
+#: Whole numbers, and what they are where the header does not say.
+_SIZES = {"Rows": 0, "Columns": 0, "NumberOfFrames": 1, "SamplesPerPixel": 1, "BitsAllocated": 16}
+_VECTORS = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 _TAGS = [
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "StudyDate",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "SeriesNumber",
-    "SeriesDescription",
-    "Modality",
-    "FrameOfReferenceUID",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "Rows",
-    "Columns",
-    "NumberOfFrames",
-    "BitsAllocated",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    *(*_IDENTITY.values(), *_SIZES, *_VECTORS),
+    *("SOPClassUID", "SOPInstanceUID", "SeriesNumber", "SeriesDescription", "PhotometricInterpretation"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 ]
 #: Objects that carry `Rows` but are not scans.
 _NOT_SCANS = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTIMAGE", "SR", "PR", "KO", "REG", "DOC"}
 #: In the name of every SOP class of images, and of no other.
 _OF_IMAGES = "Image Storage"
-_EXPORT = "Export the series again from the archive (PACS)."
+EXPORT_AGAIN = "Export the series again from the archive (PACS)."
 _PREAMBLE = 128
 _BLOCK = 1 << 20
+#: The most that a deflated data set is unpacked to.
+_MOST_INFLATED = 1 << 30
 # It prints patients' names that it finds odd.
 logging.getLogger("highdicom").setLevel(logging.ERROR)
 
@@ -177,8 +173,11 @@ def _check_inflated(path: Path, stream: io.BufferedReader) -> None:
     inflator, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
     while not inflator.eof and (chunk := inflator.unconsumed_tail or stream.read(_BLOCK)):
         size += len(inflator.decompress(chunk, _BLOCK))
-        if size > MOST_INFLATED:
-            check_inflated(path.name, size)
+        if size > _MOST_INFLATED:
+            raise VolumeReadError(
+                f"{path.name} is too large: compressed, it holds more than {_MOST_INFLATED:,} bytes.",
+                "If the scan is really that large, export it without compression; otherwise its content is damaged.",
+            )
 
 
 def _instance(path: Path, header: Dataset) -> Instance | None:
@@ -187,16 +186,8 @@ def _instance(path: Path, header: Dataset) -> Instance | None:
     if "Rows" not in header or "Columns" not in header:
         _check_not_cut_off(path, header)
         return None
-    rows, columns, frames, samples, allocated = (
-        _whole(path, header, name, default)
-        for name, default in (
-            ("Rows", 0),
-            ("Columns", 0),
-            ("NumberOfFrames", 1),
-            ("SamplesPerPixel", 1),
-            ("BitsAllocated", 16),
-        )
-    )
+    sizes = (_whole(path, header, name, default) for name, default in _SIZES.items())
+    rows, columns, frames, samples, allocated = sizes
     bits = rows * columns * frames * samples * allocated
     photometric = _text(header, "PhotometricInterpretation")
     syntax = transfer_syntax(header)
@@ -205,16 +196,7 @@ def _instance(path: Path, header: Dataset) -> Instance | None:
         path=path,
         uid=_text(header, "SOPInstanceUID"),
         sop_class=_text(header, "SOPClassUID"),
-        identity=Identity(
-            patient_id=_text(header, "PatientID"),
-            patient_name=_text(header, "PatientName"),
-            study_uid=_text(header, "StudyInstanceUID"),
-            series_uid=_text(header, "SeriesInstanceUID"),
-            frame_of_reference=_text(header, "FrameOfReferenceUID"),
-            modality=_text(header, "Modality"),
-            birth_date=_text(header, "PatientBirthDate"),
-            study_date=_text(header, "StudyDate"),
-        ),
+        identity=Identity(**{field: _text(header, name) for field, name in _IDENTITY.items()}),
         series_number=_text(header, "SeriesNumber"),
         description=_text(header, "SeriesDescription"),
         rows=rows,
@@ -235,7 +217,7 @@ def _whole(path: Path, header: Dataset, name: str, default: int) -> int:
     except (TypeError, ValueError):
         number = -1
     if number < 0:
-        raise VolumeReadError(f"{path.name}: its {name} is not a whole number.", _EXPORT)
+        raise VolumeReadError(f"{path.name}: its {name} is not a whole number.", EXPORT_AGAIN)
     return number
 
 
@@ -246,7 +228,7 @@ def _check_not_cut_off(path: Path, header: Dataset) -> None:
     is_lost = not sop_class and (header.preamble is not None or is_named_dicom(path))
     if is_lost or _OF_IMAGES in UID(sop_class).name:
         raise VolumeReadError(
-            f"{path.name} is incomplete: its header ends before the size of its image (Rows, Columns).", _EXPORT
+            f"{path.name} is incomplete: its header ends before the size of its image (Rows, Columns).", EXPORT_AGAIN
         )
 
 

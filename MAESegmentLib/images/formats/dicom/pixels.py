@@ -25,11 +25,10 @@ from pydicom.uid import (
 
 from ....errors import MAESegmentError, VolumeReadError
 from ...limits import check_size
-from .codestream import check_codestreams, jpeg_header
-from .headers import open_dicom, quiet_pydicom, transfer_syntax
+from ..decoding import named, refuse_short
+from .headers import EXPORT_AGAIN, open_dicom, quiet_pydicom, transfer_syntax
 from .rescale import RESCALE_TAGS, Rescale, rescale_of
 
-DAMAGED = "Export the series again from the archive (PACS)."
 _FLOATING = ("FloatPixelData", "DoubleFloatPixelData")
 #: What describes one frame's pixels.
 _PIXEL_TAGS = (
@@ -58,6 +57,13 @@ _BY_GDCM = {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1}
 _END_OF_IMAGE = b"\xff\xd9"
 #: What fills a frame up to an even length; some writers take the second.
 _PADDING = b"\0\xff"
+#: Markers of a JPEG's (or JPEG-LS's) header with its size.
+_STARTS_OF_FRAME = ({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}) | {0xF7}
+#: A JPEG 2000 codestream begins with these markers, behind the boxes that some writers put before it.
+_CODESTREAM_2000 = b"\xff\x4f\xff\x51"
+_BOXES_AT_MOST = 1 << 16
+#: RLE (PackBits) makes a segment twice as long in the clumsiest of writers, and may pad it; its header has 64 bytes.
+_RLE_HEADER, _RLE_PADDING = 64, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +85,7 @@ def read_frames(path: Path, indices: Sequence[int]) -> DecodedFrames:
     except MAESegmentError:
         raise
     except Exception as error:  # pydicom raises many kinds
-        raise VolumeReadError(f"{path.name} cannot be read; the file is damaged.", DAMAGED) from error
+        raise VolumeReadError(f"{path.name} cannot be read; the file is damaged.", EXPORT_AGAIN) from error
     if assumed:
         rescales = tuple(replace(rescale, assumed=(*rescale.assumed, *assumed)) for rescale in rescales)
     return DecodedFrames(_rescaled(path, dataset, indices, rescales), rescales)
@@ -110,29 +116,24 @@ def _rescaled(
     path: Path, dataset: Dataset, indices: Sequence[int], rescales: Sequence[Rescale]
 ) -> Iterator[np.ndarray]:
     for stored, rescale in zip(_stored(path, dataset, indices), rescales, strict=True):
-        try:
-            yield rescale.apply(stored)
-        except VolumeReadError as error:
-            raise VolumeReadError(f"{path.name}: {error.message}", error.hint) from error
+        with named(path.name):
+            voxels = rescale.apply(stored)
+        yield voxels
 
 
 def _stored(path: Path, dataset: Dataset, indices: Sequence[int]) -> Iterator[np.ndarray]:
     """Frames as stored: pydicom decodes them, or what it has no way for (lossless and 12-bit JPEG), GDCM."""
-    try:
-        check_codestreams(dataset, indices)
-    except VolumeReadError as error:
-        raise VolumeReadError(f"{path.name}: {error.message}", error.hint) from None
-    except Exception as error:  # of pydicom
-        raise _undecodable(path, dataset, indices[0]) from error
     decoder = _pydicom(dataset, indices)
     for place, index in enumerate(indices):
         try:
-            with quiet_pydicom():
+            with quiet_pydicom(), named(path.name):
+                if not place:
+                    check_codestreams(dataset, indices)
                 frame = next(decoder)
-        except VolumeReadError as error:
-            raise VolumeReadError(f"{path.name}: {error.message}", error.hint) from None
-        except Exception as error:  # decoders raise many kinds
-            yield from _by_gdcm(path, dataset, indices[place:], error)
+        except VolumeReadError:
+            raise
+        except Exception:  # decoders raise many kinds
+            yield from _by_gdcm(path, dataset, indices[place:])
             return
         if frame.shape != (dataset.Rows, dataset.Columns):
             raise _undecodable(path, dataset, index)
@@ -191,77 +192,68 @@ def _true_high_bit(stored: np.ndarray, bits: int, high: int) -> int:
     raise VolumeReadError(
         f"BitsStored is {bits} and HighBit {high}, which do not go together, so which bits are the grey values is not "
         "known.",
-        DAMAGED,
+        EXPORT_AGAIN,
     )
 
 
 def _check_pixels(path: Path, dataset: Dataset) -> None:
     """All voxels that the header promises are there, and not more than can be read."""
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    shape = (int(dataset.Columns), int(dataset.Rows), frames)
-    name = next((name for name in ("PixelData", *_FLOATING) if name in dataset), None)
-    if name is None:
-        raise VolumeReadError(f"{path.name} has no voxels: the file is a header only.", DAMAGED)
+    if not any(name in dataset for name in ("PixelData", *_FLOATING)):
+        raise VolumeReadError(f"{path.name} has no voxels: the file is a header only.", EXPORT_AGAIN)
     if not dataset.get("BitsAllocated"):
-        raise VolumeReadError(f"{path.name}: its header lacks BitsAllocated, the size of a pixel.", DAMAGED)
+        raise VolumeReadError(f"{path.name}: its header lacks BitsAllocated, the size of a pixel.", EXPORT_AGAIN)
+    shape = (int(dataset.Columns), int(dataset.Rows), frame_count(dataset))
     check_size(path.name, shape, max(int(dataset.BitsAllocated) // 8, 1))
+    check_complete(path, dataset, EXPORT_AGAIN)
+
+
+def check_complete(path: Path, dataset: Dataset, hint: str) -> None:
+    """Raise `VolumeReadError` if voxels that are not compressed take fewer bytes than the header promises."""
     if transfer_syntax(dataset).is_compressed:
         return
-    expected = np.prod(shape, dtype=np.int64) * int(dataset.BitsAllocated) // 8
-    present = len(dataset[name].value or b"")
-    if present < expected:
-        raise VolumeReadError(
-            f"{path.name} is incomplete: its header promises {expected:,} bytes of voxels, {present:,} are there.",
-            DAMAGED,
-        )
+    bits = int(dataset.Rows) * int(dataset.Columns) * frame_count(dataset) * int(dataset.BitsAllocated)
+    present = max(len(dataset.get(name) or b"") for name in ("PixelData", *_FLOATING))
+    if present < -(-bits // 8):
+        refuse_short(path, -(-bits // 8), present, hint)
 
 
-def _by_gdcm(path: Path, dataset: Dataset, indices: Sequence[int], cause: Exception) -> Iterator[np.ndarray]:
-    syntax = transfer_syntax(dataset)
-    try:
-        frames = _encoded(dataset, syntax)
-    except Exception as error:
-        raise _undecodable(path, dataset, indices[0]) from error
+def frame_count(dataset: Dataset) -> int:
+    return int(dataset.get("NumberOfFrames") or 1)
+
+
+def _by_gdcm(path: Path, dataset: Dataset, indices: Sequence[int]) -> Iterator[np.ndarray]:
+    encoded: list[bytes] = []
     for index in indices:
         try:
-            # ITK gives grey for what is missing at the end, and crashes where sizes differ.
-            if not frames[index].rstrip(_PADDING).endswith(_END_OF_IMAGE) or not _is_as_promised(
-                dataset, frames[index]
-            ):
-                raise _undecodable(path, dataset, index) from cause
-            voxels = _gdcm(dataset, syntax, frames[index])
-        except MAESegmentError:
-            raise
+            encoded = encoded or _encoded(dataset)
+            if transfer_syntax(dataset) not in _BY_GDCM or len(encoded) != frame_count(dataset):
+                raise ValueError("of a form that pydicom reads if it is whole, or frames are missing")
+            voxels = _gdcm(dataset, encoded[index])
+            if voxels.shape != (dataset.Rows, dataset.Columns):
+                raise ValueError("of another size than the header says")
         except Exception as error:
             raise _undecodable(path, dataset, index) from error
-        if voxels.shape != (dataset.Rows, dataset.Columns):
-            raise _undecodable(path, dataset, index) from cause
         yield voxels
 
 
-def _encoded(dataset: Dataset, syntax: UID) -> list[bytes]:
+def _encoded(dataset: Dataset) -> list[bytes]:
     """Each frame's compressed bytes."""
-    count = int(dataset.get("NumberOfFrames") or 1)
-    if syntax not in _BY_GDCM:
-        raise ValueError("pydicom reads all that are whole")
     with quiet_pydicom():
-        frames = list(generate_frames(dataset.PixelData, number_of_frames=count))
-    if len(frames) != count:
-        raise ValueError("frames are missing")
-    return frames
+        return list(generate_frames(dataset.PixelData, number_of_frames=frame_count(dataset)))
 
 
-def _is_as_promised(dataset: Dataset, frame: bytes) -> bool:
-    """Whether the JPEG's own header has no more bits than that of the file; sizes were compared before."""
+def _gdcm(dataset: Dataset, frame: bytes) -> np.ndarray:
+    """One frame through ITK's GDCM, as a file of its own without any rescaling.
+
+    ITK gives grey for what is missing at the end, and crashes where sizes differ; those were compared before.
+    """
     header = jpeg_header(frame)
-    return header is not None and header.components == 1 and header.bits <= int(dataset.BitsAllocated)
-
-
-def _gdcm(dataset: Dataset, syntax: UID, frame: bytes) -> np.ndarray:
-    """One frame through ITK's GDCM, as a file of its own without any rescaling."""
+    is_as_promised = header is not None and header.components == 1 and header.bits <= int(dataset.BitsAllocated)
+    if not is_as_promised or not frame.rstrip(_PADDING).endswith(_END_OF_IMAGE):
+        raise ValueError("cut off, or not as the header says")
     alone = Dataset()
     alone.file_meta = FileMetaDataset()
-    alone.file_meta.TransferSyntaxUID = syntax
+    alone.file_meta.TransferSyntaxUID = transfer_syntax(dataset)
     alone.SOPClassUID, alone.SOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
     alone.Modality = "OT"
     for name in _PIXEL_TAGS:
@@ -277,14 +269,97 @@ def _gdcm(dataset: Dataset, syntax: UID, frame: bytes) -> np.ndarray:
 
 def _undecodable(path: Path, dataset: Dataset, index: int) -> VolumeReadError:
     syntax = transfer_syntax(dataset)
-    frame = f" of frame {index + 1}" if int(dataset.get("NumberOfFrames") or 1) > 1 else ""
+    frame = f" of frame {index + 1}" if frame_count(dataset) > 1 else ""
     if not syntax.is_compressed:
         bits = dataset.get("BitsAllocated")
         return VolumeReadError(
-            f"{path.name}: its pixels{frame} ({bits} bits each) cannot be decoded; the file is damaged.", DAMAGED
+            f"{path.name}: its pixels{frame} ({bits} bits each) cannot be decoded; the file is damaged.", EXPORT_AGAIN
         )
     return VolumeReadError(
         f"{path.name}: its pixels{frame} cannot be decoded: they are compressed as {syntax.name}, and are damaged or "
         "of a form of it that is not supported.",
         "Export the series again from the archive (PACS), uncompressed (Explicit VR Little Endian).",
     )
+
+
+# --- what compressed pixels say of their own size, compared with the header before a decoder takes memory -------------
+
+
+@dataclass(frozen=True)
+class JpegHeader:
+    """What a JPEG says of itself: lines, columns, bits a sample and samples a pixel."""
+
+    rows: int
+    columns: int
+    bits: int
+    components: int
+
+
+def jpeg_header(frame: bytes) -> JpegHeader | None:
+    """Of a JPEG or JPEG-LS; None if there is none."""
+    place = 2
+    while place + 10 <= len(frame) and frame[place] == 0xFF:
+        marker = frame[place + 1]
+        if marker == 0xFF:  # fills up
+            place += 1
+            continue
+        if marker in _STARTS_OF_FRAME:
+            rows, columns = (int.from_bytes(frame[place + at : place + at + 2], "big") for at in (5, 7))
+            return JpegHeader(rows, columns, frame[place + 4], frame[place + 9])
+        place += 2 + int.from_bytes(frame[place + 2 : place + 4], "big")
+    return None
+
+
+def check_codestreams(dataset: Dataset, indices: Sequence[int]) -> None:
+    """Raise `VolumeReadError` unless the compressed frames `indices` are as large as the header says.
+
+    A decoder believes the frame: a few kilobytes can stand for 65,535 x 65,535 pixels.
+    """
+    syntax = transfer_syntax(dataset)
+    if not syntax.is_compressed or "PixelData" not in dataset:
+        return
+    frames = _encoded(dataset)
+    size = (int(dataset.Rows), int(dataset.Columns))
+    for index in indices:
+        if index < len(frames):  # that frames are missing is for the decoder to say
+            _check_frame(frames[index], syntax, size, dataset)
+
+
+def _check_frame(frame: bytes, syntax: UID, size: tuple[int, int], dataset: Dataset) -> None:
+    if syntax == RLELossless:
+        _check_rle(frame, size, dataset)
+        return
+    if frame[:1] != b"\xff" or frame[1:2] == b"\x4f":
+        found = _size_2000(frame)
+    else:
+        header = jpeg_header(frame)
+        found = None if header is None else (header.rows, header.columns)
+    if found is not None and found != size:
+        raise VolumeReadError(
+            f"its pixels cannot be decoded: compressed, they are {found[1]} x {found[0]}; its header says "
+            f"{size[1]} x {size[0]}.",
+            EXPORT_AGAIN,
+        )
+
+
+def _size_2000(frame: bytes) -> tuple[int, int] | None:
+    start = frame.find(_CODESTREAM_2000, 0, _BOXES_AT_MOST)
+    if start < 0 or start + 24 > len(frame):
+        return None
+    # Behind SOC, SIZ, its length and capabilities: the reference grid's size and where the image begins on it.
+    columns, rows, left, top = (int.from_bytes(frame[start + at : start + at + 4], "big") for at in range(8, 24, 4))
+    return rows - top, columns - left
+
+
+def _check_rle(frame: bytes, size: tuple[int, int], dataset: Dataset) -> None:
+    """RLE unpacks to 64 times its length at most, so that its length bounds the memory."""
+    samples = int(dataset.get("SamplesPerPixel") or 1)
+    segments = max(1, samples * int(dataset.get("BitsAllocated") or 8) // 8)
+    pixels = size[0] * size[1]
+    most = _RLE_HEADER + segments * (2 * pixels + _RLE_PADDING)
+    if len(frame) > most:
+        raise VolumeReadError(
+            f"its pixels cannot be decoded: compressed, they take {len(frame):,} bytes; {size[1]} x {size[0]} pixels "
+            f"take {most:,} at most.",
+            EXPORT_AGAIN,
+        )

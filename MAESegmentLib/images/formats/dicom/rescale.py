@@ -12,6 +12,7 @@ from pydicom.pixels import apply_modality_lut
 from pydicom.tag import Tag
 
 from ....errors import VolumeReadError
+from .headers import EXPORT_AGAIN
 
 RESCALE_TAGS = (
     "RescaleSlope",
@@ -20,7 +21,6 @@ RESCALE_TAGS = (
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )
-_EXPORT = "Export the series again from the archive (PACS)."
 _NAMES = ("RescaleSlope", "RescaleIntercept")
 _TRANSFORMATION = "PixelValueTransformationSequence"
 
@@ -44,7 +44,9 @@ class Rescale:
             try:
                 return np.asarray(apply_modality_lut(stored, self.table), dtype=np.float32)
             except Exception as error:  # pydicom raises many kinds
-                raise VolumeReadError("The table of its grey values (Modality LUT) is malformed.", _EXPORT) from error
+                raise VolumeReadError(
+                    "The table of its grey values (Modality LUT) is malformed.", EXPORT_AGAIN
+                ) from error
         if self.slope == 1 and self.intercept == 0:
             return stored.astype(np.float32)
         return (stored * self.slope + self.intercept).astype(np.float32)
@@ -124,6 +126,6 @@ def _number(name: str, holder: Dataset, key: str) -> float | None:
     if not np.isfinite(number):
         raise VolumeReadError(
             f"{name}: its {key} {text[:20]!r} is not a number, so the scale of its grey values is not known.",
-            _EXPORT,
+            EXPORT_AGAIN,
         )
     return number

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import highdicom
 import numpy as np
 from highdicom.color import CIELabColor
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import generate_uid
 from pydicom.valuerep import DSfloat
 
@@ -19,13 +18,14 @@ from ...limits import check_size
 from ...volume import LabelMap, slice_tolerance
 from ..decoding import LPS_TO_RAS
 from .belonging import SegReferences
-from .directions import Directions, directions_of
-from .headers import open_dicom, quiet_pydicom, transfer_syntax
+from .headers import open_dicom, quiet_pydicom
 from .inventory import files_below
-from .stack import fit_line
+from .pixels import check_complete, frame_count
+from .stack import Directions, directions_of, fit_line
 
 #: Frames whose positions differ by less lie in one slice, mm.
 _SAME_SLICE_MM = 1e-3
+_HINT = "Export it again."
 
 
 def read_dicom_seg(path: Path) -> tuple[LabelMap, tuple[Label, ...]]:
@@ -51,10 +51,12 @@ def read_dicom_seg(path: Path) -> tuple[LabelMap, tuple[Label, ...]]:
     except MAESegmentError:
         raise
     except Exception as error:  # highdicom reports by ValueError, RuntimeError, AttributeError, ...
-        raise VolumeReadError(
-            f"{path.name} is not a readable DICOM SEG: {error or type(error).__name__}", "Export it again."
-        ) from error
+        raise _refused(path, f"is not a readable DICOM SEG: {error or type(error).__name__}") from error
     return LabelMap(*_from_highdicom(volume), source=references), labels
+
+
+def _refused(path: Path, what: str) -> VolumeReadError:
+    return VolumeReadError(f"{path.name} {what}", _HINT)
 
 
 def _is_seg(path: Path) -> bool:
@@ -69,9 +71,7 @@ def _only_seg(folder: Path) -> Path:
             with quiet_pydicom():
                 if _is_seg(file):
                     found.append(file)
-        except (InvalidDicomError, MAESegmentError):
-            continue
-        except Exception:
+        except Exception:  # of what is not DICOM, or damaged: pydicom raises many kinds
             continue
     if len(found) != 1:
         what = f"{len(found)} DICOM SEGs" if found else "no DICOM SEG"
@@ -80,41 +80,40 @@ def _only_seg(folder: Path) -> Path:
 
 
 def _references(path: Path, dataset: Dataset) -> SegReferences:
-    series = {str(item.get("SeriesInstanceUID") or "") for item in dataset.get("ReferencedSeriesSequence") or []}
-    images = [*(dataset.get("SourceImageSequence") or [])]
-    for item in dataset.get("ReferencedSeriesSequence") or []:
-        images += item.get("ReferencedInstanceSequence") or []
-    for group in _groups(dataset):
-        for derivation in group.get("DerivationImageSequence") or []:
-            images += derivation.get("SourceImageSequence") or []
+    whole = _items([dataset], "ReferencedSeriesSequence")
+    series = {str(item.get("SeriesInstanceUID") or "") for item in whole}
+    groups = _items([dataset], "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+    images = [
+        *_items([dataset], "SourceImageSequence"),
+        *_items(whole, "ReferencedInstanceSequence"),
+        *_items(_items(groups, "DerivationImageSequence"), "SourceImageSequence"),
+    ]
     instances = {str(image.get("ReferencedSOPInstanceUID") or "") for image in images}
     frame = str(dataset.get("FrameOfReferenceUID") or "")
     patient = str(dataset.get("PatientID") or "").strip(" \0")
     return SegReferences(path.name, frame, frozenset(series - {""}), frozenset(instances - {""}), patient)
 
 
-def _groups(dataset: Dataset) -> Iterator[Dataset]:
-    yield from dataset.get("SharedFunctionalGroupsSequence") or []
-    yield from dataset.get("PerFrameFunctionalGroupsSequence") or []
+def _items(holders: Iterable[Dataset], *sequences: str) -> list[Dataset]:
+    return [item for holder in holders for name in sequences for item in holder.get(name) or []]
 
 
 def _check_frames(path: Path, dataset: Dataset) -> None:
     """The header's frames are those that it describes and that are there, each of a segment that it describes."""
     groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    promised = int(dataset.get("NumberOfFrames") or 1)
+    promised = frame_count(dataset)
     if groups and promised != len(groups):
-        raise VolumeReadError(
-            f"{path.name} contradicts itself: NumberOfFrames is {promised}, but its functional groups describe "
-            f"{len(groups)}.",
-            "Export it again.",
+        raise _refused(
+            path,
+            f"contradicts itself: NumberOfFrames is {promised}, but its functional groups describe {len(groups)}.",
         )
-    _check_pixels(path, dataset, promised)
-    shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
+    check_complete(path, dataset, _HINT)
+    shared = _items([dataset], "SharedFunctionalGroupsSequence")[:1]
     if dataset.get("SegmentationType") == "LABELMAP":  # whose voxels are the numbers
         return
     numbers = [next(filter(None, (_segment_number(group) for group in (frame, *shared))), 0) for frame in groups]
     if not all(numbers):
-        raise VolumeReadError(f"{path.name} does not say which segment its frames belong to.", "Export it again.")
+        raise _refused(path, "does not say which segment its frames belong to.")
     _check_described(path, set(numbers), dataset)
 
 
@@ -124,26 +123,14 @@ def _segment_number(group: Dataset) -> int:
     return int(holder.get("ReferencedSegmentNumber") or 0)
 
 
-def _check_pixels(path: Path, dataset: Dataset, frames: int) -> None:
-    if transfer_syntax(dataset).is_compressed:
-        return
-    expected = -(-int(dataset.Rows) * int(dataset.Columns) * frames * int(dataset.BitsAllocated) // 8)
-    present = len(dataset.get("PixelData") or b"")
-    if present < expected:
-        raise VolumeReadError(
-            f"{path.name} is incomplete: its header promises {expected:,} bytes of voxels, {present:,} are there.",
-            "Export it again.",
-        )
-
-
 def _check_described(path: Path, numbers: set[int], dataset: Dataset) -> None:
     described = {int(one.SegmentNumber) for one in dataset.get("SegmentSequence") or []}
     lost = sorted(numbers - described - {0})
     if lost:
-        raise VolumeReadError(
-            f"{path.name} contradicts itself: it holds voxels of segment {', '.join(map(str, lost[:5]))}, which its "
-            "list of segments (SegmentSequence) does not describe.",
-            "Export it again.",
+        raise _refused(
+            path,
+            f"contradicts itself: it holds voxels of segment {', '.join(map(str, lost[:5]))}, which its list of "
+            "segments (SegmentSequence) does not describe.",
         )
 
 
@@ -158,7 +145,7 @@ def _even_out(path: Path, dataset: Dataset) -> None:
     if not dataset.get("FrameOfReferenceUID"):  # which highdicom must have
         dataset.FrameOfReferenceUID = generate_uid()
     if not frames or not all(frame.get("PlanePositionSequence") for frame in frames):
-        raise VolumeReadError(f"{path.name} does not say where its frames lie in the patient.", "Export it again.")
+        raise _refused(path, "does not say where its frames lie in the patient.")
     positions = np.array([[float(x) for x in one.PlanePositionSequence[0].ImagePositionPatient] for one in frames])
     orientation = _first([*frames[:1], shared], "PlaneOrientationSequence").ImageOrientationPatient
     directions = directions_of(path.name, np.array([float(x) for x in orientation]))
@@ -169,17 +156,15 @@ def _even_out(path: Path, dataset: Dataset) -> None:
     check_size(path.name, (int(dataset.Columns), int(dataset.Rows), int(np.ptp(numbers)) + 1))
     for frame, position in zip(frames, origin + numbers[:, None] * step, strict=True):
         frame.PlanePositionSequence[0].ImagePositionPatient = [DSfloat(float(x), auto_format=True) for x in position]
-    for group in (shared, *frames):
-        for one in group.get("PixelMeasuresSequence") or []:
-            one.SpacingBetweenSlices = DSfloat(float(np.linalg.norm(step)), auto_format=True)
+    for one in _items((shared, *frames), "PixelMeasuresSequence"):
+        one.SpacingBetweenSlices = DSfloat(float(np.linalg.norm(step)), auto_format=True)
 
 
 def _put_directions(groups: Sequence[Dataset], rounded: list[float], directions: Directions) -> None:
-    for group in groups:
-        for one in group.get("PlaneOrientationSequence") or []:
-            if list(one.ImageOrientationPatient) == rounded:
-                unit = (*directions.row, *directions.column)
-                one.ImageOrientationPatient = [DSfloat(float(x), auto_format=True) for x in unit]
+    for one in _items(groups, "PlaneOrientationSequence"):
+        if list(one.ImageOrientationPatient) == rounded:
+            unit = (*directions.row, *directions.column)
+            one.ImageOrientationPatient = [DSfloat(float(x), auto_format=True) for x in unit]
 
 
 def _first(groups: Sequence[Dataset], name: str) -> Dataset:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import numpy as np
 from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
 from highdicom.sr import CodedConcept
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_data_element
+from pydicom.multival import MultiValue
 from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage
-from pydicom.valuerep import DSfloat
+from pydicom.valuerep import DA, TM, DSfloat, PersonName
 
 from ....errors import GeometryError, OutputError
 from ....version import __version__
@@ -22,7 +27,6 @@ from ...labels import Code, Label
 from ...volume import Grid, LabelMap, Volume
 from ..decoding import LPS_TO_RAS
 from .headers import open_dicom, quiet_pydicom
-from .patient import patient_and_study
 from .series import DicomSource
 
 _MANUFACTURER = "MAESegment"
@@ -33,6 +37,26 @@ _UTF8 = "ISO_IR 192"
 _LONGEST_TEXT = 64
 #: So many slices of so many pixels a side are enough to see whether a series allows a DICOM SEG.
 _TRIAL_SLICES, _TRIAL_PIXELS = 3, 2
+_CHARACTER_SET = 0x00080005
+#: Identification, patient, clinical trial, acquisition, relationship, visit.
+_GROUPS = {0x0008, 0x0010, 0x0012, 0x0018, 0x0020, 0x0032, 0x0038}
+#: Attributes that must be there, if only empty, also where an anonymised series lacks them.
+_MAY_BE_EMPTY = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+)
+_CHECKS: dict[str, Callable[[Any], object]] = {
+    "PatientBirthDate": DA,
+    "StudyDate": DA,
+    "StudyTime": TM,
+    "PatientSex": highdicom.PatientSexValues,
+}
 
 
 def check_seg_source(source: Volume | None, labels: Sequence[Label] = ()) -> DicomSource:
@@ -134,7 +158,7 @@ def _source_images(grid: Grid, series: DicomSource) -> list[Dataset]:
 
     Slices lie exactly on the grid, so that every reader takes the segmentation for a regular volume.
     """
-    patient = patient_and_study(open_dicom(series.files[0]))
+    patient = _patient_and_study(open_dicom(series.files[0]))
     ijk_to_lps = LPS_TO_RAS @ grid.ijk_to_ras
     row, column, step = (ijk_to_lps[:3, axis] / grid.spacing[axis] for axis in range(3))
     images = []
@@ -235,3 +259,65 @@ def _describe(number: int, name: str, label: Label) -> SegmentDescription:
 
 def _concept(code: Code) -> CodedConcept:
     return CodedConcept(value=code.value, scheme_designator=code.scheme, meaning=_long_string(code.meaning))
+
+
+# --- what it takes over about patient and study: all of it in UTF-8, nothing malformed --------------------------------
+
+
+def _patient_and_study(header: Dataset) -> Dataset:
+    """The attributes of `header` (not its pixels nor functional groups), decoded; those that are malformed left out.
+
+    Those that any object must have are there, empty if `header` does not have them.
+    """
+    if not header.get("SpecificCharacterSet") and _is_utf8(header):
+        header.set_original_encoding(*header.original_encoding, "utf8")
+    copy = _decoded(header, _GROUPS)
+    for name in _MAY_BE_EMPTY:
+        value = copy.get(name)
+        try:
+            if value and name in _CHECKS:
+                _CHECKS[name](value)
+        except ValueError:
+            value = None
+        if not value:
+            setattr(copy, name, None)
+    return copy
+
+
+def _is_utf8(header: Dataset) -> bool:
+    """Whether texts beyond ASCII, of a series that names no character set, can only be meant as UTF-8."""
+    raw = [header.get_item(tag).value for tag in list(header.keys()) if tag >> 16 in _GROUPS]
+    texts = [value for value in raw if isinstance(value, bytes) and not value.isascii()]
+    try:
+        return bool(texts) and all(text.decode("utf-8") is not None for text in texts)
+    except UnicodeDecodeError:
+        return False
+
+
+def _decoded(dataset: Dataset, groups: set[int] | None = None) -> Dataset:
+    copy = Dataset()
+    for tag in list(dataset.keys()):
+        if tag == _CHARACTER_SET or tag.is_private or (groups is not None and tag >> 16 not in groups):
+            continue
+        try:
+            element = _element(dataset[tag])
+            _check_writable(element)
+        except Exception:
+            continue
+        copy[tag] = element
+    return copy
+
+
+def _element(element: DataElement) -> DataElement:
+    value = element.value
+    if element.VR == "SQ":
+        value = [_decoded(item) for item in value]
+    elif element.VR == "PN":
+        value = [PersonName(str(one)) for one in value] if isinstance(value, MultiValue) else PersonName(str(value))
+    return DataElement(element.tag, element.VR, value)
+
+
+def _check_writable(element: DataElement) -> None:
+    stream = DicomBytesIO()
+    stream.is_little_endian, stream.is_implicit_VR = True, False
+    write_data_element(stream, element, ["utf8"])

@@ -11,9 +11,9 @@ import numpy as np
 
 from ....errors import MAESegmentError, VolumeReadError
 from ...volume import Volume
-from .headers import Identity, Instance, read_instance
+from .headers import EXPORT_AGAIN, Identity, Instance, read_instance
 from .inventory import Inventory, files_below, files_beside, series_name, take_inventory
-from .pixels import DAMAGED, read_frames
+from .pixels import read_frames
 from .rescale import Rescale, rescale_notes
 from .stack import SliceStack, stack_slices
 
@@ -203,7 +203,7 @@ def _names(paths: Sequence[Path]) -> str:
 def _refuse_damaged(damaged: Mapping[Path, str]) -> None:
     names = _names(list(damaged))
     reason = next((f" {reason}" for reason in damaged.values() if reason), "")
-    raise VolumeReadError(f"{len(damaged)} DICOM file(s) cannot be read: {names}.{reason}", DAMAGED)
+    raise VolumeReadError(f"{len(damaged)} DICOM file(s) cannot be read: {names}.{reason}", EXPORT_AGAIN)
 
 
 def _said_of(instances: Sequence[Instance]) -> list[str]:
@@ -241,7 +241,7 @@ def _check_promises(name: str, stack: SliceStack) -> None:
             raise VolumeReadError(
                 f"{name}: {path.name} is incomplete: its header promises {instance.native_bytes:,} bytes of voxels, "
                 f"the file has {present:,}.",
-                DAMAGED,
+                EXPORT_AGAIN,
             )
 
 

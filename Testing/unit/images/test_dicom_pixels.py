@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,26 +16,21 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.tag import Tag
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    RLELossless,
-)
+from pydicom.uid import DeflatedExplicitVRLittleEndian as Deflated
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from MAESegmentLib.errors import VolumeReadError
 from MAESegmentLib.images import read_volume
-from MAESegmentLib.images.formats.dicom.pixels import read_frames
-from Testing.dicom_enhanced import write_enhanced
-from Testing.dicom_series import SeriesRecipe, head
+from MAESegmentLib.images.formats.dicom.pixels import check_codestreams, read_frames
+from Testing.dicom_series import SeriesRecipe, edit, head, put, write_enhanced
 
 #: What pydicom has a decoder for in this installation, and what it takes ITK's GDCM for.
 COMPRESSIONS = {"JPEG2000": JPEG2000Lossless, "JPEG": JPEGLosslessSV1, "JPEGLS": JPEGLSLossless, "RLE": RLELossless}
+HUGE = 40_000
+#: More than reading a frame of 64 x 48 takes, far less than the claimed size would.
+MEMORY = 3 << 30
 PYDICOM_FILES = (
     "693_J2KI.dcm",
     "CT_small.dcm",
@@ -68,19 +67,6 @@ def test_voxels_of_real_files_equal_gdcms(name: str) -> None:
     np.testing.assert_array_equal(first_frame(file), gdcm(file)[0])
 
 
-def _put(name: str, value: object) -> Callable[[Dataset], None]:
-    def change(dataset: Dataset) -> None:
-        if value is None:
-            del dataset[name]
-        elif isinstance(value, bytes):
-            tag = Tag(name)
-            dataset[tag] = RawDataElement(tag, "DS", len(value), value, 0, False, True)
-        else:
-            dataset[name].value = value
-
-    return change
-
-
 @pytest.mark.parametrize(
     ("slope", "intercept", "said"),
     [
@@ -96,11 +82,7 @@ def _put(name: str, value: object) -> Callable[[Dataset], None]:
 def test_incomplete_rescaling_is_read_as_gdcm_does_and_said(
     tmp_path: Path, slope: object, intercept: object, said: str
 ) -> None:
-    def change(_: int, dataset: Dataset) -> None:
-        _put("RescaleSlope", slope)(dataset)
-        _put("RescaleIntercept", intercept)(dataset)
-
-    folder = head().write(tmp_path / "series", change)
+    folder = head().write(tmp_path / "series", edit(RescaleSlope=slope, RescaleIntercept=intercept))
     volume = read_volume(folder)
     image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
     np.testing.assert_array_equal(volume.array[0], sitk.GetArrayFromImage(image).T)
@@ -109,11 +91,7 @@ def test_incomplete_rescaling_is_read_as_gdcm_does_and_said(
 
 def test_slices_without_rescaling_among_others_are_read_as_gdcm_does_and_said(tmp_path: Path) -> None:
     recipe = head()
-
-    def change(k: int, dataset: Dataset) -> None:
-        if k >= 5:
-            del dataset.RescaleSlope, dataset.RescaleIntercept
-
+    change = edit(lambda k: k >= 5, RescaleSlope=None, RescaleIntercept=None)
     volume = read_volume(recipe.write(tmp_path / "series", change))
     expected = recipe.stored.T - np.where(np.arange(8) < 5, 1024, 0)
     np.testing.assert_array_equal(volume.array[0], expected)
@@ -124,12 +102,8 @@ def test_slices_without_rescaling_among_others_are_read_as_gdcm_does_and_said(tm
 @pytest.mark.parametrize("text", [b"abc ", b"1,5 ", b"1e400 ", b"nan ", b"2\\3 ", b"1_0 "])
 @pytest.mark.parametrize("attribute", ["RescaleSlope", "RescaleIntercept"])
 def test_rescaling_that_is_no_number_is_refused_by_its_name(tmp_path: Path, text: bytes, attribute: str) -> None:
-    def change(k: int, dataset: Dataset) -> None:
-        if k == 3:
-            _put(attribute, text)(dataset)
-
     with pytest.raises(VolumeReadError, match=f"{attribute} .* is not a number"):
-        read_volume(head().write(tmp_path / "series", change))
+        read_volume(head().write(tmp_path / "series", edit(lambda k: k == 3, **{attribute: text})))
 
 
 def test_enhanced_frames_have_their_own_rescaling(tmp_path: Path) -> None:
@@ -145,40 +119,34 @@ def test_enhanced_frames_have_their_own_rescaling(tmp_path: Path) -> None:
 
 
 def test_table_of_grey_values_is_applied(tmp_path: Path) -> None:
-    recipe = head(4)
-
-    def change(_: int, dataset: Dataset) -> None:
-        del dataset.RescaleSlope, dataset.RescaleIntercept
-        table = Dataset()
-        table.LUTDescriptor, table.ModalityLUTType = [2001, 0, 16], "US"
-        table.LUTData = (3 * np.arange(2001)).astype("<u2").tobytes()
-        dataset.ModalityLUTSequence = [table]
-
+    recipe, table = head(4), Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [2001, 0, 16], "US"
+    table.LUTData = (3 * np.arange(2001)).astype("<u2").tobytes()
+    change = edit(RescaleSlope=None, RescaleIntercept=None, ModalityLUTSequence=[table])
     np.testing.assert_array_equal(read_volume(recipe.write(tmp_path / "s", change)).array[0], 3 * recipe.stored.T)
 
 
-@given(
-    bits=st.integers(2, 16),
-    is_signed=st.booleans(),
-    syntax=st.sampled_from([None, DeflatedExplicitVRLittleEndian]),
-)
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_only_the_stored_bits_are_the_value(tmp_path: Path, bits: int, is_signed: bool, syntax: str | None) -> None:
-    file = tmp_path / "one.dcm"
-    image = _one_slice(tmp_path)
-    image.BitsStored, image.HighBit, image.PixelRepresentation = bits, bits - 1, int(is_signed)
-    stored = np.random.default_rng(bits).integers(0, 1 << 16, (image.Rows, image.Columns)).astype("<u2")
-    if syntax is not None:
-        image.file_meta.TransferSyntaxUID = syntax
-    image.PixelData = stored.tobytes()
+def _saved(file: Path, **values: object) -> Path:
+    """One slice without rescaling, of these `values`."""
+    image = pydicom.dcmread(next(head(1).write(file.parent / "one").iterdir()))
+    for name, value in {"RescaleIntercept": 0, **values}.items():
+        put(image, name, value)
     image.save_as(file, enforce_file_format=True)
+    return file
+
+
+def _pixels(values: object) -> bytes:
+    """Of 6 x 5 pixels."""
+    return np.broadcast_to(np.asarray(values, "<u2"), (6, 5)).tobytes()
+
+
+@given(bits=st.integers(2, 16), is_signed=st.booleans(), syntax=st.sampled_from([ExplicitVRLittleEndian, Deflated]))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_only_the_stored_bits_are_the_value(tmp_path: Path, bits: int, is_signed: bool, syntax: str) -> None:
+    stored = np.random.default_rng(bits).integers(0, 1 << 16, (6, 5))
+    described = {"BitsStored": bits, "HighBit": bits - 1, "PixelRepresentation": int(is_signed)}
+    file = _saved(tmp_path / "one.dcm", **described, TransferSyntaxUID=syntax, PixelData=_pixels(stored))
     np.testing.assert_array_equal(first_frame(file), gdcm(file)[0])
-
-
-def _one_slice(folder: Path) -> Dataset:
-    image = pydicom.dcmread(next(head(1).write(folder / "one").iterdir()))
-    image.RescaleIntercept = 0
-    return image
 
 
 @pytest.mark.parametrize(
@@ -187,20 +155,13 @@ def _one_slice(folder: Path) -> Dataset:
 def test_high_bit_beside_the_stored_bits_is_believed_if_the_voxels_agree(
     tmp_path: Path, high: int, stored: int, expected: int
 ) -> None:
-    image = _one_slice(tmp_path)
-    image.BitsStored, image.HighBit = 12, high
-    image.PixelData = np.full((image.Rows, image.Columns), stored, "<u2").tobytes()
-    image.save_as(tmp_path / "one.dcm")
-    assert np.all(first_frame(tmp_path / "one.dcm") == expected)
+    file = _saved(tmp_path / "one.dcm", BitsStored=12, HighBit=high, PixelData=_pixels(stored))
+    assert np.all(first_frame(file) == expected)
 
 
 def test_high_bit_that_cannot_be_right_is_refused(tmp_path: Path) -> None:
-    image = _one_slice(tmp_path)
-    image.BitsStored, image.HighBit = 12, 15
-    image.PixelData = np.full((image.Rows, image.Columns), 0xABCD, "<u2").tobytes()
-    image.save_as(tmp_path / "one.dcm")
     with pytest.raises(VolumeReadError, match=r"one\.dcm: BitsStored is 12 and HighBit 15"):
-        first_frame(tmp_path / "one.dcm")
+        first_frame(_saved(tmp_path / "one.dcm", BitsStored=12, HighBit=15, PixelData=_pixels(0xABCD)))
 
 
 @pytest.fixture(scope="module")
@@ -224,12 +185,16 @@ def compress(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Dataset, str
             written = pydicom.dcmread(place / "one.dcm")
             assert written.file_meta.TransferSyntaxUID == COMPRESSIONS[kind]
             encoded += list(generate_frames(written.PixelData, number_of_frames=1))
-        dataset.PixelData = encapsulate(encoded)
-        dataset["PixelData"].VR = "OB"
-        dataset["PixelData"].is_undefined_length = True
-        dataset.file_meta.TransferSyntaxUID = COMPRESSIONS[kind]
+        _encapsulate(dataset, encoded, COMPRESSIONS[kind])
 
     return change
+
+
+def _encapsulate(dataset: Dataset, frames: list[bytes], syntax: str) -> None:
+    dataset.PixelData = encapsulate(frames)
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = syntax
 
 
 def _larger() -> SeriesRecipe:
@@ -284,12 +249,57 @@ def test_compressed_frames_of_another_size_are_refused(
         read_volume(_larger().write(tmp_path / "in", change))
 
 
+def _huge_jpeg_ls(frame: bytes) -> bytes:
+    place = frame.index(b"\xff\xf7") + 5
+    return frame[:place] + struct.pack(">HH", HUGE, HUGE) + frame[place + 4 :]
+
+
+def _endless_rle(_frame: bytes) -> bytes:
+    return struct.pack("<16I", 2, 64, 64 + 2_000_000, *[0] * 13) + b"\x81\0" * 2_000_000
+
+
+def test_frames_that_claim_to_be_far_larger_than_the_header_says_take_little_memory(tmp_path: Path) -> None:
+    for syntax, forge in ((JPEGLSLossless, _huge_jpeg_ls), (RLELossless, _endless_rle)):
+
+        def change(_: int, dataset: Dataset, syntax: str = syntax, forge: Callable = forge) -> None:
+            dataset.compress(syntax)
+            (frame,) = generate_frames(dataset.PixelData, number_of_frames=1)
+            _encapsulate(dataset, [forge(frame)], syntax)
+
+        _larger().write(tmp_path / syntax, change)
+    script = (
+        "import sys\nfrom MAESegmentLib.images import read_volume\nfrom MAESegmentLib.errors import VolumeReadError\n"
+        "for folder in sys.argv[1:]:\n"
+        "    try: read_volume(folder)\n    except VolumeReadError as error: print(error.message)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, tmp_path.iterdir())],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout.count("its pixels cannot be decoded") == 2, done.stdout + done.stderr
+    assert done.stdout.count("48 x 64") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "marker", "place"), [("JPEG2000.dcm", b"\xff\x51", 6), ("JPGExtended.dcm", b"\xff\xc1", 5)]
+)
+def test_real_files_with_another_size_in_their_frames_are_refused(name: str, marker: bytes, place: int) -> None:
+    dataset = pydicom.dcmread(get_testdata_file(name))
+    check_codestreams(dataset, [0])
+    (frame,) = generate_frames(dataset.PixelData, number_of_frames=1)
+    at = frame.index(marker) + place
+    size = struct.pack(">II" if marker == b"\xff\x51" else ">HH", HUGE, HUGE)
+    dataset.PixelData = encapsulate([frame[:at] + size + frame[at + len(size) :]])
+    with pytest.raises(VolumeReadError, match="40000 x 40000"):
+        check_codestreams(dataset, [0])
+
+
 def test_compression_that_nothing_here_decodes_is_named(tmp_path: Path) -> None:
     def change(_: int, dataset: Dataset) -> None:
-        dataset.PixelData = encapsulate([b"\0\0\1\xb3" * 8])
-        dataset["PixelData"].VR = "OB"
-        dataset["PixelData"].is_undefined_length = True
-        dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.102"
+        _encapsulate(dataset, [b"\0\0\1\xb3" * 8], "1.2.840.10008.1.2.4.102")
 
     with pytest.raises(VolumeReadError, match="MPEG-4"):
         read_volume(head().write(tmp_path / "series", change))
@@ -297,11 +307,7 @@ def test_compression_that_nothing_here_decodes_is_named(tmp_path: Path) -> None:
 
 def test_negatives_keep_their_values_and_say_so(tmp_path: Path) -> None:
     recipe = head()
-
-    def change(_: int, dataset: Dataset) -> None:
-        dataset.PhotometricInterpretation = "MONOCHROME1"
-
-    volume = read_volume(recipe.write(tmp_path / "series", change))
+    volume = read_volume(recipe.write(tmp_path / "series", edit(PhotometricInterpretation="MONOCHROME1")))
     np.testing.assert_array_equal(volume.array[0], recipe.stored.T.astype(float) - 1024)
     assert any("MONOCHROME1" in note for note in volume.notes)
 
@@ -321,16 +327,15 @@ def test_file_without_voxels_says_so(tmp_path: Path) -> None:
 def test_rle_compressed_pixels_equal_the_uncompressed_whatever_bits_they_take(
     tmp_path: Path, bits: int, high: int, is_signed: bool
 ) -> None:
-    image = _one_slice(tmp_path)
-    image.BitsStored, image.HighBit, image.PixelRepresentation = bits, high, int(is_signed)
-    values = np.random.default_rng(2).integers(0, 1 << bits, (image.Rows, image.Columns)) << (high + 1 - bits)
-    image.PixelData = values.astype("<u2").tobytes()
-    image.save_as(tmp_path / "plain.dcm")
+    values = np.random.default_rng(2).integers(0, 1 << bits, (6, 5)) << (high + 1 - bits)
+    described = {"BitsStored": bits, "HighBit": high, "PixelRepresentation": int(is_signed)}
+    plain = _saved(tmp_path / "plain.dcm", **described, PixelData=_pixels(values))
+    image = pydicom.dcmread(plain)
     image.compress(RLELossless, generate_instance_uid=False)
     image.save_as(tmp_path / "rle.dcm")
     expected = values >> (high + 1 - bits)
     expected = np.where(is_signed & (expected >= 1 << (bits - 1)), expected - (1 << bits), expected)
-    np.testing.assert_array_equal(first_frame(tmp_path / "plain.dcm"), expected)
+    np.testing.assert_array_equal(first_frame(plain), expected)
     np.testing.assert_array_equal(first_frame(tmp_path / "rle.dcm"), expected)
 
 
@@ -354,10 +359,7 @@ def test_missing_descriptions_of_pixels_are_taken_as_gdcm_does_and_said(
     def change(_: int, dataset: Dataset) -> None:
         if is_rle:
             dataset.compress(RLELossless, generate_instance_uid=False)
-        if value is None:
-            del dataset[name]
-        else:
-            setattr(dataset, name, value)
+        put(dataset, name, value)
 
     volume = read_volume(recipe.write(tmp_path / "s", change))
     np.testing.assert_array_equal(volume.array[0], recipe.stored.T - 1024)
@@ -367,7 +369,7 @@ def test_missing_descriptions_of_pixels_are_taken_as_gdcm_does_and_said(
 def test_missing_size_of_pixels_is_named(tmp_path: Path) -> None:
     def change(_: int, dataset: Dataset) -> None:
         dataset["PixelData"].VR = "OW"
-        del dataset.BitsAllocated
+        put(dataset, "BitsAllocated", None)
 
     with pytest.raises(VolumeReadError, match="lacks BitsAllocated"):
         read_volume(head().write(tmp_path / "s", change))

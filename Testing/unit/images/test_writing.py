@@ -284,7 +284,7 @@ def test_disk_full_by_the_last_byte_leaves_the_old_file_and_nothing_else(tmp_pat
 
 
 def _environment() -> dict[str, str]:
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[3])
     return {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
 
 

@@ -12,8 +12,7 @@ from pydicom.dataset import Dataset
 from MAESegmentLib.errors import VolumeReadError
 from MAESegmentLib.images import LabelMap, Volume, read_label_map, read_volume, write_label_map
 from MAESegmentLib.images.labels import Label
-from Testing.dicom_enhanced import SHARED, write_enhanced
-from Testing.dicom_series import SeriesRecipe, head
+from Testing.dicom_series import SHARED, SeriesRecipe, head, write_enhanced
 
 
 def _oblique() -> SeriesRecipe:

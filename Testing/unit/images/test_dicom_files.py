@@ -15,7 +15,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from MAESegmentLib.errors import VolumeReadError
-from MAESegmentLib.images import limits, list_series, read_volume
+from MAESegmentLib.images import list_series, read_volume
 from MAESegmentLib.images.archive import ArchiveIndex
 from MAESegmentLib.images.scans import find_scans, has_dicom_content
 from Testing.dicom_series import head
@@ -132,8 +132,7 @@ def test_sizes_that_a_header_makes_up_are_refused_with_the_figure(
 
 
 def test_deflated_data_set_is_not_unpacked_beyond_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MOST_INFLATED", 4 << 20)
-    monkeypatch.setattr("MAESegmentLib.images.formats.dicom.headers.MOST_INFLATED", 4 << 20)
+    monkeypatch.setattr("MAESegmentLib.images.formats.dicom.headers._MOST_INFLATED", 4 << 20)
 
     def deflated(_: int, dataset: Dataset) -> None:
         dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
