@@ -1,1 +1,0 @@
-"""Does correcting the least certain scans first save corrections?"""

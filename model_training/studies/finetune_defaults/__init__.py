@@ -1,1 +1,0 @@
-"""Which settings should fine-tuning have that a user never touches?"""
