@@ -23,8 +23,7 @@ from MAESegmentLib.bundle import Bundle, ModelStore
 from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 from MAESegmentLib.cli.terminal import make_console
 from MAESegmentLib.evaluation.cases import Measure, ModelPredictions, evaluate_cases
-from MAESegmentLib.evaluation.report import summary_table, write_metrics_csv, write_summary_json
-from MAESegmentLib.evaluation.summary import summarise
+from MAESegmentLib.evaluation.report import summarise, summary_table, write_metrics_csv, write_summary_json
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.inference.predictor import Predictor
 from MAESegmentLib.inference.settings import InferenceSettings

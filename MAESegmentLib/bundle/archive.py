@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import BundleError, ConfigurationError, MAESegmentError, OutputError, refused
+from ..errors import BundleError, ConfigurationError, OutputError, WeightsError, refused
 from ..storage.atomic_file import replacing
 from ..storage.atomic_folder import writing
 from ..storage.zip_directory import check_directory
@@ -91,7 +91,7 @@ def import_bundle(
             bundle = _with_own_config(open_bundle(staging), report)
             _check_statistics(bundle)
             if load:
-                _check_usable(bundle)
+                bundle.check_loads()
             needing_more = store.needing_more(bundle.name)
             taken = store.take_in(bundle, allow_name=allow_name)
             for name, short in needing_more.items():
@@ -108,7 +108,7 @@ def import_bundle(
         raise refused(f"The model in {source} could not be imported: {place}", error) from error
     except (VersionTaken, NameInUse):
         raise
-    except BundleError as error:
+    except (BundleError, ConfigurationError, WeightsError) as error:
         message = error.message.replace(str(staging.resolve()), source.name).replace(str(staging), source.name)
         raise BundleError(message, error.hint) from error
 
@@ -207,18 +207,6 @@ def _largest(name: str) -> int:
     if name == METADATA:
         return MAX_METADATA_BYTES
     return MAX_WEIGHTS_BYTES if name.startswith("models/") else MAX_DOCUMENT_BYTES
-
-
-def _check_usable(bundle: Bundle) -> None:
-    """Networks that build and weights that fit, so that a broken model is found now and not at the first scan."""
-    try:
-        if bundle.kind == "segmentation":
-            bundle.load_network()
-        bundle.load_autoencoder()
-    except BundleError:
-        raise
-    except MAESegmentError as error:
-        raise BundleError(error.message, error.hint) from error
 
 
 def _check_statistics(bundle: Bundle) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -133,6 +132,12 @@ class Bundle:
         load_into(autoencoder, state, f"{self.name}/{file}")
         return autoencoder.to(device).eval()
 
+    def check_loads(self) -> None:
+        """Networks that build and weights that fit, so that a broken model is found now and not at the first scan."""
+        if self.kind == "segmentation":
+            self.load_network()
+        self.load_autoencoder()
+
     def _read(self, name: str) -> bytes:
         """Bytes of one file, checked against its hash: what is used is what was verified."""
         most = MAX_WEIGHTS_BYTES if name.startswith("models/") else MAX_DOCUMENT_BYTES
@@ -247,7 +252,11 @@ def save_bundle(
             for name, data in contents.items():
                 (folder / name).parent.mkdir(exist_ok=True)
                 (folder / name).write_bytes(data)
-            _check_loads(open_bundle(folder))
+            try:
+                open_bundle(folder).check_loads()
+            except MAESegmentError as error:
+                message = error.message.replace(str(folder.resolve()), spec.name)
+                raise type(error)(f"The model was not saved: {message}", error.hint) from error
             publish(folder, target)
     except OSError as error:
         if isinstance(error, FileExistsError) and error.filename == str(target):
@@ -280,17 +289,6 @@ def _contents(
             raise BundleError(f"Model {spec.name!r} has weights of an autoencoder that its description lacks.")
         contents[AUTOENCODER_WEIGHTS] = pack_state(autoencoder_state, dtype)
     return contents
-
-
-def _check_loads(bundle: Bundle) -> None:
-    """What was just written must be a model that works, before anyone can see it."""
-    try:
-        if bundle.kind == "segmentation":
-            bundle.load_network()
-        bundle.load_autoencoder()
-    except MAESegmentError as error:
-        message = re.sub(re.escape(str(bundle.path)), bundle.name, error.message)
-        raise type(error)(f"The model was not saved: {message}", error.hint) from error
 
 
 def _names(names: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -115,33 +115,24 @@ def spec_from_metadata(metadata: Mapping[str, Any]) -> ModelSpec:
 
 
 def _network_data_format(spec: ModelSpec) -> dict[str, Any]:
-    patch = list(spec.preprocessing.patch_size)
-    ct = spec.modality.upper() == "CT"
-    image = {
-        "type": "image",
-        "format": "hounsfield" if ct else "magnitude",
-        "modality": spec.modality,
-        "num_channels": len(spec.channels),
-        "spatial_shape": patch,
-        "dtype": "float32",
-        "value_range": [],
-        "is_patch_data": True,
-        "channel_def": {str(index): name for index, name in enumerate(spec.channels)},
-    }
+    def patch(names: Sequence[str], **more: Any) -> dict[str, Any]:
+        return {
+            "type": "image",
+            "num_channels": len(names),
+            "spatial_shape": list(spec.preprocessing.patch_size),
+            "dtype": "float32",
+            "value_range": [],
+            "is_patch_data": True,
+            "channel_def": {str(index): name for index, name in enumerate(names)},
+            **more,
+        }
+
+    grey = "hounsfield" if spec.modality.upper() == "CT" else "magnitude"
+    image = patch(spec.channels, format=grey, modality=spec.modality)
     if spec.kind == "autoencoder":
-        return {"inputs": {"image": image}, "outputs": {"pred": dict(image)}}
+        return {"inputs": {"image": image}, "outputs": {"pred": image}}
     names = ["background", *(label.name for label in spec.labels)]
-    prediction = {
-        "type": "image",
-        "format": "segmentation",
-        "num_channels": len(names),
-        "spatial_shape": patch,
-        "dtype": "float32",
-        "value_range": [],
-        "is_patch_data": True,
-        "channel_def": {str(index): name for index, name in enumerate(names)},
-    }
-    return {"inputs": {"image": image}, "outputs": {"pred": prediction}}
+    return {"inputs": {"image": image}, "outputs": {"pred": patch(names, format="segmentation")}}
 
 
 def _plain(value: Any) -> Any:

@@ -10,8 +10,7 @@ from ..errors import BundleError, MAESegmentError, OutputError
 from ..storage.user_folders import default_models_folder, default_shipped_folder
 from .changing import VersionTaken, changing, copy_in, move_in, take_out
 from .folder import METADATA, Bundle, open_bundle
-from .selection import read_selection, with_selected, write_selection
-from .short_names import candidates, no_longer_enough
+from .names import candidates, no_longer_enough, read_selection, with_selected, write_selection
 from .spec import is_version, version_key
 
 #: `list` names a method below.

@@ -80,7 +80,7 @@ def pair(first: Evaluation, second: Evaluation) -> PairedDice:
 
 def difference_table(paired: PairedDice, first: str, second: str) -> Table:
     """Mean Dice of both and their mean difference, with the standard deviation over cases."""
-    from ..evaluation.summary import Figure
+    from ..evaluation.report import Figure
 
     figures = ("Dice A", "Dice B", "B - A", "B better in", "n paired")
     table = make_table("structure", *figures, right=figures, title=f"A = {first}, B = {second}")

@@ -181,8 +181,15 @@ def _in_words(result: CaseResult | str) -> str:
 
 
 def _report(evaluation: Evaluation, arguments: argparse.Namespace, details: dict[str, Any]) -> None:
-    from ..evaluation.report import METRICS, remarks, summary_table, write_metrics_csv, write_summary_json
-    from ..evaluation.summary import Figure, summarise
+    from ..evaluation.report import (
+        METRICS,
+        Figure,
+        remarks,
+        summarise,
+        summary_table,
+        write_metrics_csv,
+        write_summary_json,
+    )
 
     console = make_console()
     summaries = summarise(evaluation.scores)

@@ -17,6 +17,7 @@ from ..images import LabelMap, read_segments
 from ..images.formats.dicom.belonging import place_on
 from ..images.hashing import VoxelHashes
 from ..images.labels import Label, same_names
+from ..values import Stored
 from .metrics import SURFACE_TOLERANCE_MM, Score, evaluate_label_maps
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Predictions(Protocol):
 
 
 @dataclass(frozen=True)
-class CaseResult:
+class CaseResult(Stored):
     """What was measured on one case; `seconds` is the time that its label map took."""
 
     scores: tuple[Score, ...]

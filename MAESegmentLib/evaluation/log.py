@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from ..cases.case import Case
 from ..errors import ConfigurationError, OutputError, refused
 from ..storage.atomic_file import replacing
 from .cases import CaseResult
-from .metrics import Score, Status
 
 FILE = "evaluation.jsonl"
 
@@ -38,7 +36,7 @@ class EvaluationLog:
                 f"Choose another folder with -o, or remove {FILE} to begin again.",
             )
         for line in lines[1:]:
-            self._results[line["case"]] = (line["files"], _result(line))
+            self._results[line["case"]] = (line["files"], CaseResult.from_dict(line))
         self._write_all(made_with)
 
     def done(self, cases: Iterable[Case], files: Mapping[str, str]) -> dict[str, CaseResult]:
@@ -98,12 +96,4 @@ def _stamp(path: Path) -> str:
 
 
 def _line(case: str, files: str, result: CaseResult) -> bytes:
-    content = {"case": case, "files": files, "seconds": result.seconds, "warnings": list(result.warnings)}
-    return json.dumps({**content, "scores": [asdict(score) for score in result.scores]}).encode() + b"\n"
-
-
-def _result(line: Mapping[str, Any]) -> CaseResult:
-    scores = (Score(**score) for score in line["scores"])
-    return CaseResult(
-        tuple(replace(score, status=Status(score.status)) for score in scores), line["seconds"], tuple(line["warnings"])
-    )
+    return json.dumps({"case": case, "files": files, **result.to_dict()}).encode() + b"\n"

@@ -12,7 +12,7 @@ from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.evaluation.cases import Measure, ModelPredictions, evaluate_cases
-from MAESegmentLib.evaluation.summary import mean_dice, summarise
+from MAESegmentLib.evaluation.report import mean_dice, summarise
 from MAESegmentLib.images.formats.seg_nrrd import read_seg_nrrd
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.inference.predictor import Predictor

@@ -19,8 +19,7 @@ from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import Cancelled, DatasetError, GeometryError, VolumeReadError
 from MAESegmentLib.evaluation.cases import TRAINED_ON_THIS, Measure, ModelPredictions, evaluate_cases, match_labels
 from MAESegmentLib.evaluation.metrics import Status, evaluate_label_maps
-from MAESegmentLib.evaluation.report import COLUMNS, remarks, write_metrics_csv
-from MAESegmentLib.evaluation.summary import Figure, mean_dice, summarise
+from MAESegmentLib.evaluation.report import COLUMNS, Figure, mean_dice, remarks, summarise, write_metrics_csv
 from MAESegmentLib.images import LabelMap, Volume, read_volume, write_label_map
 from MAESegmentLib.images.hashing import voxel_hash
 from MAESegmentLib.images.labels import Label

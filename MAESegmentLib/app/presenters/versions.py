@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...bundle import Bundle, export_bundle
-from ...bundle.versions import family_of, parent_of
+from ...bundle.library import family_of, parent_of
 from ...errors import BundleError
 from ...jobs import Job
 from ...translation import tr as _

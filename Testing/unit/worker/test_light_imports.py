@@ -62,7 +62,7 @@ def test_the_blocker_blocks():
         "bundle",
         "bundle.archive",
         "bundle.changing",
-        "bundle.selection",
+        "bundle.names",
         "cases.dataset",
         "cases.submission",
         "storage.user_folders",
