@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import BundleError, refused
@@ -44,7 +45,7 @@ def copy_in(source: Bundle, target: Path) -> None:
         target.parent.mkdir(exist_ok=True)
         with writing(target) as staging:
             copy_files(source, staging)
-            move_in(staging, target)
+            move_in(replace(source, path=staging), target)
     except OSError as error:
         raise refused(f"Model {source.name} {source.version} could not be put among your models", error) from error
 
@@ -55,11 +56,11 @@ def copy_files(bundle: Bundle, folder: Path) -> None:
         shutil.copyfile(bundle.path / name, folder / name)
 
 
-def move_in(staging: Path, target: Path) -> None:
-    """Rename the finished folder `staging` to `target`. For the lock's holder."""
+def move_in(staged: Bundle, target: Path) -> None:
+    """Rename the finished folder of `staged` to `target`. For the lock's holder."""
     try:
         target.parent.mkdir(exist_ok=True)
-        publish(staging, target)
+        publish(staged.path, target)
     except FileExistsError:
         raise VersionTaken(
             f"There is something else in {target} already, perhaps a damaged model.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..errors import BundleError, MAESegmentError, OutputError
@@ -119,31 +119,25 @@ class ModelStore:
         What its name means stays as it was: only the user selects a new version. Raises `VersionTaken` if
         name and version are those of another model.
         """
-        source = open_bundle(folder)
-        with changing(self.user_folder):
-            known = self._same(source)
-            if known is None:
-                self._keep_meaning(source.name)
-                copy_in(source, self.folder_for(source.name, source.version))
-        return open_bundle(known.path if known else self.folder_for(source.name, source.version))
+        return self._put(open_bundle(folder), copy_in, allow_name=True)
 
     def take_in(self, staged: Bundle, *, allow_name: bool = False) -> Bundle:
-        """Move the verified bundle `staged` from a hidden folder of the user's folder to its place.
+        """As `add`, but move the verified bundle `staged` from a hidden folder of the user's folder to its place.
 
-        What its name means stays as it was, unless nothing had that name: then it is the only version. `NameInUse` if
-        others are called by that name for short, unless `allow_name`. What is there already is returned as it is and
-        changes nothing.
+        `NameInUse` if others are called by its name for short, unless `allow_name`.
         """
-        target = self.folder_for(staged.name, staged.version)
+        return self._put(staged, move_in, allow_name=allow_name)
+
+    def _put(self, bundle: Bundle, put: Callable[[Bundle, Path], None], *, allow_name: bool) -> Bundle:
+        target = self.folder_for(bundle.name, bundle.version)
         with changing(self.user_folder):
-            known = self._same(staged)
-            if known is not None:
-                return open_bundle(known.path)
-            if not allow_name:
-                self._refuse_short_name(staged.name)
-            self._keep_meaning(staged.name)
-            move_in(staged.path, target)
-        return open_bundle(target, verify=False)
+            known = self._same(bundle)
+            if known is None:
+                if not allow_name:
+                    self._refuse_short_name(bundle.name)
+                self._keep_meaning(bundle.name)
+                put(bundle, target)
+        return open_bundle(known.path if known else target)
 
     def needing_more(self, new: str) -> dict[str, str]:
         """Which names must be written further than now once a model is called `new`: the name -> what was enough."""

@@ -22,7 +22,7 @@ from ..storage.user_folders import make_private_folder
 from . import layout
 from .case import Case
 from .checks import read_image
-from .layout import DATASET, LABEL, MAPPING, RECORD, THUMBNAIL, LabelTable, image_names
+from .layout import DATASET, LABEL, MAPPING, RECORD, LabelTable, image_names
 from .records import ROLES, TRAIN, CaseRecord, same_size
 from .snapshot import packed, record_text, stored_image, stored_labels, write_case
 from .submission import CaseIssue, CaseSubmission, channel_issues, check_submission, warnings_among
@@ -98,11 +98,6 @@ class CaseStore:
         if not layout.case_number(case_id) or not (self.folder / case_id).is_dir():
             raise self._no_case(case_id, self.list())
         return self.folder / case_id
-
-    def thumbnail(self, case_id: str) -> Path | None:
-        """A PNG, if the case has one."""
-        path = self.case_path(case_id) / THUMBNAIL
-        return path if path.is_file() else None
 
     def read_image(self, case_id: str) -> Volume:
         """All channels, (C, I, J, K)."""

@@ -81,7 +81,7 @@ def test_a_cropped_segmentation_is_read_on_its_images_grid(folder: Path) -> None
     [
         ({1: "liver", 2: "Milz"}, r"segments that are not labels of the dataset: 'Milz'"),
         ({1: "Segment_1", 2: "Segment_2"}, r"'Segment_1', 'Segment_2'"),
-        ({1: "liver", 2: "Liver"}, r"'liver' and 'Liver' may both be 'liver'"),
+        ({1: "liver", 2: "Liver "}, r"^Case c: Segments 'liver' and 'Liver ?' may both be 'liver'"),
     ],
 )
 def test_names_that_are_not_those_of_the_dataset_are_refused(folder: Path, names: dict[int, str], said: str) -> None:
@@ -178,13 +178,6 @@ def test_what_was_not_annotated_counts_on_neither_side(folder: Path) -> None:
     assert dice(folder) == [("liver", "1"), ("spleen", "1")]
 
 
-def test_evaluate_refuses_a_reference_with_values_that_have_no_name(folder: Path, capsys) -> None:
-    draw(folder / "labels" / "c.nii.gz", two_blocks(1, 9), {1: "liver", 9: "x"})
-    draw(folder / "predictions" / "c.nii.gz", two_blocks(1, 2), LABELS_BY_VALUE)
-    assert evaluate(folder) == 1
-    assert "does not name: 9" in " ".join(capsys.readouterr().out.split())
-
-
 def test_the_case_store_takes_segments_by_name_and_no_other_names_for_them(folder: Path, capsys) -> None:
     scan, store = folder / "images" / "c.nii.gz", folder / "store"
     drawn = draw(folder / "x.seg.nrrd", two_blocks(2, 1), {2: "liver", 1: "spleen"})
@@ -270,13 +263,6 @@ def test_scan_as_label_map_is_suspected_without_listing_its_values(folder: Path)
         read_labels(case, read_image(case), LABELS, ["liver"])
     assert len(caught.value.message) < 200
     assert "may be a scan" in caught.value.hint
-
-
-def test_segments_that_may_be_one_label_are_told_with_their_case(folder: Path) -> None:
-    draw(folder / "labels" / "c.seg.nrrd", two_blocks(1, 2), {1: "liver", 2: "Liver "})
-    (case,) = load_dataset(folder).cases
-    with pytest.raises(DatasetError, match=r"^Case c: Segments .* may both be 'liver'"):
-        read_labels(case, read_image(case), LABELS, ["liver"])
 
 
 def test_names_that_differ_by_case_or_spaces_alone_are_one() -> None:

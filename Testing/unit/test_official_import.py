@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -56,12 +58,14 @@ def test_sizes_are_read_from_the_checkpoint() -> None:
     assert imported("brats").config.decoder_heads == (2, 4, 8)
 
 
-def test_dataparallel_prefixes_are_accepted() -> None:
+def test_dataparallel_prefixes_and_half_precision_are_accepted() -> None:
     design = REDUCED["brats"]
-    wrapped = {f"module.{key}": value for key, value in state_dict(design).items()}
-    network = import_official(wrapped, "brats", crop_size=design.crop)
+    source = {f"module.{k}": v.half() if v.is_floating_point() else v for k, v in state_dict(design).items()}
+    network = import_official(source, "brats", crop_size=design.crop)
     for key, value in imported("brats").state_dict().items():
-        assert torch.equal(network.state_dict()[key], value)
+        torch.testing.assert_close(network.state_dict()[key], value, rtol=1e-3, atol=1e-3)
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert all(p.requires_grad for p in network.parameters())
 
 
 def test_offsets_that_shared_a_bias_get_equal_rows_of_their_own() -> None:
@@ -79,45 +83,38 @@ def test_the_network_shares_no_memory_with_the_checkpoint() -> None:
     assert network.encoder.norms[0].weight.abs().min() > 0
 
 
-def test_half_precision_checkpoints_become_float32() -> None:
-    design = REDUCED["brats"]
-    source = {k: v.half() if v.is_floating_point() else v for k, v in state_dict(design).items()}
-    network = import_official(source, "brats", crop_size=design.crop)
-    assert {p.dtype for p in network.parameters()} == {torch.float32}
-    assert all(p.requires_grad for p in network.parameters())
+SHARED = "relative_position_index"
+DOWN, UP = "model_down.layers.0.blocks.0.attn", "decoder.layers.1.blocks.1"
 
 
-def test_an_unknown_key_is_refused_by_name() -> None:
-    with pytest.raises(WeightsError, match=r"unknown model_down.extra.weight"):
-        imported("synapse", **{"model_down.extra.weight": torch.zeros(1)})
-
-
-def test_a_missing_key_is_refused_by_name() -> None:
-    source = state_dict(REDUCED["synapse"])
-    del source["decoder.layers.1.blocks.1.mlp.fc2.bias"]
-    with pytest.raises(WeightsError, match=r"missing decoder.layers.1.blocks.1.mlp.fc2.bias"):
-        import_official(source, "synapse", crop_size=REDUCED["synapse"].crop)
-
-
-def test_a_missing_index_buffer_is_refused() -> None:
-    source = state_dict(REDUCED["synapse"])
-    del source["decoder.layers.1.blocks.1.attn.relative_position_index"]
-    with pytest.raises(WeightsError, match=r"missing decoder.layers.1.blocks.1.attn.relative_position_index"):
-        import_official(source, "synapse", crop_size=REDUCED["synapse"].crop)
-
-
-@pytest.mark.parametrize("attention", ["model_down.layers.0.blocks.0.attn", "decoder.layers.0.blocks.1.attn"])
-def test_an_index_that_is_no_function_of_the_offset_is_refused(attention: str) -> None:
+def shifted(change: int) -> torch.Tensor:
+    """An index that is no function of the offset, or (1000) one beyond the table."""
     index = official_index((4, 4, 4))
-    index[3, 5] += 1
-    with pytest.raises(WeightsError, match=attention):
-        imported("synapse", **{f"{attention}.relative_position_index": index})
+    if change > 1:
+        return index + change
+    index[3, 5] += change
+    return index
 
 
-def test_an_index_beyond_the_table_is_refused() -> None:
-    index = official_index((4, 4, 4)) + 1000
-    with pytest.raises(WeightsError, match="relative_position_index"):
-        imported("synapse", **{"decoder.layers.0.blocks.1.attn.relative_position_index": index})
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model_down.extra.weight": torch.zeros(1)}, "unknown model_down.extra.weight"),
+        ({f"{UP}.mlp.fc2.bias": None}, f"missing {UP}.mlp.fc2.bias"),
+        ({f"{UP}.attn.{SHARED}": None}, f"missing {UP}.attn.{SHARED}"),
+        ({f"{DOWN}.{SHARED}": shifted(1)}, DOWN),
+        ({f"decoder.layers.0.blocks.1.attn.{SHARED}": shifted(1)}, "decoder.layers.0.blocks.1.attn"),
+        ({f"decoder.layers.0.blocks.1.attn.{SHARED}": shifted(1000)}, SHARED),
+    ],
+)
+def test_a_checkpoint_that_is_not_complete_and_consistent_is_refused_by_key(
+    changes: dict[str, torch.Tensor | None], said: str
+) -> None:
+    design = REDUCED["synapse"]
+    changed = {**state_dict(design), **changes}
+    source = {key: value for key, value in changed.items() if value is not None}
+    with pytest.raises(WeightsError, match=re.escape(said)):
+        import_official(source, "synapse", crop_size=design.crop)
 
 
 @pytest.mark.parametrize(("preset", "other"), [("brats", "synapse"), ("synapse", "brats"), ("brats", "acdc")])
@@ -126,22 +123,18 @@ def test_a_checkpoint_of_another_task_is_refused(preset: str, other: str) -> Non
         import_official(state_dict(REDUCED[preset]), other, crop_size=REDUCED[preset].crop)
 
 
-def test_a_crop_size_that_contradicts_the_windows_is_refused() -> None:
-    with pytest.raises(WeightsError, match="crop") as refusal:
-        import_official(state_dict(REDUCED["acdc"]), "acdc", crop_size=(14, 128, 64))
-    assert "crop size" in refusal.value.hint
-
-
-def test_a_whole_checkpoint_file_is_refused_with_a_hint() -> None:
+@pytest.mark.parametrize(
+    ("source", "preset", "said"),
+    [
+        (state_dict(REDUCED["acdc"]), "acdc", r"(?s)crop.*crop size"),
+        ({"epoch": 3, "state_dict": state_dict(REDUCED["brats"])}, "brats", r"\n.*state_dict"),
+        ({"conv.weight": torch.zeros(3)}, "synapse", ""),
+        ({}, "synapse", ""),
+        (state_dict(REDUCED["brats"]), "swin", "swin"),
+    ],
+    ids=["crop size", "whole file", "another network", "nothing", "unknown preset"],
+)
+def test_something_else_is_refused_with_what_to_do(source: dict, preset: str, said: str) -> None:
     with pytest.raises(WeightsError) as refusal:
-        import_official({"epoch": 3, "state_dict": state_dict(REDUCED["brats"])}, "brats")  # type: ignore[dict-item]
-    assert "state_dict" in refusal.value.hint
-
-
-def test_something_else_than_nnformer_is_refused() -> None:
-    with pytest.raises(WeightsError):
-        import_official({"conv.weight": torch.zeros(3)}, "synapse")
-    with pytest.raises(WeightsError):
-        import_official({}, "synapse")
-    with pytest.raises(WeightsError, match="swin"):
-        import_official(state_dict(REDUCED["brats"]), "swin")
+        import_official(source, preset, crop_size=(14, 128, 64))
+    assert re.search(said, str(refusal.value))

@@ -43,9 +43,10 @@ def test_record_says_what_was_stored(store: CaseStore, scan: Scan, add) -> None:
     assert (record.channels, record.shape, record.model) == (1, (24, 24, 20), model)
     voxels = np.count_nonzero(scan(1).label_map.array == 1)
     assert record.volumes_ml["front"] == pytest.approx(voxels / 1000, abs=1e-4)
+    assert store.find(scan(1).volume) == record
+    (store.folder / "case-0001" / "image.nii.gz").write_bytes(b"not opened")
     assert store.list() == [record]
     assert store.get("case-0001") == record
-    assert store.find(scan(1).volume) == record
 
 
 def test_dataset_json_tells_of_every_case(store: CaseStore, add) -> None:
@@ -200,7 +201,13 @@ def test_answers_are_remembered(store: CaseStore) -> None:
 
 @pytest.mark.parametrize(
     ("why", "error"),
-    [("shift", GeometryError), ("empty", DatasetError), ("unnamed", DatasetError), ("reserved", DatasetError)],
+    [
+        ("shift", GeometryError),
+        ("empty", DatasetError),
+        ("unnamed", DatasetError),
+        ("reserved", DatasetError),
+        ("labels", DatasetError),
+    ],
 )
 def test_case_that_cannot_be_learnt_from_leaves_no_trace(store: CaseStore, scan: Scan, why: str, error: Any) -> None:
     phantom = scan(1)
@@ -211,6 +218,8 @@ def test_case_that_cannot_be_learnt_from_leaves_no_trace(store: CaseStore, scan:
         array = array * 0
     elif why == "unnamed":
         labels = LABELS[:1]
+    elif why == "labels":  # more than a file can tell apart
+        labels = tuple(Label(value, f"l{value}") for value in range(1, 256))
     else:
         labels = (replace(LABELS[0], name="Background"), LABELS[1])
     with pytest.raises(error) as raised:
@@ -220,33 +229,16 @@ def test_case_that_cannot_be_learnt_from_leaves_no_trace(store: CaseStore, scan:
     assert not store.folder.exists() or [path.name for path in store.folder.iterdir()] == [".lock"]
 
 
-def test_case_with_other_channels_than_those_before_is_refused(store: CaseStore, add, phantom) -> None:
-    add(1)
+def test_what_is_refused_leaves_the_cases_as_they_were(store: CaseStore, scan: Scan, add, phantom) -> None:
+    record = add(1)
     other = phantom(channels=2, noise=1.0)
     with pytest.raises(DatasetError, match="2 channels"):
         store.add(other.volume, other.label_map, CaseSubmission(LABELS))
-
-
-def test_labels_of_an_update_that_fails_leave_the_case_as_it_was(store: CaseStore, scan: Scan, add) -> None:
-    record = add(1)
     phantom = scan(1)
     with pytest.raises(DatasetError):
         store.add(phantom.volume, phantom.label_map, CaseSubmission(LABELS[:1], replace=record.id))
     assert store.list() == [record]
     store.verify(record.id)
-
-
-def test_more_labels_than_a_file_can_tell_apart_are_refused(store: CaseStore, scan: Scan) -> None:
-    phantom = scan(1)
-    labels = tuple(Label(value, f"l{value}") for value in range(1, 256))
-    with pytest.raises(DatasetError, match="254"):
-        store.add(phantom.volume, phantom.label_map, CaseSubmission(labels))
-
-
-def test_listing_opens_no_image(store: CaseStore, add) -> None:
-    add(1)
-    (store.folder / "case-0001" / "image.nii.gz").write_bytes(b"not opened")
-    assert ids(store) == ["case-0001"]
 
 
 def test_store_of_the_first_version_knows_its_scans(store: CaseStore, scan: Scan, add) -> None:

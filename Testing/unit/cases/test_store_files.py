@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.cases.store import CaseStore
 from MAESegmentLib.cases.submission import CaseSubmission
-from MAESegmentLib.errors import DatasetError, GeometryError
+from MAESegmentLib.errors import DatasetError
 from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.volume import LabelMap, Volume
 from Testing.dicom_series import head
@@ -28,6 +28,12 @@ SECRETS = (b"Doe^", b"Jane", b"MRN-", b"19700102", b"20240229", b"Elsewhere", b"
 
 def stored(store: CaseStore, phantom: Phantom, **changes):
     return store.add(phantom.volume, phantom.label_map, CaseSubmission(**{"labels": LABELS, **changes}))
+
+
+def picture_of(store: CaseStore, case: str) -> np.ndarray:
+    """(rows, columns, 3), 0 to 255."""
+    picture = matplotlib.image.imread(store.folder / case / "thumbnail.png")
+    return (picture * 255).round().astype(int)[..., :3]
 
 
 @pytest.mark.parametrize("kind", ["__call__", "las", "oblique", "anisotropic"])
@@ -42,15 +48,10 @@ def test_every_voxel_stays_where_it_is_in_the_world(store: CaseStore, phantom, k
     assert np.array_equal(volume.array, scan.volume.array)
     assert np.array_equal(label_map.array, scan.label_map.array)
     assert record.spacing == pytest.approx(scan.volume.grid.spacing)
-    store.verify(record.id)
-
-
-def test_qform_and_sform_agree_for_other_readers(store: CaseStore, phantom) -> None:
-    scan = phantom.oblique()
-    stored(store, scan)
     header = nib.load(store.folder / "case-0001" / "label.nii.gz").header
-    assert np.allclose(header.get_qform(), scan.volume.ijk_to_ras, atol=1e-4)
-    assert np.allclose(header.get_sform(), scan.volume.ijk_to_ras, atol=1e-4)
+    for form in (header.get_qform(), header.get_sform()):  # other readers take one or the other
+        assert np.allclose(form, scan.volume.ijk_to_ras, atol=1e-4)
+    store.verify(record.id)
 
 
 @pytest.mark.parametrize(
@@ -98,13 +99,6 @@ def test_image_that_nobody_could_read_again_is_refused(store: CaseStore, phantom
         stored(store, scan)
 
 
-def test_sheared_scan_is_refused(store: CaseStore, phantom) -> None:
-    scan = phantom()
-    scan.volume.ijk_to_ras[0, 1] = 0.4
-    with pytest.raises(GeometryError, match="sheared"):
-        stored(store, scan)
-
-
 def test_nothing_in_the_store_tells_whose_scan_it_is(store: CaseStore, tmp_path: Path) -> None:
     """Names, numbers and dates of a DICOM series, and the path it was read from."""
 
@@ -134,7 +128,7 @@ def test_nothing_in_the_store_tells_whose_scan_it_is(store: CaseStore, tmp_path:
 
 def test_thumbnail_shows_the_labels_in_their_colours(store: CaseStore, phantom) -> None:
     record = stored(store, phantom(noise=10.0))
-    picture = (matplotlib.image.imread(store.thumbnail(record.id)) * 255).round().astype(int)
+    picture = picture_of(store, record.id)
     assert max(picture.shape[:2]) == 160
     pixels = {tuple(pixel) for pixel in picture[..., :3].reshape(-1, 3)}
     assert {label.colour for label in LABELS} <= pixels
@@ -145,7 +139,7 @@ def test_thumbnail_has_the_patients_right_on_the_left_and_the_front_above(store:
     """Whatever the order of the scan's axes: "front" is at the right (2, 4, 1), "back" at the left."""
     for kind in ("__call__", "las", "oblique"):
         record = stored(store, getattr(phantom, kind)(noise=10.0, seed=len(kind)))
-        picture = (matplotlib.image.imread(store.thumbnail(record.id)) * 255).round().astype(int)[..., :3]
+        picture = picture_of(store, record.id)
         middles = [np.argwhere((picture == label.colour).all(axis=-1)).mean(axis=0) for label in LABELS]
         assert middles[0][0] < middles[1][0]
         assert middles[0][1] < middles[1][1]
@@ -155,7 +149,7 @@ def test_thick_slices_are_shown_as_they_were_taken(store: CaseStore, phantom) ->
     scan = phantom("RSA", shape=(24, 30, 9), spacing=(1.0, 1.0, 3.0), noise=5.0)
     scan.label_map.array[2:-2, 2:-2, 4] = 1
     record = stored(store, scan)
-    picture = matplotlib.image.imread(store.thumbnail(record.id))
+    picture = matplotlib.image.imread(store.folder / record.id / "thumbnail.png")
     assert picture.shape[0] / picture.shape[1] == pytest.approx(30 / 24, abs=0.02)
 
 
