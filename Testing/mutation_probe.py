@@ -207,7 +207,7 @@ MUTATIONS = (
         "training/loop/optimiser.py",
         'decay ** (stages - int(rest.split(".")[0]))',
         'decay ** (1 + int(rest.split(".")[0]))',
-        "test_training_loop.py::test_layers_further_from_the_head_learn_more_slowly",
+        "test_training_loop.py::test_deep_layers_learn_slowly_and_norms_biases_and_bias_tables_do_not_decay",
     ),
     Mutation(
         "resume: the optimiser begins anew",

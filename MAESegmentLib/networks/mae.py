@@ -27,13 +27,11 @@ _VARIANCE_FLOOR = 1e-4
 
 @dataclass(frozen=True)
 class MaeOutput:
-    """`loss`: mean squared error over masked voxels; `prediction` (B, C, D, H, W); `mask` (B, 1, D, H, W), 1 = masked;
-    `loss_per_image` (B,)."""
+    """`loss`: mean square over masked voxels; `prediction` (B, C, D, H, W); `mask` (B, 1, D, H, W), 1 = masked."""
 
     loss: Tensor
     prediction: Tensor
     mask: Tensor
-    loss_per_image: Tensor
 
 
 @dataclass(frozen=True)
@@ -153,10 +151,9 @@ class MaskedAutoencoder(nn.Module):
         real[:, :, : size[0], : size[1], : size[2]] = 1
         weight = voxel_mask * real
         error = self.distance(prediction, target).mean(dim=1, keepdim=True) * weight
-        per_image = error.sum(dim=(1, 2, 3, 4)) / weight.sum(dim=(1, 2, 3, 4)).clamp(min=1)
         loss = error.sum() / weight.sum().clamp(min=1)
         d, h, w = size
-        return MaeOutput(loss, prediction[:, :, :d, :h, :w], voxel_mask[:, :, :d, :h, :w], per_image)
+        return MaeOutput(loss, prediction[:, :, :d, :h, :w], voxel_mask[:, :, :d, :h, :w])
 
     def distance(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Of each voxel; what the loss averages."""

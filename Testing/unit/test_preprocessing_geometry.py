@@ -150,11 +150,6 @@ def test_padding_reaches_the_patch_and_says_where_the_image_starts() -> None:
     assert padded.sum() == image.sum()
 
 
-def test_preprocessing_survives_being_written_as_a_dictionary() -> None:
-    recipe = Preprocessing("PLI", (3.0, 2.0, 1.0), (16, 24, 32), IntensityRecipe("zscore"))
-    assert Preprocessing.from_dict(recipe.to_dict()) == recipe
-
-
 @pytest.mark.parametrize(
     "wrong", [{"orientation": "RAR"}, {"orientation": "XYZ"}, {"spacing": (1.0, 0.0, 1.0)}, {"patch_size": (8, 8)}]
 )

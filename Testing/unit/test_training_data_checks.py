@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MAESegmentLib.bundle import Bundle, ModelStore
+from MAESegmentLib.bundle import Bundle, ModelStore, open_bundle
 from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import ConfigurationError
@@ -74,6 +74,9 @@ def test_a_label_that_no_case_has_is_a_warning_in_the_log_the_report_and_the_mod
     assert len(warnings) == 2  # before training, and again at the end
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert any("back" in note for note in report["label_notes"])
+    child = open_bundle(tmp_path / "out" / "model")
+    assert [label.name for label in child.labels] == ["front", "back"]
+    assert any("No case has a voxel of back" in note for note in child.spec.training["notes"])
     # The command says it too.
     words = ["finetune", "--cases", str(data), "-m", str(base.path), "-o", str(tmp_path / "cli"), "--name", "mine"]
     assert main([*words, "--steps", "1", "--device", "cpu", "--validation", "none"]) == 0

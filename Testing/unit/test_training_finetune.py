@@ -22,7 +22,7 @@ from MAESegmentLib.networks import MaeConfig
 from MAESegmentLib.training.data.labelling import plan_labels
 from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.pretrain import pretrain
-from MAESegmentLib.training.recipe import Description, next_version, slug
+from MAESegmentLib.training.recipe import Description, slug
 from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
 from MAESegmentLib.training.tasks.initial import initial_network
@@ -257,7 +257,3 @@ def test_a_finetuned_model_knows_the_scans_it_was_taught_and_not_those_of_its_ba
 @pytest.mark.parametrize(("text", "name"), [("MSD Task04 (200)", "msd-task04-200"), ("", "model"), ("ÄÖ", "model")])
 def test_any_text_becomes_a_model_name(text: str, name: str) -> None:
     assert slug(text) == name
-
-
-def test_child_version_is_the_next_minor() -> None:
-    assert next_version("1.2.3") == "1.3.0"

@@ -7,32 +7,38 @@ import json
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from MAESegmentLib.bundle import Bundle, open_bundle
+from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.networks import MaeConfig, MaskedAutoencoder, NnFormer
 from MAESegmentLib.training.data.patches import Batch, PatchSamples, batches
 from MAESegmentLib.training.data.prepared import IGNORED
+from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.loop.checkpoint import CHECKPOINT
 from MAESegmentLib.training.loop.distributed import SOLO, Team, joined
 from MAESegmentLib.training.loop.loop import train
 from MAESegmentLib.training.loop.runlog import read_log
+from MAESegmentLib.training.pretrain import pretrain
+from MAESegmentLib.training.run_context import RunContext
 from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
 from MAESegmentLib.training.tasks.losses import SegmentationLoss
 from MAESegmentLib.training.tasks.masked import MaskedTask
 from MAESegmentLib.training.tasks.segmentation import SegmentationTask
-from Testing.bundles import tiny_network_config
-from Testing.datasets import prepared_case
+from Testing.bundles import autoencoder_spec, save_tiny, tiny_network_config, tiny_spec
+from Testing.datasets import prepared_case, write_dataset
+from Testing.phantoms import LABELS
 from Testing.teams import run_team
 
 PATCH = (16, 16, 16)
 CPU = torch.device("cpu")
-SETTINGS = FineTuneSettings(
-    steps=3, batch_size=5, micro_batch=2, log_every=1, device="cpu", precision="fp32", threads=1, ema_decay=0.9
-)
+QUICK: dict[str, Any] = {"device": "cpu", "precision": "fp32", "threads": 1}
+SETTINGS = FineTuneSettings(steps=3, batch_size=5, micro_batch=2, log_every=1, ema_decay=0.9, **QUICK)
 
 
 def masked(settings: PretrainSettings, team: Team = SOLO, **options: object) -> MaskedTask:
@@ -47,6 +53,26 @@ def segmentation(settings: FineTuneSettings = SETTINGS, team: Team = SOLO) -> Se
     cases = [prepared_case(f"case{n}", seed=n) for n in range(4)]
     network = NnFormer(replace(tiny_network_config(), drop_path=0.3, deep_supervision=True))
     return SegmentationTask(network, cases[:3], cases[3:], ("one", "two"), PATCH, settings, "test", 2, team)
+
+
+def tuned(out: Path, team: Team = SOLO) -> Bundle:
+    data = load_dataset(write_dataset(out.with_name(f"data-{team.rank}-{team.size}"), 3))
+    base = save_tiny(out.with_name(f"base-{team.rank}-{team.size}"), tiny_spec(labels=LABELS))
+    return finetune(data, base, out, SETTINGS, validation="case_2", context=RunContext(team=team))
+
+
+def pretrained(out: Path, team: Team = SOLO) -> Bundle:
+    cases = load_dataset(write_dataset(out.with_name(f"scans-{team.rank}-{team.size}"), 3)).cases
+    spec, settings = autoencoder_spec(), PretrainSettings(steps=3, batch_size=5, micro_batch=2, held_out=0.3, **QUICK)
+    assert spec.autoencoder is not None
+    return pretrain(
+        cases,
+        out,
+        settings,
+        autoencoder=spec.autoencoder,
+        preprocessing=spec.preprocessing,
+        context=RunContext(team=team),
+    )
 
 
 @pytest.mark.parametrize("processes", [2, 3])
@@ -133,7 +159,7 @@ from MAESegmentLib.errors import MAESegmentError
 from MAESegmentLib.training.loop.distributed import joined
 from MAESegmentLib.training.loop.loop import train
 from MAESegmentLib.training.run_context import RunContext
-from Testing.unit.test_training_parts import SETTINGS, segmentation
+from Testing.unit.test_training_parts import SETTINGS, pretrained, segmentation, tuned
 
 folder = Path(sys.argv[1])
 with joined("cpu") as team:
@@ -153,6 +179,8 @@ with joined("cpu") as team:
     assert team.map(lambda n: n * n, [0, 1, 2, 3, 4]) == [0, 1, 4, 9, 16]
 
     train(segmentation(SETTINGS, team), SETTINGS, folder / "team", RunContext(team=team))
+    tuned(folder / "tuned", team)
+    pretrained(folder / "pretrained", team)
     bad = segmentation(SETTINGS, team)
     for case in bad._samples.cases if team.rank == 1 else ():
         case.image[...] = np.inf
@@ -179,6 +207,21 @@ def test_what_happens_in_one_process_is_known_to_all(tmp_path: Path) -> None:
     assert state["step"] == 0
     assert not (tmp_path / "bad" / CHECKPOINT).exists()
     _assert_run_of_a_team_is_like_one_process(tmp_path)
+    together, alone = open_bundle(tmp_path / "tuned" / "model"), tuned(tmp_path / "tuned alone")
+    _assert_close(together.load_network(), alone.load_network())
+    assert together.spec.metrics["validation"]["cases"] == 1
+    together, alone = open_bundle(tmp_path / "pretrained" / "model"), pretrained(tmp_path / "pretrained alone")
+    _assert_close(together.load_autoencoder(), alone.load_autoencoder())
+    assert together.spec.reconstruction_error["mean"] == pytest.approx(
+        alone.spec.reconstruction_error["mean"], rel=1e-3
+    )
+
+
+def _assert_close(found: torch.nn.Module | None, expected: torch.nn.Module | None) -> None:
+    assert found is not None
+    assert expected is not None
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], value, atol=1e-3, rtol=1e-2, msg=name)
 
 
 def _assert_run_of_a_team_is_like_one_process(folder: Path) -> None:

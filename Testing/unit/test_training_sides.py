@@ -32,18 +32,17 @@ def box_positions(sides: Sides | None, count: int = 40, **changes: object) -> se
     return found
 
 
-def test_labels_with_a_side_stay_on_their_side() -> None:
-    # Class 1 lies at voxels 4 to 9 of axis 0 and class 2 at 12 to 15, so each mirror image shows the other's place.
-    assert box_positions(Sides(0, ((1, 2),))) == {(1, True), (2, False)}
-    assert box_positions(None) == {(1, True), (2, False), (1, False), (2, True)}
+#: Class 1 lies at voxels 4 to 9 of axis 0 and class 2 at 12 to 15, so each mirror image shows the other's place.
+OWN, ALL = {(1, True), (2, False)}, {(1, True), (2, False), (1, False), (2, True)}
 
 
-def test_mirrored_along_another_axis_sides_stay() -> None:
-    assert box_positions(Sides(1, ((1, 2),))) == {(1, True), (2, False), (1, False), (2, True)}
-
-
-def test_a_case_with_one_side_unknown_is_not_mirrored_across() -> None:
-    assert box_positions(Sides(0, ((1, 2),)), unknown=(2,)) == {(1, True), (2, False)}
+@pytest.mark.parametrize(
+    ("sides", "unknown", "found"),
+    [(Sides(0, ((1, 2),)), (), OWN), (None, (), ALL), (Sides(1, ((1, 2),)), (), ALL), (Sides(0, ((1, 2),)), (2,), OWN)],
+    ids=["exchanged", "without sides", "across another axis", "one side not annotated"],
+)
+def test_labels_with_a_side_stay_on_their_side(sides, unknown, found) -> None:
+    assert box_positions(sides, unknown=unknown) == found
 
 
 @pytest.mark.parametrize(("orientation", "axis"), [("RAS", 0), ("PLI", 1), ("SAL", 2)])
