@@ -9,17 +9,19 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.images.reading import read_label_map, read_volume
 from MAESegmentLib.images.writing import write_volume
+from MAESegmentLib.storage.lock import FileLock
 from Testing import dicom_series
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.phantoms import PhantomFactory
@@ -232,8 +234,25 @@ def _command(model: Bundle, folder: Path, out: Path) -> list[str]:
     return ["-m", "MAESegmentLib.cli", "batch", str(folder), "-m", str(model.path), "-o", str(out), "--device", "cpu"]
 
 
-def _environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", **more}
+def _start(model: Bundle, folder: Path, out: Path, **more: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **more}
+    command = [sys.executable, *_command(model, folder, out)]
+    return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.DEVNULL)
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def _rows(out: Path) -> list[dict[str, str]]:
+    return [*table(out).values()] if (out / "volumes.csv").exists() else []
+
+
+def _claims(out: Path) -> list[Path]:
+    return [place for place in (out / ".claims").iterdir() if place.is_dir()]
 
 
 def test_a_killed_run_goes_on_and_leaves_nothing_half_behind(
@@ -241,13 +260,9 @@ def test_a_killed_run_goes_on_and_leaves_nothing_half_behind(
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     _many(folder, phantom, 8)
-    process = subprocess.Popen(
-        [sys.executable, *_command(model, folder, out)], cwd=REPOSITORY, env=_environment(), stderr=subprocess.DEVNULL
-    )
-    end = time.monotonic() + 120
-    while not ((out / "volumes.csv").exists() and len(table(out)) >= 2) and time.monotonic() < end:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
+    process = _start(model, folder, out)
+    _wait_for(lambda: len(_rows(out)) >= 2)
+    process.kill()
     process.wait()
     before = table(out)
     assert 2 <= len(before) < 9
@@ -256,59 +271,54 @@ def test_a_killed_run_goes_on_and_leaves_nothing_half_behind(
     assert len(after) == 9
     assert all(after[source] == row for source, row in before.items())
     assert len([*(out / "segmentations").iterdir()]) == 8
-    assert not [place for place in (out / ".claims").iterdir() if place.is_dir()]
+    assert _claims(out) == []
 
 
-def test_two_processes_share_the_scans_without_doing_one_twice(
+def test_processes_of_one_launcher_do_no_scan_twice_and_the_first_reports(
     model: Bundle, tmp_path: Path, phantom: PhantomFactory
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
-    _many(folder, phantom, 8)
+    _many(folder, phantom, 3)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     finished = subprocess.run(
         [*launcher, *_command(model, folder, out)],
         cwd=REPOSITORY,
-        env=_environment(),
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert finished.returncode == 1, finished.stderr  # one scan is bad
-    assert "8 of 9 scans segmented" in finished.stdout
-    rows = table(out)
-    assert len(rows) == 9
-    assert {row["rank"] for row in rows.values()} == {"0", "1"}
+    assert finished.stdout.count("3 of 4 scans segmented") == 1
+    assert len(table(out)) == 4
+
+
+def test_two_processes_share_the_scans_and_take_over_from_one_that_died(
+    model: Bundle, tmp_path: Path, phantom: PhantomFactory
+) -> None:
+    """Process 1 is killed with a scan in its hands; process 0 ends with every scan done, as one alone would."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    _many(folder, phantom, 8)
+    out.mkdir()
+    with FileLock(out / ".index.lock"):  # until both have started, however busy the machine is
+        ranks = [{"RANK": str(n), "LOCAL_RANK": str(n), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"} for n in (0, 1)]
+        pair = [_start(model, folder, out, **rank) for rank in ranks]
+        for process in pair:
+            opened = psutil.Process(process.pid).open_files
+            _wait_for(lambda opened=opened: any(file.path.endswith(".index.lock") for file in opened()))
+    _wait_for(lambda: any(row["rank"] == "1" for row in _rows(out)) or pair[1].poll() is not None)
+    pair[1].kill()
+    assert pair[1].wait() == -signal.SIGKILL
+    assert pair[0].wait(120) == 1
+    assert {row["rank"] for row in _rows(out)} == {"0", "1"}
+    assert len(table(out)) == 9
+    assert _claims(out) == []
     alone = tmp_path / "alone"
     assert batch(model, alone, folder, "-q") == 1
     for source, row in table(alone).items():
         if row["status"] == "done":
             one, other = (read_label_map(place / row["output"]) for place in (out, alone))
             assert np.mean(one.array != other.array) < 1e-3, source
-
-
-def test_a_scan_whose_process_died_is_taken_over(model: Bundle, tmp_path: Path, phantom: PhantomFactory) -> None:
-    """Process 1 of two is killed with a scan in its hands; process 0 ends with every scan done."""
-    folder, out = tmp_path / "in", tmp_path / "out"
-    _many(folder, phantom, 8)
-    pair = [
-        subprocess.Popen(
-            [sys.executable, *_command(model, folder, out)],
-            cwd=REPOSITORY,
-            env=_environment(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE="2"),
-            stderr=subprocess.DEVNULL,
-        )
-        for rank in (0, 1)
-    ]
-    end = time.monotonic() + 120
-    while time.monotonic() < end and pair[1].poll() is None:
-        if (out / "volumes.csv").exists() and any(row["rank"] == "1" for row in table(out).values()):
-            pair[1].kill()
-            break
-        time.sleep(0.02)
-    assert pair[1].wait() == -signal.SIGKILL
-    assert pair[0].wait(120) == 1
-    assert len(table(out)) == 9
-    assert not [place for place in (out / ".claims").iterdir() if place.is_dir()]
 
 
 def test_pipes_devices_and_links_to_nothing_are_failed_rows(model: Bundle, tmp_path: Path, phantom) -> None:
