@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from MAESegmentLib.console.console import Console
-from MAESegmentLib.errors import ConfigurationError, DatasetError, DuplicateCase, WorkerError
+from MAESegmentLib.errors import ConfigurationError, DatasetError, DuplicateCase, VolumeReadError, WorkerError
 from MAESegmentLib.images import write_volume
 from MAESegmentLib.jobs import JobState
 from Testing.finetuning import LABELS, SETTINGS, make_clinic
@@ -47,7 +47,7 @@ def test_from_a_corrected_scan_to_a_version_and_its_comparison(console, clinic):
         console.add_case(scan.volume, scan.label_map, "tiny-mr")
     assert console.add_case(scan.volume, scan.label_map, "tiny-mr", update=record.id).revision == 2
     assert [case.id for case in console.cases()] == [record.id]
-    job = console.fine_tune([record.id], wait=False, **SETTINGS)
+    job = console.fine_tune([record.id], wait=False, **{**SETTINGS, "steps": 2})
     with pytest.raises(WorkerError, match="running already"):
         console.fine_tune(**SETTINGS)
     result = job.result(600)
@@ -64,6 +64,8 @@ def test_from_a_corrected_scan_to_a_version_and_its_comparison(console, clinic):
     assert [one.path for one in ranked] == [scan, broken]
     assert ranked[0].uncertainty is not None
     assert ranked[1].error is not None
+    with pytest.raises(VolumeReadError):
+        console.next_cases([scan, scan.with_name("mistyped.nii.gz")], clinic.base, device="cpu")
     assert console.selected_model("tiny-mr").content_hash == clinic.base.content_hash, "nobody chose the new one"
     assert (
         console.use_version(new).content_hash == result.model["hash"] == console.selected_model("tiny-mr").content_hash
