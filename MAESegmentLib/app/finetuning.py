@@ -19,7 +19,7 @@ ACCEPTED, DECLINED = "accepted", "declined"
 
 
 class FineTuneJob:
-    """`run` is None while its cases are being stored. `status` and `curves` are as of the last poll."""
+    """`run` is None until its cases are stored. `status` and `curves` are as of the last poll."""
 
     def __init__(
         self, session: SceneSession, models: ModelStore, callback: Callable[[FineTuneJob], None] | None = None
@@ -30,6 +30,7 @@ class FineTuneJob:
         self._session = session
         self._models = models
         self._listeners: Listeners[FineTuneJob] = Listeners(callback)
+        self._store: Callable[[], Job[None]] | None = None
         self._adding: Job[Any] | None = None
         self._decision = ""
 
@@ -77,11 +78,13 @@ class FineTuneJob:
         store_one: Callable[[Any, Any], CaseRecord | Job[CaseRecord]],
         make_run: Callable[[list[CaseRecord]], FineTuneRun],
     ) -> None:
-        """Begin once the cases are stored (see `store_cases`)."""
+        """Begin once the cases are stored (see `store_cases`); what fails before that can be resumed."""
 
         def operation() -> Operation[None]:
             records = yield from store_cases(pairs, store_one)
             self.begin(make_run(records))
+
+        self._store = lambda: Job[None](self._session.loop).run(operation(), changed)
 
         def changed(adding: Job[None]) -> None:
             if adding.error is not None:
@@ -90,7 +93,7 @@ class FineTuneJob:
             elif not adding.is_finished:
                 self._set(RunStatus(RunState.WAITING, text=adding.stage or self.status.text))
 
-        self._adding = Job[None](self._session.loop).run(operation(), changed)
+        self._adding = self._store()
 
     def poll(self) -> None:
         """Read where the run stands, and notify if that is news."""
@@ -114,10 +117,15 @@ class FineTuneJob:
         if self.run is not None:
             self.run.discard()
             self.poll()
+        elif self._adding is None or self._adding.is_finished:
+            self._set(RunStatus(RunState.DISCARDED, text=_("Discarded.")))
 
     def resume(self) -> None:
-        """Resume from the last checkpoint, after an interruption or a failure."""
-        if self.run is not None:
+        """Resume from the last checkpoint, or from the cases if one could not be stored."""
+        if self.run is None and self._store is not None:
+            self._set(RunStatus(RunState.WAITING, text=_("Storing the cases ...")))
+            self._adding = self._store()
+        elif self.run is not None:
             self.run.resume(self._launch)
             self._session.watch.add(self.run, self)
             self.poll()

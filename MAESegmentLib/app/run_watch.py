@@ -5,22 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..jobs import EventLoop
 from ..runs import FineTuneRun, RunState, list_runs
 from ..runs.launching import reap
+from ..storage.user_folders import default_runs_folder
 
 _EVERY_S = 1.0
-
-
-class Watched(Protocol):
-    """A fine-tuning that is polled."""
-
-    @property
-    def is_over(self) -> bool: ...
-
-    def poll(self) -> None: ...
 
 
 class RunWatch:
@@ -29,6 +21,8 @@ class RunWatch:
     def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
         self._watched: dict[Path, Any] = {}
+        self._known: set[Path] = set()
+        self._on_new_run: Callable[[], None] | None = None
         self._cancel_timer: Callable[[], None] | None = None
 
     def job_for(self, run: FineTuneRun, make: Callable[[], Any]) -> Any:
@@ -38,31 +32,49 @@ class RunWatch:
             job = self._watched[run.path] = make()
         return job
 
-    def add(self, run: FineTuneRun, job: Watched) -> None:
+    def add(self, run: FineTuneRun, job: Any) -> None:
+        """Poll a `FineTuneJob` until it `is_over`."""
         self._watched[run.path] = job
         self._schedule()
 
-    def _schedule(self) -> None:
-        """Poll again if a run is not over, or a process of ours has to be reaped."""
-        if self._cancel_timer is None and (reap() or any(not job.is_over for job in self._watched.values())):
-            self._cancel_timer = self._loop.call_later(_EVERY_S, self._tick)
+    def look_for_new(self, on_new_run: Callable[[], None]) -> None:
+        """Call it whenever there is a run that was not there before, whoever began it."""
+        self._known = _paths()
+        self._on_new_run = on_new_run
+        self._schedule()
 
     def stop(self) -> None:
         """Stop polling."""
         if self._cancel_timer is not None:
             self._cancel_timer()
             self._cancel_timer = None
+        self._on_new_run = None
         self._watched.clear()
+
+    def _schedule(self) -> None:
+        """Poll again if a run is not over, one may appear, or a process of ours has to be reaped."""
+        is_needed = reap() or self._on_new_run is not None or any(not job.is_over for job in self._watched.values())
+        if self._cancel_timer is None and is_needed:
+            self._cancel_timer = self._loop.call_later(_EVERY_S, self._tick)
 
     def _tick(self) -> None:
         self._cancel_timer = None
-        for job in [*self._watched.values()]:
-            if not job.is_over:
-                try:
-                    job.poll()
-                except Exception:
-                    logging.exception("MAESegment: a fine-tuning cannot be polled")
+        for poll in [*(job.poll for job in self._watched.values() if not job.is_over), self._poll_folder]:
+            try:
+                poll()
+            except Exception:
+                logging.exception("MAESegment: a fine-tuning cannot be polled")
         self._schedule()
+
+    def _poll_folder(self) -> None:
+        if self._on_new_run is not None:
+            before, self._known = self._known, _paths()
+            if self._known - before:
+                self._on_new_run()
+
+
+def _paths() -> set[Path]:
+    return {run.path for run in list_runs(default_runs_folder())}
 
 
 def run_on_gpu(root: Path) -> FineTuneRun | None:

@@ -119,6 +119,7 @@ class Application:
 
     async def _open_what_was_given(self) -> None:
         """The first of the scans named on the command line; and what an earlier session left to be decided."""
+        self.session.watch.look_for_new(self.learning.look_for_runs)
         self.learning.look_for_runs()
         if self.config.volumes or self.config.folders:
             await self.data.look_for_files()

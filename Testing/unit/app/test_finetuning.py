@@ -1,0 +1,77 @@
+"""A fine-tuning as the panels and scripts hold it: before it has a run, and runs that somebody else began."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from MAESegmentLib.app.finetuning import FineTuneJob
+from MAESegmentLib.app.run_watch import RunWatch
+from MAESegmentLib.cases.records import CaseRecord
+from MAESegmentLib.errors import OutputError
+from MAESegmentLib.processes.interpreter import Interpreter
+from MAESegmentLib.runs import RunRequest, RunState, create_run
+from Testing.unit.worker.fakes import FakeLoop
+
+REQUEST = RunRequest({"name": "tiny"}, "", "", ("case-0001",))
+
+
+@pytest.fixture
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Whose fine-tunings are processes that end at once."""
+    monkeypatch.setenv("MAESEGMENT_RUNS", str(tmp_path))
+    loop = FakeLoop()
+    interpreter = Interpreter(Path("/bin/true"), "a test")
+    return SimpleNamespace(loop=loop, watch=RunWatch(loop), interpreter=lambda: interpreter, environment=dict)
+
+
+@pytest.fixture
+def job(session: SimpleNamespace, tmp_path: Path) -> FineTuneJob:
+    """Its first case could not be stored, because the disk was full; now there is room again."""
+    errors = [OutputError("The disk is full.")]
+
+    def store(_volume: object, _node: object) -> SimpleNamespace:
+        if errors:
+            raise errors.pop()
+        return SimpleNamespace(id="case-0001")
+
+    def make_run(records: list[CaseRecord]):
+        assert [record.id for record in records] == ["case-0001"]
+        return create_run(tmp_path, REQUEST)
+
+    job = FineTuneJob(session, None)
+    job.store_first([("volume", "node")], store, make_run)
+    session.loop.advance(0)
+    assert (job.status.state, job.run) == (RunState.FAILED, None)
+    return job
+
+
+def test_case_that_could_not_be_stored_is_stored_when_it_is_resumed(session, job) -> None:
+    job.resume()
+    assert job.status.state is RunState.WAITING
+    session.loop.advance(0)
+    assert job.run is not None
+    assert job.run.request.training == REQUEST.training
+
+
+def test_fine_tuning_whose_cases_could_not_be_stored_can_be_discarded(job, tmp_path) -> None:
+    job.discard()
+    assert job.status.state is RunState.DISCARDED
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_run_that_somebody_else_begins_is_noticed_once(session, tmp_path) -> None:
+    create_run(tmp_path, REQUEST)
+    noticed = []
+    session.watch.look_for_new(lambda: noticed.append(1))
+    session.loop.advance(5)
+    assert noticed == []
+    create_run(tmp_path, REQUEST)
+    session.loop.advance(5)
+    assert noticed == [1]
+    session.watch.stop()
+    create_run(tmp_path, REQUEST)
+    session.loop.advance(5)
+    assert noticed == [1]
