@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import sys
 import time
@@ -16,22 +15,18 @@ import numpy as np
 
 from MAESegmentLib.bundle import ModelStore, save_bundle
 from MAESegmentLib.cases.submission import CaseSubmission
-from MAESegmentLib.jobs import QueueLoop
-from MAESegmentLib.processes.interpreter import Interpreter, worker_launch
 from MAESegmentLib.runs import create_run, list_runs
-from MAESegmentLib.worker.client.client import WorkerClient
 from MAESegmentLib.worker.client.requests import submit_case
-from MAESegmentLib.worker.client.transport import SubprocessTransport
 
 from .finetuning import LABELS, SETTINGS, Clinic, launch, open_clinic
 from .phantoms import PhantomFactory
+from .processes import real_worker
 
 
 def add_for_ever(clinic: Clinic, seed: int) -> None:
     """Cases through a real worker, every third an update of one that is there."""
-    python = Interpreter(Path(sys.executable), "the test's own")
-    loop = QueueLoop()
-    client = WorkerClient(loop, lambda: SubprocessTransport(loop), lambda: worker_launch(python, dict(os.environ)))
+    workers = real_worker()
+    client = workers.__enter__()
     rng = random.Random(seed)
     for number in itertools.count():
         known = clinic.store.list()

@@ -1,11 +1,34 @@
-"""What tests ask the operating system about processes (Linux)."""
+"""The real worker for tests, and what they ask the operating system about processes (Linux)."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from MAESegmentLib.jobs import QueueLoop
+from MAESegmentLib.processes.interpreter import choose_interpreter, worker_launch
+from MAESegmentLib.processes.launch import Launch
+from MAESegmentLib.worker.client.client import WorkerClient
+from MAESegmentLib.worker.client.transport import SubprocessTransport
+
+
+def real_launch() -> Launch:
+    return worker_launch(choose_interpreter(environ={}), {**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+@contextmanager
+def real_worker() -> Iterator[WorkerClient]:
+    """A client of the real worker, whose process has ended afterwards."""
+    loop = QueueLoop()
+    client = WorkerClient(loop, lambda: SubprocessTransport(loop), real_launch)
+    try:
+        yield client
+    finally:
+        client.shutdown()
+        assert client.wait_until_ended(15.0)
 
 
 def is_alive(pid: int) -> bool:

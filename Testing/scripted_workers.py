@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -118,52 +117,9 @@ def with_children() -> None:
     ignores_cancel()
 
 
-def out_of_memory() -> None:
-    """Python's own end when memory runs out in a place where it is not caught."""
-    import resource
-
-    def handle(_job_id: str) -> None:
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + 100 * 2**20, used + 100 * 2**20))
-        block = bytearray(2**40)
-        say("log", level="info", text=str(len(block)))
-
-    serve(handle)
-
-
 def killed_by_system() -> None:
     """What the kernel's out-of-memory killer does."""
     serve(lambda _job_id: os.kill(os.getpid(), signal.SIGKILL))
-
-
-def dies_sometimes(seed: str) -> None:
-    """Ends itself at a random moment of about every third request, in a random way."""
-    dice = random.Random(int(seed) + os.getpid())
-
-    def handle(job_id: str) -> None:
-        moment = dice.choice(["before", "between", "after", "never", "never", "never"])
-        if moment == "before":
-            _die(dice)
-        say("progress", id=job_id, stage="segment", fraction=0.5)
-        if moment == "between":
-            sys.stdout.write('{"type": "result", "id": "')  # cut in the middle of a line
-            sys.stdout.flush()
-            _die(dice)
-        say("result", id=job_id, data={})
-        if moment == "after":
-            _die(dice)
-
-    serve(handle)
-
-
-def _die(dice: random.Random) -> None:
-    way = dice.choice(["exit", "kill", "abort"])
-    if way == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if way == "abort":
-        signal.signal(signal.SIGABRT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGABRT)
-    os._exit(7)
 
 
 BEHAVIOURS: dict[str, Callable[..., None]] = {
@@ -174,9 +130,7 @@ BEHAVIOURS: dict[str, Callable[..., None]] = {
         mute,
         ignores_cancel,
         with_children,
-        out_of_memory,
         killed_by_system,
-        dies_sometimes,
     )
 }
 

@@ -18,14 +18,12 @@ from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import DatasetError, OutputError
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import LabelMap
-from MAESegmentLib.jobs import QueueLoop
-from MAESegmentLib.processes.interpreter import Interpreter, module_launch, worker_launch
+from MAESegmentLib.processes.interpreter import Interpreter, module_launch
 from MAESegmentLib.runs import RunState, create_run
-from MAESegmentLib.worker.client.client import WorkerClient
 from MAESegmentLib.worker.client.requests import submit_estimate
-from MAESegmentLib.worker.client.transport import SubprocessTransport
 from Testing.finetuning import LABELS, SETTINGS, Clinic, launch, make_clinic, wait_for_end
 from Testing.phantoms import PhantomFactory
+from Testing.processes import real_worker
 
 QUICK = ["--steps", "2", "--device", "cpu", "--threads", "1"]
 PYTHON = Interpreter(Path(sys.executable), "the tests' own")
@@ -106,16 +104,11 @@ def test_a_label_that_no_case_has_stays_in_the_model(clinic: Clinic) -> None:
 
 
 def test_how_long_it_takes_is_measured_in_the_worker(clinic: Clinic) -> None:
-    loop = QueueLoop()
-    client = WorkerClient(loop, lambda: SubprocessTransport(loop), lambda: worker_launch(PYTHON, dict(os.environ)))
-    try:
+    with real_worker() as client:
         three = submit_estimate(client, clinic.request()).result(120)
         kept = submit_estimate(client, clinic.request(check=["case-0003"])).result(120)
         with pytest.raises(DatasetError, match="no case case-0099"):
             submit_estimate(client, clinic.request(training=["case-0099"])).result(120)
-    finally:
-        client.shutdown()
-        client.wait_until_ended(10)
     assert three.how == "leave-one-out (indicative only)"
     assert kept.how == "1 validation case"
     assert (three.cases, kept.cases) == (3, 2)

@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MAESegmentLib.errors import Cancelled, ConfigurationError, MAESegmentError, WorkerError
+from MAESegmentLib.errors import Cancelled, WorkerError
 from MAESegmentLib.jobs import AsyncioLoop, JobState, QueueLoop
-from MAESegmentLib.processes.interpreter import choose_interpreter, worker_launch
 from MAESegmentLib.processes.launch import Launch
 from MAESegmentLib.processes.process_tree import descendants
 from MAESegmentLib.worker.client.client import WorkerClient, WorkerState
@@ -28,7 +27,7 @@ from MAESegmentLib.worker.client.transport import SubprocessTransport
 from MAESegmentLib.worker.job_folder import JobFolder
 from MAESegmentLib.worker.protocol import Segment
 from Testing.bundles import save_tiny
-from Testing.processes import is_alive, open_files, resident_bytes, wait_for_end, wait_until
+from Testing.processes import is_alive, open_files, real_launch, resident_bytes, wait_for_end, wait_until
 from Testing.scripted_workers import launch_of
 
 LAUNCHERS = ["", "sh", "python"]
@@ -122,21 +121,6 @@ def test_worker_killed_at_random_moments(place, seed):
     assert "SIG" in client.last_exit
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_worker_that_ends_itself_at_random_moments(place, seed):
-    client = place.scripted("dies_sometimes", str(seed))
-    jobs = []
-    for _ in range(40):
-        jobs.append(submit(client))
-        if len(jobs) % 3 == 0:
-            wait_until(lambda: jobs[-1].is_finished, client.loop.pump)
-    for job in jobs:
-        wait_until(lambda job=job: job.is_finished, client.loop.pump)
-    states = [job.state for job in jobs]
-    assert states.count(JobState.DONE) > len(jobs) / 3
-    assert set(states) <= {JobState.DONE, JobState.FAILED}
-
-
 @pytest.mark.parametrize("through", LAUNCHERS)
 def test_worker_that_never_says_a_word(place, through):
     client = place.scripted("mute", through=through, start_timeout_s=1.0)
@@ -149,10 +133,9 @@ def test_worker_that_never_says_a_word(place, through):
     wait_for_end(processes)
 
 
-@pytest.mark.parametrize("behaviour", ["out_of_memory", "killed_by_system"])
 @pytest.mark.parametrize("through", LAUNCHERS)
-def test_worker_out_of_memory(place, behaviour, through):
-    client = place.scripted(behaviour, through=through)
+def test_worker_out_of_memory(place, through):
+    client = place.scripted("killed_by_system", through=through)
     first, second = submit(client), submit(client)
     with pytest.raises(WorkerError, match="memory") as caught:
         first.result(30)
@@ -174,19 +157,6 @@ def test_waiting_for_a_job_in_the_callback_of_another(place):
     first.add_listener(go_on)
     first.result(30)
     assert len(answers) == 1
-
-
-@pytest.mark.parametrize("through", LAUNCHERS)
-def test_cancel_between_windows(place, through):
-    client = place.scripted("slow", "60", through=through)
-    job = submit(client)
-    run(client, job, JobState.RUNNING)
-    begun = time.monotonic()
-    job.cancel()
-    with pytest.raises(Cancelled):
-        job.result(30)
-    assert time.monotonic() - begun < 1.0
-    assert client.state is WorkerState.IDLE
 
 
 @pytest.mark.parametrize("through", LAUNCHERS)
@@ -226,18 +196,6 @@ def test_children_of_a_crashed_worker_are_ended(place):
     wait_until(lambda: client.state is WorkerState.STOPPED, client.loop.pump)
     wait_for_end([child])
     os.kill(with_own_session, signal.SIGKILL)  # nothing tells any more whose it was
-
-
-def test_stopped_process_is_killed_too(place):
-    """A worker in a debugger, or on a disk that hangs, is no reason to wait for ever."""
-    client = place.scripted("slow", "60", grace_s=0.3)
-    pid = start(client)
-    job = submit(client)
-    run(client, job, JobState.RUNNING)
-    os.kill(pid, signal.SIGSTOP)
-    job.cancel()
-    run(client, job, JobState.CANCELLED, 10)
-    wait_for_end([pid])
 
 
 def test_many_workers_leave_no_files_or_threads_behind(place):
@@ -303,10 +261,6 @@ def model(tmp_path_factory):
     return save_tiny(tmp_path_factory.mktemp("models") / "tiny-mr")
 
 
-def real_launch() -> Launch:
-    return worker_launch(choose_interpreter(environ={}), {**os.environ, "OMP_NUM_THREADS": "1"})
-
-
 def volume_of(size: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 500, (size, size, size)).astype(np.int16)
 
@@ -345,33 +299,6 @@ def test_real_worker_segments_and_leaves_no_folder(client, model, tmp_path):
     assert stages[0] == "send"
     assert "segment" in stages
     assert client.devices_known[-1]["name"] == "cpu"
-    assert [*tmp_path.iterdir()] == []
-
-
-def test_real_worker_refuses_what_it_is_not_made_for_and_lives_on(client, model, tmp_path):
-    pid = start(client)
-    wrong = segment(client, model, tmp_path, [volume_of(24), volume_of(24)])
-    odd = segment(client, model, tmp_path, settings={"overlap": 7.0})
-    with pytest.raises(MAESegmentError, match="channel"):
-        wrong.result(120)
-    with pytest.raises(ConfigurationError, match="Overlap"):
-        odd.result(120)
-    assert segment(client, model, tmp_path).result(120)
-    assert client._process._pid == pid
-    assert [*tmp_path.iterdir()] == []
-
-
-def test_cancel_of_the_real_worker_within_a_second(client, model, tmp_path):
-    """Of the end of a window, and these take milliseconds."""
-    segment(client, model, tmp_path).result(120)
-    job = segment(client, model, tmp_path, [volume_of(160)])
-    wait_until(lambda: job.stage == "segment" and job.fraction > 0, client.loop.pump, 120)
-    begun = time.monotonic()
-    job.cancel()
-    with pytest.raises(Cancelled):
-        job.result(30)
-    assert time.monotonic() - begun < 1.0
-    assert client.state is WorkerState.IDLE
     assert [*tmp_path.iterdir()] == []
 
 
@@ -431,7 +358,8 @@ from MAESegmentLib.jobs import QueueLoop
 from MAESegmentLib.worker.client.client import WorkerClient
 from MAESegmentLib.worker.protocol import Segment
 from MAESegmentLib.worker.client.transport import SubprocessTransport
-from Testing.end_to_end.test_worker_client import real_launch, segment, start, volume_of
+from Testing.end_to_end.test_worker_client import segment, start, volume_of
+from Testing.processes import real_launch
 from Testing.scripted_workers import launch_of
 from MAESegmentLib.bundle import open_bundle
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,14 +15,12 @@ from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference import InferenceSettings, Predictor, Roi
 from MAESegmentLib.inference.ranking import Uncertainty
 from MAESegmentLib.inference.uncertainty import uncertainty_of
-from MAESegmentLib.jobs import Job, JobState, QueueLoop
-from MAESegmentLib.processes.interpreter import choose_interpreter, worker_launch
+from MAESegmentLib.jobs import Job, JobState
 from MAESegmentLib.worker.client.client import WorkerClient
 from MAESegmentLib.worker.client.requests import submit_ranking, submit_scan_ranking
-from MAESegmentLib.worker.client.transport import SubprocessTransport
 from Testing.bundles import save_taught
 from Testing.phantoms import PhantomFactory
-from Testing.processes import wait_until
+from Testing.processes import real_worker, wait_until
 
 CPU = {"device": "cpu", "precision": "fp32"}
 ROI = (-6.0, 7.0, -8.0, 8.0, -6.0, 5.0)
@@ -31,12 +28,8 @@ ROI = (-6.0, 7.0, -8.0, 8.0, -6.0, 5.0)
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[WorkerClient]:
-    loop = QueueLoop()
-    launch = worker_launch(choose_interpreter(environ={}), {**os.environ, "OMP_NUM_THREADS": "1"})
-    client = WorkerClient(loop, lambda: SubprocessTransport(loop), lambda: launch)
-    yield client
-    client.shutdown()
-    assert client.wait_until_ended(15.0)
+    with real_worker() as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

@@ -57,9 +57,8 @@ def test_a_request_is_read_back_as_it_was_made(run: FineTuneRun) -> None:
 
 
 def test_runs_are_listed_newest_first_and_nothing_else(tmp_path: Path) -> None:
-    first = create_run(tmp_path, REQUEST)
-    time.sleep(1.1)  # their names tell seconds
-    second = create_run(tmp_path, REQUEST)
+    first, second = create_run(tmp_path, REQUEST), create_run(tmp_path, REQUEST)
+    first = FineTuneRun(first.path.rename(tmp_path / "run-20251231-235959-ffffff"))
     (tmp_path / "run-notes").mkdir()
     (tmp_path / ".run-20260101-000000-abcdef.part").mkdir()
     assert [run.path for run in list_runs(tmp_path)] == [second.path, first.path]

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -160,6 +161,39 @@ def test_damaged_volume_is_refused(folder, damage):
         folder.read_volume()
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_label_map_comes_back_on_the_grid_of_its_scan(folder, dtype):
+    array = voxels(dtype=dtype)
+    write(folder, voxels())
+    assert [*folder.write_label_map(array)][-1] == 1.0
+    label_map = folder.read_label_map(folder.read_volume())
+    assert label_map.array.dtype == dtype
+    assert np.array_equal(label_map.array, array.T)
+    assert np.array_equal(label_map.ijk_to_ras, MATRIX)
+
+
+def test_large_label_map_is_written_in_steps_and_half_of_it_is_none(folder):
+    write(folder, voxels())
+    steps = folder.write_label_map(np.zeros((40, 1024, 1024), np.uint8))
+    first = next(steps)
+    with pytest.raises(VolumeReadError, match="Add the case again"):
+        folder.read_label_map(folder.read_volume())
+    shares = [first, *steps]
+    assert len(shares) > 3
+    assert shares == sorted(shares)
+    assert folder.read_label_map(folder.read_volume()).array.shape == (1024, 1024, 40)
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((4, 5, 6), np.float32), np.zeros((4, 30), np.uint8), np.array([[["a"]]], dtype=object)]
+)
+def test_what_is_not_a_label_map_is_refused(folder, array):
+    write(folder, voxels())
+    np.save(folder.path / "labels_in.npy", array, allow_pickle=True)
+    with pytest.raises(VolumeReadError):
+        folder.read_label_map(folder.read_volume())
+
+
 # Labels --------------------------------------------------------------------------------------------------------------
 
 
@@ -281,6 +315,8 @@ def test_foreign_label_files_are_refused(with_labels, content):
 
 # Disks ---------------------------------------------------------------------------------------------------------------
 
+LARGE = np.ones((128, 128, 128), np.uint8)
+
 
 @contextmanager
 def no_file_beyond(size: int) -> Iterator[None]:
@@ -295,20 +331,33 @@ def no_file_beyond(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_volume_that_does_not_fit_on_the_disk(folder):
-    with no_file_beyond(2**20), pytest.raises(OutputError, match="The volume cannot be handed over") as caught:
-        write(folder, np.zeros((64, 128, 128), np.int16))
+@pytest.mark.parametrize(
+    ("write", "read", "what"),
+    [
+        (
+            lambda folder: list(folder.write_volume([LARGE.astype(np.int16)], MATRIX)),
+            lambda folder: folder.read_volume(),
+            "The volume",
+        ),
+        (
+            lambda folder: folder.write_labels(LabelMap(LARGE, MATRIX)),
+            lambda folder: folder.read_labels({**GOOD, "shape_ijk": LARGE.shape}),
+            "The label map",
+        ),
+        (
+            lambda folder: list(folder.write_label_map(LARGE)),
+            lambda folder: folder.read_label_map(SimpleNamespace(ijk_to_ras=MATRIX)),
+            "The label map",
+        ),
+    ],
+    ids=["volume", "labels", "label map of a case"],
+)
+def test_what_does_not_fit_on_the_disk(folder, write, read, what):
+    with no_file_beyond(2**20), pytest.raises(OutputError, match=f"{what} cannot be handed over") as caught:
+        write(folder)
     assert "working folder" in caught.value.hint
     with pytest.raises(VolumeReadError):
-        folder.read_volume()
-
-
-def test_labels_that_do_not_fit_on_the_disk(folder):
-    with no_file_beyond(2**20), pytest.raises(OutputError) as caught:
-        folder.write_labels(LabelMap(np.ones((128, 128, 128), np.uint8), MATRIX))
-    assert "The label map" in caught.value.message
-    with pytest.raises(VolumeReadError):
-        folder.read_labels({"file": "labels.npy", "origin_ijk": [0, 0, 0], "shape_ijk": [128, 128, 128]})
+        read(folder)
 
 
 def test_full_disk_is_called_that(folder):
@@ -337,14 +386,6 @@ def test_folder_that_vanished(folder):
 # Their lives ---------------------------------------------------------------------------------------------------------
 
 
-def test_nobody_else_may_look_into_a_folder(folder):
-    assert folder.path.stat().st_mode & 0o077 == 0
-
-
-def test_folders_of_one_process_differ(tmp_path):
-    assert len({JobFolder.create(tmp_path).path for _ in range(50)}) == 50
-
-
 def test_removing_twice_is_fine(folder):
     write(folder, voxels())
     folder.remove()
@@ -369,6 +410,7 @@ def test_only_folders_of_processes_that_are_gone_are_stale(tmp_path):
     assert not any(path.exists() for path in gone)
     folder._lock.release()
     assert remove_stale(tmp_path) == [alive]
+    assert remove_stale(tmp_path / "none") == []
 
 
 def test_folder_of_another_user_is_left_alone():
@@ -399,7 +441,3 @@ def test_each_user_has_a_working_folder_of_their_own(monkeypatch):
     mine = default_working_folder()
     monkeypatch.setattr(os, "getuid", lambda: 4711)
     assert default_working_folder() != mine
-
-
-def test_nothing_is_stale_where_there_is_no_folder(tmp_path):
-    assert remove_stale(tmp_path / "none") == []

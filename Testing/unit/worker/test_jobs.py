@@ -182,18 +182,6 @@ def test_cancel_in_the_last_step_counts(loop):
     assert job.state is JobState.CANCELLED
 
 
-def test_interrupt_in_a_step_reaches_the_caller_and_the_job_can_be_ended(loop):
-    def operation():
-        yield None
-        raise KeyboardInterrupt
-
-    job = Job(loop).run(operation())
-    with pytest.raises(KeyboardInterrupt):
-        job.result(5)
-    job.fail(Cancelled())
-    assert job.state is JobState.CANCELLED
-
-
 def test_cleanup_comes_before_listeners_are_notified_and_after_follows(loop):
     order = []
 

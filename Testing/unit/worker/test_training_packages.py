@@ -2,51 +2,37 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
-
-CODE = """
-import sys
-sys.modules["nibabel"] = None
 import numpy as np
-from pathlib import Path
-from MAESegmentLib.cases.submission import CaseSubmission
-from MAESegmentLib.errors import WorkerError
-from MAESegmentLib.worker.job_folder import JobFolder
-from MAESegmentLib.worker.protocol import AddCase
-from MAESegmentLib.worker.work.segmenting import SegmentationWork
-from MAESegmentLib.images.labels import Label
+import pytest
 
-folder, store = JobFolder.create(Path(sys.argv[1])), Path(sys.argv[1]) / "store"
-labels = np.zeros((6, 7, 8), np.uint8)
-labels[2:4, 2:5, 2:5] = 1
-list(folder.write_label_map(labels))
-list(folder.write_volume([np.arange(336, dtype=np.int16).reshape(6, 7, 8)], np.eye(4)))
-request = AddCase("1", str(folder.path), str(store), CaseSubmission((Label(1, "front"),)).to_dict())
-try:
-    SegmentationWork().run(request, lambda message: None, lambda: False)
-except WorkerError as error:
-    print(error)
-print([path.name for path in store.glob("case-*")])
-"""
+from MAESegmentLib.worker.job_folder import JobFolder
+from Testing.children import run
 
 
 def test_a_case_is_not_stored_without_the_packages_and_they_are_named(tmp_path):
-    answer = subprocess.run(
-        [sys.executable, "-c", CODE, str(tmp_path)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert answer.returncode == 0, answer.stderr
-    said, advice, stored = answer.stdout.splitlines()
-    assert "cannot fine-tune" in said
-    assert "nibabel" in said
-    assert 'pip install "nibabel>=' in advice
-    assert stored == "[]"
+    folder, store = JobFolder.create(tmp_path), tmp_path / "store"
+    labels = np.zeros((6, 7, 8), np.uint8)
+    labels[2:4, 2:5, 2:5] = 1
+    list(folder.write_label_map(labels))
+    list(folder.write_volume([np.arange(336, dtype=np.int16).reshape(6, 7, 8)], np.eye(4)))
+
+    def work() -> None:
+        """As in a process that has just begun, of a Python without nibabel."""
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("MAESegmentLib", "nibabel")]:
+            del sys.modules[name]
+        sys.modules["nibabel"] = None
+        from MAESegmentLib.cases.submission import CaseSubmission
+        from MAESegmentLib.errors import WorkerError
+        from MAESegmentLib.images.labels import Label
+        from MAESegmentLib.worker.protocol import AddCase
+        from MAESegmentLib.worker.work.segmenting import SegmentationWork
+
+        request = AddCase("1", str(folder.path), str(store), CaseSubmission((Label(1, "front"),)).to_dict())
+        with pytest.raises(WorkerError, match=r"cannot fine-tune.*nibabel") as caught:
+            SegmentationWork().run(request, lambda _message: None, lambda: False)
+        assert 'pip install "nibabel>=' in caught.value.hint
+        assert not list(store.glob("case-*"))
+
+    run(work)

@@ -175,9 +175,12 @@ def test_cancel_while_it_runs_and_while_it_waits():
 
 def test_what_it_does_not_understand_is_answered():
     strange = [b"\n", b"no json\n", b"[]\n", b'{"type": "dance", "id": "x"}\n', b'{"type": "segment"}\n', b"\xff\n"]
+    strange += [b"{" * 9000, b'{"type": "segment", "id": "incomplete"}']
+    newer = b'{"type": "devices", "id": "a", "a field of the future": 1}'
     answer = Talk(ScriptedWork())
-    finish(answer, iter([*strange, Devices("a").encode()]), lambda: "result" in answer.of("a"))
-    assert answer.of(None) == ["protocol"] * 5
+    finish(answer, iter([*strange, newer]), lambda: "result" in answer.of("a"))
+    assert answer.of(None) == ["protocol"] * 6
+    assert answer.of("incomplete") == ["protocol"]
 
 
 def test_client_that_is_gone_is_no_error():
