@@ -17,6 +17,7 @@ from MAESegmentLib.images.labels import Label
 from MAESegmentLib.processes.interpreter import Interpreter
 from MAESegmentLib.runs import FineTuneRun, RunRequest, create_run, start
 from MAESegmentLib.runs.launching import reap
+from MAESegmentLib.runs.trainer import work_through
 
 from .bundles import save_tiny, tiny_spec
 from .phantoms import PhantomFactory
@@ -56,6 +57,12 @@ class Clinic:
     def start(self, request: RunRequest) -> FineTuneRun:
         run = create_run(self.runs, request)
         launch(run)
+        return run
+
+    def train(self, request: RunRequest) -> FineTuneRun:
+        """Done to its end in this process, which has imported everything already."""
+        run = create_run(self.runs, request)
+        work_through(run)
         return run
 
 

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from MAESegmentLib import mrml
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.errors import MAESegmentError
-from MAESegmentLib.mrml.regions import add_box, box_hint
+from MAESegmentLib.mrml.volumes import add_box, box_hint
 
 #: More channels than the panel has selectors for are for scripts.
 MOST_CHANNELS = 4

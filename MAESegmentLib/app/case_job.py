@@ -85,10 +85,10 @@ def _draw(request: CaseRequest) -> Operation[tuple[mrml.Drawing, str, tuple[Any,
     """The label map and, of the same moment, what it is recognised by: (drawing, content, stamp)."""
     node = request.segmentation
     for _attempt in range(_ATTEMPTS):
-        stamp = case_scene.content_stamp(node)
+        stamp = mrml.content_stamp(node)
         content = yield from mrml.content_steps(node)
         drawing = yield from mrml.drawing_steps(node, request.nodes[0], request.prepared.values)
-        if case_scene.content_stamp(node) == stamp:
+        if mrml.content_stamp(node) == stamp:
             return drawing, content, stamp
     raise NodeError(
         _("{name} is being edited; it was not stored.").format(name=node.GetName()),

@@ -12,7 +12,8 @@ from ..bundle import Bundle
 from ..errors import EDITED_OUTPUT, ConfigurationError, NodeError
 from ..inference.settings import SegmentationSummary
 from ..jobs import Job
-from ..mrml.case_nodes import content_stamp, unlink
+from ..mrml import content_stamp
+from ..mrml.case_nodes import unlink
 from ..translation import tr as _
 from ..worker.client.requests import submit_segmentation
 from ..worker.job_folder import JobFolder

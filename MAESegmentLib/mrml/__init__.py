@@ -4,7 +4,7 @@ Runs on Slicer's own thread and without any package that Slicer does not have.
 """
 
 from .annotations import Drawing, Segment, drawing_steps, drawn_segments, looks_of
-from .content import content_of, content_steps, forget_content, has_content, is_edited, remember_content
+from .content import content_of, content_stamp, content_steps, forget_content, has_content, is_edited
 from .frames import Frame, add_segmentation_sequence, frames_of, remove_node, show_frame
 from .scene import SceneWatch, unique_name
 from .segmentations import add_segmentation, label_map_of, prepare_segments, put_segments, segment_id_of
@@ -23,6 +23,7 @@ __all__ = [
     "bodies_of",
     "closed_surface",
     "content_of",
+    "content_stamp",
     "content_steps",
     "drawing_steps",
     "drawn_segments",
@@ -38,7 +39,6 @@ __all__ = [
     "problem_of",
     "put_segments",
     "put_surfaces",
-    "remember_content",
     "remove_node",
     "roi_of",
     "segment_id_of",

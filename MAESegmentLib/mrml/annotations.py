@@ -13,7 +13,7 @@ import vtk
 from ..errors import NodeError
 from ..images.labels import Terminology
 from ..images.terminology import parse_terminology_entry
-from .layers import LABELMAP, Layer, layers_of, parts_of, segments_of
+from .layers import LABELMAP, Layer, parts_of, places_of, segments_of
 from .matrices import parent_to_world
 from .volumes import image_of
 
@@ -50,7 +50,7 @@ def drawn_segments(node: Any) -> tuple[Segment, ...]:
     """In the order of the node. `NodeError` if its segments are surfaces only, or lie under a bent transform."""
     _check(node)
     segments = segments_of(node.GetSegmentation())
-    places = _places(segments)
+    places = places_of(segments)
     return tuple(
         Segment(
             segment_id,
@@ -80,7 +80,7 @@ def drawing_steps(node: Any, volume: Any, values: Mapping[str, int]) -> Generato
     canvas = _Canvas(array, image.ijk_to_world)
     segments = segments_of(node.GetSegmentation())
     chosen = {segment_id: segments[segment_id] for segment_id in values if segment_id in segments}
-    places = _places(chosen)
+    places = places_of(chosen)
     layers = {id(layer.image): layer for layer, _value in places.values()}
     to_world = parent_to_world(node)
     if len(layers) == 1:
@@ -201,13 +201,6 @@ def _check(node: Any) -> None:
             f"The segments of {node.GetName()} are surfaces, not voxels.",
             "Create their binary labelmap in the Segmentations module (Representations).",
         )
-
-
-def _places(segments: Mapping[str, Any]) -> dict[str, tuple[Layer, int]]:
-    """(layer, value in it) of each segment that has a label map, in the order of `segments`."""
-    ids = list(segments)
-    found = {ids[number]: (layer, value) for layer in layers_of(segments.values()) for number, value in layer.segments}
-    return {segment_id: found[segment_id] for segment_id in ids if segment_id in found}
 
 
 def _has_voxels(layer: Layer, value: int) -> bool:

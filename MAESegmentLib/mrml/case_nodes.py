@@ -64,7 +64,7 @@ def is_changed(segmentation: Any) -> bool:
     content = segmentation.GetAttribute(CONTENT)
     if not content:
         return False
-    now = (content_stamp(segmentation), content)
+    now = (mrml.content_stamp(segmentation), content)
     known = _known.get(segmentation.GetID())
     if known is None or known[:2] != now:
         known = _known[segmentation.GetID()] = (*now, not mrml.has_content(segmentation, content))
@@ -81,18 +81,6 @@ def stored_volumes() -> list[Any]:
     """Volumes of the scene with a segmentation that is linked with a case."""
     nodes = linked_segmentations()
     return [node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) for node in nodes]
-
-
-def content_stamp(segmentation: Any) -> tuple[Any, ...]:
-    """Changes whenever voxels, names or the list of segments do; cheap, unlike comparing voxels."""
-    content = segmentation.GetSegmentation()
-    stamp: list[Any] = []
-    for number in range(content.GetNumberOfSegments()):
-        segment_id = content.GetNthSegmentID(number)
-        segment = content.GetSegment(segment_id)
-        labelmap = segment.GetRepresentation("Binary labelmap")
-        stamp.append((segment_id, segment.GetName(), labelmap.GetMTime() if labelmap is not None else 0))
-    return tuple(stamp)
 
 
 def find_duplicate(
@@ -153,7 +141,7 @@ def open_case(store: CaseStore, record: CaseRecord) -> tuple[Any, Any]:
         raise
     finally:
         mrml.remove_node(label_node)
-    link(segmentation, store, record, mrml.content_of(segmentation), content_stamp(segmentation))
+    link(segmentation, store, record, mrml.content_of(segmentation), mrml.content_stamp(segmentation))
     return (volumes[0] if len(volumes) == 1 else volumes), segmentation
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import vtk
 
-from .layers import Layer, block_of, layers_of, moved, outcome, parts_of, segments_of
+from .layers import LABELMAP, Layer, block_of, layers_of, moved, outcome, parts_of, places_of, segments_of
 
 #: Tag of the first segment. A tag rather than the node's attribute: .seg.nrrd files and sequences keep tags.
 CONTENT_TAG = "MAESegment.Content"
@@ -32,15 +32,19 @@ def is_edited(node: Any) -> bool:
     return not _is_same(remembered, outcome(_description(segments)))
 
 
-def remember_content(node: Any) -> None:
-    """From now on the present content counts as not edited."""
-    outcome(remember_segments(segments_of(node.GetSegmentation())))
-
-
 def forget_content(node: Any) -> None:
     """From now on the content counts as edited by a user, whatever it is."""
     for segment in segments_of(node.GetSegmentation()).values():
         segment.RemoveTag(CONTENT_TAG)
+
+
+def content_stamp(node: Any) -> tuple[Any, ...]:
+    """Changes whenever voxels, names or the list of segments do; cheap, unlike comparing voxels."""
+    stamp: list[Any] = []
+    for segment_id, segment in segments_of(node.GetSegmentation()).items():
+        image = segment.GetRepresentation(LABELMAP)
+        stamp.append((segment_id, segment.GetName(), image.GetMTime() if image is not None else 0))
+    return tuple(stamp)
 
 
 def content_of(node: Any) -> str:
@@ -53,13 +57,13 @@ def content_steps(node: Any) -> Generator[float, None, str]:
     segments = segments_of(node.GetSegmentation())
     digest = hashlib.blake2b(digest_size=16)
     first: np.ndarray | None = None
-    layers = layers_of(segments.values())
-    places = {number: (layer, value) for layer in layers for number, value in layer.segments}
-    blocks = {id(layer): block_of(layer.voxels) for layer in layers}
+    places = places_of(segments)
+    layers = {id(layer): layer for layer, _value in places.values()}
+    blocks = {key: block_of(layer.voxels) for key, layer in layers.items()}
     yield 0.0
     for number, (segment_id, segment) in enumerate(segments.items()):
         digest.update(f"{segment_id}\0{segment.GetName()}\0".encode())
-        layer, value = places.get(number, (None, 0))
+        layer, value = places.get(segment_id, (None, 0))
         block = blocks.get(id(layer))
         if layer is None or block is None:
             continue
@@ -85,7 +89,7 @@ def has_content(node: Any, content: str) -> bool:
 
 
 def remember_segments(segments: Mapping[str, Any]) -> Generator[float, None, None]:
-    """`remember_content` for segments by their IDs, whether or not a node has them; yields the share done."""
+    """From now on the content of these segments (by ID) counts as not edited; yields the share done."""
     description = yield from _description(segments)
     for number, segment in enumerate(segments.values()):
         segment.RemoveTag(CONTENT_TAG)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,13 @@ def layers_of(segments: Iterable[Any]) -> list[Layer]:
             voxels = vtk_to_numpy(scalars).reshape(k1 - k0 + 1, j1 - j0 + 1, i1 - i0 + 1)
             layers.append(Layer(image, voxels, moved(image_matrix(image), (k0, j0, i0)), tuple(segments)))
     return layers
+
+
+def places_of(segments: Mapping[str, Any]) -> dict[str, tuple[Layer, int]]:
+    """(layer, value in it) of each segment that has voxels, in the order of `segments`."""
+    ids = list(segments)
+    found = {ids[number]: (layer, value) for layer in layers_of(segments.values()) for number, value in layer.segments}
+    return {segment_id: found[segment_id] for segment_id in ids if segment_id in found}
 
 
 def image_matrix(image: Any) -> np.ndarray:

@@ -12,7 +12,8 @@ import slicer
 import vtk
 
 from ..errors import OutputError
-from .layers import LABELMAP, Layer, block_of, image_matrix, layers_of, oriented_image, outcome, segments_of
+from .content import content_stamp
+from .layers import LABELMAP, Layer, block_of, image_matrix, oriented_image, outcome, places_of, segments_of
 
 SURFACE = "Closed surface"
 #: Surfaces of several segments at once: not to be had one by one.
@@ -28,15 +29,15 @@ def surface_steps(node: Any) -> Iterator[float]:
     segmentation = node.GetSegmentation()
     if segmentation.ContainsRepresentation(SURFACE) or _is_joint(segmentation):
         return
-    segments = list(segments_of(segmentation).values())
-    places = {number: (layer, value) for layer in layers_of(segments) for number, value in layer.segments}
-    before, surfaces = _stamp(segmentation), []
-    for number in range(len(segments)):
-        if _stamp(segmentation) != before:
+    segments = segments_of(segmentation)
+    places = places_of(segments)
+    before, surfaces = content_stamp(node), []
+    for segment_id in segments:
+        if content_stamp(node) != before:
             return
-        surfaces.append(_surface(segmentation, *places[number]) if number in places else vtk.vtkPolyData())
-        yield (number + 1) / len(segments)
-    if _stamp(segmentation) == before and not segmentation.ContainsRepresentation(SURFACE):
+        surfaces.append(_surface(segmentation, *places[segment_id]) if segment_id in places else vtk.vtkPolyData())
+        yield len(surfaces) / len(segments)
+    if content_stamp(node) == before and not segmentation.ContainsRepresentation(SURFACE):
         put_surfaces(node, surfaces)
 
 
@@ -64,9 +65,9 @@ class Body:
 
 def bodies_of(node: Any) -> list[Body | None]:
     """What surfaces are made of, so that another process can; None for a segment without voxels."""
-    segments = list(segments_of(node.GetSegmentation()).values())
-    places = {number: (layer, value) for layer in layers_of(segments) for number, value in layer.segments}
-    return [_body(*places[number]) if number in places else None for number in range(len(segments))]
+    segments = segments_of(node.GetSegmentation())
+    places = places_of(segments)
+    return [_body(*places[segment_id]) if segment_id in places else None for segment_id in segments]
 
 
 def closed_surface(body: Body, parameters: str) -> Any:
@@ -125,15 +126,6 @@ def show_in_3d(node: Any, visible: bool) -> None:
 
 def _is_joint(segmentation: Any) -> bool:
     return segmentation.GetConversionParameter(_JOINT_SMOOTHING) not in ("", "0")
-
-
-def _stamp(segmentation: Any) -> tuple[Any, ...]:
-    """Changes whenever voxels or the list of segments do."""
-    stamp = []
-    for segment_id, segment in segments_of(segmentation).items():
-        image = segment.GetRepresentation(LABELMAP)
-        stamp.append((segment_id, image.GetMTime() if image is not None else 0))
-    return tuple(stamp)
 
 
 def _surface(segmentation: Any, layer: Layer, value: int) -> Any:

@@ -1,18 +1,26 @@
-"""Volume and ROI nodes as the network needs them: voxels with their place in the world, or why they cannot be used."""
+"""Volume and ROI nodes as the network needs them: voxels with their place in the world, or why they cannot be used.
+
+And boxes for models that are made for one.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
 
 from ..errors import NONLINEAR_TRANSFORM, GeometryError, MAESegmentError, NodeError
 from ..images.volume import Grid
+from ..translation import tr as _
 from .matrices import ijk_to_ras, parent_to_world, to_array
+
+if TYPE_CHECKING:
+    from ..bundle import Bundle
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +83,41 @@ def roi_of(node: Any) -> tuple[float, ...]:
     corners = np.array([*product(*zip(-half, half, strict=True))]) @ to_world[:3, :3].T + to_world[:3, 3]
     low, high = corners.min(axis=0), corners.max(axis=0)
     return tuple(float(value) for pair in zip(low, high, strict=True) for value in pair)
+
+
+def box_hint(bundle: Bundle | None) -> str:
+    """What to say if the model's author asks for a box around the structure; else ""."""
+    if bundle is None or not re.search(r"\b(box|ROI)\b", str(bundle.metadata.get("intended_use", ""))):
+        return ""
+    return _("Made for a box around the structure: choose or add one. Without it the whole volume is searched.")
+
+
+def add_box(volume: Any, bundle: Bundle | None, centre: Sequence[float] | None = None) -> Any:
+    """An ROI node of the model's window size, ready to be dragged; `centre` (RAS mm) is by default the volume's."""
+    bounds = [0.0] * 6
+    volume.GetRASBounds(bounds)
+    low, high = np.array(bounds[0::2]), np.array(bounds[1::2])
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", _("{name} region").format(name=volume.GetName()))
+    roi.CreateDefaultDisplayNodes()
+    roi.SetCenter([float(value) for value in ((low + high) / 2 if centre is None else centre)])
+    roi.SetSize([float(value) for value in np.minimum(window_mm(bundle), high - low)])
+    display = roi.GetDisplayNode()
+    if display is not None:
+        display.SetHandlesInteractive(True)
+        display.SetFillOpacity(0.1)
+    return roi
+
+
+def window_mm(bundle: Bundle | None) -> np.ndarray:
+    """Size (3,) of the network's window along R, A, S in mm."""
+    if bundle is None:
+        return np.full(3, 100.0)
+    recipe = bundle.metadata["maesegment"]["preprocessing"]
+    size = np.array(recipe["patch_size"], float) * np.array(recipe["spacing"], float)
+    axes = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
+    result = np.empty(3)
+    result[[axes[letter] for letter in recipe["orientation"]]] = size
+    return result
 
 
 def hardened_copy(volume: Any) -> Any:

@@ -1,9 +1,12 @@
-"""A process to start."""
+"""A process to start, and how it is kept apart from this one."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -13,3 +16,10 @@ class Launch:
     program: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
+
+
+def apart() -> dict[str, Any]:
+    """Options of `Popen` for a session (Windows: a group without a window) of its own, which Ctrl+C does not reach."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}

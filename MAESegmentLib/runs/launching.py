@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from ..errors import OutputError, WorkerError
 from ..processes.interpreter import Interpreter, module_launch
+from ..processes.launch import apart
 from .run_folder import LOG, STARTED, FineTuneRun, write_json
 
 _TRAINER = "MAESegmentLib.runs.trainer"
@@ -38,7 +37,7 @@ def start(run: FineTuneRun, interpreter: Interpreter, environ: Mapping[str, str]
                 stdout=log,
                 stderr=log,
                 cwd=str(run.path),
-                **_apart(),
+                **apart(),
             )
         except OSError as error:
             raise WorkerError(
@@ -52,14 +51,3 @@ def reap() -> bool:
     """Wait for processes that have ended; whether others that this process started are still running."""
     _started[:] = [process for process in _started if process.poll() is None]
     return bool(_started)
-
-
-def _apart() -> dict[str, Any]:
-    """A session (on Windows: a group without a window) of its own, so that no signal meant for us reaches it."""
-    if os.name == "nt":
-        names = ("CREATE_NO_WINDOW", "CREATE_NEW_PROCESS_GROUP")
-        flags = 0
-        for name in names:
-            flags |= getattr(subprocess, name, 0)
-        return {"creationflags": flags}
-    return {"start_new_session": True}

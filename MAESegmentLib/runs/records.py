@@ -110,7 +110,7 @@ class RunResult(Stored):
 
 
 @dataclass(frozen=True)
-class RunStatus:
+class RunStatus(Stored):
     """`stage` is "prepare", "before" (the base is measured), "train", "check", "fold" (leave-one-out) or "save".
 
     `fold` is (which, of how many); `text` says all of it in a line.

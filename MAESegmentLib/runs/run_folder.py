@@ -7,13 +7,14 @@ import json
 import math
 import os
 import re
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import MAESegmentError, OutputError, WorkerError, from_code
 from ..storage.atomic_file import write_file
@@ -22,6 +23,9 @@ from ..storage.lock import FileLock
 from ..storage.user_folders import make_private_folder
 from ..text import csv_text
 from .records import Curves, RunRequest, RunResult, RunState, RunStatus
+
+if TYPE_CHECKING:
+    from ..training.run_context import Progress
 
 REQUEST, STATUS, CONTROL, RESULT, DECISION = (
     f"{name}.json" for name in ("request", "status", "control", "result", "answer")
@@ -39,6 +43,17 @@ STOP, DISCARD = "stop", "discard"
 #: A process may take so long from its start until it has the lock (an antivirus may scan torch first).
 _START_S = 120.0
 _NAME = re.compile(r"run-\d{8}-\d{6}-[0-9a-f]{6}")
+#: A panel shows no more.
+_WRITE_EVERY_S = 1.0
+#: What a status holds before the first report.
+_BEGINNING = {"stage": "prepare", "fraction": 0.0, "text": "Starting ..."}
+_STAGES = {
+    "prepare": "Preparing the cases",
+    "before": "Measuring the base model",
+    "train": "Training",
+    "validate": "Checking",
+    "save": "Saving",
+}
 
 
 class FineTuneRun:
@@ -84,20 +99,8 @@ class FineTuneRun:
     def status(self) -> RunStatus:
         """Where it stands."""
         written = _read_or_empty(self.path / STATUS)
-        status = RunStatus(
-            RunState.RUNNING,
-            stage=str(written.get("stage", "prepare")),
-            text=str(written.get("text", "Starting ...")),
-            fraction=float(written.get("fraction", 0.0)),
-            eta_s=written.get("eta_s"),
-            step=int(written.get("step", 0)),
-            steps=int(written.get("steps", 0)),
-            fold=tuple(written["fold"]) if written.get("fold") else None,
-            device=str(written.get("device", "")),
-            device_title=str(written.get("device_title", "")),
-            seconds=float(written.get("seconds", 0.0)),
-            stop_requested=self.command == STOP,
-        )
+        known = {**_BEGINNING, **written, "state": "running", "stop_requested": self.command == STOP, "error": None}
+        status = RunStatus.from_dict(known)
         if (self.path / RESULT).is_file():
             result = RunResult.from_dict(read_json(self.path / RESULT))
             return replace(status, state=RunState.DONE, fraction=1.0, eta_s=None, result=result, text=result.banner)
@@ -179,6 +182,65 @@ class FineTuneRun:
             problem = _start_error(self.log_tail(1))
             return replace(status, state=RunState.INTERRUPTED, text=text, error=problem, eta_s=None)
         return replace(status, state=RunState.INTERRUPTED, text=text, eta_s=None)
+
+
+class StatusWriter:
+    """A `Report` of training that ends in `status.json`, at most once a second, and in the log."""
+
+    def __init__(self, run: FineTuneRun, steps: int = 0) -> None:
+        self._run = run
+        self._begun = time.monotonic()
+        self._written = -math.inf
+        self._content: dict[str, Any] = _BEGINNING
+        self.steps = steps
+        self.device = ("", "")
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.stage == "log":
+            print(progress.message, file=sys.stderr, flush=True)
+            return
+        stage = self._stage(progress)
+        is_new = stage != self._content["stage"]
+        # Of the whole; preparing, which counts its cases, is little of it.
+        share = 0.0 if progress.stage == "prepare" else progress.fraction
+        self._content = {
+            "stage": stage,
+            "text": self._text(progress),
+            "fraction": round(min(max(share, 0.0), 1.0), 4),
+            "eta_s": None if progress.eta_s is None else round(progress.eta_s, 1),
+            "step": progress.step,
+            "fold": list(progress.fold) if progress.fold else None,
+        }
+        if is_new or time.monotonic() - self._written >= _WRITE_EVERY_S:
+            self.write()
+
+    def write(self, error: MAESegmentError | None = None) -> None:
+        """`OutputError` if the disk is full."""
+        self._written = time.monotonic()
+        content = {
+            **self._content,
+            "steps": self.steps,
+            "device": self.device[0],
+            "device_title": self.device[1],
+            "seconds": round(time.monotonic() - self._begun, 1),
+        }
+        if error is not None:
+            content["error"] = {"code": error.code, "message": error.message, "hint": error.hint}
+        write_json(self._run.path / STATUS, content)
+
+    def _stage(self, progress: Progress) -> str:
+        if progress.fold and progress.stage in ("train", "validate", "before"):
+            return "fold"
+        return "check" if progress.stage == "validate" else progress.stage
+
+    def _text(self, progress: Progress) -> str:
+        text = _STAGES.get(progress.stage, progress.stage)
+        if progress.stage in ("train", "validate") and self.steps:
+            text += f", step {progress.step} of {self.steps}"
+        if progress.fold:
+            which, count = progress.fold
+            text = f"Leave-one-out {which} of {count}: {text[0].lower()}{text[1:]}"
+        return text
 
 
 def create_run(root: Path, request: RunRequest) -> FineTuneRun:

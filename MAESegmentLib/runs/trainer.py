@@ -16,8 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import Cancelled, MAESegmentError, OutputError, WorkerError, expected
+from ..processes.environment import TRAIN, complaint
 from ..processes.processor import leave_a_core, yield_to_others
-from .run_folder import CASES, DISCARD, RESULT, STOP, WORK, FineTuneRun, write_json
+from .run_folder import CASES, DISCARD, RESULT, STOP, WORK, FineTuneRun, StatusWriter, write_json
 
 #: Exit codes: done or discarded; failed with a reason in status.json; another process has the run.
 DONE, FAILED, BUSY = 0, 1, 2
@@ -38,8 +39,11 @@ def main(arguments: list[str]) -> int:
         time.sleep(0.05)
     yield_to_others()
     leave_a_core(os.environ)
-    from .reporting import StatusWriter
+    return work_through(run)
 
+
+def work_through(run: FineTuneRun) -> int:
+    """Do what is left of it in this process; an exit code. Why it failed is in its status."""
     status = StatusWriter(run)
     try:
         status.write()
@@ -54,11 +58,11 @@ def main(arguments: list[str]) -> int:
     return DONE
 
 
-def _work(run: FineTuneRun, status) -> None:  # type: ignore[no-untyped-def]
+def _work(run: FineTuneRun, status: StatusWriter) -> None:
     if not (run.path / RESULT).is_file():
-        trouble = _complaint()
+        trouble = complaint(TRAIN)
         if trouble is not None:
-            raise trouble
+            raise WorkerError(*trouble)
         from .training import FineTuneWork
 
         work = FineTuneWork(run, status, should_cancel=_given(run, DISCARD), should_stop=_given(run, STOP))
@@ -88,18 +92,11 @@ def _discard(run: FineTuneRun) -> None:
         shutil.rmtree(run.path / name, ignore_errors=True)
 
 
-def _fail(status, error: MAESegmentError) -> int:  # type: ignore[no-untyped-def]
+def _fail(status: StatusWriter, error: MAESegmentError) -> int:
     print(error, file=sys.stderr, flush=True)
     with suppress(OutputError):
         status.write(error)
     return FAILED
-
-
-def _complaint() -> WorkerError | None:
-    from ..processes.environment import complaint
-
-    trouble = complaint("train")
-    return None if trouble is None else WorkerError(*trouble)
 
 
 if __name__ == "__main__":

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 from ..bundle import Bundle, ModelStore, open_bundle
 from ..bundle.changing import VersionTaken
 from ..cases.dataset import CaseDataset
 from ..cases.store import CaseStore
 from ..device import device_title, resolve_device
-from ..errors import BundleError, ConfigurationError, DeviceMemoryError
+from ..errors import BundleError, ConfigurationError, DatasetError, DeviceMemoryError, OutputError
 from ..images.labels import Label
+from ..storage.atomic_folder import publish, writing
 from ..training.data.labelling import store_dataset
 from ..training.defaults import default_settings
 from ..training.finetune import MODEL_FOLDER, finetune
 from ..training.recipe import Description
 from ..training.run_context import Progress, RunContext
 from ..training.settings import FineTuneSettings
-from .records import RunResult
-from .reporting import StatusWriter, result_of
-from .run_folder import CASES, FineTuneRun, read_json, write_json
-from .snapshot import snapshot
+from .records import CaseChange, RunResult
+from .run_folder import CASES, FineTuneRun, StatusWriter, read_json, write_json
 
 #: Of the first start: a resumed run keeps them, also after an update of MAESegment.
 SETTINGS = "settings.json"
 _MOST_VERSIONS = 20
+#: A case that is updated while it is copied is copied again.
+_ATTEMPTS = 5
 
 
 class FineTuneWork:
@@ -124,3 +128,110 @@ class FineTuneWork:
     def _seconds(self, bundle: Bundle) -> float:
         """Of training, also before an interruption, where that is more than this process has lived."""
         return max(time.monotonic() - self._begun, float(bundle.spec.training.get("seconds", 0.0)))
+
+
+def snapshot(store: CaseStore, training: Sequence[str], check: Sequence[str], target: Path) -> None:
+    """Link or copy the cases of these ids to `target`, with a `dataset.json` whose splits are "train" and "check".
+
+    Complete or not at all. `DatasetError` names a case that is not there.
+    """
+    if target.is_dir():
+        return
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for left_over in target.parent.glob(f".{target.name}.new-*"):
+            shutil.rmtree(left_over, ignore_errors=True)
+        with writing(target) as hidden:
+            for case_id in (*training, *check):
+                _take(store.case_path(case_id), hidden / case_id)
+            description = store.description()
+            wanted = {*training, *check}
+            description["cases"] = [case for case in description["cases"] if case["id"] in wanted]
+            description["splits"] = {"train": list(training), "check": list(check)}
+            (hidden / "dataset.json").write_text(json.dumps(description), encoding="utf-8")
+            publish(hidden, target)
+    except OSError as error:
+        raise OutputError(
+            f"The cases cannot be copied for fine-tuning: {error.strerror or error}.",
+            f"Free some space on the disk of {target.parent}, then resume.",
+        ) from error
+
+
+def _take(source: Path, target: Path) -> None:
+    for _attempt in range(_ATTEMPTS):
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        try:
+            before = (source / "case.json").read_bytes()
+            for file in sorted(source.iterdir()):
+                if file.is_file() and not file.name.startswith("."):
+                    _link(file, target / file.name)
+            if (source / "case.json").read_bytes() == before == (target / "case.json").read_bytes():
+                return
+        except FileNotFoundError:
+            continue
+    raise DatasetError(f"{source.name} was removed or changed while it was copied.", "Start fine-tuning again.")
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for a file that never changes; a copy where that cannot be."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def result_of(run: FineTuneRun, bundle: Bundle, notes: tuple[str, ...], seconds: float) -> RunResult:
+    """What the user sees, from the model's own record and the run's report."""
+    own = bundle.metadata["maesegment"]
+    measured = own["metrics"].get("validation")
+    training = own["training"]
+    report = json.loads((run.work / "report.json").read_text(encoding="utf-8"))
+    common: dict[str, Any] = {
+        "model": bundle.reference,
+        "path": str(bundle.path),
+        "parent": dict(bundle.parent or {}),
+        "cases": len(training["cases"]),
+        "seconds": round(seconds, 1),
+        "notes": (*report.get("label_notes", ()), *notes),
+    }
+    if not measured:
+        return RunResult(how="nothing was held out", indicative_only=True, **common)
+    return RunResult(
+        how=_how(measured),
+        indicative_only=bool(measured["indicative_only"]),
+        before=_known(measured["dice_before"]),
+        after=_known(measured["dice_after"]),
+        mean_before=measured["mean_dice_before"],
+        mean_after=measured["mean_dice_after"],
+        per_case=_per_case(report),
+        **common,
+    )
+
+
+def _how(measured: Mapping[str, Any]) -> str:
+    count = int(measured["cases"])
+    cases = "1 case" if count == 1 else f"{count} cases"
+    if str(measured["held_out"]).startswith("leave-one-out"):
+        return f"{cases}, each left out of training in turn"
+    return cases.replace("case", "held-out case")
+
+
+def _per_case(report: Mapping[str, Any]) -> tuple[CaseChange, ...]:
+    per_case = report.get("per_case") or {}
+    before, after = per_case.get("before") or {}, per_case.get("after") or {}
+    return tuple(
+        CaseChange(case, _mean(before.get(case)), _mean(row), before.get(case) or {}, row)
+        for case, row in sorted(after.items())
+    )
+
+
+def _mean(row: Mapping[str, float | None] | None) -> float | None:
+    values = [value for value in (row or {}).values() if value is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _known(row: Mapping[str, float | None] | None) -> dict[str, float] | None:
+    return None if row is None else {name: value for name, value in row.items() if value is not None}

@@ -15,7 +15,6 @@ from .. import mrml
 from ..errors import NodeError, OutputError
 from ..images.labels import Label
 from ..images.volume import LabelMap
-from ..mrml import case_nodes as case_scene
 from ..storage.atomic_file import replacing
 from .door.confined import confined
 from .door.file_names import file_name, unique_file_names
@@ -53,7 +52,7 @@ async def stepped(steps: Generator[float, None, T]) -> T:
 
 def content_stamp(segmentation: Any) -> tuple[Any, ...]:
     """Changes whenever a file that is exported would: with voxels, names, colours, terminology or order; cheap."""
-    return (segmentation.GetName(), *mrml.looks_of(segmentation), *case_scene.content_stamp(segmentation))
+    return (segmentation.GetName(), *mrml.looks_of(segmentation), *mrml.content_stamp(segmentation))
 
 
 async def export(scan: Scan, segmentation: Any, ending: str, folder: Path) -> tuple[Path, tuple[str, ...]]:

@@ -14,7 +14,7 @@ import vtk
 
 from .. import mrml
 from ..errors import WorkerError
-from ..mrml.case_nodes import content_stamp
+from ..mrml import content_stamp
 from ..processes.interpreter import choose_interpreter, module_launch
 
 _MODULE = "MAESegmentLib.web.surface_maker"

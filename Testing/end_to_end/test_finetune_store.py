@@ -20,8 +20,9 @@ from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import LabelMap
 from MAESegmentLib.processes.interpreter import Interpreter, module_launch
 from MAESegmentLib.runs import RunState, create_run
+from MAESegmentLib.runs.trainer import work_through
 from MAESegmentLib.worker.client.requests import submit_estimate
-from Testing.finetuning import LABELS, SETTINGS, Clinic, launch, make_clinic, wait_for_end
+from Testing.finetuning import LABELS, SETTINGS, Clinic, make_clinic
 from Testing.phantoms import PhantomFactory
 from Testing.processes import real_worker
 
@@ -74,8 +75,7 @@ def test_a_new_label_makes_a_new_major_version_that_keeps_the_old_ones(clinic: C
     only_new = LabelMap((phantom.label_map.array == 1).astype(np.uint8) * 7, phantom.label_map.ijk_to_ras)
     label = Label(7, "lesion", (1, 2, 3))
     clinic.store.add(phantom.volume, only_new, CaseSubmission((label,), unknown=("front", "back")))
-    run = clinic.start(clinic.request(check=["case-0003"]))
-    wait_for_end(run)
+    run = clinic.train(clinic.request(check=["case-0003"]))
     result = run.status().result
     assert result is not None, run.log_tail()
     assert result.model["version"] == "2.0.0"
@@ -94,8 +94,7 @@ def test_a_label_that_no_case_has_stays_in_the_model(clinic: Clinic) -> None:
         phantom = PhantomFactory()(shape=(20, 22, 18), noise=20.0, seed=seed)
         front = LabelMap(np.where(phantom.label_map.array == 1, 1, 0).astype(np.uint8), phantom.label_map.ijk_to_ras)
         clinic.store.add(phantom.volume, front, CaseSubmission(LABELS[:1]))
-    run = clinic.start(clinic.request())
-    wait_for_end(run)
+    run = clinic.train(clinic.request())
     result = run.status().result
     assert result is not None, run.log_tail()
     assert result.model["version"] == "1.1.0"
@@ -139,8 +138,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(clinic: Clinic) -> None:
     assert status.error.hint
     assert [bundle.version for bundle in clinic.models.list()] == ["1.0.0"]
     assert not clinic.models.scan()[1]
-    run.resume(launch)  # there is room again
-    wait_for_end(run)
+    run.resume(work_through)  # there is room again
     assert run.status().state is RunState.DONE, run.log_tail()
 
 
@@ -148,12 +146,10 @@ def test_models_that_cannot_be_written_to_do_not_lose_the_work(clinic: Clinic) -
     """The folder for models is a file: training is through, but the version has nowhere to go."""
     request = replace(clinic.request(check=["case-0003"]), models=str(clinic.folder / "taken"))
     (clinic.folder / "taken").write_text("in the way")
-    run = clinic.start(request)
-    wait_for_end(run)
+    run = clinic.train(request)
     status = run.status()
     assert status.state is RunState.FAILED
     assert isinstance(status.error, OutputError)
     (clinic.folder / "taken").unlink()
-    run.resume(launch)
-    wait_for_end(run)
+    run.resume(work_through)
     assert run.status().state is RunState.DONE, run.log_tail()

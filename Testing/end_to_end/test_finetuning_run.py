@@ -15,7 +15,11 @@ import pytest
 from MAESegmentLib.bundle import ModelStore, verify_bundle
 from MAESegmentLib.errors import BundleError
 from MAESegmentLib.images.hashing import FIRST, voxel_hash
-from MAESegmentLib.runs import FineTuneRun, RunState, list_runs
+from MAESegmentLib.runs import FineTuneRun, RunState, create_run, list_runs
+from MAESegmentLib.runs.run_folder import StatusWriter
+from MAESegmentLib.runs.trainer import work_through
+from MAESegmentLib.runs.training import FineTuneWork
+from MAESegmentLib.training.run_context import Progress
 from Testing.finetuning import SETTINGS, Clinic, launch, make_clinic, wait_for_end, wait_until
 
 #: So many steps that something can happen meanwhile.
@@ -77,9 +81,7 @@ def test_a_few_cases_make_a_version_with_proof_that_nobody_uses_unasked(clinic: 
 
 
 def test_cases_kept_to_check_are_never_trained_on(clinic: Clinic) -> None:
-    run = clinic.start(clinic.request(check=["case-0002"]))
-    wait_for_end(run)
-    result = run.status().result
+    result = clinic.train(clinic.request(check=["case-0002"])).status().result
     assert result is not None
     assert (result.cases, result.how, result.indicative_only) == (2, "1 held-out case", False)
     training = clinic.models.find(f"tiny-mr@{result.model['version']}").metadata["maesegment"]["training"]
@@ -89,25 +91,22 @@ def test_cases_kept_to_check_are_never_trained_on(clinic: Clinic) -> None:
     assert str(clinic.folder) not in json.dumps(training)
 
 
-def test_killed_training_goes_on_from_its_last_checkpoint(clinic: Clinic) -> None:
-    run = clinic.start(clinic.request(check=["case-0003"], settings={**SETTINGS, "steps": 40}))
+def test_killed_training_goes_on_from_its_last_checkpoint_with_the_cases_that_it_had(clinic: Clinic) -> None:
+    """To the same weights as a training that was not killed, though a case was removed meanwhile."""
+    request = clinic.request(check=["case-0003"], settings={**SETTINGS, "steps": 40})
+    whole = clinic.train(request).status().result
+    run = clinic.start(request)
     wait_for_step(run, 5)
     kill(run)
-    status = run.status()
-    assert status.state is RunState.INTERRUPTED
-    assert versions(clinic) == ["1.0.0"]
-    run.resume(launch)
-    wait_for_end(run)
-    assert run.status().state is RunState.DONE, run.log_tail()
-    steps = [step for step, _loss in run.curves().loss]
-    assert steps == list(range(1, 41))
-    # The same weights as without the kill.
-    whole = clinic.start(clinic.request(check=["case-0003"], settings={**SETTINGS, "steps": 40}))
-    wait_for_end(whole)
-    first, second = run.status().result, whole.status().result
-    assert first is not None
-    assert second is not None
-    assert first.after == second.after
+    assert run.status().state is RunState.INTERRUPTED
+    assert versions(clinic) == ["1.0.0", "1.1.0"]
+    clinic.store.remove("case-0001")
+    run.resume(work_through)
+    result = run.status().result
+    assert [step for step, _loss in run.curves().loss] == list(range(1, 41))
+    assert whole is not None
+    assert result is not None, run.log_tail()
+    assert (result.cases, result.after) == (2, whole.after)
 
 
 def test_the_run_goes_on_when_whoever_started_it_is_killed(clinic: Clinic) -> None:
@@ -142,9 +141,12 @@ def test_the_run_goes_on_when_whoever_started_it_is_killed(clinic: Clinic) -> No
     assert versions(clinic) == ["1.0.0", "1.1.0"]
 
 
-def test_a_discarded_run_leaves_nothing(clinic: Clinic) -> None:
+def test_only_one_process_has_a_run_and_a_discarded_run_leaves_nothing(clinic: Clinic) -> None:
     run = clinic.start(clinic.request(check=["case-0003"], settings=LONG))
     wait_for_step(run, 2)
+    first = trainer_pid(run)
+    psutil.Process(launch(run)).wait(60)
+    assert trainer_pid(run) == first
     run.discard()
     wait_until(run, lambda: not run.is_alive)
     assert run.status().state is RunState.DISCARDED
@@ -155,50 +157,32 @@ def test_a_discarded_run_leaves_nothing(clinic: Clinic) -> None:
     assert not list(clinic.runs.glob(".*"))
 
 
-def test_two_processes_never_have_one_run(clinic: Clinic) -> None:
-    run = clinic.start(clinic.request(check=["case-0003"], settings=LONG))
-    wait_for_step(run, 2)
-    first = trainer_pid(run)
-    second = psutil.Process(launch(run))
-    second.wait(60)
-    assert trainer_pid(run) == first
-    run.discard()
-    wait_until(run, lambda: not run.is_alive)
-
-
-def test_a_case_that_changes_meanwhile_does_not_change_the_run(clinic: Clinic) -> None:
-    run = clinic.start(clinic.request(check=["case-0003"], settings={**SETTINGS, "steps": 40}))
-    wait_for_step(run, 3)
-    kill(run)
-    clinic.store.remove("case-0001")
-    run.resume(launch)
-    wait_for_end(run)
-    result = run.status().result
-    assert result is not None, run.log_tail()
-    assert result.cases == 2
-
-
 def test_what_went_wrong_is_said_and_can_be_mended(clinic: Clinic) -> None:
     hidden = clinic.base.path.with_name("elsewhere")
     run_request = clinic.request(check=["case-0003"])
     clinic.base.path.rename(hidden)
-    run = clinic.start(run_request)
-    wait_for_end(run)
+    run = clinic.train(run_request)
     status = run.status()
     assert status.state is RunState.FAILED
     assert isinstance(status.error, BundleError)
     assert status.error.hint
     hidden.rename(clinic.base.path)
-    run.resume(launch)
-    wait_for_end(run)
+    run.resume(work_through)
     assert run.status().state is RunState.DONE, run.log_tail()
 
 
 def test_a_version_number_that_is_taken_meanwhile_is_left_alone(clinic: Clinic) -> None:
-    """Two runs from one base become two versions."""
-    runs = [clinic.start(clinic.request(check=["case-0003"], settings={**SETTINGS, "seed": seed})) for seed in (1, 2)]
-    for run in runs:
-        wait_for_end(run)
-        assert run.status().state is RunState.DONE, run.log_tail()
+    """Two runs from one base become two versions: the other one ends just before this one is published."""
+    first, other = (clinic.request(check=["case-0003"], settings={**SETTINGS, "seed": seed}) for seed in (1, 2))
+    others = [other]
+
+    class Status(StatusWriter):
+        def __call__(self, progress: Progress) -> None:
+            if progress.stage == "save" and others:
+                clinic.train(others.pop())
+
+    run = create_run(clinic.runs, first)
+    result = FineTuneWork(run, Status(run), should_cancel=lambda: False, should_stop=lambda: False).result()
+    assert result.model["version"] == "1.2.0"
     assert versions(clinic) == ["1.0.0", "1.1.0", "1.2.0"]
     assert len(ModelStore(clinic.models.user_folder).children(clinic.base)) == 2

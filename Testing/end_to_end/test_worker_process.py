@@ -232,7 +232,7 @@ def test_models_are_kept_warm_but_not_many(worker, models, tmp_path):
     ids=["unknown setting", "device", "overlap", "no settings", "roi", "outside", "model", "folder"],
 )
 def test_request_that_cannot_work(worker, models, tmp_path, changes, code):
-    asked = request(tmp_path, models[0], **changes)
+    asked = request(tmp_path, models[0]) | changes
     worker.tell(asked)
     event = worker.end_of(asked["id"])
     assert (event["type"], event["code"]) == ("error", code)

@@ -10,7 +10,8 @@ import vtk
 
 from MAESegmentLib import mrml
 from MAESegmentLib.images.labels import ANATOMICAL_STRUCTURE, Code, Label, Terminology
-from MAESegmentLib.mrml.layers import oriented_image, outcome
+from MAESegmentLib.mrml.content import remember_segments
+from MAESegmentLib.mrml.layers import oriented_image, outcome, segments_of
 from MAESegmentLib.mrml.matrices import ijk_to_ras, to_vtk
 
 LABELS = (
@@ -134,6 +135,11 @@ def imported_by_slicer(node: Any, array: np.ndarray) -> Any:
     slicer.util.updateVolumeFromArray(labels, ordered)
     assert slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labels, segmentation, ids)
     return segmentation
+
+
+def remember_content(segmentation: Any) -> None:
+    """From now on the present content counts as not edited."""
+    outcome(remember_segments(segments_of(segmentation.GetSegmentation())))
 
 
 def paint(segmentation: Any, segment_id: str, node: Any) -> None:

@@ -19,6 +19,7 @@ from Testing.mrml.nodes import (
     imported_by_slicer,
     labels_for,
     paint,
+    remember_content,
     rotation,
     segmented,
     volume,
@@ -67,7 +68,7 @@ def test_overlapping_segments_can_be_remembered_too(filled) -> None:
     brush(segmentation, "Segment_4", node, "MERGE_MAX")
     assert segmentation.GetSegmentation().GetNumberOfLayers() > 1
     assert mrml.is_edited(segmentation)
-    mrml.remember_content(segmentation)
+    remember_content(segmentation)
     assert not mrml.is_edited(segmentation)
     paint(segmentation, "Segment_4", node)
     assert mrml.is_edited(segmentation)
@@ -78,7 +79,7 @@ def test_moving_a_segment_by_a_voxel_is_an_edit(filled) -> None:
     array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "Segment_1", node)
     for segment_id in ("Segment_3", "Segment_4"):
         segmentation.GetSegmentation().RemoveSegment(segment_id)
-    mrml.remember_content(segmentation)
+    remember_content(segmentation)
     slicer.util.updateSegmentBinaryLabelmapFromArray(np.roll(array, 1, axis=0), segmentation, "Segment_1", node)
     assert mrml.is_edited(segmentation)
 
@@ -171,7 +172,7 @@ def test_a_saved_scene_still_knows(filled, tmp_path, change) -> None:
         paint(segmentation, "Segment_1", node)
     if change == "overlap":
         brush(segmentation, "Segment_4", node, "MERGE_MAX")
-    mrml.remember_content(segmentation)
+    remember_content(segmentation)
     before = voxels_of(segmentation, node)
     assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
     slicer_core.fresh_scene()

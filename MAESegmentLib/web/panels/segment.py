@@ -17,7 +17,7 @@ from ...app.presenters.segment import SegmentPresenter
 from ...app.texts.model_cards import name_of
 from ...bundle import Bundle
 from ...errors import MAESegmentError, NodeError
-from ...mrml.regions import add_box, box_hint
+from ...mrml.volumes import add_box, box_hint
 from ...samples import BOXES, SAMPLE, SAMPLE_MODEL
 from ...worker.client.client import WorkerState
 from .. import slicer_scene

@@ -6,14 +6,13 @@ import functools
 import os
 import queue
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import IO, Any, Protocol
 
 from ...jobs.event_loop import AsyncioLoop, QueueLoop
-from ...processes.launch import Launch
+from ...processes.launch import Launch, apart
 from ...processes.process_tree import kill_tree
 
 _CHUNK_BYTES = 64 * 1024
@@ -70,7 +69,7 @@ class SubprocessTransport:
                 stderr=subprocess.PIPE,
                 env=dict(launch.environment),
                 bufsize=0,
-                **_apart(),
+                **apart(),
             )
         except (OSError, ValueError) as error:
             reason = f"cannot be started: {getattr(error, 'strerror', None) or error}"
@@ -151,10 +150,3 @@ def _read_some(pipe: IO[bytes]) -> bytes:
         return os.read(pipe.fileno(), _CHUNK_BYTES)
     except (OSError, ValueError):
         return b""
-
-
-def _apart() -> dict[str, Any]:
-    """Options that give the process a group of its own, so that Ctrl+C in a terminal does not reach it."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"start_new_session": True}

@@ -10,7 +10,7 @@ import pytest
 from MAESegmentLib.app.finetuning import FineTuneJob
 from MAESegmentLib.app.run_watch import RunWatch
 from MAESegmentLib.cases.records import CaseRecord
-from MAESegmentLib.errors import OutputError
+from MAESegmentLib.errors import OutputError, WorkerError
 from MAESegmentLib.processes.interpreter import Interpreter
 from MAESegmentLib.runs import RunRequest, RunState, create_run
 from Testing.unit.worker.fakes import FakeLoop
@@ -60,6 +60,15 @@ def test_fine_tuning_whose_cases_could_not_be_stored_can_be_discarded(job, tmp_p
     job.discard()
     assert job.status.state is RunState.DISCARDED
     assert [*tmp_path.iterdir()] == []
+
+
+def test_interrupted_run_is_said_to_be_and_can_be_resumed(session, tmp_path) -> None:
+    job = FineTuneJob.of_run(session, None, create_run(tmp_path, REQUEST))
+    assert job.status.state is RunState.INTERRUPTED
+    with pytest.raises(WorkerError, match="ended before it could begin"):
+        job.result()
+    job.resume()
+    assert job.status.state is RunState.WAITING
 
 
 def test_run_that_somebody_else_begins_is_noticed_once(session, tmp_path) -> None:

@@ -16,8 +16,7 @@ from MAESegmentLib.errors import DeviceMemoryError, OutputError, WorkerError
 from MAESegmentLib.processes.interpreter import Interpreter
 from MAESegmentLib.runs import FineTuneRun, RunRequest, RunResult, RunState, create_run, list_runs, start
 from MAESegmentLib.runs.records import CaseChange
-from MAESegmentLib.runs.reporting import StatusWriter
-from MAESegmentLib.runs.run_folder import LOG, RESULT, STARTED, STATUS, write_json
+from MAESegmentLib.runs.run_folder import LOG, RESULT, STARTED, STATUS, StatusWriter, write_json
 from MAESegmentLib.storage.lock import FileLock
 from MAESegmentLib.training.run_context import Progress
 
