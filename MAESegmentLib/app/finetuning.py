@@ -8,7 +8,6 @@ from typing import Any
 
 from ..bundle import Bundle, ModelStore, open_bundle
 from ..cases.records import CaseRecord
-from ..errors import Cancelled, WorkerError
 from ..jobs import Job, JobProgress, JobState, Listeners
 from ..jobs.runner import Operation
 from ..runs import Curves, FineTuneRun, RunResult, RunState, RunStatus, start
@@ -122,7 +121,7 @@ class FineTuneJob:
 
     def resume(self) -> None:
         """Resume from the last checkpoint, or from the cases if one could not be stored."""
-        if self.run is None and self._store is not None:
+        if self.run is None and self._store is not None and self.status.state is RunState.FAILED:
             self._set(RunStatus(RunState.WAITING, text=_("Storing the cases ...")))
             self._adding = self._store()
         elif self.run is not None:
@@ -132,7 +131,7 @@ class FineTuneJob:
 
     def accept(self) -> Bundle:
         """Use the new version from now on: it is what the model's name means. Returns its bundle."""
-        result = self._result()
+        result = self.status.outcome()
         known = {bundle.content_hash: bundle for bundle in self._models.list()}
         bundle = known.get(str(result.model["hash"])) or open_bundle(result.path, verify=False)
         self._models.select(bundle)
@@ -153,19 +152,7 @@ class FineTuneJob:
         """What came of it, waited for while Slicer stays alive. Raises why nothing did, or `TimeoutError`."""
         if not self._session.loop.wait_until(lambda: self.is_finished, timeout_s):
             raise TimeoutError(f"The fine-tuning is not finished after {timeout_s:g} s.")
-        return self._result()
-
-    def _result(self) -> RunResult:
-        status = self.status
-        if status.result is not None:
-            return status.result
-        if status.error is not None:
-            raise status.error
-        if status.state is RunState.DISCARDED:
-            raise Cancelled(_("The fine-tuning was discarded."))
-        if status.state is RunState.INTERRUPTED:
-            raise WorkerError(_("The fine-tuning was interrupted."), _("Resume it from its last checkpoint."))
-        raise WorkerError(_("The fine-tuning has no result yet."), _("Wait until it is finished."))
+        return self.status.outcome()
 
     def _launch(self, run: FineTuneRun) -> None:
         start(run, self._session.interpreter(), self._session.environment())

@@ -12,7 +12,7 @@ from ..bundle.library import ModelLibrary
 from ..cases.records import CaseRecord
 from ..cases.store import CaseStore
 from ..cases.submission import CaseSubmission
-from ..errors import Cancelled, DatasetError, MAESegmentError, WorkerError
+from ..errors import Cancelled, DatasetError, MAESegmentError
 from ..evaluation.comparison import Comparison, compare_label_maps
 from ..images.formats.dicom.belonging import place_on
 from ..images.labels import ByName, Label, other_names
@@ -255,11 +255,7 @@ class Learning:
         except Cancelled:
             run.discard()
             raise
-        if status.result is not None:
-            return status.result
-        if status.state is RunState.DISCARDED:
-            raise Cancelled("The fine-tuning was discarded.")
-        raise status.error or WorkerError("The fine-tuning was interrupted.", "Start it again; see its log.")
+        return status.outcome()
 
 
 def _share(stage: str, number: int, count: int) -> Callable[[Job[Any]], JobProgress]:

@@ -9,7 +9,8 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
@@ -54,9 +55,9 @@ class EventLoop(ABC):
 
         `function` must touch neither Qt nor the scene.
         """
-        call = AsideCall(function)
-        self.wait_until(lambda: call.is_over, every_s=NAP_S)
-        return call.result()
+        future = in_daemon_thread(function)
+        self.wait_until(future.done, every_s=NAP_S)
+        return future.result()
 
     def add_steps(self, step: Callable[[], bool], *, urgent: bool = False) -> None:
         """Call `step` once a turn until it returns False; `urgent` goes before all that waits for its turn."""
@@ -83,33 +84,18 @@ class EventLoop(ABC):
             self._schedule()
 
 
-class AsideCall(Generic[R]):
-    """A function that runs in a thread of its own."""
+def in_daemon_thread(function: Callable[[], R]) -> Future[R]:
+    """What becomes of `function`, in a thread that does not keep the process alive, as those of an executor would."""
+    future: Future[R] = Future()
 
-    def __init__(self, function: Callable[[], R]) -> None:
-        self._function = function
-        self._value: R | None = None
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="MAESegment aside", daemon=True)
-        self._thread.start()
-
-    @property
-    def is_over(self) -> bool:
-        return not self._thread.is_alive()
-
-    def join(self, seconds: float) -> None:
-        self._thread.join(seconds)
-
-    def result(self) -> R:
-        if self._error is not None:
-            raise self._error
-        return self._value  # type: ignore[return-value]
-
-    def _run(self) -> None:
+    def run() -> None:
         try:
-            self._value = self._function()
+            future.set_result(function())
         except BaseException as error:
-            self._error = error
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="MAESegment aside", daemon=True).start()
+    return future
 
 
 class QueueLoop(EventLoop):

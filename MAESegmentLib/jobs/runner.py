@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Mapping
+from concurrent import futures
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from ..errors import Cancelled, MAESegmentError, expected
-from .event_loop import NAP_S, AsideCall, EventLoop
+from .event_loop import NAP_S, EventLoop, in_daemon_thread
 from .listeners import Listeners
 
 T = TypeVar("T")
@@ -311,11 +312,11 @@ class Job(Generic[T]):
 
 def in_thread(function: Callable[[], R]) -> Operation[R]:
     """`yield from in_thread(f)`: what `f()` returns, worked out in a thread; it must touch neither Qt nor the scene."""
-    call = AsideCall(function)
-    while not call.is_over:
+    future = in_daemon_thread(function)
+    while not future.done():
         yield None
-        call.join(NAP_S)
-    return call.result()
+        futures.wait([future], NAP_S)
+    return future.result()
 
 
 def logged(error: Exception) -> MAESegmentError:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from ..errors import MAESegmentError
+from ..errors import Cancelled, MAESegmentError, WorkerError
+from ..translation import tr as _
 from ..values import Stored
 
 #: A smaller difference of the mean Dice counts as none.
@@ -134,6 +135,18 @@ class RunStatus(Stored):
     @property
     def is_finished(self) -> bool:
         return self.state in (RunState.DONE, RunState.FAILED, RunState.DISCARDED)
+
+    def outcome(self) -> RunResult:
+        """The result; raises why there is none."""
+        if self.result is not None:
+            return self.result
+        if self.error is not None:
+            raise self.error
+        if self.state is RunState.DISCARDED:
+            raise Cancelled(_("The fine-tuning was discarded."))
+        if self.state is RunState.INTERRUPTED:
+            raise WorkerError(_("The fine-tuning was interrupted."), _("Resume it, or start it again."))
+        raise WorkerError(_("The fine-tuning has no result yet."), _("Wait until it is finished."))
 
 
 @dataclass(frozen=True)

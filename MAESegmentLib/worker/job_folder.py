@@ -73,19 +73,13 @@ class JobFolder:
 
     def read_volume(self) -> Volume:
         """(C, I, J, K), mapped into memory where there is one channel; `MemoryError` if that is too small."""
-        try:
+        with self._reading("The volume", "Segment it again."):
             header = json.loads((self.path / _HEADER).read_text())
             channels = [self._load(f"image_{number}.npy") for number in range(int(header["channels"]))]
             matrix = np.array(header["ijk_to_ras"], dtype=float).reshape(4, 4)
             if not channels or any(channel.ndim != 3 for channel in channels):
                 raise ValueError("it is not a 3D image")
             array = channels[0][None] if len(channels) == 1 else np.stack(channels)
-        except _UNREADABLE as error:
-            if getattr(error, "errno", None) == errno.ENOMEM:
-                raise MemoryError(f"the volume cannot be mapped: {error}") from None
-            raise VolumeReadError(
-                f"The volume in the job folder {self.path.name} cannot be read: {error}", "Segment it again."
-            ) from None
         return Volume(array.transpose(0, 3, 2, 1), matrix)
 
     def write_label_map(self, array: np.ndarray) -> Iterator[float]:
@@ -96,16 +90,8 @@ class JobFolder:
 
     def read_label_map(self, volume: Volume) -> LabelMap:
         """The label map that was written beside `volume`: (I, J, K), mapped into memory."""
-        try:
-            array = self._load(_LABELS_IN)
-            if array.ndim != 3 or array.dtype not in (np.uint8, np.uint16):
-                raise ValueError(f"labels of {array.ndim} dimensions and type {array.dtype}")
-        except _UNREADABLE as error:
-            if getattr(error, "errno", None) == errno.ENOMEM:
-                raise MemoryError(f"the label map cannot be mapped: {error}") from None
-            raise VolumeReadError(
-                f"The label map in the job folder {self.path.name} cannot be read: {error}", "Add the case again."
-            ) from None
+        with self._reading("The label map", "Add the case again."):
+            array = self._load_labels(_LABELS_IN)
         return LabelMap(array.transpose(2, 1, 0), volume.ijk_to_ras)
 
     def write_labels(self, label_map: LabelMap) -> dict[str, Any]:
@@ -121,20 +107,16 @@ class JobFolder:
 
     def read_labels(self, data: Mapping[str, Any]) -> tuple[np.ndarray, tuple[int, int, int]]:
         """The block (K, J, I) of labels and the voxel (i, j, k) it begins at."""
-        try:
+        with self._reading("The worker's label map", "Segment it again."):
             name = str(data["file"])
             if Path(name).name != name or (self.path / name).is_symlink():
                 raise ValueError(f"{name!r} is not a file of this folder")
-            block = self._load(name)
+            block = self._load_labels(name)
             i, j, k = (int(index) for index in data["origin_ijk"])
-            if block.ndim != 3 or block.dtype not in (np.uint8, np.uint16):
-                raise ValueError(f"labels of {block.ndim} dimensions and type {block.dtype}")
             width, height, depth = (int(size) for size in data["shape_ijk"])
             ends = np.add((i, j, k), block.shape[::-1])
             if min(i, j, k) < 0 or np.any(ends > (width, height, depth)):
                 raise ValueError("the labels reach beyond the volume")
-        except _UNREADABLE as error:
-            raise VolumeReadError(f"The worker's label map cannot be read: {error}", "Segment it again.") from None
         return block, (i, j, k)
 
     def remove(self) -> None:
@@ -151,6 +133,23 @@ class JobFolder:
             temporary.replace(self.path / name)
         except OSError as error:
             raise _cannot_write(what, self.path.parent, error) from error
+
+    @contextmanager
+    def _reading(self, what: str, advice: str) -> Iterator[None]:
+        try:
+            yield
+        except _UNREADABLE as error:
+            if getattr(error, "errno", None) == errno.ENOMEM:
+                raise MemoryError(f"{what} cannot be mapped: {error}") from None
+            raise VolumeReadError(
+                f"{what} in the job folder {self.path.name} cannot be read: {error}", advice
+            ) from None
+
+    def _load_labels(self, name: str) -> np.ndarray:
+        array = self._load(name)
+        if array.ndim != 3 or array.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"labels of {array.ndim} dimensions and type {array.dtype}")
+        return array
 
     def _load(self, name: str) -> np.ndarray:
         try:

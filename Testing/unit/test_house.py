@@ -25,7 +25,6 @@ AGREED_NOUNS = {
     "records": "of a case, and of a run",
     "run": "a fine-tuning's folder, and what any training is given with its work",
     "settings": "of inference, and of training",
-    "snapshot": "of a case's voxels, and of the cases a run learns from",
     "store": "of models, and of cases",
     "training": "a bundle's account of its own, and a run's share of it",
 }

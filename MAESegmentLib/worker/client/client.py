@@ -168,14 +168,13 @@ class WorkerClient:
 
     # From the worker --------------------------------------------------------------------------------------------------
 
-    def on_ready(self, _process: WorkerProcess, ready: Ready) -> None:
-        self.devices_known = tuple(dict(device) for device in ready.devices)
-        for exchange in self._exchanges.values():
-            if exchange.is_sent:
-                self._expect_answer(exchange)
-        self._advance()
-
-    def on_message(self, _process: WorkerProcess, message: Any) -> None:
+    def _on_message(self, message: Message) -> None:
+        if isinstance(message, Ready):
+            self.devices_known = tuple(dict(device) for device in message.devices)
+            for sent in [one for one in self._exchanges.values() if one.is_sent]:
+                self._expect_answer(sent)
+            self._advance()
+            return
         exchange = self._exchanges.get(str(getattr(message, "id", "")))
         if exchange is None or not exchange.is_sent or exchange.is_answered:
             return
@@ -196,7 +195,7 @@ class WorkerClient:
             self._release(exchange, from_code(str(message.code), str(message.message), str(message.hint)), details)
         self._advance()
 
-    def on_end(self, process: WorkerProcess, error: MAESegmentError) -> None:
+    def _on_end(self, process: WorkerProcess, error: MAESegmentError) -> None:
         if process is not self._process:
             return
         self._process = None
@@ -217,8 +216,6 @@ class WorkerClient:
             self._start_process()
         self._advance()
 
-    # ------------------------------------------------------------------------------------------------------------------
-
     def _carry_out(self, exchange: Exchange, prepare: Iterator[float] | None, finish: Finish | None) -> Operation[Any]:
         job = exchange.job
         if prepare is not None:
@@ -235,7 +232,12 @@ class WorkerClient:
 
     def _start_process(self) -> None:
         self._process = WorkerProcess(
-            self.loop, self._new_transport(), self, self._log, start_timeout_s=self._start_timeout_s
+            self.loop,
+            self._new_transport(),
+            self._on_message,
+            self._on_end,
+            self._log,
+            start_timeout_s=self._start_timeout_s,
         )
         self._process.start(self._launch)
 

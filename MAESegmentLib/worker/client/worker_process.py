@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
 
 from ...errors import MAESegmentError, WorkerError, from_code
 from ...jobs.event_loop import EventLoop
@@ -22,30 +21,28 @@ _MOST_GARBAGE_LINES = 50
 _LONGEST_LOGGED = 500
 
 
-class Owner(Protocol):
-    """Notified from the event loop."""
-
-    def on_ready(self, process: WorkerProcess, ready: Ready) -> None: ...
-
-    def on_message(self, process: WorkerProcess, message: Any) -> None: ...
-
-    def on_end(self, process: WorkerProcess, error: MAESegmentError) -> None:
-        """It cannot be used any more; called once, unless `retire` was called before."""
-
-
 class WorkerProcess:
     """Started by `start`. After `end_by_force` or `retire` it is silent; `is_gone` says when it has really ended."""
 
     def __init__(
-        self, loop: EventLoop, transport: Transport, owner: Owner, log: LogLine, *, start_timeout_s: float
+        self,
+        loop: EventLoop,
+        transport: Transport,
+        on_message: Callable[[Message], None],
+        on_end: Callable[[WorkerProcess, MAESegmentError], None],
+        log: LogLine,
+        *,
+        start_timeout_s: float,
     ) -> None:
+        """`on_end` is called once it cannot be used any more, unless `retire` was called before; all from the loop."""
         self._loop = loop
         self._transport = transport
         self.is_ready = False
         self.is_gone = False
         #: How many messages have come: a sign of life.
         self.heard = 0
-        self._owner: Owner | None = owner
+        self._on_message, self._on_end = on_message, on_end
+        self._is_silent = False
         self._log = log
         self._start_timeout_s = start_timeout_s
         self._cancel_start_timer: Callable[[], None] = _nothing
@@ -86,7 +83,7 @@ class WorkerProcess:
 
     def retire(self, grace_s: float) -> None:
         """Close its input, and kill it if it has not ended after `grace_s`. The owner is notified no more."""
-        self._owner = None
+        self._is_silent = True
         self._cancel_start_timer()
         self._transport.close_input()
         if not self.is_gone:
@@ -102,7 +99,7 @@ class WorkerProcess:
                 self._on_garbage(line, str(reason))
             else:
                 self.heard += 1
-                self._on_message(message, line)
+                self._take(message, line)
 
     def on_error_output(self, data: bytes) -> None:
         for line in self._errors.feed(data):
@@ -120,7 +117,7 @@ class WorkerProcess:
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _on_message(self, message: Message, line: bytes) -> None:
+    def _take(self, message: Message, line: bytes) -> None:
         try:
             if isinstance(message, Hello):
                 if self._pid is None:
@@ -130,12 +127,11 @@ class WorkerProcess:
             elif isinstance(message, Error) and message.id is None:
                 self._complaint = from_code(str(message.code), str(message.message), str(message.hint))
                 self._log("error", self._complaint.message)
-            elif self._owner is not None and isinstance(message, Ready):
-                self.is_ready = True
-                self._cancel_start_timer()
-                self._owner.on_ready(self, message)
-            elif self._owner is not None:
-                self._owner.on_message(self, message)
+            elif not self._is_silent:
+                if isinstance(message, Ready):
+                    self.is_ready = True
+                    self._cancel_start_timer()
+                self._on_message(message)
         except (TypeError, ValueError, AttributeError) as error:
             # A message of the right type with wrong contents.
             self._on_garbage(line, f"{type(error).__name__}: {error}")
@@ -186,9 +182,9 @@ class WorkerProcess:
 
     def _end(self, error: MAESegmentError) -> None:
         self._cancel_start_timer()
-        owner, self._owner = self._owner, None
-        if owner is not None:
-            owner.on_end(self, error)
+        if not self._is_silent:
+            self._is_silent = True
+            self._on_end(self, error)
 
 
 def _nothing() -> None:

@@ -6,17 +6,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import torch
 
 from ...bundle import Bundle, open_bundle
 from ...device import device_title
-from ...errors import ConfigurationError, DeviceMemoryError, WorkerError
+from ...errors import DeviceMemoryError, WorkerError
 from ...images.roi import Roi
 from ...images.volume import LabelMap, Volume
 from ...images.volumetry import volumes_ml
@@ -24,6 +23,7 @@ from ...inference.fallback import is_out_of_memory
 from ...inference.predictor import Predictor
 from ...inference.settings import InferenceSettings
 from ...processes.environment import TRAIN, complaint
+from ...values import check_known
 from ..job_folder import JobFolder
 from ..protocol import Devices, Message, Ready, Result, Segment
 from .stage_clock import StageClock
@@ -54,16 +54,13 @@ class SegmentationWork:
             return Result(request.id, {"devices": devices()})
         if isinstance(request, Segment):
             return self._segment(request, send, should_cancel)
-        home = _ELSEWHERE.get(request.type)
-        if home is not None:
-            try:
-                # Imported when first asked for: they need packages that segmenting does not.
-                result: Result = import_module(f".{home}", __package__).perform(request, self, send, should_cancel)
-            except ModuleNotFoundError as error:
-                trouble = complaint(TRAIN)
-                raise (WorkerError(*trouble) if trouble is not None else error) from error
-            return result
-        raise ConfigurationError(f"The worker does not do {request.type!r}.")
+        try:
+            # Imported when first asked for: they need packages that segmenting does not.
+            home = import_module(f".{_ELSEWHERE[request.type]}", __package__)
+            return cast(Result, home.perform(request, self, send, should_cancel))
+        except ModuleNotFoundError as error:
+            trouble = complaint(TRAIN)
+            raise (WorkerError(*trouble) if trouble is not None else error) from error
 
     def _segment(self, request: Segment, send: Send, should_cancel: Callable[[], bool]) -> Result:
         clock = StageClock(request.id, send)
@@ -139,24 +136,18 @@ def _offer(predictor: Predictor, volume: Volume, roi: Roi | None) -> dict[str, f
 
 def devices() -> list[dict[str, Any]]:
     """Name, title and memory in bytes of every device, the one that "auto" means first."""
-    found = []
+    found: list[tuple[torch.device, int, int]] = []
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        device = torch.device("cuda", index)
-        try:
-            free, total = torch.cuda.mem_get_info(device)
-        except RuntimeError:
-            continue  # it is there, but does not work
-        entry = {"name": str(device), "title": device_title(device), "free_bytes": free, "total_bytes": total}
-        found.append(entry)
+        with suppress(RuntimeError):  # it is there, but does not work
+            found.append((torch.device("cuda", index), *torch.cuda.mem_get_info(index)))
     memory = psutil.virtual_memory()
-    cpu = torch.device("cpu")
-    found.append(
-        {"name": "cpu", "title": device_title(cpu), "free_bytes": memory.available, "total_bytes": memory.total}
-    )
-    return found
+    found.append((torch.device("cpu"), memory.available, memory.total))
+    return [
+        {"name": str(device), "title": device_title(device), "free_bytes": free, "total_bytes": total}
+        for device, free, total in found
+    ]
 
 
-@lru_cache
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
@@ -166,9 +157,7 @@ def _as_settings(chosen: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(chosen)
     if isinstance(values.get("mirroring"), list):
         values["mirroring"] = tuple(values["mirroring"])
-    unknown = sorted(set(values) - set(InferenceSettings.__dataclass_fields__))
-    if unknown:
-        raise ConfigurationError(f"There is no setting called {', '.join(unknown)}.")
+    check_known(InferenceSettings, values, "settings")
     return values
 
 

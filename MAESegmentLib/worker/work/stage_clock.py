@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ..protocol import Message, Progress
 
 _REPORT_EVERY_S = 0.1  # a user sees no more
 
 Send = Callable[[Message], None]
-
-
-@dataclass(frozen=True)
-class _Step:
-    stage: str
-    begun: float
 
 
 class StageClock:
@@ -26,8 +19,8 @@ class StageClock:
         self.seconds: dict[str, float] = {}
         self._id = request_id
         self._send = send
-        self._begun = time.perf_counter()
-        self._step = _Step("", self._begun)
+        self._stage = ""
+        self._begun = self._stage_begun = time.perf_counter()
         self._last_report = 0.0
 
     @property
@@ -43,20 +36,20 @@ class StageClock:
     def report(self, stage: str, fraction: float) -> None:
         """As `inference.settings.ReportStage`."""
         now = time.perf_counter()
-        is_new = stage != self._step.stage
+        is_new = stage != self._stage
         if is_new:
             self._close(now)
-            self._step = _Step(stage, now)
+            self._stage, self._stage_begun = stage, now
         if is_new or fraction >= 1.0 or now - self._last_report >= _REPORT_EVERY_S:
             self._last_report = now
             self._send(Progress(self._id, stage, round(min(max(fraction, 0.0), 1.0), 4), self._left(fraction, now)))
 
     def _left(self, fraction: float, now: float) -> float | None:
         """Only for the network, and only after its first windows; the rest is too short."""
-        if self._step.stage != "segment" or fraction <= 0.0:
+        if self._stage != "segment" or fraction <= 0.0:
             return None
-        return round((now - self._step.begun) * (1.0 - fraction) / fraction, 2)
+        return round((now - self._stage_begun) * (1.0 - fraction) / fraction, 2)
 
     def _close(self, now: float) -> None:
-        if self._step.stage:
-            self.seconds[self._step.stage] = self.seconds.get(self._step.stage, 0.0) + now - self._step.begun
+        if self._stage:
+            self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._stage_begun
