@@ -7,32 +7,18 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from slicer.i18n import tr as _
 
 from MAESegmentLib.errors import WorkerError
-from MAESegmentLib.processes.environment import SEGMENT, TRAIN
+from MAESegmentLib.processes.environment import SEGMENT, TRAIN, Problem
 from MAESegmentLib.processes.interpreter import Interpreter, module_launch
+from MAESegmentLib.values import from_json
 
 from .child_process import ChildProcess, ChildResult
 from .session import Session, application_folder
 
 _MODULE = "MAESegmentLib.processes.environment"
-
-
-@dataclass(frozen=True)
-class PackageProblem:
-    """One package that is not as needed: `kind` is "missing", "old" or "damaged"."""
-
-    name: str
-    kind: str
-    message: str
-    requirement: str
-    size_mb: float = 0.0
-    is_torch: bool = False
-    advice: str = ""
-    purpose: str = SEGMENT
 
 
 @dataclass(frozen=True)
@@ -45,7 +31,7 @@ class DependencyReport:
     python: str
     origin: str = ""
     version: str = ""
-    problems: tuple[PackageProblem, ...] = ()
+    problems: tuple[Problem, ...] = ()
     packages: Mapping[str, str] | None = None
     is_foreign: bool = False
     failure: WorkerError | None = None
@@ -148,7 +134,7 @@ def report_of(interpreter: Interpreter, result: ChildResult, purpose: str = SEGM
     foreign = is_foreign(interpreter)
     try:
         said = json.loads(result.output.strip().splitlines()[-1])
-        problems = tuple(_problem(entry) for entry in said["problems"])
+        problems = tuple(from_json(Problem, entry) for entry in said["problems"])
         packages = dict(said["packages"])
         return DependencyReport(
             path, interpreter.origin, str(said["version"]), problems, packages, foreign, purpose=purpose
@@ -170,16 +156,3 @@ def is_foreign(interpreter: Interpreter) -> bool:
 
 def size_text(megabytes: float) -> str:
     return f"{megabytes / 1024:.1f} GB" if megabytes >= 1000 else f"{max(round(megabytes, -1), 10):.0f} MB"
-
-
-def _problem(entry: Mapping[str, Any]) -> PackageProblem:
-    return PackageProblem(
-        name=str(entry["name"]),
-        kind=str(entry["kind"]),
-        message=str(entry["message"]),
-        requirement=str(entry["requirement"]),
-        size_mb=float(entry.get("size_mb", 0.0)),
-        is_torch=bool(entry.get("torch", False)),
-        advice=str(entry.get("advice", "")),
-        purpose=str(entry.get("purpose", SEGMENT)),
-    )

@@ -13,8 +13,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from MAESegmentLib.errors import Cancelled, MAESegmentError, WorkerError
+from MAESegmentLib.processes.environment import Problem
 
-from .dependencies import Dependencies, DependencyReport, PackageProblem
+from .dependencies import Dependencies, DependencyReport
 from .session import Session
 
 ReportLine = Callable[[str], None]
@@ -96,7 +97,7 @@ class Installer:
 
         self._pip.install(calls[0], constraints, progress, step_done)
 
-    def _write_constraints(self, problems: Sequence[PackageProblem]) -> Path:
+    def _write_constraints(self, problems: Sequence[Problem]) -> Path:
         folder = self._session.working_folder
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "constraints.txt"
@@ -143,7 +144,7 @@ def pins(except_for: set[str]) -> list[str]:
     return [found[name] for name in sorted(found)]
 
 
-def pip_calls(problems: Sequence[PackageProblem]) -> list[list[str]]:
+def pip_calls(problems: Sequence[Problem]) -> list[list[str]]:
     """What pip is told, call after call. A damaged package looks installed to pip: it is replaced by force, alone,
     because force would replace what it depends on too."""
     damaged = [problem.requirement for problem in problems if problem.kind == "damaged"]

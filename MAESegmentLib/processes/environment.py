@@ -29,7 +29,7 @@ class Requirement:
     floor: str
     why: str
     size_mb: float
-    torch: bool = False
+    is_torch: bool = False
     purpose: str = SEGMENT
 
     @property
@@ -41,7 +41,7 @@ class Requirement:
 #: What is imported to segment, and besides that to store corrected cases and to fine-tune on them; the floors are those
 #: of pyproject.toml.
 REQUIREMENTS = (
-    Requirement("torch", "torch", "2.6", "runs the network", 900.0, torch=True),
+    Requirement("torch", "torch", "2.6", "runs the network", 900.0, is_torch=True),
     Requirement("numpy", "numpy", "1.26", "arrays", 17.0),
     Requirement("psutil", "psutil", "5.9", "free memory", 0.3),
     Requirement("monai", "monai", "1.4", "training", 2.0, purpose=TRAIN),
@@ -63,11 +63,11 @@ class Problem:
     name: str
     kind: str
     message: str
-    advice: str
     requirement: str
-    size_mb: float
-    torch: bool
-    purpose: str
+    size_mb: float = 0.0
+    is_torch: bool = False
+    advice: str = ""
+    purpose: str = SEGMENT
 
 
 def examine(purpose: str = SEGMENT) -> list[Problem]:
@@ -133,10 +133,10 @@ def _problem(requirement: Requirement, kind: str, message: str) -> Problem:
         requirement.name,
         kind,
         message,
-        f'python -m pip install {again}"{requirement.text}"',
         requirement.text,
         requirement.size_mb,
-        requirement.torch,
+        requirement.is_torch,
+        f'python -m pip install {again}"{requirement.text}"',
         requirement.purpose,
     )
 

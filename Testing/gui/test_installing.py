@@ -66,7 +66,7 @@ def problem(plugin):
     dependencies = plugin("dependencies")
 
     def make(name: str, kind: str = "missing", *, is_torch: bool = False):
-        return dependencies.PackageProblem(name, kind, f"{name} is {kind}.", f"{name}>=1.4", 5.0, is_torch)
+        return dependencies.Problem(name, kind, f"{name} is {kind}.", f"{name}>=1.4", 5.0, is_torch)
 
     return make
 

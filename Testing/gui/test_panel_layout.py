@@ -60,7 +60,7 @@ def test_empty_scene(panel, look):  # noqa: ARG001
 
 
 def test_packages_missing(fake_logic, plugin, host, look):
-    problem = plugin("dependencies").PackageProblem
+    problem = plugin("dependencies").Problem
     report = plugin("dependencies").DependencyReport
     fake_logic.dependencies.report = report(
         "/opt/Slicer/bin/PythonSlicer",
@@ -77,7 +77,7 @@ def test_packages_missing(fake_logic, plugin, host, look):
 
 
 def test_own_python_lacks_packages(fake_logic, plugin, host, look):
-    problem = plugin("dependencies").PackageProblem
+    problem = plugin("dependencies").Problem
     fake_logic.dependencies.report = plugin("dependencies").DependencyReport(
         "/home/somebody/miniconda3/envs/segmentation-with-a-long-name/bin/python3.11",
         problems=(problem("torch", "missing", "torch is missing", "torch>=2.4", 2400.0, is_torch=True),),

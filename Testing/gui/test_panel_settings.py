@@ -18,7 +18,7 @@ def ui(host):
 @pytest.fixture
 def missing(plugin):
     """A report of Slicer's own Python without torch and nibabel."""
-    problem = plugin("dependencies").PackageProblem
+    problem = plugin("dependencies").Problem
 
     def report(**changes):
         values = {

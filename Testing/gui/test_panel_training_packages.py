@@ -14,9 +14,7 @@ def ui(panel):
 def lacking(plugin):
     """A report that nibabel is missing for training."""
     dependencies = plugin("dependencies")
-    problem = dependencies.PackageProblem(
-        "nibabel", "missing", "nibabel is missing", "nibabel>=5", 3.0, purpose="train"
-    )
+    problem = dependencies.Problem("nibabel", "missing", "nibabel is missing", "nibabel>=5", 3.0, purpose="train")
     return dependencies.DependencyReport("/opt/PythonSlicer", version="3.12.1", problems=(problem,), purpose="train")
 
 

@@ -102,7 +102,7 @@ def test_python_of_these_tests_is_good():
 def test_missing_package(packages):
     packages.remove("torch")
     problem = packages.problem()
-    assert (problem["name"], problem["kind"], problem["torch"]) == ("torch", "missing", True)
+    assert (problem["name"], problem["kind"], problem["is_torch"]) == ("torch", "missing", True)
     assert problem["message"] == "torch is not installed (runs the network)."
     assert problem["advice"] == 'python -m pip install "torch>=2.6"'
     assert problem["requirement"] == "torch>=2.6"
