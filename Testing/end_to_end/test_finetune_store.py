@@ -76,8 +76,7 @@ def test_a_new_label_makes_a_new_major_version_that_keeps_the_old_ones(clinic: C
     label = Label(7, "lesion", (1, 2, 3))
     clinic.store.add(phantom.volume, only_new, CaseSubmission((label,), unknown=("front", "back")))
     run = clinic.train(clinic.request(check=["case-0003"]))
-    result = run.status().result
-    assert result is not None, run.log_tail()
+    result = run.status().outcome()
     assert result.model["version"] == "2.0.0"
     child = clinic.models.find("tiny-mr@2.0.0")
     assert [label.name for label in child.labels] == ["front", "back", "lesion"]
@@ -95,8 +94,7 @@ def test_a_label_that_no_case_has_stays_in_the_model(clinic: Clinic) -> None:
         front = LabelMap(np.where(phantom.label_map.array == 1, 1, 0).astype(np.uint8), phantom.label_map.ijk_to_ras)
         clinic.store.add(phantom.volume, front, CaseSubmission(LABELS[:1]))
     run = clinic.train(clinic.request())
-    result = run.status().result
-    assert result is not None, run.log_tail()
+    result = run.status().outcome()
     assert result.model["version"] == "1.1.0"
     assert any("neither learnt nor checked: back" in note for note in result.notes)
     assert set(result.after or {}) == {"front"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,22 @@ def volume(
     return node
 
 
+def warp(node: Any) -> Any:
+    """Put it under a transform that is not linear."""
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "warp")
+    spline = vtk.vtkThinPlateSplineTransform()
+    source, target = vtk.vtkPoints(), vtk.vtkPoints()
+    for point in ((0, 0, 0), (20, 0, 0), (0, 20, 0), (0, 0, 20), (20, 20, 20)):
+        source.InsertNextPoint(point)
+        target.InsertNextPoint([c + 0.1 * c * c / 20 for c in point])
+    spline.SetSourceLandmarks(source)
+    spline.SetTargetLandmarks(target)
+    spline.SetBasisToR()
+    transform.SetAndObserveTransformToParent(spline)
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    return node
+
+
 def labels_for(shape: tuple[int, ...]) -> np.ndarray:
     """(K, J, I) uint8 with two bodies of irregular outline that do not reach the border."""
     array = np.zeros(shape, np.uint8)
@@ -163,6 +180,42 @@ def brush(segmentation: Any, segment_id: str, node: Any, mode: str) -> None:
     image = outcome(oriented_image(box, (4, 3, 3), ijk_to_ras(node)))
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     assert logic.SetBinaryLabelmapToSegment(image, segmentation, segment_id, MODES[mode], image.GetExtent())
+
+
+def points_in_slicer(segmentation: Any, segment_id: str) -> np.ndarray:
+    """World positions (N, 3) of a segment's voxels, from its own label map, as Slicer draws them, in order."""
+    image, matrix = slicer.vtkOrientedImageData(), vtk.vtkMatrix4x4()
+    segmentation.GetBinaryLabelmapRepresentation(segment_id, image)
+    if image.IsEmpty():
+        return np.empty((0, 3))
+    image.GetImageToWorldMatrix(matrix)
+    i0, i1, j0, j1, k0, k1 = image.GetExtent()
+    voxels = vtk.util.numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
+    mask = voxels.reshape(k1 - k0 + 1, j1 - j0 + 1, i1 - i0 + 1) > 0
+    found = []
+    for ijk in np.argwhere(mask)[:, ::-1] + (i0, j0, k0):
+        world = [0.0, 0.0, 0.0]
+        segmentation.TransformPointToWorld(matrix.MultiplyPoint([*map(float, ijk), 1.0])[:3], world)
+        found.append(world)
+    return in_order(np.array(found).reshape(-1, 3))
+
+
+def points(mask: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Where `matrix` (4, 4) puts the voxels of a mask (I, J, K): (N, 3), in order."""
+    return in_order(np.argwhere(mask) @ matrix[:3, :3].T + matrix[:3, 3])
+
+
+def in_order(found: np.ndarray) -> np.ndarray:
+    """Sorted by a combination of coordinates that rounding does not tie."""
+    return found[np.argsort(found @ np.array([1.0, 0.7310585, 0.4142136]), kind="stable")]
+
+
+def read_segmentation(path: Path) -> Any:
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "loaded")
+    storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
+    storage.SetFileName(str(path))
+    assert storage.ReadData(node)
+    return node
 
 
 def voxels_of(segmentation: Any, node: Any) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from MAESegmentLib.images.labels import UNCODED
 from MAESegmentLib.mrml.layers import outcome
 from MAESegmentLib.mrml.matrices import to_vtk
 from Testing import slicer_core
-from Testing.mrml.nodes import GRIDS, LABELS, TRANSFORMS, brush, grid, labels_for, paint, segmented, volume
+from Testing.mrml.nodes import GRIDS, LABELS, TRANSFORMS, brush, grid, labels_for, paint, segmented, volume, warp
 
 SHAPE = (9, 11, 13)
 
@@ -164,20 +164,6 @@ def test_a_scan_elsewhere_holds_nothing_of_it() -> None:
         found = drawing(node, volume(matrix, shape=SHAPE), {ids["organ"]: 1})
         assert not found.array.any()
         assert found.outside == (ids["organ"],)
-
-
-def warp(node) -> None:
-    spline = vtk.vtkThinPlateSplineTransform()
-    source, target = vtk.vtkPoints(), vtk.vtkPoints()
-    for number, corner in enumerate(np.ndindex(2, 2, 2)):
-        source.InsertNextPoint(*(np.array(corner) * 20.0))
-        target.InsertNextPoint(*(np.array(corner) * 20.0 + (3.0 if number == 5 else 0.0)))
-    spline.SetSourceLandmarks(source)
-    spline.SetTargetLandmarks(target)
-    spline.SetBasisToR()
-    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "warp")
-    transform.SetAndObserveTransformToParent(spline)
-    node.SetAndObserveTransformNodeID(transform.GetID())
 
 
 def test_what_cannot_be_read_is_refused_with_advice() -> None:

@@ -19,6 +19,7 @@ from Testing.mrml.nodes import (
     imported_by_slicer,
     labels_for,
     paint,
+    read_segmentation,
     remember_content,
     rotation,
     segmented,
@@ -128,14 +129,6 @@ def test_a_segmentation_of_someone_else_counts_as_edited() -> None:
 
 # Fractions that end in 5: rounding them to a few digits turns on the last bit, which files do not keep.
 AWKWARD = grid(rotation(12, -25, 40), (0.625, 1.375, 0.125), (0.005, -123.125, 33.335))
-
-
-def read_segmentation(path):
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "loaded")
-    storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
-    storage.SetFileName(str(path))
-    assert storage.ReadData(node)
-    return node
 
 
 def write_segmentation(node, path) -> None:

@@ -15,6 +15,8 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from MAESegmentLib.errors import MAESegmentError, VolumeReadError
 from MAESegmentLib.images import read_segments, read_volume, write_label_map
+from MAESegmentLib.mrml.layers import segments_of
+from Testing.mrml.nodes import points, points_in_slicer, read_segmentation
 
 VALUES = np.random.default_rng(1).integers(0, 4, (6, 5, 4)).astype(np.uint8)
 ONE_A_LAYER = np.stack([VALUES == 1, VALUES == 2, VALUES == 3]).astype(np.uint8)
@@ -56,44 +58,24 @@ def write(path: Path, array: np.ndarray, *pairs: dict[str, object]) -> Path:
 
 
 def places_in_slicer(path: Path) -> dict[str, np.ndarray]:
-    """Per segment name, the voxel centres (N, 3) in RAS, in the order of their coordinates."""
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "loaded")
-    storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
-    storage.SetFileName(str(path))
-    assert storage.ReadData(node)
-    segmentation, places = node.GetSegmentation(), {}
-    for number in range(segmentation.GetNumberOfSegments()):
-        image, matrix = slicer.vtkOrientedImageData(), vtk.vtkMatrix4x4()
-        node.GetBinaryLabelmapRepresentation(segmentation.GetNthSegmentID(number), image)
-        image.GetImageToWorldMatrix(matrix)
-        ijk_to_ras = np.array([[matrix.GetElement(r, c) for c in range(4)] for r in range(4)])
-        extent = np.array(image.GetExtent()).reshape(3, 2)
-        shape = extent[:, 1] - extent[:, 0] + 1
-        indices = np.zeros((0, 3))
-        if min(shape) > 0:
-            mask = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape, order="F") > 0
-            indices = np.argwhere(mask) + extent[:, 0]
-        places[segmentation.GetNthSegment(number).GetName()] = _in_order(indices, ijk_to_ras)
-    return places
+    """Per segment name, the voxel centres (N, 3) in RAS, in order."""
+    node = read_segmentation(path)
+    return {
+        segment.GetName(): points_in_slicer(node, segment_id)
+        for segment_id, segment in segments_of(node.GetSegmentation()).items()
+    }
 
 
 def places_here(path: Path) -> dict[str, np.ndarray]:
     label_map, labels = read_segments(path)
-    return {
-        label.name: _in_order(np.argwhere(label_map.array == label.value), label_map.ijk_to_ras) for label in labels
-    }
-
-
-def _in_order(indices: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
-    points = np.round(indices @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3], 4) + 0.0
-    return points[np.lexsort(points.T)]
+    return {label.name: points(label_map.array == label.value, label_map.ijk_to_ras) for label in labels}
 
 
 def assert_as_in_slicer(path: Path) -> None:
     here, there = places_here(path), places_in_slicer(path)
     assert list(here) == list(there)
-    for name, points in there.items():
-        np.testing.assert_allclose(here[name], points)
+    for name in there:
+        np.testing.assert_allclose(here[name], there[name], atol=1e-4)
 
 
 AS_SLICER = {

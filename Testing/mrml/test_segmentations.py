@@ -24,41 +24,16 @@ from Testing.mrml.nodes import (
     grid,
     imported_by_slicer,
     labels_for,
+    points,
+    points_in_slicer,
     rotation,
     segmented,
     volume,
 )
 
 
-def world_points(segmentation, segment_id) -> np.ndarray:
-    """Sorted world positions (N, 3) of a segment's voxels, from its own label map, as Slicer draws them."""
-    image = slicer.vtkOrientedImageData()
-    segmentation.GetBinaryLabelmapRepresentation(segment_id, image)
-    if image.IsEmpty():
-        return np.empty((0, 3))
-    i0, i1, j0, j1, k0, k1 = image.GetExtent()
-    voxels = vtk.util.numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
-    k, j, i = np.nonzero(voxels.reshape(k1 - k0 + 1, j1 - j0 + 1, i1 - i0 + 1))
-    matrix = vtk.vtkMatrix4x4()
-    image.GetImageToWorldMatrix(matrix)
-    points = []
-    for ijk in zip(i + i0, j + j0, k + k0, strict=True):
-        world = [0.0, 0.0, 0.0]
-        segmentation.TransformPointToWorld(matrix.MultiplyPoint([*map(float, ijk), 1.0])[:3], world)
-        points.append(world)
-    return in_order(np.array(points).reshape(-1, 3))
-
-
 def expected_points(node, array, value) -> np.ndarray:
-    matrix = mrml.image_of([node]).ijk_to_world
-    k, j, i = np.nonzero(array == value)
-    points = np.stack([i, j, k, np.ones_like(i)]).T @ matrix.T
-    return in_order(points[:, :3])
-
-
-def in_order(points) -> np.ndarray:
-    """Sorted by a combination of coordinates that rounding does not tie."""
-    return points[np.argsort(points @ np.array([1.0, 0.7310585, 0.4142136]), kind="stable")]
+    return points(value == array.T, mrml.image_of([node]).ijk_to_world)
 
 
 @pytest.mark.parametrize("transforms", TRANSFORMS.values(), ids=TRANSFORMS)
@@ -68,7 +43,7 @@ def test_segments_are_where_the_labels_are_and_come_back_voxel_exact(matrix, tra
     array = labels_for((9, 11, 13))
     segmentation = segmented(node, array)
     for label in LABELS:
-        found = world_points(segmentation, mrml.segment_id_of(label))
+        found = points_in_slicer(segmentation, mrml.segment_id_of(label))
         expected = expected_points(node, array, label.value)
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, atol=2e-3)
@@ -204,7 +179,7 @@ def test_preparing_leaves_the_scene_alone_and_follows_the_volume(scene) -> None:
     assert scene.GetNumberOfNodes() == count
     node.SetIJKToRASMatrix(to_vtk(grid(rotation(3, 4, 5), (2.0, 3.0, 4.0))))
     segmentation = mrml.put_segments(node, segments, name="result")
-    np.testing.assert_allclose(world_points(segmentation, "Segment_1"), expected_points(node, array, 1), atol=2e-3)
+    np.testing.assert_allclose(points_in_slicer(segmentation, "Segment_1"), expected_points(node, array, 1), atol=2e-3)
     assert not mrml.is_edited(segmentation)
 
 

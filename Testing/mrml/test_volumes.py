@@ -10,7 +10,7 @@ import vtk
 from MAESegmentLib import mrml
 from MAESegmentLib.errors import GeometryError, NodeError
 from MAESegmentLib.mrml.matrices import to_array, to_vtk
-from Testing.mrml.nodes import GRIDS, TRANSFORMS, grid, rotation, volume
+from Testing.mrml.nodes import GRIDS, TRANSFORMS, grid, rotation, volume, warp
 
 
 def world_of(node, ijk) -> np.ndarray:
@@ -65,19 +65,7 @@ def singular():
 
 
 def warped():
-    node = volume(GRIDS["RAS"])
-    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "warp")
-    spline = vtk.vtkThinPlateSplineTransform()
-    source, target = vtk.vtkPoints(), vtk.vtkPoints()
-    for point in ((0, 0, 0), (20, 0, 0), (0, 20, 0), (0, 0, 20), (20, 20, 20)):
-        source.InsertNextPoint(point)
-        target.InsertNextPoint([c + 0.1 * c * c / 20 for c in point])
-    spline.SetSourceLandmarks(source)
-    spline.SetTargetLandmarks(target)
-    spline.SetBasisToR()
-    transform.SetAndObserveTransformToParent(spline)
-    node.SetAndObserveTransformNodeID(transform.GetID())
-    return node
+    return warp(volume(GRIDS["RAS"]))
 
 
 def sequence():
