@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +15,11 @@ from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import DatasetError, OutputError
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import LabelMap
-from MAESegmentLib.processes.interpreter import Interpreter, module_launch
-from MAESegmentLib.runs import RunState, create_run
+from MAESegmentLib.processes.interpreter import Interpreter
+from MAESegmentLib.runs import RunState
 from MAESegmentLib.runs.trainer import work_through
 from MAESegmentLib.worker.client.requests import submit_estimate
+from Testing.children import no_file_beyond
 from Testing.finetuning import LABELS, SETTINGS, Clinic, make_clinic
 from Testing.phantoms import PhantomFactory
 from Testing.processes import real_worker
@@ -114,22 +112,9 @@ def test_how_long_it_takes_is_measured_in_the_worker(clinic: Clinic) -> None:
     assert 0 < kept.memory_bytes < kept.free_bytes
 
 
-def limited(run_path: Path, largest_file: int) -> int:
-    """The trainer where no file may become larger than this, as on a disk that is full."""
-    what = module_launch(PYTHON, dict(os.environ), "MAESegmentLib.runs.trainer", (str(run_path),))
-    return subprocess.run(
-        [what.program, *what.arguments],
-        env=dict(what.environment),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file)),
-        stderr=subprocess.PIPE,
-        timeout=180,
-        check=False,
-    ).returncode
-
-
 def test_a_full_disk_is_said_and_nothing_is_lost(clinic: Clinic) -> None:
-    run = create_run(clinic.runs, clinic.request(check=["case-0003"]))
-    assert limited(run.path, 100_000) == 1
+    with no_file_beyond(100_000):
+        run = clinic.train(clinic.request(check=["case-0003"]))
     status = run.status()
     assert status.state is RunState.FAILED
     assert isinstance(status.error, OutputError)

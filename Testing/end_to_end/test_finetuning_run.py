@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,7 @@ from MAESegmentLib.errors import BundleError
 from MAESegmentLib.images.hashing import FIRST, voxel_hash
 from MAESegmentLib.runs import FineTuneRun, RunState, create_run, list_runs
 from MAESegmentLib.runs.run_folder import StatusWriter
-from MAESegmentLib.runs.trainer import work_through
+from MAESegmentLib.runs.trainer import DONE, work_through
 from MAESegmentLib.runs.training import FineTuneWork
 from MAESegmentLib.training.run_context import Progress
 from Testing.finetuning import SETTINGS, Clinic, launch, make_clinic, wait_for_end, wait_until
@@ -102,7 +103,7 @@ def test_killed_training_goes_on_from_its_last_checkpoint_with_the_cases_that_it
     assert (result.cases, result.after) == (2, whole.after)
 
 
-def test_the_run_goes_on_when_whoever_started_it_is_killed(clinic: Clinic) -> None:
+def test_the_run_goes_on_in_its_process_when_whoever_started_it_is_killed(clinic: Clinic) -> None:
     request = json.dumps(clinic.request(check=["case-0003"], settings=LONG).to_dict())
     code = (
         "import sys, json; from pathlib import Path;"
@@ -126,20 +127,26 @@ def test_the_run_goes_on_when_whoever_started_it_is_killed(clinic: Clinic) -> No
     (run,) = list_runs(clinic.runs)
     assert run.path == path
     wait_for_step(run, 4)
+    first = trainer_pid(run)
+    psutil.Process(launch(run)).wait(60)
+    assert trainer_pid(run) == first, "a second process gets no run that has one"
     run.stop_and_keep()
     wait_for_end(run)
     assert run.status().outcome().indicative_only  # the best was chosen on the case that it is measured on
     assert versions(clinic) == ["1.0.0", "1.1.0"]
 
 
-def test_only_one_process_has_a_run_and_a_discarded_run_leaves_nothing(clinic: Clinic) -> None:
-    run = clinic.start(clinic.request(check=["case-0003"], settings=LONG))
-    wait_for_step(run, 2)
-    first = trainer_pid(run)
-    psutil.Process(launch(run)).wait(60)
-    assert trainer_pid(run) == first
-    run.discard()
-    wait_until(run, lambda: not run.is_alive)
+def test_a_discarded_run_leaves_nothing(clinic: Clinic) -> None:
+    run = create_run(clinic.runs, clinic.request(check=["case-0003"], settings=LONG))
+
+    def discard_when_it_trains() -> None:
+        wait_until(run, lambda: run.status().step >= 2)
+        with run.lock:  # this process is the run's
+            run.discard()
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(discard_when_it_trains)
+        assert work_through(run) == DONE
     assert run.status().state is RunState.DISCARDED
     assert not run.work.exists()
     assert versions(clinic) == ["1.0.0"]

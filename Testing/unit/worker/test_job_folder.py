@@ -5,13 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
-import resource
 import shutil
-import signal
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +21,7 @@ from MAESegmentLib.errors import OutputError, VolumeReadError
 from MAESegmentLib.images.volume import LabelMap
 from MAESegmentLib.storage.user_folders import default_working_folder
 from MAESegmentLib.worker.job_folder import JobFolder, full_label_array, remove_stale
-from Testing.children import become_nobody, run
+from Testing.children import become_nobody, no_file_beyond, run
 
 MATRIX = np.array([[-0.8, 0.1, 0, 7], [0.1, 0.8, 0, -3], [0, 0, 2.5, 11], [0, 0, 0, 1.0]])
 DTYPES = ["?", "i1", "u1", "<i2", ">i2", "<u2", "<i4", ">i4", "<u4", "<i8", ">u8", "<f2", "<f4", ">f4", "<f8", ">f8"]
@@ -316,19 +312,6 @@ def test_foreign_label_files_are_refused(with_labels, content):
 # Disks ---------------------------------------------------------------------------------------------------------------
 
 LARGE = np.ones((128, 128, 128), np.uint8)
-
-
-@contextmanager
-def no_file_beyond(size: int) -> Iterator[None]:
-    """As on a full disk, writing fails in the middle of a file."""
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize(
