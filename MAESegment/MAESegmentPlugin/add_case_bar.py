@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import qt
 from slicer.i18n import tr as _
 
-from MAESegmentLib.app.presenters.add_case import AddCasePresenter, CaseQuestion, role_options
+from MAESegmentLib.app.presenters.add_case import AddCasePresenter, CaseQuestion, LabelQuestion, role_options
 from MAESegmentLib.app.presenters.elements import Option, Question
 from MAESegmentLib.app.texts.messages import breakable, error_text, tooltip
 from MAESegmentLib.errors import MAESegmentError
 
 from .ask_bar import AskBar
-from .mapping_table import MappingTable
-from .qt_connection import connect
+from .widgets import RowTable, connect, fit_height, text_item
 
 
 class AddCaseBar:
@@ -93,3 +94,39 @@ class AddCaseBar:
         ui.confirmCaseButton.text = question.confirm_text
         ui.confirmCaseButton.enabled = not question.missing
         ui.confirmCaseButton.toolTip = tooltip(question.missing or self.presenter.state.tip)
+
+
+class MappingTable:
+    """A row for each segment, then for each empty label; `answer(row, key)` is called with what the user chooses."""
+
+    def __init__(self, table: Any, answer: Callable[[int, str], None]) -> None:
+        self._table = table
+        self._answer = answer
+        self._rows: tuple[Any, ...] = ()
+        RowTable(table, "ss", (_("Segment"), _("Stored as")))
+
+    def show(self, questions: Sequence[LabelQuestion]) -> None:
+        """The boxes are made for new questions only: they change under the hand of the user."""
+        rows = tuple((question.title, question.options) for question in questions)
+        if rows == self._rows:
+            return
+        self._rows = rows
+        self._table.setRowCount(0)
+        self._table.setRowCount(len(questions))
+        for number, question in enumerate(questions):
+            self._table.setItem(number, 0, text_item(question.title))
+            self._table.setCellWidget(number, 1, self._combo(number, question))
+        fit_height(self._table, 8)
+
+    def _combo(self, number: int, question: LabelQuestion) -> Any:
+        combo = qt.QComboBox()
+        combo.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
+        combo.setMinimumContentsLength(10)
+        combo.toolTip = tooltip(question.tip)
+        for option in question.options:
+            combo.addItem(option.text, option.key)
+            if option.tip:
+                combo.setItemData(combo.count - 1, tooltip(option.tip), qt.Qt.ToolTipRole)
+        combo.setCurrentIndex(max(combo.findData(question.answer), 0))
+        connect(combo, "currentIndexChanged(int)", lambda _index: self._answer(number, str(combo.currentData)))
+        return combo

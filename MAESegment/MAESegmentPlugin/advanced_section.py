@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from MAESegmentLib.app.presenters.settings import devices as device_choices
 from MAESegmentLib.app.presenters.settings import mirrorings, overlaps, precisions
 
-from .qt_connection import connect
+from .widgets import connect
 
 
 class AdvancedSection:

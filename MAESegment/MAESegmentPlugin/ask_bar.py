@@ -8,7 +8,7 @@ from typing import Any
 from MAESegmentLib.app.presenters.elements import Question
 from MAESegmentLib.app.texts.messages import breakable, tooltip
 
-from .qt_connection import connect
+from .widgets import connect
 
 
 class AskBar:

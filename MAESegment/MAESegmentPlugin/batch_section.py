@@ -11,9 +11,8 @@ from slicer.i18n import tr as _
 from MAESegmentLib import mrml
 from MAESegmentLib.app.presenters.batch import BatchPresenter
 from MAESegmentLib.app.presenters.segment import SegmentPresenter
-from MAESegmentLib.app.texts.messages import tooltip
 
-from .qt_connection import connect
+from .widgets import connect, show_control, text_item
 
 _HEIGHT_OF_TABLE = 160
 _WIDTH_OF_NAMES = 140
@@ -51,9 +50,7 @@ class BatchSection:
         """The buttons."""
         controls = self._presenter.controls(len(self._ticked()), len(mrml.frames_of(self._get_volume())))
         for button, control in zip((self._ui.batchButton, self._ui.framesButton), controls, strict=True):
-            button.text = control.text
-            button.enabled = control.is_enabled
-            button.toolTip = tooltip(control.tip)
+            show_control(button, control)
 
     def clear(self) -> None:
         self._presenter.clear()
@@ -74,9 +71,7 @@ class BatchSection:
             if number < len(self._shown) and self._shown[number] == row:
                 continue
             for column, text in enumerate(row):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(tooltip(text))
-                table.setItem(number, column, item)
+                table.setItem(number, column, text_item(text))
             table.resizeRowToContents(number)
         if 0 < state.current < len(state.rows) and state.rows != self._shown:
             table.scrollToItem(table.item(state.current, 0))

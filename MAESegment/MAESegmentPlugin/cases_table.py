@@ -12,7 +12,7 @@ from MAESegmentLib.app.texts.messages import breakable, tooltip
 from MAESegmentLib.cases.records import CHECK, TRAIN
 
 from .ask_bar import AskBar
-from .qt_connection import connect
+from .widgets import connect, show_button
 
 _PICTURE = 72
 _HEIGHT = 250
@@ -127,5 +127,4 @@ class CasesTable:
             (self._ui.openCaseButton, _("Put the case's scan and segmentation into the scene, to look or to correct.")),
             (self._ui.removeCaseButton, _("Delete the case from the folder of cases; nothing in the scene changes.")),
         ):
-            button.enabled = not nothing
-            button.toolTip = tooltip(nothing or tip)
+            show_button(button, nothing, tip)

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from MAESegmentLib.app.texts.messages import breakable, tooltip
 
 from .packages import CHECK_TIP, INSTALL_TIP, Packages
-from .qt_connection import connect
+from .widgets import connect
 
 
 class DependencyBar(Packages):

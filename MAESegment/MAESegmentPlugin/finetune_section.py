@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import qt
 from slicer.i18n import tr as _
 
-from MAESegmentLib.app.presenters.elements import Control
 from MAESegmentLib.app.presenters.finetune import FineTunePresenter
-from MAESegmentLib.app.presenters.finetune_state import DiceRow, OutcomeRow, RunView
+from MAESegmentLib.app.presenters.finetune_state import RunView
 from MAESegmentLib.app.texts.messages import breakable, tooltip
 
 from .ask_bar import AskBar
 from .curves_plot import CurvesPlot
-from .qt_connection import connect
-from .table_rows import figure_item, fill, label_item, text_item
-
-_MOST_DICE_ROWS = 7
-_MOST_OUTCOME_ROWS = 8
+from .widgets import RowTable, connect, figure_item, label_item, show_control, text_item
 
 
 class FineTuneSection:
@@ -27,12 +21,17 @@ class FineTuneSection:
     def __init__(self, ui: Any, logic: Any, place: Any) -> None:
         self._ui = ui
         self.presenter = FineTunePresenter(logic, place, place.update)
-        self._dice: tuple[DiceRow, ...] = ()
-        self._outcome: tuple[OutcomeRow, ...] = ()
+        self._dice = RowTable(ui.diceTable, "sff", most_rows=7)
+        self._outcome = RowTable(ui.outcomeTable, "fsf", (_("Case"), _("Label"), _("Dice before \u2192 after")))
+        ui.diceTable.toolTip = tooltip(
+            _(
+                "Agreement with your segmentations on held-out cases: 1 is perfect, 0 is no overlap. Colours match the "
+                "curves; dashed lines are the model before fine-tuning."
+            )
+        )
         self._banner = AskBar(ui, "bannerAsk", self.presenter.act)
         self._discarding = AskBar(ui, "runAsk", self.presenter.act)
         self.plot = CurvesPlot(ui.curvesWidget)
-        self._set_up_tables()
         ui.runHintLabel.text = _("You can keep working or close Slicer: training continues in the background.")
         presenter = self.presenter
         connect(ui.estimateButton, "clicked()", presenter.estimate)
@@ -47,8 +46,8 @@ class FineTuneSection:
         """`reason` says why nothing can be learned now."""
         state = self.presenter.state(reason)
         self._ui.planLabel.text = breakable(state.plan)
-        _show(self._ui.fineTuneButton, state.start)
-        _show(self._ui.estimateButton, state.estimate)
+        show_control(self._ui.fineTuneButton, state.start)
+        show_control(self._ui.estimateButton, state.estimate)
         self._show_run(state.run)
 
     @property
@@ -76,52 +75,24 @@ class FineTuneSection:
             ui.liveWidget.visible = ui.runLabel.visible = run.is_running
             ui.runLabel.text = breakable(run.text)
             ui.runProgressBar.value = round(1000 * run.fraction)
-            _show(ui.stopKeepButton, run.stop)
-            _show(ui.discardRunButton, run.discard)
+            show_control(ui.stopKeepButton, run.stop)
+            show_control(ui.discardRunButton, run.discard)
             self.plot.show(run.curves, run.steps, run.colours)
         self._discarding.show(run.discarding if run is not None else None)
         self._banner.show(run.banner if run is not None else None)
-        self._show_dice(run)
-        outcome = run.outcome if run is not None else ()
-        if outcome != self._outcome:
-            self._outcome = outcome
-            items = [[text_item(row.case), text_item(row.label), figure_item(row.change)] for row in outcome]
-            fill(ui.outcomeTable, items, _MOST_OUTCOME_ROWS)
-        self._show_outcome()
-
-    def _show_dice(self, run: RunView | None) -> None:
-        table, rows = self._ui.diceTable, run.dice if run is not None else ()
-        table.visible = bool(rows)
+        dice = run.dice if run is not None else ()
+        ui.diceTable.visible = bool(dice)
         if run is not None:
-            table.setHorizontalHeaderLabels([*run.dice_titles])
-        if rows != self._dice:
-            self._dice = rows
-            items = [
-                [label_item(row.name, row.colour), figure_item(row.before), figure_item(row.after)] for row in rows
-            ]
-            fill(table, items, _MOST_DICE_ROWS)
+            ui.diceTable.setHorizontalHeaderLabels([*run.dice_titles])
+        self._dice.show(
+            dice, lambda row: [label_item(row.name, row.colour), figure_item(row.before), figure_item(row.after)]
+        )
+        outcome = run.outcome if run is not None else ()
+        self._outcome.show(outcome, lambda row: [text_item(row.case), text_item(row.label), figure_item(row.change)])
+        self._show_outcome()
 
     def _show_outcome(self) -> None:
         """The results of each case are shown when the user asks for them."""
-        self._ui.outcomeButton.visible = bool(self._outcome)
-        self._ui.outcomeTable.visible = bool(self._outcome) and self._ui.outcomeButton.checked
-
-    def _set_up_tables(self) -> None:
-        stretch, fit = qt.QHeaderView.Stretch, qt.QHeaderView.ResizeToContents
-        for table, modes in ((self._ui.diceTable, (stretch, fit, fit)), (self._ui.outcomeTable, (fit, stretch, fit))):
-            table.setColumnCount(3)
-            for column, mode in enumerate(modes):
-                table.horizontalHeader().setSectionResizeMode(column, mode)
-        self._ui.outcomeTable.setHorizontalHeaderLabels([_("Case"), _("Label"), _("Dice before \u2192 after")])
-        self._ui.diceTable.toolTip = tooltip(
-            _(
-                "Agreement with your segmentations on held-out cases: 1 is perfect, 0 is no overlap. Colours match the "
-                "curves; dashed lines are the model before fine-tuning."
-            )
-        )
-
-
-def _show(button: Any, control: Control) -> None:
-    button.text = control.text
-    button.enabled = control.is_enabled
-    button.toolTip = tooltip(control.tip)
+        has_rows = bool(self._ui.outcomeTable.rowCount)
+        self._ui.outcomeButton.visible = has_rows
+        self._ui.outcomeTable.visible = has_rows and self._ui.outcomeButton.checked

@@ -23,11 +23,11 @@ from MAESegmentLib.mrml.case_nodes import stored_volumes
 from .add_case_bar import AddCaseBar
 from .cases_table import CasesTable
 from .finetune_section import FineTuneSection
+from .input_section import node_of, volumes
 from .next_case_section import NextCaseSection
-from .qt_connection import connect
-from .scan_nodes import node_of, volumes
 from .training_packages import TrainingPackages
 from .versions_section import VersionsSection
+from .widgets import connect
 
 _CHANNELS = ("inputVolume", "channel2", "channel3", "channel4")
 

@@ -1,7 +1,9 @@
-"""The scan, the further channels of a model, and the region."""
+"""The scan, the further channels of a model, and the region; the scans of the scene and of folders."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import slicer
@@ -68,7 +70,7 @@ class InputSection:
         """The volume in the slice views, else the only one there is, if none is chosen."""
         if parameters.inputVolume is not None:
             return
-        candidates = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if is_scan(node)]
+        candidates = volumes()
         selection = slicer.app.applicationLogic().GetSelectionNode()
         shown = selection.GetActiveVolumeID() if selection is not None else None
         active = slicer.mrmlScene.GetNodeByID(shown) if shown else None
@@ -88,6 +90,31 @@ def channels_of(bundle: Bundle | None) -> list[str]:
     return [str(name) for name in bundle.metadata["maesegment"]["channels"]] if bundle is not None else [_("Volume")]
 
 
-def is_scan(node: Any) -> bool:
-    """A plain scalar volume that users see in selectors."""
-    return node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
+def volumes() -> list[Any]:
+    """The plain scalar volumes of the scene that users see in selectors."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    plain = "vtkMRMLScalarVolumeNode"
+    return [node for node in nodes if node.GetClassName() == plain and not node.GetHideFromEditors()]
+
+
+def node_of(source: Any) -> Any:
+    """The volume of a ranked scan, a node (the first of several channels) or a file, which is loaded."""
+    if not isinstance(source, Path):
+        node = source[0] if isinstance(source, Sequence) else source
+        if node.GetScene() is None:
+            raise MAESegmentError(_("{name} is no longer in the scene.").format(name=node.GetName()))
+        return node
+    known = next((node for node in volumes() if _file_of(node) == source), None)
+    if known is not None:
+        return known
+    if not source.is_file():
+        raise MAESegmentError(
+            _("{name} is a folder of DICOM files.").format(name=source.name),
+            _("Load it with the module DICOM, then look for the slice again among the scans of the scene."),
+        )
+    return slicer.util.loadVolume(str(source))
+
+
+def _file_of(node: Any) -> Path | None:
+    storage = node.GetStorageNode()
+    return Path(storage.GetFileName()) if storage is not None and storage.GetFileName() else None

@@ -17,7 +17,7 @@ from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.bundle.plain_text import without_html
 from MAESegmentLib.errors import MAESegmentError
 
-from .qt_connection import connect
+from .widgets import connect
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 

@@ -25,9 +25,8 @@ from .improve_section import ImproveSection
 from .input_section import InputSection
 from .model_section import ModelSection
 from .parameters import options_of
-from .qt_connection import connect
 from .result_section import ResultSection, volume_of
-from .run_section import RunSection
+from .widgets import connect, show_control
 
 
 class Panel:
@@ -43,12 +42,12 @@ class Panel:
         self._update_is_due = False
         self._volume: Any = None
         ui = self.ui = slicer.util.childWidgetVariables(ui_widget)
-        self.segment = SegmentPresenter(logic, self, self.update, lambda: self.run.show_progress(self.segment.state()))
+        self.segment = SegmentPresenter(logic, self, self.update, self._show_progress)
         self.messages = AskBar(ui, "message", self._on_remedy, buttons="action")
         self.dependencies = DependencyBar(ui, logic, self.update)
         self.inputs = InputSection(ui)
         self.model = ModelSection(ui, logic, self._choose_model, self.show_error, self.segment.say)
-        self.run = RunSection(ui, self.segment.press)
+        connect(ui.segmentButton, "clicked()", self.segment.press)
         self.result = ResultSection(ui, logic.session)
         self.batch = BatchSection(ui, logic, self.segment, lambda: self.volume, self._open_row)
         self.advanced = AdvancedSection(
@@ -208,8 +207,6 @@ class Panel:
                 self.set_parameter("outputSegmentation", segmentation)
             self.result.show(job.summary, segmentation, volume_of(segmentation))
 
-    # State ------------------------------------------------------------------------------------------------------------
-
     def update(self) -> None:
         """Bring every section up to date; cheap, and called after each change of the parameters."""
         if not self._is_open or self._parameters is None:
@@ -219,12 +216,22 @@ class Panel:
         self.inputs.update(self._parameters, bundle, enabled=free)
         self.model.update(self._parameters.modelName, enabled=free)
         self.ui.outputSelector.enabled = free
-        self.run.show(self.segment.state())
+        state = self.segment.state()
+        show_control(self.ui.segmentButton, state.button)
+        self.ui.progressWidget.visible = state.is_running
+        self._show_progress()
         self.batch.update()
         self.advanced.update(self._parameters, enabled=free)
         self.result.update()
         self.improve.update()
         self.segment.check_inputs()
+
+    def _show_progress(self) -> None:
+        """Where it is not known how long a step takes, the bar moves without a figure."""
+        state = self.segment.state()
+        self.ui.progressBar.maximum = 1000 if state.fraction is not None else 0
+        self.ui.progressBar.value = round(1000 * (state.fraction or 0.0))
+        self.ui.stageLabel.text = state.text
 
     def set_parameter(self, name: str, value: Any) -> None:
         if self._parameters is not None and getattr(self._parameters, name) != value:

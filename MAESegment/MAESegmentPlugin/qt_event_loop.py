@@ -13,7 +13,7 @@ import slicer
 
 from MAESegmentLib.jobs import EventLoop
 
-from .qt_connection import connect
+from .widgets import connect
 
 #: How long `pump` may sleep at once; callers that wait process the screen's events at least this often.
 _NAP_S = 0.005

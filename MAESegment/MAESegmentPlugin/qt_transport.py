@@ -11,8 +11,8 @@ from MAESegmentLib.processes.launch import Launch
 from MAESegmentLib.processes.process_tree import kill_tree
 from MAESegmentLib.worker.client.transport import Listener
 
-from .qt_connection import connect
 from .qt_event_loop import QtLoop, qt_loop
+from .widgets import connect
 
 _NOT_RUNNING = 0
 _FAILED_TO_START = 0

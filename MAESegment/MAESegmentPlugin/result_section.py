@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -14,10 +13,7 @@ from MAESegmentLib import mrml
 from MAESegmentLib.app.presenters.result import result_view
 from MAESegmentLib.app.texts.messages import breakable, tooltip
 
-from .qt_connection import connect
-from .table_rows import figure_item, fill, label_item
-
-_MOST_ROWS_SHOWN = 8
+from .widgets import RowTable, connect, figure_item, label_item, show_button
 
 
 class ResultSection:
@@ -30,11 +26,7 @@ class ResultSection:
         self._volume: Any = None
         self._summary: Any = None
         self._surfaces: Iterator[float] | None = None
-        table = ui.segmentsTable
-        table.setColumnCount(2)
-        table.setHorizontalHeaderLabels([_("Segment"), _("Volume (ml)")])
-        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
-        table.horizontalHeader().setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
+        self._table = RowTable(ui.segmentsTable, "sf", (_("Segment"), _("Volume (ml)")))
         connect(ui.show3DButton, "toggled(bool)", self._on_show_3d)
         connect(ui.correctButton, "clicked()", self.correct)
         self.clear()
@@ -68,8 +60,7 @@ class ResultSection:
 
     def _fill(self, node: Any, *, is_edited: bool) -> None:
         view = result_view(node.GetName(), self._summary, mrml.drawn_segments(node), is_edited=is_edited)
-        rows = [[label_item(row.name, row.colour, row.tip), figure_item(row.volume)] for row in view.rows]
-        fill(self._ui.segmentsTable, rows, _MOST_ROWS_SHOWN)
+        self._table.show(view.rows, lambda row: [label_item(row.name, row.colour, row.tip), figure_item(row.volume)])
         self._ui.resultLabel.text = breakable(view.line)
         self._ui.warningLabel.text = breakable(view.warnings)
         self._ui.warningLabel.visible = bool(view.warnings)
@@ -77,10 +68,8 @@ class ResultSection:
     def update(self) -> None:
         """The buttons need the node, which the user may have removed."""
         gone = _("The segmentation is no longer in the scene.") if self.segmentation is None else ""
-        self._ui.show3DButton.enabled = not gone
-        self._ui.show3DButton.toolTip = gone or _("Show the surfaces of the segments in the 3D view.")
-        self._ui.correctButton.enabled = not gone
-        self._ui.correctButton.toolTip = gone or _("Open the result in Segment Editor, over its scan.")
+        show_button(self._ui.show3DButton, gone, _("Show the surfaces of the segments in the 3D view."))
+        show_button(self._ui.correctButton, gone, _("Open the result in Segment Editor, over its scan."))
 
     def correct(self) -> None:
         """Open Segment Editor on the result."""
