@@ -24,8 +24,9 @@ def store(tmp_path: Path) -> ModelStore:
 
 
 def test_an_exported_model_is_imported_as_it_was(bundle: Bundle, store: ModelStore, tmp_path: Path) -> None:
-    imported = import_bundle(export_bundle(bundle, tmp_path / "tiny.zip"), store)
-    assert imported.content_hash == bundle.content_hash
+    notes: list[str] = []
+    imported = import_bundle(export_bundle(bundle, tmp_path / "tiny.zip"), store, report=notes.append)
+    assert (imported.content_hash, notes) == (bundle.content_hash, [])
     assert imported.path == (store.user_folder / "tiny-mr" / "1.0.0").resolve()
     assert store.find("tiny-mr").content_hash == bundle.content_hash
     assert sorted(p.name for p in store.user_folder.iterdir()) == [".lock", "tiny-mr"]

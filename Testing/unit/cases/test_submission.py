@@ -70,22 +70,33 @@ def test_label_map_on_another_grid_and_sheared_scan() -> None:
         check_submission(SUBMISSION, scan.volume, scan.label_map)
 
 
-def test_channels_that_the_other_cases_do_not_have(scan: Phantom) -> None:
-    assert severities(found(scan, stored=[replace(RECORD, channels=2)])) == {"channels": "error"}
-
-
-def test_empty_segment_counts_as_not_annotated_unless_it_is_declared_absent(scan: Phantom) -> None:
-    front_only = np.where(scan.label_map.array == 1, scan.label_map.array, 0)
-    findings = found(scan, array=front_only)
-    assert severities(findings) == {"empty": "warning"}
-    assert findings["empty"].details == {"label": "back"}
-    assert found(scan, replace(SUBMISSION, absent=("Back",)), front_only) == {}
+@pytest.mark.parametrize(
+    ("submission", "keep", "stored", "kinds"),
+    [
+        (SUBMISSION, 3, [replace(RECORD, channels=2)], {"channels": "error"}),
+        (SUBMISSION, 1, [], {"empty": "warning"}),
+        (replace(SUBMISSION, absent=("Back",)), 1, [], {}),
+        (CaseSubmission(LABELS[:1]), 3, [], {"values": "error"}),
+        (CaseSubmission((LABELS[0], Label(2, "Ignore"))), 3, [], {"name": "error"}),
+        *(
+            (CaseSubmission((LABELS[0], Label(2, name))), 3, [], {"name": "error"})  # no model can have it
+            for name in ("\x1b[31mred", "x" * 300, "$import os")
+        ),
+        (CaseSubmission((Label(1, "left  lung"), Label(2, "Left lung"))), 3, [], {"name": "error"}),
+        (CaseSubmission((Label(1, "lung"), Label(2, "lung"))), 3, [], {"merged": "warning"}),
+        (replace(SUBMISSION, group="patient-7", role="check"), 3, [RECORD], {"group": "warning"}),
+        (replace(SUBMISSION, group="patient-7", role="train"), 3, [RECORD], {}),
+    ],
+)
+def test_what_is_found(scan: Phantom, submission: CaseSubmission, keep: int, stored, kinds: dict[str, str]) -> None:
+    """`keep`: the highest label value that is drawn."""
+    array = np.where(scan.label_map.array <= keep, scan.label_map.array, 0)
+    assert severities(found(scan, submission, array, stored)) == kinds
 
 
 def test_nothing_annotated_at_all(scan: Phantom) -> None:
     assert severities(found(scan, array=scan.label_map.array * 0))["nothing"] == "error"
-    far = replace(SUBMISSION, region=(9.0, 11.0, 9.0, 11.0, 7.0, 9.0))
-    assert severities(found(scan, far))["nothing"] == "error"
+    assert severities(found(scan, replace(SUBMISSION, region=(9.0, 11.0, 9.0, 11.0, 7.0, 9.0))))["nothing"] == "error"
 
 
 def test_labels_of_the_model_without_a_segment_are_named(scan: Phantom) -> None:
@@ -93,11 +104,6 @@ def test_labels_of_the_model_without_a_segment_are_named(scan: Phantom) -> None:
     findings = found(scan, submission, stored=[replace(RECORD, labels=("front", "top"))])
     assert severities(findings) == {"unknown": "warning"}
     assert findings["unknown"].details == {"labels": ["top", "lost"]}
-
-
-def test_values_without_a_name_and_names_that_mean_something_else(scan: Phantom) -> None:
-    assert severities(found(scan, CaseSubmission(LABELS[:1]))) == {"values": "error"}
-    assert severities(found(scan, CaseSubmission((LABELS[0], Label(2, "Ignore"))))) == {"name": "error"}
 
 
 def test_structure_that_goes_beyond_the_region(scan: Phantom) -> None:
@@ -135,12 +141,6 @@ def test_structure_of_another_size_than_in_the_other_cases(scan: Phantom, usual:
     assert found(scan, stored=[replace(stored[0], partial=True)]) == {}
 
 
-def test_scans_of_one_patient_with_different_roles(scan: Phantom) -> None:
-    submission = replace(SUBMISSION, group="patient-7", role="check")
-    assert severities(found(scan, submission, stored=[RECORD])) == {"group": "warning"}
-    assert found(scan, replace(submission, role="train"), stored=[RECORD]) == {}
-
-
 def test_entry_and_record_survive_the_wire() -> None:
     submission = CaseSubmission(
         LABELS,
@@ -169,15 +169,3 @@ def test_entry_that_cannot_be_is_refused(change: dict) -> None:
 def test_record_that_is_damaged_is_refused(change: dict) -> None:
     with pytest.raises(DatasetError, match="damaged"):
         CaseRecord.from_dict({**RECORD.to_dict(), **change})
-
-
-@pytest.mark.parametrize("name", ["\x1b[31mred", "x" * 300, "$import os"])
-def test_a_name_that_no_model_can_have_is_refused_before_the_case_is_stored(scan: Phantom, name: str) -> None:
-    assert severities(found(scan, CaseSubmission((LABELS[0], Label(2, name))))) == {"name": "error"}
-
-
-def test_two_names_that_are_one_and_two_values_of_one_name(scan: Phantom) -> None:
-    alike = CaseSubmission((Label(1, "left  lung"), Label(2, "Left lung")))
-    assert severities(found(scan, alike)) == {"name": "error"}
-    same = CaseSubmission((Label(1, "lung"), Label(2, "lung")))
-    assert severities(found(scan, same)) == {"merged": "warning"}
