@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import BundleError, MAESegmentError, refused
 from ..images.labels import Label
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..networks import MaskedAutoencoder, NnFormer
+
+    Network = TypeVar("Network", bound=torch.nn.Module)
 
 METADATA = "configs/metadata.json"
 INFERENCE = "configs/inference.json"
@@ -98,10 +100,7 @@ class Bundle:
 
     def load_network(self, device: str | torch.device = "cpu") -> NnFormer:
         """The segmentation network, float32, in eval mode."""
-        import torch
-
         from ..networks import NnFormer
-        from .weights import load_into, read_state
 
         config = self.spec.network
         if config is None:
@@ -109,28 +108,28 @@ class Bundle:
                 f"Model {self.name!r} is a pretrained autoencoder: it does not segment.",
                 "Fine-tune it on labelled cases first: `maesegment finetune`.",
             )
-        state = read_state(self._read(WEIGHTS), f"{self.name}/{WEIGHTS}")
-        with torch.device("meta"):  # no memory for a network until its weights are known to be there
-            network = NnFormer(config)
-        load_into(network, state, f"{self.name}/{WEIGHTS}")
-        return network.to(device).eval()
+        return self._load(lambda: NnFormer(config), WEIGHTS).to(device)
 
     def load_autoencoder(self, device: str | torch.device = "cpu") -> MaskedAutoencoder | None:
         """The masked autoencoder the encoder was pretrained with, float32, in eval mode; None if there is none."""
-        import torch
-
         from ..networks import MaskedAutoencoder
-        from .weights import load_into, read_state
 
         config = self.spec.autoencoder
         file = WEIGHTS if self.kind == "autoencoder" else AUTOENCODER_WEIGHTS
         if config is None or file not in self.metadata["maesegment"]["files"]:
             return None
+        return self._load(lambda: MaskedAutoencoder(config), file).to(device)
+
+    def _load(self, make: Callable[[], Network], file: str) -> Network:
+        import torch
+
+        from .weights import load_into, read_state
+
         state = read_state(self._read(file), f"{self.name}/{file}")
-        with torch.device("meta"):
-            autoencoder = MaskedAutoencoder(config)
-        load_into(autoencoder, state, f"{self.name}/{file}")
-        return autoencoder.to(device).eval()
+        with torch.device("meta"):  # no memory for a network until its weights are known to be there
+            network = make()
+        load_into(network, state, f"{self.name}/{file}")
+        return network.eval()
 
     def check_loads(self) -> None:
         """Networks that build and weights that fit, so that a broken model is found now and not at the first scan."""
@@ -194,9 +193,12 @@ def verify_bundle(bundle: Bundle | str | os.PathLike[str]) -> Bundle:
     expected = {METADATA, *bundle.metadata["maesegment"]["files"]}
     where = f"Model {bundle.name!r} ({bundle.path})"
     if expected - found:
-        raise BundleError(f"{where} lacks {_names(expected - found)}.", "The model is damaged: get it again.")
+        raise BundleError(
+            f"{where} lacks {', '.join(sorted(expected - found))}.", "The model is damaged: get it again."
+        )
     if found - expected:
-        raise BundleError(f"{where} holds files that are not part of it: {_names(found - expected)}.", "Remove them.")
+        foreign = ", ".join(sorted(found - expected))
+        raise BundleError(f"{where} holds files that are not part of it: {foreign}.", "Remove them.")
     for name in sorted(expected - {METADATA}):
         bundle._read(name)
     return bundle
@@ -291,19 +293,13 @@ def _contents(
     return contents
 
 
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))
-
-
 def _list_files(folder: Path) -> list[str]:
     names = []
     for entry in folder.rglob("*"):
         name = entry.relative_to(folder).as_posix()
-        if entry.is_symlink():
-            raise BundleError(f"{folder} holds a link: {name}.", "Get the model again from a source you trust.")
-        if entry.is_dir() or entry.name in DROPPINGS:
-            continue
-        if not entry.is_file():  # a pipe or a device, which could be read for ever
-            raise BundleError(f"{folder} holds a special file: {name}.", "Get the model again from a source you trust.")
-        names.append(name)
+        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):  # pipes and devices can be read for ever
+            kind = "link" if entry.is_symlink() else "special file"
+            raise BundleError(f"{folder} holds a {kind}: {name}.", "Get the model again from a source you trust.")
+        if entry.is_file() and entry.name not in DROPPINGS:
+            names.append(name)
     return names

@@ -79,10 +79,13 @@ def check_metadata(metadata: Any) -> None:
     if own["kind"] not in KINDS:
         raise broken("maesegment.kind", f"is {own['kind']!r}, not one of {', '.join(KINDS)}")
     _check_data_format(metadata["network_data_format"])
-    _check_labels(own["labels"])
+    for index, entry in enumerate(own["labels"]):
+        _check_label(f"maesegment.labels[{index}]", entry)
     if not own["channels"] or not all(isinstance(channel, str) for channel in own["channels"]):
         raise broken("maesegment.channels", "is not a list of channel names")
-    _check_parent(own["parent"])
+    parent = own["parent"] or {"name": "", "version": "", "hash": ""}
+    if set(parent) != {"name", "version", "hash"} or not all(isinstance(value, str) for value in parent.values()):
+        raise broken("maesegment.parent", "is not exactly name, version and hash")
     _check_files(own)
     check_bounds(own, lambda key, problem: broken(f"maesegment.{key}", problem))
 
@@ -116,11 +119,6 @@ def _check_data_format(found: Mapping[str, Any]) -> None:
             raise broken(f"{where}.channel_def", "does not name each of num_channels channels")
 
 
-def _check_labels(found: list[Any]) -> None:
-    for index, entry in enumerate(found):
-        _check_label(f"maesegment.labels[{index}]", entry)
-
-
 def _check_label(key: str, entry: Any) -> None:
     try:
         label = Label.from_dict(entry)
@@ -131,13 +129,6 @@ def _check_label(key: str, entry: Any) -> None:
     for text in (label.name, *(text for code in codes for text in (code.scheme, code.value, code.meaning))):
         if problem := name_problem(text):
             raise broken(key, f"has a name or code that {problem}")
-
-
-def _check_parent(found: Mapping[str, Any] | None) -> None:
-    if found is None:
-        return
-    if set(found) != {"name", "version", "hash"} or not all(isinstance(value, str) for value in found.values()):
-        raise broken("maesegment.parent", "is not exactly name, version and hash")
 
 
 def _check_files(own: Mapping[str, Any]) -> None:

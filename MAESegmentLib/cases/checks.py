@@ -100,28 +100,17 @@ def read_reference(
 
 @dataclass(frozen=True)
 class Meanings:
-    """`values` of a label map -> of the dataset; the `segments` (or values) that have voxels and no label there.
+    """`values` of a label map -> of the dataset; `unclear` says, in words, what has voxels and no label there.
 
     `missing` are labels of the dataset that the label map does not name (or, without names, has no voxel of).
+    `suspicion` is a sentence, with a space before it, about what else may be the matter.
     """
 
     values: dict[int, int]
-    segments: tuple[str, ...]
+    unclear: str
     missing: tuple[str, ...]
     are_names: bool
-
-    @property
-    def unclear(self) -> str:
-        """In words, "" if everything is clear."""
-        what = (
-            "segments that are not labels of the dataset" if self.are_names else "values that the dataset does not name"
-        )
-        return f"{what}: {listed(self.segments)}" if self.segments else ""
-
-    @property
-    def suspicion(self) -> str:
-        """What else may be the matter, as a sentence with a space before it; "" if nothing is."""
-        return "" if self.are_names else perhaps_a_scan(len(self.segments))
+    suspicion: str = ""
 
 
 def perhaps_a_scan(values: int) -> str:
@@ -139,10 +128,12 @@ def meanings_of(
     found = {int(value) for value in np.unique(label_map.array)} - {0}
     known = {**labels, "background": 0, **({} if ignore is None else {IGNORED: ignore})}
     if not segments:
-        strangers = tuple(str(value) for value in sorted(found - set(known.values())))
+        strangers = sorted(found - set(known.values()))
+        unclear = f"values that the dataset does not name: {listed(strangers)}" if strangers else ""
         missing = tuple(name for name, value in labels.items() if value not in found)
-        return Meanings({value: value for value in found}, strangers, missing, are_names=False)
-    values: dict[int, int] = {}
+        values = {value: value for value in found}
+        return Meanings(values, unclear, missing, are_names=False, suspicion=perhaps_a_scan(len(strangers)))
+    values = {}
     named: dict[str, list[str]] = {}
     unknown = {value: f"value {value}, which has no name" for value in sorted(found)}
     for segment in segments:
@@ -165,4 +156,5 @@ def meanings_of(
             "Merge them, or give one of them another name.",
         )
     missing = tuple(name for name in labels if name not in named)
-    return Meanings(values, tuple(unknown.values()), missing, are_names=True)
+    unclear = f"segments that are not labels of the dataset: {listed([*unknown.values()])}" if unknown else ""
+    return Meanings(values, unclear, missing, are_names=True)

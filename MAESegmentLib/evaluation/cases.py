@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from ..values import Stored
 from .metrics import SURFACE_TOLERANCE_MM, Score, evaluate_label_maps
 
 if TYPE_CHECKING:
-    from ..inference.settings import Prediction
+    from ..inference.predictor import Predictor
 
 TRAINED_ON_THIS = "the model was trained on this case, so its figures say nothing about new ones"
 
@@ -92,7 +92,7 @@ def evaluate_cases(
     measure: Measure,
     *,
     done: Mapping[str, CaseResult] | None = None,
-    on_case: OnCase | None = None,
+    on_case: OnCase = lambda _done, _all, _case: None,
     on_result: OnResult = lambda _case, _result: None,
 ) -> Evaluation:
     """Score every case that can be read and predicted; only an unexpected exception or a cancel ends it early.
@@ -102,8 +102,7 @@ def evaluate_cases(
     cases, done = list(cases), done or {}
     result = Evaluation()
     for number, case in enumerate(cases):
-        if on_case:
-            on_case(number, len(cases), case.id)
+        on_case(number, len(cases), case.id)
         if case.id in done:
             result.results[case.id] = done[case.id]
             continue
@@ -112,18 +111,15 @@ def evaluate_cases(
         except Cancelled:
             raise
         except (MAESegmentError, MemoryError) as error:
-            reason = _reason(error).removeprefix(f"Case {case.id}: ")
+            reason = "There is not enough memory for this case."
+            if isinstance(error, MAESegmentError):
+                reason = error.message.removeprefix(f"Case {case.id}: ")
             result.failures[case.id] = reason
             on_result(case, reason)
         else:
             on_result(case, result.results[case.id])
-    if on_case:
-        on_case(len(cases), len(cases), "")
+    on_case(len(cases), len(cases), "")
     return result
-
-
-def _reason(error: MAESegmentError | MemoryError) -> str:
-    return error.message if isinstance(error, MAESegmentError) else "There is not enough memory for this case."
 
 
 def _evaluate(case: Case, predictions: Predictions, measure: Measure) -> CaseResult:
@@ -196,12 +192,6 @@ class StoredPredictions:
         return label_map.with_values(meanings.values)
 
 
-class SegmentsVolumes(Protocol):
-    """The part of an inference `Predictor` used here."""
-
-    def predict(self, volume: Any) -> Prediction: ...
-
-
 class ModelPredictions:
     """Label maps that a model makes; its label values are translated to the dataset's by name.
 
@@ -211,7 +201,7 @@ class ModelPredictions:
 
     def __init__(
         self,
-        predictor: SegmentsVolumes,
+        predictor: Predictor,
         model_labels: Sequence[Label],
         labels: Sequence[Label],
         *,
