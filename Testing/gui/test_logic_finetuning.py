@@ -101,17 +101,6 @@ def test_a_new_version_is_used_once_it_is_accepted(logic, volume):
     assert logic.defaultModel().content_hash == base.content_hash
 
 
-@pytest.mark.usefixtures("cases")
-def test_a_declined_version_changes_nothing(logic):
-    base = logic.defaultModel()
-    job = logic.fineTune(["case-0001"], wait=False, **QUICK)
-    assert job.result(600).cases == 1
-    job.decline()
-    assert logic.defaultModel().content_hash == base.content_hash
-    assert logic.fineTuneRuns() == []
-    assert len(logic.models()) == 2, "the version is there for whoever wants it"
-
-
 def test_pairs_of_nodes_are_stored_first(logic, pairs, process_events_until):
     logic.addCase(*pairs[0])
     logic.addCase(*pairs[1])
@@ -164,13 +153,17 @@ def test_cases_kept_to_check_are_not_learnt_from(logic, volume, corrected):
 
 
 @pytest.mark.usefixtures("cases")
-def test_a_later_slicer_finds_the_run_and_ends_it(logic, make_logic, tmp_path, process_events_until):
+def test_segmenting_goes_on_meanwhile_and_a_later_slicer_finds_the_run_and_ends_it(
+    logic, make_logic, tmp_path, process_events_until, volume
+):
     from MAESegmentLib.runs import RunState
 
     job = logic.fineTune(wait=False, **{**QUICK, "steps": 400})
     with pytest.raises(Exception, match="running already"):
         logic.fineTune()
     process_events_until(lambda: job.status.step > 2, 600.0)
+    assert logic.process(volume).GetScene() is not None
+    assert job.status.state is RunState.RUNNING
     logic.session.watch.stop()  # as when the module is loaded again: the process continues
     assert job.run.is_alive
     later = make_logic(tmp_path / "own models")
@@ -179,33 +172,6 @@ def test_a_later_slicer_finds_the_run_and_ends_it(logic, make_logic, tmp_path, p
     assert found.status.state is RunState.RUNNING
     found.stopAndKeep()
     assert found.result(600).model["version"] == "1.1.0"
-
-
-@pytest.mark.usefixtures("cases")
-def test_discarding_leaves_nothing(logic, process_events_until, runs_folder):
-    from MAESegmentLib.runs import RunState
-
-    job = logic.fineTune(wait=False, **{**QUICK, "steps": 400})
-    process_events_until(lambda: job.status.state is RunState.RUNNING, 600.0)
-    job.discard()
-    with pytest.raises(Exception, match="discarded"):
-        job.result(600)
-    _wait_for(lambda: not job.run.is_alive)
-    assert logic.fineTuneRuns() == []
-    assert not [path for path in runs_folder.iterdir() if not path.name.startswith(".")]
-    assert len(logic.models()) == 1
-
-
-@pytest.mark.usefixtures("cases")
-def test_segmenting_goes_on_meanwhile(logic, volume, process_events_until):
-    from MAESegmentLib.runs import RunState
-
-    job = logic.fineTune(wait=False, **{**QUICK, "steps": 400})
-    process_events_until(lambda: job.status.state is RunState.RUNNING, 600.0)
-    segmentation = logic.process(volume)
-    assert segmentation.GetScene() is not None
-    assert job.status.state is RunState.RUNNING
-    job.discard()
 
 
 def test_while_the_gpu_trains_the_processor_segments_and_says_so(logic, volume, runs_folder):

@@ -10,12 +10,13 @@ import pytest
 from MAESegmentLib.app.finetuning import FineTuneJob
 from MAESegmentLib.app.run_watch import RunWatch
 from MAESegmentLib.cases.records import CaseRecord
-from MAESegmentLib.errors import OutputError, WorkerError
+from MAESegmentLib.errors import Cancelled, OutputError, WorkerError
 from MAESegmentLib.processes.interpreter import Interpreter
-from MAESegmentLib.runs import RunRequest, RunState, create_run
+from MAESegmentLib.runs import RunRequest, RunResult, RunState, create_run
+from MAESegmentLib.runs.run_folder import RESULT, write_json
 from Testing.unit.worker.fakes import FakeLoop
 
-REQUEST = RunRequest({"name": "tiny"}, "", "", ("case-0001",))
+REQUEST = RunRequest({"name": "tiny", "version": "1.0.0", "hash": "old"}, "", "", ("case-0001",))
 
 
 @pytest.fixture
@@ -69,6 +70,42 @@ def test_interrupted_run_is_said_to_be_and_can_be_resumed(session, tmp_path) -> 
         job.result()
     job.resume()
     assert job.status.state is RunState.WAITING
+
+
+@pytest.fixture
+def finished(session, tmp_path) -> FineTuneJob:
+    """Its result is version 1.1.0; `selected` of the session says what is used."""
+    version = {"name": "tiny", "version": "1.1.0", "hash": "new"}
+    run = create_run(tmp_path, REQUEST)
+    result = RunResult(version, "", REQUEST.base, cases=1, how="nothing was held out", indicative_only=True)
+    write_json(run.path / RESULT, result.to_dict())
+    session.selected = []
+    models = SimpleNamespace(
+        list=lambda: [SimpleNamespace(content_hash="new")],
+        select=session.selected.append,
+        selected=lambda _name: None,
+    )
+    return FineTuneJob.of_run(session, models, run)
+
+
+@pytest.mark.parametrize("decision", ["accepted", "declined"])
+def test_version_is_used_only_if_it_is_accepted(session, finished, decision) -> None:
+    assert finished.result().model["version"] == "1.1.0"
+    assert finished.decision == ""
+    if decision == "accepted":
+        finished.accept()
+    else:
+        finished.decline()
+    assert finished.run.decision == finished.decision == decision
+    assert [one.content_hash for one in session.selected] == ["new"] * (decision == "accepted")
+
+
+def test_discarded_run_is_gone_and_says_so(session, tmp_path) -> None:
+    job = FineTuneJob.of_run(session, None, create_run(tmp_path, REQUEST))
+    job.discard()
+    with pytest.raises(Cancelled, match="discarded"):
+        job.result()
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_run_that_somebody_else_begins_is_noticed_once(session, tmp_path) -> None:
