@@ -135,13 +135,20 @@ def from_code(code: str, message: str, hint: str = "") -> MAESegmentError:
     return MAESegmentError(message, hint)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it says that memory ran out, the computer's or a GPU's."""
+    text = str(error).lower() if isinstance(error, RuntimeError) else ""
+    is_of_torch = type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError) or is_of_torch or any(mark in text for mark in _OUT_OF_MEMORY)
+
+
 def refusal_by_system(error: BaseException) -> MAESegmentError | None:
     """What the operating system refused (memory, a file, a character), said as a user should read it.
 
     None for anything else, which may be a defect.
     """
     known: MAESegmentError
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):
+    if is_out_of_memory(error):
         figures = next(iter(str(error).splitlines()), "")[:200]
         known = DeviceMemoryError(
             "The computer ran out of memory" + (f": {figures.rstrip('.')}." if figures else "."),
@@ -190,6 +197,8 @@ def _remedy(error: OSError) -> str:
     return _REMEDIES.get(error.errno or 0, "Check the path, your permissions and the free space on the disk.")
 
 
+#: What torch, cuDNN and cuBLAS say; all raise a `RuntimeError`, or what is derived from it.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "status_alloc_failed")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REMEDIES = {
     **dict.fromkeys(_FULL, "Free some space, then try again."),

@@ -9,16 +9,9 @@ from typing import TypeVar
 
 import torch
 
-from ..errors import DeviceMemoryError
+from ..errors import DeviceMemoryError, is_out_of_memory
 
 Result = TypeVar("Result")
-
-_OUT_OF_MEMORY_MARKS = (
-    "out of memory",
-    "can't allocate memory",
-    "cudnn_status_alloc_failed",
-    "cublas_status_alloc_failed",
-)
 
 
 @dataclass(frozen=True)
@@ -64,12 +57,6 @@ def run_first_that_fits(
         f"Not enough memory on {steps[0].device} ({figures}). Tried " + "; ".join(failed) + ".",
         "Close other programs, restrict the segmentation to a region of interest, or allow the CPU.",
     )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(mark in str(error).lower() for mark in _OUT_OF_MEMORY_MARKS)
 
 
 def _reason(error: BaseException) -> str:

@@ -10,9 +10,9 @@ from torch import nn
 
 from ..bundle.training_statistics import FamiliarityStatistics
 from ..device import autocast
+from ..errors import is_out_of_memory
 from ..images.volume import Volume
 from ..preprocessing.plan import Prepared
-from .fallback import is_out_of_memory
 from .familiarity import Familiarity, compare, statistics_of
 from .segmenter import Segmenter, check_channels
 from .settings import InferenceSettings

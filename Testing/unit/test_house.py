@@ -21,7 +21,6 @@ AGREED_NOUNS = {
     "archive": "a model as a zip, a folder of scans, and what of such a folder is pretrained on",
     "case": "a case, and the nodes that it is in a scene",
     "monai": "what MONAI reads of a bundle, and what it runs; the second name is in every bundle that ships",
-    "ranking": "of scans, and the worker's two sides of it",
     "records": "of a case, and of a run",
     "run": "a fine-tuning's folder, and what any training is given with its work",
     "settings": "of inference, and of training",

@@ -6,7 +6,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,24 +14,21 @@ import torch
 
 from ...bundle import Bundle, open_bundle
 from ...device import device_title
-from ...errors import DeviceMemoryError, WorkerError
+from ...errors import DeviceMemoryError, WorkerError, is_out_of_memory
 from ...images.roi import Roi
 from ...images.volume import LabelMap, Volume
 from ...images.volumetry import volumes_ml
-from ...inference.fallback import is_out_of_memory
 from ...inference.predictor import Predictor
 from ...inference.settings import InferenceSettings
+from ...inference.uncertainty import uncertainty_of
 from ...processes.environment import TRAIN, complaint
 from ...values import check_known
 from ..job_folder import JobFolder
-from ..protocol import Devices, Message, Ready, Result, Segment
+from ..protocol import AddCase, Devices, Estimate, Message, Rank, Ready, Result, Segment
 from .stage_clock import StageClock
 
 #: Networks that stay on the device; more would crowd a small GPU.
 _KEPT = 2
-
-#: Requests that have a module of their own, with `perform(request, work, send, should_cancel) -> Result`.
-_ELSEWHERE = {"add_case": "adding", "estimate": "estimating", "rank": "ranking"}
 
 Send = Callable[[Message], None]
 
@@ -54,10 +50,16 @@ class SegmentationWork:
             return Result(request.id, {"devices": devices()})
         if isinstance(request, Segment):
             return self._segment(request, send, should_cancel)
+        if isinstance(request, Rank):
+            return self._rank(request, send, should_cancel)
         try:
-            # Imported when first asked for: they need packages that segmenting does not.
-            home = import_module(f".{_ELSEWHERE[request.type]}", __package__)
-            return cast(Result, home.perform(request, self, send, should_cancel))
+            # Imported when first asked for: it needs packages that segmenting does not.
+            from . import learning
+
+            if isinstance(request, AddCase):
+                return learning.add_case(request, send, should_cancel)
+            self.forget_models()  # their memory will be free, too, when it is needed
+            return learning.estimate(cast(Estimate, request), send, should_cancel)
         except ModuleNotFoundError as error:
             trouble = complaint(TRAIN)
             raise (WorkerError(*trouble) if trouble is not None else error) from error
@@ -77,13 +79,9 @@ class SegmentationWork:
             error.details = _offer(predictor, volume, roi)
             raise
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            self._predictors.clear()
-            raise DeviceMemoryError(
-                f"The computer ran out of memory: {_first_line(error)}",
-                "Close other programs, or segment only a region of interest.",
-            ) from error
+            if is_out_of_memory(error):
+                self._predictors.clear()
+            raise
         clock.enter("write")
         labels = folder.write_labels(prediction.label_map)
         # Every label lies in what was written, which is smaller than the volume.
@@ -102,6 +100,20 @@ class SegmentationWork:
             "timings": {stage: round(seconds, 4) for stage, seconds in clock.seconds.items()},
         }
         return Result(request.id, data)
+
+    def _rank(self, request: Rank, send: Send, should_cancel: Callable[[], bool]) -> Result:
+        """`data` is an `Uncertainty` as a dictionary."""
+        clock = StageClock(request.id, send)
+        clock.enter("load")
+        predictor = self.predictor(open_bundle(request.model), request.settings)
+        if request.folder:
+            volume = JobFolder(request.folder).read_volume()
+        else:
+            from ...images.reading import read_volume
+
+            volume = read_volume(Path(request.scan))
+        found = uncertainty_of(predictor, volume, roi_of(request.roi), clock.report, should_cancel)
+        return Result(request.id, found.to_dict())
 
     def forget_models(self) -> None:
         """Give their memory back."""
@@ -146,10 +158,6 @@ def devices() -> list[dict[str, Any]]:
         {"name": str(device), "title": device_title(device), "free_bytes": free, "total_bytes": total}
         for device, free, total in found
     ]
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
 def _as_settings(chosen: Mapping[str, Any]) -> dict[str, Any]:
