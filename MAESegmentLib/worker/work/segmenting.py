@@ -54,12 +54,12 @@ class SegmentationWork:
             return self._rank(request, send, should_cancel)
         try:
             # Imported when first asked for: it needs packages that segmenting does not.
-            from . import learning
+            from . import corrections
 
             if isinstance(request, AddCase):
-                return learning.add_case(request, send, should_cancel)
+                return corrections.add_case(request, send, should_cancel)
             self.forget_models()  # their memory will be free, too, when it is needed
-            return learning.estimate(cast(Estimate, request), send, should_cancel)
+            return corrections.estimate(cast(Estimate, request), send, should_cancel)
         except ModuleNotFoundError as error:
             trouble = complaint(TRAIN)
             raise (WorkerError(*trouble) if trouble is not None else error) from error

@@ -1,4 +1,4 @@
-"""What the worker does with a case (check it, store it), and how long a fine-tuning would take here."""
+"""What the worker does with a corrected case (check it, store it), and how long learning from all would take here."""
 
 from __future__ import annotations
 
