@@ -13,6 +13,9 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from MAESegmentLib.images import LabelMap, Volume, check_label_map_destination, read_volume, write_label_map
+from MAESegmentLib.images.labels import Label
+
 
 @dataclass
 class SeriesRecipe:
@@ -184,3 +187,37 @@ def _group(name: str, image: Dataset) -> Dataset:
     group = Dataset()
     setattr(group, sequence, [item])
     return group
+
+
+# --- what is drawn on them, as a DICOM SEG ----------------------------------------------------------------------------
+
+
+def labelled(*names: str) -> list[Label]:
+    return [Label(value, name) for value, name in enumerate(names, start=1)]
+
+
+def drawn(volume: Volume) -> LabelMap:
+    """A block of the first label."""
+    array = np.zeros(volume.array.shape[1:], np.uint8)
+    array[1:3, 2:5, 2:6] = 1
+    return LabelMap(array, volume.ijk_to_ras)
+
+
+def scan_and_seg(
+    folder: Path,
+    change: Callable[[int, Dataset], bool | None] | None = None,
+    names: tuple[str, ...] = ("a",),
+    recipe: SeriesRecipe | None = None,
+) -> tuple[Volume, Path]:
+    """A series that `change` has edited, and what is drawn on it as a DICOM SEG, tried beforehand."""
+    volume = read_volume((recipe or head()).write(folder / "series", change))
+    check_label_map_destination(folder / "seg.dcm", source=volume, labels=labelled(*names))
+    return volume, write_label_map(folder / "seg.dcm", drawn(volume), labelled(*names), source=volume)
+
+
+def resaved(seg: Path, change: Callable[[Dataset], object]) -> Path:
+    """`seg` as `change` has edited it."""
+    dataset = pydicom.dcmread(seg)
+    change(dataset)
+    dataset.save_as(seg)
+    return seg

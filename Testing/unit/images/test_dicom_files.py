@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,9 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 from MAESegmentLib.errors import VolumeReadError
 from MAESegmentLib.images import list_series, read_volume
 from MAESegmentLib.images.archive import ArchiveIndex
+from MAESegmentLib.images.formats.dicom import inventory
 from MAESegmentLib.images.scans import find_scans, has_dicom_content
-from Testing.dicom_series import head
+from Testing.dicom_series import edit, head
 
 ENDINGS = (".dcm", ".dicom", ".IMA", ".img", ".CT", ".1.2.840.113619.a", ".000123", "")
 
@@ -100,25 +102,12 @@ def test_pipes_and_devices_are_no_slices(tmp_path: Path) -> None:
             read_volume(place)
 
 
-def _rows_and_columns(_: int, dataset: Dataset) -> None:
-    dataset.Rows = dataset.Columns = 65_535
-
-
-def _rows(_: int, dataset: Dataset) -> None:
-    dataset.Rows = 65_535
-
-
-def _frames(k: int, dataset: Dataset) -> None:
-    if k == 2:
-        dataset.NumberOfFrames = 2**31 - 1
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (_rows_and_columns, "65535 x 65535 x 8 = 34,358,689,800 voxels"),
-        (_rows, "promises 655,350 bytes"),
-        (_frames, "do not say where they lie"),
+        (edit(Rows=65_535, Columns=65_535), "65535 x 65535 x 8 = 34,358,689,800 voxels"),
+        (edit(Rows=65_535), "promises 655,350 bytes"),
+        (edit(lambda k: k == 2, NumberOfFrames=2**31 - 1), "do not say where they lie"),
     ],
 )
 def test_sizes_that_a_header_makes_up_are_refused_with_the_figure(
@@ -133,11 +122,7 @@ def test_sizes_that_a_header_makes_up_are_refused_with_the_figure(
 
 def test_deflated_data_set_is_not_unpacked_beyond_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("MAESegmentLib.images.formats.dicom.headers._MOST_INFLATED", 4 << 20)
-
-    def deflated(_: int, dataset: Dataset) -> None:
-        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-
-    folder = head().write(tmp_path / "in", deflated)
+    folder = head().write(tmp_path / "in", edit(TransferSyntaxUID=DeflatedExplicitVRLittleEndian))
     assert read_volume(folder).array.shape == (1, 5, 6, 8)
     file = folder / "IM0003.dcm"
     content = file.read_bytes()
@@ -151,8 +136,6 @@ def test_deflated_data_set_is_not_unpacked_beyond_the_limit(tmp_path: Path, monk
 
 
 def test_element_longer_than_its_file_takes_no_more_memory_than_the_file(tmp_path: Path) -> None:
-    import tracemalloc
-
     folder = head().write(tmp_path / "in")
     content = bytearray((folder / "IM0001.dcm").read_bytes())
     place = content.index(b"\x20\x00\x0d\x00UI")  # StudyInstanceUID
@@ -170,18 +153,13 @@ def test_element_longer_than_its_file_takes_no_more_memory_than_the_file(tmp_pat
 
 def test_implicit_series_equals_the_explicit(tmp_path: Path) -> None:
     recipe = head()
-
-    def implicit(_: int, dataset: Dataset) -> None:
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-
-    assert (read_volume(recipe.write(tmp_path / "s", implicit)).array[0] == recipe.stored.T - 1024.0).all()
+    folder = recipe.write(tmp_path / "s", edit(TransferSyntaxUID=ImplicitVRLittleEndian))
+    assert (read_volume(folder).array[0] == recipe.stored.T - 1024.0).all()
 
 
 def test_every_header_is_read_once_however_many_series_lie_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import MAESegmentLib.images.formats.dicom.inventory as inventory
-
     read: list[Path] = []
     original = inventory.read_instance
     monkeypatch.setattr(inventory, "read_instance", lambda path: (read.append(path), original(path))[1])
@@ -247,6 +225,7 @@ def test_slice_cut_off_in_its_header_is_not_left_out(
         ("1.2.840.10008.1.3.10", ""),  # directory
         ("1.2.840.10008.5.1.4.1.1.88.11", "SR"),
         ("1.2.840.10008.5.1.4.1.1.11.1", "PR"),
+        ("1.2.840.10008.5.1.4.1.1.481.3", "RTSTRUCT"),
         ("1.2.840.10008.5.1.4.1.1.66", "MR"),  # raw data
         ("1.3.12.2.1107.5.9.1", "MR"),  # private, no image
     ],
@@ -274,8 +253,6 @@ def test_empty_files_beside_the_slices_are_named(tmp_path: Path) -> None:
 def test_folder_is_looked_through_for_empty_files_once_however_many_series_lie_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import MAESegmentLib.images.formats.dicom.inventory as inventory
-
     for number in range(4):
         for file in head(3).write(tmp_path / str(number)).iterdir():
             (tmp_path / "in").mkdir(exist_ok=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
@@ -13,7 +14,7 @@ from pydicom.uid import generate_uid
 from MAESegmentLib.errors import VolumeReadError
 from MAESegmentLib.images import list_series, read_volume
 from MAESegmentLib.images.archive import ArchiveIndex
-from Testing.dicom_series import SeriesRecipe, head
+from Testing.dicom_series import edit, head
 
 IDENTIFIERS = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality")
 
@@ -21,68 +22,43 @@ IDENTIFIERS = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUI
 @pytest.mark.parametrize("attribute", [name for name in IDENTIFIERS if name != "SeriesInstanceUID"])
 @pytest.mark.parametrize("value", ["1", ""])
 def test_slices_of_two_identities_are_never_one_volume(tmp_path: Path, attribute: str, value: str) -> None:
-    def change(k: int, dataset: Dataset) -> None:
-        if k >= 4:
-            setattr(dataset, attribute, value)
-
     with pytest.raises(VolumeReadError, match=attribute) as refusal:
-        read_volume(head().write(tmp_path / "series", change))
+        read_volume(head().write(tmp_path / "series", edit(lambda k: k >= 4, **{attribute: value})))
     assert "phantom" not in str(refusal.value).casefold()  # whose they are stays out of tables and logs
 
 
-@pytest.mark.parametrize(
-    "leave_out", [lambda dataset, name: dataset.pop(name), lambda dataset, name: _blank(dataset, name)]
-)
-def test_series_without_any_identifiers_is_read(tmp_path: Path, leave_out: Callable[[Dataset, str], object]) -> None:
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_series_without_any_identifiers_is_read(tmp_path: Path, nothing: str | None) -> None:
     recipe = head()
-
-    def anonymise(_: int, dataset: Dataset) -> None:
-        for name in (*IDENTIFIERS, "SOPInstanceUID", "StudyID", "StudyDate"):
-            leave_out(dataset, name)
-
+    anonymise = edit(**dict.fromkeys((*IDENTIFIERS, "SOPInstanceUID", "StudyID", "StudyDate"), nothing))
     volume = read_volume(recipe.write(tmp_path / "series", anonymise))
     np.testing.assert_array_equal(volume.array[0], recipe.stored.T.astype(float) - 1024)
 
 
-def _blank(dataset: Dataset, name: str) -> None:
-    dataset[name].value = ""
-
-
 def test_two_ways_to_write_a_patients_name_are_one_patient(tmp_path: Path) -> None:
-    def change(k: int, dataset: Dataset) -> None:
-        dataset.PatientName = "Phantom^Head^" if k % 2 else "PHANTOM^Head"
-
+    change = edit(PatientName=lambda k: "Phantom^Head^" if k % 2 else "PHANTOM^Head")
     assert read_volume(head().write(tmp_path / "series", change)).array.shape == (1, 5, 6, 8)
 
 
-def _stacked(tmp_path: Path, change: Callable[[str], Callable[[int, Dataset], None]]) -> Path:
-    """Patients A and B, whose slices lie above each other, in a folder each."""
-    first, second = head(6), head(6)
-    second.position = (-20.0, 30.0, -100.0 + 6 * 2.5)
-    second.series_uid, second.frame_of_reference = first.series_uid, first.frame_of_reference
+def _stacked(tmp_path: Path, *without: str) -> Path:
+    """Patients A and B, whose slices lie above each other, in a folder each, `without` some attributes."""
+    first = head(6)
+    second = head(6, position=(-20.0, 30.0, -100.0 + 6 * 2.5), series_uid=first.series_uid)
+    second.frame_of_reference = first.frame_of_reference
     for patient, recipe in (("A", first), ("B", second)):
-        recipe.write(tmp_path / "in" / patient, change(patient))
+        recipe.write(tmp_path / "in" / patient, edit(PatientID=patient, **dict.fromkeys(without)))
     return tmp_path / "in"
 
 
-def _patient(name: str, *without: str) -> Callable[[int, Dataset], None]:
-    def change(_: int, dataset: Dataset) -> None:
-        dataset.PatientID = name
-        for attribute in without:
-            del dataset[attribute]
-
-    return change
-
-
 def test_series_uid_that_two_patients_share_is_refused_by_name_of_the_clash(tmp_path: Path) -> None:
-    folder = _stacked(tmp_path, lambda patient: _patient(patient))
+    folder = _stacked(tmp_path)
     with pytest.raises(VolumeReadError, match=r"PatientID is not the same in A/.* and B/"):
         read_volume(folder)
     assert read_volume(folder / "B").array.shape == (1, 5, 6, 6)
 
 
 def test_series_without_uid_are_told_apart_by_folder_and_can_be_chosen(tmp_path: Path) -> None:
-    folder = _stacked(tmp_path, lambda patient: _patient(patient, "SeriesInstanceUID", "FrameOfReferenceUID"))
+    folder = _stacked(tmp_path, "SeriesInstanceUID", "FrameOfReferenceUID")
     with pytest.raises(VolumeReadError, match="2 series, which differ in PatientID"):
         read_volume(folder)
     infos = {info.folder: info.uid for info in list_series(folder)}
@@ -93,22 +69,17 @@ def test_series_without_uid_are_told_apart_by_folder_and_can_be_chosen(tmp_path:
 
 
 def test_series_without_uid_in_one_folder_are_told_apart_by_their_headers(tmp_path: Path) -> None:
-    first, second = head(6), head(5)
-    for number, recipe in ((1, first), (2, second)):
-
-        def change(_: int, dataset: Dataset, number: int = number) -> None:
-            dataset.SeriesNumber = number
-            del dataset.SeriesInstanceUID
-
+    (tmp_path / "in").mkdir()
+    for number, recipe in ((1, head(6)), (2, head(5))):
+        change = edit(SeriesNumber=number, SeriesInstanceUID=None)
         for file in recipe.write(tmp_path / str(number), change).iterdir():
-            (tmp_path / "in").mkdir(exist_ok=True)
             file.rename(tmp_path / "in" / f"{number}_{file.name}")
     assert [info.n_files for info in list_series(tmp_path / "in")] == [6, 5]
     assert read_volume(tmp_path / "in" / "2_IM0000.dcm").array.shape == (1, 5, 6, 5)
 
 
 def test_archive_takes_a_uid_of_two_patients_for_two_scans(tmp_path: Path) -> None:
-    folder = _stacked(tmp_path, lambda patient: _patient(patient))
+    folder = _stacked(tmp_path)
     for _ in range(2):  # found, then remembered
         scans = ArchiveIndex(tmp_path / "index.jsonl").scans([folder])
         assert [scan.name for scan in scans] == ["A", "B"]
@@ -126,18 +97,14 @@ def test_archive_takes_slices_of_one_series_in_two_folders_for_one_scan(tmp_path
 
 
 def test_archive_reads_series_without_uid(tmp_path: Path) -> None:
-    folder = _stacked(tmp_path, lambda patient: _patient(patient, "SeriesInstanceUID"))
+    folder = _stacked(tmp_path, "SeriesInstanceUID")
     scans = ArchiveIndex(tmp_path / "index.jsonl").scans([folder])
     assert [scan.read().array.shape for scan in scans] == [(1, 5, 6, 6)] * 2
 
 
 def test_slices_that_share_an_instance_uid_are_all_taken_and_said_so(tmp_path: Path) -> None:
     recipe, uids = head(), [generate_uid() for _ in range(4)]
-
-    def pairs(k: int, dataset: Dataset) -> None:
-        dataset.SOPInstanceUID = uids[k // 2]
-
-    volume = read_volume(recipe.write(tmp_path / "series", pairs))
+    volume = read_volume(recipe.write(tmp_path / "series", edit(SOPInstanceUID=lambda k: uids[k // 2])))
     np.testing.assert_array_equal(volume.array[0], recipe.stored.T.astype(float) - 1024)
     assert volume.grid.spacing[2] == pytest.approx(2.5)
     assert any("4 images have the SOPInstanceUID" in note for note in volume.notes)
@@ -146,14 +113,9 @@ def test_slices_that_share_an_instance_uid_are_all_taken_and_said_so(tmp_path: P
 def test_instance_uid_at_the_same_place_with_other_voxels_is_refused(tmp_path: Path) -> None:
     recipe = head()
     folder = recipe.write(tmp_path / "series")
-    brighter = SeriesRecipe(recipe.stored + 1, series_uid=recipe.series_uid, study_uid=recipe.study_uid)
-    brighter.frame_of_reference = recipe.frame_of_reference
+    brighter = replace(recipe, stored=recipe.stored + 1)
     uids = {int(image.InstanceNumber): image.SOPInstanceUID for image in _images(folder)}
-
-    def same_uid(k: int, dataset: Dataset) -> None:
-        dataset.SOPInstanceUID = uids[k + 1]
-
-    brighter.write(folder / "again", same_uid)
+    brighter.write(folder / "again", edit(SOPInstanceUID=lambda k: uids[k + 1]))
     with pytest.raises(
         VolumeReadError, match=r"more than once \(e\.g\. (series|again)/IM\d+\.dcm and (series|again)/IM"
     ):
@@ -180,18 +142,12 @@ def test_instance_uids_of_another_series_do_not_count_as_copies(tmp_path: Path) 
 
 
 def _images(folder: Path) -> list[Dataset]:
-    import pydicom
-
     return [pydicom.dcmread(file) for file in sorted(folder.iterdir())]
 
 
 @pytest.mark.parametrize(("attribute", "without"), [("PatientBirthDate", ()), ("StudyDate", ("StudyInstanceUID",))])
 def test_slices_of_two_dates_are_never_one_volume(tmp_path: Path, attribute: str, without: tuple[str, ...]) -> None:
-    def change(k: int, dataset: Dataset) -> None:
-        setattr(dataset, attribute, ("", "19500101", "19700101")[k // 3])
-        for name in without:
-            del dataset[name]
-
+    change = edit(**{attribute: lambda k: ("", "19500101", "19700101")[k // 3]}, **dict.fromkeys(without))
     with pytest.raises(VolumeReadError, match=attribute) as refusal:
         read_volume(head(9).write(tmp_path / "series", change))
     assert "1950" not in str(refusal.value)

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom.datadict import dictionary_VR
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.tag import Tag
+from scipy.spatial.transform import Rotation
 
 from MAESegmentLib.errors import GeometryError, VolumeReadError
 from MAESegmentLib.images import read_volume
-from Testing.dicom_series import head
-
-
-def _same_for_all(name: str, value: object) -> Callable[[int, Dataset], None]:
-    return lambda _, dataset: setattr(dataset, name, value)
+from Testing.dicom_series import edit, head
 
 
 @pytest.mark.parametrize("decimals", [1, 2, 3])
 def test_rounded_directions_leave_the_voxel_size_alone(tmp_path: Path, decimals: int) -> None:
-    recipe = head()
     row = np.round([np.cos(0.83), np.sin(0.83), 0], decimals)
-    recipe.row, recipe.column = tuple(row), (-row[1], row[0], 0.0)
+    recipe = head(row=tuple(row), column=(-row[1], row[0], 0.0))
     volume = read_volume(recipe.write(tmp_path / "series"))
     np.testing.assert_allclose(volume.grid.spacing, [0.7, 0.8, 2.5], rtol=1e-9)
     length = np.linalg.norm(row)
@@ -44,18 +36,14 @@ def test_rounded_directions_leave_the_voxel_size_alone(tmp_path: Path, decimals:
 )
 def test_directions_that_are_none_are_refused(tmp_path: Path, orientation: tuple[float, ...], said: str) -> None:
     with pytest.raises(VolumeReadError, match=f"ImageOrientationPatient is malformed.*{said}"):
-        read_volume(head().write(tmp_path / "s", _same_for_all("ImageOrientationPatient", list(orientation))))
+        read_volume(head().write(tmp_path / "s", edit(ImageOrientationPatient=list(orientation))))
 
 
 @pytest.mark.parametrize("slices", [3, 4, 8, 30])
 def test_noise_of_positions_within_the_slices_is_no_tilt(tmp_path: Path, slices: int) -> None:
-    recipe = head(slices)
-    recipe.slice_step = (0.0, 0.0, 1.0)
+    recipe = head(slices, slice_step=(0.0, 0.0, 1.0))
     noise = np.random.default_rng(slices).uniform(-0.02, 0.02, (slices, 2))
-
-    def change(k: int, dataset: Dataset) -> None:
-        dataset.ImagePositionPatient = [*np.round(np.add([-20, 30], noise[k]), 6), -100.0 + k]
-
+    change = edit(ImagePositionPatient=lambda k: [*np.round(np.add([-20, 30], noise[k]), 6), -100.0 + k])
     volume = read_volume(recipe.write(tmp_path / "series", change))
     np.testing.assert_allclose(volume.ijk_to_ras, recipe.ijk_to_ras, atol=0.03)
     axes = volume.ijk_to_ras[:3, :3] / volume.grid.spacing
@@ -64,8 +52,7 @@ def test_noise_of_positions_within_the_slices_is_no_tilt(tmp_path: Path, slices:
 
 @pytest.mark.parametrize(("degrees", "is_refused"), [(0.01, False), (0.05, True), (1.0, True)])
 def test_tilt_is_judged_by_what_it_moves_over_the_stack(tmp_path: Path, degrees: float, is_refused: bool) -> None:
-    recipe = head(40)
-    recipe.slice_step = (0.0, 3 * float(np.tan(np.radians(degrees))), 3.0)
+    recipe = head(40, slice_step=(0.0, 3 * float(np.tan(np.radians(degrees))), 3.0))
     folder = recipe.write(tmp_path / "series", _with_short_decimals)
     if is_refused:
         with pytest.raises(GeometryError, match=f"sheared by {degrees} degrees"):
@@ -76,10 +63,9 @@ def test_tilt_is_judged_by_what_it_moves_over_the_stack(tmp_path: Path, degrees:
 
 @pytest.mark.parametrize("decimals", [2, 3, 4, 6])
 def test_directions_of_few_decimals_are_no_tilt(tmp_path: Path, decimals: int) -> None:
-    recipe = head(60)
-    rotation = _rotation((7, 11, 23))
-    recipe.row, recipe.column = (tuple(np.round(rotation[:, axis], decimals)) for axis in (0, 1))
-    recipe.slice_step = tuple(3 * rotation[:, 2])
+    rotation = Rotation.from_euler("xyz", (7, 11, 23), degrees=True).as_matrix()
+    row, column = (tuple(np.round(rotation[:, axis], decimals)) for axis in (0, 1))
+    recipe = head(60, row=row, column=column, slice_step=tuple(3 * rotation[:, 2]))
     volume = read_volume(recipe.write(tmp_path / "series", _with_short_decimals))
     axes = volume.ijk_to_ras[:3, :3] / volume.grid.spacing
     np.testing.assert_allclose(axes, np.diag([-1, -1, 1]) @ rotation, atol=2 * 10.0**-decimals)
@@ -90,14 +76,6 @@ def test_directions_of_few_decimals_are_no_tilt(tmp_path: Path, decimals: int) -
 
 def _with_short_decimals(_: int, dataset: Dataset) -> None:
     dataset.ImagePositionPatient = [f"{value:.6f}" for value in dataset.ImagePositionPatient]
-
-
-def _raw(name: str, text: bytes) -> Callable[[int, Dataset], None]:
-    def change(_: int, dataset: Dataset) -> None:
-        tag = Tag(name)
-        dataset._dict[tag] = RawDataElement(tag, dictionary_VR(tag), len(text), text, 0, False, True)
-
-    return change
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")
@@ -115,15 +93,7 @@ def _raw(name: str, text: bytes) -> Callable[[int, Dataset], None]:
     ],
 )
 def test_malformed_place_is_refused_by_its_attribute(tmp_path: Path, name: str, text: bytes, said: str) -> None:
-    folder = head().write(tmp_path / "series", _raw(name, text))
+    folder = head().write(tmp_path / "series", edit(**{name: text}))
     with pytest.raises(VolumeReadError, match=said) as refusal:
         read_volume(folder)
     assert "screenshot" not in str(refusal.value)
-
-
-def _rotation(degrees: tuple[float, float, float]) -> np.ndarray:
-    a, b, c = np.radians(degrees)
-    x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
-    y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
-    z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return z @ y @ x
