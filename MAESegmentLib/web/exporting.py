@@ -16,6 +16,7 @@ from ..errors import NodeError, OutputError
 from ..images.labels import Label
 from ..images.volume import LabelMap
 from ..storage.atomic_file import replacing
+from ..translation import tr as _
 from .door.confined import confined
 from .door.file_names import file_name, unique_file_names
 from .workspace import Scan
@@ -33,10 +34,10 @@ class Format:
 
 
 FORMATS = (
-    Format(".seg.nrrd", "3D Slicer (.seg.nrrd)", "Names, colours and terminology; 3D Slicer opens it."),
-    Format(".nii.gz", "NIfTI (.nii.gz)", "Label values only, on the scan's grid."),
-    Format(".dcm", "DICOM SEG (.dcm)", "For the archive (PACS); the scan must be DICOM."),
-    Format(".zip", "Surfaces (STL, zip)", "One closed surface a segment, in LPS mm."),
+    Format(".seg.nrrd", _("3D Slicer (.seg.nrrd)"), _("Names, colours and terminology; 3D Slicer opens it.")),
+    Format(".nii.gz", _("NIfTI (.nii.gz)"), _("Label values only, on the scan's grid.")),
+    Format(".dcm", _("DICOM SEG (.dcm)"), _("For the archive (PACS); the scan must be DICOM.")),
+    Format(".zip", _("Surfaces (STL, zip)"), _("One closed surface a segment, in LPS mm.")),
 )
 
 
@@ -59,10 +60,13 @@ async def export(scan: Scan, segmentation: Any, ending: str, folder: Path) -> tu
     """(the file, what to know about it)."""
     segments = mrml.drawn_segments(segmentation)
     if all(segment.is_empty for segment in segments):
-        raise NodeError(f"Nothing is drawn in {segmentation.GetName()}.", "Segment or draw something first.")
+        text = _("Nothing is drawn in {segmentation}.").format(segmentation=segmentation.GetName())
+        raise NodeError(text, _("Segment or draw something first."))
     path = folder / (file_name(segmentation.GetName(), default="segmentation") + ending)
     if ending == ".zip":
-        await stepped(_surfaces(segmentation))
+        for _step in mrml.surface_steps(segmentation):
+            await asyncio.sleep(0)
+        segmentation.CreateClosedSurfaceRepresentation()
         return await _stl(segmentation, segments, path)
     labels = _labels(segments)
     values = {segment.id: label.value for segment, label in zip(segments, labels, strict=True)}
@@ -78,9 +82,9 @@ async def export(scan: Scan, segmentation: Any, ending: str, folder: Path) -> tu
             return write_label_map(path, label_map, labels, source=scan.source, volume_name=scan.node.GetName())
 
     names = {segment.id: segment.name for segment in segments}
+    text = _("{one} and {other} overlap in {count} voxels; there, {other} was written.")
     notes = tuple(
-        f"{names[loser]} and {names[winner]} overlap in {count} voxels; there, {names[winner]} was written."
-        for loser, winner, count in drawing.overlaps
+        text.format(one=names[loser], other=names[winner], count=count) for loser, winner, count in drawing.overlaps
     )
     return await asyncio.to_thread(write), notes
 
@@ -89,7 +93,7 @@ def _labels(segments: Sequence[mrml.Segment]) -> list[Label]:
     """Values as the model has them, so that they mean the same in every file; a free one for what a user added."""
     values: list[int] = []
     for segment in segments:
-        head, _underscore, number = segment.id.partition("_")
+        head, _dash, number = segment.id.partition("_")
         wanted = int(number) if head == "Segment" and number.isdecimal() else 0
         values.append(wanted if 0 < wanted < 1 << 16 and wanted not in values else 0)
     free = (number for number in range(1, 1 << 16) if number not in values)
@@ -99,11 +103,6 @@ def _labels(segments: Sequence[mrml.Segment]) -> list[Label]:
     ]
 
 
-def _surfaces(segmentation: Any) -> Generator[float, None, None]:
-    yield from mrml.surface_steps(segmentation)
-    segmentation.CreateClosedSurfaceRepresentation()
-
-
 async def _stl(segmentation: Any, segments: Sequence[mrml.Segment], path: Path) -> tuple[Path, tuple[str, ...]]:
     """One file a segment that has voxels, as many as were asked for or an error; and which had none."""
     drawn = [segment for segment in segments if not segment.is_empty]
@@ -111,11 +110,11 @@ async def _stl(segmentation: Any, segments: Sequence[mrml.Segment], path: Path) 
     names = dict(zip(surfaces, unique_file_names((segment.name for segment in drawn), ".stl"), strict=True))
     without = [segment.name for segment in drawn if surfaces[segment.id].GetNumberOfPolys() == 0]
     if without:
-        raise OutputError(
-            f"No surface could be made of {', '.join(without)}.", "Smooth the segment, or export a label map."
-        )
+        text = _("No surface could be made of {segments}.").format(segments=", ".join(without))
+        raise OutputError(text, _("Smooth the segment, or export a label map."))
     await asyncio.to_thread(_pack, path, {names[key]: surface for key, surface in surfaces.items()})
-    return path, tuple(f"{segment.name} is empty: it has no surface." for segment in segments if segment.is_empty)
+    text = _("{segment} is empty: it has no surface.")
+    return path, tuple(text.format(segment=segment.name) for segment in segments if segment.is_empty)
 
 
 def _pack(path: Path, surfaces: Mapping[str, Any]) -> None:
@@ -133,6 +132,5 @@ def _pack(path: Path, surfaces: Mapping[str, Any]) -> None:
         with zipfile.ZipFile(temporary) as archive:
             written = archive.namelist()
     if sorted(written) != sorted(surfaces):
-        raise OutputError(
-            f"{len(written)} of {len(surfaces)} surfaces were written.", "Free some space, then export again."
-        )
+        text = _("{n} of {all} surfaces were written.").format(n=len(written), all=len(surfaces))
+        raise OutputError(text, _("Free some space, then export again."))

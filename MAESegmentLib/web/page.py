@@ -8,12 +8,15 @@ from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import client, html
 from trame.widgets import vuetify3 as v3
 
+from ..translation import tr as _
+from .panels.panel import COMPACT, shown
+
 SECTIONS = (
-    ("data", "Data", "mdi-folder-open"),
-    ("segment", "Segment", "mdi-shape-outline"),
-    ("correct", "Correct", "mdi-brush"),
-    ("improve", "Improve", "mdi-school-outline"),
-    ("export", "Export", "mdi-export"),
+    ("data", _("Data"), "mdi-folder-open"),
+    ("segment", _("Segment"), "mdi-shape-outline"),
+    ("correct", _("Correct"), "mdi-brush"),
+    ("improve", _("Improve"), "mdi-school-outline"),
+    ("export", _("Export"), "mdi-export"),
 )
 _WIDTH = 380
 
@@ -25,6 +28,7 @@ html { overflow-y: hidden; }
 .swatch { display: inline-block; width: 12px; height: 12px; border-radius: 2px; border: 1px solid #0006;
   margin-right: 8px; vertical-align: -1px; }
 .result-table td, .result-table th { padding: 0 6px !important; }
+.figures-table td:not(:first-child), .figures-table th:not(:first-child) { text-align: right; }
 .tool-grid { display: grid; grid-template-columns: repeat(4, 1fr); gap: 6px; }
 .tool-grid .v-btn { min-width: 0; }
 #section-correct .v-field--disabled, #section-correct .v-list-item .v-icon { opacity: 1; }
@@ -53,18 +57,17 @@ def build(app: Any) -> None:
         client.Style(_STYLE)
         with v3.VAppBar(density="compact", elevation=1):
             html.Span("MAESegment", classes="text-h6 ml-4 mr-6")
-            html.Span("For research only: not for diagnosis or treatment", classes="text-caption")
+            html.Span(_("For research only: not for diagnosis or treatment"), classes="text-caption")
             v3.VSpacer()
             v3.VSelect(
                 v_model=("layout",),
                 items=("layouts",),
                 id="layout-select",
-                density="compact",
-                hide_details=True,
                 variant="outlined",
                 style="max-width: 190px",
                 classes="mr-3",
-                raw_attrs=['aria-label="Arrangement of the views"'],
+                raw_attrs=[f'aria-label="{_("Arrangement of the views")}"'],
+                **COMPACT,
             )
         with v3.VNavigationDrawer(permanent=True, width=_WIDTH, disable_resize_watcher=True):
             with v3.VTabs(
@@ -87,13 +90,13 @@ def build(app: Any) -> None:
                 variant="tonal",
                 raw_attrs=['role="alert"'],
             ):
-                v3.VBtn(
-                    "{{ offer.text }}",
+                app.segment.button(
+                    shown("offer.text"),
+                    app.segment.apply,
+                    "offer.key",
                     v_for="offer in notice_offers",
                     key="offer.key",
                     id=("`remedy-${offer.key}`",),
-                    click=(app.segment.guarded(app.segment.apply), "[offer.key]"),
-                    size="small",
                     variant="outlined",
                     classes="mt-2 mr-2",
                 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from typing import Any
 
 from ..app.log_buffer import LogBuffer
 from ..app.run_watch import RunWatch
@@ -21,22 +20,16 @@ from ..worker.job_folder import remove_stale
 class WorkerSession:
     """An `app.session.SceneSession`. Made on the running event loop; the worker starts with the first request."""
 
-    def __init__(self, working_folder: Path, **client_options: Any) -> None:
+    def __init__(self, working_folder: Path) -> None:
         self.working_folder = working_folder
+        self.case_root = default_cases_folder()
         self.log = LogBuffer()
         self.loop = loop = AsyncioLoop()
-        self.client = WorkerClient(
-            loop, lambda: SubprocessTransport(loop), self._launch, log=self.log.add, **client_options
-        )
+        self.client = WorkerClient(loop, lambda: SubprocessTransport(loop), self._launch, log=self.log.add)
         self.watch = RunWatch(loop)
-        self._case_root = ""
-
-    @property
-    def case_root(self) -> Path:
-        return Path(self._case_root).expanduser() if self._case_root else default_cases_folder()
 
     def set_case_root(self, path: str) -> None:
-        self._case_root = path
+        self.case_root = Path(path).expanduser() if path else default_cases_folder()
 
     def interpreter(self) -> Interpreter:
         return choose_interpreter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,16 @@ from . import slicer_scene
 
 @dataclass(frozen=True)
 class Scan:
-    """`source` is the volume that was read, without its voxels: what a DICOM SEG refers to; its files are in `root`."""
+    """`source` is the volume that was read, without its voxels: what a DICOM SEG refers to; its files are in `root`.
+
+    `boxes` are the ROI nodes that were made for it, and go with it.
+    """
 
     node: Any
     source: Volume
     notes: tuple[str, ...] = ()
     root: Path | None = None
+    boxes: list[Any] = field(default_factory=list)
 
 
 class Workspace:
@@ -66,10 +70,10 @@ class Workspace:
         self.choose(mine[-1] if mine else None)
 
     def remove(self, scan: Scan) -> None:
-        """Forget a scan and its segmentations."""
-        for node in segmentations_of(scan.node):
-            mrml.remove_node(node)
-        mrml.remove_node(scan.node)
+        """Forget a scan, its segmentations and its boxes."""
+        for node in (*segmentations_of(scan.node), *scan.boxes, scan.node):
+            if node.GetScene() is not None:
+                mrml.remove_node(node)
         self.scans.remove(scan)
         if self.scans:
             self.show(self.scans[-1])

@@ -34,7 +34,7 @@ _FLAGS = (
 )
 
 
-class Person:
+class User:
     """Waits as users do, and looks for things by their `id`."""
 
     def __init__(self, profile: Path) -> None:
@@ -50,7 +50,7 @@ class Person:
         self.downloads = profile / "downloads"
         self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
 
-    def open(self, address: str) -> Person:
+    def open(self, address: str) -> User:
         self.driver.get(address)
         self.until(lambda: self.see("tab-data"), "the page")
         return self
@@ -70,14 +70,14 @@ class Person:
         self.until(lambda: self.find(name).click() or True, f"{name} is free")
 
     def until(self, condition: Callable[[], T], what: str, timeout_s: float = 120.0) -> T:
-        """What `condition` answers once it is true; fails with what is on the screen."""
+        """What `condition` returns once it is true; fails with what is on the screen."""
         from selenium.common.exceptions import WebDriverException
 
         end = time.monotonic() + timeout_s
         while True:
             try:
-                if answer := condition():
-                    return answer
+                if found := condition():
+                    return found
             except WebDriverException:
                 pass
             assert time.monotonic() < end, f"still waiting for {what}; the panel says: {self.panel()}"
@@ -95,11 +95,9 @@ class Person:
         """Pick an entry of a list that drops down."""
         self.until(lambda: self._open_list(select) or True, f"{select} opens")
 
-        def entry() -> Any:
-            rows = self.driver.find_elements("css selector", ".v-overlay--active .v-list-item")
-            return next((row for row in rows if title in row.text), None)
-
-        self.until(entry, f"{title} in {select}").click()
+        self.until(
+            lambda: next((row for row in self._entries() if title in row.text), None), f"{title} in {select}"
+        ).click()
 
     def upload(self, *files: Path) -> None:
         self.find("upload-files").send_keys("\n".join(str(path) for path in files))
@@ -131,8 +129,32 @@ class Person:
         lines = self.driver.get_log("browser")
         return [one["message"] for one in lines if one["level"] == "SEVERE" and "/paraview/" not in one["message"]]
 
-    def quit(self) -> None:
-        self.driver.quit()
+    def tidy(self) -> None:
+        """Close what is open, so that the next test finds an empty page."""
+        if self.see("lost"):
+            self.driver.refresh()
+        show(self, "data")
+        self.until(self._close_scan, "all scans are closed")
+        self.dismiss()
+        for file in self.downloads.glob("*"):
+            file.unlink()
+        self.problems()
+
+    def dismiss(self) -> None:
+        """Close the message at the top."""
+        if self.see("notice"):
+            self.find("notice").find_element("css selector", ".v-alert__close button").click()
+        self.until(lambda: not self.see("notice"), "the message has gone")
+
+    def _close_scan(self) -> bool:
+        """Whether there was none."""
+        if not self.see("close-scan"):
+            return True
+        self.find("close-scan").click()
+        return False
+
+    def _entries(self) -> list[Any]:
+        return self.driver.find_elements("css selector", ".v-overlay--active .v-list-item")
 
     def _open_list(self, select: str) -> None:
         field = self.find(select).find_element("xpath", "./ancestor::div[contains(@class, 'v-field')]")
@@ -164,9 +186,9 @@ class App:
         self.process.wait(60)
         self.log.unlink()
 
-    def longest_stall_s(self, person: Person) -> float:
+    def longest_stall_s(self, user: User) -> float:
         """Of the event loop of a user's session since this was last asked."""
-        cookies = "; ".join(f"{one['name']}={one['value']}" for one in person.driver.get_cookies())
+        cookies = "; ".join(f"{one['name']}={one['value']}" for one in user.driver.get_cookies())
         request = urllib.request.Request(f"{self.origin}/heartbeat", headers={"Cookie": cookies})
         with urllib.request.urlopen(request, timeout=30) as answer:
             return float(json.load(answer)["longest_stall_s"])
@@ -181,22 +203,22 @@ def running_app(arguments: Sequence[str], environment: dict[str, str]) -> Iterat
         app.close()
 
 
-def open_sample(person: Person) -> None:
-    person.press("open-sample")
-    person.until(lambda: person.see("segment-button") and person.find("segment-button").is_enabled(), "the sample")
+def open_sample(user: User) -> None:
+    user.press("open-sample")
+    user.until(lambda: user.see("segment-button") and user.find("segment-button").is_enabled(), "the sample")
 
 
-def segment(person: Person) -> None:
-    person.press("segment-button")
-    person.until(lambda: person.see("result-line"), "a result")
+def segment(user: User) -> None:
+    user.press("segment-button")
+    user.until(lambda: user.see("result-line"), "a result")
 
 
-def show(person: Person, tab: str) -> None:
-    person.press(f"tab-{tab}")
-    person.until(lambda: person.see(f"section-{tab}"), tab)
+def show(user: User, tab: str) -> None:
+    user.press(f"tab-{tab}")
+    user.until(lambda: user.see(f"section-{tab}"), tab)
 
 
-def screenshot(person: Person, name: str) -> None:
+def screenshot(user: User, name: str) -> None:
     """To MAESEGMENT_SCREENSHOTS if that is set, to be looked at."""
     if folder := os.environ.get("MAESEGMENT_SCREENSHOTS"):
-        person.driver.save_screenshot(str(Path(folder) / f"{name}.png"))
+        user.driver.save_screenshot(str(Path(folder) / f"{name}.png"))

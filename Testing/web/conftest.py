@@ -1,8 +1,7 @@
-"""One server for all tests here, as a user starts it; a browser and a session of its own for each test."""
+"""One server for all tests here, as a user starts it; a browser and a session of its own for each file."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from Testing.skips import NO_BROWSER, REPOSITORY, has_browser
-from Testing.web.browser import App, Person, running_app
+from Testing.web.browser import App, User, running_app
 from Testing.web.visitor import Page, Visitor
 
 
@@ -62,23 +61,34 @@ def page(insider: Visitor) -> Iterator[Page]:
 
 
 @pytest.fixture
-def new_person(tmp_path: Path) -> Iterator[Callable[..., Person]]:
-    """`new_person()` sits down at a browser of their own; with the `profile` of another it is that user again."""
-    if not has_browser():
-        pytest.skip(NO_BROWSER)
-    people: list[Person] = []
-    numbers = itertools.count()
+def new_user(tmp_path: Path) -> Iterator[Callable[..., User]]:
+    """`new_user()` sits down at a browser of their own; with the `profile` of another it is that user again."""
+    users: list[User] = []
 
-    def make(profile: Path | None = None) -> Person:
-        people.append(Person(profile or tmp_path / f"profile {next(numbers)}"))
-        return people[-1]
+    def make(profile: Path | None = None) -> User:
+        users.append(_user(profile or tmp_path / f"profile {len(users)}"))
+        return users[-1]
 
     yield make
-    for person in people:
-        person.quit()
+    for user in users:
+        user.driver.quit()
+
+
+@pytest.fixture(scope="module")
+def _user_of_module(app: App, tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+    user = _user(tmp_path_factory.mktemp("profile")).open(app.address)
+    yield user
+    user.driver.quit()
 
 
 @pytest.fixture
-def person(app: App, new_person: Callable[..., Person]) -> Person:
-    """At the page, in a session of their own."""
-    return new_person().open(app.address)
+def user(_user_of_module: User) -> User:
+    """At the page, with nothing open; starting a browser and a session takes longer than most tests."""
+    _user_of_module.tidy()
+    return _user_of_module
+
+
+def _user(profile: Path) -> User:
+    if not has_browser():
+        pytest.skip(NO_BROWSER)
+    return User(profile)

@@ -13,113 +13,112 @@ from MAESegmentLib.images.reading import read_label_map, read_volume
 from MAESegmentLib.inference import Predictor, Roi
 from MAESegmentLib.samples import ROI_RIGHT, head_path
 from Testing.web.browser import LONGEST_STALL_S, open_sample, screenshot, segment, show
-from Testing.web.visitor import session_processes
+from Testing.web.visitor import processes, session_processes
 
 
-def test_the_sample_head_is_segmented_and_saved_voxel_for_voxel(app, person):
-    open_sample(person)
-    app.longest_stall_s(person)
-    segment(person)
-    assert "hippocampus-mr" in person.text("result-line")
-    person.find("show-3d").send_keys(" ")
-    person.until(lambda: not person.see("surface-state") or not person.text("surface-state"), "the surface")
-    person.press("go-export")
+def test_the_sample_head_is_segmented_and_saved_voxel_for_voxel(app, user):
+    open_sample(user)
+    app.longest_stall_s(user)
+    segment(user)
+    assert "hippocampus-mr" in user.text("result-line")
+    user.find("show-3d").send_keys(" ")
+    user.until(lambda: not user.see("surface-state") or not user.text("surface-state"), "the surface")
+    user.press("go-export")
     for ending, button in ((".seg.nrrd", "export-seg-nrrd"), (".nii.gz", "export-nii-gz")):
-        person.press(button)
-        person.until(lambda ending=ending: person.text("saved-name").endswith(ending), ending)
-        person.press("save-file")
-        saved = read_label_map(person.saved(ending))
+        user.press(button)
+        user.until(lambda ending=ending: user.text("saved-name").endswith(ending), ending)
+        user.press("save-file")
+        saved = read_label_map(user.saved(ending))
         expected = Predictor(ModelStore().find("hippocampus")).predict(
             read_volume(head_path()), roi=Roi.parse(ROI_RIGHT)
         )
         assert saved.grid.matches(expected.label_map.grid)
         np.testing.assert_array_equal(saved.array, expected.label_map.array)
-    screenshot(person, "app-export")
-    show(person, "segment")
-    screenshot(person, "app-segment")
-    assert app.longest_stall_s(person) < LONGEST_STALL_S
-    assert person.problems() == []
+    screenshot(user, "app-export")
+    show(user, "segment")
+    screenshot(user, "app-segment")
+    assert app.longest_stall_s(user) < LONGEST_STALL_S
+    assert user.problems() == []
 
 
-def test_every_broken_file_gets_a_plain_answer_and_the_session_lives(person, real_data):
+def test_every_broken_file_gets_a_plain_answer_and_the_session_lives(user, real_data):
     """Each is named in the message; after all of them a good scan opens."""
     for path in sorted((real_data / "geometry/corrupt").iterdir()):
         if path.name.startswith("label_shape"):
             continue  # whole in itself: only beside its scan does it not fit
-        person.upload(path)
-        message = person.until(lambda: person.text("notice"), f"an answer about {path.name}")
+        user.upload(path)
+        message = user.until(lambda: user.text("notice"), f"an answer about {path.name}")
         assert "Traceback" not in message
         assert len(message) > 20
-        person.find("notice").find_element("css selector", ".v-alert__close button").click()
-        person.until(lambda: not person.see("notice"), "the message has gone")
-    person.upload(real_data / "geometry/volumes/tiny_7x5x3.nii.gz")
-    person.until(lambda: "7 \u00d7 5 \u00d7 3" in person.text("scan-info"), "a good scan")
+        user.dismiss()
+    user.upload(real_data / "geometry/volumes/tiny_7x5x3.nii.gz")
+    user.until(lambda: "7 \u00d7 5 \u00d7 3" in user.text("scan-info"), "a good scan")
 
 
-def test_dicom_comes_as_a_folder_or_a_zip_and_goes_back_as_a_dicom_seg(person, real_data, tmp_path):
+def test_dicom_comes_as_a_folder_or_a_zip_and_goes_back_as_a_dicom_seg(user, real_data, tmp_path):
     series = real_data / "hippocampus_mr/dicom/Study1"
-    person.upload_folder(series)
-    person.until(lambda: "Study1" in person.panel() and person.see("scan-info"), "the series")
-    info = person.text("scan-info")
-    person.upload(Path(shutil.make_archive(str(tmp_path / "zipped study"), "zip", series)))
-    person.until(lambda: "zipped study" in person.panel(), "the zip")
-    assert person.text("scan-info") == info
-    show(person, "segment")
-    person.choose("model-select", "hippocampus")
-    segment(person)
-    person.press("go-export")
-    person.press("export-dcm")
-    person.until(lambda: person.text("saved-name").endswith(".dcm"), "a DICOM SEG")
-    person.press("save-file")
-    assert read_label_map(person.saved(".dcm")).array.any()
-    person.press("export-zip")
-    person.until(lambda: person.text("saved-name").endswith(".zip"), "surfaces")
+    user.upload_folder(series)
+    user.until(lambda: "Study1" in user.panel() and user.see("scan-info"), "the series")
+    info = user.text("scan-info")
+    user.upload(Path(shutil.make_archive(str(tmp_path / "zipped study"), "zip", series)))
+    user.until(lambda: "zipped study" in user.panel(), "the zip")
+    assert user.text("scan-info") == info
+    show(user, "segment")
+    user.choose("model-select", "hippocampus")
+    segment(user)
+    user.press("go-export")
+    user.press("export-dcm")
+    user.until(lambda: user.text("saved-name").endswith(".dcm"), "a DICOM SEG")
+    user.press("save-file")
+    assert read_label_map(user.saved(".dcm")).array.any()
+    user.press("export-zip")
+    user.until(lambda: user.text("saved-name").endswith(".zip"), "surfaces")
 
 
-def test_two_people_do_not_see_each_others_scan(app, new_person, real_data):
-    first, second = new_person().open(app.address), new_person().open(app.address)
-    open_sample(first)
-    assert not second.see("scan-select")
-    second.upload(real_data / "geometry/volumes/tiny_7x5x3.nii.gz")
-    second.until(lambda: second.see("scan-info"), "the second's scan")
-    assert "MNI152" not in second.panel()
-    show(first, "data")
-    assert "tiny" not in first.panel()
+def test_two_users_do_not_see_each_others_scan(app, user, new_user, real_data):
+    open_sample(user)
+    other = new_user().open(app.address)
+    assert not other.see("scan-select")
+    other.upload(real_data / "geometry/volumes/tiny_7x5x3.nii.gz")
+    other.until(lambda: other.see("scan-info"), "the other's scan")
+    assert "MNI152" not in other.panel()
+    show(user, "data")
+    assert "tiny" not in user.panel()
 
 
-def test_a_killed_worker_is_said_and_the_next_try_works(app, person):
-    open_sample(person)
-    person.press("segment-button")
-    person.until(lambda: _workers(app), "a worker")
-    person.until(lambda: person.text("segment-stage"), "work")
+def test_a_killed_worker_is_said_and_the_next_try_works(app, user):
+    open_sample(user)
+    user.press("segment-button")
+    user.until(lambda: _workers(app), "a worker")
+    user.until(lambda: user.text("segment-stage"), "work")
     for worker in _workers(app):
         worker.kill()
-    person.until(lambda: person.see("notice") or person.see("result-line"), "an answer")
-    segment(person)
-    assert person.text("result-line")
+    user.until(lambda: user.see("notice") or user.see("result-line"), "an answer")
+    segment(user)
+    assert user.text("result-line")
 
 
-def test_who_closes_the_browser_finds_scene_and_job_again(app, new_person, tmp_path):
-    first = new_person(tmp_path / "same person").open(app.address)
+def test_a_page_on_the_disk_leads_in_and_who_closes_the_browser_finds_scene_and_job_again(app, new_user, tmp_path):
+    page = tmp_path / "open.html"
+    page.write_text(f'<meta http-equiv="refresh" content="0;url={app.address}">')
+    first = new_user(tmp_path / "same user").open(page.as_uri())
+    assert first.driver.current_url == f"{app.origin}/index.html"
     open_sample(first)
     first.press("segment-button")
-    first.quit()
-    again = new_person(tmp_path / "same person").open(app.origin + "/")
+    first.driver.quit()
+    again = new_user(tmp_path / "same user").open(page.as_uri())
     show(again, "segment")
     again.until(lambda: again.see("result-line"), "the result of the job that was running")
     assert "hippocampus-mr" in again.text("result-line")
 
 
+def test_who_loses_the_session_is_told_and_begins_a_new_one(app, user):
+    # The user of this file came first.
+    min(session_processes(app), key=psutil.Process.create_time).kill()
+    user.until(lambda: user.see("lost"), "the page says that the connection is lost")
+    user.find("lost").find_element("tag name", "a").click()
+    user.until(lambda: "its scene is lost" in user.text("notice"), "a new session, and why")
+
+
 def _workers(app):
-    everyone = psutil.Process(app.process.pid).children(recursive=True)
-    return [one for one in everyone if "MAESegmentLib.worker" in " ".join(one.cmdline())]
-
-
-def test_who_loses_the_session_is_told_and_begins_a_new_one(app, new_person):
-    known = {one.pid for one in session_processes(app)}
-    person = new_person().open(app.address)
-    (session,) = (one for one in session_processes(app) if one.pid not in known)
-    session.kill()
-    person.until(lambda: person.see("lost"), "the page says that the connection is lost")
-    person.find("lost").find_element("tag name", "a").click()
-    person.until(lambda: "its scene is lost" in person.text("notice"), "a new session, and why")
+    return [one for one in processes(app) if "MAESegmentLib.worker" in " ".join(one.cmdline())]

@@ -23,7 +23,7 @@ from MAESegmentLib.cli.main import main
 from MAESegmentLib.web.door.access import Access, Entrance, Refusal
 from MAESegmentLib.web.door.messages import MessageMeter
 from Testing.web.browser import running_app
-from Testing.web.visitor import Visitor, message_part, session_processes, until
+from Testing.web.visitor import Visitor, message_part, processes, session_processes, until
 
 
 def request(visitor, *lines: str, path: str = "/") -> int:
@@ -54,8 +54,7 @@ def test_the_key_is_exchanged_for_a_cookie_that_scripts_and_other_sites_cannot_u
 
 def listening(app):
     """(host, port) of every port that the server and its sessions listen on."""
-    everyone = [psutil.Process(app.process.pid), *psutil.Process(app.process.pid).children(recursive=True)]
-    found = (one for process in everyone for one in process.net_connections("inet"))
+    found = (one for process in processes(app) for one in process.net_connections("inet"))
     return {one.laddr for one in found if one.status == "LISTEN"}
 
 
@@ -231,7 +230,7 @@ def test_an_address_that_leads_nowhere_is_a_bad_request_and_no_fault_in_the_log(
 
 
 def test_seats_are_not_taken_by_visitors_who_never_come_back_with_the_cookie(app, insider):
-    processes, folders = len(session_processes(app)), len(list(app.folders()[-1].iterdir()))
+    sessions, folders = len(session_processes(app)), len(list(app.folders()[-1].iterdir()))
     for _visit in range(60):  # the server has 20 seats
         Visitor(app).enter()
     for cookie in ("", "guess", "a.b", "." + "0" * 64, insider.cookie.partition("=")[2] + "0", "\u00e4.\u00e4"):
@@ -239,7 +238,7 @@ def test_seats_are_not_taken_by_visitors_who_never_come_back_with_the_cookie(app
         stranger.cookie = f"{insider.cookie.partition('=')[0]}={cookie}".encode().decode("latin-1")
         assert stranger.ask("/index.html")[0] == 401
         assert stranger.ask("/ws", Upgrade="websocket", Connection="Upgrade")[0] == 401
-    assert len(session_processes(app)) == processes
+    assert len(session_processes(app)) == sessions
     assert len(list(app.folders()[-1].iterdir())) == folders
     assert insider.ask("/index.html")[0] == 200
 
@@ -304,7 +303,7 @@ def test_the_key_stands_on_no_command_line_and_in_no_log(app, visitor, insider):
     request(visitor, "Host: [", path=f"/?token={key}")
     request(visitor, "Host: localhost", "Bad Header", path=f"/?token={key}")
     assert insider.ask(f"/index.html?again&token={key}")[0] == 303
-    everyone = [psutil.Process(app.process.pid), *psutil.Process(app.process.pid).children(recursive=True)]
+    everyone = processes(app)
     logs = [app.log, *app.folders()[-1].glob("*.log")]
     assert len(everyone) > 1
     assert len(logs) > 1
@@ -335,22 +334,11 @@ def test_a_browser_is_opened_without_the_key_on_its_command_line(app_environment
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_a_page_on_the_disk_leads_in_and_the_scene_is_found_again(app, new_person, tmp_path):
-    page = tmp_path / "open.html"
-    page.write_text(f'<meta http-equiv="refresh" content="0;url={app.address}">')
-    person = new_person().open(page.as_uri())
-    cookies = person.driver.get_cookies()
-    assert person.driver.current_url == f"{app.origin}/index.html"
-    person.open(page.as_uri())
-    assert person.driver.get_cookies()[0]["value"] == cookies[0]["value"]
-
-
 # Messages -------------------------------------------------------------------------------------------------------------
 
 
 def memory(app) -> int:
-    everyone = [psutil.Process(app.process.pid), *psutil.Process(app.process.pid).children(recursive=True)]
-    return sum(one.memory_info().vms for one in everyone)
+    return sum(one.memory_info().vms for one in processes(app))
 
 
 def test_short_messages_that_promise_much_take_nothing(app, page):
@@ -369,8 +357,9 @@ def test_short_messages_that_promise_much_take_nothing(app, page):
         [message_part(b"x" * 200, 0, 100)],
         [message_part(b"", 0, 0)],
         [b"short"],
+        ["text"],
     ],
-    ids=["many begun", "a gap", "longer than it said", "empty", "no header"],
+    ids=["many begun", "a gap", "longer than it said", "empty", "no header", "text"],
 )
 def test_messages_that_are_not_what_they_say_close_the_page(page, parts):
     for part in parts:
@@ -378,40 +367,22 @@ def test_messages_that_are_not_what_they_say_close_the_page(page, parts):
     assert page.closed_with() == 1009
 
 
-def test_text_is_not_taken(page):
-    page.send_text("x")
-    assert page.closed_with() == 1009
-
-
 def test_a_session_has_so_many_windows_and_no_more(insider):
-    ask = (
-        f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{insider.port}\r\nCookie: {insider.cookie}\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    ).encode()
-    windows, answers = [], []
-    try:
-        for _number in range(20):
-            windows.append(socket.create_connection(("127.0.0.1", insider.port), timeout=30))
-            windows[-1].sendall(ask)
-            answers.append(windows[-1].recv(4096)[9:12])
-    finally:
-        for window in windows:
-            window.close()
-    assert answers.count(b"101") <= 16
-    assert answers[-1] == b"503"
+    windows = [insider.window() for _number in range(20)]
+    for line, _status in windows:
+        line.close()
+    found = [status for _line, status in windows]
+    assert found.count(b"101") <= 16
+    assert found[-1] == b"503"
     until(lambda: insider.ask("/heartbeat")[0] == 200, "the session goes on")
 
 
 @pytest.mark.parametrize("length", [2 << 20, 1 << 40, (1 << 63) - 1, (1 << 64) - 1])
 def test_a_frame_that_says_it_is_huge_is_refused_before_it_comes(app, insider, length):
     before = memory(app)
-    with socket.create_connection(("127.0.0.1", insider.port), timeout=30) as line:
-        line.sendall(
-            f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{insider.port}\r\nCookie: {insider.cookie}\r\nUpgrade: websocket\r\n"
-            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-            "".encode()
-        )
-        assert b"101" in line.recv(4096)
+    line, status = insider.window()
+    assert status == b"101"
+    with line:
         line.sendall(b"\x82\xff" + length.to_bytes(8, "big") + b"\0\0\0\0")
         line.settimeout(30)
         try:

@@ -136,7 +136,7 @@ def test_calls_choose_from_lists_and_not_by_path(page, secret):
             page.trigger(call, place)  # some ask twice
             state = page.state()
             assert state["data_scans"] == []
-            assert state["export_url"] == state["versions_url"] == ""
+            assert state["export_url"] == state["improve_url"] == ""
             assert str(secret.parent) not in state["notice"].replace(str(place), "")
     assert secret.read_bytes() == SECRET.tobytes()
 
@@ -146,7 +146,7 @@ def test_nothing_that_a_page_sets_becomes_a_path(page, insider, secret):
     hostile = {
         key: str(secret)
         for key in before
-        if key.startswith(("data_", "segment_", "cases_", "learning_", "versions_", "export_", "tab", "layout"))
+        if key.startswith(("data_", "segment_", "improve_", "export_", "tab", "layout"))
     }
     page.set(**hostile)
     for call in ("export-zip", "export-nii-gz", "add-case", "segment-button", "fine-tune", "add-box"):

@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
-import aiohttp
 import psutil
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
 from MAESegmentLib.errors import OutputError
 from MAESegmentLib.web.door.server_folder import ServerFolder, clear_abandoned
@@ -131,15 +131,16 @@ def test_an_upload_that_breaks_off_leaves_nothing(insider, work, how):
     assert not (work / f"uploads/broken{how}").exists()
 
 
-@pytest.mark.parametrize("number", ["-1", "x", "1e9", "99999999999", "%2e%2e", "..%2f..%2f0"])
-def test_a_number_that_is_none_is_refused(insider, number):
-    assert insider.ask(f"/upload/abcdefgh/{number}?name=x", "PUT", b"x")[0] in (400, 404, 405)
-
-
-@pytest.mark.parametrize("upload", ["..", "%2e%2e", "..%2f..%2fjobs", "short", "UPPERCASE", "a" * 41, "abcdefg%00"])
-def test_an_upload_is_called_by_letters_and_digits_only(insider, work, upload):
+@pytest.mark.parametrize(
+    "place",
+    [
+        *(f"abcdefgh/{number}" for number in ("-1", "x", "1e9", "99999999999", "%2e%2e", "..%2f..%2f0")),
+        *(f"{upload}/0" for upload in ("..", "%2e%2e", "..%2f..%2fjobs", "short", "UPPERCASE", "a" * 41, "abcdefg%00")),
+    ],
+)
+def test_an_upload_is_called_by_letters_and_digits_and_a_file_by_a_number(insider, work, place):
     before = sorted(work.rglob("*"))
-    assert insider.ask(f"/upload/{upload}/0?name=x", "PUT", b"x")[0] in (400, 404, 405)
+    assert insider.ask(f"/upload/{place}?name=x", "PUT", b"x")[0] in (400, 404, 405)
     assert sorted(work.rglob("*")) == before
 
 
@@ -183,78 +184,55 @@ def uploads(tmp_path):
     return Uploads(tmp_path / "session/uploads", Budget(tmp_path, 10 * MB))
 
 
-def served(uploads, attack):
-    """What `attack(put)` returns, where `put(path, data)` sends to a server with these uploads."""
+def put(uploads, files):
+    """The status for each (name, data) that is sent to a server with these uploads."""
 
-    async def run():
+    async def send():
         application = web.Application()
         application.add_routes(uploads.routes())
-        runner = web.AppRunner(application)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        async with aiohttp.ClientSession() as client:
+        async with TestClient(TestServer(application)) as client:
+            found = []
+            for number, (name, data) in enumerate(files):
+                found.append((await client.put(f"/upload/abcdefgh/{number}?name={name}", data=data)).status)
+            return found
 
-            async def put(path: str, data: bytes) -> int:
-                async with client.put(f"http://127.0.0.1:{runner.addresses[0][1]}{path}", data=data) as answer:
-                    return answer.status
-
-            found = await attack(put)
-        await runner.cleanup()
-        return found
-
-    return asyncio.run(run())
+    return asyncio.run(send())
 
 
 def test_a_file_costs_the_same_however_many_came_before(uploads):
-    looked = []
+    looked, costs = [], []
     sys.addaudithook(lambda event, _arguments: looked.append(event) if event in ("os.scandir", "os.listdir") else None)
 
-    async def attack(put):
-        costs = []
+    def files():
         for number in range(300):
             looked.clear()
-            assert await put(f"/upload/abcdefgh/{number}?name=IM{number}", b"x") == 200
+            yield f"IM{number}", b"x"
             costs.append(len(looked))
-        return costs
 
-    costs = served(uploads, attack)
+    assert {*put(uploads, files())} == {200}
     assert max(costs[150:]) <= max(costs[:150])
 
 
 def test_empty_files_cost_something(tmp_path):
-    uploads = Uploads(tmp_path / "session/uploads", Budget(tmp_path, MB))
-
-    async def attack(put):
-        return [await put(f"/upload/abcdefgh/{number}?name=IM{number}", b"") for number in range(300)]
-
-    found = served(uploads, attack)
-    assert 200 in found
+    found = put(Uploads(tmp_path / "uploads", Budget(tmp_path, MB)), [(f"IM{number}", b"") for number in range(300)])
+    assert found[0] == 200
     assert found[-1] in (410, 413)
 
 
 def test_a_full_disk_is_said_and_given_back(uploads, monkeypatch):
-    budget = uploads._budget
-
     def full(*_arguments):
         raise OSError(28, "No space left on device")
 
-    async def attack(put):
-        monkeypatch.setattr("MAESegmentLib.web.door.uploads._new_file", full)
-        return await put("/upload/abcdefgh/0?name=x.nii", b"x")
-
-    assert served(uploads, attack) == 507
-    assert budget.used == 0
+    monkeypatch.setattr("MAESegmentLib.web.door.uploads._new_file", full)
+    assert put(uploads, [("x.nii", b"x")]) == [507]
+    assert uploads._budget.used == 0
 
 
 def test_what_a_zip_unpacks_to_is_of_the_same_budget(uploads, tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for number in range(12):
             archive.writestr(f"{number}.nii", os.urandom(10_000) + bytes(990_000))
-
-    async def attack(put):
-        return await put("/upload/abcdefgh/0?name=x.zip", (tmp_path / "x.zip").read_bytes())
-
-    assert served(uploads, attack) == 200
+    assert put(uploads, [("x.zip", (tmp_path / "x.zip").read_bytes())]) == [200]
     with pytest.raises(OutputError, match="may be uploaded"):
         uploads.scan("abcdefgh")
     assert on_disk(tmp_path / "session") < 11 * MB
@@ -263,20 +241,13 @@ def test_what_a_zip_unpacks_to_is_of_the_same_budget(uploads, tmp_path):
 
 
 def test_two_zips_with_files_of_the_same_names_are_both_kept(uploads, tmp_path):
-    for name in ("a", "b"):
-        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+    for name in ("a.zip", "b.zip"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
             for folder in ("one", "two"):
                 archive.writestr(f"{folder}/IM1", f"{name} {folder}")
-
-    async def attack(put):
-        for number, name in enumerate("ab"):
-            assert (
-                await put(f"/upload/abcdefgh/{number}?name={name}.zip", (tmp_path / f"{name}.zip").read_bytes()) == 200
-            )
-
-    served(uploads, attack)
+    assert put(uploads, [(name, (tmp_path / name).read_bytes()) for name in ("a.zip", "b.zip")]) == [200, 200]
     found = {path.read_text() for path in uploads.scan("abcdefgh").rglob("IM1")}
-    assert found == {"a one", "a two", "b one", "b two"}
+    assert found == {"a.zip one", "a.zip two", "b.zip one", "b.zip two"}
 
 
 def test_some_of_the_disk_is_left_for_all(tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ from MAESegmentLib.web import exporting
 from MAESegmentLib.web.door.downloads import Downloads
 from MAESegmentLib.web.door.file_names import file_name, unique_file_names, uploaded_name
 from MAESegmentLib.web.panels.export import ExportPanel
-from MAESegmentLib.web.panels.versions import VersionsPanel
+from MAESegmentLib.web.panels.improve import ImprovePanel
 from MAESegmentLib.web.workspace import Scan
 from Testing import slicer_core
 from Testing.mrml.nodes import GRIDS, TRANSFORMS, labels_for, segmented, volume
@@ -250,23 +250,20 @@ def test_what_is_changed_while_it_is_written_is_not_offered(panel, is_other, mon
 
 
 def test_no_model_is_offered_while_the_next_one_is_written(tmp_path):
-    class Versions(VersionsPanel):
+    class Versions(ImprovePanel):
         def __init__(self):
             self.app = SimpleNamespace(state=Page(), downloads=Downloads(tmp_path / "export"))
-            self._versions = self
-            self.state = SimpleNamespace(row=lambda _name: "listed", is_exporting=False)
+            state = SimpleNamespace(row=lambda _name: "listed", is_exporting=False)
+            self.versions = SimpleNamespace(state=state, export=self.export, forget=lambda: None)
 
         def export(self, _version, path, done):
             seen.append(self.get("url"))
             path.write_bytes(b"model")
             done(path)
 
-        def forget(self):
-            pass
-
     seen = []
     panel = Versions()
     for version in ("1.0.0", "1.1.0"):
-        panel._export(f"tiny@{version}")
+        panel.export_version(f"tiny@{version}")
         assert offered(panel).name == f"tiny-{version}.zip"
     assert seen == ["", ""]

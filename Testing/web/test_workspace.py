@@ -5,8 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+import slicer
 
-from MAESegmentLib.web.workspace import Workspace
+from MAESegmentLib.web.slicer_scene import roi_node
+from MAESegmentLib.web.workspace import Scan, Workspace
 from Testing import slicer_core
 from Testing.mrml.nodes import GRIDS, labels_for, segmented, volume
 
@@ -18,11 +20,16 @@ def scene():
     slicer_core.fresh_scene()
 
 
-def test_a_new_segmentation_is_chosen_on_its_own_scan_only():
-    display = SimpleNamespace(show_volume_in_slice_background=lambda _node: None, reset_views=lambda: None)
-    workspace = Workspace(display)
-    first, second = (SimpleNamespace(node=volume(GRIDS["oblique"])) for _number in range(2))
-    workspace.scans += [first, second]
+@pytest.fixture
+def workspace():
+    """With two open scans."""
+    workspace = Workspace(SimpleNamespace(show_volume_in_slice_background=lambda _node: None, reset_views=lambda: None))
+    workspace.scans += [Scan(volume(GRIDS["oblique"]), None) for _number in range(2)]
+    return workspace
+
+
+def test_a_new_segmentation_is_chosen_on_its_own_scan_only(workspace):
+    first, second = workspace.scans
     mine = segmented(second.node, labels_for((9, 11, 13)))
     workspace.show(second)
     other = segmented(first.node, labels_for((9, 11, 13)))
@@ -35,3 +42,16 @@ def test_a_new_segmentation_is_chosen_on_its_own_scan_only():
     workspace.show(first)
     workspace.offer(other)
     assert workspace.segmentation is other
+
+
+def test_segmentations_and_boxes_go_with_their_scan(workspace):
+    first, second = workspace.scans
+    nodes = [[segmented(scan.node, labels_for((9, 11, 13))), roi_node("box", (0, 1) * 3)] for scan in (first, second)]
+    for scan, (_segmentation, box) in zip(workspace.scans, nodes, strict=True):
+        scan.boxes.append(box)
+    slicer.mrmlScene.RemoveNode(nodes[0][1])  # by the user
+    workspace.remove(first)
+    assert [[node.GetScene() is not None for node in of_scan] for of_scan in nodes] == [[False, False], [True, True]]
+    assert workspace.scan is second
+    workspace.remove(second)
+    assert workspace.scan is workspace.segmentation is None

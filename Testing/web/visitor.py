@@ -57,6 +57,16 @@ class Visitor:
                 found += part
             return found
 
+    def window(self) -> tuple[socket.socket, bytes]:
+        """A connection that asks to be the socket of a page, and the status that came back."""
+        line = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        line.sendall(
+            f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nCookie: {self.cookie}\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+            "".encode()
+        )
+        return line, line.recv(4096)[9:12]
+
     def upload(self, upload: str, number: int, name: str, body: bytes | Any) -> tuple[int, str]:
         return self.ask(f"/upload/{upload}/{number}?name={quote(name, safe='')}", "PUT", body)
 
@@ -82,11 +92,8 @@ class Page:
     def set(self, **values: Any) -> None:
         self.call("trame.state.update", [{"key": key, "value": value} for key, value in values.items()])
 
-    def send(self, data: bytes) -> None:
-        self._do(self.socket.send_bytes(data))
-
-    def send_text(self, text: str) -> None:
-        self._do(self.socket.send_str(text))
+    def send(self, data: bytes | str) -> None:
+        self._do(self.socket.send_str(data) if isinstance(data, str) else self.socket.send_bytes(data))
 
     def closed_with(self, wait_s: float = 30.0) -> int | None:
         """The code with which the server closes; what it sends before is left out."""
@@ -138,6 +145,12 @@ class Page:
 def message_part(content: bytes, begin: int, whole: int, key: int | None = None) -> bytes:
     """A part of a wslink message that begins at `begin` of `whole` bytes."""
     return struct.pack("<III", secrets.randbits(32) if key is None else key, begin, whole) + content
+
+
+def processes(app: App) -> list[psutil.Process]:
+    """The server first, then whatever it started."""
+    server = psutil.Process(app.process.pid)
+    return [server, *server.children(recursive=True)]
 
 
 def session_processes(app: App) -> list[psutil.Process]:

@@ -19,7 +19,7 @@ from pathlib import Path
 import SimpleITK
 
 from MAESegmentLib.samples import head_path
-from Testing.web.browser import App, Person, open_sample, running_app, segment, show
+from Testing.web.browser import App, User, open_sample, running_app, segment, show
 
 from .runner import begin, record, where
 
@@ -55,54 +55,54 @@ def walk(folder: Path, scan: Path, found: Found) -> None:
     folder.mkdir()
     own = {f"MAESEGMENT_{name}": str(folder / name.lower()) for name in ("MODELS", "CASES", "RUNS")}
     with running_app(["--upload-limit", "1"], {**os.environ, **own}) as app:
-        person = Person(folder / "profile").open(app.address)
+        user = User(folder / "profile").open(app.address)
         try:
-            for step, action in _steps(person, scan):
-                _time(app, person, step, action, found)
+            for step, action in _steps(user, scan):
+                _time(app, user, step, action, found)
         finally:
-            person.quit()
+            user.quit()
 
 
-def _steps(person: Person, scan: Path) -> list[tuple[str, Callable[[], object]]]:
+def _steps(user: User, scan: Path) -> list[tuple[str, Callable[[], object]]]:
     """In the order in which they are done; those on the large head come after those on the sample."""
     return [
-        ("open the sample head", lambda: open_sample(person)),
-        ("segment, while the worker starts", lambda: segment(person)),
-        ("make the surfaces", lambda: _surfaces(person)),
-        ("upload and open the large head", lambda: _open(person, scan)),
-        ("begin a segmentation of it", lambda: _begin(person)),
-        ("open the threshold tool", lambda: _tool(person, "4", "threshold")),
+        ("open the sample head", lambda: open_sample(user)),
+        ("segment, while the worker starts", lambda: segment(user)),
+        ("make the surfaces", lambda: _surfaces(user)),
+        ("upload and open the large head", lambda: _open(user, scan)),
+        ("begin a segmentation of it", lambda: _begin(user)),
+        ("open the threshold tool", lambda: _tool(user, "4", "threshold")),
     ]
 
 
-def _time(app: App, person: Person, step: str, action: Callable[[], object], found: Found) -> None:
-    app.longest_stall_s(person)
+def _time(app: App, user: User, step: str, action: Callable[[], object], found: Found) -> None:
+    app.longest_stall_s(user)
     begun = time.perf_counter()
     action()
     seconds = time.perf_counter() - begun
-    found[step].append((app.longest_stall_s(person), seconds))
+    found[step].append((app.longest_stall_s(user), seconds))
 
 
-def _surfaces(person: Person) -> None:
-    person.find("show-3d").send_keys(" ")
-    person.until(lambda: not person.see("surface-state") or not person.text("surface-state"), "the surfaces")
+def _surfaces(user: User) -> None:
+    user.find("show-3d").send_keys(" ")
+    user.until(lambda: not user.see("surface-state") or not user.text("surface-state"), "the surfaces")
 
 
-def _open(person: Person, scan: Path) -> None:
-    show(person, "data")
-    person.upload(scan)
-    person.until(lambda: _LARGE in person.panel() and not person.see("data-busy"), "the large head is open")
+def _open(user: User, scan: Path) -> None:
+    show(user, "data")
+    user.upload(scan)
+    user.until(lambda: _LARGE in user.panel() and not user.see("data-busy"), "the large head is open")
 
 
-def _begin(person: Person) -> None:
-    show(person, "correct")
-    person.press("new-segmentation")
-    person.until(lambda: person.see("tool-paint"), "the tools")
+def _begin(user: User) -> None:
+    show(user, "correct")
+    user.press("new-segmentation")
+    user.until(lambda: user.see("tool-paint"), "the tools")
 
 
-def _tool(person: Person, key: str, name: str) -> None:
-    person.keys(key)
-    person.until(lambda: person.find(f"tool-{name}").get_attribute("aria-pressed") == "true", name)
+def _tool(user: User, key: str, name: str) -> None:
+    user.keys(key)
+    user.until(lambda: user.find(f"tool-{name}").get_attribute("aria-pressed") == "true", name)
 
 
 def _row(step: str, times: list[tuple[float, float]]) -> dict[str, object]:

@@ -10,8 +10,10 @@ from trame.widgets import vuetify3 as v3
 
 from ... import mrml
 from ...errors import NodeError
+from ...translation import tr as _
 from .correct_editor import EditorLogic, EditorUI
-from .panel import Page, Panel
+from .panel import Page, Panel, shown
+from .segment import SegmentPanel
 
 #: How long a hand rests before surfaces and volumes are brought up to date.
 _REST_S = 1.0
@@ -20,46 +22,42 @@ _REST_S = 1.0
 class CorrectPanel(Panel):
     prefix = "correct"
 
-    def __init__(self, app: Page, slicer_app: Any) -> None:
+    def __init__(self, app: Page, segment: SegmentPanel) -> None:
         super().__init__(app)
-        self._editor = slicer_app.segmentation_editor
-        self._logic = EditorLogic(app.server, slicer_app)
+        self._segment = segment
+        self._editor = app.slicer_app.segmentation_editor
+        self._logic = EditorLogic(app.server, app.slicer_app)
         self._edited: Any = None
         self._forget: Any = None
-        app.state.update({self.name("what"): "", self.name("can_start"): False})
+        self.put(what="", can_start=False)
         self._editor.segmentation_modified.connect(self._on_edit)
         app.state.change("tab")(self._on_tab)
         self.workspace.add_listener(self.update)
 
     def build(self) -> None:
-        with html.Div(v_if=(f"!{self.name('what')}",)):
-            html.Div("Segment a scan first, or draw from nothing:", classes="mb-2")
-            v3.VBtn(
-                "New empty segmentation",
+        what = self.name("what")
+        with html.Div(v_if=(f"!{what}",)):
+            html.Div(_("Segment a scan first, or draw from nothing:"), classes="mb-2")
+            self.button(
+                _("New empty segmentation"),
+                self.start_empty,
                 id="new-segmentation",
-                click=self.guarded(self.start_empty),
                 disabled=(f"!{self.name('can_start')}",),
-                variant="tonal",
+                size="default",
                 block=True,
             )
-        with html.Div(v_show=(self.name("what"),)):
-            html.Div(f"{{{{ {self.name('what')} }}}}", classes="font-weight-medium mb-2", id="correct-what")
+        with html.Div(v_show=(what,)):
+            html.Div(shown(what), classes="font-weight-medium mb-2", id="correct-what")
             self._logic.set_ui(EditorUI())
-            v3.VBtn(
-                "Add as corrected case",
-                id="go-improve",
-                click="tab = 'improve'",
-                color="primary",
-                block=True,
-                classes="mt-2",
-            )
+            go = "tab = 'improve'"
+            v3.VBtn(_("Add as corrected case"), id="go-improve", click=go, color="primary", block=True, classes="mt-2")
 
     def start_empty(self) -> None:
         """A segmentation with the model's structures, in none of which anything is drawn."""
-        scan, bundle = self.workspace.scan, self.app.segment.bundle
+        scan, bundle = self.workspace.scan, self._segment.bundle
         if scan is None or bundle is None:
-            raise NodeError("There is no scan to draw on.", "Open a scan first.")
-        name = f"{scan.node.GetName()} segmentation"
+            raise NodeError(_("There is no scan to draw on."), _("Open a scan first."))
+        name = _("{volume} segmentation").format(volume=scan.node.GetName())
         nothing = np.zeros((0, 0, 0), np.uint8)
         node = mrml.add_segmentation(scan.node, bundle.labels, nothing, (0, 0, 0), name=name)
         # A user draws it: nothing may take it for a result that can be replaced.
@@ -82,7 +80,7 @@ class CorrectPanel(Panel):
         if tab != "correct":
             self._editor.deactivate_effect()
         # Its handles would be dragged instead.
-        self.app.segment.show_box(tab != "correct")
+        self._segment.show_box(tab != "correct")
 
     def _on_edit(self, *_changes: Any) -> None:
         """Some strokes follow each other: what is slow waits until the hand rests."""
@@ -94,4 +92,4 @@ class CorrectPanel(Panel):
 
     def _rested(self) -> None:
         self._forget = None
-        self.app.segment.after_edit()
+        self._segment.after_edit()

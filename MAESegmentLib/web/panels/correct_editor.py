@@ -26,16 +26,25 @@ from trame_slicer.segmentation import (
     SegmentationEffectThreshold,
 )
 
-#: (name, icon, effect, what its parameters look like, the key that chooses it)
-TOOLS: tuple[tuple[str, str, Any, Any, str], ...] = (
-    ("Look", "mdi-cursor-default", SegmentationEffectNoTool, None, "Escape"),
-    ("Paint", "mdi-brush", SegmentationEffectPaint, PaintEffectUI, "1"),
-    ("Erase", "mdi-eraser", SegmentationEffectErase, PaintEffectUI, "2"),
-    ("Scissors", "mdi-content-cut", SegmentationEffectScissors, ScissorsEffectUI, "3"),
-    ("Threshold", "mdi-auto-fix", SegmentationEffectThreshold, ThresholdEffectUI, "4"),
-    ("Islands", "mdi-scatter-plot", SegmentationEffectIslands, IslandsEffectUI, "5"),
-    ("Smooth", "mdi-square-rounded-outline", SegmentationEffectSmoothing, SmoothingEffectUI, "6"),
-    ("Combine", "mdi-vector-intersection", SegmentationEffectLogicalOperators, LogicalOperatorsEffectUI, "7"),
+from ...translation import tr as _
+
+#: (title, name, which static/panel.js knows, icon, effect, what its parameters look like, the key that chooses it)
+TOOLS: tuple[tuple[str, str, str, Any, Any, str], ...] = (
+    (_("Look"), "look", "mdi-cursor-default", SegmentationEffectNoTool, None, "Escape"),
+    (_("Paint"), "paint", "mdi-brush", SegmentationEffectPaint, PaintEffectUI, "1"),
+    (_("Erase"), "erase", "mdi-eraser", SegmentationEffectErase, PaintEffectUI, "2"),
+    (_("Scissors"), "scissors", "mdi-content-cut", SegmentationEffectScissors, ScissorsEffectUI, "3"),
+    (_("Threshold"), "threshold", "mdi-auto-fix", SegmentationEffectThreshold, ThresholdEffectUI, "4"),
+    (_("Islands"), "islands", "mdi-scatter-plot", SegmentationEffectIslands, IslandsEffectUI, "5"),
+    (_("Smooth"), "smooth", "mdi-square-rounded-outline", SegmentationEffectSmoothing, SmoothingEffectUI, "6"),
+    (
+        _("Combine"),
+        "combine",
+        "mdi-vector-intersection",
+        SegmentationEffectLogicalOperators,
+        LogicalOperatorsEffectUI,
+        "7",
+    ),
 )
 _UNDO_STEPS = 20
 
@@ -48,42 +57,28 @@ class EditorUI(SegmentEditorUI):
         with self:
             self.edit_ui._build_color_dialog()
             with html.Div(classes="tool-grid"):
-                for title, icon, effect, _parameters, key in TOOLS:
-                    self._build_tool(title, icon, effect, key)
+                for title, tool, icon, effect, _parameters, key in TOOLS:
+                    self._build_tool(title, tool, icon, effect, key)
             with html.Div(classes="d-flex ga-2 mt-2"):
-                for title, icon, act, state in (
-                    ("Undo", "mdi-undo", self.undo_clicked, name.can_undo),
-                    ("Redo", "mdi-redo", self.redo_clicked, name.can_redo),
+                for title, key, act, state in (
+                    (_("Undo"), "undo", self.undo_clicked, name.can_undo),
+                    (_("Redo"), "redo", self.redo_clicked, name.can_redo),
                 ):
-                    v3.VBtn(
-                        title,
-                        id=title.lower(),
-                        prepend_icon=icon,
-                        click=act,
-                        disabled=(f"!{state}",),
-                        variant="tonal",
-                        size="small",
-                        classes="flex-grow-1",
-                    )
+                    how = {"variant": "tonal", "size": "small", "classes": "flex-grow-1"}
+                    v3.VBtn(title, id=key, prepend_icon=f"mdi-{key}", click=act, disabled=(f"!{state}",), **how)
             self._create_segment_list()
-            v3.VBtn(
-                "Add a segment",
-                id="add-segment",
-                click=self.add_segment_clicked,
-                prepend_icon="mdi-plus",
-                variant="text",
-                size="small",
-            )
+            add = {"id": "add-segment", "prepend_icon": "mdi-plus", "variant": "text", "size": "small"}
+            v3.VBtn(_("Add a segment"), click=self.add_segment_clicked, **add)
             v3.VDivider(classes="my-2")
-            for _title, _icon, effect, parameters, _key in TOOLS:
+            for _title, _tool, _icon, effect, parameters, _key in TOOLS:
                 if parameters is not None:
                     self._register_effect_ui(effect, parameters)
             SegmentEditAreaUI(segment_edit_area_typed_state=self.sub_state(name.segment_edit_area), variant="flat")
 
-    def _build_tool(self, title: str, icon: str, effect: Any, key: str) -> None:
+    def _build_tool(self, title: str, tool: str, icon: str, effect: Any, key: str) -> None:
         active = self.is_active_effect(effect)[0]
         with v3.VBtn(
-            id=f"tool-{title.lower()}",
+            id=f"tool-{tool}",
             click=lambda: self.effect_button_clicked(effect),
             variant=(f"({active}) ? 'flat' : 'tonal'",),
             color=(f"({active}) ? 'primary' : undefined",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from ...errors import MAESegmentError
 from ...images.volume import Volume
 from ...samples import SAMPLE, read_sample
 from ...text import visible
+from ...translation import tr as _
 from .. import slicer_scene
 from ..door import folders
 from ..door.confined import confined
 from ..workspace import Scan
-from .panel import Page, Panel
+from .panel import COMPACT, Page, Panel, bar, busy, options, shown
+from .segment import SegmentPanel
 
 _LONGEST_TITLE = 120
 
@@ -26,26 +29,14 @@ _LONGEST_TITLE = 120
 class DataPanel(Panel):
     prefix = "data"
 
-    def __init__(self, app: Page) -> None:
+    def __init__(self, app: Page, segment: SegmentPanel) -> None:
         super().__init__(app)
+        self._segment = segment
         self._busy = 0
         #: By the scan's node, where its files are needed as long as it is open.
         self._upload_of: dict[str, str] = {}
-        app.state.update(
-            {
-                self.name("busy"): "",
-                self.name("scans"): [],
-                self.name("scan"): None,
-                self.name("info"): "",
-                self.name("files"): [],
-                self.name("range"): [0, 1],
-                self.name("window"): [0, 1],
-                self.name("step"): 1,
-                "upload_limit": app.config.upload_bytes,
-                "upload_percent": 0,
-                "is_uploading": False,
-            }
-        )
+        self.put(busy="", scans=[], scan=None, info="", files=[], range=[0, 1], window=[0, 1], step=1)
+        app.state.update({"upload_limit": app.config.upload_bytes, "upload_percent": 0, "is_uploading": False})
         self.on_change("scan", self._on_choice)
         self.on_change("window", self._on_window)
         app.server.trigger("uploaded")(self._on_uploaded)
@@ -54,51 +45,43 @@ class DataPanel(Panel):
 
     def build(self) -> None:
         self._build_sources()
-        with html.Div(v_if=(f"{self.name('scan')}",), classes="mt-3"):
-            v3.VSelect(
-                v_model=(self.name("scan"),),
-                items=(self.name("scans"),),
-                label="Scan",
-                id="scan-select",
-                density="compact",
-                hide_details=True,
-            )
-            html.Div(f"{{{{ {self.name('info')} }}}}", id="scan-info", classes="text-body-2 my-2 info-text")
-            html.Div("Brightness and contrast", classes="text-caption")
+        low_high = self.name("range")
+        with html.Div(v_if=(self.name("scan"),), classes="mt-3"):
+            self.select("scan", "scans", label=_("Scan"), id="scan-select")
+            html.Div(shown(self.name("info")), id="scan-info", classes="text-body-2 my-2 info-text")
+            html.Div(_("Brightness and contrast"), classes="text-caption")
             v3.VRangeSlider(
                 v_model=(self.name("window"),),
-                min=(f"{self.name('range')}[0]",),
-                max=(f"{self.name('range')}[1]",),
+                min=(f"{low_high}[0]",),
+                max=(f"{low_high}[1]",),
                 step=(self.name("step"),),
                 id="window-slider",
-                density="compact",
-                hide_details=True,
-                raw_attrs=['aria-label="Grey values shown as black and white"'],
+                raw_attrs=[f'aria-label="{_("Grey values shown as black and white")}"'],
+                **COMPACT,
             )
             with html.Div(classes="d-flex mt-1"):
-                v3.VBtn("Automatic", click=self.guarded(self._automatic_window), size="small", variant="text")
+                self.button(_("Automatic"), self._automatic_window, variant="text")
                 v3.VSpacer()
-                v3.VBtn("Close scan", id="close-scan", click=self.guarded(self._close), size="small", variant="text")
+                self.button(_("Close scan"), self._close, id="close-scan", variant="text")
 
     def _build_sources(self) -> None:
-        busy = f"!!{self.name('busy')} || is_uploading"
-        v3.VBtn(
-            "Open the sample head",
+        is_busy = (f"!!{self.name('busy')} || is_uploading",)
+        self.main_button(
+            _("Open the sample head"),
+            self.open_sample,
             id="open-sample",
             prepend_icon="mdi-head-outline",
-            click=self.guarded(self.open_sample),
-            disabled=(busy,),
+            disabled=is_busy,
             block=True,
-            color="primary",
             variant=("!data_scan ? 'flat' : 'tonal'",),
         )
         with html.Div(classes="d-flex ga-2 mt-2"):
-            for kind, title, icon in (("files", "Files", "mdi-file-upload"), ("folder", "Folder", "mdi-folder-upload")):
+            for kind, title, extra in (("files", _("Files"), "multiple"), ("folder", _("Folder"), "webkitdirectory")):
                 v3.VBtn(
                     title,
-                    prepend_icon=icon,
+                    prepend_icon=f"mdi-{kind.removesuffix('s')}-upload",
                     click=f"window.maesegment.choose('upload-{kind}')",
-                    disabled=(busy,),
+                    disabled=is_busy,
                     variant="tonal",
                     classes="flex-grow-1",
                 )
@@ -107,22 +90,20 @@ class DataPanel(Panel):
                     type="file",
                     style="display: none",
                     change="window.maesegment.upload($event.target, trame)",
-                    raw_attrs=["multiple" if kind == "files" else "webkitdirectory"],
+                    raw_attrs=[extra],
                 )
-        html.Div("NIfTI, NRRD, MetaImage, MGZ; DICOM as a folder or a zip", classes="text-caption mt-1")
-        v3.VProgressLinear(v_if=("is_uploading",), model_value=("upload_percent",), height=6, classes="mt-2")
-        with html.Div(v_if=(self.name("busy"),), classes="d-flex align-center mt-2"):
-            v3.VProgressCircular(indeterminate=True, size=18, width=2, classes="mr-2")
-            html.Span(f"{{{{ {self.name('busy')} }}}}", id="data-busy")
+        html.Div(_("NIfTI, NRRD, MetaImage, MGZ; DICOM as a folder or a zip"), classes="text-caption mt-1")
+        bar("upload_percent", v_if=("is_uploading",), height=6, classes="mt-2")
+        busy(self.name("busy"), id="data-busy")
         with v3.VList(v_if=(f"{self.name('files')}.length",), density="compact", id="server-scans", classes="mt-2"):
-            v3.VListSubheader("On this server")
+            v3.VListSubheader(_("On this server"))
             v3.VListItem(
                 v_for=f"(title, number) in {self.name('files')}",
                 key="number",
                 title=("title",),
                 click=(self.guarded(self._open_from_folder), "[number]"),
                 prepend_icon="mdi-file-outline",
-                disabled=(busy,),
+                disabled=is_busy,
             )
 
     # What happens -----------------------------------------------------------------------------------------------------
@@ -134,8 +115,8 @@ class DataPanel(Panel):
 
     async def open_sample(self) -> None:
         """The head that comes with an installed package, with a box around each hippocampus."""
-        await self._open("Opening the sample head", SAMPLE, read_sample)
-        self.app.segment.offer_sample_boxes()
+        await self._open(_("Opening the sample head"), SAMPLE, read_sample)
+        self._segment.offer_sample_boxes()
         self.app.go_to("segment")
 
     async def _open_from_folder(self, number: int) -> None:
@@ -144,9 +125,10 @@ class DataPanel(Panel):
     async def open_listed(self, scan: folders.Scan) -> None:
         """Read a scan of the server's disk."""
         name = scan.path.name
-        await self._open(f"Opening {name}", _title(name), lambda: _read(scan.path, scan.root), scan.root)
+        text = _("Opening {name}").format(name=name)
+        await self._open(text, _title(name), lambda: _read(scan.path, scan.root), scan.root)
 
-    async def _open(self, text: str, title: str, read: Any, root: Path | None = None) -> Scan:
+    async def _open(self, text: str, title: str, read: Callable[[], Volume], root: Path | None = None) -> Scan:
         self._busy += 1
         self.put(busy=text)
         try:
@@ -161,13 +143,12 @@ class DataPanel(Panel):
             self.put(busy="")
 
     async def _on_uploaded(self, upload: str, name: str) -> None:
-        upload, name, uploads = str(upload), str(name), self.app.uploads
+        upload, title, uploads = str(upload), _title(str(name)), self.app.uploads
         is_kept = False
         try:
             root = uploads.folder(upload)
-            scan = await self._open(
-                f"Opening {_title(name)}", _title(name), lambda: _read(uploads.scan(upload), root), root
-            )
+            text = _("Opening {name}").format(name=title)
+            scan = await self._open(text, title, lambda: _read(uploads.scan(upload), root), root)
             # Of DICOM the files stay: a DICOM SEG refers to them.
             is_kept = scan.source.source is not None
             if is_kept:
@@ -179,7 +160,8 @@ class DataPanel(Panel):
                 await asyncio.to_thread(uploads.forget, upload)
 
     async def _on_upload_failed(self, upload: str, text: str) -> None:
-        self.failed(MAESegmentError(f"The upload failed: {visible(str(text))[:500]}", "Try again."))
+        reason = visible(str(text))[:500]
+        self.failed(MAESegmentError(_("The upload failed: {reason}").format(reason=reason), _("Try again.")))
         await asyncio.to_thread(self.app.uploads.abandon, str(upload))
 
     async def _close(self) -> None:
@@ -208,7 +190,7 @@ class DataPanel(Panel):
     def update(self) -> None:
         """Show what is open now."""
         scan = self.workspace.scan
-        scans = [{"title": one.node.GetName(), "value": one.node.GetID()} for one in self.workspace.scans]
+        scans = options((one.node.GetID(), one.node.GetName()) for one in self.workspace.scans)
         if scan is None:
             self.put(scans=scans, scan=None, info="")
             return
@@ -246,4 +228,5 @@ def _title(name: str) -> str:
 def _info(volume: Volume, notes: tuple[str, ...]) -> str:
     size = " \u00d7 ".join(map(str, volume.grid.shape))
     spacing = " \u00d7 ".join(f"{mm:.3g}" for mm in volume.grid.spacing)
-    return "\n".join([f"{size} voxels of {spacing} mm, {volume.grid.axis_codes}", *notes])
+    text = _("{size} voxels of {spacing} mm, {axes}")
+    return "\n".join([text.format(size=size, spacing=spacing, axes=volume.grid.axis_codes), *notes])

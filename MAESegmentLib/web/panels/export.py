@@ -1,4 +1,4 @@
-"""Export: the segmentation as a file that the browser saves."""
+"""Export: the chosen segmentation as a file that the browser saves."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from trame.widgets import vuetify3 as v3
 from vtk import vtkCommand
 
 from ...errors import NodeError
+from ...translation import tr as _
 from ..exporting import FORMATS, content_stamp, export
-from .panel import Page, Panel
+from .panel import Page, Panel, busy, line, shown
 
 #: Of a vtkSegmentation.
 _EVENTS = ("SegmentAdded", "SegmentRemoved", "SegmentModified", "SegmentsOrderModified", "SourceRepresentationModified")
@@ -25,28 +26,21 @@ class ExportPanel(Panel):
         self._observers: list[tuple[Any, int]] = []
         #: Of what the file that is offered holds.
         self._stamp: tuple[Any, ...] = ()
-        app.state.update(
-            {
-                self.name("what"): "",
-                self.name("busy"): "",
-                self.name("url"): "",
-                self.name("file"): "",
-                self.name("note"): "",
-            }
-        )
+        self.put(what="", busy="", url="", file="", note="")
         self.workspace.add_listener(self.update)
 
     def build(self) -> None:
-        html.Div("Segment a scan first, then save the result here.", v_if=(f"!{self.name('what')}",))
+        what, url = self.name("what"), self.name("url")
+        html.Div(_("Segment a scan first, then save the result here."), v_if=(f"!{what}",))
         # The former file goes with the click: its button could still be pressed until the server replies.
         trigger = self.app.server.trigger_name(self.guarded(self._export))
-        with html.Div(v_if=(self.name("what"),)):
-            html.Div(f"{{{{ {self.name('what')} }}}}", classes="font-weight-medium mb-2")
+        with html.Div(v_if=(what,)):
+            html.Div(shown(what), classes="font-weight-medium mb-2")
             for number, one in enumerate(FORMATS):
                 v3.VBtn(
                     one.title,
                     id=f"export-{one.ending.strip('.').replace('.', '-')}",
-                    click=f"{self.name('url')} = ''; trigger('{trigger}', [{number}])",
+                    click=f"{url} = ''; trigger('{trigger}', [{number}])",
                     disabled=(f"!!{self.name('busy')}",),
                     title=one.hint,
                     block=True,
@@ -55,36 +49,25 @@ class ExportPanel(Panel):
                     prepend_icon="mdi-export",
                 )
                 html.Div(one.hint, classes="text-caption mb-3 mt-n1")
-        with html.Div(v_if=(self.name("busy"),), classes="d-flex align-center"):
-            v3.VProgressCircular(indeterminate=True, size=18, width=2, classes="mr-2")
-            html.Span(f"{{{{ {self.name('busy')} }}}}")
-        with html.Div(v_if=(self.name("url"),)):
-            v3.VBtn(
-                "Save the file",
-                id="save-file",
-                href=(self.name("url"),),
-                raw_attrs=[f':download="{self.name("file")}"'],
-                color="primary",
-                block=True,
-                prepend_icon="mdi-download",
-            )
-            html.Div(f"{{{{ {self.name('file')} }}}}", classes="text-body-2 info-text mt-1", id="saved-name")
-        html.Div(f"{{{{ {self.name('note')} }}}}", v_if=(self.name("note"),), classes="text-body-2 info-text mt-2")
+        busy(self.name("busy"))
+        self.save_button(_("Save the file"), id="save-file", block=True, prepend_icon="mdi-download")
+        line(f"{url} && {self.name('file')}", id="saved-name", classes="text-body-2 info-text mt-1")
+        line(self.name("note"), classes="text-body-2 info-text mt-2")
 
     async def _export(self, number: int) -> None:
         if self.get("busy"):
             return
         scan, node = self.workspace.scan, self.workspace.segmentation
         if scan is None or node is None:
-            raise NodeError("There is nothing to export.", "Segment a scan first.")
+            raise NodeError(_("There is nothing to export."), _("Segment a scan first."))
         chosen = FORMATS[int(number)]
         self._withdraw()
-        self.put(busy=f"Writing {chosen.title}")
+        self.put(busy=_("Writing {what}").format(what=chosen.title))
         stamp = content_stamp(node)
         try:
             path, notes = await export(scan, node, chosen.ending, self.app.downloads.folder("segmentation"))
             if node is not self.workspace.segmentation or content_stamp(node) != stamp:
-                raise NodeError("The segmentation was changed while it was written.", "Export it again.")
+                raise NodeError(_("The segmentation was changed while it was written."), _("Export it again."))
             self._stamp = stamp
             self.put(url=self.app.downloads.offer(path), file=path.name, note="\n".join(notes))
         finally:

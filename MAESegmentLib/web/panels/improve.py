@@ -1,28 +1,91 @@
-"""Improve: cases, fine-tuning, versions and the next case, one below the other; the host of their presenters."""
+"""Improve: cases, fine-tuning, versions and the next case; the host of their presenters."""
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trame.widgets import html
-from trame.widgets import vuetify3 as v3
-
-from ...app.presenters.next_case import FOLDER
+from ...app.presenters.add_case import AddCasePresenter
+from ...app.presenters.cases import CaseRow, CasesPresenter
+from ...app.presenters.compare import ComparePresenter
+from ...app.presenters.finetune import FineTunePresenter
+from ...app.presenters.finetune_state import RunView
+from ...app.presenters.next_case import FOLDER, SCENE, NextCasePresenter
+from ...app.presenters.presenter import plain
+from ...app.presenters.versions import VersionsPresenter
+from ...app.texts.model_cards import name_of
 from ...bundle import Bundle
+from ...cases.records import CaseRecord
 from ...errors import NodeError
+from ...images.labels import Label
 from ...mrml.case_nodes import stored_volumes
-from .panel import Panel
+from ...translation import tr as _
+from .curves_svg import curves_svg
+from .data import DataPanel
+from .improve_widgets import build
+from .panel import Page, Panel
+from .segment import SegmentPanel
 
 
 class ImprovePanel(Panel):
-    """`app.presenters.presenter.CaseHost`, of what is chosen on the page. A scan has one channel here."""
+    """A `CaseHost` and a `FineTuneHost`, of what is chosen on the page. A scan has one channel here."""
 
     prefix = "improve"
 
+    def __init__(self, app: Page, segment: SegmentPanel, data: DataPanel) -> None:
+        super().__init__(app)
+        self._segment = segment
+        self._data = data
+        self._pictures: dict[tuple[str, int], str] = {}
+        self._notice = ""
+        self.adding = AddCasePresenter(self.logic, self, self._show_cases)
+        self.cases = CasesPresenter(self.logic, self, self._show_cases)
+        self.finetune = FineTunePresenter(self.logic, self, self._show_run)
+        self.versions = VersionsPresenter(self.logic, self, self._show_versions)
+        self.comparison = ComparePresenter(self.logic, self, self._show_comparison)
+        self.ranking = NextCasePresenter(self.logic, self, self._show_ranking)
+        self.put(steps="", show_outcome=False, url="", file="")
+        self._show_cases()
+        self._show_versions()
+        self._show_comparison()
+        self._show_ranking()
+        self.on_change("role", self.adding.set_role)
+        self.on_change("only_box", self.adding.set_only_region)
+        self.on_change("steps", lambda steps: self.finetune.set_steps(str(steps or "")))
+        self.on_change("source", lambda source: self.ranking.set_source(FOLDER if source == FOLDER else SCENE))
+        self.workspace.add_listener(self.update)
+        app.state.change("segment_region")(lambda **_state: self.update())
+        app.state.change("segment_model")(lambda **_state: self._on_model())
+        app.state.change("tab")(self._on_tab)
+
+    def build(self) -> None:
+        build(self)
+
+    def update(self) -> None:
+        """Show what is missing, and the cases of the chosen model."""
+        self.adding.update()
+        self.cases.update()
+        self._update_comparison()
+        self.ranking.update()
+        self._show_run()
+
+    def _on_model(self) -> None:
+        self.versions.update()
+        self.update()
+
+    def _on_tab(self, tab: str, **_state: Any) -> None:
+        """The user comes to look: stored cases may have been edited meanwhile."""
+        if tab == "improve":
+            self.adding.look_for_edits()
+
+    # What the presenters see of the page ------------------------------------------------------------------------------
+
     @property
     def bundle(self) -> Bundle | None:
-        return self.app.segment.bundle
+        return self._segment.bundle
 
     @property
     def volume(self) -> Any:
@@ -38,37 +101,53 @@ class ImprovePanel(Panel):
 
     @property
     def roi(self) -> Any:
-        return self.app.segment.region
+        return self._segment.region
 
     @property
     def device(self) -> str:
-        return self.app.segment.device
+        return self._segment.device
+
+    @property
+    def records(self) -> Sequence[CaseRecord]:
+        return self.cases.records
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        return self.cases.labels
+
+    def note(self, text: str) -> None:
+        self.app.say(text)
 
     def refresh(self) -> None:
-        self.app.cases.refresh()
+        self.cases.outdate()
+        self._on_model()
 
     def set_storing(self, is_storing: bool) -> None:
-        self.app.cases.set_storing(is_storing)
+        self.cases.set_storing(is_storing)
 
     def case_removed(self, case: str) -> None:
-        self.app.cases.removed(case)
+        self.adding.removed(case)
 
     def use_model(self, name: str) -> None:
-        self.app.segment.use_model(name)
+        self._segment.use_model(name)
 
     def models_changed(self) -> None:
-        self.app.segment.refresh_models()
+        self._segment.refresh_models()
+        self.versions.update()
+
+    def compare(self, first: str, second: str) -> None:
+        self.comparison.start(first, second)
+
+    def show_comparison(self, segmentation: Any) -> None:
+        self.workspace.offer(segmentation)
 
     def show_case(self, scan: Any, segmentation: Any) -> None:
         """To be corrected further."""
         if isinstance(scan, list):
-            raise NodeError("Cases of several channels cannot be opened here.", "Open it in 3D Slicer.")
+            raise NodeError(_("Cases of several channels cannot be opened here."), _("Open it in 3D Slicer."))
         self.workspace.adopt(scan)
         self.workspace.choose(segmentation)
         self.app.go_to("correct")
-
-    def show_comparison(self, segmentation: Any) -> None:
-        self.workspace.offer(segmentation)
 
     def scans(self, source: str, folder: str) -> list[Any]:  # noqa: ARG002
         """The open ones that are not stored as cases, or all in the folders that the server was given."""
@@ -82,22 +161,87 @@ class ImprovePanel(Panel):
 
     async def _show_scan(self, source: Any, position: tuple[float, float, float]) -> None:
         if isinstance(source, Path):
-            await self.app.data.open_listed(next(scan for scan in self.app.folders.scans if scan.path == source))
+            await self._data.open_listed(next(scan for scan in self.app.folders.scans if scan.path == source))
         else:
             known = self.workspace.scan_of(source.GetID()) if source.GetScene() is not None else None
             if known is None:
-                raise NodeError(f"{source.GetName()} is no longer open.", "Open it again.")
+                raise NodeError(_("{name} is no longer open.").format(name=source.GetName()), _("Open it again."))
             self.workspace.show(known)
         self.app.views.go_to(position)
 
-    def build(self) -> None:
-        parts: tuple[tuple[str, Any], ...] = (
-            ("1. Corrected cases", self.app.cases),
-            ("2. Fine-tune", self.app.learning),
-            ("3. Versions", self.app.versions),
-            ("4. Suggest next case", self.app.next_case),
+    # What buttons do beside calling the presenters --------------------------------------------------------------------
+
+    def compare_with_used(self, version: str) -> None:
+        if self.bundle is not None:
+            self.compare(version, name_of(self.bundle))
+
+    def export_version(self, version: str) -> None:
+        if self.versions.state.row(version) is None or self.versions.state.is_exporting:
+            return
+        # Its file goes when the next one is begun.
+        self.put(url="", file="")
+        path = self.app.downloads.folder("model") / f"{version.replace('@', '-')}.zip"
+        self.versions.export(version, path, self._offer)
+
+    def _offer(self, path: Path) -> None:
+        self.versions.forget()
+        self.put(url=self.app.downloads.offer(path), file=path.name)
+
+    # What is shown ----------------------------------------------------------------------------------------------------
+
+    def _show_cases(self) -> None:
+        adding, stored = self.adding.state, self.cases.state
+        pictures = {row.id: self._picture(row) for row in stored.rows}
+        self.put(
+            add=plain(adding), cases=plain(stored), pictures=pictures, role=adding.role, only_box=adding.only_region
         )
-        for title, part in parts:
-            html.Div(title, classes="text-subtitle-2 mt-1 mb-2")
-            part.build()
-            v3.VDivider(classes="my-3")
+
+    def _picture(self, row: CaseRow) -> str:
+        key = (str(row.picture), row.revision)
+        if key not in self._pictures:
+            data = row.picture.read_bytes() if row.picture.is_file() else b""
+            self._pictures[key] = f"data:image/png;base64,{base64.b64encode(data).decode()}" if data else ""
+        return self._pictures[key]
+
+    def _show_run(self) -> None:
+        state = self.finetune.state()
+        self.put(
+            plan=state.plan,
+            start=asdict(state.start),
+            estimate=asdict(state.estimate),
+            run=_run_values(state.run) if state.run is not None else None,
+        )
+
+    def _show_versions(self) -> None:
+        # One may have been deleted.
+        self._update_comparison()
+        state = self.versions.state
+        self.put(versions=plain(state))
+        if state.notice != self._notice:
+            self._notice = state.notice
+            self.app.say(state.notice, kind="success")
+
+    def _update_comparison(self) -> None:
+        self.comparison.update(self.versions.versions, self.versions.state.previous)
+
+    def _show_comparison(self) -> None:
+        self.put(comparison=plain(self.comparison.state))
+
+    def _show_ranking(self) -> None:
+        self.put(next=plain(self.ranking.state), source=self.ranking.state.source)
+
+
+def _run_values(run: RunView) -> dict[str, Any]:
+    return {
+        "running": run.is_running,
+        "text": run.text,
+        "percent": round(100 * run.fraction),
+        "stop": asdict(run.stop),
+        "discard": asdict(run.discard),
+        "discarding": plain(run.discarding),
+        "banner": plain(run.banner),
+        "curves": curves_svg(run.curves, run.steps, run.colours),
+        "dice": [asdict(row) for row in run.dice],
+        "dice_titles": [*run.dice_titles],
+        "outcome": [asdict(row) for row in run.outcome],
+    }

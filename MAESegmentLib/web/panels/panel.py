@@ -1,142 +1,73 @@
-"""What the sections of the panel have in common."""
+"""What the sections of the page share: what they work on, their state in the browser, and the usual widgets."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from pathlib import Path
+from typing import Any
 
+from trame.app import get_server
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
+from trame_slicer import module as trame_slicer_module
+from trame_slicer.core import SlicerApp
 
 from ...app.logic import Logic
 from ...app.presenters.elements import Message
-from ...app.presenters.presenter import CaseHost
+from ...app.presenters.presenter import plain
 from ...app.texts.messages import error_text
-from ...bundle import Bundle
-from ...cases.records import CaseRecord
-from ...images.labels import Label
 from ...jobs.runner import logged
+from .. import slicer_scene
 from ..door.downloads import Downloads
-from ..door.folders import Folders, Scan
+from ..door.folders import Folders
 from ..door.session_process import SessionConfig
-from ..door.uploads import Uploads
+from ..door.uploads import Budget, Uploads
 from ..surfaces import Surfaces
 from ..views import Views
 from ..worker_session import WorkerSession
 from ..workspace import Workspace
 
-
-class Segmenting(Protocol):
-    """What other sections use of the section Segment."""
-
-    @property
-    def bundle(self) -> Bundle | None:
-        """The chosen model."""
-
-    @property
-    def device(self) -> str: ...
-
-    @property
-    def region(self) -> Any:
-        """The chosen ROI node; None for the whole scan."""
-
-    def refresh_models(self) -> None: ...
-    def use_model(self, name: str) -> None: ...
-    def offer_sample_boxes(self) -> None: ...
-    def show_box(self, visible: bool) -> None: ...
-    def after_edit(self) -> None: ...
+COMPACT = {"density": "compact", "hide_details": True}
+_ICON: dict[str, Any] = {"variant": "text", "density": "compact", "size": "small"}
+_TEXT = "text-body-2 info-text"
 
 
-class Cases(Protocol):
-    """What other sections use of the corrected cases."""
+class Page:
+    """What every section may use. Made on the running event loop, once in a process: there is one scene."""
 
-    @property
-    def records(self) -> Sequence[CaseRecord]: ...
-
-    @property
-    def labels(self) -> Sequence[Label]:
-        """Those that the cases define beside the model's."""
-
-    def refresh(self) -> None: ...
-
-    def set_storing(self, is_storing: bool) -> None: ...
-
-    def removed(self, case: str) -> None: ...
-
-
-class Learning(Protocol):
-    """What other sections use of the fine-tuning."""
-
-    def update(self) -> None: ...
-
-
-class Versions(Protocol):
-    """What other sections use of the versions."""
-
-    def update(self) -> None: ...
-    def compare(self, first: str, second: str) -> None: ...
-
-
-class Section(Protocol):
-    """A part of the page."""
-
-    def build(self) -> None: ...
-
-
-class Data(Protocol):
-    """What other sections use of the section Data."""
-
-    async def open_listed(self, scan: Scan) -> None:
-        """Read a scan of the server's disk."""
-
-
-class Page(Protocol):
-    """What a section sees of the page it is on; the sections know each other only through it."""
-
-    #: trame's state and server.
-    state: Any
-    server: Any
-    config: SessionConfig
-    session: WorkerSession
-    logic: Logic
-    workspace: Workspace
-    views: Views
-    surfaces: Surfaces
-    folders: Folders
-    uploads: Uploads
-    downloads: Downloads
-
-    @property
-    def segment(self) -> Segmenting: ...
-
-    @property
-    def data(self) -> Data: ...
-
-    @property
-    def next_case(self) -> Section: ...
-
-    @property
-    def improve(self) -> CaseHost: ...
-
-    @property
-    def cases(self) -> Cases: ...
-
-    @property
-    def learning(self) -> Learning: ...
-
-    @property
-    def versions(self) -> Versions: ...
+    def __init__(self, config: SessionConfig) -> None:
+        self.config = config
+        self.server = get_server("maesegment", client_type="vue3")
+        self.state = self.server.state
+        self.server.enable_module(trame_slicer_module)
+        self.slicer_app = SlicerApp()
+        slicer_scene.install(self.slicer_app)
+        work = Path(config.work)
+        self.session = WorkerSession(work / "jobs")
+        self.logic = Logic(self.session)
+        self.folders = Folders(config.volumes, config.folders)
+        self.uploads = Uploads(work / "uploads", Budget(work, config.upload_bytes, config.reserve_bytes))
+        self.downloads = Downloads(work / "export")
+        self.surfaces = Surfaces(work / "surfaces")
+        self.views = Views(self.server, self.slicer_app)
+        self.workspace = Workspace(self.slicer_app.display_manager)
 
     def say(self, text: str, *, kind: str = "info") -> None:
         """A line at the top of the page; "" removes it. `kind` is info, success, warning or error."""
+        self.show(Message(text, kind=kind))
 
     def show(self, message: Message) -> None:
         """The same, with what the user can do about it."""
+        with self.state as state:
+            state.notice, state.notice_kind = message.text, message.kind
+            state.notice_offers = plain(message.options)
 
     def go_to(self, tab: str) -> None:
         """Show a section."""
+        with self.state as state:
+            state.tab = tab
 
 
 class Panel:
@@ -150,6 +81,8 @@ class Panel:
         self.logic = app.logic
         self.session = app.session
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    # State ------------------------------------------------------------------------------------------------------------
 
     def name(self, key: str) -> str:
         """Of a value in the state that the page shares."""
@@ -169,21 +102,7 @@ class Panel:
         name = self.name(key)
         self.app.state.change(name)(lambda **state: callback(state[name]))
 
-    def build_question(self, question: str, act: Callable[[str], Any], element: str) -> None:
-        """A `Question` in the state, while there is one; `act(key)` does what the option of a button says."""
-        with v3.VCard(v_if=(question,), variant="tonal", color="primary", classes="pa-3 mt-2", id=element):
-            html.Div(f"{{{{ {question}.text }}}}", classes="text-body-2 info-text", id=f"{element}-text")
-            with html.Div(classes="d-flex flex-wrap ga-2 mt-2"):
-                v3.VBtn(
-                    "{{ option.text }}",
-                    v_for=f"option in {question}.options",
-                    key="option.key",
-                    id=("option.key",),
-                    title=("option.tip",),
-                    click=(self.guarded(act), "[option.key]"),
-                    size="small",
-                    variant="outlined",
-                )
+    # Acts -------------------------------------------------------------------------------------------------------------
 
     def run(self, work: Coroutine[Any, Any, Any]) -> None:
         """Begin something that takes time; errors are shown in the panel."""
@@ -217,3 +136,110 @@ class Panel:
         known = logged(error)
         logging.info("MAESegment: %s", known)
         self.app.say(error_text(known), kind="error")
+
+    # Widgets; expressions are those of the page's own language, over the state ----------------------------------------
+
+    def button(self, text: str, act: Callable[..., Any], arguments: str = "", **how: Any) -> Any:
+        """`arguments` is an expression for each argument of `act`, with commas."""
+        click: Any = (self.guarded(act), f"[{arguments}]") if arguments else self.guarded(act)
+        return v3.VBtn(text or None, click=click, **{"size": "small", "variant": "tonal", **how})
+
+    def main_button(self, text: str, act: Callable[..., Any], **how: Any) -> Any:
+        return self.button(text, act, **{"size": "default", "variant": "flat", "color": "primary", **how})
+
+    def control(self, state: str, act: Callable[..., Any], **how: Any) -> Any:
+        """A button that shows the `Control` in `state`."""
+        return self.button(
+            shown(f"{state}.text"), act, disabled=(f"!{state}.is_enabled",), title=(f"{state}.tip",), **how
+        )
+
+    def icon_button(
+        self, icon: Any, title: str, act: Callable[..., Any], arguments: str, label: str, **how: Any
+    ) -> None:
+        """`title` and `label`, which is read aloud, are expressions."""
+        self.button("", act, arguments, icon=icon, title=(title,), raw_attrs=[f':aria-label="{label}"'], **_ICON | how)
+
+    def question(self, question: str, act: Callable[[str], Any], element: str) -> None:
+        """A `Question` in the state, while there is one; `act(key)` does what the option of a button says."""
+        with card(question, color="primary", id=element):
+            line(f"{question}.text", id=f"{element}-text")
+            with html.Div(classes="d-flex flex-wrap ga-2 mt-2"):
+                self.button(
+                    shown("option.text"),
+                    act,
+                    "option.key",
+                    v_for=f"option in {question}.options",
+                    key="option.key",
+                    id=("option.key",),
+                    title=("option.tip",),
+                    variant="outlined",
+                )
+
+    def select(self, key: str, items: Any, **how: Any) -> None:
+        """`items` is a list of the state by its key, or (value, title) of each."""
+        if not isinstance(items, str):
+            self.put(**{f"{key}_items": options(items)})
+            items = f"{key}_items"
+        v3.VSelect(v_model=(self.name(key),), items=(self.name(items),), **COMPACT, **how)
+
+    def save_button(self, text: str, **how: Any) -> None:
+        """For the file at `url`, called `file`, while there is one."""
+        download = f':download="{self.name("file")}"'
+        v3.VBtn(text, v_if=(self.name("url"),), href=(self.name("url"),), raw_attrs=[download], color="primary", **how)
+
+
+def options(pairs: Iterable[tuple[Any, str]]) -> list[dict[str, Any]]:
+    """Of (value, title), for a list that drops down."""
+    return [{"title": title, "value": value} for value, title in pairs]
+
+
+def shown(expression: str) -> str:
+    """The value of an expression, in a text."""
+    return f"{{{{ {expression} }}}}"
+
+
+def quoted(text: str) -> str:
+    """A text as an expression; translations may have apostrophes."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace('"', "&quot;") + "'"
+
+
+def line(expression: str, classes: str = _TEXT, **how: Any) -> None:
+    """A text, line by line, unless it is empty."""
+    html.Div(shown(expression), v_if=(expression,), classes=classes, **how)
+
+
+def caption(expression: str, **how: Any) -> None:
+    line(expression, "text-caption mt-1", **how)
+
+
+def busy(expression: str, **how: Any) -> None:
+    """What is being done, beside a turning circle; nothing while it is empty."""
+    with html.Div(v_if=(expression,), classes="d-flex align-center mt-2"):
+        v3.VProgressCircular(indeterminate=True, size=18, width=2, classes="mr-2")
+        html.Span(shown(expression), **how)
+
+
+def bar(percent: str, **how: Any) -> None:
+    v3.VProgressLinear(model_value=(percent,), **{"color": "primary", "height": 8, "rounded": True, **how})
+
+
+def card(condition: str, **how: Any) -> Any:
+    """A question, while `condition` holds."""
+    return v3.VCard(v_if=(condition,), variant="tonal", **{"classes": "pa-3 mt-2", **how})
+
+
+def table(rows: str, columns: Iterable[str], titles: str = "", **how: Any) -> None:
+    """A row for each of `rows`, unless there are none; `titles` is an expression for those of the columns."""
+    with v3.VTable(v_if=(f"{rows}.length",), density="compact", **{"classes": "result-table mt-2", **how}):
+        if titles:
+            with html.Thead(), html.Tr():
+                html.Th(shown("title"), v_for=f"title in {titles}", key="title")
+        with html.Tbody(), html.Tr(v_for=f"(row, number) in {rows}", key="number"):
+            for column in columns:
+                html.Td(shown(f"row.{column}"))
+
+
+def dialog(key: str, title: str, expression: str, **how: Any) -> None:
+    """A long text over the page, while `key` of the state is true."""
+    with v3.VDialog(v_model=(key,), max_width=860, scrollable=True), v3.VCard(title=title), v3.VCardText():
+        html.Pre(shown(expression), classes="card-text", **how)

@@ -19,12 +19,14 @@ from ...bundle import Bundle
 from ...errors import MAESegmentError, NodeError
 from ...mrml.volumes import add_box, box_hint
 from ...samples import BOXES, SAMPLE, SAMPLE_MODEL
+from ...translation import tr as _
 from ...worker.client.client import WorkerState
 from .. import slicer_scene
-from .panel import Page, Panel
+from .panel import Page, Panel, options
 from .segment_widgets import build
 
 WHOLE = "whole"
+_OPTIONS = {"precision": "auto", "overlap": 0.0, "mirroring": "model", "allow_cpu": True, "check_familiarity": True}
 
 
 class SegmentPanel(Panel):
@@ -35,34 +37,19 @@ class SegmentPanel(Panel):
     def __init__(self, app: Page) -> None:
         super().__init__(app)
         self._was_3d_shown = False
-        self._boxes: dict[str, Any] = {}
         self._models = ModelList(self.logic)
         #: What each segmentation node came with, by its ID.
         self._summaries: dict[str, Any] = {}
-        defaults: dict[str, Any] = {
-            "models": [], "model": "", "summary": "", "card": "", "card_open": False, "devices": [], "device": "auto",
-            "precision": "auto", "overlap": 0.0, "mirroring": "model", "allow_cpu": True, "check_familiarity": True,
-            "regions": [], "region": WHOLE, "box_hint": "", "running": False, "button": {}, "percent": 0,
-            "moving": False, "stage": "", "reason": "", "results": [], "result": None, "line": "", "rows": [],
-            "warnings": "", "opacity": 0.5, "filled": True, "show_3d": False, "surface": "", "log": "",
-            "log_open": False, "batch": {}, "batch_rows": [],
-        }  # fmt: skip
-        for key, choices in (
-            ("precision", settings.precisions()),
-            ("overlap", settings.overlaps()),
-            ("mirroring", settings.mirrorings()),
-        ):
-            defaults[f"{key}_choices"] = [{"title": title, "value": value} for title, value in choices]
-        app.state.update({self.name(key): value for key, value in defaults.items()})
-        app.state[self.name("device")] = app.config.device
+        self.put(**_OPTIONS, models=[], model="", device=app.config.device, region=WHOLE, batch_rows=[], log="")
+        self.put(opacity=0.5, filled=True, show_3d=False, surface="", card_open=False, log_open=False)
         self.presenter = SegmentPresenter(self.logic, self, self.update, self._show_run)
         self.batch = BatchPresenter(self.logic, self.presenter, self._show_batch)
         self._on_worker(self.session.client)
-        self.on_change("model", lambda _value: self.update())
-        self.on_change("region", lambda _value: self.update())
+        for key in ("model", "region"):
+            self.on_change(key, lambda _value: self.update())
+        for key in ("opacity", "filled"):
+            self.on_change(key, lambda _value: self._style())
         self.on_change("result", self._on_result_choice)
-        self.on_change("opacity", lambda _value: self._style())
-        self.on_change("filled", lambda _value: self._style())
         self.on_change("show_3d", lambda _value: self._on_show_3d())
         self.workspace.add_listener(self.update)
         self.session.client.add_listener(self._on_worker)
@@ -76,8 +63,10 @@ class SegmentPanel(Panel):
         """List the models again; the choice stays where it can."""
         self._models.refresh()
         bundles, chosen = self._models.bundles, self.get("model")
-        items = [{"title": f"{one.name} {one.version}", "value": name} for name, one in bundles.items()]
-        self.put(models=items, model=chosen if chosen in bundles else self._models.default())
+        self.put(
+            models=options((name, f"{one.name} {one.version}") for name, one in bundles.items()),
+            model=chosen if chosen in bundles else self._models.default(),
+        )
         self.update()
 
     @property
@@ -91,8 +80,13 @@ class SegmentPanel(Panel):
     @property
     def region(self) -> Any:
         """The ROI node that is chosen; None for the whole scan."""
-        node = self._boxes.get(self.get("region"))
-        return node if node is not None and node.GetScene() is not None else None
+        return self._boxes.get(self.get("region"))
+
+    @property
+    def _boxes(self) -> dict[str, Any]:
+        """By the IDs of their nodes; a user may have deleted some."""
+        boxes = (box for scan in self.workspace.scans for box in scan.boxes if box.GetScene() is not None)
+        return {box.GetID(): box for box in boxes}
 
     def use_model(self, name: str) -> None:
         """Choose a version by name@version."""
@@ -103,14 +97,15 @@ class SegmentPanel(Panel):
 
     def offer_sample_boxes(self) -> None:
         """A box around each hippocampus of the sample head, the first one chosen."""
-        if self.workspace.scan is None or not self.workspace.scan.node.GetName().startswith(SAMPLE):
+        scan = self.workspace.scan
+        if scan is None or not scan.node.GetName().startswith(SAMPLE):
             return
-        nodes = [slicer_scene.roi_node(name, bounds) for name, bounds in BOXES]
-        self._boxes.update({node.GetID(): node for node in nodes})
+        boxes = [slicer_scene.roi_node(name, bounds) for name, bounds in BOXES]
+        scan.boxes.extend(boxes)
         meant = self.logic.selectedModel(SAMPLE_MODEL)
-        self.put(model=name_of(meant) if meant is not None else self.get("model"), region=nodes[0].GetID())
+        self.put(model=name_of(meant) if meant is not None else self.get("model"), region=boxes[0].GetID())
         self.update()
-        self.app.views.centre_on(nodes[0])
+        self.app.views.centre_on(boxes[0])
 
     def show_box(self, visible: bool, region: str = "") -> None:
         """Only the chosen box is shown, and none while the user draws."""
@@ -120,11 +115,12 @@ class SegmentPanel(Panel):
 
     def add_box(self) -> None:
         """A box of the model's window size where the views are, ready to be dragged."""
-        if self.workspace.scan is None:
-            raise NodeError("There is no scan to put a box on.", "Open a scan first.")
-        node = add_box(self.workspace.scan.node, self.bundle, centre=self.app.views.centre())
-        self._boxes[node.GetID()] = node
-        self.put(region=node.GetID())
+        scan = self.workspace.scan
+        if scan is None:
+            raise NodeError(_("There is no scan to put a box on."), _("Open a scan first."))
+        box = add_box(scan.node, self.bundle, centre=self.app.views.centre())
+        scan.boxes.append(box)
+        self.put(region=box.GetID())
         self.update()
 
     def segment_all(self) -> None:
@@ -143,8 +139,7 @@ class SegmentPanel(Panel):
 
     @property
     def options(self) -> dict[str, Any]:
-        keys = ("precision", "overlap", "mirroring", "allow_cpu", "check_familiarity")
-        return settings.process_options(device=self.device, **{key: self.get(key) for key in keys})
+        return settings.process_options(device=self.device, **{key: self.get(key) for key in _OPTIONS})
 
     @property
     def blocked(self) -> str:
@@ -152,7 +147,7 @@ class SegmentPanel(Panel):
 
     @property
     def missing(self) -> str:
-        return "Open a scan first." if self.workspace.scan is None else ""
+        return _("Open a scan first.") if self.workspace.scan is None else ""
 
     @property
     def problem(self) -> MAESegmentError | None:
@@ -196,19 +191,18 @@ class SegmentPanel(Panel):
 
     def _on_worker(self, client: Any) -> None:
         found = settings.devices(client.devices_known or ())
-        self.put(devices=[{"title": title, "value": value} for title, value, _tip in found])
+        self.put(devices=options((value, title) for title, value, _tip in found))
 
     # What is shown ----------------------------------------------------------------------------------------------------
 
     def update(self) -> None:
         """Bring the section up to date with scan, model, box and result."""
-        scan, bundle = self.workspace.scan, self.bundle
-        self._boxes = {key: node for key, node in self._boxes.items() if node.GetScene() is not None}
-        boxes = [{"title": node.GetName(), "value": key} for key, node in self._boxes.items()]
-        region = self.get("region") if self.get("region") in self._boxes else WHOLE
+        scan, bundle, boxes = self.workspace.scan, self.bundle, self._boxes
+        region = self.get("region") if self.get("region") in boxes else WHOLE
         self.show_box(self.app.state.tab != "correct", region)
+        names = {WHOLE: _("The whole scan"), **{key: node.GetName() for key, node in boxes.items()}}
         self.put(
-            regions=[{"title": "The whole scan", "value": WHOLE}, *boxes],
+            regions=options(names.items()),
             region=region,
             box_hint=box_hint(bundle) if region == WHOLE and scan is not None else "",
             summary=self._models.info(self.get("model")),
@@ -224,11 +218,10 @@ class SegmentPanel(Panel):
     def _show_run(self) -> None:
         state = self.presenter.state()
         button = {**asdict(state.button), "text": state.button.text.replace("&", "")}
-        fraction = state.fraction or 0.0
         self.put(
             running=state.is_running,
             button=button,
-            percent=round(100 * fraction),
+            percent=round(100 * (state.fraction or 0.0)),
             moving=state.fraction is None,
             stage=state.text,
             batch=asdict(self.batch.controls(len(self.workspace.scans), 0)[0]),
@@ -247,7 +240,7 @@ class SegmentPanel(Panel):
     def _show_result(self) -> None:
         nodes, chosen = self.workspace.segmentations(), self.workspace.segmentation
         self.put(
-            results=[{"title": node.GetName(), "value": node.GetID()} for node in nodes],
+            results=options((node.GetID(), node.GetName()) for node in nodes),
             result=chosen.GetID() if chosen is not None else None,
         )
         if chosen is None:
@@ -309,9 +302,7 @@ class SegmentPanel(Panel):
 
 
 def _card(bundle: Bundle | None) -> str:
-    if bundle is None:
-        return ""
     try:
-        return bundle.card
+        return bundle.card if bundle is not None else ""
     except MAESegmentError as error:
         return str(error)

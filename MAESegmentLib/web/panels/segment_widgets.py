@@ -7,192 +7,126 @@ from typing import Any
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-_COMPACT = {"density": "compact", "hide_details": True}
+from ...app.presenters import settings
+from ...translation import tr as _
+from .panel import COMPACT, bar, caption, dialog, line, quoted, shown, table
 
 
 def build(panel: Any) -> None:
     """Put them where the caller's `with` is."""
     _build_choices(panel)
+    _build_advanced(panel)
     _build_button(panel)
-    with html.Div(v_if=(f"{panel.name('result')}",), id="result", classes="mt-4"):
+    with html.Div(v_if=(panel.name("result"),), id="result", classes="mt-4"):
         _build_result(panel)
 
 
 def _build_choices(panel: Any) -> None:
     name = panel.name
+    running = (name("running"),)
     with html.Div(classes="d-flex align-center"):
-        v3.VSelect(
-            v_model=(name("model"),),
-            items=(name("models"),),
-            label="Model",
-            id="model-select",
-            disabled=(name("running"),),
-            **_COMPACT,
-        )
+        panel.select("model", "models", label=_("Model"), id="model-select", disabled=running)
         v3.VBtn(
             icon="mdi-information-outline",
             click=f"{name('card_open')} = true",
-            raw_attrs=['aria-label="About this model"'],
+            raw_attrs=[f'aria-label="{_("About this model")}"'],
             variant="text",
             size="small",
         )
-    html.Div(f"{{{{ {name('summary')} }}}}", classes="text-body-2 info-text mt-1 mb-3", id="model-summary")
-    with (
-        v3.VDialog(v_model=(name("card_open"),), max_width=760, scrollable=True),
-        v3.VCard(title="About this model"),
-        v3.VCardText(),
-    ):
-        html.Pre(f"{{{{ {name('card')} }}}}", classes="card-text")
+    html.Div(shown(name("summary")), classes="text-body-2 info-text mt-1 mb-3", id="model-summary")
+    dialog(name("card_open"), _("About this model"), name("card"))
     with html.Div(classes="d-flex align-center"):
-        v3.VSelect(
-            v_model=(name("region"),),
-            items=(name("regions"),),
-            label="Region",
-            id="region-select",
-            disabled=(name("running"),),
-            **_COMPACT,
+        panel.select("region", "regions", label=_("Region"), id="region-select", disabled=running)
+        title = quoted(_("Add a box that can be dragged"))
+        disabled = (f"!data_scan || {name('running')}",)
+        panel.icon_button(
+            "mdi-cube-scan", title, panel.add_box, "", title, id="add-box", disabled=disabled, density="default"
         )
-        v3.VBtn(
-            icon="mdi-cube-scan",
-            id="add-box",
-            click=panel.guarded(panel.add_box),
-            disabled=(f"!data_scan || {name('running')}",),
-            raw_attrs=['aria-label="Add a box that can be dragged"'],
-            title="Add a box that can be dragged",
-            variant="text",
-            size="small",
-        )
-    html.Div(f"{{{{ {name('box_hint')} }}}}", v_if=(name("box_hint"),), classes="text-caption mt-1")
-    v3.VSelect(
-        v_model=(name("device"),),
-        items=(name("devices"),),
-        label="Device",
-        id="device-select",
-        disabled=(name("running"),),
-        classes="mt-3",
-        **_COMPACT,
-    )
-    _build_advanced(panel)
+    caption(name("box_hint"))
+    panel.select("device", "devices", label=_("Device"), id="device-select", disabled=running, classes="mt-3")
 
 
 def _build_advanced(panel: Any) -> None:
     """Settings that few users need."""
-    name = panel.name
+    running = (panel.name("running"),)
     with (
         v3.VExpansionPanels(variant="accordion", elevation=0, classes="mt-2"),
-        v3.VExpansionPanel(title="Advanced", id="advanced"),
+        v3.VExpansionPanel(title=_("Advanced"), id="advanced"),
         v3.VExpansionPanelText(),
     ):
-        for key in ("precision", "overlap", "mirroring"):
-            v3.VSelect(
-                v_model=(name(key),),
-                items=(name(f"{key}_choices"),),
-                label=key.capitalize(),
-                id=f"{key}-select",
-                disabled=(name("running"),),
-                classes="mb-3",
-                **_COMPACT,
-            )
-        for key, label in (
-            ("allow_cpu", "Use the CPU if the GPU has too little memory"),
-            ("check_familiarity", "Warn if the scan is unlike the training scans"),
+        for key, label, choices in (
+            ("precision", _("Precision"), settings.precisions()),
+            ("overlap", _("Overlap"), settings.overlaps()),
+            ("mirroring", _("Mirroring"), settings.mirrorings()),
         ):
-            v3.VCheckbox(v_model=(name(key),), label=label, disabled=(name("running"),), **_COMPACT)
-        v3.VBtn("Show log", id="show-log", click=panel.guarded(panel.show_log), size="small", variant="text")
-    with (
-        v3.VDialog(v_model=(name("log_open"),), max_width=900, scrollable=True),
-        v3.VCard(title="Log"),
-        v3.VCardText(),
-    ):
-        html.Pre(f"{{{{ {name('log')} }}}}", classes="card-text", id="log")
+            items = [(value, title) for title, value in choices]
+            panel.select(key, items, label=label, id=f"{key}-select", disabled=running, classes="mb-3")
+        for key, label in (
+            ("allow_cpu", _("Use the CPU if the GPU has too little memory")),
+            ("check_familiarity", _("Warn if the scan is unlike the training scans")),
+        ):
+            v3.VCheckbox(v_model=(panel.name(key),), label=label, disabled=running, **COMPACT)
+        panel.button(_("Show log"), panel.show_log, id="show-log", variant="text")
+    dialog(panel.name("log_open"), _("Log"), panel.name("log"), id="log")
 
 
 def _build_button(panel: Any) -> None:
     name = panel.name
     running = name("running")
-    v3.VBtn(
-        f"{{{{ {name('button')}.text }}}}",
+    panel.control(
+        name("button"),
+        panel.presenter.press,
         id="segment-button",
-        click=panel.guarded(panel.presenter.press),
-        disabled=(f"!{name('button')}.is_enabled",),
-        title=(f"{name('button')}.tip",),
         color=(f"{running} ? 'grey-darken-1' : 'primary'",),
+        variant="flat",
         block=True,
         size="large",
         classes="mt-4",
     )
-    v3.VBtn(
-        "Segment all {{ data_scans.length }} scans",
+    panel.button(
+        _("Segment all {n} scans").format(n=shown("data_scans.length")),
+        panel.segment_all,
         v_if=("data_scans.length > 1",),
         id="segment-all",
-        click=panel.guarded(panel.segment_all),
         disabled=(f"!{name('batch')}.is_enabled",),
         title=(f"{name('batch')}.tip",),
-        variant="tonal",
+        size="default",
         block=True,
         classes="mt-2",
     )
-    html.Div(f"{{{{ {name('reason')} }}}}", v_if=(f"!{running} && {name('reason')}",), classes="text-caption mt-1")
+    caption(f"!{running} && {name('reason')}")
     with html.Div(v_if=(running,), classes="mt-2"):
-        v3.VProgressLinear(
-            model_value=(name("percent"),), indeterminate=(name("moving"),), color="primary", height=8, rounded=True
-        )
-        html.Div(f"{{{{ {name('stage')} }}}}", classes="text-body-2", id="segment-stage")
-    with (
-        v3.VTable(v_if=(f"{name('batch_rows')}.length",), density="compact", classes="result-table mt-2", id="batch"),
-        html.Tbody(),
-        html.Tr(v_for=f"(row, number) in {name('batch_rows')}", key="number"),
-    ):
-        html.Td("{{ row.name }}")
-        html.Td("{{ row.outcome }}")
+        bar(name("percent"), indeterminate=(name("moving"),))
+        html.Div(shown(name("stage")), classes="text-body-2", id="segment-stage")
+    table(name("batch_rows"), ("name", "outcome"), id="batch")
 
 
 def _build_result(panel: Any) -> None:
     name = panel.name
-    v3.VSelect(
-        v_if=(f"{name('results')}.length > 1",),
-        v_model=(name("result"),),
-        items=(name("results"),),
-        label="Result",
-        id="result-select",
-        classes="mb-2",
-        **_COMPACT,
-    )
-    html.Div(f"{{{{ {name('line')} }}}}", id="result-line", classes="text-body-2 font-weight-medium")
+    several = (f"{name('results')}.length > 1",)
+    panel.select("result", "results", v_if=several, label=_("Result"), id="result-select", classes="mb-2")
+    html.Div(shown(name("line")), id="result-line", classes="text-body-2 font-weight-medium")
     with (
         v3.VTable(density="compact", classes="result-table"),
         html.Tbody(),
         html.Tr(v_for=f"row in {name('rows')}", key="row.id"),
     ):
         with html.Td(style="width: 36px"):
-            v3.VBtn(
-                icon=("row.visible ? 'mdi-eye' : 'mdi-eye-off'",),
-                click=(panel.guarded(panel.toggle_segment), "[row.id]"),
-                raw_attrs=[":aria-label=\"(row.visible ? 'Hide ' : 'Show ') + row.name\""],
-                variant="text",
-                density="compact",
-                size="small",
-            )
+            title = f"(row.visible ? {quoted(_('Hide'))} : {quoted(_('Show'))}) + ' ' + row.name"
+            icon = ("row.visible ? 'mdi-eye' : 'mdi-eye-off'",)
+            panel.icon_button(icon, title, panel.toggle_segment, "row.id", title)
         with html.Td():
             html.Span(classes="swatch", style=("'background:' + row.colour",))
-            html.Span("{{ row.name }}")
-        html.Td("{{ row.volume }}", classes="text-right")
-    html.Div(
-        f"{{{{ {name('warnings')} }}}}", v_if=(name("warnings"),), classes="text-body-2 info-text", id="result-warnings"
-    )
+            html.Span(shown("row.name"))
+        html.Td(shown("row.volume"), classes="text-right")
+    line(name("warnings"), id="result-warnings")
     with html.Div(classes="d-flex align-center"):
-        v3.VSwitch(v_model=(name("show_3d"),), label="3D", id="show-3d", color="primary", classes="mr-4", **_COMPACT)
-        v3.VSwitch(v_model=(name("filled"),), label="Filled", id="filled", color="primary", **_COMPACT)
-        html.Span(f"{{{{ {name('surface')} }}}}", classes="text-caption ml-2", id="surface-state")
-    v3.VSlider(
-        v_model=(name("opacity"),),
-        min=0,
-        max=1,
-        step=0.05,
-        label="Opacity",
-        disabled=(f"!{name('filled')}",),
-        **_COMPACT,
-    )
+        for key, label in (("show_3d", _("3D")), ("filled", _("Filled"))):
+            kind = {"id": key.replace("_", "-"), "color": "primary", "classes": "mr-4"}
+            v3.VSwitch(v_model=(name(key),), label=label, **kind, **COMPACT)
+        html.Span(shown(name("surface")), classes="text-caption ml-2", id="surface-state")
+    no_fill = (f"!{name('filled')}",)
+    v3.VSlider(v_model=(name("opacity"),), min=0, max=1, step=0.05, label=_("Opacity"), disabled=no_fill, **COMPACT)
     with html.Div(classes="d-flex ga-2 mt-3"):
-        v3.VBtn("Correct", id="go-correct", click="tab = 'correct'", variant="tonal", classes="flex-grow-1")
-        v3.VBtn("Export", id="go-export", click="tab = 'export'", variant="tonal", classes="flex-grow-1")
+        for tab, label in (("correct", _("Correct")), ("export", _("Export"))):
+            v3.VBtn(label, id=f"go-{tab}", click=f"tab = '{tab}'", variant="tonal", classes="flex-grow-1")
