@@ -46,17 +46,16 @@ class Workspace:
         """Put a scan that was read, from files below `root`, into the scene and show it."""
         node, volume = slicer_scene.volume_node(prepared, name), prepared.volume
         voxels = np.broadcast_to(np.zeros((), volume.array.dtype), volume.array.shape)
-        scan = Scan(node, Volume(voxels, volume.ijk_to_ras, volume.source), volume.notes, root)
-        self.scans.append(scan)
-        self.show(scan)
-        return scan
+        return self._add(Scan(node, Volume(voxels, volume.ijk_to_ras, volume.source), volume.notes, root))
 
     def adopt(self, node: Any) -> Scan:
         """Take a volume that something else put into the scene, such as a stored case that was opened."""
         image = mrml.image_of([node])
         voxels = np.broadcast_to(np.zeros((), np.uint8), (1, *image.grid.shape))
-        scan = Scan(node, Volume(voxels, image.ijk_to_world))
         slicer_scene.set_window(node, *slicer_scene.comfortable_window(image.channels[0]))
+        return self._add(Scan(node, Volume(voxels, image.ijk_to_world)))
+
+    def _add(self, scan: Scan) -> Scan:
         self.scans.append(scan)
         self.show(scan)
         return scan

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from selenium.webdriver import ActionChains
@@ -84,7 +86,8 @@ def test_a_clinic_corrects_teaches_compares_and_goes_back(app, user, scans, app_
     screenshot(user, "app-correct")
 
     assert "case-0001" in add_case(user)
-    stored = CaseStore(_case_folder(app_environment)).case_path("case-0001") / "label.nii.gz"
+    (cases,) = Path(app_environment["MAESEGMENT_CASES"]).iterdir()
+    stored = CaseStore(cases).case_path("case-0001") / "label.nii.gz"
     np.testing.assert_array_equal(read_label_map(stored).array > 0, painted.array > 0)
     open_scan(user, scans[1])
     segment(user)
@@ -92,7 +95,7 @@ def test_a_clinic_corrects_teaches_compares_and_goes_back(app, user, scans, app_
     user.choose("case-role", "Validation case")
     assert "case-0002" in add_case(user)
 
-    user.find("steps").send_keys("2")
+    user.find("steps").send_keys("1")
     user.press("fine-tune")
     user.until(lambda: user.text("run-text"), "the run")
     user.until(lambda: "<polyline" in user.find("curves").get_attribute("innerHTML"), "a live curve", 300)
@@ -144,10 +147,3 @@ def test_all_open_scans_are_segmented_one_after_another(user, scans):
     show(user, "segment")
     assert not user.see("batch")
     assert user.problems() == []
-
-
-def _case_folder(environment: dict[str, str]):
-    from pathlib import Path
-
-    (folder,) = Path(environment["MAESEGMENT_CASES"]).iterdir()
-    return folder

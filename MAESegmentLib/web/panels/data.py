@@ -11,6 +11,7 @@ from typing import Any
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
+from ...cases.case import case_id
 from ...errors import MAESegmentError
 from ...images.volume import Volume
 from ...samples import SAMPLE, read_sample
@@ -32,7 +33,6 @@ class DataPanel(Panel):
     def __init__(self, app: Page, segment: SegmentPanel) -> None:
         super().__init__(app)
         self._segment = segment
-        self._busy = 0
         #: By the scan's node, where its files are needed as long as it is open.
         self._upload_of: dict[str, str] = {}
         self.put(busy="", scans=[], scan=None, info="", files=[], range=[0, 1], window=[0, 1], step=1)
@@ -129,7 +129,6 @@ class DataPanel(Panel):
         await self._open(text, _title(name), lambda: _read(scan.path, scan.root), scan.root)
 
     async def _open(self, text: str, title: str, read: Callable[[], Volume], root: Path | None = None) -> Scan:
-        self._busy += 1
         self.put(busy=text)
         try:
             # Read in a thread, so that the views stay alive; only what is complete gets into the scene.
@@ -139,7 +138,6 @@ class DataPanel(Panel):
             self.session.client.start()
             return scan
         finally:
-            self._busy -= 1
             self.put(busy="")
 
     async def _on_uploaded(self, upload: str, name: str) -> None:
@@ -219,10 +217,7 @@ def _read(path: Path, root: Path) -> Volume:
 def _title(name: str) -> str:
     """What a scan is called after its file."""
     name = visible(name)[-_LONGEST_TITLE:]
-    for ending in (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".zip", ".dcm"):
-        if name.lower().endswith(ending):
-            return name[: -len(ending)] or name
-    return name
+    return case_id(Path(name)).removesuffix(".zip").removesuffix(".dcm") or name
 
 
 def _info(volume: Volume, notes: tuple[str, ...]) -> str:
