@@ -12,7 +12,7 @@ from ..bundle.plain_text import name_problem
 from ..errors import ConfigurationError, DatasetError, GeometryError
 from ..images.labels import Label, loose_name, other_names
 from ..images.volume import LabelMap, Volume
-from ..images.volumetry import value_counts
+from ..images.volumetry import value_counts, voxel_ml
 from ..text import is_unicode, listed, visible
 from ..values import Stored
 from .checks import perhaps_a_scan
@@ -160,11 +160,11 @@ def _merged(submission: CaseSubmission, counts: np.ndarray) -> Iterator[CaseIssu
 def _label_issues(
     submission: CaseSubmission, label_map: LabelMap, counts: np.ndarray, part: Part | None, others: Sequence[CaseRecord]
 ) -> Iterator[CaseIssue]:
-    voxel_ml = abs(float(np.linalg.det(label_map.ijk_to_ras[:3, :3]))) / 1000
-    whole = _by_name(counts * voxel_ml, submission)
+    ml = voxel_ml(label_map)
+    whole = _by_name(counts * ml, submission)
     sizes, at_border = whole, dict.fromkeys(whole, 0.0)
     if part is not None:
-        sizes = _by_name(value_counts(part.values(label_map.array)) * voxel_ml, submission)
+        sizes = _by_name(value_counts(part.values(label_map.array)) * ml, submission)
         at_border = _by_name(value_counts(label_map.array[part.block][part.border]), submission)
     if not any(sizes.values()):
         message = "Nothing is annotated in this case: no label has a voxel" + (" inside the region." if part else ".")

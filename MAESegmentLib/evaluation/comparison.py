@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import GeometryError
 from ..images.labels import Label, by_name
 from ..images.volume import LabelMap
+from ..images.volumetry import voxel_ml
 from .metrics import dice_of_sizes
 
 
@@ -32,7 +33,7 @@ class Comparison:
 
     @property
     def disagreement_ml(self) -> float:
-        return float(np.count_nonzero(self.disagreement.array)) * _voxel_ml(self.disagreement)
+        return float(np.count_nonzero(self.disagreement.array)) * voxel_ml(self.disagreement)
 
 
 def compare_label_maps(
@@ -51,7 +52,7 @@ def compare_label_maps(
     counts, disagreement = _count(
         first.array, second.array, [(a.value if a else 0, b.value if b else 0) for _, a, b in names]
     )
-    ml = _voxel_ml(first)
+    ml = voxel_ml(first)
     rows = []
     for number, (name, a, b) in enumerate(names, start=1):
         sizes = counts[number].sum(), counts[:, number].sum()
@@ -93,7 +94,3 @@ def _count(
         counts += np.bincount((a * size + b).ravel(), minlength=size * size)
         differs[..., plane] = np.where(shared[a], a, 0) != np.where(shared[b], b, 0)
     return counts.reshape(size, size), differs
-
-
-def _voxel_ml(label_map: LabelMap) -> float:
-    return abs(float(np.linalg.det(label_map.ijk_to_ras[:3, :3]))) / 1000

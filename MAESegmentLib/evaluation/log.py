@@ -10,7 +10,7 @@ from typing import Any
 
 from ..cases.case import Case
 from ..errors import ConfigurationError, OutputError, refused
-from ..storage.atomic_file import replacing
+from ..storage.atomic_file import write_file
 from .cases import CaseResult
 
 FILE = "evaluation.jsonl"
@@ -65,8 +65,7 @@ class EvaluationLog:
     def _write_all(self, made_with: Mapping[str, Any]) -> None:
         lines = [json.dumps(made_with).encode() + b"\n"]
         lines += [_line(case, files, result) for case, (files, result) in self._results.items()]
-        with replacing(self.path) as temporary:
-            temporary.write_bytes(b"".join(lines))
+        write_file(self.path, b"".join(lines))
 
 
 def append(path: Path, line: bytes) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 from ..errors import GeometryError
 from ..images.labels import Label
 from ..images.volume import LabelMap
+from ..images.volumetry import voxel_ml
 
 #: Surface distance that still counts as agreement, mm.
 SURFACE_TOLERANCE_MM = 1.0
@@ -84,17 +85,19 @@ def evaluate_label_maps(
         )
     not_known = set(unknown)
     return [
-        _not_comparable(reference, label, case, Status.NOT_KNOWN)
-        if label.name in not_known
-        else _score(reference, prediction, label, case, tolerance_mm)
+        _score(reference, prediction, label, case, tolerance_mm, is_known=label.name not in not_known)
         for label in labels
     ]
 
 
-def _score(reference: LabelMap, prediction: LabelMap, label: Label, case: str, tolerance_mm: float) -> Score:
+def _score(
+    reference: LabelMap, prediction: LabelMap, label: Label, case: str, tolerance_mm: float, *, is_known: bool
+) -> Score:
     in_reference, in_prediction = reference.array == label.value, prediction.array == label.value
-    ml = float(np.prod(reference.grid.spacing)) / 1000.0
+    ml = voxel_ml(reference)
     reference_ml, predicted_ml = float(in_reference.sum()) * ml, float(in_prediction.sum()) * ml
+    if not is_known:
+        return Score(case, label.name, Status.NOT_KNOWN, reference_ml=reference_ml)
     if reference_ml == 0.0:
         return Score(case, label.name, Status.NOT_IN_REFERENCE, predicted_ml=predicted_ml)
     difference = predicted_ml - reference_ml
@@ -132,8 +135,3 @@ def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
         occupied = np.flatnonzero(mask.any(axis=others))
         extents.append(slice(int(occupied[0]), int(occupied[-1]) + 1))
     return tuple(extents)
-
-
-def _not_comparable(reference: LabelMap, label: Label, case: str, status: Status) -> Score:
-    ml = float(np.prod(reference.grid.spacing)) / 1000.0
-    return Score(case, label.name, status, reference_ml=float((reference.array == label.value).sum()) * ml)

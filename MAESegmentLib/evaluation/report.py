@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..storage.atomic_file import replacing
-from ..text import csv_cell
+from ..storage.atomic_file import write_file
+from ..text import csv_cell, listed
 from .log import append
 from .metrics import Score, Status
 
@@ -97,8 +97,7 @@ def write_metrics_csv(path: Path, scores: Sequence[Score]) -> Path:
 
     Names are as `csv_cell` writes them: a case called "=1+1" stands there with an apostrophe before it.
     """
-    with replacing(path) as temporary:
-        temporary.write_bytes((",".join(COLUMNS) + "\n" + _rows(scores)).encode("utf-8"))
+    write_file(path, ",".join(COLUMNS) + "\n" + _rows(scores))
     return path
 
 
@@ -130,8 +129,7 @@ def write_summary_json(
         "labels": [asdict(summary) for summary in summaries],
         "failed_cases": dict(failures),
     }
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
     return path
 
 
@@ -169,18 +167,13 @@ def remarks(summaries: Sequence[LabelSummary]) -> list[str]:
         if summary.not_known:
             lines.append(f"{summary.label}: not a structure of this model; not evaluated.")
         if summary.missing_in_prediction:
-            lines.append(f"{summary.label}: missing in the prediction of {_cases(summary.missing_in_prediction)}.")
+            lines.append(f"{summary.label}: missing in the prediction of {listed(summary.missing_in_prediction)}.")
         if summary.not_in_reference:
-            extra = f", but predicted in {_cases(summary.false_positives)}" if summary.false_positives else ""
+            extra = f", but predicted in {listed(summary.false_positives)}" if summary.false_positives else ""
             lines.append(
-                f"{summary.label}: not in the reference of {_cases(summary.not_in_reference)}{extra}; left out."
+                f"{summary.label}: not in the reference of {listed(summary.not_in_reference)}{extra}; left out."
             )
     return lines
-
-
-def _cases(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:5])
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
 
 
 def _mean_and_spread(figure: Figure, digits: int, *, sign: str = "") -> str:

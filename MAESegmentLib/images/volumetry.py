@@ -12,17 +12,18 @@ from .volume import LabelMap
 _PART = 2**20
 
 
+def voxel_ml(label_map: LabelMap) -> float:
+    return abs(float(np.linalg.det(label_map.ijk_to_ras[:3, :3]))) / 1000
+
+
 def volumes_ml(label_map: LabelMap, labels: Sequence[Label]) -> dict[int, float]:
     """Label value -> millilitres, in the order of `labels`; 0 for a structure that is not there.
 
     >>> volumes_ml(LabelMap(np.ones((10, 10, 10), np.uint8), np.eye(4)), [Label(1, "cube"), Label(2, "nothing")])
     {1: 1.0, 2: 0.0}
     """
-    voxel_ml = abs(float(np.linalg.det(label_map.ijk_to_ras[:3, :3]))) / 1000
-    counts = value_counts(label_map.array)
-    return {
-        label.value: float(counts[label.value]) * voxel_ml if label.value < len(counts) else 0.0 for label in labels
-    }
+    counts, ml = value_counts(label_map.array), voxel_ml(label_map)
+    return {label.value: float(counts[label.value]) * ml if label.value < len(counts) else 0.0 for label in labels}
 
 
 def value_counts(array: np.ndarray) -> np.ndarray:
