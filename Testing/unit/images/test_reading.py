@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 
 from MAESegmentLib.errors import GeometryError, MAESegmentError, VolumeReadError
 from MAESegmentLib.images import (
-    Grid,
     LabelMap,
     Volume,
     read_label_map,
@@ -97,18 +95,6 @@ def test_unusual_but_sound_files_read_as_nibabel_reads_them(
     np.testing.assert_allclose(volume.ijk_to_ras, reference.affine)
 
 
-@pytest.mark.parametrize("space", ["right-anterior-superior", "left-posterior-superior", "LAS"])
-def test_nrrd_spaces_are_brought_to_ras(tmp_path: Path, space: str) -> None:
-    to_ras = {"right": (1, 1, 1), "left-": (-1, -1, 1), "LAS": (-1, 1, 1)}[space if space == "LAS" else space[:5]]
-    header = (
-        f"NRRD0005\ntype: uint8\ndimension: 3\nspace: {space}\nsizes: 2 3 4\n"
-        "space directions: (1,0,0) (0,2,0) (0,0,3)\nencoding: raw\nspace origin: (10,20,30)\n\n"
-    )
-    (tmp_path / "a.nrrd").write_bytes(header.encode() + bytes(range(24)))
-    volume = read_volume(tmp_path / "a.nrrd")
-    np.testing.assert_allclose(world_point(volume.ijk_to_ras, (1, 1, 1)), np.multiply((11, 22, 33), to_ras))
-
-
 @pytest.mark.parametrize("compressed", [True, False])
 @pytest.mark.parametrize("extension", [".mha", ".mhd"])
 def test_metaimage_written_by_itk_keeps_world_positions(tmp_path: Path, extension: str, compressed: bool) -> None:
@@ -120,12 +106,6 @@ def test_metaimage_written_by_itk_keeps_world_positions(tmp_path: Path, extensio
         np.testing.assert_allclose(world_point(volume.ijk_to_ras, index), lps * [-1, -1, 1], atol=1e-9)
 
 
-def test_detached_nrrd_header_finds_its_data(tmp_path: Path) -> None:
-    image = sitk.GetImageFromArray(np.ascontiguousarray(VOXELS.T))
-    sitk.WriteImage(image, str(tmp_path / "a.nhdr"))
-    np.testing.assert_array_equal(read_volume(tmp_path / "a.nhdr").array[0], VOXELS)
-
-
 def test_good_qform_stands_in_for_a_singular_sform_and_is_noted(tmp_path: Path) -> None:
     image = nib.Nifti1Image(VOXELS, None)
     image.set_sform(np.diag([1.0, 0.0, 1.0, 1.0]), code=2)
@@ -134,15 +114,6 @@ def test_good_qform_stands_in_for_a_singular_sform_and_is_noted(tmp_path: Path) 
     volume = read_volume(tmp_path / "a.nii")
     np.testing.assert_allclose(volume.ijk_to_ras, AFFINE, atol=1e-5)
     assert "qform was used" in volume.notes[0]
-
-
-@pytest.mark.parametrize(("unit", "millimetres"), [("meter", 1000.0), ("micron", 0.001), ("mm", 1.0)])
-def test_nifti_lengths_are_converted_to_millimetres(tmp_path: Path, unit: str, millimetres: float) -> None:
-    image = nib.Nifti1Image(VOXELS, AFFINE)
-    image.header.set_xyzt_units(unit)
-    nib.save(image, tmp_path / "a.nii.gz")
-    volume = read_volume(tmp_path / "a.nii.gz")
-    np.testing.assert_allclose(volume.grid.spacing, Grid((6, 7, 8), AFFINE).spacing * millimetres, rtol=1e-5)
 
 
 def test_fourth_axis_of_length_one_is_dropped(tmp_path: Path) -> None:
@@ -177,12 +148,7 @@ def test_each_corrupt_or_unsupported_file_gets_one_clear_refusal(
     assert said in refusal.value.message
     assert Path(name).name in refusal.value.message
     assert refusal.value.hint
-
-
-def test_4d_refusal_names_the_sequence_browser(real_data: Path) -> None:
-    with pytest.raises(VolumeReadError) as refusal:
-        read_volume(real_data / "geometry" / "volumes" / "4d_oblique.nii.gz")
-    assert "Sequence Browser" in refusal.value.hint
+    assert ("4D" in said) == ("Sequence Browser" in refusal.value.hint)
 
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
@@ -219,14 +185,6 @@ def test_scrambled_bytes_never_end_in_a_traceback(tmp_path: Path, name: str, dat
         assert read_volume(tmp_path / f"bad-{name}").array.ndim == 4
 
 
-def test_flipped_byte_in_compressed_voxels_is_noticed(tmp_path: Path) -> None:
-    content = bytearray(nifti(tmp_path / "a.nii.gz").read_bytes())
-    content[len(content) // 2] ^= 0x10
-    (tmp_path / "a.nii.gz").write_bytes(content)
-    with pytest.raises(VolumeReadError, match="damaged"):
-        read_volume(tmp_path / "a.nii.gz")
-
-
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(VolumeReadError, match=r"nowhere\.nii\.gz does not exist"):
         read_volume(tmp_path / "nowhere.nii.gz")
@@ -246,19 +204,17 @@ def test_unknown_extension_lists_what_is_read(tmp_path: Path) -> None:
     assert ".nrrd" in refusal.value.hint
 
 
-def test_orientation_that_is_not_stated_is_not_guessed(tmp_path: Path) -> None:
-    with pytest.raises(GeometryError, match="left and right"):
-        read_volume(nifti(tmp_path / "a.nii", affine=None))
-
-
-def test_single_slice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(GeometryError, match="single slice"):
-        read_volume(nifti(tmp_path / "a.nii", VOXELS[:, :, :1]))
-
-
-def test_blank_image_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(VolumeReadError, match="blank"):
-        read_volume(nifti(tmp_path / "a.nii", np.zeros((4, 4, 4), np.uint8)))
+@pytest.mark.parametrize(
+    ("array", "affine", "said"),
+    [
+        (VOXELS, None, "left and right"),
+        (VOXELS[:, :, :1], AFFINE, "single slice"),
+        (np.zeros((4, 4, 4), np.uint8), AFFINE, "blank"),
+    ],
+)
+def test_what_is_no_volume_is_refused(tmp_path: Path, array: np.ndarray, affine: np.ndarray, said: str) -> None:
+    with pytest.raises((GeometryError, VolumeReadError), match=said):
+        read_volume(nifti(tmp_path / "a.nii", array, affine))
 
 
 def test_vector_nrrd_is_refused(tmp_path: Path) -> None:
@@ -322,12 +278,3 @@ def test_label_map_without_any_label_is_allowed(tmp_path: Path) -> None:
 def test_scan_given_for_a_label_map_is_refused(tmp_path: Path, factor: float) -> None:
     with pytest.raises(VolumeReadError, match="not a label map"):
         read_label_map(nifti(tmp_path / "l.nii", np.float32(factor) * np.arange(60).reshape(3, 4, 5)))
-
-
-def test_uncompressed_file_named_gz_is_refused(tmp_path: Path) -> None:
-    plain = nifti(tmp_path / "a.nii").read_bytes()
-    (tmp_path / "a.nii.gz").write_bytes(plain)
-    with pytest.raises(VolumeReadError, match="misnamed"):
-        read_volume(tmp_path / "a.nii.gz")
-    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(plain))
-    assert read_volume(tmp_path / "b.nii.gz").array.shape == (1, 6, 7, 8)
