@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
 
-from MAESegmentLib.worker import protocol
-from MAESegmentLib.worker.protocol import EVENTS, Devices, Error, Hello, Message, Ready, Result, Started
-from Testing.processes import wait_for_end
-
-ROOT = Path(__file__).parents[2]
+from Testing.processes import RawWorker, wait_for_end
 
 #: The worker with work that behaves as its requests are called.
 WORK = """
@@ -62,97 +56,70 @@ main(MAKE_WORK)
 """
 
 
-class Talk:
-    def __init__(self, make_work: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", WORK.replace("MAKE_WORK", make_work)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def hear(self) -> Message:
-        line = self.process.stdout.readline()
-        assert line, self.process.stderr.read().decode()
-        return protocol.decode(line, EVENTS)
-
-    def hear_until(self, kind: type[Message]) -> Message:
-        while not isinstance(message := self.hear(), kind):
-            pass
-        return message
-
-    def tell(self, message: Message) -> None:
-        self.process.stdin.write(message.encode())
-        self.process.stdin.flush()
-
-    def leave(self) -> None:
-        self.process.stdin.close()
-        wait_for_end([self.process.pid], 30.0)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            stream.close()
-
-
 @pytest.fixture
-def talk() -> Iterator[Callable[..., Talk]]:
-    begun: list[Talk] = []
+def start() -> Iterator[Callable[..., RawWorker]]:
+    with ExitStack() as begun:
 
-    def start(make_work: str = "Work") -> Talk:
-        begun.append(Talk(make_work))
-        assert isinstance(begun[-1].hear(), Hello)
-        return begun[-1]
+        def start(make_work: str = "Work") -> RawWorker:
+            worker = begun.enter_context(RawWorker("-c", WORK.replace("MAKE_WORK", make_work)))
+            worker.until_it_says("hello")
+            return worker
 
-    yield start
-    for one in begun:
-        one.close()
+        yield start
 
 
-def test_during_the_imports(talk):
-    talk("slow_imports").leave()
+def leave(worker: RawWorker) -> None:
+    worker.process.stdin.close()
+    wait_for_end([worker.process.pid], 30.0)
 
 
-def test_while_idle(talk):
-    worker = talk()
-    worker.hear_until(Ready)
-    worker.leave()
+def ask(worker: RawWorker, what: str) -> None:
+    worker.tell({"type": "devices", "id": what})
+
+
+def test_during_the_imports(start):
+    leave(start("slow_imports"))
+
+
+def test_while_idle(start):
+    worker = start()
+    worker.until_it_says("ready")
+    leave(worker)
 
 
 @pytest.mark.parametrize("what", ["one_long_window", "polite", "busy"])
-def test_in_the_middle_of_a_request(talk, what):
-    worker = talk()
-    worker.tell(Devices(what))
-    worker.hear_until(Started)
-    worker.leave()
+def test_in_the_middle_of_a_request(start, what):
+    worker = start()
+    ask(worker, what)
+    worker.until_it_says("started")
+    leave(worker)
 
 
-def test_when_nobody_reads_what_it_says(talk):
+def test_when_nobody_reads_what_it_says(start):
     """A client that was killed: both pipes break at once."""
-    worker = talk()
-    worker.tell(Devices("polite"))
-    worker.hear_until(Started)
+    worker = start()
+    ask(worker, "polite")
+    worker.until_it_says("started")
     worker.process.stdout.close()
-    worker.leave()
+    leave(worker)
 
 
-def test_request_before_it_is_ready_is_taken(talk):
+def test_request_before_it_is_ready_is_taken(start):
     """The client may not have waited; an answer shows that it lives."""
-    worker = talk()
-    worker.tell(Devices("quick"))
-    assert isinstance(worker.hear_until(Result), Result)
+    worker = start()
+    ask(worker, "quick")
+    assert worker.result_of("quick") == {}
 
 
-def test_python_that_lacks_something_ends_with_its_reason(talk):
-    worker = talk("lacking")
-    error = worker.hear_until(Error)
-    assert (error.id, error.code, error.message, error.hint) == (None, "worker", "There is no torch.", "Install it.")
+def test_python_that_lacks_something_ends_with_its_reason(start):
+    worker = start("lacking")
+    error = worker.until_it_says("error")
+    assert (error["id"], error["code"]) == (None, "worker")
+    assert (error["message"], error["hint"]) == ("There is no torch.", "Install it.")
     assert worker.process.wait(30) == 3
 
 
-def test_failure_nobody_foresaw_ends_it_with_a_traceback(talk):
-    worker = talk("broken_imports")
+def test_failure_nobody_foresaw_ends_it_with_a_traceback(start):
+    worker = start("broken_imports")
     assert worker.process.wait(30) == 1
-    assert worker.process.stderr.read().decode().splitlines()[-1] == "ImportError: libtorch.so: file too short"
+    assert worker.log.splitlines()[-1] == "ImportError: libtorch.so: file too short"

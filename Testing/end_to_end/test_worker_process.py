@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-import queue
 import re
 import resource
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,80 +18,13 @@ from MAESegmentLib import __version__
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.processes.environment import SEGMENT, requirements_for
 from MAESegmentLib.worker.job_folder import JobFolder
-from MAESegmentLib.worker.protocol import EVENTS, PROTOCOL, STAGES, decode
+from MAESegmentLib.worker.protocol import PROTOCOL, STAGES
 from Testing.bundles import save_tiny, tiny_spec
-from Testing.processes import resident_bytes
+from Testing.processes import RawWorker, resident_bytes
 
 ROOT = Path(__file__).parents[2]
 CPU = {"device": "cpu", "check_familiarity": False}
 WAIT_S = 120.0
-
-Event = Mapping[str, Any]
-
-
-class RawWorker:
-    """The process, what it is told and what it says; every line it says must be a message."""
-
-    def __init__(self, program: tuple[str, ...] = ("-m", "MAESegmentLib.worker")) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, *program],
-            cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        self.events: list[Event] = []
-        self.log = b""
-        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._threads = [threading.Thread(target=self._read_events), threading.Thread(target=self._read_log)]
-        for thread in self._threads:
-            thread.start()
-
-    def tell(self, message: Mapping[str, Any] | bytes) -> None:
-        line = message if isinstance(message, bytes) else json.dumps(message).encode()
-        self.process.stdin.write(line + b"\n")
-        self.process.stdin.flush()
-
-    def until(self, condition: Callable[[Event], bool]) -> Event:
-        """The first event from now on that fulfils `condition`."""
-        end = time.monotonic() + WAIT_S
-        while True:
-            line = self._lines.get(timeout=max(end - time.monotonic(), 0.01))
-            if not line:
-                raise AssertionError(f"the worker ended: {self.log.decode()}")
-            decode(line, EVENTS)
-            self.events.append(json.loads(line))
-            if condition(self.events[-1]):
-                return self.events[-1]
-
-    def ready(self) -> Event:
-        return self.until(lambda event: event["type"] == "ready")
-
-    def end_of(self, request_id: str) -> Event:
-        return self.until(lambda event: event["type"] in ("result", "error") and event["id"] == request_id)
-
-    def result_of(self, request_id: str) -> Mapping[str, Any]:
-        event = self.end_of(request_id)
-        assert event["type"] == "result", event
-        return event["data"]
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for thread in self._threads:
-            thread.join()
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            stream.close()
-
-    def _read_events(self) -> None:
-        for line in self.process.stdout:
-            self._lines.put(line)
-        self._lines.put(b"")
-
-    def _read_log(self) -> None:
-        for line in self.process.stderr:
-            self.log += line
 
 
 @pytest.fixture(scope="module")
@@ -108,10 +36,9 @@ def models(tmp_path_factory) -> list[Bundle]:
 @pytest.fixture(scope="module")
 def shared() -> Iterator[RawWorker]:
     """One process for the tests that leave it as they found it."""
-    worker = RawWorker()
-    worker.ready()
-    yield worker
-    worker.close()
+    with RawWorker() as worker:
+        worker.until_it_says("ready")
+        yield worker
 
 
 @pytest.fixture
@@ -139,9 +66,8 @@ def labels_of(asked: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[np.nda
 
 
 def test_its_first_words():
-    worker = RawWorker()
-    try:
-        ready = worker.ready()
+    with RawWorker() as worker:
+        ready = worker.until_it_says("ready")
         hello = worker.events[0]
         assert (hello["type"], hello["protocol"], hello["version"]) == ("hello", PROTOCOL, __version__)
         assert hello["pid"] == worker.process.pid
@@ -151,8 +77,6 @@ def test_its_first_words():
         assert 0 < ready["devices"][-1]["free_bytes"] <= ready["devices"][-1]["total_bytes"]
         worker.tell({"type": "shutdown"})
         assert worker.process.wait(WAIT_S) == 0
-    finally:
-        worker.close()
 
 
 def test_stages_of_a_segmentation_and_its_answer(worker, models, tmp_path):
@@ -254,7 +178,7 @@ def test_memory_of_many_sizes_does_not_pile_up(worker, models, tmp_path):
 
 def started_with(code: str) -> RawWorker:
     """The worker in a process that ran `code` before."""
-    return RawWorker(("-c", f"{code}\nimport runpy\nrunpy.run_module('MAESegmentLib.worker', run_name='__main__')"))
+    return RawWorker("-c", f"{code}\nimport runpy\nrunpy.run_module('MAESegmentLib.worker', run_name='__main__')")
 
 
 STRAY = """
@@ -275,19 +199,16 @@ threading.Timer(%s, chatter).start()
 
 def test_stray_prints_never_reach_the_protocol(models, tmp_path):
     """`until` would refuse them. They begin once the worker has begun."""
-    worker = started_with(STRAY.replace("%s", "1.0"))
-    try:
-        worker.ready()
+    with started_with(STRAY.replace("%s", "1.0")) as worker:
+        worker.until_it_says("ready")
         asked = request(tmp_path, models[0], 64)
         worker.tell(asked)
         assert worker.result_of(asked["id"])
         deadline = time.monotonic() + WAIT_S
-        while b"from C" not in worker.log and time.monotonic() < deadline:
+        while "from C" not in worker.log and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert b"from Python" in worker.log
-        assert b"past Python" in worker.log
-    finally:
-        worker.close()
+        for source in ("from Python", "past Python", "from C"):
+            assert source in worker.log
 
 
 def test_it_needs_no_package_that_it_does_not_name(models, tmp_path):
@@ -300,26 +221,22 @@ def test_it_needs_no_package_that_it_does_not_name(models, tmp_path):
         if {name.lower() for name in distributions} & depends - asked_for
     ]
     assert {"monai", "nibabel", "scipy", "SimpleITK"} <= set(blocked)
-    worker = started_with(f"import sys\nfor name in {blocked}: sys.modules[name] = None")
-    try:
-        worker.ready()
+    with started_with(f"import sys\nfor name in {blocked}: sys.modules[name] = None") as worker:
+        worker.until_it_says("ready")
         asked = request(tmp_path, models[0], settings={"device": "cpu"})
         worker.tell(asked)
         assert worker.result_of(asked["id"])
-    finally:
-        worker.close()
 
 
 def test_out_of_memory_is_an_offer(models, tmp_path):
     """The device refuses everything; the answer has the figures to decide by, and the worker lives on."""
-    worker = started_with(
+    with started_with(
         "import torch\n"
         "def full(module, inputs):\n"
         "    raise torch.OutOfMemoryError('out of memory')\n"
         "torch.nn.modules.module.register_module_forward_pre_hook(full)"
-    )
-    try:
-        worker.ready()
+    ) as worker:
+        worker.until_it_says("ready")
         asked = request(tmp_path, models[0])
         worker.tell(asked)
         event = worker.end_of(asked["id"])
@@ -328,16 +245,13 @@ def test_out_of_memory_is_an_offer(models, tmp_path):
         assert event["hint"]
         worker.tell({"type": "devices", "id": "after"})
         assert worker.result_of("after")
-    finally:
-        worker.close()
 
 
 @pytest.mark.parametrize("spare_mib", [100, 300])
 def test_computer_that_runs_out_of_memory(models, tmp_path, spare_mib):
     """Wherever it happens, it is said, and what fits is done afterwards."""
-    worker = RawWorker()
-    try:
-        worker.ready()
+    with RawWorker() as worker:
+        worker.until_it_says("ready")
         small, large = request(tmp_path, models[0]), request(tmp_path, models[0], 380)
         worker.tell(small)
         worker.result_of(small["id"])
@@ -349,5 +263,3 @@ def test_computer_that_runs_out_of_memory(models, tmp_path, spare_mib):
         assert worker.end_of(large["id"])["code"] == "device_memory"
         worker.tell({**small, "id": "again"})
         assert worker.result_of("again")
-    finally:
-        worker.close()
