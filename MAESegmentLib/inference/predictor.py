@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from functools import cached_property, partial
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
+from ..bundle import Bundle
 from ..bundle.training_statistics import FamiliarityStatistics
 from ..device import autocast
 from ..errors import is_out_of_memory
@@ -18,20 +19,11 @@ from .segmenter import Segmenter, check_channels
 from .settings import InferenceSettings
 
 
-class SegmentationBundle(Protocol):
-    """The part of a bundle used here."""
-
-    @property
-    def spec(self) -> Any: ...
-
-    def load_network(self, device: str = "cpu") -> nn.Module: ...
-
-
 class Predictor(Segmenter):
     """Segments volumes with one model; the network is loaded once. Without `settings`, those stored with the model."""
 
     def __init__(
-        self, bundle: SegmentationBundle, settings: InferenceSettings | None = None, *, network: nn.Module | None = None
+        self, bundle: Bundle, settings: InferenceSettings | None = None, *, network: nn.Module | None = None
     ) -> None:
         """`network` is the bundle's own if it has been loaded already."""
         #: The bundle's description.

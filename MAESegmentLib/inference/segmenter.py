@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,15 +23,6 @@ from .windows import Network, WindowPlan, mirrored, rows_of_image
 
 #: Windows per batch on a GPU; on a CPU one window fills the cores already.
 GPU_BATCH = 4
-
-
-@dataclass(frozen=True, eq=False)
-class _Maps:
-    """What is filled while segmenting, on the whole input grid."""
-
-    labels: np.ndarray  # (I, J, K)
-    probabilities: np.ndarray | None  # (K, I, J, K)
-    entropy: np.ndarray | None  # (I, J, K)
 
 
 class Segmenter:
@@ -77,19 +67,19 @@ class Segmenter:
         started = time.perf_counter()
         report = progress or _report_nothing
         self.check(volume)
-        maps = self._allocate(volume, want_probabilities, want_entropy)
+        labels, probabilities, entropy = self._allocate(volume, want_probabilities, want_entropy)
         prepared = self.prepare(volume, roi, report, should_cancel)
         warnings = [str(note) for note in getattr(volume, "notes", ())]
 
         def run(step: Step) -> None:
-            """One attempt with the means of `step`; fills `maps` where something was prepared."""
+            """One attempt with the means of `step`; fills the maps where something was prepared."""
             region = prepared.region
             restorer = RowRestorer(
                 prepared.grid,
                 self._values,
-                maps.labels[region],
-                probabilities=None if maps.probabilities is None else maps.probabilities[(slice(None), *region)],
-                entropy=None if maps.entropy is None else maps.entropy[region],
+                labels[region],
+                probabilities=None if probabilities is None else probabilities[(slice(None), *region)],
+                entropy=None if entropy is None else entropy[region],
             )
             with torch.inference_mode():
                 network = mirrored(self.network_on(step.device), self._mirror_axes)
@@ -101,12 +91,12 @@ class Segmenter:
         warnings.extend(self._examine(volume, prepared))
         report("restore", 1.0)
         return Prediction(
-            label_map=LabelMap(maps.labels, volume.ijk_to_ras),
+            label_map=LabelMap(labels, volume.ijk_to_ras),
             seconds=time.perf_counter() - started,
             device=str(step.device),
             warnings=tuple(warnings),
-            probabilities=None if maps.probabilities is None else Volume(maps.probabilities, volume.ijk_to_ras),
-            entropy=None if maps.entropy is None else Volume(maps.entropy[None], volume.ijk_to_ras),
+            probabilities=None if probabilities is None else Volume(probabilities, volume.ijk_to_ras),
+            entropy=None if entropy is None else Volume(entropy[None], volume.ijk_to_ras),
         )
 
     def prepare(
@@ -206,18 +196,18 @@ class Segmenter:
 
         return scores
 
-    def _allocate(self, volume: Volume, want_probabilities: bool, want_entropy: bool) -> _Maps:
+    def _allocate(
+        self, volume: Volume, want_probabilities: bool, want_entropy: bool
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Labels (I, J, K), probabilities (K, I, J, K) and entropy (I, J, K), on the whole input grid."""
         shape = volume.grid.shape
         classes = len(self._values) * want_probabilities + want_entropy
         _check_host_memory(classes * 4 * int(np.prod(shape, dtype=np.int64)))
         probabilities = np.zeros((len(self._values), *shape), np.float32) if want_probabilities else None
         if probabilities is not None:
             probabilities[0] = 1.0  # outside a ROI, and outside the body, everything is background
-        return _Maps(
-            labels=np.zeros(shape, np.uint8 if max(self._values) < 256 else np.uint16),
-            probabilities=probabilities,
-            entropy=np.zeros(shape, np.float32) if want_entropy else None,
-        )
+        labels = np.zeros(shape, np.uint8 if max(self._values) < 256 else np.uint16)
+        return labels, probabilities, np.zeros(shape, np.float32) if want_entropy else None
 
 
 def _is_finite(scores: torch.Tensor) -> bool:

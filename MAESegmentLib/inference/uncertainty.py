@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from itertools import product
+from itertools import compress, product
 
 import numpy as np
 import torch
@@ -50,7 +50,8 @@ class Variation:
 
 def variations_of(mirror_axes: tuple[int, ...]) -> tuple[Variation, ...]:
     """At least `VARIATIONS`, given the axes that a model was trained to be flipped along; the first is plain."""
-    flips = [tuple(axis for axis, on in zip(mirror_axes, bits, strict=True) if on) for bits in _bits(len(mirror_axes))]
+    bits = product((False, True), repeat=len(mirror_axes))
+    flips = [tuple(compress(mirror_axes, chosen)) for chosen in bits]
     count = max(VARIATIONS, len(flips))
     return tuple(Variation(flips[n % len(flips)], *_BRIGHTNESS[n // len(flips)]) for n in range(count))
 
@@ -198,7 +199,3 @@ def slice_axis(grid: Grid) -> int:
 def _entropy(probabilities: np.ndarray) -> np.ndarray:  # (K, ...) -> (...), nats
     result: np.ndarray = -(probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(axis=0)
     return result
-
-
-def _bits(count: int) -> list[tuple[int, ...]]:
-    return list(product((0, 1), repeat=count))

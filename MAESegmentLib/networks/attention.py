@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .cpu_kernels import Cut, Triple, attend, by_rows, cut_windows, in_parts, join_windows
+from .cpu_kernels import Cut, Triple, attend, by_rows, cut_windows, in_parts, join_windows, kept_per_device
 
 #: Large enough to silence a pair, small enough to stay finite in fp16.
 _FORBIDDEN = -1e4
@@ -57,20 +55,9 @@ class RelativePositionBias(nn.Module):
         return volume.reshape(self.heads, -1).T, size
 
 
+@kept_per_device
 def offset_index(window: Triple, table_window: Triple, device: torch.device) -> Tensor:
     """(L, L) row of the table of `table_window` for each pair of tokens in `window`."""
-    if torch.compiler.is_compiling():  # a cached tensor would be a tracer's fake one
-        return _build_offset_index(window, table_window, device)
-    return _cached_offset_index(window, table_window, device)
-
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # the index is saved for backward by whoever trains after an inference
-def _cached_offset_index(window: Triple, table_window: Triple, device: torch.device) -> Tensor:
-    return _build_offset_index(window, table_window, device)
-
-
-def _build_offset_index(window: Triple, table_window: Triple, device: torch.device) -> Tensor:
     rows = torch.zeros((), dtype=torch.long, device=device)
     for axis, (size, table_size) in enumerate(zip(window, table_window, strict=True)):
         position = torch.arange(size, device=device)
@@ -111,21 +98,11 @@ class WindowLayout:
         """Additive mask (windows, 1, L, L), 0 or -inf-like, or None where every pair may attend."""
         if not (padding and self.padded != self.grid) and not (shift and any(self.shift)):
             return None
-        key = (self.grid, self.window, self.shift, padding, shift, device)
-        if torch.compiler.is_compiling():  # a cached tensor would be a tracer's fake one
-            return _build_mask(*key)
-        return _cached_mask(*key)
+        return _mask(self.grid, self.window, self.shift, padding, shift, device)
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
-def _cached_mask(
-    grid: Triple, window: Triple, shift: Triple, padding: bool, separate_shift: bool, device: torch.device
-) -> Tensor:
-    return _build_mask(grid, window, shift, padding, separate_shift, device)
-
-
-def _build_mask(
+@kept_per_device
+def _mask(
     grid: Triple, window: Triple, shift: Triple, padding: bool, separate_shift: bool, device: torch.device
 ) -> Tensor:
     """Tokens may attend to each other when they were neighbours before the roll and none of them is padding."""

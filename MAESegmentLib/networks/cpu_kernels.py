@@ -6,14 +6,32 @@ While a graph is compiled, the plain form runs: the compiler fuses it. So it doe
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import lru_cache, wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 Triple = tuple[int, int, int]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def kept_per_device(build: Callable[P, R]) -> Callable[P, R]:
+    """`build`, whose results are kept; not while a graph is compiled: a cached tensor would be a tracer's fake one."""
+    # Not in inference mode: they are saved for backward by whoever trains after an inference.
+    kept = lru_cache(maxsize=64)(torch.inference_mode(False)(build))
+
+    @wraps(build)
+    def built(*key: P.args, **named: P.kwargs) -> R:
+        if torch.compiler.is_compiling():
+            return build(*key, **named)
+        return kept(*key, **named)  # type: ignore[arg-type]
+
+    return built
+
 
 # ---------------------------------------------------------------------------------------------- some rows at a time
 
@@ -156,7 +174,7 @@ def cut_windows(tokens: Tensor, cut: Cut) -> Tensor:
     """(B, D, H, W, C) -> (B, windows * L, C); the grid is padded with zeros on the far side."""
     if torch.compiler.is_compiling():  # a compiler fuses the steps, and would keep a cached tensor as a fake one
         return plain_cut(tokens, cut)
-    order = _cached_order(cut, tokens.device)
+    order = _order(cut, tokens.device)
     windows: Tensor = _Gather.apply(tokens.flatten(1, 3), order.place, order.source, order.padding, None)
     return windows
 
@@ -165,7 +183,7 @@ def join_windows(windows: Tensor, cut: Cut) -> Tensor:
     """(B * windows, L, C) -> (B, D, H, W, C): the inverse."""
     if torch.compiler.is_compiling():
         return plain_join(windows, cut)
-    order = _cached_order(cut, windows.device)
+    order = _order(cut, windows.device)
     packed = windows.reshape(-1, len(order.place), windows.shape[-1])
     tokens: Tensor = _Gather.apply(packed, order.source, order.place, None, order.padding)
     return tokens.unflatten(1, cut.grid)
@@ -204,9 +222,8 @@ class _Order(NamedTuple):
     padding: Tensor | None
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # the order is saved for backward by whoever trains after an inference
-def _cached_order(cut: Cut, device: torch.device) -> _Order:
+@kept_per_device
+def _order(cut: Cut, device: torch.device) -> _Order:
     count = cut.grid[0] * cut.grid[1] * cut.grid[2]
     number = torch.arange(1, count + 1, device=device).view(1, *cut.grid, 1)
     place = plain_cut(number, cut).flatten() - 1  # -1 where the grid was padded

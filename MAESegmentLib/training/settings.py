@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
@@ -181,7 +181,8 @@ class LoopSettings:
         values = {name: value for name, value in data.items() if name not in RETIRED}
         check_known(cls, values, "training settings")
         if isinstance(values.get("augmentation"), Mapping):
-            values["augmentation"] = _augmentation(values["augmentation"], _default_augmentation(cls))
+            check_known(Augmentation, values["augmentation"], "augmentation settings")
+            values["augmentation"] = replace(cls().augmentation, **values["augmentation"])
         if isinstance(values.get("synthesis"), Mapping):
             values["synthesis"] = Synthesis.from_dict(values["synthesis"])
         return cls(**values)
@@ -258,15 +259,6 @@ class PretrainSettings(LoopSettings):
         check("a fraction from 0 to below 1", lambda share: 0 <= share < 1, "held_out")
         check("above 0, or unset", _is_unset_or_positive, "patches_per_volume")
         check("a whole number above 0", lambda n: n >= 1, "open_volumes")
-
-
-def _default_augmentation(cls: type[LoopSettings]) -> Augmentation:
-    return Augmentation.geometric() if issubclass(cls, PretrainSettings) else Augmentation()
-
-
-def _augmentation(data: Mapping[str, Any], base: Augmentation) -> Augmentation:
-    check_known(Augmentation, data, "augmentation settings")
-    return Augmentation(**{**asdict(base), **data})
 
 
 def _tuples(settings: Any) -> None:

@@ -145,13 +145,18 @@ def batches(samples: PatchSamples, first_step: int, device: torch.device, team: 
         pin_memory=device.type == "cuda",
         persistent_workers=settings.num_workers > 0,
     )
+    made = (Batch(image, classes, ids, next(part_of)) for image, classes, ids in loader)
+    return on_device(made, device, settings, depth=2)
+
+
+def on_device(made: Iterator[Batch], device: torch.device, settings: LoopSettings, *, depth: int) -> Iterator[Batch]:
+    """The batches, `made` up to `depth` ahead of their use on a thread, unless processes of their own make them."""
     if settings.num_workers:
-        for image, classes, ids in loader:
-            yield Batch(image, classes, ids, next(part_of)).to(device)
+        yield from (batch.to(device) for batch in made)
         return
-    with closing(ahead(iter(loader))) as stream:
-        for image, classes, ids in stream:
-            yield Batch(image, classes, ids, next(part_of)).to(device)
+    with closing(ahead(made, depth)) as stream:
+        for batch in stream:
+            yield batch.to(device)
 
 
 def ahead(items: Iterator, depth: int = 2) -> Generator:

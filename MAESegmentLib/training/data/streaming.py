@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from ...storage.atomic_file import replacing
 from ...text import csv_cell, csv_text, visible
 from ..loop.distributed import Team
 from ..settings import PretrainSettings
-from .patches import Batch, PatchCutter, ahead
+from .patches import Batch, PatchCutter, on_device
 from .prepared import PreparedCase, as_array
 from .stream_order import StreamOrder
 
@@ -118,12 +117,7 @@ class Stream:
 
     def batches(self, first_step: int, device: torch.device) -> Iterator[Batch]:
         """From `first_step` on, made ahead of their use."""
-        if self.settings.num_workers:
-            yield from (batch.to(device) for batch in self._batches(first_step))
-            return
-        with closing(ahead(self._batches(first_step), _AHEAD)) as made:
-            for batch in made:
-                yield batch.to(device)
+        return on_device(self._batches(first_step), device, self.settings, depth=_AHEAD)
 
     def _batches(self, first_step: int) -> Iterator[Batch]:
         read = iter(self._loader(first_step))

@@ -99,10 +99,12 @@ def train(
     run.resume()
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(RunLog(folder, resume_step=run.step)) if context.team.is_first else None
-        clock = _Clock(run.step, settings.steps)
+        first, started = run.step, time.perf_counter()
 
         def report(stage: str, metrics: Mapping[str, float]) -> None:
-            context.report(Progress(stage, run.step / settings.steps, clock.eta(run.step), run.step, metrics=metrics))
+            a_step = (time.perf_counter() - started) / max(1, run.step - first)  # of this session
+            left = a_step * (settings.steps - run.step) if run.step > first else None
+            context.report(Progress(stage, run.step / settings.steps, left, run.step, metrics=metrics))
 
         batches = stack.enter_context(contextlib.closing(task.batches(run.step, device)))  # type: ignore[type-var]
         while run.step < settings.steps and not run.stopped:
@@ -314,17 +316,6 @@ def _explaining_memory(settings: LoopSettings, device: torch.device) -> Iterator
             f"The memory of {device} is too small to train on {len(settings.parts()[0])} patches at a time.",
             "Use a smaller --micro-batch or --batch-size, or close other programs that use this device.",
         ) from error
-
-
-class _Clock:
-    """Time left, from the steps of this session."""
-
-    def __init__(self, first_step: int, steps: int) -> None:
-        self.first, self.steps, self.started = first_step, steps, time.perf_counter()
-
-    def eta(self, step: int) -> float | None:
-        done = step - self.first
-        return (time.perf_counter() - self.started) / done * (self.steps - step) if done else None
 
 
 def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
