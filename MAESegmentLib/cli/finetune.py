@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
 from . import options
-from .terminal import figure, make_console, make_table
-from .training_progress import interruptible, training_display
+from .terminal import figure, interruptible, make_console, make_table, training_display
 
 if TYPE_CHECKING:
     from ..bundle import Bundle, ModelStore

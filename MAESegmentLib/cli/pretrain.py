@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
 from . import options
-from .terminal import say
-from .training_progress import interruptible, training_display
+from .terminal import interruptible, say, training_display
 
 if TYPE_CHECKING:
     from ..cases.case import Case

@@ -20,7 +20,7 @@ from MAESegmentLib.bundle.metadata import content_hash, parse_metadata, serialis
 from MAESegmentLib.bundle.scan_statistics import SpaceStatistics, fit_space, held_out_distances
 from MAESegmentLib.bundle.training_statistics import FamiliarityStatistics
 from MAESegmentLib.cli.main import main
-from MAESegmentLib.cli.model_tables import print_facts
+from MAESegmentLib.cli.models import print_facts
 from MAESegmentLib.errors import BundleError
 from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.volume import Volume

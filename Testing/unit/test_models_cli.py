@@ -15,7 +15,7 @@ import torch
 
 from MAESegmentLib.bundle import ModelStore, export_bundle, open_bundle
 from MAESegmentLib.bundle.weights_official import read_checkpoint
-from MAESegmentLib.cli.compare_models import difference_table, pair
+from MAESegmentLib.cli.evaluate import difference_table, pair
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.cli.official_models import parse_intensity
 from MAESegmentLib.errors import ConfigurationError, WeightsError
