@@ -12,8 +12,7 @@ from typing import Any, Protocol
 import qt
 import slicer
 
-from MAESegmentLib.app.log_buffer import LogBuffer
-from MAESegmentLib.app.run_watch import RunWatch
+from MAESegmentLib.app.session import LogBuffer, RunWatch
 from MAESegmentLib.errors import WorkerError
 from MAESegmentLib.processes.interpreter import Interpreter, choose_interpreter, worker_launch
 from MAESegmentLib.processes.launch import Launch

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import cast
 
 from ..errors import BundleError, ConfigurationError, MAESegmentError
-from .archive import import_bundle
+from .archive import export_bundle, import_bundle
 from .folder import Bundle
 from .store import ModelStore
 
 SEGMENTATION = "segmentation"
+#: A bundle, a name or the beginning of one, NAME@VERSION, a folder, or None for the only model there is.
+ModelChoice = Bundle | str | os.PathLike[str] | None
 
 
 class ModelLibrary:
@@ -43,7 +45,7 @@ class ModelLibrary:
         """What the name of a model means: its selected version, else the highest; None if there is none."""
         return self.store.meant(kind=SEGMENTATION).get(name)
 
-    def find(self, model: Bundle | str | os.PathLike[str] | None = None, *, verify: bool = False) -> Bundle:
+    def find(self, model: ModelChoice = None, *, verify: bool = False) -> Bundle:
         """`model` is a bundle, a name or the beginning of one, NAME@VERSION, a folder, or None for the only one.
 
         Raises `ConfigurationError` if none is named and several could be meant: which anatomy is wanted cannot be
@@ -61,9 +63,27 @@ class ModelLibrary:
             )
         return bundle
 
-    def add(self, archive: str | os.PathLike[str]) -> Bundle:
+    def use(self, model: ModelChoice) -> Bundle:
+        """From now on the name of this model means this version, here and in every other program."""
+        bundle = self.find(model)
+        self.store.select(bundle)
+        return bundle
+
+    def removable(self, model: ModelChoice) -> str:
+        """Why a version cannot be removed, in a sentence; "" if it can."""
+        return self.store.removable(self.find(model))
+
+    def remove(self, model: ModelChoice) -> None:
+        """Delete a version that nothing was made from; `BundleError` says why one cannot be removed."""
+        self.store.remove(self.find(model))
+
+    def add(self, path: str | os.PathLike[str]) -> Bundle:
         """Verify and import a bundle's zip, or a bundle's folder, into the user's models."""
-        return import_bundle(archive, self.store, load=False)  # no torch in this process
+        return import_bundle(path, self.store, load=False)  # no torch in this process
+
+    def export(self, model: ModelChoice, path: str | os.PathLike[str]) -> Path:
+        """Write a model as a zip that `add` reads."""
+        return export_bundle(self.find(model), path)
 
     def _names(self) -> set[str]:
         return {bundle.name for bundle in self.models()}

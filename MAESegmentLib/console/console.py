@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..bundle import Bundle, ModelStore, export_bundle
-from ..bundle.library import ModelLibrary
+from ..bundle import Bundle, ModelStore
+from ..bundle.library import ModelChoice, ModelLibrary
 from ..errors import ConfigurationError
 from ..images.roi import Roi
 from ..images.volume import LabelMap, Volume
@@ -25,7 +25,7 @@ from ..worker.client.transport import SubprocessTransport
 from ..worker.job_folder import JobFolder, full_label_array, remove_stale
 from .calls import part
 from .handles import ConsoleJob, JobHandles
-from .learning import Learning, ModelChoice, Scan
+from .learning import Learning, Scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,31 +146,12 @@ class Console:
     estimate_fine_tune = part("_learning", Learning.estimate_fine_tune)
     fine_tune = part("_learning", Learning.fine_tune)
 
-    def models(self) -> list[Bundle]:
-        """Those that segment, by name and version."""
-        return self.library.models()
-
-    def selected_model(self, name: str) -> Bundle | None:
-        """The version that the whole name of a model means: the one that was chosen, else the highest."""
-        return self.library.meant(name)
-
-    def use_version(self, model: ModelChoice) -> Bundle:
-        """From now on the name of this model means this version, here and in every other program."""
-        bundle = self.library.find(model)
-        self.store.select(bundle)
-        return bundle
-
-    def remove_version(self, model: ModelChoice) -> None:
-        """Delete a version that nothing was made from; `BundleError` says why one cannot be removed."""
-        self.store.remove(self.library.find(model))
-
-    def import_model(self, path: str | os.PathLike[str]) -> Bundle:
-        """Verify a zip or a folder and add it to the user's models."""
-        return self.library.add(path)
-
-    def export_model(self, model: ModelChoice, path: str | os.PathLike[str]) -> Path:
-        """Write a model as a zip that `import_model` reads."""
-        return export_bundle(self.library.find(model), path)
+    models = part("library", ModelLibrary.models)
+    selected_model = part("library", ModelLibrary.meant)
+    use_version = part("library", ModelLibrary.use)
+    remove_version = part("library", ModelLibrary.remove)
+    import_model = part("library", ModelLibrary.add)
+    export_model = part("library", ModelLibrary.export)
 
     def read(self, scan: Scan) -> Volume:
         """A file or DICOM folder, or a list of files, one per channel; a `Volume` stays as it is."""

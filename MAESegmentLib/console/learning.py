@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..bundle import Bundle, ModelStore
-from ..bundle.library import ModelLibrary
+from ..bundle.library import ModelChoice, ModelLibrary
 from ..cases.records import CaseRecord
 from ..cases.store import CaseStore
 from ..cases.submission import CaseSubmission
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from ..worker.client.client import WorkerClient
 
 Scan = str | os.PathLike[str] | Volume | Sequence[str | os.PathLike[str]]
-ModelChoice = Bundle | str | os.PathLike[str] | None
 Box = Sequence[float] | str | Roi
 
 _POLL_EVERY_S = 0.2

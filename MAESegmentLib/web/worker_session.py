@@ -6,8 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from ..app.log_buffer import LogBuffer
-from ..app.run_watch import RunWatch
+from ..app.session import LogBuffer, RunWatch
 from ..jobs import AsyncioLoop
 from ..processes.interpreter import Interpreter, choose_interpreter, worker_launch
 from ..processes.launch import Launch

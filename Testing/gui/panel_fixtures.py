@@ -89,7 +89,7 @@ def dependencies(plugin: Callable[[str], ModuleType]) -> Any:
 
 @pytest.fixture
 def fake_logic(plugin: Callable[[str], ModuleType], dependencies: Any) -> Any:
-    log = plugin("log_buffer").LogBuffer()
+    log = plugin("session").LogBuffer()
     return FakeLogic(FakeSession(log, plugin("qt_event_loop").qt_loop()), dependencies)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 
 def test_log_keeps_the_latest_lines_and_tells_listeners(plugin):
-    log = plugin("log_buffer").LogBuffer(limit=3)
+    log = plugin("session").LogBuffer(limit=3)
     seen = []
     remove = log.add_listener(seen.append)
     log.add("info", "one\ntwo")

@@ -8,6 +8,7 @@ from typing import Any
 
 from ... import mrml
 from ...bundle import Bundle
+from ...bundle.library import ModelChoice
 from ...cases.records import CaseRecord
 from ...cases.store import CaseStore
 from ...errors import DatasetError, DuplicateCase, MAESegmentError, NodeError
@@ -27,7 +28,7 @@ from ..case_proposal import (
     propose_choices,
 )
 from ..processing import roi_box
-from .part import ModelChoice, Node, Part
+from .part import Node, Part
 
 
 class Cases(Part):

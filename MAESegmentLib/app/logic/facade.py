@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from ...bundle.library import ModelLibrary
+from ...bundle import Bundle
+from ...bundle.library import ModelChoice, ModelLibrary
 from ...console.calls import part
 from ..session import SceneSession
 from .cases import Cases
 from .learning import Learning
-from .models import Models
 from .segment import Segmenting
 
 
@@ -23,7 +24,6 @@ class Logic:
         self._session = session
         self._case_folder = caseFolder
         self.library = library or ModelLibrary()
-        self._models = Models(self)
         self._segmenting = Segmenting(self)
         self._cases = Cases(self)
         self._learning = Learning(self, self._segmenting, self._cases)
@@ -39,15 +39,21 @@ class Logic:
         """Where the cases of all models are, a folder for each."""
         return self._case_folder or self.session.case_root
 
-    models = part("_models", Models.models)
-    problems = part("_models", Models.problems)
-    defaultModel = part("_models", Models.defaultModel)
-    selectedModel = part("_models", Models.selectedModel)
-    useVersion = part("_models", Models.useVersion)
-    removableReason = part("_models", Models.removableReason)
-    removeVersion = part("_models", Models.removeVersion)
-    importModel = part("_models", Models.importModel)
-    exportModel = part("_models", Models.exportModel)
+    models = part("library", ModelLibrary.models)
+    problems = part("library", ModelLibrary.problems)
+    defaultModel = part("library", ModelLibrary.default)
+    selectedModel = part("library", ModelLibrary.meant)
+    useVersion = part("library", ModelLibrary.use)
+    removableReason = part("library", ModelLibrary.removable)
+    removeVersion = part("library", ModelLibrary.remove)
+
+    def importModel(self, path: str | os.PathLike[str]) -> Bundle:
+        """Verify a zip or a folder and add it to the user's models; the event loop continues meanwhile."""
+        return self.session.loop.call_aside(lambda: self.library.add(path))
+
+    def exportModel(self, model: ModelChoice, path: str | os.PathLike[str]) -> Path:
+        """Write a model as a zip that `importModel` reads; the event loop continues meanwhile."""
+        return self.session.loop.call_aside(lambda: self.library.export(model, path))
 
     process = part("_segmenting", Segmenting.process)
     processBatch = part("_segmenting", Segmenting.processBatch)

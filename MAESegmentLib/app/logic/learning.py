@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...bundle import Bundle
+from ...bundle.library import ModelChoice
 from ...cases.records import CaseRecord
 from ...console.training_request import checked_settings, chosen_cases, refuse_second_run, training_request
 from ...errors import ConfigurationError, MAESegmentError
@@ -20,7 +21,7 @@ from ..finetuning import FineTuneJob
 from ..processing import roi_box
 from ..ranking import RankedVolume, RankJob, sources_of, start_ranking
 from .cases import Cases
-from .part import AUTO, Host, ModelChoice, Node, Part
+from .part import AUTO, Host, Node, Part
 from .segment import Segmenting
 
 

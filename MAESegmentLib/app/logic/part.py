@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...bundle import Bundle
 from ...bundle.library import ModelLibrary
 from ..session import SceneSession
 
 Node = Any
-#: A bundle, a name or the beginning of one, NAME@VERSION, a folder, or None for the only model there is.
-ModelChoice = Bundle | str | os.PathLike[str] | None
 
 AUTO, CPU = "auto", "cpu"
 

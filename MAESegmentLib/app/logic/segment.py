@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ...bundle.library import ModelChoice
 from ...inference.settings import InferenceSettings
 from ...storage.user_folders import default_runs_folder
 from ...translation import tr as _
 from ..batch import BatchJob, BatchRow, start_batch, start_sequence
 from ..processing import Request, SegmentationJob, start_segmentation
-from ..run_watch import run_on_gpu
-from .part import AUTO, CPU, ModelChoice, Node, Part
+from ..session import run_on_gpu
+from .part import AUTO, CPU, Node, Part
 
 
 class Segmenting(Part):

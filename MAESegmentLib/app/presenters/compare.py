@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...bundle import Bundle
-from ...errors import Cancelled, NodeError
+from ...errors import NodeError
 from ...translation import tr as _
 from ..texts.learning import dice_text
 from ..texts.messages import volume_text
 from ..texts.model_cards import name_of
 from .elements import Option
-from .presenter import CaseHost, Presenter
+from .presenter import CaseHost, JobPresenter
 from .versions import listed_model, shown_name
 
 
@@ -53,12 +53,11 @@ class CompareState:
         )
 
 
-class ComparePresenter(Presenter[CompareState]):
+class ComparePresenter(JobPresenter[CompareState]):
     """Starts `logic.compare`, whose nodes are the scene's. Versions are named name@version."""
 
     def __init__(self, logic: Any, host: CaseHost, changed: Callable[[], None]) -> None:
         super().__init__(logic, host, CompareState(), changed)
-        self._job: Any = None
         #: The volume and the versions that text and rows are about, or will be.
         self._about: tuple[Any, ...] = ()
         self._listed: set[str] = set()
@@ -89,10 +88,6 @@ class ComparePresenter(Presenter[CompareState]):
         self.cancel()
         self._forget()
 
-    def close(self) -> None:
-        self.cancel()
-        super().close()
-
     # What the user does -----------------------------------------------------------------------------------------------
 
     def choose(self, name: str) -> None:
@@ -116,21 +111,14 @@ class ComparePresenter(Presenter[CompareState]):
             return
         versions = [name.partition("@")[2] or name for name in (first, second)]
         titles = (_("Label"), *(_("{version} (ml)").format(version=version) for version in versions), _("Agreement"))
-        self._put(titles=titles, text="", rows=(), fraction=0.0)
-        try:
-            models = [listed_model(self._logic, name) for name in (first, second)]
-            job = self._logic.compare(host.scan, *models, roi=host.roi, device=host.device, wait=False)
-        except Exception as error:
-            host.failed(error)
-            return
-        self._job, self._about = job, (host.volume, first, second)
-        self._put(is_running=True)
-        job.add_listener(self._on_job)
-        self._on_job(job)
+        self._put(titles=titles, text="", rows=())
+        self._about = (host.volume, first, second)
 
-    def cancel(self) -> None:
-        if self._job is not None:
-            self._job.cancel()
+        def begin() -> Any:
+            models = [listed_model(self._logic, name) for name in (first, second)]
+            return self._logic.compare(host.scan, *models, roi=host.roi, device=host.device, wait=False)
+
+        self._follow(begin)
 
     # ------------------------------------------------------------------------------------------------------------------
 
@@ -143,20 +131,11 @@ class ComparePresenter(Presenter[CompareState]):
         self._about = ()
         self._put(text="", rows=())
 
-    def _on_job(self, job: Any) -> None:
-        if job is not self._job or self._is_closed:
-            return
-        if not job.is_finished:
-            self._put(fraction=job.fraction)
-            return
-        self._job = None
-        self._put(is_running=False)
-        if job.error is None:
-            self._show(job.result())
-        elif not isinstance(job.error, Cancelled):
-            self._host.failed(job.error)
+    def _progressed(self, job: Any) -> None:
+        self._put(fraction=job.fraction)
 
-    def _show(self, found: Any) -> None:
+    def _succeeded(self, job: Any) -> None:
+        found = job.result()
         text = _("Where they differ ({volume} ml) is shown as {name}.").format(
             volume=volume_text(found.disagreement_ml, fine=True), name=found.disagreement.GetName()
         )

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ...bundle import Bundle
 from ...cases.records import CaseRecord
-from ...errors import ConfigurationError, MAESegmentError
+from ...errors import ConfigurationError
 from ...images.labels import Label
 from ...runs import RunResult, RunState, RunStatus
 from ...translation import tr as _
@@ -17,20 +16,14 @@ from ..texts.cases import validation_count
 from ..texts.learning import plan_text
 from .elements import Control, attempt
 from .finetune_state import UNDER_WAY, FineTuneState, RunView, view_of
+from .presenter import Host
 
 #: The run that the user wants to see, first of all.
 _ORDER = (RunState.RUNNING, RunState.WAITING, RunState.DONE, RunState.INTERRUPTED, RunState.FAILED)
 
 
-class FineTuneHost(Protocol):
-    """The panel around: what is chosen in it, and what it does for this part."""
-
-    @property
-    def bundle(self) -> Bundle | None:
-        """The chosen model, the base of the fine-tuning."""
-
-    @property
-    def device(self) -> str: ...
+class FineTuneHost(Host, Protocol):
+    """What is done for fine-tuning; the chosen model is its base."""
 
     @property
     def records(self) -> Sequence[CaseRecord]:
@@ -43,19 +36,8 @@ class FineTuneHost(Protocol):
     def note(self, text: str) -> None:
         """Show a quiet line."""
 
-    def failed(self, error: MAESegmentError) -> None: ...
-
-    def use_model(self, name: str) -> None:
-        """Choose name@version from now on."""
-
-    def models_changed(self) -> None:
-        """There is a new version."""
-
     def compare(self, first: str, second: str) -> None:
         """Two versions (name@version) on the chosen scan."""
-
-    def refresh(self) -> None:
-        """A run has been dealt with: read everything again."""
 
 
 @dataclass

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import Cancelled
 from ...translation import tr as _
 from ..texts.cases import ranked_text, ranked_tip
-from .presenter import CaseHost, Presenter
+from .presenter import CaseHost, JobPresenter
 
 SCENE, FOLDER = "scene", "folder"
 
@@ -59,12 +58,11 @@ class NextCaseState:
         return _("Go to the slice where the model is least certain, and choose the scan above.")
 
 
-class NextCasePresenter(Presenter[NextCaseState]):
+class NextCasePresenter(JobPresenter[NextCaseState]):
     """Starts `logic.nextCases`."""
 
     def __init__(self, logic: Any, host: CaseHost, changed: Callable[[], None]) -> None:
         super().__init__(logic, host, NextCaseState(), changed)
-        self._job: Any = None
         self._reason = ""
         self._ranked: tuple[Any, ...] = ()
 
@@ -79,10 +77,6 @@ class NextCasePresenter(Presenter[NextCaseState]):
         self._ranked = ()
         self._put(rows=(), chosen=-1)
         self.update()
-
-    def close(self) -> None:
-        self.cancel()
-        super().close()
 
     # What the user does -----------------------------------------------------------------------------------------------
 
@@ -106,20 +100,12 @@ class NextCasePresenter(Presenter[NextCaseState]):
         self.update()
         if self.state.blocked:
             return
-        try:
-            scans = host.scans(self.state.source, self.state.folder)
-            job = self._logic.nextCases(scans, host.bundle, wait=False, roi=host.roi, device=host.device)
-        except Exception as error:
-            host.failed(error)
-            return
-        self._job = job
-        self._put(is_running=True, fraction=0.0, stage=_("Starting ..."))
-        job.add_listener(self._on_job)
-        self._on_job(job)
 
-    def cancel(self) -> None:
-        if self._job is not None:
-            self._job.cancel()
+        def begin() -> Any:
+            scans = host.scans(self.state.source, self.state.folder)
+            return self._logic.nextCases(scans, host.bundle, wait=False, roi=host.roi, device=host.device)
+
+        self._follow(begin, stage=_("Starting ..."))
 
     def show(self, number: int) -> None:
         """The least certain slice of a row."""
@@ -141,19 +127,11 @@ class NextCasePresenter(Presenter[NextCaseState]):
             return _("Choose a folder of scans.")
         return _("There is no scan in the scene without a corrected case.")
 
-    def _on_job(self, job: Any) -> None:
+    def _progressed(self, job: Any) -> None:
         """Rows come in as scans are done; those that a cancelled job had done stay."""
-        if job is not self._job or self._is_closed:
-            return
         self._take(tuple(job.rows))
-        if not job.is_finished:
-            if job.stage:
-                self._put(fraction=job.fraction, stage=_("Segmenting {scan}").format(scan=job.stage))
-            return
-        self._job = None
-        self._put(is_running=False)
-        if job.error is not None and not isinstance(job.error, Cancelled):
-            self._host.failed(job.error)
+        if job.stage and not job.is_finished:
+            self._put(fraction=job.fraction, stage=_("Segmenting {scan}").format(scan=job.stage))
 
     def _take(self, ranked: tuple[Any, ...]) -> None:
         """The chosen scan stays chosen; the first one is, if none was."""

@@ -8,18 +8,38 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from ...errors import Cancelled
 from ...jobs import EventLoop, Job, in_thread
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 
-class CaseHost(Protocol):
-    """The panel around: what is chosen in it, and what it does for these parts. Nodes are Slicer's."""
+class Host(Protocol):
+    """The panel around: what is chosen in it, and what it does for all these parts."""
 
     @property
     def bundle(self) -> Any:
         """The chosen model, a `Bundle`; None if there is none."""
+
+    @property
+    def device(self) -> str: ...
+
+    def failed(self, error: Exception) -> None:
+        """Show what went wrong."""
+
+    def refresh(self) -> None:
+        """The stored cases may have changed: read them again."""
+
+    def use_model(self, name: str) -> None:
+        """Choose name@version in the panel, too."""
+
+    def models_changed(self) -> None:
+        """There is one more, or one less."""
+
+
+class CaseHost(Host, Protocol):
+    """What is done for cases, versions and the next case. Nodes are Slicer's."""
 
     @property
     def volume(self) -> Any: ...
@@ -34,26 +54,11 @@ class CaseHost(Protocol):
     @property
     def roi(self) -> Any: ...
 
-    @property
-    def device(self) -> str: ...
-
-    def failed(self, error: Exception) -> None:
-        """Show what went wrong."""
-
-    def refresh(self) -> None:
-        """The stored cases may have changed: read them again."""
-
     def set_storing(self, is_storing: bool) -> None:
         """Whether a case is being stored, during which none can be changed."""
 
     def case_removed(self, case: str) -> None:
         """The stored case with this id was deleted."""
-
-    def use_model(self, name: str) -> None:
-        """Choose name@version in the panel, too."""
-
-    def models_changed(self) -> None:
-        """There is one more, or one less."""
 
     def show_case(self, scan: Any, segmentation: Any) -> None:
         """Choose these nodes: a volume (or a list of them) and its segmentation."""
@@ -97,6 +102,52 @@ class Presenter(Generic[S]):
         if state != self.state and not self._is_closed:
             self.state = state
             self._state_changed()
+
+
+class JobPresenter(Presenter[S]):
+    """Of one job at a time, which its button cancels. The state has `is_running` and `fraction`."""
+
+    _job: Any = None
+
+    def cancel(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+
+    def close(self) -> None:
+        self.cancel()
+        super().close()
+
+    def _follow(self, begin: Callable[[], Any], **changes: Any) -> bool:
+        """Show the job that `begin` returns; False, and the error is shown, if it cannot be begun."""
+        try:
+            job = begin()
+        except Exception as error:
+            self._host.failed(error)
+            return False
+        self._job = job
+        self._put(is_running=True, fraction=0.0, **changes)
+        job.add_listener(self._on_job)
+        self._on_job(job)
+        return True
+
+    def _on_job(self, job: Any) -> None:
+        if job is not self._job or self._is_closed:
+            return
+        self._progressed(job)
+        if not job.is_finished:
+            return
+        self._job = None
+        self._put(is_running=False)
+        if job.error is None:
+            self._succeeded(job)
+        elif not isinstance(job.error, Cancelled):
+            self._host.failed(job.error)
+
+    def _progressed(self, job: Any) -> None:
+        """It is further, or has ended."""
+
+    def _succeeded(self, job: Any) -> None:
+        """It has a result."""
 
 
 def plain(state: Any) -> Any:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from MAESegmentLib.app.finetuning import FineTuneJob
-from MAESegmentLib.app.run_watch import RunWatch
+from MAESegmentLib.app.session import RunWatch
 from MAESegmentLib.cases.records import CaseRecord
 from MAESegmentLib.errors import Cancelled, OutputError, WorkerError
 from MAESegmentLib.processes.interpreter import Interpreter

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from MAESegmentLib.app.log_buffer import LogBuffer
 from MAESegmentLib.app.presenters.batch import BatchPresenter
 from MAESegmentLib.app.presenters.elements import Message
 from MAESegmentLib.app.presenters.remedies import OfferContext, Remedy
 from MAESegmentLib.app.presenters.segment import SegmentPresenter
+from MAESegmentLib.app.session import LogBuffer
 from MAESegmentLib.errors import (
     EDITED_OUTPUT,
     NONLINEAR_TRANSFORM,
