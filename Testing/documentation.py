@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from MAESegmentLib.console.calls import CALLS
 from model_training.tables import replace_blocks, table
+from Testing.calls import CALLS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [

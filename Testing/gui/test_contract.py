@@ -9,8 +9,8 @@ import itertools
 import pytest
 
 from MAESegmentLib.console import Console
-from MAESegmentLib.console.calls import CALLS, Call, camel_case
 from MAESegmentLib.jobs import Job
+from Testing.calls import CALLS, Call, camel_case
 from Testing.documentation import PAGES, REPOSITORY, blocks, with_calls
 
 #: What the logic has besides: for its panels, for the scene, for whoever sends a report.

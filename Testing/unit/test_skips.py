@@ -29,17 +29,7 @@ def test_a_skip_is_expected_only_where_its_reason_holds(reason, gpu, data, expec
 
 def test_a_test_that_skips_for_another_reason_fails_the_run(tmp_path):
     (tmp_path / "test_it.py").write_text("import pytest\n\n\ndef test_it():\n    pytest.skip('too lazy')\n")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "Testing.conftest",
-        "--rootdir",
-        str(tmp_path),
-        str(tmp_path),
-    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "Testing.conftest", "--rootdir", tmp_path, tmp_path]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=REPOSITORY)
     assert result.returncode == 1
     assert "not one of those that are expected" in result.stdout
