@@ -12,7 +12,7 @@ from ...cases.submission import ERROR, CaseIssue
 from ...errors import MAESegmentError
 from ...jobs import Job
 from ...translation import tr as _
-from ..texts.cases import added_text, issues_text, labels_text
+from ..texts.learning import added_text, issues_text, labels_text
 from .elements import Option, Question
 from .presenter import CaseHost, Presenter, in_background
 

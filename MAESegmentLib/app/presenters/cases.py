@@ -10,7 +10,7 @@ from typing import Any
 from ...cases.records import CHECK, TRAIN, CaseRecord
 from ...images.labels import Label
 from ...translation import tr as _
-from ..texts.cases import case_text, cases_text, record_text
+from ..texts.learning import case_text, cases_text, record_text
 from ..texts.messages import error_text
 from .elements import Option, Question, attempt
 from .presenter import CaseHost, Presenter

@@ -12,8 +12,7 @@ from ...images.labels import Label
 from ...runs import RunResult, RunState, RunStatus
 from ...translation import tr as _
 from ..finetuning import ACCEPTED
-from ..texts.cases import validation_count
-from ..texts.learning import plan_text
+from ..texts.learning import plan_text, validation_count
 from .elements import Control, attempt
 from .finetune_state import UNDER_WAY, FineTuneState, RunView, view_of
 from .presenter import Host

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...translation import tr as _
-from ..texts.cases import ranked_text, ranked_tip
+from ..texts.learning import ranked_text, ranked_tip
 from .presenter import CaseHost, JobPresenter
 
 SCENE, FOLDER = "scene", "folder"

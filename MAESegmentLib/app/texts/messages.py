@@ -61,7 +61,7 @@ def device_text(device: Mapping[str, Any]) -> str:
     free, total = device.get("free_bytes"), device.get("total_bytes")
     if not free or not total:
         return title
-    return _("{title} ({free}/{total} GB)").format(title=title, free=_gigabytes(free), total=_gigabytes(total))
+    return _("{title} ({free}/{total} GB)").format(title=title, free=gigabytes(free), total=gigabytes(total))
 
 
 def device_tooltip(device: Mapping[str, Any]) -> str:
@@ -71,7 +71,7 @@ def device_tooltip(device: Mapping[str, Any]) -> str:
     if not free or not total:
         return title
     return _("{title}: {free} of {total} GB of memory are free").format(
-        title=title, free=_gigabytes(free), total=_gigabytes(total)
+        title=title, free=gigabytes(free), total=gigabytes(total)
     )
 
 
@@ -122,7 +122,7 @@ def log_text(error: MAESegmentError) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _gigabytes(size: Any) -> str:
+def gigabytes(size: float) -> str:
     """Of 2**30 bytes, as memory is sold."""
     figure = float(size) / 2**30
     return f"{figure:.0f}" if figure >= 10 else f"{figure:.1f}"

@@ -102,30 +102,37 @@ def test_the_event_loop_goes_on_while_a_scan_is_compared_with_the_stored_ones(lo
     assert len(threads) == len(logic.jobs_of["addCase"]) == 1
 
 
-@pytest.mark.parametrize("other", ["volume", "segmentation"])
-def test_nothing_is_stored_when_something_else_was_chosen_meanwhile(logic, host, adding, other):
+@pytest.fixture
+def other_model(logic, host):
+    """Of another family."""
+    return next(one for one in logic.models() if one.name != host.bundle.name)
+
+
+@pytest.mark.parametrize("other", ["volume", "segmentation", "bundle"])
+def test_nothing_is_stored_when_something_else_was_chosen_meanwhile(logic, host, adding, other_model, other):
     happened = threading.Event()
     logic.identify = happened.wait
     adding.add()
-    setattr(host, other, "other")
+    setattr(host, other, other_model)
     happened.set()
     logic.session.loop.run()
     assert logic.jobs_of == {}
     assert adding.state.can_add
 
 
-@pytest.mark.parametrize("other", ["volume", "segmentation"])
-def test_what_was_said_and_asked_of_one_scan_is_not_read_beside_another(logic, host, adding, add, other):
+@pytest.mark.parametrize("other", ["volume", "segmentation", "bundle"])
+def test_what_was_said_and_asked_is_not_read_beside_another_choice(logic, host, adding, add, other_model, other):
+    chosen = getattr(host, other)
     add()
     logic.last("addCase").succeed(case_record(1))
     adding.update()
     assert adding.state.added, "the same is shown"
     logic.proposal = Proposal(choices=(LabelMatch("cyst", None, "new"),))
-    setattr(host, other, "other")
+    setattr(host, other, other_model)
     adding.update()
     assert adding.state.added == ""
     assert add() is not None
-    setattr(host, other, "a third")
+    setattr(host, other, chosen)
     adding.update()
     assert adding.state.question is None
 
@@ -264,12 +271,6 @@ def test_unchanged_stored_case_is_not_stored_again(logic, adding, add):
     assert logic.jobs_of == {}
 
 
-@pytest.fixture
-def other_model(logic, host):
-    """Of another family."""
-    return next(one for one in logic.models() if one.name != host.bundle.name)
-
-
 def test_the_question_of_an_update_ends_with_the_choice_of_another_model(logic, host, adding, add, other_model):
     asked_for, host_segmentation = host.bundle, host.segmentation
     logic.proposal = Proposal(duplicate=case_record(1))
@@ -287,25 +288,6 @@ def test_the_question_of_an_update_ends_with_the_choice_of_another_model(logic, 
     assert adding.state.question is None
     adding.confirm()
     assert len(logic.jobs_of["addCase"]) == 1
-
-
-def test_what_was_said_of_a_case_ends_with_the_choice_of_another_model(logic, host, adding, add, other_model):
-    add()
-    logic.last("addCase").succeed(case_record(1))
-    assert adding.state.added
-    host.bundle = other_model
-    adding.update()
-    assert adding.state.added == ""
-
-
-def test_nothing_is_stored_when_another_model_was_chosen_meanwhile(logic, host, adding, other_model):
-    happened = threading.Event()
-    logic.identify = happened.wait
-    adding.add()
-    host.bundle = other_model
-    happened.set()
-    logic.session.loop.run()
-    assert logic.jobs_of == {}
 
 
 def test_the_panel_knows_at_once_that_a_case_is_being_stored(logic, host, add):

@@ -14,8 +14,8 @@ from MAESegmentLib.worker.protocol import STAGES
 def offers():
     """The texts of the buttons for an error."""
 
-    def offers(error, details=None, **situation):
-        found = offers_for(error, details or error.details, OfferContext(**situation))
+    def offers(error, **situation):
+        found = offers_for(error, error.details, OfferContext(**situation))
         return [offer.text for offer in found]
 
     return offers
@@ -58,26 +58,15 @@ def test_every_kind_of_error_has_a_sentence_and_at_most_three_offers(offers):
         assert len(offers(error)) <= 3
 
 
-def test_time_on_the_cpu_comes_with_the_offer(offers):
-    error = errors.DeviceMemoryError("Too little memory.")
-    assert offers(error, {"cpu_seconds": 240})[0] == "Use the CPU (about 4 min)"
-    assert offers(error)[0] == "Use the CPU"
-    assert offers(error, device="cpu", has_roi=True) == ["Retry"]
-
-
-def test_install_is_offered_only_where_packages_are_missing(offers):
-    error = errors.WorkerError("The process ended.")
-    assert offers(error) == ["Retry", "Show log"]
-    assert offers(error, python_lacks_packages=True) == ["Install", "Retry", "Show log"]
-
-
-def test_problem_of_a_node_has_its_own_way_out(offers):
-    assert offers(errors.NodeError("Warped.", problem=errors.NONLINEAR_TRANSFORM)) == ["Segment a hardened copy"]
-    assert offers(errors.NodeError("Edited.", problem=errors.EDITED_OUTPUT)) == [
-        "Write to a new segmentation",
-        "Replace it",
-    ]
-    assert offers(errors.NodeError("A label map.")) == []
+@pytest.mark.parametrize(
+    ("error", "situation", "texts"),
+    [
+        (errors.DeviceMemoryError("Full."), {"device": "cpu", "has_roi": True}, ["Retry"]),
+        (errors.WorkerError("It ended."), {"python_lacks_packages": True}, ["Install", "Retry", "Show log"]),
+    ],
+)
+def test_only_what_helps_is_offered(offers, error, situation, texts):
+    assert offers(error, **situation) == texts
 
 
 def test_tooltips_have_short_lines_and_keep_their_paragraphs():
