@@ -7,12 +7,16 @@ import shutil
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
-from Testing.phantoms import PhantomFactory
+from Testing.phantoms import LABELS, PhantomFactory
 from Testing.skips import NO_CASES, NO_DATA, NO_GPU, has_gpu, is_expected, real_data_folder, shared_cases_folder
+
+if TYPE_CHECKING:
+    from MAESegmentLib.bundle import Bundle
 
 # Time limits per example flake on loaded machines; pytest's own timeout stays.
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True, max_examples=50)
@@ -42,6 +46,14 @@ def shared_cases() -> Path:
 def phantom() -> PhantomFactory:
     """Makes small labelled volumes: `phantom()`, `phantom.las()`, `phantom.oblique()`, `phantom.anisotropic()`."""
     return PhantomFactory()
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A small model that was never trained and knows the phantom's labels, front and back."""
+    from Testing.bundles import save_tiny, tiny_spec  # needs torch
+
+    return save_tiny(tmp_path_factory.mktemp("base") / "tiny", tiny_spec(labels=LABELS))
 
 
 @pytest.fixture

@@ -15,9 +15,8 @@ from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.training.loop.checkpoint import CHECKPOINT
 from MAESegmentLib.training.loop.runlog import read_log
-from Testing.bundles import save_tiny, tiny_network_config, tiny_spec
+from Testing.bundles import tiny_network_config
 from Testing.datasets import write_dataset
-from Testing.phantoms import LABELS
 from Testing.teams import process_of_rank, torchrun, wait_for
 
 SETTINGS = {"batch_size": 4, "micro_batch": 1, "log_every": 1, "checkpoint_every": 3, "validate_every": 10}
@@ -27,11 +26,6 @@ QUICK = ["--device", "cpu", "--precision", "fp32", "--threads", "1"]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("data"), 4, splits={"pool": ["case_0", "case_1", "case_2"]})
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return save_tiny(tmp_path_factory.mktemp("base") / "tiny", tiny_spec(labels=LABELS))
 
 
 def pretraining(data: Path, out: Path, steps: int = 8) -> list[str]:

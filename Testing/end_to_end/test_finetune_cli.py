@@ -16,14 +16,8 @@ from MAESegmentLib.bundle import Bundle, open_bundle
 from MAESegmentLib.cli.main import main
 from Testing.bundles import save_tiny, tiny_network_config, tiny_spec
 from Testing.datasets import change, write_dataset
-from Testing.phantoms import LABELS
 
 QUICK = ["--steps", "2", "--device", "cpu", "--threads", "1"]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return save_tiny(tmp_path_factory.mktemp("base") / "tiny", tiny_spec(labels=LABELS))
 
 
 @pytest.fixture

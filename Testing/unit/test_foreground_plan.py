@@ -25,10 +25,9 @@ from MAESegmentLib.training.data.preparing import prepare_cases
 from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import FineTuneSettings
-from Testing.bundles import save_tiny, tiny_spec
 from Testing.datasets import LABELS as VALUES
 from Testing.datasets import change, save
-from Testing.phantoms import LABELS, Phantom, PhantomFactory
+from Testing.phantoms import Phantom, PhantomFactory
 
 QUICK = FineTuneSettings(steps=2, validate_every=2, device="cpu", threads=1, foreground=True)
 PLAN = Preprocessing("RAS", (1.0, 1.0, 1.0), (12, 12, 12), IntensityRecipe("zscore", foreground=True))
@@ -100,11 +99,6 @@ def test_a_roi_sees_grey_values_against_the_background_of_the_whole_scan() -> No
     assert not prediction.label_map.array[outside].any()
     assert not prediction.label_map.array[scan.volume.array[0] == 0].any()
     assert prediction.label_map.array.any()
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return save_tiny(tmp_path_factory.mktemp("base") / "tiny", tiny_spec(labels=LABELS))
 
 
 @pytest.fixture

@@ -17,18 +17,10 @@ from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.recipe import Description
 from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import FineTuneSettings
-from Testing.bundles import save_tiny, tiny_spec
 from Testing.datasets import LABELS as VALUES
 from Testing.datasets import change, write_dataset
-from Testing.phantoms import LABELS
 
 QUICK = FineTuneSettings(steps=1, validate_every=1, device="cpu", threads=1)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Knows the phantom's labels, front and back."""
-    return save_tiny(tmp_path_factory.mktemp("base") / "tiny", tiny_spec(labels=LABELS))
 
 
 @pytest.fixture

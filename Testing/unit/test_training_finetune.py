@@ -29,15 +29,10 @@ from MAESegmentLib.training.tasks.initial import initial_network
 from Testing.bundles import autoencoder_spec, save_tiny, tiny_network_config, tiny_spec
 from Testing.datasets import change, write_dataset
 from Testing.phantoms import LABELS
+from Testing.stopping import once_at
 
 QUICK = FineTuneSettings(steps=2, validate_every=2, device="cpu", threads=1)
 PIXEL = torch.arange(16**3, dtype=torch.float32).reshape(1, 1, 16, 16, 16) / 1000 - 2
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Knows the phantom's labels."""
-    return save_tiny(tmp_path_factory.mktemp("base") / "tiny", tiny_spec(labels=LABELS))
 
 
 @pytest.fixture(scope="module")
@@ -184,13 +179,8 @@ def test_few_cases_are_estimated_by_leave_one_out_and_called_indicative(
 
 
 def test_cancelled_run_leaves_no_model(base: Bundle, dataset: CaseDataset, tmp_path: Path) -> None:
-    steps = [0]
-
-    def report(progress: Progress) -> None:
-        steps[0] = progress.step
-
     with pytest.raises(Cancelled):
-        finetune(dataset, base, tmp_path, QUICK, validation="none", context=RunContext(report, lambda: steps[0] >= 1))
+        finetune(dataset, base, tmp_path, QUICK, validation="none", context=RunContext(*once_at(1)))
     assert not (tmp_path / "model").exists()
     assert finetune(dataset, base, tmp_path, QUICK, validation="none").name == base.name
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,13 @@ from MAESegmentLib.training.loop.checkpoint import CHECKPOINT, load_checkpoint, 
 from MAESegmentLib.training.loop.loop import Trained, train
 from MAESegmentLib.training.loop.optimiser import MovingAverage, parameter_groups, stage_scale
 from MAESegmentLib.training.loop.runlog import read_log
-from MAESegmentLib.training.run_context import Progress, RunContext
+from MAESegmentLib.training.run_context import RunContext
 from MAESegmentLib.training.settings import FineTuneSettings
 from MAESegmentLib.training.tasks.losses import SegmentationLoss
 from MAESegmentLib.training.tasks.segmentation import SegmentationTask
 from Testing.bundles import tiny_network_config
 from Testing.datasets import prepared_case
+from Testing.stopping import once_at
 
 PATCH = (16, 16, 16)
 #: What torch says of its own code.
@@ -62,16 +63,6 @@ def segmentation(
     )
 
 
-def stop_after(steps: int) -> tuple[Callable[[Progress], None], Callable[[], bool]]:
-    """Progress and cancel callbacks that cancel once `steps` steps are done."""
-    seen = [0]
-
-    def report(progress: Progress) -> None:
-        seen[0] = max(seen[0], progress.step)
-
-    return report, lambda: seen[0] >= steps
-
-
 def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
     assert left.keys() == right.keys()
     for name, value in left.items():
@@ -86,7 +77,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.mark.parametrize("step", [1, 5, 11])
 def test_stopped_run_ends_with_the_weights_of_one_that_was_not(tmp_path: Path, whole: Trained, step: int) -> None:
-    report, should_cancel = stop_after(step)
+    report, should_cancel = once_at(step)
     with pytest.raises(Cancelled):
         train(segmentation(), SETTINGS, tmp_path / "parts", RunContext(report, should_cancel))
     assert_same(whole.weights, train(segmentation(), SETTINGS, tmp_path / "parts").weights)
@@ -108,7 +99,7 @@ def _drawn(folder: Path, settings: FineTuneSettings, parts: Sequence[int] = ()) 
     for stop in (*parts, settings.steps):
         task = segmentation(settings, kind=_Drawing)
         task.draws = draws
-        report, should_cancel = stop_after(stop)
+        report, should_cancel = once_at(stop)
         with contextlib.suppress(Cancelled):
             train(task, settings, folder, RunContext(report, should_cancel))
     return draws
@@ -146,7 +137,7 @@ def test_killed_process_leaves_a_run_that_ends_with_the_same_weights(tmp_path: P
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, f"the worker ended by itself before row {wanted}"
     for folder in (killed, whole):
-        report, should_cancel = stop_after(40)
+        report, should_cancel = once_at(40)
         with pytest.raises(Cancelled):
             train(segmentation(settings), settings, folder, RunContext(report, should_cancel))
     states = [torch.load(folder / CHECKPOINT, weights_only=True) for folder in (killed, whole)]

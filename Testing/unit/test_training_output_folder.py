@@ -29,11 +29,6 @@ QUICK = FineTuneSettings(steps=1, validate_every=1, device="cpu", threads=1)
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return save_tiny(tmp_path_factory.mktemp("base") / "tiny", tiny_spec(labels=LABELS))
-
-
-@pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, base: Bundle) -> Path:
     """Cases in `data`, and a finished run on them in `run`."""
     folder = tmp_path_factory.mktemp("finished")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from MAESegmentLib.training.settings import FineTuneSettings
 from MAESegmentLib.training.tasks.segmentation import SegmentationTask
 from Testing.bundles import save_tiny, tiny_network_config, tiny_spec
 from Testing.datasets import prepared_case, write_dataset
+from Testing.stopping import once_at
 
 PATCH = (16, 16, 16)
 SETTINGS = FineTuneSettings(
@@ -50,19 +51,9 @@ class Scripted(SegmentationTask):
     seen: list[dict[str, torch.Tensor]]
 
 
-def after(step: int) -> tuple[Callable[[Progress], None], Callable[[], bool]]:
-    """A report and a question that is answered by yes once `step` steps are through."""
-    steps = [0]
-
-    def report(progress: Progress) -> None:
-        steps[0] = max(steps[0], progress.step)
-
-    return report, lambda: steps[0] >= step
-
-
 def test_a_run_that_is_stopped_leaves_the_best_weights_so_far(tmp_path: Path) -> None:
     task = Scripted.saying(0.3, 0.8, 0.5, 0.4)
-    report, should_stop = after(6)
+    report, should_stop = once_at(6)
     trained = train(task, SETTINGS, tmp_path, RunContext(report, should_stop=should_stop))
     assert trained.stopped
     assert trained.is_best
@@ -71,7 +62,7 @@ def test_a_run_that_is_stopped_leaves_the_best_weights_so_far(tmp_path: Path) ->
 
 
 def test_a_run_that_was_stopped_does_not_go_on_when_it_is_started_again(tmp_path: Path) -> None:
-    report, should_stop = after(2)
+    report, should_stop = once_at(2)
     first = train(Scripted.saying(0.3, 0.8), SETTINGS, tmp_path, RunContext(report, should_stop=should_stop))
     again = train(Scripted.saying(), SETTINGS, tmp_path, RunContext(should_stop=lambda: False))
     assert again.step == first.step == 3
@@ -86,7 +77,7 @@ def test_a_run_that_does_not_get_better_ends_by_itself(tmp_path: Path) -> None:
 
 def test_a_resumed_run_remembers_the_best_weights_of_before(tmp_path: Path) -> None:
     before = Scripted.saying(0.3, 0.8)
-    report, should_cancel = after(5)
+    report, should_cancel = once_at(5)
     with pytest.raises(Cancelled):
         train(before, SETTINGS, tmp_path, RunContext(report, should_cancel), keep_best=True, patience=4)
     resumed = Scripted.saying(0.5, 0.6, 0.7, 0.75)
@@ -99,7 +90,7 @@ def test_without_anything_to_choose_by_the_last_weights_are_kept(tmp_path: Path)
     torch.manual_seed(0)
     cases = [prepared_case("case0")]
     task = SegmentationTask(NnFormer(tiny_network_config()), cases, [], ("one", "two"), PATCH, SETTINGS, identity="t")
-    report, should_stop = after(3)
+    report, should_stop = once_at(3)
     trained = train(task, SETTINGS, tmp_path, RunContext(report, should_stop=should_stop))
     assert trained.stopped
     assert not trained.is_best
@@ -112,7 +103,7 @@ def base(tmp_path: Path) -> Bundle:
 
 def test_a_stopped_fine_tuning_says_that_its_figures_are_indicative_only(tmp_path: Path, base: Bundle) -> None:
     dataset = load_dataset(write_dataset(tmp_path / "data"))
-    report, should_stop = after(2)
+    report, should_stop = once_at(2)
     child = finetune(
         dataset,
         base,

@@ -23,10 +23,11 @@ from MAESegmentLib.training.data.streaming import Stream
 from MAESegmentLib.training.loop.distributed import SOLO, Team
 from MAESegmentLib.training.loop.runlog import read_log
 from MAESegmentLib.training.pretrain import pretrain_streaming
-from MAESegmentLib.training.run_context import Progress, RunContext
+from MAESegmentLib.training.run_context import RunContext
 from MAESegmentLib.training.settings import PretrainSettings
 from Testing.bundles import tiny_network_config, tiny_spec
 from Testing.datasets import write_dataset
+from Testing.stopping import once_at
 
 CPU = torch.device("cpu")
 SCANS = 8
@@ -184,13 +185,8 @@ def test_scans_of_a_patient_are_held_out_together() -> None:
 
 def test_stopped_streaming_ends_with_the_weights_of_one_that_was_not(damaged: Path, tmp_path: Path) -> None:
     whole = pretrained(damaged, tmp_path / "whole")
-    seen = [0]
-
-    def report(progress: Progress) -> None:
-        seen[0] = max(seen[0], progress.step)
-
     with pytest.raises(Cancelled):
-        pretrained(damaged, tmp_path / "parts", context=RunContext(report, lambda: seen[0] >= 3))
+        pretrained(damaged, tmp_path / "parts", context=RunContext(*once_at(3)))
     parts = pretrained(damaged, tmp_path / "parts")
     for name, value in whole.load_autoencoder().state_dict().items():
         torch.testing.assert_close(parts.load_autoencoder().state_dict()[name], value, atol=1e-6, rtol=0)
