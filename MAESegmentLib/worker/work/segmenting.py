@@ -20,7 +20,6 @@ from ...images.volume import LabelMap, Volume
 from ...images.volumetry import volumes_ml
 from ...inference.predictor import Predictor
 from ...inference.settings import InferenceSettings
-from ...inference.uncertainty import uncertainty_of
 from ...processes.environment import TRAIN, complaint
 from ...values import check_known
 from ..job_folder import JobFolder
@@ -103,15 +102,13 @@ class SegmentationWork:
 
     def _rank(self, request: Rank, send: Send, should_cancel: Callable[[], bool]) -> Result:
         """`data` is an `Uncertainty` as a dictionary."""
+        from ...images.reading import read_volume  # both not before the worker is ready
+        from ...inference.uncertainty import uncertainty_of
+
         clock = StageClock(request.id, send)
         clock.enter("load")
         predictor = self.predictor(open_bundle(request.model), request.settings)
-        if request.folder:
-            volume = JobFolder(request.folder).read_volume()
-        else:
-            from ...images.reading import read_volume
-
-            volume = read_volume(Path(request.scan))
+        volume = JobFolder(request.folder).read_volume() if request.folder else read_volume(Path(request.scan))
         found = uncertainty_of(predictor, volume, roi_of(request.roi), clock.report, should_cancel)
         return Result(request.id, found.to_dict())
 
