@@ -70,13 +70,6 @@ def test_any_names_become_the_values_that_are_asked_for(matrix, transforms) -> N
     assert (found.overlaps, found.outside) == ((), ())
 
 
-def test_what_is_not_asked_for_is_background() -> None:
-    scan = volume(GRIDS["LAS"])
-    node, ids = hand_drawn(scan, tumour=box(2, 5, 3, 8, 1, 6), note=box(6, 8, 3, 8, 1, 6))
-    found = drawing(node, scan, {ids["tumour"]: 1})
-    np.testing.assert_array_equal(found.array, box(2, 5, 3, 8, 1, 6))
-
-
 def test_two_segments_may_mean_the_same() -> None:
     scan = volume(GRIDS["LAS"])
     node, ids = hand_drawn(scan, one=box(2, 5, 3, 8, 1, 6), other=box(4, 8, 3, 8, 1, 6))

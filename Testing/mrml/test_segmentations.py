@@ -19,7 +19,6 @@ from Testing.mrml.nodes import (
     GRIDS,
     LABELS,
     TRANSFORMS,
-    brush,
     cropped,
     grid,
     imported_by_slicer,
@@ -183,56 +182,10 @@ def test_preparing_leaves_the_scene_alone_and_follows_the_volume(scene) -> None:
     assert not mrml.is_edited(segmentation)
 
 
-def test_overlapping_segments_the_last_label_wins() -> None:
-    node, array = volume(GRIDS["oblique"]), labels_for((9, 11, 13))
-    segmentation = segmented(node, array)
-    brush(segmentation, "Segment_1", node, "MERGE_MAX")
-    ids = {label.value: mrml.segment_id_of(label) for label in LABELS}
-    whole = {v: slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, one, node) != 0 for v, one in ids.items()}
-    assert (whole[1] & whole[3]).any()
-    expected = np.zeros_like(array)
-    for value in sorted(whole):
-        expected[whole[value]] = value
-    np.testing.assert_array_equal(mrml.label_map_of(segmentation, node, LABELS).array.transpose(2, 1, 0), expected)
-
-
 def test_segments_that_were_not_asked_for_are_left_out() -> None:
     node, array = volume(GRIDS["oblique"]), labels_for((9, 11, 13))
     found = mrml.label_map_of(segmented(node, array), node, LABELS[1:]).array.transpose(2, 1, 0)
     np.testing.assert_array_equal(found, np.where(array == 3, 3, 0))
-
-
-def test_a_scan_that_was_cropped_after_it_was_segmented() -> None:
-    node, array = volume(GRIDS["oblique"], TRANSFORMS["turned"]), labels_for((9, 11, 13))
-    segmentation = segmented(node, array)
-    matrix = GRIDS["oblique"].copy()
-    matrix[:3, 3] = (GRIDS["oblique"] @ [4, 3, 2, 1])[:3]
-    part = volume(matrix, shape=(6, 9, 7), name="part")
-    part.SetAndObserveTransformNodeID(node.GetTransformNodeID())
-    expected = np.zeros((6, 9, 7), np.uint8)
-    expected[:6, :8, :7] = array[2:8, 3:11, 4:11]
-    np.testing.assert_array_equal(mrml.label_map_of(segmentation, part, LABELS).array.transpose(2, 1, 0), expected)
-
-
-def test_a_grid_of_its_own_is_resampled_by_slicer() -> None:
-    node, array = volume(GRIDS["RAS"]), np.zeros((9, 11, 13), np.uint8)
-    array[2:6, 2:8, 2:10] = 3
-    segmentation = segmented(node, array)
-    coarse = grid(np.eye(3), (2.0, 2.0, 2.0), tuple(GRIDS["RAS"][:3, 3] + 0.5))
-    found = mrml.label_map_of(segmentation, volume(coarse, shape=(4, 5, 6)), LABELS).array.transpose(2, 1, 0)
-    expected = np.zeros((4, 5, 6), np.uint8)
-    expected[1:3, 1:4, 1:5] = 3
-    np.testing.assert_array_equal(found, expected)
-
-
-def test_a_scan_that_was_moved_away_shares_no_voxels() -> None:
-    node, array = volume(GRIDS["RAS"]), labels_for((9, 11, 13))
-    segmentation = segmented(node, array)
-    far = volume(grid(np.eye(3), (1.0, 1.0, 1.0), (500.0, 0.0, 0.0)))
-    assert not mrml.label_map_of(segmentation, far, LABELS).array.any()
-    # The scan moves by (40, -3, 9) from under its segmentation, which stays.
-    node.SetAndObserveTransformNodeID(volume(GRIDS["RAS"], TRANSFORMS["shifted"]).GetTransformNodeID())
-    assert not mrml.label_map_of(segmentation, node, LABELS).array.any()
 
 
 def test_segments_are_found_by_name_whatever_their_ids() -> None:

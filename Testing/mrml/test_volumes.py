@@ -9,7 +9,7 @@ import vtk
 
 from MAESegmentLib import mrml
 from MAESegmentLib.errors import GeometryError, NodeError
-from MAESegmentLib.mrml.matrices import to_array, to_vtk
+from MAESegmentLib.mrml.matrices import to_vtk
 from Testing.mrml.nodes import GRIDS, TRANSFORMS, grid, rotation, volume, warp
 
 
@@ -96,10 +96,6 @@ def test_what_cannot_be_segmented_is_refused_with_advice(make, kind, words) -> N
         assert mrml.problem_of(node).message == caught.value.message
 
 
-def test_a_good_volume_has_no_problem() -> None:
-    assert mrml.problem_of(volume(GRIDS["oblique"])) is None
-
-
 def test_channels_need_one_grid() -> None:
     first, same = volume(GRIDS["LAS"], name="T1"), volume(GRIDS["LAS"], name="T2")
     assert len(mrml.image_of([first, same]).channels) == 2
@@ -160,7 +156,3 @@ def test_an_roi_that_was_not_placed_is_refused() -> None:
         mrml.roi_of(node)
     with pytest.raises(NodeError, match="not a region of interest"):
         mrml.roi_of(volume(GRIDS["RAS"]))
-
-
-def test_matrices_survive_the_way_to_vtk_and_back() -> None:
-    np.testing.assert_array_equal(to_array(to_vtk(GRIDS["oblique"])), GRIDS["oblique"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -134,11 +133,3 @@ def test_module_runs_without_being_installed_and_without_its_neighbours(copied_p
     assert Path(errors_file).parent == copied_package
     assert arguments == ["a b", "c"]
     assert str(copied_package.parent) not in path
-
-
-def test_launch_of_a_real_module_of_ours():
-    launch = module_launch(
-        Interpreter(Path(sys.executable), ""), dict(os.environ), "MAESegmentLib.worker.protocol", ["unused"]
-    )
-    result = run(launch)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from MAESegmentLib.errors import ConfigurationError, OutputError
+from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.images.volume import LabelMap
 from MAESegmentLib.jobs import JobState
 from MAESegmentLib.worker.client.requests import submit_segmentation
@@ -87,9 +87,3 @@ def test_wrong_box_is_refused_at_once(submit, tmp_path, roi):
     with pytest.raises(ConfigurationError):
         submit(roi=roi)
     assert [*tmp_path.iterdir()] == []
-
-
-def test_folder_that_cannot_be_made(submit, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError):
-        submit(working_folder=tmp_path / "file" / "below")

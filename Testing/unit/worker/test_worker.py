@@ -47,24 +47,6 @@ class Talk:
         return [event.get("code", event["type"]) for event in self.said if event.get("id") == request_id]
 
 
-def ask(*ids: str, then: tuple[Message, ...] = ()) -> Iterator[bytes]:
-    for request_id in ids:
-        yield Devices(request_id).encode()
-    for message in then:
-        yield message.encode()
-    yield Shutdown().encode()
-    threading.Event().wait()  # stdin stays open, as with a client that lives
-
-
-def talk(work: ScriptedWork, lines: Iterator[bytes]) -> Talk:
-    """Everything is read before the first request is done."""
-    talk = Talk(work)
-    threading.Thread(target=talk.worker.read, args=(lines,), daemon=True).start()
-    wait(lambda: talk.worker._is_ending)
-    talk.worker.run(talk.work)
-    return talk
-
-
 def wait(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 10
     while not condition() and time.monotonic() < end:
@@ -78,12 +60,7 @@ def raising(error: BaseException) -> Callable[..., Any]:
     return run
 
 
-def test_shutdown_cancels_what_waits():
-    answer = talk(ScriptedWork(), ask("a", "b"))
-    assert answer.of("a") == answer.of("b") == ["accepted", "cancelled"]
-
-
-def test_request_under_way_is_finished_before_a_shutdown():
+def test_shutdown_lets_the_request_under_way_finish_and_cancels_what_waits():
     begun, go_on = threading.Event(), threading.Event()
 
     def slowly(_should_cancel: object) -> Mapping[str, Any]:
@@ -94,17 +71,14 @@ def test_request_under_way_is_finished_before_a_shutdown():
     def lines() -> Iterator[bytes]:
         yield Devices("a").encode()
         assert begun.wait(10)
-        yield from ask("b")
+        yield Devices("b").encode()
+        yield Shutdown().encode()
+        go_on.set()
 
     answer = Talk(ScriptedWork(a=slowly))
-    reader = threading.Thread(target=answer.worker.read, args=(lines(),), daemon=True)
-    runner = threading.Thread(target=answer.worker.run, args=(answer.work,))
-    reader.start()
-    runner.start()
-    wait(lambda: "cancelled" in answer.of("b"))
-    go_on.set()
-    runner.join(10)
+    finish(answer, lines(), lambda: "result" in answer.of("a"))
     assert answer.of("a") == ["accepted", "started", "result"]
+    assert answer.of("b") == ["accepted", "cancelled"]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +174,8 @@ def finish(answer: Talk, lines: Iterator[bytes], is_done: Callable[[], bool]) ->
     def then_shutdown() -> Iterator[bytes]:
         yield from lines
         wait(is_done)
-        yield from ask()
+        yield Shutdown().encode()
+        threading.Event().wait()  # stdin stays open, as with a client that lives
 
     reader = threading.Thread(target=answer.worker.read, args=(then_shutdown(),), daemon=True)
     reader.start()
