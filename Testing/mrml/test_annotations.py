@@ -117,6 +117,13 @@ def test_voxels_of_a_finer_grid_go_to_the_nearest(scene) -> None:  # noqa: ARG00
     assert found.any()
 
 
+@pytest.mark.parametrize("shift", [0.3, -0.3])
+def test_voxels_between_those_of_the_scan_go_to_the_nearest(shift) -> None:
+    node, ids = hand_drawn(volume(GRIDS["RAS"]), organ=box(3, 6, 4, 8, 5, 9))
+    moved = GRIDS["RAS"] + np.outer([shift, shift, shift, 0.0], [0.0, 0.0, 0.0, 1.0])
+    np.testing.assert_array_equal(drawing(node, volume(moved), {ids["organ"]: 1}).array, box(3, 6, 4, 8, 5, 9))
+
+
 def test_a_turned_grid_is_followed_in_the_world() -> None:
     scan = volume(GRIDS["RAS"], TRANSFORMS["turned"], shape=(20, 24, 22))
     node, ids = hand_drawn(scan, organ=None)

@@ -188,17 +188,6 @@ def test_segments_that_were_not_asked_for_are_left_out() -> None:
     np.testing.assert_array_equal(found, np.where(array == 3, 3, 0))
 
 
-def test_a_grid_of_its_own_is_resampled_by_slicer() -> None:
-    node, array = volume(GRIDS["RAS"]), np.zeros((9, 11, 13), np.uint8)
-    array[2:6, 2:8, 2:10] = 3
-    segmentation = segmented(node, array)
-    coarse = grid(np.eye(3), (2.0, 2.0, 2.0), tuple(GRIDS["RAS"][:3, 3] + 0.5))
-    found = mrml.label_map_of(segmentation, volume(coarse, shape=(4, 5, 6)), LABELS).array.transpose(2, 1, 0)
-    expected = np.zeros((4, 5, 6), np.uint8)
-    expected[1:3, 1:4, 1:5] = 3
-    np.testing.assert_array_equal(found, expected)
-
-
 def test_segments_are_found_by_name_whatever_their_ids() -> None:
     node = volume(GRIDS["LAS"])
     drawn = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn")
