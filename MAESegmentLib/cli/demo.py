@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     sides = {}
     for side, box in (("Left", ROI_LEFT), ("Right", ROI_RIGHT)):
         say(f"Segmenting the {side.lower()} hippocampus ...")
-        sides[side] = predictor.predict(volume, roi=Roi.parse(box))
+        sides[side] = predictor.predict(volume, roi=Roi.of(box))
     label_map, labels = combine(sides, bundle.spec.labels)
     options.made_folder(arguments.out)
     name = "MNI152_T1_hippocampi"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from ..errors import OutputError
 from .formats.dicom.headers import Instance
 from .formats.dicom.inventory import take_inventory
 from .reading import read_series, read_volume
-from .scans import is_dicom, is_image, is_named_dicom, may_hold_scans, without_ending
+from .scans import folders_below, is_dicom, is_image, is_named_dicom, without_ending
 from .volume import Volume
 
 
@@ -98,7 +98,7 @@ class ArchiveIndex:
                 files.setdefault(root, ArchivedScan(without_ending(root.name), root))
                 continue
             closed: list[Path] = []
-            for folder in _walk(root, skipped, closed):
+            for folder in folders_below(root, leave_out=skipped, closed=closed):
                 on_folder(number, folder)
                 number += 1
                 self._collect(root, folder, files, slices)
@@ -120,7 +120,8 @@ class ArchiveIndex:
             # A UID that other folders use for somebody else is not the same series.
             same = (uid, about["identity"])
             series = slices.setdefault(same, _Series(uid, root, folder, about["description"], about["modality"]))
-            series.add([folder / name for name in about["files"]], damaged, alone=len(entry.series) == 1)
+            series.files += [*(folder / name for name in about["files"]), *damaged]
+            series.alone &= len(entry.series) == 1
         if damaged and not entry.series:
             # Nothing else would tell that these files were meant to be a scan.
             files.setdefault(folder, ArchivedScan(_below(root, folder), folder, files=tuple(damaged)))
@@ -158,10 +159,6 @@ class _Series:
     files: list[Path] = field(default_factory=list)
     alone: bool = True
 
-    def add(self, files: list[Path], damaged: list[Path], *, alone: bool) -> None:
-        self.files += [*files, *damaged]
-        self.alone &= alone
-
     def scan(self) -> ArchivedScan:
         name = self.folder.relative_to(self.root).as_posix()
         parts = [] if name == "." else [name]
@@ -195,24 +192,6 @@ def _load(file: Path) -> dict[str, _Folder]:
 def _below(root: Path, folder: Path) -> str:
     name = folder.relative_to(root).as_posix()
     return root.name if name == "." else name
-
-
-def _walk(root: Path, skipped: set[Path], closed: list[Path]) -> Iterator[Path]:
-    """Every folder once, also where links lead to it twice or in a circle; `closed` gets those that cannot be read."""
-    seen = set(skipped)
-    for parent, folders, _ in os.walk(root, followlinks=True, onerror=lambda error: closed.append(_at(error))):
-        folder = Path(parent)
-        place = folder.resolve()
-        if place in seen:
-            folders.clear()
-            continue
-        seen.add(place)
-        folders[:] = sorted(name for name in folders if may_hold_scans(folder / name))
-        yield folder
-
-
-def _at(error: OSError) -> Path:
-    return Path(os.fsdecode(error.filename))
 
 
 def _look_into(folder: Path, changed: int) -> _Folder:

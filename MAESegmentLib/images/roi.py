@@ -51,11 +51,6 @@ class Roi:
         r0, r1, a0, a1, s0, s1 = numbers
         return cls((r0, a0, s0), (r1, a1, s1))
 
-    @classmethod
-    def parse(cls, text: str) -> Roi:
-        """From "R0,R1,A0,A1,S0,S1" in mm."""
-        return cls.of(text)
-
     @property
     def bounds(self) -> tuple[float, float, float, float, float, float]:
         """R0, R1, A0, A1, S0, S1 in mm."""

@@ -41,30 +41,44 @@ def find_scans(places: Sequence[Path]) -> list[Path]:
     check_exist(places)
     found: dict[Path, Path] = {}
     for place in places:
-        for path in _in_folder(place, set()) if place.is_dir() else (place,):
+        for path in _in_folder(place) if place.is_dir() else (place,):
             found.setdefault(path.resolve(), path)
     return list(found.values())
 
 
-def _in_folder(folder: Path, seen: set[Path], *, is_within_dicom: bool = False) -> Iterator[Path]:
-    """A DICOM folder stands for what is DICOM below it. Folders that were `seen` are left out: links make circles."""
-    place = folder.resolve()
-    if place in seen:
-        return
-    seen.add(place)
-    try:
-        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    except OSError:
-        yield folder  # whoever reads it says why it cannot be
-        return
-    files = [entry for entry in entries if not entry.is_dir()]  # whoever reads a pipe says why it cannot be
-    yield from (file for file in files if is_image(file))
-    if not is_within_dicom and any(is_dicom(file) for file in files if not file.name.lower().endswith(_IMAGES)):
+def _in_folder(root: Path) -> Iterator[Path]:
+    """A DICOM folder stands for what is DICOM below it."""
+    closed: list[Path] = []
+    dicom: set[Path] = set()
+    for folder in folders_below(root, closed=closed):
+        # Whoever reads a pipe says why it cannot be.
+        files = sorted(file for file in folder.iterdir() if not file.name.startswith(".") and not file.is_dir())
+        yield from (file for file in files if is_image(file))
+        if dicom.isdisjoint(folder.parents) and any(
+            is_dicom(file) for file in files if not file.name.lower().endswith(_IMAGES)
+        ):
+            dicom.add(folder)
+            yield folder
+    yield from closed
+
+
+def folders_below(root: Path, *, leave_out: Iterable[Path] = (), closed: list[Path]) -> Iterator[Path]:
+    """`root` and every folder that may hold scans, once, also where links lead to it twice or in a circle.
+
+    `closed` gets those that cannot be read: whoever reads them says why.
+    """
+    seen = set(leave_out)
+    for parent, folders, _ in os.walk(
+        root, followlinks=True, onerror=lambda error: closed.append(Path(os.fsdecode(error.filename)))
+    ):
+        folder = Path(parent)
+        place = folder.resolve()
+        if place in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        folders[:] = sorted(name for name in folders if may_hold_scans(folder / name))
         yield folder
-        is_within_dicom = True
-    for entry in entries:
-        if entry.is_dir() and may_hold_scans(entry):
-            yield from _in_folder(entry, seen, is_within_dicom=is_within_dicom)
 
 
 def is_image(file: Path) -> bool:

@@ -11,8 +11,7 @@ import slicer
 import vtk
 
 from ..errors import NodeError
-from ..images.labels import Terminology
-from ..images.terminology import parse_terminology_entry
+from ..images.labels import Terminology, parse_terminology_entry
 from .layers import LABELMAP, Layer, parts_of, places_of, segments_of
 from .matrices import parent_to_world
 from .volumes import image_of

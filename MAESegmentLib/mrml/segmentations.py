@@ -9,8 +9,7 @@ import numpy as np
 import slicer
 
 from ..errors import NodeError
-from ..images.labels import Label, same_names
-from ..images.terminology import terminology_entry
+from ..images.labels import Label, same_names, terminology_entry
 from ..images.volume import LabelMap
 from .annotations import drawing_steps
 from .content import remember_segments

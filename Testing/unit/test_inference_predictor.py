@@ -145,13 +145,13 @@ def test_the_gpu_is_found_and_has_run_a_kernel() -> None:
 
 
 def test_a_roi_is_read_from_text() -> None:
-    assert Roi.parse("-40,-5,-45,0,-35,10.5") == Roi((-40.0, -45.0, -35.0), (-5.0, 0.0, 10.5))
+    assert Roi.of("-40,-5,-45,0,-35,10.5") == Roi((-40.0, -45.0, -35.0), (-5.0, 0.0, 10.5))
 
 
 @pytest.mark.parametrize("text", ["1,2,3", "a,b,c,d,e,f", "5,1,0,1,0,1", "0,nan,0,1,0,1", ""])
 def test_a_roi_that_makes_no_box_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError):
-        Roi.parse(text)
+        Roi.of(text)
 
 
 # Volumes, preview, names

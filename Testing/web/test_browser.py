@@ -29,9 +29,7 @@ def test_the_sample_head_is_segmented_and_saved_voxel_for_voxel(app, user):
         user.until(lambda ending=ending: user.text("saved-name").endswith(ending), ending)
         user.press("save-file")
         saved = read_label_map(user.saved(ending))
-        expected = Predictor(ModelStore().find("hippocampus")).predict(
-            read_volume(head_path()), roi=Roi.parse(ROI_RIGHT)
-        )
+        expected = Predictor(ModelStore().find("hippocampus")).predict(read_volume(head_path()), roi=Roi.of(ROI_RIGHT))
         assert saved.grid.matches(expected.label_map.grid)
         np.testing.assert_array_equal(saved.array, expected.label_map.array)
     screenshot(user, "app-export")

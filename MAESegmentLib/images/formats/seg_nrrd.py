@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import VolumeReadError
-from ..labels import UNCODED, Label, Terminology
-from ..terminology import parse_terminology_entry, terminology_entry
+from ..labels import UNCODED, Label, Terminology, parse_terminology_entry, terminology_entry
 from ..volume import LabelMap
 from .nrrd import read_layers, write_nrrd
 

@@ -60,11 +60,8 @@ def read_dicom(path: Path, *, series_uid: str | None = None) -> Volume:
     else:
         inventory = take_inventory(files_beside(path))
         uid = _series_of(path, inventory)
-    others = len(inventory.series) - 1
-    notes = (
-        (f"{others} other series in {path.name} not used.",) if others and series_uid is None and path.is_dir() else ()
-    )
-    return _read_series(inventory, uid, notes)
+    others = len(inventory.series) - 1 if series_uid is None and path.is_dir() else 0
+    return _read_series(inventory, uid, (f"{others} other series in {path.name} not used.",) if others else ())
 
 
 def read_series_files(files: Sequence[Path], series_uid: str) -> Volume:
@@ -98,7 +95,7 @@ def _read_series(inventory: Inventory, uid: str, notes: tuple[str, ...] = ()) ->
     name = _name(instances)
     stack = stack_slices(name, instances)
     array, rescales = _read_slices(name, stack)
-    said = (*stack.notes, *_said_of(instances), *_said_of_empty(inventory, instances), *rescale_notes(rescales))
+    said = (*stack.notes, *_said_of(inventory, instances), *rescale_notes(rescales))
     notes += tuple(f"{name}: {note}" for note in said)
     return Volume(array[None], stack.grid.ijk_to_ras, source=dicom_source(stack, uid), notes=notes)
 
@@ -153,14 +150,11 @@ def _choose(folder: Path, inventory: Inventory, series_uid: str | None) -> str:
 def _unlike(inventory: Inventory) -> str:
     """That the series are not all of one patient and study, if so."""
     firsts = [instances[0].identity for instances in inventory.series.values()]
-    unlike = [
-        name
-        for name, values in (
-            ("PatientID", {one.patient_id for one in firsts}),
-            ("StudyInstanceUID", {one.study_uid for one in firsts}),
-        )
-        if len(values) > 1
-    ]
+    compared = {
+        "PatientID": {one.patient_id for one in firsts},
+        "StudyInstanceUID": {one.study_uid for one in firsts},
+    }
+    unlike = [name for name, values in compared.items() if len(values) > 1]
     return f", which differ in {' and '.join(unlike)}" if unlike else ""
 
 
@@ -206,7 +200,7 @@ def _refuse_damaged(damaged: Mapping[Path, str]) -> None:
     raise VolumeReadError(f"{len(damaged)} DICOM file(s) cannot be read: {names}.{reason}", EXPORT_AGAIN)
 
 
-def _said_of(instances: Sequence[Instance]) -> list[str]:
+def _said_of(inventory: Inventory, instances: Sequence[Instance]) -> list[str]:
     """What had to be assumed about the images, for the user."""
     notes = []
     named = [instance.uid for instance in instances if instance.uid]
@@ -220,14 +214,9 @@ def _said_of(instances: Sequence[Instance]) -> list[str]:
             "the images are meant to be shown as negatives (MONOCHROME1); the values are read as stored and rescaled, "
             "not inverted."
         )
+    if empty := list(inventory.empty_beside(instances)):
+        notes.append(f"{len(empty)} file(s) beside the slices have no content and were passed over: {_names(empty)}.")
     return notes
-
-
-def _said_of_empty(inventory: Inventory, instances: Sequence[Instance]) -> list[str]:
-    empty = list(inventory.empty_beside(instances))
-    if not empty:
-        return []
-    return [f"{len(empty)} file(s) beside the slices have no content and were passed over: {_names(empty)}."]
 
 
 def _check_promises(name: str, stack: SliceStack) -> None:
