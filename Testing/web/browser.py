@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 T = TypeVar("T")
 
 #: No view may hang on work that belongs elsewhere: a surface made in the session's loop took 15 s. Not a measure of
@@ -36,6 +38,9 @@ _FLAGS = (
 
 class User:
     """Waits as users do, and looks for things by their `id`."""
+
+    #: Their process in the server, where a test may need to know it.
+    session: psutil.Process
 
     def __init__(self, profile: Path) -> None:
         from selenium import webdriver

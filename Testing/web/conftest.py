@@ -11,7 +11,7 @@ import pytest
 
 from Testing.skips import NO_BROWSER, REPOSITORY, has_browser
 from Testing.web.browser import App, User, running_app
-from Testing.web.visitor import Page, Visitor
+from Testing.web.visitor import Page, Visitor, session_processes
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +76,9 @@ def new_user(tmp_path: Path) -> Iterator[Callable[..., User]]:
 
 @pytest.fixture(scope="module")
 def _user_of_module(app: App, tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+    known = session_processes(app)
     user = _user(tmp_path_factory.mktemp("profile")).open(app.address)
+    (user.session,) = (one for one in session_processes(app) if one not in known)
     yield user
     user.driver.quit()
 

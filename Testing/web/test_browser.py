@@ -6,14 +6,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.images.reading import read_label_map, read_volume
 from MAESegmentLib.inference import Predictor, Roi
 from MAESegmentLib.samples import ROI_RIGHT, head_path
 from Testing.web.browser import LONGEST_STALL_S, open_sample, screenshot, segment, show
-from Testing.web.visitor import processes, session_processes
+from Testing.web.visitor import processes
 
 
 def test_the_sample_head_is_segmented_and_saved_voxel_for_voxel(app, user):
@@ -110,9 +109,8 @@ def test_a_page_on_the_disk_leads_in_and_who_closes_the_browser_finds_scene_and_
     assert "hippocampus-mr" in again.text("result-line")
 
 
-def test_who_loses_the_session_is_told_and_begins_a_new_one(app, user):
-    # The user of this file came first.
-    min(session_processes(app), key=psutil.Process.create_time).kill()
+def test_who_loses_the_session_is_told_and_begins_a_new_one(user):
+    user.session.kill()
     user.until(lambda: user.see("lost"), "the page says that the connection is lost")
     user.find("lost").find_element("tag name", "a").click()
     user.until(lambda: "its scene is lost" in user.text("notice"), "a new session, and why")

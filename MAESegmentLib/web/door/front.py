@@ -162,25 +162,12 @@ class FrontDoor:
     # Passing on -------------------------------------------------------------------------------------------------------
 
     async def _forward(self, request: web.BaseRequest, key: str) -> web.StreamResponse:
-        _check_address(request)
-        self._check_content(request)
+        _check(request, self._upload_bytes)
         session = self._session(key)
         await session.ready()
         if _is_for_socket(request):
             return await self._forward_socket(request, session)
         return await self._forward_request(request, session)
-
-    def _check_content(self, request: web.BaseRequest) -> None:
-        """Only uploads bring something; how much arrives is counted where it is written."""
-        is_upload = request.method == "PUT" and request.path.startswith("/upload/")
-        if not is_upload and request.method not in ("GET", "HEAD"):
-            raise _not_taken(405, "Nothing here takes such requests.")
-        if not is_upload and request.body_exists:
-            raise _not_taken(400, "Only uploads have content.")
-        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise _not_taken(415, "Uploads are taken as they are: a few compressed bytes may hold many.")
-        if (request.content_length or 0) > self._upload_bytes:
-            raise _not_taken(413, f"At most {size_text(self._upload_bytes)} can be uploaded.")
 
     async def _forward_request(self, request: web.BaseRequest, session: SessionProcess) -> web.StreamResponse:
         headers = _passed_on(request.headers)
@@ -222,19 +209,26 @@ class FrontDoor:
         return outer
 
 
-def _check_address(request: web.BaseRequest) -> None:
-    """Refuse what the session would only fail at."""
-    path = request.rel_url.raw_path
-    if len(path) > _LONGEST_PATH or max(map(len, path.split("/"))) > _LONGEST_NAME:
-        raise _not_taken(414, "No address here is so long.")
-    if request.method == "GET" and (request.path == _SOCKET_PATH) != _is_for_socket(request):
-        raise _not_taken(400, "Only the page's own socket is one.")
-    if _is_for_socket(request) and not web.WebSocketResponse().can_prepare(request):
-        raise _not_taken(400, "This is not how a socket is opened.")
-
-
-def _not_taken(status: int, text: str) -> Refusal:
-    return Refusal(status, text, "Not taken")
+def _check(request: web.BaseRequest, upload_bytes: int) -> None:
+    """Refuse what the session would only fail at. How much of an upload arrives is counted where it is written."""
+    path, for_socket = request.rel_url.raw_path, _is_for_socket(request)
+    is_too_long = len(path) > _LONGEST_PATH or max(map(len, path.split("/"))) > _LONGEST_NAME
+    is_elsewhere = request.method == "GET" and (request.path == _SOCKET_PATH) != for_socket
+    is_no_handshake = for_socket and not web.WebSocketResponse().can_prepare(request)
+    is_upload = request.method == "PUT" and request.path.startswith("/upload/")
+    is_encoded = request.headers.get("Content-Encoding", "identity").lower() != "identity"
+    is_too_large = (request.content_length or 0) > upload_bytes
+    for is_refused, status, text in (
+        (is_too_long, 414, "No address here is so long."),
+        (is_elsewhere, 400, "Only the page's own socket is one."),
+        (is_no_handshake, 400, "This is not how a socket is opened."),
+        (not is_upload and request.method not in ("GET", "HEAD"), 405, "Nothing here takes such requests."),
+        (not is_upload and request.body_exists, 400, "Only uploads have content."),
+        (is_encoded, 415, "Uploads are taken as they are: a few compressed bytes may hold many."),
+        (is_too_large, 413, f"At most {size_text(upload_bytes)} can be uploaded."),
+    ):
+        if is_refused:
+            raise Refusal(status, text, "Not taken")
 
 
 def _is_for_socket(request: web.BaseRequest) -> bool:

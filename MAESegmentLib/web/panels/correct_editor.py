@@ -6,45 +6,30 @@ from typing import Any
 
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
+from trame_slicer import segmentation as effects
 from trame_slicer.app.logic import SegmentEditorLogic
 from trame_slicer.app.ui import SegmentEditorUI
 from trame_slicer.app.ui.segmentation.islands_effect_ui import IslandsEffectUI
-from trame_slicer.app.ui.segmentation.logical_operators_effect_ui import LogicalOperatorsEffectUI
+from trame_slicer.app.ui.segmentation.logical_operators_effect_ui import LogicalOperatorsEffectUI as CombineEffectUI
 from trame_slicer.app.ui.segmentation.paint_effect_ui import PaintEffectUI
 from trame_slicer.app.ui.segmentation.scissors_effect_ui import ScissorsEffectUI
 from trame_slicer.app.ui.segmentation.segment_edit_area_ui import SegmentEditAreaUI
 from trame_slicer.app.ui.segmentation.smoothing_effect_ui import SmoothingEffectUI
 from trame_slicer.app.ui.segmentation.threshold_effect_ui import ThresholdEffectUI
-from trame_slicer.segmentation import (
-    SegmentationEffectErase,
-    SegmentationEffectIslands,
-    SegmentationEffectLogicalOperators,
-    SegmentationEffectNoTool,
-    SegmentationEffectPaint,
-    SegmentationEffectScissors,
-    SegmentationEffectSmoothing,
-    SegmentationEffectThreshold,
-)
 
 from ...translation import tr as _
 
-#: (title, name, which static/panel.js knows, icon, effect, what its parameters look like, the key that chooses it)
-TOOLS: tuple[tuple[str, str, str, Any, Any, str], ...] = (
-    (_("Look"), "look", "mdi-cursor-default", SegmentationEffectNoTool, None, "Escape"),
-    (_("Paint"), "paint", "mdi-brush", SegmentationEffectPaint, PaintEffectUI, "1"),
-    (_("Erase"), "erase", "mdi-eraser", SegmentationEffectErase, PaintEffectUI, "2"),
-    (_("Scissors"), "scissors", "mdi-content-cut", SegmentationEffectScissors, ScissorsEffectUI, "3"),
-    (_("Threshold"), "threshold", "mdi-auto-fix", SegmentationEffectThreshold, ThresholdEffectUI, "4"),
-    (_("Islands"), "islands", "mdi-scatter-plot", SegmentationEffectIslands, IslandsEffectUI, "5"),
-    (_("Smooth"), "smooth", "mdi-square-rounded-outline", SegmentationEffectSmoothing, SmoothingEffectUI, "6"),
-    (
-        _("Combine"),
-        "combine",
-        "mdi-vector-intersection",
-        SegmentationEffectLogicalOperators,
-        LogicalOperatorsEffectUI,
-        "7",
-    ),
+#: (title, name, which static/panel.js knows, icon, effect, what its parameters look like). Escape chooses the first, a
+#: number each of the others.
+TOOLS: tuple[tuple[str, str, str, Any, Any], ...] = (
+    (_("Look"), "look", "cursor-default", effects.SegmentationEffectNoTool, None),
+    (_("Paint"), "paint", "brush", effects.SegmentationEffectPaint, PaintEffectUI),
+    (_("Erase"), "erase", "eraser", effects.SegmentationEffectErase, PaintEffectUI),
+    (_("Scissors"), "scissors", "content-cut", effects.SegmentationEffectScissors, ScissorsEffectUI),
+    (_("Threshold"), "threshold", "auto-fix", effects.SegmentationEffectThreshold, ThresholdEffectUI),
+    (_("Islands"), "islands", "scatter-plot", effects.SegmentationEffectIslands, IslandsEffectUI),
+    (_("Smooth"), "smooth", "square-rounded-outline", effects.SegmentationEffectSmoothing, SmoothingEffectUI),
+    (_("Combine"), "combine", "vector-intersection", effects.SegmentationEffectLogicalOperators, CombineEffectUI),
 )
 _UNDO_STEPS = 20
 
@@ -57,8 +42,8 @@ class EditorUI(SegmentEditorUI):
         with self:
             self.edit_ui._build_color_dialog()
             with html.Div(classes="tool-grid"):
-                for title, tool, icon, effect, _parameters, key in TOOLS:
-                    self._build_tool(title, tool, icon, effect, key)
+                for number, (title, tool, icon, effect, _parameters) in enumerate(TOOLS):
+                    self._build_tool(f"{title} ({number or 'Escape'})", title, tool, icon, effect)
             with html.Div(classes="d-flex ga-2 mt-2"):
                 for title, key, act, state in (
                     (_("Undo"), "undo", self.undo_clicked, name.can_undo),
@@ -70,12 +55,12 @@ class EditorUI(SegmentEditorUI):
             add = {"id": "add-segment", "prepend_icon": "mdi-plus", "variant": "text", "size": "small"}
             v3.VBtn(_("Add a segment"), click=self.add_segment_clicked, **add)
             v3.VDivider(classes="my-2")
-            for _title, _tool, _icon, effect, parameters, _key in TOOLS:
+            for _title, _tool, _icon, effect, parameters in TOOLS:
                 if parameters is not None:
                     self._register_effect_ui(effect, parameters)
             SegmentEditAreaUI(segment_edit_area_typed_state=self.sub_state(name.segment_edit_area), variant="flat")
 
-    def _build_tool(self, title: str, tool: str, icon: str, effect: Any, key: str) -> None:
+    def _build_tool(self, tip: str, title: str, tool: str, icon: str, effect: Any) -> None:
         active = self.is_active_effect(effect)[0]
         with v3.VBtn(
             id=f"tool-{tool}",
@@ -84,10 +69,10 @@ class EditorUI(SegmentEditorUI):
             color=(f"({active}) ? 'primary' : undefined",),
             stacked=True,
             size="small",
-            title=f"{title} ({key})",
+            title=tip,
             raw_attrs=[f':aria-pressed="{active}"'],
         ):
-            v3.VIcon(icon)
+            v3.VIcon(f"mdi-{icon}")
             html.Span(title)
 
 

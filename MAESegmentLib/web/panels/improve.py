@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,11 @@ from .data import DataPanel
 from .improve_widgets import build
 from .panel import Page, Panel
 from .segment import SegmentPanel
+
+#: What the page shows of a run beside its curves.
+_OF_RUN = (
+    "is_running", "text", "fraction", "stop", "discard", "discarding", "banner", "dice", "dice_titles", "outcome",
+)  # fmt: skip
 
 
 class ImprovePanel(Panel):
@@ -207,9 +211,9 @@ class ImprovePanel(Panel):
         state = self.finetune.state()
         self.put(
             plan=state.plan,
-            start=asdict(state.start),
-            estimate=asdict(state.estimate),
-            run=_run_values(state.run) if state.run is not None else None,
+            start=plain(state.start),
+            estimate=plain(state.estimate),
+            run=_shown_of(state.run) if state.run is not None else None,
         )
 
     def _show_versions(self) -> None:
@@ -231,17 +235,6 @@ class ImprovePanel(Panel):
         self.put(next=plain(self.ranking.state), source=self.ranking.state.source)
 
 
-def _run_values(run: RunView) -> dict[str, Any]:
-    return {
-        "running": run.is_running,
-        "text": run.text,
-        "percent": round(100 * run.fraction),
-        "stop": asdict(run.stop),
-        "discard": asdict(run.discard),
-        "discarding": plain(run.discarding),
-        "banner": plain(run.banner),
-        "curves": curves_svg(run.curves, run.steps, run.colours),
-        "dice": [asdict(row) for row in run.dice],
-        "dice_titles": [*run.dice_titles],
-        "outcome": [asdict(row) for row in run.outcome],
-    }
+def _shown_of(run: RunView) -> dict[str, Any]:
+    shown = {key: plain(getattr(run, key)) for key in _OF_RUN}
+    return {**shown, "curves": curves_svg(run.curves, run.steps, run.colours)}

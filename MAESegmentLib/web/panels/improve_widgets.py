@@ -139,8 +139,8 @@ def _build_finetune(panel: Any) -> None:
 def _build_run(panel: Any) -> None:
     run, finetune = panel.name("run"), panel.finetune
     with html.Div(v_if=(run,)):
-        with html.Div(v_if=(f"{run}.running",), classes="mt-2"):
-            bar(f"{run}.percent")
+        with html.Div(v_if=(f"{run}.is_running",), classes="mt-2"):
+            bar(f"100 * {run}.fraction")
             line(f"{run}.text", id="run-text")
             text = _("You can keep working or close this page: training continues in the background.")
             html.Div(text, classes="text-caption")

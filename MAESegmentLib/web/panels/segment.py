@@ -11,6 +11,7 @@ from ...app.presenters import settings
 from ...app.presenters.batch import BatchPresenter
 from ...app.presenters.elements import Message
 from ...app.presenters.models import ModelList
+from ...app.presenters.presenter import plain
 from ...app.presenters.remedies import OfferContext, Remedy
 from ...app.presenters.result import result_view
 from ...app.presenters.segment import SegmentPresenter
@@ -250,16 +251,7 @@ class SegmentPanel(Panel):
         segments, is_edited = mrml.drawn_segments(chosen), summary is not None and mrml.is_edited(chosen)
         view = result_view(chosen.GetName(), summary, segments, is_edited=is_edited)
         display = chosen.GetDisplayNode()
-        rows = [
-            {
-                "id": row.segment_id,
-                "name": row.name,
-                "colour": "rgb({},{},{})".format(*row.colour),
-                "volume": row.volume_with_unit,
-                "visible": bool(display.GetSegmentVisibility(row.segment_id)),
-            }
-            for row in view.rows
-        ]
+        rows = [{**plain(row), "visible": bool(display.GetSegmentVisibility(row.segment_id))} for row in view.rows]
         self.put(line=view.line, rows=rows, warnings=view.warnings)
 
     def toggle_segment(self, segment_id: str) -> None:

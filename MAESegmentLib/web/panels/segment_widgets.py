@@ -109,16 +109,16 @@ def _build_result(panel: Any) -> None:
     with (
         v3.VTable(density="compact", classes="result-table"),
         html.Tbody(),
-        html.Tr(v_for=f"row in {name('rows')}", key="row.id"),
+        html.Tr(v_for=f"row in {name('rows')}", key="row.segment_id"),
     ):
         with html.Td(style="width: 36px"):
             title = f"(row.visible ? {quoted(_('Hide'))} : {quoted(_('Show'))}) + ' ' + row.name"
             icon = ("row.visible ? 'mdi-eye' : 'mdi-eye-off'",)
-            panel.icon_button(icon, title, panel.toggle_segment, "row.id", title)
+            panel.icon_button(icon, title, panel.toggle_segment, "row.segment_id", title)
         with html.Td():
-            html.Span(classes="swatch", style=("'background:' + row.colour",))
+            html.Span(classes="swatch", style=("'background: rgb(' + row.colour + ')'",))
             html.Span(shown("row.name"))
-        html.Td(shown("row.volume"), classes="text-right")
+        html.Td(shown("row.volume_with_unit"), classes="text-right")
     line(name("warnings"), id="result-warnings")
     with html.Div(classes="d-flex align-center"):
         for key, label in (("show_3d", _("3D")), ("filled", _("Filled"))):
