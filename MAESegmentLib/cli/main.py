@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import importlib
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import ModuleType
+from typing import NamedTuple
 
 from ..errors import Cancelled, ConfigurationError, MAESegmentError, refusal_by_system
 from ..processes.processor import spin_briefly
@@ -24,9 +23,9 @@ FAILED = 2
 INTERRUPTED = 130
 
 
-@dataclass(frozen=True)
-class Command:
-    """`module` is imported only when the command is asked for, so that `--help` needs neither numpy nor torch."""
+class Command(NamedTuple):
+    """`module` is imported only when the command is asked for, so that `--help` needs neither numpy nor torch, nor what
+    a dataclass loads."""
 
     name: str
     module: str
@@ -115,6 +114,8 @@ def _requested_command(words: Sequence[str]) -> str | None:
     names = [command.name for command in COMMANDS]
     if wanted is None or wanted in names:
         return wanted
+    import difflib
+
     close = difflib.get_close_matches(wanted, names, n=1)
     guess = f"Did you mean `maesegment {close[0]}`? " if close else ""
     raise ConfigurationError(f"There is no command {wanted!r}.", f"{guess}The commands are: {', '.join(names)}.")

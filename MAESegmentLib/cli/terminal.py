@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import signal
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -130,6 +128,8 @@ def check_csv(path: Path) -> None:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Names go through `csv_cell` first; figures do not. The file appears complete or not at all."""
+    import csv
+
     from ..storage.atomic_file import replacing
 
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
@@ -242,6 +242,8 @@ def interruptible() -> Iterator[Any]:
 
     A second Ctrl-C stops at once, unless it comes with the first: a launcher passes on what its processes got already.
     """
+    import signal
+
     requested = False
     since = 0.0
 
