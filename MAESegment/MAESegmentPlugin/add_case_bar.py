@@ -8,8 +8,9 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from MAESegmentLib.app.presenters.add_case import AddCasePresenter, CaseQuestion, LabelQuestion, role_options
+from MAESegmentLib.app.presenters.add_case import AddCasePresenter, CaseQuestion, role_options
 from MAESegmentLib.app.presenters.elements import Option, Question
+from MAESegmentLib.app.presenters.label_questions import LabelQuestion
 from MAESegmentLib.app.texts.messages import breakable, error_text, tooltip
 from MAESegmentLib.errors import MAESegmentError
 

@@ -14,30 +14,13 @@ from ...jobs import Job
 from ...translation import tr as _
 from ..texts.learning import added_text, issues_text, labels_text
 from .elements import Option, Question
+from .label_questions import ABSENT, NEW, OPEN, LabelQuestion, empty_question, segment_question
 from .presenter import CaseHost, Presenter, in_background
 
 #: Kinds of `LabelMatch` that a user must look at.
 _UNCLEAR = ("similar", "new")
 #: Kinds of `CaseIssue`: asked as a row of its own; asked by the text; no reason to ask.
 _EMPTY, _DUPLICATE, _MISSING = "empty", "duplicate", "missing"
-#: Answers that are no label; those that are begin with `_LABEL`.
-OPEN, NEW, LEFT_OUT, NOT_ANNOTATED, ABSENT = "", "new", "left out", "not annotated", "absent"
-_LABEL = "label:"
-
-
-@dataclass(frozen=True)
-class LabelQuestion:
-    """Which label a segment is, or whether an empty label (`is_empty`) is absent; `answer` is an option's key."""
-
-    name: str
-    options: tuple[Option, ...]
-    answer: str
-    is_empty: bool = False
-    tip: str = ""
-
-    @property
-    def title(self) -> str:
-        return _("{label} (empty)").format(label=self.name) if self.is_empty else self.name
 
 
 @dataclass(frozen=True)
@@ -91,7 +74,10 @@ class AddCaseState:
     @property
     def tip(self) -> str:
         """Of the button."""
-        return self.blocked or purpose()
+        return self.blocked or _(
+            "Copy the scan and its segmentation, without names or dates of a patient, into the folder of corrected "
+            "cases, from which the model can learn."
+        )
 
 
 @dataclass(frozen=True)
@@ -302,11 +288,11 @@ class AddCasePresenter(Presenter[AddCaseState]):
         if unclear or check_names:
             lines.append(_("Which label is each segment? Your choices are remembered."))
         shown = [match for match in proposal.choices if check_names or unclear or match.kind != "same"]
-        rows = [_segment_question(match, proposal.modelLabels) for match in shown]
+        rows = [segment_question(match, proposal.modelLabels) for match in shown]
         empty = dict.fromkeys(str(one.details["label"]) for one in issues if one.kind == _EMPTY)
         question = CaseQuestion(
             "\n".join(lines) or _("Before it is stored:"),
-            (*rows, *map(_empty_question, empty)),
+            (*rows, *map(empty_question, empty)),
             issues_text([one for one in issues if one.kind != _EMPTY]),
             known.id if known is not None else "",
         )
@@ -332,7 +318,7 @@ class AddCasePresenter(Presenter[AddCaseState]):
 
     def _mapping(self, rows: Sequence[LabelQuestion]) -> dict[str, str | None]:
         """Segment -> label, as answered or proposed; None: it is left out."""
-        answered = {row.name: _label(row.name, row.answer) for row in rows if not row.is_empty}
+        answered = {row.name: row.label for row in rows if not row.is_empty}
         return {match.segment: answered.get(match.segment, match.label) for match in self._matches}
 
     def _described(self, target: _Target, update_of: str, answers: Mapping[str, Any]) -> _Target:
@@ -387,40 +373,6 @@ class AddCasePresenter(Presenter[AddCaseState]):
 def role_options() -> tuple[Option, ...]:
     """What a case may be for."""
     return Option(TRAIN, _("Training case")), Option(CHECK, _("Validation case"))
-
-
-def purpose() -> str:
-    """What adding a case does."""
-    return _(
-        "Copy the scan and its segmentation, without names or dates of a patient, into the folder of corrected "
-        "cases, from which the model can learn."
-    )
-
-
-def _label(segment: str, answer: str) -> str | None:
-    """None: it is not stored."""
-    if answer == NEW:
-        return segment
-    return answer.removeprefix(_LABEL) if answer.startswith(_LABEL) else None
-
-
-def _segment_question(match: LabelMatch, labels: Sequence[str]) -> LabelQuestion:
-    is_open = match.label is None and match.kind != "left out"
-    options = [Option(OPEN, _("Choose..."))] if is_open else []
-    options += [Option(_LABEL + label, label) for label in labels]
-    if match.segment not in labels:
-        tip = _("The model learns it as a further structure. Rename the segment first for another name.")
-        options.append(Option(NEW, _("New label: {name}").format(name=match.segment), tip))
-    options.append(Option(LEFT_OUT, _("Leave out (not annotated)")))
-    answer = OPEN if is_open else LEFT_OUT if match.label is None else _LABEL + match.label
-    tip = _("Which of the labels this segment is. It is remembered for segments of this name.")
-    return LabelQuestion(match.segment, tuple(options), answer, tip=tip)
-
-
-def _empty_question(label: str) -> LabelQuestion:
-    tip = _("Nothing is drawn as {label}. If it was looked for and is not there, the model may learn that.")
-    options = (Option(NOT_ANNOTATED, _("Not annotated")), Option(ABSENT, _("Not in this scan")))
-    return LabelQuestion(label, options, NOT_ANNOTATED, is_empty=True, tip=tip.format(label=label))
 
 
 def _volume_of(segmentation: Any) -> Any:
