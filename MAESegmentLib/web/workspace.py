@@ -30,7 +30,7 @@ class Scan:
 
 
 class Workspace:
-    """`changed` is called after every change of what is open or chosen."""
+    """Listeners are called after every change of what is open or chosen."""
 
     def __init__(self, display: Any) -> None:
         self.scans: list[Scan] = []
@@ -87,7 +87,8 @@ class Workspace:
         for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
             if node.GetDisplayNode() is not None:
                 node.GetDisplayNode().SetVisibility(node is segmentation)
-        self.tell()
+        for callback in self._listeners:
+            callback()
 
     def offer(self, segmentation: Any) -> None:
         """Choose a new segmentation if it is of the scan that is shown; hide it otherwise."""
@@ -99,10 +100,6 @@ class Workspace:
 
     def scan_of(self, node_id: str) -> Scan | None:
         return next((scan for scan in self.scans if scan.node.GetID() == node_id), None)
-
-    def tell(self) -> None:
-        for callback in self._listeners:
-            callback()
 
 
 def segmentations_of(volume: Any) -> list[Any]:

@@ -195,8 +195,8 @@ class App:
         """Of the event loop of a user's session since this was last asked."""
         cookies = "; ".join(f"{one['name']}={one['value']}" for one in user.driver.get_cookies())
         request = urllib.request.Request(f"{self.origin}/heartbeat", headers={"Cookie": cookies})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return float(json.load(answer)["longest_stall_s"])
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return float(json.load(response)["longest_stall_s"])
 
 
 @contextmanager

@@ -36,13 +36,13 @@ class Visitor:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, body, {**({"Cookie": self.cookie} if self.cookie else {}), **named})
-        answer = connection.getresponse()
-        given = answer.getheader("Set-Cookie")
+        response = connection.getresponse()
+        given = response.getheader("Set-Cookie")
         if given:
             self.cookie, self.attributes = given.partition(";")[0], given
-        text = answer.read().decode(errors="replace")
+        text = response.read().decode(errors="replace")
         connection.close()
-        return answer.status, text
+        return response.status, text
 
     def enter(self) -> Visitor:
         assert self.ask(f"/?{self.place.query}")[0] == 303
@@ -131,10 +131,10 @@ class Page:
         await self.socket.send_bytes(message_part(message, 0, len(message)))
         parts: dict[int, bytes] = {}
         while True:
-            answer = await self.socket.receive(timeout=120)
-            assert answer.type is aiohttp.WSMsgType.BINARY, answer
-            key, _begin, size = struct.unpack("<III", answer.data[:12])
-            parts[key] = parts.get(key, b"") + answer.data[12:]
+            response = await self.socket.receive(timeout=120)
+            assert response.type is aiohttp.WSMsgType.BINARY, response
+            key, _begin, size = struct.unpack("<III", response.data[:12])
+            parts[key] = parts.get(key, b"") + response.data[12:]
             if len(parts[key]) == size:
                 found = msgpack.unpackb(parts.pop(key))
                 if found.get("id") == number:

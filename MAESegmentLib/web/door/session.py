@@ -35,12 +35,12 @@ def main() -> int:
     (Path(config.work) / "tmp").mkdir()
     tempfile.tempdir = str(Path(config.work) / "tmp")
     # Only where it listens goes there: the front door reads it.
-    answers, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
+    front_door, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
     os.dup2(2, 1)
     os.environ.update(WSLINK_READY_MSG="", WSLINK_WS_COMPRESS="0")
     sys.argv[1:] = []
     try:
-        asyncio.run(_serve(config, answers))
+        asyncio.run(_serve(config, front_door))
     finally:
         # Also when the server was killed: then nobody else does it before the next start.
         shutil.rmtree(config.work, ignore_errors=True)
@@ -48,7 +48,7 @@ def main() -> int:
     os._exit(0)
 
 
-async def _serve(config: SessionConfig, answers: Any) -> None:
+async def _serve(config: SessionConfig, front_door: Any) -> None:
     from ..application import Application
 
     application, heartbeat = Application(config), Heartbeat()
@@ -64,8 +64,8 @@ async def _serve(config: SessionConfig, answers: Any) -> None:
         async def open_up() -> None:
             try:
                 place = {"port": server.port, "socket": await _move_to_socket(bound, Path(config.work) / "socket")}
-                answers.write(json.dumps(place) + "\n")
-                answers.flush()
+                front_door.write(json.dumps(place) + "\n")
+                front_door.flush()
             except Exception:
                 logging.exception("MAESegment: the session cannot be reached")
                 ended.set()

@@ -21,7 +21,7 @@ from ...processes.interpreter import choose_interpreter, module_launch
 from ...processes.process_tree import kill_tree
 from ...values import from_json
 
-#: The header without which a session's process answers nobody: where it needs a port, others on the machine reach it.
+#: A session's process refuses requests without this header: where it needs a port, others on the machine reach it.
 SECRET_HEADER = "X-MAESegment-Session"
 _START_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 8.0
