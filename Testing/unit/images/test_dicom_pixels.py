@@ -58,7 +58,7 @@ def gdcm(file: Path) -> np.ndarray:
 
 
 def first_frame(file: Path) -> np.ndarray:
-    return next(read_frames(file, [0]).voxels)
+    return next(read_frames(file, [0])[0])
 
 
 @pytest.mark.parametrize("name", PYDICOM_FILES)

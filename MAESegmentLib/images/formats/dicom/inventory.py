@@ -178,7 +178,7 @@ def _digest(instance: Instance) -> str:
     """Of the values of its voxels; of the file if these cannot be read."""
     digest = hashlib.sha256()
     try:
-        for voxels in read_frames(instance.path, range(instance.frames)).voxels:
+        for voxels in read_frames(instance.path, range(instance.frames))[0]:
             digest.update(voxels.tobytes())
     except MAESegmentError:
         digest = hashlib.sha256(b"file")

@@ -66,16 +66,11 @@ _BOXES_AT_MOST = 1 << 16
 _RLE_HEADER, _RLE_PADDING = 64, 2
 
 
-@dataclass(frozen=True, eq=False)
-class DecodedFrames:
-    """`voxels` yields the frames asked for, (J, I) each, in the units that `rescales` lead to, as float32."""
+def read_frames(path: Path, indices: Sequence[int]) -> tuple[Iterator[np.ndarray], tuple[Rescale, ...]]:
+    """The frames `indices` of a grey-value image, (J, I) float32 each, and the rescaling that led to their units.
 
-    voxels: Iterator[np.ndarray]
-    rescales: tuple[Rescale, ...]
-
-
-def read_frames(path: Path, indices: Sequence[int]) -> DecodedFrames:
-    """The frames `indices` of a grey-value image. Raises `VolumeReadError`, also while `voxels` are taken."""
+    Raises `VolumeReadError`, also while the frames are taken.
+    """
     try:
         with quiet_pydicom():
             dataset = open_dicom(path, _TAGS, pixels=True)
@@ -88,7 +83,7 @@ def read_frames(path: Path, indices: Sequence[int]) -> DecodedFrames:
         raise VolumeReadError(f"{path.name} cannot be read; the file is damaged.", EXPORT_AGAIN) from error
     if assumed:
         rescales = tuple(replace(rescale, assumed=(*rescale.assumed, *assumed)) for rescale in rescales)
-    return DecodedFrames(_rescaled(path, dataset, indices, rescales), rescales)
+    return _rescaled(path, dataset, indices, rescales), rescales
 
 
 def _complete(dataset: Dataset) -> tuple[str, ...]:

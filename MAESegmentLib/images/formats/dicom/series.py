@@ -77,18 +77,6 @@ def read_series_files(files: Sequence[Path], series_uid: str) -> Volume:
     return _read_series(inventory, series_uid)
 
 
-def dicom_source(stack: SliceStack, series_uid: str) -> DicomSource:
-    slices = stack.slices
-    return DicomSource(
-        series_uid,
-        slices[0].instance.identity,
-        tuple(one.instance.path for one in slices),
-        tuple(one.instance.uid for one in slices),
-        tuple(one.instance.sop_class for one in slices),
-        tuple(one.index + 1 if one.instance.frames > 1 else 0 for one in slices),
-    )
-
-
 def _read_series(inventory: Inventory, uid: str, notes: tuple[str, ...] = ()) -> Volume:
     instances = inventory.series[uid]
     _check_damaged(inventory, instances)
@@ -97,7 +85,16 @@ def _read_series(inventory: Inventory, uid: str, notes: tuple[str, ...] = ()) ->
     array, rescales = _read_slices(name, stack)
     said = (*stack.notes, *_said_of(inventory, instances), *rescale_notes(rescales))
     notes += tuple(f"{name}: {note}" for note in said)
-    return Volume(array[None], stack.grid.ijk_to_ras, source=dicom_source(stack, uid), notes=notes)
+    files = [one.instance for one in stack.slices]
+    source = DicomSource(
+        uid,
+        files[0].identity,
+        tuple(file.path for file in files),
+        tuple(file.uid for file in files),
+        tuple(file.sop_class for file in files),
+        tuple(one.index + 1 if one.instance.frames > 1 else 0 for one in stack.slices),
+    )
+    return Volume(array[None], stack.grid.ijk_to_ras, source=source, notes=notes)
 
 
 def _name(instances: Sequence[Instance]) -> str:
@@ -244,9 +241,9 @@ def _read_slices(name: str, stack: SliceStack) -> tuple[np.ndarray, list[Rescale
     # Frames of one file that follow each other are decoded together.
     for path, group in groupby(places, key=lambda place: place[1].instance.path):
         wanted = list(group)
-        frames = read_frames(path, [one.index for _, one in wanted])
-        rescales += frames.rescales
-        for (index, _), frame in zip(wanted, frames.voxels, strict=True):
+        frames, given = read_frames(path, [one.index for _, one in wanted])
+        rescales += given
+        for (index, _), frame in zip(wanted, frames, strict=True):
             voxels[index] = frame
     return _compact(voxels).T, rescales
 
