@@ -17,12 +17,10 @@ import pytest
 from MAESegmentLib.processes.process_tree import descendants
 from Testing import slicer_core
 from Testing.gui import standin
-from Testing.gui.case_fixtures import *  # noqa: F403
 from Testing.gui.logic_fixtures import *  # noqa: F403
-from Testing.gui.looking import Heartbeat, Screenshot
+from Testing.gui.looking import Screenshot
 from Testing.gui.panel_fixtures import *  # noqa: F403
-
-MODULE_FOLDER = Path(__file__).resolve().parents[2] / "MAESegment"
+from Testing.skips import REPOSITORY
 
 
 @pytest.fixture
@@ -92,14 +90,6 @@ def process_events_until(slicer_gui: Any) -> Callable[..., None]:
 
 
 @pytest.fixture
-def heartbeat(slicer_gui: Any) -> Iterator[Heartbeat]:  # noqa: ARG001
-    """`heartbeat.longest_s`: the longest time in which the event loop did nothing else."""
-    beat = Heartbeat()
-    yield beat
-    beat.stop()
-
-
-@pytest.fixture
 def screenshot(slicer_gui: Any, tmp_path: Path) -> Screenshot:
     """`screenshot(widget, name)` writes a PNG; to MAESEGMENT_SCREENSHOTS if that is set, to be looked at."""
     folder = os.environ.get("MAESEGMENT_SCREENSHOTS")
@@ -112,6 +102,6 @@ def module(slicer_gui: Any, models_folder: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("MAESEGMENT_MODELS", str(models_folder))
     monkeypatch.setenv("MAESEGMENT_PYTHON", sys.executable)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    loaded = standin.load_module(MODULE_FOLDER, "MAESegment")
+    loaded = standin.load_module(REPOSITORY / "MAESegment", "MAESegment")
     loaded.show()
     return loaded

@@ -1,49 +1,28 @@
-"""Fixtures of the tests of the module's logic: its code, a session of its own, a model, volumes of a known body."""
+"""Fixtures of the tests of the module's logic: its code, a session of its own, models, scans of a known body, cases."""
 
 from __future__ import annotations
 
 import importlib
 import os
-import sys
+import shutil
+import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
-MODULE_FOLDER = Path(__file__).resolve().parents[2] / "MAESegment"
+from MAESegmentLib.bundle import ModelStore, open_bundle, save_bundle
+from MAESegmentLib.bundle.library import ModelLibrary
+from MAESegmentLib.processes.process_tree import descendants
+from MAESegmentLib.storage.user_folders import default_runs_folder
+from Testing.skips import REPOSITORY
+from Testing.slicer.body_model import LABELS, NAME, body_on, make_model
 
-
-class FakeSettings:
-    """Of one test; the user's own stay as they are."""
-
-    def __init__(self) -> None:
-        self._values: dict[str, Any] = {}
-
-    def value(self, key: str, default: Any = None) -> Any:
-        return self._values.get(key, default)
-
-    def setValue(self, key: str, value: Any) -> None:
-        self._values[key] = value
-
-
-class RecordingListener:
-    """What a transport reported."""
-
-    def __init__(self) -> None:
-        self.output = b""
-        self.errors = b""
-        self.exits: list[tuple[int | None, str]] = []
-
-    def on_output(self, data: bytes) -> None:
-        self.output += data
-
-    def on_error_output(self, data: bytes) -> None:
-        self.errors += data
-
-    def on_exit(self, code: int | None, reason: str) -> None:
-        self.exits.append((code, reason))
+MODULE_FOLDER = REPOSITORY / "MAESegment"
 
 
 @pytest.fixture
@@ -57,8 +36,9 @@ def plugin(slicer_gui: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 
 @pytest.fixture
-def settings() -> FakeSettings:
-    return FakeSettings()
+def settings(slicer_gui: Any) -> Any:
+    """In memory; the user's own stay as they are."""
+    return slicer_gui.settings()
 
 
 @pytest.fixture
@@ -70,7 +50,7 @@ def transports() -> list[Any]:
 @pytest.fixture
 def session(
     plugin: Callable[[str], ModuleType],
-    settings: FakeSettings,
+    settings: Any,
     transports: list[Any],
     process_events_until: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
@@ -94,22 +74,8 @@ def session(
 
 
 @pytest.fixture
-def launch_python() -> Callable[[str], Any]:
-    """How this Python runs a few lines of code."""
-    from MAESegmentLib.processes.launch import Launch
-
-    return lambda code: Launch(sys.executable, ("-c", code), dict(os.environ))
-
-
-@pytest.fixture
-def listener() -> RecordingListener:
-    return RecordingListener()
-
-
-@pytest.fixture
 def worker_pid() -> Callable[[], int]:
     """Process id of the one worker that this process has."""
-    from MAESegmentLib.processes.process_tree import descendants
 
     def find() -> int:
         workers = [pid for pid in descendants(os.getpid()) if b"MAESegmentLib.worker" in _command(pid)]
@@ -126,24 +92,29 @@ def _command(pid: int) -> bytes:
         return b""
 
 
+@pytest.fixture
+def kill_worker(worker_pid: Callable[[], int]) -> Callable[[], None]:
+    """As when the system runs out of memory."""
+    return lambda: os.kill(worker_pid(), signal.SIGKILL)
+
+
+# Models ---------------------------------------------------------------------------------------------------------------
+
+
 @pytest.fixture(scope="session")
 def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's folder of models, with the one of the self test."""
-    from Testing.slicer.body_model import NAME, make_model
-
     folder = tmp_path_factory.mktemp("models")
     make_model(folder / NAME / "1.0.0")
     return folder
 
 
 @pytest.fixture
-def make_logic(slicer_gui: Any, plugin: Callable[[str], ModuleType], session: Any) -> Callable[[Path], Any]:  # noqa: ARG001
+def make_logic(plugin: Callable[[str], ModuleType], session: Any) -> Callable[[Path], Any]:  # noqa: ARG001
     """The module's logic on a folder of models."""
-    from MAESegmentLib.bundle import ModelStore
 
     def make(folder: Path) -> Any:
-        store = ModelStore(folder, shipped_folder=folder / "nothing-ships")
-        library = importlib.import_module("MAESegmentLib.bundle.library").ModelLibrary(store)
+        library = ModelLibrary(ModelStore(folder, shipped_folder=folder / "nothing-ships"))
         return importlib.import_module("MAESegment").MAESegmentLogic(session=session, library=library)
 
     return make
@@ -155,16 +126,33 @@ def logic(make_logic: Callable[[Path], Any], models_folder: Path) -> Any:
 
 
 @pytest.fixture
-def empty_logic(make_logic: Callable[[Path], Any], tmp_path: Path) -> Any:
-    return make_logic(tmp_path / "no-models")
+def model(models_folder: Path, logic: Any) -> Any:  # noqa: ARG001
+    return open_bundle(models_folder / NAME / "1.0.0", verify=False)
 
 
 @pytest.fixture
-def model(models_folder: Path, logic: Any) -> Any:  # noqa: ARG001
-    from MAESegmentLib.bundle import open_bundle
-    from Testing.slicer.body_model import NAME
+def versions(models_folder: Path, tmp_path: Path) -> Path:
+    """A folder of models of this test's own: 1.0.0 of the self test's, and its child 1.1.0, which finds less."""
+    folder = tmp_path / "own models"
+    shutil.copytree(models_folder / NAME / "1.0.0", folder / NAME / "1.0.0")
+    base = open_bundle(folder / NAME / "1.0.0")
+    state = base.load_network().state_dict()
+    biases = [key for key in state if key.startswith("heads.") and key.endswith(".bias")]
+    assert biases
+    for key in biases:
+        state[key][1] -= 4.0
+    spec = replace(base.spec, version="1.1.0", parent=base.reference)
+    save_bundle(folder / NAME / "1.1.0", spec, state, card="# Child\n", licence_text="None\n")
+    return folder
 
-    return open_bundle(models_folder / NAME / "1.0.0", verify=False)
+
+@pytest.fixture
+def runs_folder(slicer_gui: Any) -> Path:  # noqa: ARG001
+    """Where fine-tunings of this test are."""
+    return default_runs_folder()
+
+
+# Scans and cases ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -174,8 +162,59 @@ def scene(plugin: Callable[[str], ModuleType]) -> ModuleType:  # noqa: ARG001
 
 
 @pytest.fixture
-def kill_worker(worker_pid: Callable[[], int]) -> Callable[[], None]:
-    """As when the system runs out of memory."""
-    import signal
+def case_root(settings: Any, tmp_path: Path) -> Path:
+    """Where the logic keeps cases; with a space and a letter that is not ASCII, as in a documents folder."""
+    root = tmp_path / "Fälle von mir"
+    settings.setValue("MAESegment/CaseFolder", str(root))
+    return root
 
-    return lambda: os.kill(worker_pid(), signal.SIGKILL)
+
+@pytest.fixture
+def draw(slicer_gui: Any) -> Callable[..., Any]:  # noqa: ARG001
+    """`draw(volume, front=array, back=None, ...)`: a segmentation by hand; None is an empty segment."""
+    import slicer
+
+    def make(volume: Any, **segments: np.ndarray | None) -> Any:
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Drawn")
+        node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        for name, array in segments.items():
+            segment_id = node.GetSegmentation().AddEmptySegment("", name)
+            if array is not None:
+                slicer.util.updateSegmentBinaryLabelmapFromArray(array.astype(np.uint8), node, segment_id, volume)
+        return node
+
+    return make
+
+
+@pytest.fixture
+def truth(volume: Any) -> dict[str, np.ndarray]:
+    """What is where in `volume`, which the test's own file gives: (K, J, I) masks by label."""
+    from MAESegmentLib import mrml
+
+    shape = volume.GetImageData().GetDimensions()[::-1]
+    labels = body_on(shape, mrml.image_of([volume]).ijk_to_world)[1]
+    return {label.name: labels == label.value for label in LABELS}
+
+
+@pytest.fixture
+def corrected(draw: Callable[..., Any], volume: Any, truth: dict[str, np.ndarray]) -> Any:
+    """A segmentation of both structures; nobody looked for the third."""
+    return draw(volume, front=truth["front"], back=truth["back"])
+
+
+def segment_names(segmentation: Any) -> list[str]:
+    content = segmentation.GetSegmentation()
+    return [content.GetNthSegment(number).GetName() for number in range(content.GetNumberOfSegments())]
+
+
+def edit(segmentation: Any) -> None:
+    """Paint one voxel, as a user would with a brush."""
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    segment = segmentation.GetSegmentation().GetNthSegment(0)
+    labelmap = segment.GetRepresentation("Binary labelmap")
+    voxels = vtk_to_numpy(labelmap.GetPointData().GetScalars())
+    voxels[(voxels == 0).argmax()] = segment.GetLabelValue()
+    labelmap.GetPointData().GetScalars().Modified()
+    labelmap.Modified()

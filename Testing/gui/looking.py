@@ -1,8 +1,7 @@
-"""Looking at a panel: pictures, text that is cut off, and how long it was frozen."""
+"""Looking at a panel: pictures, and text that is cut off."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +11,6 @@ from Testing.gui.standin import to_qt
 
 #: Rounding of fonts and styles.
 _TOLERANCE = 2
-
-
-class Heartbeat:
-    """Counts from its making, or from `reset`."""
-
-    def __init__(self) -> None:
-        self._timer = QtCore.QTimer()
-        self._timer.setInterval(5)
-        self._timer.timeout.connect(self._beat)
-        self.reset()
-        self._timer.start()
-
-    def reset(self) -> None:
-        self.longest_s = 0.0
-        self._last = time.perf_counter()
-
-    def stop(self) -> None:
-        self._timer.stop()
-
-    def _beat(self) -> None:
-        now = time.perf_counter()
-        self.longest_s = max(self.longest_s, now - self._last)
-        self._last = now
 
 
 class Screenshot:

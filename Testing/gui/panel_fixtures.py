@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import importlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -13,8 +14,10 @@ import pytest
 
 from MAESegmentLib.worker.client.client import WorkerState
 from Testing.fake_logic import FakeLogic, version_of
+from Testing.gui import standin
+from Testing.skips import REPOSITORY
 
-UI_FILE = Path(__file__).resolve().parents[2] / "MAESegment" / "Resources" / "UI" / "MAESegment.ui"
+UI_FILE = REPOSITORY / "MAESegment" / "Resources" / "UI" / "MAESegment.ui"
 
 
 class FakeClient:
@@ -93,71 +96,34 @@ def fake_logic(plugin: Callable[[str], ModuleType], dependencies: Any) -> Any:
     return FakeLogic(FakeSession(log, plugin("qt_event_loop").qt_loop()), dependencies)
 
 
-class PanelHost:
-    """What MAESegmentWidget does around the panel."""
-
-    def __init__(self, plugin: Callable[[str], ModuleType], logic: Any) -> None:
-        import qt
-        import slicer
-        from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
-        from slicer.util import VTKObservationMixin
-
-        from Testing.gui.standin import to_qt
-
-        self.parent = slicer.qMRMLWidget()
-        layout = qt.QVBoxLayout(self.parent)
-        ui = slicer.util.loadUI(str(UI_FILE))
-        layout.addWidget(ui)
-        to_qt(self.parent).resize(470, 900)
-        ui.setMRMLScene(slicer.mrmlScene)
-        self._wrap = plugin("parameters").MAESegmentParameterNode
-        self._module_logic = ScriptedLoadableModuleLogic()
-        self._module_logic.moduleName = "MAESegment"
-        self._module_logic.isSingletonParameterNode = True
-        self._observers = VTKObservationMixin()
-        self.panel = plugin("panel").Panel(self._observers, ui, logic)
-        scene = slicer.mrmlScene
-        self._observers.addObserver(scene, scene.StartCloseEvent, self._start_close)
-        self._observers.addObserver(scene, scene.EndCloseEvent, self._end_close)
-        self._observers.addObserver(scene, scene.EndImportEvent, self._end_import)
-        self.panel.set_parameter_node(self.parameters())
-
-    def parameters(self) -> Any:
-        return self._wrap(self._module_logic.getParameterNode())
-
-    def close(self) -> None:
-        self.panel.cleanup()
-        self._observers.removeObservers()
-        self.parent.hide()
-        self.parent.deleteLater()
-
-    def _start_close(self, _caller: Any, _event: Any) -> None:
-        self.panel.set_parameter_node(None)
-        self.panel.scene_start_close()
-
-    def _end_close(self, _caller: Any, _event: Any) -> None:
-        self.panel.scene_end_close()
-        self.panel.set_parameter_node(self.parameters())
-
-    def _end_import(self, _caller: Any, _event: Any) -> None:
-        self.panel.set_parameter_node(self.parameters())
-
-
 @pytest.fixture
-def host(plugin: Callable[[str], ModuleType], fake_logic: Any, slicer_gui: Any) -> Iterator[PanelHost]:
-    """The panel, shown but not yet entered."""
-    host = PanelHost(plugin, fake_logic)
-    host.parent.show()
+def host(
+    plugin: Callable[[str], ModuleType], fake_logic: Any, slicer_gui: Any, monkeypatch: pytest.MonkeyPatch
+) -> standin.LoadedModule:
+    """The module's own widget over the fake logic, shown but not yet entered."""
+    source = importlib.import_module("MAESegment")
+    nodes = source.ScriptedLoadableModuleLogic()
+    nodes.moduleName, nodes.isSingletonParameterNode = "MAESegment", True
+    wrap = plugin("parameters").MAESegmentParameterNode
+    fake_logic.getParameterNode = lambda: wrap(nodes.getParameterNode())
+    monkeypatch.setattr(source, "MAESegmentLogic", lambda: fake_logic)
+    host = standin.add_panel("MAESegment", REPOSITORY / "MAESegment" / "MAESegment.py", None, source.MAESegmentWidget)
+    host.show()
     slicer_gui.processEvents()
-    yield host
-    host.close()
+    return host
 
 
 @pytest.fixture
-def panel(host: PanelHost) -> Any:
+def panel(host: standin.LoadedModule) -> Any:
     """The panel, entered, in an empty scene."""
-    host.panel.enter()
-    return host.panel
+    host.widget.enter()
+    return host.widget.panel
+
+
+@pytest.fixture
+def ui(host: standin.LoadedModule) -> Any:
+    """The widgets by name."""
+    return host.widget.panel.ui
 
 
 @pytest.fixture
@@ -235,18 +201,24 @@ def two_channel_model() -> Any:
 
 @pytest.fixture
 def volume(panel: Any, add_volume: Callable[..., Any], settle: Callable[[], None]) -> Any:
-    """A scan is chosen, and Improve is open."""
+    """A scan that is chosen, with the model for the hippocampus."""
     node = add_volume("MNI152 head")
     panel.parameters.modelName = "hippocampus-mr@1.2.1"
-    panel.ui.improveCollapsibleButton.collapsed = False
     settle()
     return node
 
 
 @pytest.fixture
-def segmentation(panel: Any, volume: Any, add_result: Callable[..., Any], settle: Callable[[], None]) -> Any:
+def improve(volume: Any, ui: Any) -> Any:
+    """The section Improve, open; the scan."""
+    ui.improveCollapsibleButton.collapsed = False
+    return volume
+
+
+@pytest.fixture
+def segmentation(panel: Any, improve: Any, add_result: Callable[..., Any], settle: Callable[[], None]) -> Any:
     """A corrected result of the scan is chosen."""
-    node, _summary = add_result(volume, panel.bundle)
+    node, _summary = add_result(improve, panel.bundle)
     panel.parameters.outputSegmentation = node
     settle()
     return node

@@ -10,7 +10,7 @@ import slicer
 
 from MAESegmentLib.images import hashing
 from Testing import slicer_core
-from Testing.gui.logic_scene import edit, segment_names
+from Testing.gui.logic_fixtures import edit, segment_names
 
 pytestmark = pytest.mark.usefixtures("case_root")
 
@@ -26,11 +26,6 @@ def kinds(proposal) -> dict[str, str]:
 
 def findings(proposal) -> dict[str, str]:
     return {finding.kind: finding.severity for finding in proposal.findings}
-
-
-def world_label_map(store, case_id) -> tuple[np.ndarray, np.ndarray]:
-    label_map = store.read_label_map(case_id)
-    return label_map.array, label_map.ijk_to_ras
 
 
 # What it would be ----------------------------------------------------------------------------------------------------
@@ -55,29 +50,27 @@ def test_other_names_are_asked_about(logic, volume, draw, truth):
     assert caught.value.details["problem"] == "unclear_segments"
 
 
-def test_nothing_drawn_is_an_error(logic, volume, draw):
-    assert findings(logic.proposeCase(volume, draw(volume, front=None)))["nothing"] == "error"
-
-
-def test_an_empty_segment_is_said_to_count_as_not_annotated(logic, volume, draw, truth):
+def test_segments_without_a_voxel_count_as_not_annotated(logic, volume, draw, truth):
     proposal = logic.proposeCase(volume, draw(volume, front=truth["front"], absent=None))
     (empty,) = [finding for finding in proposal.findings if finding.kind == "empty"]
     assert empty.details == {"segment": "absent", "label": "absent"}
+    assert findings(logic.proposeCase(volume, draw(volume, front=None)))["nothing"] == "error"
 
 
-@pytest.mark.parametrize("kind", ["single_slice", "warped"])
-def test_a_scan_that_cannot_be_used_is_an_error_in_the_proposal(logic, scene, corrected, kind):
-    proposal = logic.proposeCase(getattr(scene, kind)("odd"), corrected)
-    assert findings(proposal)["scan"] == "error"
-    with pytest.raises(Exception, match="odd"):
-        logic.addCase(getattr(scene, kind)("odd"), corrected)
-
-
-def test_two_volumes_for_a_model_of_one_channel(logic, volume, scene, corrected):
-    pair = [volume, scene.plain("Second")]
-    assert findings(logic.proposeCase(pair, corrected))["channels"] == "error"
-    with pytest.raises(Exception, match=r"1 volumes \(CT\) a case; 2 were given"):
-        logic.addCase(pair, corrected)
+@pytest.mark.parametrize(
+    ("kinds", "finding", "words"),
+    [
+        (["single_slice"], "scan", "odd"),
+        (["warped"], "scan", "odd"),
+        (["plain", "plain"], "channels", r"1 volumes \(CT\) a case; 2 were given"),
+    ],
+)
+def test_scans_that_cannot_be_used_are_an_error_in_the_proposal(logic, scene, corrected, kinds, finding, words):
+    nodes = [getattr(scene, kind)("odd") for kind in kinds]
+    scans = nodes if len(nodes) > 1 else nodes[0]
+    assert findings(logic.proposeCase(scans, corrected))[finding] == "error"
+    with pytest.raises(Exception, match=words):
+        logic.addCase(scans, corrected)
 
 
 # Storing it ----------------------------------------------------------------------------------------------------------
@@ -93,11 +86,11 @@ def test_what_was_drawn_is_stored_where_it_is(logic, scene, draw):
     node = draw(volume, back=labels == 2, front=labels == 1)
     record = logic.addCase(volume, node)
     store = logic.caseStore()
-    array, matrix = world_label_map(store, record.id)
+    found = store.read_label_map(record.id)
     values = {label.name: label.value for label in store.labels()}
-    np.testing.assert_allclose(matrix, mrml.image_of([volume]).ijk_to_world, atol=1e-4)
+    np.testing.assert_allclose(found.ijk_to_ras, mrml.image_of([volume]).ijk_to_world, atol=1e-4)
     for name, value in (("front", 1), ("back", 2)):
-        np.testing.assert_array_equal(array == values[name], (labels == value).T)
+        np.testing.assert_array_equal(found.array == values[name], (labels == value).T)
     np.testing.assert_array_equal(store.read_image(record.id).array[0], slicer.util.arrayFromVolume(volume).T)
     assert (record.labels, record.unknown) == (("back", "front"), ("absent",))
     everything = "".join(path.read_text(errors="replace") for path in store.folder.rglob("*.json"))
@@ -143,25 +136,6 @@ def test_answers_that_make_no_sense_are_refused(logic, volume, corrected, argume
     assert logic.cases() == []
 
 
-def test_absent_is_what_was_looked_for_and_empty_is_not(logic, scene, volume, draw, truth):
-    node = draw(volume, front=truth["front"], back=None, absent=None)
-    record = logic.addCase(volume, node, absent=["absent"])
-    assert (record.labels, record.unknown) == (("front", "absent"), ("back",))
-    other = scene.left_handed("Other")
-    node = draw(other, front=slicer.util.arrayFromVolume(other) > 600)
-    assert logic.addCase(other, node, absent="back").labels == ("front", "back")
-
-
-def test_outside_the_region_is_unknown(logic, volume, corrected):
-    record = logic.addCase(volume, corrected, region=(-30, 30, -30, 30, -5, 5), role="check", group="patient 7")
-    assert record.partial
-    assert (record.role, record.group) == ("check", "patient 7")
-    array, matrix = world_label_map(logic.caseStore(), record.id)
-    s = matrix[2, 2] * np.arange(array.shape[2]) + matrix[2, 3]
-    assert (array[:, :, np.abs(s) > 5.001] == 255).all()
-    assert not (array[:, :, np.abs(s) < 4.999] == 255).any()
-
-
 def test_what_the_model_made_is_known_as_its_own(logic, model, volume):
     node = logic.process(volume, model)
     proposal = logic.proposeCase(volume, node)
@@ -172,23 +146,19 @@ def test_what_the_model_made_is_known_as_its_own(logic, model, volume):
     assert logic.addCase(volume, node).model == model.reference
 
 
-def test_waiting_is_optional(logic, volume, corrected):
-    seen = []
-    job = logic.addCase(volume, corrected, callback=lambda job: seen.append((job.state.name, job.stage)))
-    assert not job.is_finished
-    record = job.result(300)
-    assert record.id == "case-0001"
-    assert seen[0] == ("PREPARING", "draw")
-    assert seen[-1][0] == "DONE"
-
-
-def test_cancelling_stores_nothing(logic, volume, corrected):
+def test_waiting_is_optional_and_cancelling_stores_nothing(logic, volume, corrected):
     job = logic.addCase(volume, corrected, wait=False)
     job.cancel()
     with pytest.raises(Exception, match="Cancelled"):
         job.result(60)
     assert logic.cases() == []
     assert logic.session.client.state.name == "STOPPED"
+    seen = []
+    job = logic.addCase(volume, corrected, callback=lambda job: seen.append((job.state.name, job.stage)))
+    assert not job.is_finished
+    assert job.result(300).id == "case-0001"
+    assert seen[0] == ("PREPARING", "draw")
+    assert seen[-1][0] == "DONE"
 
 
 def test_a_segmentation_of_another_scan_is_refused(logic, scene, corrected):
@@ -236,25 +206,36 @@ def test_an_update_keeps_what_is_not_said_again(logic, volume, draw, truth):
     assert not logic.addCase(volume, node, update=record.id, region=()).partial
 
 
-def test_the_same_scan_in_another_node_is_recognised(logic, scene, volume, corrected, draw, truth):
-    record = logic.addCase(volume, corrected)
-    twin = scene.plain("Loaded once more")
-    node = draw(twin, front=truth["front"])
-    proposal = logic.proposeCase(twin, node)
-    assert proposal.duplicate == record
+@pytest.fixture
+def twin(logic, scene, volume, corrected, draw, truth):
+    """The scan was stored, and is loaded once more: (record, volume, segmentation)."""
+    record, again = logic.addCase(volume, corrected), scene.plain("Loaded once more")
+    return record, again, draw(again, front=truth["front"])
+
+
+def add_one(volume) -> None:
+    slicer.util.arrayFromVolume(volume)[0, 0, 0] += 1
+    slicer.util.arrayFromVolumeModified(volume)
+
+
+@pytest.mark.parametrize("version", [hashing.FIRST, None], ids=["stored by the first version", "stored now"])
+def test_the_same_scan_in_another_node_is_recognised(logic, volume, twin, version):
+    record, scan, node = twin
+    if version is not None:
+        file = logic.caseStore().case_path(record.id) / "case.json"
+        digest = hashing.voxel_hash(slicer.util.arrayFromVolume(volume).T[None], version)
+        file.write_text(file.read_text().replace(record.image_hash, digest))
+    proposal = logic.proposeCase(scan, node)
+    assert proposal.duplicate.id == record.id
     assert findings(proposal)["duplicate"] == "warning"
     with pytest.raises(Exception, match="stored already"):
-        logic.addCase(twin, node)
-    slicer.util.arrayFromVolume(twin)[0, 0, 0] += 1
-    slicer.util.arrayFromVolumeModified(twin)
-    assert logic.proposeCase(twin, node).duplicate is None
+        logic.addCase(scan, node)
+    add_one(scan)
+    assert logic.proposeCase(scan, node).duplicate is None
 
 
-def test_slicer_stays_alive_while_a_scan_is_compared_with_the_stored_ones(
-    logic, scene, volume, corrected, draw, truth, monkeypatch
-):
-    record = logic.addCase(volume, corrected)
-    twin = scene.plain("Loaded once more")
+def test_slicer_stays_alive_while_a_scan_is_compared_with_the_stored_ones(logic, twin, monkeypatch):
+    record, scan, node = twin
     happened, threads = threading.Event(), []
 
     def slow_hash(channels, version, hashing=hashing.voxel_hash):
@@ -264,65 +245,44 @@ def test_slicer_stays_alive_while_a_scan_is_compared_with_the_stored_ones(
 
     monkeypatch.setattr(hashing, "voxel_hash", slow_hash)
     logic.session.loop.call_later(0.0, happened.set)
-    assert logic.proposeCase(twin, draw(twin, front=truth["front"])).duplicate == record
+    assert logic.proposeCase(scan, node).duplicate == record
     assert threads
     assert threading.main_thread() not in threads
 
 
-def test_a_case_that_the_first_version_stored_is_recognised(logic, scene, volume, corrected, draw, truth):
-    record = logic.addCase(volume, corrected)
-    file = logic.caseStore().case_path(record.id) / "case.json"
-    voxels = slicer.util.arrayFromVolume(volume).T[None]
-    file.write_text(file.read_text().replace(record.image_hash, hashing.voxel_hash(voxels, hashing.FIRST)))
-    twin = scene.plain("Loaded once more")
-    assert logic.proposeCase(twin, draw(twin, front=truth["front"])).duplicate.id == record.id
-
-
-def test_a_scan_edited_while_it_is_compared_is_compared_again(
-    logic, scene, volume, corrected, draw, truth, monkeypatch
-):
-    logic.addCase(volume, corrected)
-    twin = scene.plain("Loaded once more")
-    node = draw(twin, front=truth["front"])
+def test_a_scan_edited_while_it_is_compared_is_compared_again(logic, twin, monkeypatch):
+    _record, scan, node = twin
     calls = []
 
     def hash_and_edit(channels, version, hashing=hashing.voxel_hash):
         calls.append(hashing(channels, version))
         if len(calls) == 1:
-            slicer.util.arrayFromVolume(twin)[0, 0, 0] += 1
-            twin.GetImageData().Modified()
+            slicer.util.arrayFromVolume(scan)[0, 0, 0] += 1
+            scan.GetImageData().Modified()
         return calls[-1]
 
     monkeypatch.setattr(hashing, "voxel_hash", hash_and_edit)
-    assert logic.proposeCase(twin, node).duplicate is None
+    assert logic.proposeCase(scan, node).duplicate is None
     assert len(set(calls)) == 2
 
 
-def test_what_was_identified_in_a_thread_is_not_looked_at_again(
-    logic, scene, volume, corrected, draw, truth, monkeypatch
-):
-    record = logic.addCase(volume, corrected)
-    twin = scene.plain("Loaded once more")
-    node = draw(twin, front=truth["front"])
-    thread = threading.Thread(target=logic.identifyScan(twin, node))
+def test_what_was_identified_in_a_thread_is_not_looked_at_again(logic, twin, monkeypatch):
+    record, scan, node = twin
+    thread = threading.Thread(target=logic.identifyScan(scan, node))
     thread.start()
     thread.join()
     monkeypatch.setattr(hashing, "voxel_hash", None)
-    assert logic.proposeCase(twin, node).duplicate == record
-
-
-def test_updating_what_is_not_stored_is_refused(logic, volume, corrected):
-    with pytest.raises(Exception, match="not stored yet"):
-        logic.addCase(volume, corrected, update=True)
+    assert logic.proposeCase(scan, node).duplicate == record
 
 
 @pytest.mark.parametrize("by_id", [True, False])
-def test_an_update_with_another_scan_is_refused(logic, scene, volume, corrected, by_id):
+def test_an_update_with_another_scan_or_of_what_is_not_stored_is_refused(logic, scene, volume, corrected, by_id):
+    with pytest.raises(Exception, match="not stored yet"):
+        logic.addCase(volume, corrected, update=True)
     record = logic.addCase(volume, corrected)
     edit(corrected)
     other = scene.plain("Other")
-    slicer.util.arrayFromVolume(other)[0, 0, 0] += 1
-    slicer.util.arrayFromVolumeModified(other)
+    add_one(other)
     with pytest.raises(Exception, match="not the one that is stored as case-0001"):
         logic.addCase(other, corrected, update=record.id if by_id else True)
     assert logic.cases() == [record]
@@ -400,8 +360,11 @@ def test_an_opened_case_is_updated_as_the_same_case(logic, model, volume):
         logic.process(image, model, outputSegmentation=segmentation)
 
 
-def test_cases_change_role_and_go(logic, volume, corrected):
+def test_cases_change_role_and_folder_and_go(logic, volume, corrected, tmp_path):
+    logic.setCaseFolder(str(tmp_path / "elsewhere"))
+    assert logic.caseFolder() == tmp_path / "elsewhere"
     record = logic.addCase(volume, corrected)
+    assert (tmp_path / "elsewhere" / "self-test" / "case-0001" / "case.json").is_file()
     assert logic.setCaseRole(record, "check").role == "check"
     logic.removeCase(record.id)
     assert logic.cases() == []
@@ -409,10 +372,3 @@ def test_cases_change_role_and_go(logic, volume, corrected):
     assert logic.addCase(volume, corrected).id == "case-0002", "a number is not given twice"
     with pytest.raises(Exception, match="no case 'case-0001'"):
         logic.openCase("case-0001")
-
-
-def test_the_folder_is_chosen_for_all_models(logic, volume, corrected, tmp_path):
-    logic.setCaseFolder(str(tmp_path / "elsewhere"))
-    logic.addCase(volume, corrected)
-    assert (tmp_path / "elsewhere" / "self-test" / "case-0001" / "case.json").is_file()
-    assert logic.caseFolder() == tmp_path / "elsewhere"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import slicer
 
-from Testing.gui.logic_scene import segment_names
+from Testing.gui.logic_fixtures import segment_names
 
 pytestmark = pytest.mark.usefixtures("runs_folder")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import slicer
 
-from Testing.gui.logic_scene import edit
+from Testing.gui.logic_fixtures import edit
 
 pytestmark = pytest.mark.usefixtures("case_root")
 

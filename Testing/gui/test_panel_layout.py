@@ -1,21 +1,23 @@
-"""How the panel looks in Slicer's default width, and how it is used without a mouse.
+"""How the panel looks in Slicer's default width and narrower.
 
 Set MAESEGMENT_SCREENSHOTS to a folder to look at the pictures.
 """
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from xml.etree import ElementTree
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
-import slicer
 
-from MAESegmentLib.errors import DeviceMemoryError
+from MAESegmentLib.cases.mapping import LabelMatch
+from MAESegmentLib.cases.submission import CaseIssue
+from MAESegmentLib.errors import DeviceMemoryError, GeometryError
+from MAESegmentLib.evaluation.comparison import Row
 from MAESegmentLib.jobs import JobState
+from MAESegmentLib.runs import Curves, RunState, RunStatus
+from Testing.fake_logic import GIB, RUNNING, FakeRun, Proposal, Ranked, case_record, run_curves, run_result
 from Testing.gui.looking import nothing_is_cut_off
-from Testing.gui.panel_fixtures import UI_FILE
 from Testing.gui.standin import to_qt
 
 WIDTH = 470
@@ -23,30 +25,23 @@ _LONG = "PATIENT_0012345_T1w_MPRAGE_sagittal_defaced_with_a_name_from_a_scanner_
 
 
 @pytest.fixture
-def ui(panel):
-    return panel.ui
-
-
-@pytest.fixture
 def look(host, screenshot):
     """Take a picture; what is cut off or wider than the panel fails."""
 
-    def look(name):
-        screenshot(host.parent, name)
+    def look(name, width=WIDTH):
         root = to_qt(host.parent)
-        assert root.width() == WIDTH
-        assert root.minimumSizeHint().width() <= WIDTH
-        assert nothing_is_cut_off(host.parent) == []
+        root.resize(width, 900)
+        screenshot(host.parent, name if width == WIDTH else f"{name}-{width}")
+        assert (root.width(), nothing_is_cut_off(host.parent)) == (width, [])
+        assert root.minimumSizeHint().width() <= width
 
     return look
 
 
-@pytest.fixture
-def volume(panel, add_volume, settle):
-    node = add_volume("MNI152 head")
-    panel.parameters.modelName = "hippocampus-mr@1.2.1"
-    settle()
-    return node
+@pytest.fixture(params=[WIDTH, 400])
+def look_at_both(request, look):
+    """At two widths."""
+    return lambda name: look(name, request.param)
 
 
 @pytest.fixture
@@ -59,39 +54,27 @@ def test_empty_scene(panel, look):  # noqa: ARG001
     look("01-empty-scene")
 
 
-def test_packages_missing(fake_logic, plugin, host, look):
-    problem = plugin("dependencies").Problem
-    report = plugin("dependencies").DependencyReport
-    fake_logic.dependencies.report = report(
-        "/opt/Slicer/bin/PythonSlicer",
-        version="3.12.1",
-        problems=(
-            problem("torch", "missing", "torch is missing", "torch>=2.4", 2400.0, is_torch=True),
-            problem("nibabel", "missing", "nibabel is missing", "nibabel>=5.2", 3.4),
-        ),
+@pytest.mark.parametrize(
+    "python", ["/opt/Slicer/bin/PythonSlicer", "/home/somebody/miniconda3/envs/long-name/bin/python3"]
+)
+def test_packages_missing(fake_logic, plugin, host, ui, look, python):
+    code, is_foreign = plugin("dependencies"), "Slicer" not in python
+    problems = (
+        code.Problem("torch", "missing", "torch is missing", "torch>=2.4", 2400.0, is_torch=True),
+        code.Problem("nibabel", "missing", "nibabel is missing", "nibabel>=5.2", 3.4),
     )
-    host.panel.enter()
-    look("02-packages-missing")
-    host.panel.ui.declineButton.click()
-    look("03-packages-declined")
-
-
-def test_own_python_lacks_packages(fake_logic, plugin, host, look):
-    problem = plugin("dependencies").Problem
-    fake_logic.dependencies.report = plugin("dependencies").DependencyReport(
-        "/home/somebody/miniconda3/envs/segmentation-with-a-long-name/bin/python3.11",
-        problems=(problem("torch", "missing", "torch is missing", "torch>=2.4", 2400.0, is_torch=True),),
-        is_foreign=True,
+    fake_logic.dependencies.report = code.DependencyReport(
+        python, version="3.12.1", problems=problems, is_foreign=is_foreign
     )
-    host.panel.enter()
-    look("04-own-python-lacks-packages")
+    host.widget.enter()
+    look("04-own-python-lacks-packages" if is_foreign else "02-packages-missing")
+    if not is_foreign:
+        ui.declineButton.click()
+        look("03-packages-declined")
 
 
-def test_ready(volume, look):  # noqa: ARG001
+def test_ready_and_model_card(ui, volume, look):  # noqa: ARG001
     look("05-ready-model-asks-for-box")
-
-
-def test_model_card(ui, volume, look):  # noqa: ARG001
     ui.detailsButton.click()
     look("06-model-card")
 
@@ -105,12 +88,9 @@ def test_two_channels(fake_logic, panel, add_volume, settle, two_channel_model, 
     look("07-two-channels")
 
 
-def test_running(job, look):
+def test_running_and_result(panel, job, volume, add_result, look):
     job.go_on("segment", 0.4, 95.0)
     look("08-running")
-
-
-def test_result(panel, job, volume, add_result, look):
     warning = "This scan is unlike the training scans: it shows nothing like what they show. Check the result."
     job.succeed(*add_result(volume, panel.bundle, warnings=(warning,)))
     look("09-result-with-warning")
@@ -167,11 +147,10 @@ def test_batch(fake_logic, panel, ui, add_volume, add_result, settle, look):
 
 
 def test_advanced_and_log(fake_logic, panel, ui, volume, settle, look):  # noqa: ARG001
-    gib = 2**30
     fake_logic.session.client.become_ready(
         (
-            {"name": "cuda:0", "title": "NVIDIA GeForce RTX 3060", "free_bytes": 9.8 * gib, "total_bytes": 12 * gib},
-            {"name": "cpu", "title": "AMD Ryzen 7", "free_bytes": 21 * gib, "total_bytes": 32 * gib},
+            {"name": "cuda:0", "title": "NVIDIA GeForce RTX 3060", "free_bytes": 9.8 * GIB, "total_bytes": 12 * GIB},
+            {"name": "cpu", "title": "AMD Ryzen 7", "free_bytes": 21 * GIB, "total_bytes": 32 * GIB},
         )
     )
     ui.advancedCollapsibleButton.collapsed = False
@@ -183,61 +162,154 @@ def test_advanced_and_log(fake_logic, panel, ui, volume, settle, look):  # noqa:
     look("14-advanced-and-log")
 
 
-# Without a mouse ------------------------------------------------------------------------------------------------------
+# Improve --------------------------------------------------------------------------------------------------------------
 
 
-def _widgets():
-    return ElementTree.parse(UI_FILE).getroot().iter("widget")
+@pytest.fixture
+def ready(ui, segmentation, improve, settle):  # noqa: ARG001
+    """A corrected result is chosen and Improve is open, the sections above it closed."""
+    for button in (ui.inputsCollapsibleButton, ui.modelCollapsibleButton, ui.outputsCollapsibleButton):
+        button.collapsed = True
+    settle()
+    return improve
 
 
-def _text(widget):
-    found = widget.find("./property[@name='text']/string")
-    return found.text or "" if found is not None else ""
+@pytest.fixture
+def four_cases(fake_logic, panel, ready, tmp_path):  # noqa: ARG001
+    """Stored cases, one with a long list of labels, with pictures."""
+    from PIL import Image
+
+    store = fake_logic.store
+    store.folder = tmp_path
+    organs = [f"{name} gland {side}" for name in ("Parotid", "Submandibular") for side in ("left", "right")]
+    organs += ["Spinal cord", "Mandible", "Optic chiasm"]
+    store.records[:] = [
+        case_record(1),
+        case_record(2, labels=tuple(organs), volumes_ml=dict.fromkeys(organs, 12.0)),
+        case_record(3, labels=("anterior",), unknown=("posterior",), partial=True),
+        case_record(4, role="check"),
+    ]
+    for record in store.records:
+        (tmp_path / record.id).mkdir()
+        grey = np.random.default_rng(0).integers(0, 255, (96, 96), np.uint8)
+        Image.fromarray(grey).convert("RGB").save(tmp_path / record.id / "thumbnail.png")
+    panel.enter()
+    return store.records
 
 
-def test_no_two_texts_share_a_mnemonic():
-    found: dict[str, list[str]] = {}
-    for widget in _widgets():
-        for letter in re.findall("&(.)", _text(widget)):
-            found.setdefault(letter.lower(), []).append(widget.get("name", ""))
-    assert {letter: names for letter, names in found.items() if len(names) > 1} == {}
-    assert not set(found) & set("feahv"), "these open menus of Slicer's window, or are Cancel's"
+@pytest.fixture
+def run(fake_logic, ui, four_cases):  # noqa: ARG001
+    ui.casesCollapsibleButton.collapsed = True
+    ui.fineTuneButton.click()
+    return fake_logic.runs[-1]
 
 
-def test_every_label_of_a_field_leads_to_it():
-    for widget in _widgets():
-        if widget.get("class") == "QLabel" and _text(widget).endswith(":"):
-            buddy = widget.find("./property[@name='buddy']/cstring")
-            assert buddy is not None, widget.get("name")
+def test_nothing_stored_yet(ready, look_at_both):  # noqa: ARG001
+    look_at_both("20-improve-empty")
 
 
-def test_tab_order_names_every_widget_that_takes_the_keyboard():
-    interactive = {"QPushButton", "QToolButton", "QComboBox", "QCheckBox", "qMRMLNodeComboBox", "ctkPathLineEdit"}
-    wanted = {widget.get("name") for widget in _widgets() if widget.get("class") in interactive}
-    order = [stop.text for stop in ElementTree.parse(UI_FILE).getroot().iter("tabstop")]
-    assert wanted <= set(order)
-    assert len(order) == len(set(order))
+def test_cases(four_cases, ui, look_at_both):  # noqa: ARG001
+    ui.casesTable.selectRow(1)
+    ui.removeCaseButton.click()
+    look_at_both("21-improve-cases")
 
 
-def test_enter_presses_the_button_that_has_the_focus():
-    for widget in _widgets():
-        if widget.get("class") == "QPushButton":
-            assert widget.find("./property[@name='autoDefault']/bool") is not None, widget.get("name")
+@pytest.mark.usefixtures("four_cases")
+def test_questions_before_a_case_is_stored(fake_logic, panel, ui, settle, process_events_until, look_at_both):
+    fake_logic.proposal = Proposal(
+        choices=(
+            LabelMatch("Anterior part of the left hippocampus", "anterior", "similar"),
+            LabelMatch("posterior", "posterior", "same"),
+            LabelMatch("cyst", None, "new"),
+        ),
+        findings=(
+            CaseIssue("empty", "warning", "posterior has no voxel.", "", {"label": "posterior"}),
+            CaseIssue(
+                "partial",
+                "warning",
+                "Labels end at the same slice (31) in all structures, as if the rest was not done.",
+                "Choose a region (ROI) around what was annotated, so that the rest counts as unknown.",
+            ),
+        ),
+    )
+    panel.add_roi()
+    settle()
+    ui.addCaseButton.click()
+    process_events_until(lambda: ui.questionFrame.visible, 20)
+    look_at_both("22-improve-questions")
 
 
-def test_return_on_segment_segments(fake_logic, ui, volume):  # noqa: ARG001
-    from PySide6 import QtCore, QtTest
-
-    QtTest.QTest.keyClick(to_qt(ui.segmentButton), QtCore.Qt.Key.Key_Return)
-    assert len(fake_logic.jobs) == 1
-
-
-def test_disabled_buttons_say_what_is_missing(panel, ui):  # noqa: ARG001
-    for button in (ui.segmentButton, ui.batchButton, ui.framesButton):
-        assert not button.enabled
-        assert button.toolTip
+def test_edited_case(fake_logic, panel, four_cases, look_at_both):
+    fake_logic.changed = [(panel.parameters.outputSegmentation, four_cases[1])]
+    panel.enter()
+    look_at_both("23-improve-edited-case")
 
 
-def test_no_widget_has_a_style_of_its_own():
-    assert "styleSheet" not in Path(UI_FILE).read_text()
-    assert slicer.app is not None
+def test_fine_tuning_under_way_and_finished(run, ui, look_at_both):
+    run.tell(RUNNING, run_curves(180))
+    ui.discardRunButton.click()
+    look_at_both("24-improve-curves")
+    run.finish(run_result(notes=("Two cases share a patient: they were kept on the same side.",)))
+    ui.outcomeButton.click()
+    look_at_both("25-improve-banner")
+
+
+def test_fine_tuning_of_many_labels(run, look_at_both):
+    names = [f"Structure with a long name {number}" for number in range(1, 13)]
+    before = {**{name: 0.4 + 0.03 * n for n, name in enumerate(names[:8])}, "mean": 0.5}
+    dice = tuple(
+        (step, {**{name: 0.4 + 0.03 * n + step / 900 for n, name in enumerate(names)}, "mean": 0.55 + step / 900})
+        for step in (50, 100, 150)
+    )
+    run.tell(RUNNING, Curves(run_curves(180).loss, dice, before))
+    look_at_both("26-improve-many-labels")
+
+
+@pytest.mark.usefixtures("four_cases")
+def test_fine_tuning_interrupted_and_estimate(fake_logic, panel, ui, look_at_both):
+    ui.estimateButton.click()
+    fake_logic.last("estimateFineTune").succeed(
+        SimpleNamespace(
+            seconds=1500.0,
+            memory_bytes=3.4 * GIB,
+            free_bytes=11.6 * GIB,
+            device_title="Intel Xeon Platinum 8481C, 2 cores",
+            warnings=("Only 2.1 GB are free on the disk of the models.",),
+        )
+    )
+    look_at_both("27-improve-estimate")
+    fake_logic.runs.append(FakeRun(RunStatus(RunState.INTERRUPTED, fraction=0.43)))
+    panel.enter()
+    look_at_both("28-improve-interrupted")
+
+
+@pytest.mark.usefixtures("ready", "new_version")
+def test_versions_compared(fake_logic, panel, ui, settle, look_at_both):
+    ui.learnCollapsibleButton.collapsed = ui.casesCollapsibleButton.collapsed = True
+    panel.improve.use_model("hippocampus-mr@1.3.0")
+    ui.versionsCollapsibleButton.collapsed = False
+    ui.versionsTable.selectRow(0)
+    ui.deleteVersionButton.click()
+    ui.compareButton.click()
+    settle()
+    node = SimpleNamespace(GetName=lambda: "MNI152 head: hippocampus-mr 1.2.1 and 1.3.0 differ")
+    rows = (Row("anterior", 1.23, 1.41, 0.88), Row("posterior", 1.10, 1.32, 0.91), Row("cyst", None, 0.31, None))
+    fake_logic.last("compare").succeed(SimpleNamespace(disagreement=node, disagreement_ml=0.2, rows=rows))
+    look_at_both("29-improve-versions")
+
+
+def test_next_case_is_suggested(fake_logic, ui, ready, add_volume, settle, look_at_both):
+    ui.learnCollapsibleButton.collapsed = ui.casesCollapsibleButton.collapsed = True
+    ui.nextCollapsibleButton.collapsed = False
+    nodes = [add_volume(name) for name in ("Follow-up after six months, sagittal MPRAGE", "Third")]
+    settle()
+    ui.rankButton.click()
+    job = fake_logic.last("nextCases")
+    job.rows[:] = [
+        Ranked(nodes[0].GetName(), nodes[0], score=0.42, entropy=0.42),
+        Ranked("MNI152 head", ready, score=0.11, entropy=0.11),
+        Ranked("Third", nodes[1], error=GeometryError("Third has 1 slice: it is not a volume.")),
+    ]
+    job.succeed(job.rows)
+    settle()
+    look_at_both("30-improve-next")

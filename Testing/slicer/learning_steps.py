@@ -40,7 +40,7 @@ class LearningTest:
 
     def run(self) -> str:
         """Return the finished run's own sentence."""
-        with _environment("MAESEGMENT_RUNS", str(self._runs)):
+        with environment("MAESEGMENT_RUNS", str(self._runs)):
             first = self._store("Self test case", role="train")
             self._store("Self test check", role="check", make=scene_of.left_handed)
             self._edit_and_update(*first)
@@ -113,7 +113,8 @@ class LearningTest:
 
 
 @contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
+def environment(name: str, value: str) -> Iterator[None]:
+    """With another value of a variable."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:

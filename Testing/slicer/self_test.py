@@ -24,7 +24,7 @@ from MAESegmentLib.errors import Cancelled, GeometryError, MAESegmentError, Node
 from MAESegmentLib.processes.interpreter import module_launch
 
 from . import volumes as scene_of
-from .learning_steps import LearningTest
+from .learning_steps import LearningTest, environment
 
 PASSED, FAILED, WITHOUT_NETWORK = 0, 1, 2
 _MODEL_MODULE = "body_model"
@@ -91,6 +91,9 @@ class _SelfTest:
         self._folder = tempfile.TemporaryDirectory(prefix="maesegment-self-test-", ignore_cleanup_errors=True)
         self.folder = Path(self._folder.name)
         self.model: Bundle | None = None
+        self.file_labels = self.folder / "labels.npz"
+        self.saved: Any = None
+        self.missing_to_learn = ""
         self.nodes: list[Any] = []
         self._had_torch = "torch" in sys.modules
 
@@ -145,9 +148,10 @@ class _SelfTest:
     def find_interpreter(self) -> bool:
         interpreter = self.session.interpreter()
         _say(f"    {interpreter.path}: {interpreter.origin}")
-        report = Dependencies(self.session).check_now()
+        report = Dependencies(self.session).check_now(TRAIN)
         self.report.figures["Python for the network"] = f"{interpreter.path} ({interpreter.origin})"
-        if report.ready:
+        if report.ready_to_segment:
+            self.missing_to_learn = "" if report.ready else report.sentence
             return True
         why = report.sentence + "".join(f"\n    {problem.message}" for problem in report.problems)
         self.report.not_run.append(
@@ -158,13 +162,15 @@ class _SelfTest:
         return False
 
     def make_model(self) -> Bundle:
+        """In a child, which also labels the file of a scan as the command line does."""
         # Where the panel looks for a user's models.
         folder = self.folder / "models" / "self-test" / "1.0.0"
         folder.parent.mkdir(parents=True)
-        self._child(str(folder))
-        return open_bundle(folder)
-
-    def _child(self, *arguments: str) -> None:
+        # A format that our reader needs no further package for: the worker's Python may have none.
+        image = self.folder / "image.mha"
+        self.saved = scene_of.oblique("Self test file")
+        scene_of.save_in_world(self.saved, image)
+        arguments = (str(folder), str(image), str(self.file_labels))
         launch = module_launch(self.session.interpreter(), self.session.environment(), _MODEL_MODULE, arguments)
         path = os.pathsep.join(filter(None, [str(Path(__file__).parent), launch.environment.get("PYTHONPATH")]))
         launch = replace(launch, environment={**launch.environment, "PYTHONPATH": path})
@@ -172,6 +178,7 @@ class _SelfTest:
             self.session.loop, self.session.transport_factory(), launch, lambda _r: None, timeout_s=_PATIENCE_S
         ).wait()
         expect(result.code == 0, f"{_MODEL_MODULE} failed: {result.last_words}\n{result.error_output[-2000:]}")
+        return open_bundle(folder)
 
     def refusals(self) -> None:
         for name, make in scene_of.REFUSED.items():
@@ -208,14 +215,9 @@ class _SelfTest:
         expect(job.summary is not None and job.summary.total_ml > 1.0, f"no volumes in the summary: {job.summary}")
 
     def compare_with_file(self) -> None:
-        volume = scene_of.VOLUMES["Oblique, under a rotated transform"]("Self test file")
-        # A format that our reader needs no further package for: the worker's Python may have none.
-        image, labels = self.folder / "image.mha", self.folder / "labels.npz"
-        scene_of.save_in_world(volume, image)
-        self._child(str(self.model.path), str(image), str(labels))
-        segmentation = self.logic.process(volume, self.model)
+        segmentation = self.logic.process(self.saved, self.model)
         self.nodes.append(segmentation)
-        agreement = scene_of.agreement_with_file(segmentation, labels)
+        agreement = scene_of.agreement_with_file(segmentation, self.file_labels)
         self.report.figures["Agreement with the command line"] = f"{agreement:.4%} of voxels"
         expect(agreement > 0.999, f"only {agreement:.3%} of the voxels agree with the command line's result")
 
@@ -277,10 +279,9 @@ class _SelfTest:
         expect(heart.longest_s < 1.0, f"nothing else could happen for {heart.longest_s:.2f} s")
 
     def learning(self) -> None:
-        report = Dependencies(self.session).check_now(TRAIN)
-        if not report.ready:
-            self.report.skipped.append(f"learning: {report.sentence}")
-            _say(f"    SKIPPED: {report.sentence}")
+        if self.missing_to_learn:
+            self.report.skipped.append(f"learning: {self.missing_to_learn}")
+            _say(f"    SKIPPED: {self.missing_to_learn}")
             return
         test = LearningTest(self.logic, self.model, self.folder / "learning", self.nodes, expect)
         _say(f"    {test.run()}")
@@ -288,9 +289,7 @@ class _SelfTest:
     def panel(self) -> None:
         panel = slicer.util.getModuleWidget("MAESegment").panel
         volume = scene_of.plain("Self test panel")
-        before = os.environ.get("MAESEGMENT_MODELS")
-        os.environ["MAESEGMENT_MODELS"] = str(self.folder / "models")
-        try:
+        with environment("MAESEGMENT_MODELS", str(self.folder / "models")):
             panel.enter()
             panel.parameters.inputVolume = volume
             panel.parameters.modelName = f"{self.model.name}@{self.model.version}"
@@ -298,11 +297,6 @@ class _SelfTest:
             panel.ui.segmentButton.click()
             expect(panel.job is not None, "pressing Segment started nothing")
             self._wait(lambda: panel.job is None)
-        finally:
-            if before is None:
-                del os.environ["MAESEGMENT_MODELS"]
-            else:
-                os.environ["MAESEGMENT_MODELS"] = before
         segmentation = panel.parameters.outputSegmentation
         expect(segmentation is not None, "the panel shows no output")
         self.nodes.append(segmentation)

@@ -21,7 +21,7 @@ from Testing import slicer_core
 
 from .application import Application, Dialogs
 from .ctk_widgets import CTK_WIDGETS
-from .loading import LoadedModule, child_widget_variables, load_module, load_ui, reload_module, unload_module
+from .loading import LoadedModule, add_panel, child_widget_variables, load_module, load_ui, reload_module, unload_module
 from .mrml_widgets import MRML_WIDGETS
 from .proxies import FACTS, EnumInt, Proxy, proxy_class, proxy_of, to_qt
 from .qt_modules import CtkModule, QtModule, Settings
@@ -35,6 +35,7 @@ __all__ = [
     "LoadedModule",
     "Proxy",
     "Settings",
+    "add_panel",
     "dialogs",
     "install",
     "load_module",
@@ -97,7 +98,7 @@ def _install_util() -> None:
     util.selectModule = util.selected_modules.append
     util.getModuleLogic = lambda name: slicer.app.moduleManager().module(name).logic
     util.getModuleWidget = lambda name: slicer.app.moduleManager().module(name).widget
-    for name in ("errorDisplay", "warningDisplay", "infoDisplay", "confirmOkCancelDisplay", "confirmYesNoDisplay"):
+    for name in ("errorDisplay", "warningDisplay", "infoDisplay"):
         setattr(util, name, lambda text, *_a, what=name, **_k: dialogs.ask(f"{what}: {text}", False))
     # Slicer's Segment Editor, as far as a module opens it.
     editor = SimpleNamespace(node=None, volume=None)

@@ -27,19 +27,9 @@ class Dialogs:
             def getOpenFileName(_parent: Any = None, caption: str = "", *_rest: Any) -> str:
                 return str(dialogs.ask(f"file dialog {caption!r}", ""))
 
-            @staticmethod
-            def getSaveFileName(_parent: Any = None, caption: str = "", *_rest: Any) -> str:
-                return str(dialogs.ask(f"file dialog {caption!r}", ""))
-
-        class MessageBox:
-            Ok, Cancel, Yes, No = 1024, 4194304, 16384, 65536
-
-            @staticmethod
-            def question(_parent: Any = None, title: str = "", text: str = "", *_rest: Any) -> int:
-                return int(dialogs.ask(f"question {title!r}: {text}", 65536))
+            getSaveFileName = getOpenFileName
 
         self.file_dialog = FileDialog
-        self.message_box = MessageBox
 
     def ask(self, what: str, default: Any) -> Any:
         if self.answers:

@@ -84,19 +84,22 @@ def load_module(folder: Path, name: str) -> LoadedModule:
     source = importlib.reload(source) if source is not None else importlib.import_module(name)
     path = folder / f"{name}.py"
     description = SimpleNamespace(path=str(path), title="", categories=[], dependencies=[], contributors=[], icon=None)
+    loaded = add_panel(name, path, getattr(source, name)(description), getattr(source, f"{name}Widget"))
+    loaded.widget.enter()
+    return loaded
+
+
+def add_panel(name: str, path: Path, module: Any, widget_class: Any) -> LoadedModule:
+    """Make the panel of a module."""
     manager = slicer.app.moduleManager()
     manager.modules[name] = SimpleNamespace(name=name, path=str(path))
-    module = getattr(source, name)(description)
     parent = slicer.qMRMLWidget()
     frame = to_qt(parent)
     QtWidgets.QVBoxLayout(frame)
     frame.resize(470, 900)
     parent.setMRMLScene(slicer.mrmlScene)
-    widget = getattr(source, f"{name}Widget")(parent)
-    loaded = LoadedModule(name, path, module, widget, parent)
-    manager.modules[name] = loaded
-    widget.setup()
-    widget.enter()
+    loaded = manager.modules[name] = LoadedModule(name, path, module, widget_class(parent), parent)
+    loaded.widget.setup()
     return loaded
 
 

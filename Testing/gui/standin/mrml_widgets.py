@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import shiboken6
-import slicer
 from PySide6 import QtWidgets
 from PySide6.QtCore import Property, Signal
 
@@ -33,6 +32,31 @@ class MRMLWidget(QtWidgets.QWidget):
         self.mrmlSceneChanged.emit(scene)
 
 
+#: Of a `NodeComboBox`, as Slicer has them at first.
+_SETTINGS: dict[str, Any] = {
+    "noneEnabled": False,
+    "addEnabled": True,
+    "removeEnabled": True,
+    "renameEnabled": False,
+    "editEnabled": False,
+    "showChildNodeTypes": True,
+    "showHidden": False,
+    "selectNodeUponCreation": True,
+    "noneDisplay": "None",
+    "baseName": "",
+}
+
+
+def _setting(name: str) -> Property:
+    kind = type(_SETTINGS[name])
+
+    def write(self: NodeComboBox, value: Any) -> None:
+        self._settings[name] = kind(value)
+        self._refill()
+
+    return Property(kind, lambda self: self._settings[name], write)
+
+
 class NodeComboBox(QtWidgets.QWidget):
     """Selects a node of `nodeTypes`. A node that appears later is never selected by itself."""
 
@@ -53,12 +77,8 @@ class NodeComboBox(QtWidgets.QWidget):
         self._scene: Any = None
         self._tags: list[int] = []
         self._current: Any = None
-        self._flags = {"noneEnabled": False, "addEnabled": True, "removeEnabled": True, "renameEnabled": False,
-                       "editEnabled": False, "showChildNodeTypes": True, "showHidden": False,
-                       "selectNodeUponCreation": True}  # fmt: skip
-        self._texts = {"noneDisplay": "None", "baseName": ""}
+        self._settings = dict(_SETTINGS)
         self._types: tuple[str, ...] = ()
-        self._hidden_types: tuple[str, ...] = ()
         self._combo.activated.connect(self._on_activated)
 
     def mrmlScene(self) -> Any:
@@ -70,15 +90,10 @@ class NodeComboBox(QtWidgets.QWidget):
                 self._scene.RemoveObserver(tag)
         self._scene, self._tags = scene, []
         if scene is not None:
-            kind = slicer.vtkMRMLScene
-            events = (
-                (kind.NodeAddedEvent, self._on_scene),
-                (kind.NodeRemovedEvent, self._on_scene),
-                (kind.EndCloseEvent, self._on_scene),
-            )
-            self._tags = [scene.AddObserver(event, slot) for event, slot in events]
+            events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent)
+            self._tags = [scene.AddObserver(event, self._on_scene) for event in events]
         self._refill()
-        if self._current is None and not self._flags["noneEnabled"]:
+        if self._current is None and not self._settings["noneEnabled"]:
             self.setCurrentNode(next(iter(self._nodes()), None))
 
     def currentNode(self) -> Any:
@@ -89,8 +104,10 @@ class NodeComboBox(QtWidgets.QWidget):
             node = self._scene.GetNodeByID(node) if self._scene is not None and node else None
         if node is not None and node not in self._nodes():
             node = None
-        if node is self._current:
-            return
+        if node is not self._current:
+            self._select(node)
+
+    def _select(self, node: Any) -> None:
         self._current = node
         self._show_current()
         self.currentNodeChanged.emit(node)
@@ -100,15 +117,12 @@ class NodeComboBox(QtWidgets.QWidget):
         self.setCurrentNode(node_id)
 
     def addNode(self, class_name: str = "") -> Any:
-        base = self._texts["baseName"] or "Node"
+        base = self._settings["baseName"] or "Node"
         node = self._scene.AddNewNodeByClass(class_name or self._types[0], self._scene.GenerateUniqueName(base))
-        if self._flags["selectNodeUponCreation"]:
+        if self._settings["selectNodeUponCreation"]:
             self.setCurrentNode(node)
         self.nodeAddedByUser.emit(node)
         return node
-
-    def nodeCount(self) -> int:
-        return len(self._nodes())
 
     def _nodes(self) -> list[Any]:
         if self._scene is None:
@@ -117,8 +131,8 @@ class NodeComboBox(QtWidgets.QWidget):
         for kind in self._types:
             for number in range(self._scene.GetNumberOfNodesByClass(kind)):
                 node = self._scene.GetNthNodeByClass(number, kind)
-                fits = self._flags["showChildNodeTypes"] or node.GetClassName() == kind
-                if fits and (self._flags["showHidden"] or not node.GetHideFromEditors()):
+                fits = self._settings["showChildNodeTypes"] or node.GetClassName() == kind
+                if fits and (self._settings["showHidden"] or not node.GetHideFromEditors()):
                     found.append(node)
         return found
 
@@ -130,21 +144,16 @@ class NodeComboBox(QtWidgets.QWidget):
         gone = self._current is not None and self._current not in self._nodes()
         self._refill()
         if gone:
-            self._current = None
-            following = None if self._flags["noneEnabled"] else next(iter(self._nodes()), None)
-            self._current = following
-            self._show_current()
-            self.currentNodeChanged.emit(following)
-            self.currentNodeIDChanged.emit(following.GetID() if following is not None else "")
+            self._select(None if self._settings["noneEnabled"] else next(iter(self._nodes()), None))
 
     def _refill(self) -> None:
         self._combo.clear()
-        if self._flags["noneEnabled"]:
-            self._combo.addItem(self._texts["noneDisplay"], None)
+        if self._settings["noneEnabled"]:
+            self._combo.addItem(self._settings["noneDisplay"], None)
         for node in self._nodes():
             self._combo.addItem(node.GetName(), node.GetID())
-        if self._flags["addEnabled"]:
-            self._combo.addItem(f"Create new {self._texts['baseName'] or 'node'}", "add")
+        if self._settings["addEnabled"]:
+            self._combo.addItem(f"Create new {self._settings['baseName'] or 'node'}", "add")
         self._show_current()
 
     def _show_current(self) -> None:
@@ -158,45 +167,20 @@ class NodeComboBox(QtWidgets.QWidget):
         else:
             self.setCurrentNode(data)
 
-    def _flag(name: str) -> Property:  # noqa: N805
-        def read(self: NodeComboBox) -> bool:
-            return self._flags[name]
-
-        def write(self: NodeComboBox, on: bool) -> None:
-            self._flags[name] = bool(on)
-            self._refill()
-
-        return Property(bool, read, write)
-
-    def _text(name: str) -> Property:  # noqa: N805
-        def read(self: NodeComboBox) -> str:
-            return self._texts[name]
-
-        def write(self: NodeComboBox, text: str) -> None:
-            self._texts[name] = text
-            self._refill()
-
-        return Property(str, read, write)
-
     def _set_types(self, types: Any) -> None:
         self._types = tuple(str(one) for one in types)
         self._refill()
 
-    noneEnabled = _flag("noneEnabled")
-    addEnabled = _flag("addEnabled")
-    removeEnabled = _flag("removeEnabled")
-    renameEnabled = _flag("renameEnabled")
-    editEnabled = _flag("editEnabled")
-    showChildNodeTypes = _flag("showChildNodeTypes")
-    showHidden = _flag("showHidden")
-    selectNodeUponCreation = _flag("selectNodeUponCreation")
-    sizeAdjustPolicy = Property(
-        QtWidgets.QComboBox.SizeAdjustPolicy,
-        lambda self: self._combo.sizeAdjustPolicy(),
-        lambda self, policy: self._combo.setSizeAdjustPolicy(policy),
-    )
-    noneDisplay = _text("noneDisplay")
-    baseName = _text("baseName")
+    noneEnabled = _setting("noneEnabled")
+    addEnabled = _setting("addEnabled")
+    removeEnabled = _setting("removeEnabled")
+    renameEnabled = _setting("renameEnabled")
+    editEnabled = _setting("editEnabled")
+    showChildNodeTypes = _setting("showChildNodeTypes")
+    showHidden = _setting("showHidden")
+    selectNodeUponCreation = _setting("selectNodeUponCreation")
+    noneDisplay = _setting("noneDisplay")
+    baseName = _setting("baseName")
     nodeTypes = Property("QVariant", lambda self: self._types, _set_types)
     currentNodeID = Property(
         str, lambda self: self._current.GetID() if self._current is not None else "", setCurrentNode
@@ -220,12 +204,6 @@ class CheckableNodeComboBox(NodeComboBox):
         if ticked != (node.GetID() in self._checked):
             (self._checked.append if ticked else self._checked.remove)(node.GetID())
             self.checkedNodesChanged.emit()
-
-    def check(self, node: Any) -> None:
-        self.setCheckState(node, 2)
-
-    def uncheck(self, node: Any) -> None:
-        self.setCheckState(node, 0)
 
 
 MRML_WIDGETS = {

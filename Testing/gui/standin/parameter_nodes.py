@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import enum
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import slicer
@@ -34,8 +33,6 @@ def _init(self: Any, node: Any) -> None:
 
 
 def _field(name: str, hint: Any, default: Any) -> property:
-    if typing.get_origin(hint) is list:
-        return _nodes_field(name, typing.get_args(hint)[0])
     if issubclass(hint, slicer.vtkMRMLNode):
         return _node_field(name, hint)
 
@@ -43,15 +40,12 @@ def _field(name: str, hint: Any, default: Any) -> property:
         text = self.parameterNode.GetParameter(name)
         if not text:
             return default if default is not None else hint()
-        if issubclass(hint, enum.Enum):
-            return hint[text]
         return text == "True" if hint is bool else hint("" if text == _EMPTY else text)
 
     def write(self: Any, value: Any) -> None:
         if not isinstance(value, hint) and not (hint is float and isinstance(value, int)):
             raise TypeError(f"{name} takes a {hint.__name__}, not {value!r}")
-        text = value.name if isinstance(value, enum.Enum) else str(value)
-        self.parameterNode.SetParameter(name, text or _EMPTY)
+        self.parameterNode.SetParameter(name, str(value) or _EMPTY)
 
     return property(read, write)
 
@@ -64,23 +58,6 @@ def _node_field(name: str, hint: type) -> property:
         if value is not None and not isinstance(value, hint):
             raise TypeError(f"{name} takes a {hint.__name__}, not {type(value).__name__}")
         self.parameterNode.SetNodeReferenceID(name, value.GetID() if value is not None else None)
-
-    return property(read, write)
-
-
-def _nodes_field(name: str, hint: type) -> property:
-    def read(self: Any) -> list[Any]:
-        node = self.parameterNode
-        return [node.GetNthNodeReference(name, number) for number in range(node.GetNumberOfNodeReferences(name))]
-
-    def write(self: Any, values: Sequence[Any]) -> None:
-        if not all(isinstance(value, hint) for value in values):
-            raise TypeError(f"{name} takes {hint.__name__}s")
-        was_modified = self.parameterNode.StartModify()
-        self.parameterNode.RemoveNodeReferenceIDs(name)
-        for value in values:
-            self.parameterNode.AddNodeReferenceID(name, value.GetID())
-        self.parameterNode.EndModify(was_modified)
 
     return property(read, write)
 
@@ -145,15 +122,4 @@ def _access(widget: Proxy, hint: Any) -> tuple[str, Callable[[], Any], Callable[
         return "currentNodeChanged(vtkMRMLNode*)", widget.currentNode, widget.setCurrentNode
     if kind == "QCheckBox" and hint is bool:
         return "toggled(bool)", lambda: widget.checked, widget.setChecked
-    if kind == "QLineEdit" and hint is str:
-        return "textChanged(QString)", lambda: widget.text, widget.setText
-    if (kind, hint) in (("QSpinBox", int), ("QDoubleSpinBox", float)):
-        return f"valueChanged({'int' if hint is int else 'double'})", lambda: widget.value, widget.setValue
-    if kind == "QComboBox" and isinstance(hint, type) and issubclass(hint, enum.Enum):
-        members = [*hint]
-        widget.clear()
-        for member in members:
-            widget.addItem(member.name)
-        write = lambda value: widget.setCurrentIndex(members.index(value))  # noqa: E731
-        return "currentIndexChanged(int)", lambda: members[widget.currentIndex], write
     raise RuntimeError(f"Unable to create GUI connector from datatype '{hint}' to widget type '{kind}'.")

@@ -32,7 +32,6 @@ class QtModule(ModuleType):
         super().__init__("qt")
         self.Qt = _Enums()
         self.QFileDialog = dialogs.file_dialog
-        self.QMessageBox = dialogs.message_box
         self.QSettings = Settings
 
     def __getattr__(self, name: str) -> Any:

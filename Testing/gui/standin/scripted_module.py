@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import unittest
 from pathlib import Path
 from typing import Any
 
-import qt
 import slicer
 
 
@@ -19,23 +17,13 @@ class ScriptedLoadableModule:
     def resourcePath(self, name: str) -> str:
         return str(Path(self.parent.path).parent / "Resources" / name)
 
-    def runTest(self, msec: int = 100, **keywords: Any) -> None:  # noqa: ARG002
-        module = importlib.import_module(type(self).__module__)
-        getattr(module, f"{self.moduleName}Test")().runTest(**keywords)
-
 
 class ScriptedLoadableModuleWidget:
-    def __init__(self, parent: Any = None) -> None:
+    def __init__(self, parent: Any) -> None:
         self.moduleName = type(self).__name__.removesuffix("Widget")
-        self.parent = parent or slicer.qMRMLWidget()
-        if parent is None:
-            self.parent.setLayout(qt.QVBoxLayout())
-            self.parent.setMRMLScene(slicer.mrmlScene)
-        self.layout = self.parent.layout()
+        self.parent = parent
+        self.layout = parent.layout()
         slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._on_about_to_unload)
-        if parent is None:
-            self.setup()
-            self.parent.show()
 
     def resourcePath(self, name: str) -> str:
         return str(Path(slicer.util.modulePath(self.moduleName)).parent / "Resources" / name)
@@ -68,10 +56,4 @@ class ScriptedLoadableModuleLogic:
 
 
 class ScriptedLoadableModuleTest(unittest.TestCase):
-    messageDelay = 0
-
-    def runTest(self) -> None:
-        pass
-
-    def delayDisplay(self, message: str, *_rest: Any) -> None:
-        print(message)
+    """Only derived from."""
