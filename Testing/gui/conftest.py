@@ -62,7 +62,7 @@ def slicer_gui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]
 
 
 def _own_code() -> dict[str, Any]:
-    own = ("MAESegment", "MAESegmentPlugin", "MAESegmentLib")
+    own = ("MAESegment", "MAESegmentPlugin", "MAESegmentLib", "MAESegmentSelfTest")
     return {name: code for name, code in sys.modules.items() if name.split(".")[0] in own}
 
 

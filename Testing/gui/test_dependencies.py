@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
+import os
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+
+from MAESegmentLib.processes.interpreter import Interpreter
+from MAESegmentLib.processes.launch import Launch
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def child(plugin):
 
 
 def _interpreter(path: str = "/usr/bin/python3", origin: str = "chosen in the settings"):
-    return importlib.import_module("MAESegmentLib.processes.interpreter").Interpreter(Path(path), origin)
+    return Interpreter(Path(path), origin)
 
 
 def _answer(*problems: dict) -> str:
@@ -106,15 +108,6 @@ def test_a_python_that_answers_nonsense_is_said_to_be_unusable(dependencies, chi
     assert "libfoo.so.3" in report.sentence
 
 
-def test_check_asks_the_chosen_interpreter(dependencies, session, process_events_until):
-    session.set_python(sys.executable)
-    reports = []
-    dependencies.Dependencies(session).check(reports.append)
-    process_events_until(lambda: reports, 60.0)
-    assert reports[0].python == sys.executable
-    assert reports[0].ready, reports[0].sentence
-
-
 def test_check_of_a_python_that_does_not_exist_is_one_sentence(dependencies, session, tmp_path):
     session.set_python(str(tmp_path / "no-python"))
     report = dependencies.Dependencies(session).check_now()
@@ -122,13 +115,7 @@ def test_check_of_a_python_that_does_not_exist_is_one_sentence(dependencies, ses
     assert "no-python" in report.sentence
 
 
-def test_check_of_a_program_that_is_no_python_is_one_sentence(dependencies, session):
-    session.set_python("/bin/false")
-    report = dependencies.Dependencies(session).check_now()
-    assert report.sentence.startswith("/bin/false")
-
-
-def test_a_newer_check_replaces_the_one_under_way(dependencies, session, process_events_until):
+def test_a_newer_check_of_the_chosen_python_replaces_the_one_under_way(dependencies, session, process_events_until):
     session.set_python(sys.executable)
     first, second = [], []
     checks = dependencies.Dependencies(session)
@@ -136,6 +123,8 @@ def test_a_newer_check_replaces_the_one_under_way(dependencies, session, process
     checks.check(second.append)
     process_events_until(lambda: second, 60.0)
     assert first == []
+    assert second[0].python == sys.executable
+    assert second[0].ready, second[0].sentence
 
 
 def test_small_downloads_are_rounded_not_zero(dependencies):
@@ -143,35 +132,29 @@ def test_small_downloads_are_rounded_not_zero(dependencies):
     assert dependencies.size_text(238) == "240 MB"
 
 
-def test_child_that_hangs_is_killed_and_said_so(child, plugin, launch_python):
-    results = []
-    running = child.ChildProcess(
-        plugin("qt_event_loop").qt_loop(),
-        plugin("qt_transport").QProcessTransport(),
-        launch_python("import time; time.sleep(60)"),
-        results.append,
-        timeout_s=0.5,
-    )
-    assert running.wait().reason == "no answer within 0.5 s"
-    assert len(results) == 1
+@pytest.fixture
+def run(child, plugin):
+    """A child that runs a few lines of Python."""
+
+    def run(code, program=sys.executable, **options):
+        loop, transport = plugin("qt_event_loop").qt_loop(), plugin("qt_transport").QProcessTransport()
+        launch = Launch(program, ("-c", code), dict(os.environ))
+        return child.ChildProcess(loop, transport, launch, lambda _result: None, **options)
+
+    return run
 
 
-def test_child_reports_lines_as_they_come(child, plugin, launch_python):
+def test_child_that_hangs_is_killed_and_said_so(run):
+    assert run("import time; time.sleep(60)", timeout_s=0.5).wait().reason == "no answer within 0.5 s"
+
+
+def test_child_reports_lines_as_they_come(run):
     lines = []
-    running = child.ChildProcess(
-        plugin("qt_event_loop").qt_loop(),
-        plugin("qt_transport").QProcessTransport(),
-        launch_python("print('one'); print('two')"),
-        lambda _result: None,
-        line=lines.append,
-    )
-    assert running.wait().code == 0
+    assert run("print('one'); print('two')", line=lines.append).wait().code == 0
     assert lines == ["one", "two"]
 
 
-def test_child_that_cannot_be_started_ends_with_the_reason(child, plugin):
-    launch = SimpleNamespace(program="/nowhere/python", arguments=(), environment={})
-    loop, transport = plugin("qt_event_loop").qt_loop(), plugin("qt_transport").QProcessTransport()
-    result = child.ChildProcess(loop, transport, launch, lambda _result: None).wait()
+def test_child_that_cannot_be_started_ends_with_the_reason(run):
+    result = run("", program="/nowhere/python").wait()
     assert result.code is None
     assert "cannot be started" in result.reason

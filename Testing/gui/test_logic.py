@@ -112,6 +112,15 @@ def test_image_that_was_replaced_meanwhile_is_not_a_result(logic, model, volume)
         job.result(120)
 
 
+def test_closing_the_scene_cancels_its_jobs_with_the_reason(logic, model, scene, process_events_until):
+    job = logic.process(scene.many_windows("Large"), model, wait=False, overlap=0.75)
+    process_events_until(lambda: job.stage == "segment", 120.0)
+    slicer.mrmlScene.Clear(0)
+    process_events_until(lambda: job.is_finished, 10.0)
+    assert job.state.name == "CANCELLED"
+    assert "closed" in job.error.message
+
+
 def test_region_of_interest_bounds_the_result(logic, model, volume, scene):
     segmentation = logic.process(volume, model, roi=(-20.0, 20.0, 1.0, 20.0, -20.0, 20.0))
     ids = [segmentation.GetSegmentation().GetNthSegmentID(number) for number in (0, 1)]

@@ -17,8 +17,8 @@ def volume(scene):
 
 
 @pytest.fixture
-def logic(versions_logic):
-    return versions_logic
+def logic(make_logic, versions):
+    return make_logic(versions)
 
 
 def masks(segmentation, volume) -> dict[str, np.ndarray]:
@@ -38,7 +38,11 @@ def node_ids() -> set[str]:
 
 
 def test_two_versions_on_one_scan(logic, volume):
-    result = logic.compare(volume, "self-test@1.0.0", "self-test@1.1.0")
+    seen = []
+    job = logic.compare(volume, "self-test@1.0.0", "self-test@1.1.0", callback=lambda job: seen.append(job.stage))
+    assert not job.is_finished
+    result = job.result(300)
+    assert list(dict.fromkeys(stage for stage in seen if stage)) == ["first", "second", "compare"]
     assert result.first.GetName() == "Scan self-test 1.0.0"
     assert result.second.GetName() == "Scan self-test 1.1.0"
     assert segment_names(result.disagreement) == ["disagreement"]
@@ -67,14 +71,6 @@ def test_a_version_with_itself_has_nothing_to_show(logic, volume):
     assert [row.dice for row in result.rows] == [1.0, 1.0, None]
 
 
-def test_progress_comes_from_both(logic, volume):
-    seen = []
-    job = logic.compare(volume, "self-test@1.0.0", "self-test@1.1.0", callback=lambda job: seen.append(job.stage))
-    assert not job.is_finished
-    job.result(300)
-    assert list(dict.fromkeys(stage for stage in seen if stage)) == ["first", "second", "compare"]
-
-
 def test_cancelling_leaves_the_scene_as_it_was(logic, volume, process_events_until):
     before = node_ids()
     job = logic.compare(volume, "self-test@1.0.0", "self-test@1.1.0", wait=False)
@@ -100,25 +96,16 @@ def test_an_unknown_version_is_said_before_anything_starts(logic, volume):
     assert logic.session.client.state.name == "STOPPED"
 
 
-def test_the_chosen_version_is_what_the_name_means(logic):
+def test_versions_are_chosen_exported_removed_and_come_back_as_they_were(logic, tmp_path):
     assert logic.defaultModel().version == "1.1.0"
     logic.useVersion("self-test@1.0.0")
-    assert logic.defaultModel().version == "1.0.0"
-    assert logic.selectedModel("self-test").version == "1.0.0"
+    assert logic.defaultModel().version == logic.selectedModel("self-test").version == "1.0.0"
     assert logic.selectedModel("liver") is None
     logic.useVersion("self-test@1.1.0")
-    assert logic.defaultModel().version == "1.1.0"
-
-
-def test_only_leaves_are_removed(logic):
+    before = logic.selectedModel("self-test").content_hash
+    path = logic.exportModel("self-test@1.1.0", tmp_path / "child.zip")
     with pytest.raises(Exception, match="Other versions were made from it"):
         logic.removeVersion("self-test@1.0.0")
     logic.removeVersion("self-test@1.1.0")
     assert [bundle.version for bundle in logic.models()] == ["1.0.0"]
-
-
-def test_a_version_is_exported_and_comes_back_as_it_was(logic, tmp_path):
-    path = logic.exportModel("self-test@1.1.0", tmp_path / "child.zip")
-    before = logic.selectedModel("self-test").content_hash
-    logic.removeVersion("self-test@1.1.0")
     assert logic.importModel(str(path)).content_hash == before

@@ -8,7 +8,6 @@ import runpy
 import subprocess
 import sys
 import unittest
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,6 @@ from Testing.gui import standin
 from Testing.processes import is_alive
 
 _ROOT = Path(__file__).resolve().parents[2]
-_OWN = ("MAESegment", "MAESegmentPlugin", "MAESegmentLib", "MAESegmentSelfTest")
-
-
-@pytest.fixture
-def reloadable(slicer_gui: Any) -> Iterator[None]:
-    """Afterwards the code is the one from before, so that classes are the same for the tests that follow."""
-    before = {name: code for name, code in sys.modules.items() if name.split(".")[0] in _OWN}
-    yield
-    for name in [name for name in slicer_gui.moduleManager().modules if name == "MAESegment"]:
-        standin.unload_module(name)
-    for name in [name for name in sys.modules if name.split(".")[0] in _OWN]:
-        del sys.modules[name]
-    sys.modules.update(before)
 
 
 def _segment(module: Any, model: Any, volume: Any, process_events_until: Any) -> Any:
@@ -85,42 +71,16 @@ def test_loading_starts_no_process_and_needs_no_torch():
     assert state == "STOPPED"
 
 
-def test_unloading_ends_the_worker(module, worker_pid, process_events_until):
+@pytest.mark.parametrize("how", ["unloaded", "Slicer ends"])
+def test_the_worker_ends_with_the_module(slicer_gui, module, worker_pid, process_events_until, how):
     module.logic.session.client.start()
     process_events_until(lambda: module.logic.session.client.state.name == "IDLE", 300.0)
     pid = worker_pid()
-    standin.unload_module("MAESegment")
+    if how == "unloaded":
+        standin.unload_module("MAESegment")
+    else:
+        slicer_gui.emit("aboutToQuit()")
     process_events_until(lambda: not is_alive(pid), 15.0)
-
-
-def test_end_of_the_application_ends_the_worker(slicer_gui, module, worker_pid, process_events_until):
-    module.logic.session.client.start()
-    process_events_until(lambda: module.logic.session.client.state.name == "IDLE", 300.0)
-    pid = worker_pid()
-    slicer_gui.emit("aboutToQuit()")
-    process_events_until(lambda: not is_alive(pid), 15.0)
-
-
-@pytest.mark.usefixtures("reloadable")
-def test_reload_executes_helper_code_anew_and_ends_the_old_worker(module, worker_pid, process_events_until):
-    client = module.logic.session.client
-    client.start()
-    process_events_until(lambda: client.state.name == "IDLE", 300.0)
-    pid = worker_pid()
-    before = {name: sys.modules[name] for name in ("MAESegmentPlugin.session", "MAESegmentLib.errors")}
-    reloaded = standin.reload_module("MAESegment")
-    for name, code in before.items():
-        assert sys.modules[name] is not code, name
-    process_events_until(lambda: not is_alive(pid), 15.0)
-    assert reloaded.widget.panel is not module.widget.panel
-
-
-@pytest.mark.usefixtures("reloadable", "module")
-def test_module_works_after_a_reload(model, scene, process_events_until):
-    reloaded = standin.reload_module("MAESegment")
-    _segment(reloaded, model, scene.plain("Scan"), process_events_until)
-    process_events_until(lambda: reloaded.widget.panel.job is None, 300.0)
-    assert reloaded.widget.panel.parameters.outputSegmentation is not None
 
 
 def test_closing_the_scene_during_a_job_cancels_it_and_the_panel_goes_on(module, model, scene, process_events_until):
@@ -138,7 +98,6 @@ def test_closing_the_scene_during_a_job_cancels_it_and_the_panel_goes_on(module,
     assert panel.parameters.outputSegmentation is not None
 
 
-@pytest.mark.usefixtures("reloadable")
 def test_cleanup_after_the_new_code_was_executed_does_no_harm(module, model, scene, process_events_until):
     """Slicer's order on Reload: the new code is executed first, then the old panel is told."""
     job = _segment(module, model, scene.many_windows("Large"), process_events_until)
@@ -156,14 +115,21 @@ def test_cleanup_after_the_new_code_was_executed_does_no_harm(module, model, sce
     widget.cleanup()
 
 
-@pytest.mark.usefixtures("reloadable")
-def test_reload_during_a_job_leaves_nothing_behind(module, model, scene, worker_pid, process_events_until):
+def test_reload_during_a_job_executes_the_code_again_and_leaves_nothing_behind(
+    module, model, scene, worker_pid, process_events_until
+):
     job = _segment(module, model, scene.many_windows("Large"), process_events_until)
     process_events_until(lambda: job.stage == "segment", 300.0)
     pid, folder = worker_pid(), module.logic.session.working_folder
-    standin.reload_module("MAESegment")
+    before = {name: sys.modules[name] for name in ("MAESegmentPlugin.session", "MAESegmentLib.errors")}
+    reloaded = standin.reload_module("MAESegment")
+    assert [name for name, code in before.items() if sys.modules[name] is code] == []
+    assert reloaded.widget.panel is not module.widget.panel
     process_events_until(lambda: job.is_finished and not is_alive(pid), 15.0)
     assert not list(folder.glob(f"maesegment-{os.getpid()}-*"))
+    _segment(reloaded, model, scene.plain("Scan"), process_events_until)
+    process_events_until(lambda: reloaded.widget.panel.job is None, 300.0)
+    assert reloaded.widget.panel.parameters.outputSegmentation is not None
 
 
 class FakeFactory:
@@ -193,7 +159,7 @@ class FakeFactory:
 
 
 @pytest.fixture
-def run_script(reloadable, slicer_gui, monkeypatch) -> Any:  # noqa: ARG001
+def run_script(slicer_gui, monkeypatch) -> Any:
     """Run Testing/slicer/run_in_slicer.py; returns the exit code that Slicer was asked for."""
     import slicer
 

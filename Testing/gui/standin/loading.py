@@ -80,8 +80,8 @@ def load_module(folder: Path, name: str) -> LoadedModule:
     """Load `folder/name.py`, make its panel and enter it."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
-    source = sys.modules.get(name)
-    source = importlib.reload(source) if source is not None else importlib.import_module(name)
+    sys.modules.pop(name, None)
+    source = importlib.import_module(name)
     path = folder / f"{name}.py"
     description = SimpleNamespace(path=str(path), title="", categories=[], dependencies=[], contributors=[], icon=None)
     loaded = add_panel(name, path, getattr(source, name)(description), getattr(source, f"{name}Widget"))
