@@ -196,7 +196,7 @@ def test_pump_returns_as_soon_as_something_happened(run, loop):
 
 
 def test_log_keeps_the_latest_lines_and_tells_listeners(plugin):
-    log, seen = plugin("log_buffer").LogBuffer(limit=3), []
+    log, seen = plugin("session").LogBuffer(limit=3), []
     remove = log.add_listener(seen.append)
     log.add("info", "one\ntwo")
     log.add("warning", "three")
