@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -64,7 +64,7 @@ def build_metadata(spec: ModelSpec, files: Mapping[str, str]) -> dict[str, Any]:
         "maesegment": own,
     }
     # Names were checked; notes of a training may quote anything.
-    metadata = _neutral(_plain(metadata))
+    metadata = _plain(metadata, neutral)
     metadata["maesegment"]["content_hash"] = content_hash(metadata)
     return metadata
 
@@ -135,27 +135,22 @@ def _network_data_format(spec: ModelSpec) -> dict[str, Any]:
     return {"inputs": {"image": image}, "outputs": {"pred": patch(names, format="segmentation")}}
 
 
-def _plain(value: Any) -> Any:
-    """`value` as JSON types. NaN and infinity become null: JSON has neither, and a metric without a value has none."""
+def _plain(value: Any, text: Callable[[str], str] = lambda text: text) -> Any:
+    """`value` as JSON types, its texts as `text` makes them. NaN and infinity become null: JSON has neither, and a
+    metric without a value has none."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {text(str(key)): _plain(item, text) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, (bool, int, str)):
+        return [_plain(item, text) for item in value]
+    if isinstance(value, str):
+        return text(value)
+    if value is None or isinstance(value, (bool, int)):
         return value
     if hasattr(value, "tolist"):  # numpy scalars and arrays
-        return _plain(value.tolist())
+        return _plain(value.tolist(), text)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     raise ConfigurationError(f"A model's metadata cannot hold a {type(value).__name__}: {value!r}.")
-
-
-def _neutral(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {neutral(key): _neutral(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_neutral(item) for item in value]
-    return neutral(value) if isinstance(value, str) else value
 
 
 def _installed(package: str) -> str:

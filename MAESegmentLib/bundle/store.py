@@ -45,12 +45,14 @@ class ModelStore:
         bundles: dict[str, Bundle] = {}
         problems: Problems = []
         for folder in self._folders():
-            opened = _try_open(folder)
-            if isinstance(opened, Bundle):
-                bundles.setdefault(opened.content_hash, opened)
-            else:
-                problems.append((folder, opened))
-        return sorted(bundles.values(), key=_order), problems
+            try:
+                bundle = open_bundle(folder, verify=False)
+                bundles.setdefault(bundle.content_hash, bundle)
+            except MAESegmentError as error:
+                problems.append((folder, error))
+        return sorted(
+            bundles.values(), key=lambda one: (one.name, version_key(one.version), one.content_hash)
+        ), problems
 
     def list(self) -> Bundles:
         """Every model that opens, sorted by name and version."""
@@ -81,8 +83,13 @@ class ModelStore:
             raise BundleError(f"There is no model called {name!r}.", _available(known))
         if len(matches) > 1:
             raise BundleError(f"{name!r} could mean any of {', '.join(matches)}.", "Write more of the name.")
-        meant = self._at_version(versions, version)[-1] if version else self._meant(versions)
-        return open_bundle(meant.path, verify=verify)
+        if not version:
+            return open_bundle(self._meant(versions).path, verify=verify)
+        found = [bundle for bundle in versions if bundle.version == version]
+        if not found:
+            has = ", ".join(bundle.version for bundle in versions)
+            raise BundleError(f"Model {matches[0]!r} has no version {version}.", f"It has {has}.")
+        return open_bundle(found[-1].path, verify=verify)
 
     def selected(self, name: str) -> Bundle | None:
         """The version of `name` that was chosen by `select`, if it is still there."""
@@ -272,27 +279,6 @@ class ModelStore:
 
     def _note_selected(self, name: str, version: str | None) -> None:
         write_selection(self.user_folder, with_selected(read_selection(self.user_folder), name, version))
-
-    @staticmethod
-    def _at_version(bundles: Bundles, version: str) -> Bundles:
-        found = [bundle for bundle in bundles if bundle.version == version]
-        if not found:
-            raise BundleError(
-                f"Model {bundles[0].name!r} has no version {version}.",
-                f"It has {', '.join(bundle.version for bundle in bundles)}.",
-            )
-        return found
-
-
-def _try_open(folder: Path) -> Bundle | MAESegmentError:
-    try:
-        return open_bundle(folder, verify=False)
-    except MAESegmentError as error:
-        return error
-
-
-def _order(bundle: Bundle) -> tuple[str, tuple[int, ...], str]:
-    return bundle.name, version_key(bundle.version), bundle.content_hash
 
 
 def _looks_like_path(text: str) -> bool:
