@@ -224,7 +224,7 @@ def model_reference(segmentation: Any) -> dict[str, str] | None:
 
 def channel_findings(image: mrml.NodeImage, bundle: Bundle) -> list[CaseIssue]:
     """What is wrong with the number of volumes."""
-    wanted = bundle.metadata["maesegment"]["channels"]
+    wanted = bundle.channels
     if len(image.channels) == len(wanted):
         return []
     text = _("Model {model} learns from {count} volumes ({names}) a case; {given} were given.").format(

@@ -144,7 +144,7 @@ def _check_nodes(request: Request) -> None:
     for node in request.nodes:
         if node.GetScene() is None:
             raise NodeError(_("{name} is not in the scene any more.").format(name=node.GetName()), _("Load it again."))
-    wanted = request.bundle.metadata["maesegment"]["channels"]
+    wanted = request.bundle.channels
     if len(request.nodes) != len(wanted):
         raise NodeError(
             _("Model {model} needs {count} volumes ({names}); {given} were given.").format(

@@ -89,6 +89,11 @@ class Bundle:
         text = self._read(CARD)[:_MAX_CARD_BYTES].decode("utf-8", errors="replace")
         return visible(text.replace("\r\n", "\n"), "\n\t")
 
+    @property
+    def channels(self) -> list[str]:
+        """Names of what the model takes, in this order."""
+        return list(self.metadata["maesegment"]["channels"])
+
     @cached_property
     def labels(self) -> tuple[Label, ...]:
         return tuple(Label.from_dict(label) for label in self.metadata["maesegment"]["labels"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,15 @@ def check_label_names(names: Iterable[str]) -> None:
     for name in names:
         if name_problem(name):
             raise ConfigurationError(f"The label name {name[:80]!r} {name_problem(name)}.", "Rename the structure.")
+
+
+def check_channels(given: int, channels: Sequence[str]) -> None:
+    """Raise `ConfigurationError` unless an image has as many channels as the model names."""
+    if given != len(channels):
+        raise ConfigurationError(
+            f"The model needs {len(channels)} channel(s) ({', '.join(channels)}); the image has {given}.",
+            "Give one file per channel, in this order.",
+        )
 
 
 def is_version(text: str) -> bool:

@@ -34,6 +34,10 @@ class Case:
         if not self.group:
             object.__setattr__(self, "group", self.id)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.image if self.label is None else (*self.image, self.label)
+
 
 def check_files_differ(image: Sequence[Path], label: Path | None, prefix: str = "") -> None:
     """Raise `DatasetError`, which begins with `prefix`, if one file is two channels, or the image and its label map.

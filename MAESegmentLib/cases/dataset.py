@@ -81,7 +81,9 @@ def load_dataset(path: str | Path) -> CaseDataset:
         raise DatasetError(
             f"There is no dataset at {path}.", "Give a folder with images/ and labels/, or a dataset.json."
         )
-    description = _of_case_store(root) or _described(file)
+    # A store of corrected cases knows better than its `dataset.json`, which may be older than its last change.
+    is_store = is_case_store(root)
+    description = parse_description(CaseStore(root).description(), root) if is_store else _described(file)
     cases, notes = _cases_of(description, root)
     _check_cases(cases, root)
     _check_channels(cases, description)
@@ -107,28 +109,19 @@ def _described(file: Path) -> DatasetFile:
     return DatasetFile()
 
 
-def _of_case_store(folder: Path) -> DatasetFile | None:
-    """A store of corrected cases knows better than its `dataset.json`, which may be older than its last change."""
-    return parse_description(CaseStore(folder).description(), folder) if is_case_store(folder) else None
-
-
 def _cases_of(description: DatasetFile, root: Path) -> tuple[Sequence[Case], list[str]]:
     """The cases, and notes about what looks like a mistake."""
     if description.cases is None:
         cases, notes = folder_cases(root, ending=description.file_ending, numbered=description.channels > 0)
     else:
         cases, notes = with_numbered_channels(description.cases)
-        away = outside((path for case in cases for path in _files(case)), root)
+        away = outside((path for case in cases for path in case.files), root)
         if away:
             notes.append(f"{len(away)} file(s) of dataset.json lie outside its folder, the first: {away[0]}.")
     labelled = sum(case.label is not None for case in cases)
     if description.count is not None and description.count not in (labelled, len(cases)):
         notes.append(f'dataset.json says "numTraining": {description.count}, but {labelled} cases have a label map.')
     return cases, notes
-
-
-def _files(case: Case) -> tuple[Path, ...]:
-    return (*case.image, *([case.label] if case.label else []))
 
 
 def _check_cases(cases: Sequence[Case], root: Path) -> None:
@@ -144,7 +137,7 @@ def _check_cases(cases: Sequence[Case], root: Path) -> None:
         )
     owners: dict[Path, str] = {}
     for case in cases:
-        files = [_existing(path, case) for path in _files(case)]
+        files = [_existing(path, case) for path in case.files]
         check_files_differ(case.image, case.label, f"Case {case.id}: ")
         for place in files[: len(case.image)]:
             if owners.setdefault(place, case.id) != case.id:

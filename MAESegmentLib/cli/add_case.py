@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigurationError, DatasetError, DuplicateCase
+from ..errors import ConfigurationError, DuplicateCase
 from . import options
 from .terminal import say
 
@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if len(arguments.files) < 2:
         raise ConfigurationError("Give the scan, then its segmentation.", "maesegment cases add SCAN SEGMENTATION ...")
+    from ..bundle.spec import check_channels
     from ..cases.case import check_files_differ
     from ..images.formats.dicom.belonging import place_on
     from ..images.labels import by_name, plain_name
@@ -69,17 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
         store.get(arguments.update)
     *scan, segmentation = arguments.files
     volume = read_volumes(scan)
+    if bundle is not None:
+        check_channels(len(volume.array), bundle.channels)
     label_map, segments = _read_segments(segmentation, arguments.labels, bundle, store)
     check_files_differ(scan, segmentation)  # read by now: they are there
     label_map, notes = place_on(label_map, volume)
     known = by_name((*store.labels(), *(bundle.labels if bundle else ())))
     mapping = _mapping(segments, arguments, known, store.remembered())
     submission, label_map = _submission(arguments, label_map, mapping, bundle, known)
-    if bundle is not None and len(volume.array) != (wanted := len(bundle.metadata["maesegment"]["channels"])):
-        raise DatasetError(
-            f"The scan has {len(volume.array)} channels, the model takes {wanted}.",
-            "Give one volume for each channel of the model, in its order.",
-        )
     for note in (*volume.notes, *notes):
         say(f"note: {note}", error=True)
     _print(_store(store, volume, label_map, submission), store)

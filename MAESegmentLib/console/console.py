@@ -11,7 +11,7 @@ from typing import Any
 
 from ..bundle import Bundle, ModelStore
 from ..bundle.library import ModelChoice, ModelLibrary
-from ..errors import ConfigurationError
+from ..bundle.spec import check_channels
 from ..images.roi import Roi
 from ..images.volume import LabelMap, Volume
 from ..inference.settings import InferenceSettings, SegmentationSummary
@@ -119,7 +119,7 @@ class Console:
         )
         volume = self.read(scan)
         volume.grid.check()
-        _check_channels(volume, bundle)
+        check_channels(len(volume.array), bundle.channels)
         if out is not None:
             from ..images.writing import check_label_map_destination
 
@@ -167,15 +167,6 @@ class Console:
     def interpreter(self) -> Interpreter:
         """The Python that runs the network."""
         return choose_interpreter(self._python, environ=self.environment)
-
-
-def _check_channels(volume: Volume, bundle: Bundle) -> None:
-    wanted = bundle.metadata["maesegment"]["channels"]
-    if len(volume.array) != len(wanted):
-        raise ConfigurationError(
-            f"Model {bundle.name} needs the channels {', '.join(wanted)}; {len(volume.array)} were given.",
-            "Give one file for each, in this order.",
-        )
 
 
 def _result(

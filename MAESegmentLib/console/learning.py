@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..bundle import Bundle, ModelStore
 from ..bundle.library import ModelChoice, ModelLibrary
+from ..bundle.spec import check_channels
 from ..cases.records import CaseRecord
 from ..cases.store import CaseStore
 from ..cases.submission import CaseSubmission
@@ -102,6 +103,7 @@ class Learning:
         """
         bundle = self._host.library.find(model)
         volume = self._host.read(scan)
+        check_channels(len(volume.array), bundle.channels)
         label_map, _assumed = place_on(label_map, volume)
         known = tuple(bundle.labels if labels is None else labels)
         drawn = [label for label in known if (label_map.array == label.value).any()]

@@ -81,7 +81,7 @@ def append(path: Path, line: bytes) -> None:
 
 def stamp_of(case: Case, *others: Path) -> str:
     """Changes when a file of the case does, or one of `others`: places, bytes and times of change."""
-    return ";".join(_stamp(path) for path in (*case.image, *([case.label] if case.label else []), *others))
+    return ";".join(_stamp(path) for path in (*case.files, *others))
 
 
 def _stamp(path: Path) -> str:

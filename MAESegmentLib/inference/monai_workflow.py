@@ -11,12 +11,12 @@ from monai.transforms import Transform
 from torch import nn
 
 from ..bundle import Bundle
+from ..bundle.spec import check_channels
 from ..errors import ConfigurationError
 from ..images.reading import read_volume, read_volumes
 from ..images.volume import LabelMap, Volume
 from ..images.writing import write_label_map
 from .predictor import Predictor
-from .segmenter import check_channels
 from .settings import InferenceSettings, default_output
 
 
@@ -31,7 +31,7 @@ class ReadScan(Transform):
         if not image:
             raise ConfigurationError("No scan was given.", "Add --input PATH (a list of paths for several channels).")
         volume = read_volume(image) if isinstance(image, (str, Path)) else read_volumes(image)
-        check_channels(volume, self.channels)
+        check_channels(len(volume.array), self.channels)
         return {**data, "volume": volume}
 
 

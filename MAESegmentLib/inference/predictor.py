@@ -9,13 +9,14 @@ from typing import Any
 from torch import nn
 
 from ..bundle import Bundle
+from ..bundle.spec import check_channels
 from ..bundle.training_statistics import FamiliarityStatistics
 from ..device import autocast
 from ..errors import is_out_of_memory
 from ..images.volume import Volume
 from ..preprocessing.plan import Prepared
 from .familiarity import Familiarity, compare, statistics_of
-from .segmenter import Segmenter, check_channels
+from .segmenter import Segmenter
 from .settings import InferenceSettings
 
 
@@ -57,7 +58,7 @@ class Predictor(Segmenter):
         return statistics_of(self.spec)
 
     def check(self, volume: Volume) -> None:
-        check_channels(volume, self.spec.channels)
+        check_channels(len(volume.array), self.spec.channels)
         super().check(volume)
 
     def _examine(self, volume: Volume, prepared: Prepared) -> list[str]:

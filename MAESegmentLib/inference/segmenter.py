@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..device import at_precision, resolve_device
-from ..errors import Cancelled, ConfigurationError, DeviceMemoryError, WeightsError
+from ..errors import Cancelled, DeviceMemoryError, WeightsError
 from ..images.limits import memory_problem
 from ..images.roi import Roi
 from ..images.volume import LabelMap, Volume
@@ -213,15 +213,6 @@ class Segmenter:
 def _is_finite(scores: torch.Tensor) -> bool:
     """By the sum, which any number that is not finite spoils: `torch.isfinite` makes copies of what may be large."""
     return math.isfinite(float(scores.sum(dtype=torch.float32)))
-
-
-def check_channels(volume: Volume, channels: Sequence[str]) -> None:
-    """Raise `ConfigurationError` unless `volume` has as many channels as the model names."""
-    if len(volume.array) != len(channels):
-        raise ConfigurationError(
-            f"The model needs {len(channels)} channel(s) ({', '.join(channels)}); the image has {len(volume.array)}.",
-            "Give one file per channel, in this order.",
-        )
 
 
 def _report_nothing(_stage: str, _fraction: float) -> None:

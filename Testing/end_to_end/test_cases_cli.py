@@ -215,7 +215,7 @@ def test_several_channels_are_several_files(files: Files, tmp_path: Path, capsys
         tmp_path / "t2.nii.gz", Volume(phantom_of(1).volume.array + 3, phantom_of(1).volume.ijk_to_ras)
     )
     assert cases("add", scan, other, segmentation, "-m", "phantom") == 2
-    assert "2 channels, the model takes 1" in capsys.readouterr().err
+    assert "needs 1 channel(s)" in capsys.readouterr().err
     assert cases("add", scan, other, segmentation, "--store", tmp_path / "two") == 0
     assert CaseStore(tmp_path / "two").read_image("case-0001").array.shape[0] == 2
 

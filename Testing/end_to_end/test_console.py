@@ -178,7 +178,7 @@ def test_what_cannot_work_is_said(console, oblique_scan, options, error):
 def test_scans_that_cannot_be_used(console, tmp_path):
     with pytest.raises(VolumeReadError):
         console.process(tmp_path / "missing.nii.gz", **OPTIONS)
-    with pytest.raises(ConfigurationError, match="channels"):
+    with pytest.raises(ConfigurationError, match="needs 1 channel"):
         console.process(Volume(np.ones((2, 8, 8, 8)), np.eye(4)), **OPTIONS)
     with pytest.raises(GeometryError):
         console.process(Volume(np.ones((1, 8, 8, 8)), np.diag([1.0, 1.0, 0.0, 1.0])), **OPTIONS)

@@ -45,6 +45,10 @@ def test_from_a_corrected_scan_to_a_version_and_its_comparison(console, clinic):
     np.testing.assert_array_equal(stored.array, scan.label_map.array)
     with pytest.raises(DuplicateCase):
         console.add_case(scan.volume, scan.label_map, "tiny-mr")
+    with pytest.raises(DatasetError, match="not the one that is stored"):
+        console.add_case(phantom(1).volume, phantom(1).label_map, "tiny-mr", update=record.id)
+    with pytest.raises(ConfigurationError, match="needs 1 channel"):
+        console.add_case(PhantomFactory()(channels=2).volume, scan.label_map, "tiny-mr")
     assert console.add_case(scan.volume, scan.label_map, "tiny-mr", update=record.id).revision == 2
     assert [case.id for case in console.cases()] == [record.id]
     job = console.fine_tune([record.id], wait=False, **{**SETTINGS, "steps": 2})

@@ -145,7 +145,7 @@ def _digests(cases: Iterable[Case]) -> dict[str, str]:
 def _digest(case: Case) -> str:
     found = hashlib.sha256(json.dumps([case.group, sorted(case.unknown)]).encode())
     try:
-        for path in (*case.image, *([case.label] if case.label else [])):
+        for path in case.files:
             for file in _files(path):
                 with file.open("rb") as stream:
                     while block := stream.read(2**20):
