@@ -53,12 +53,6 @@ def nothing_is_cut_off(widget: Any) -> list[str]:
     return problems
 
 
-def assert_nothing_cut_off(widget: Any) -> None:
-    """Every text can be read at the widget's width."""
-    problems = nothing_is_cut_off(widget)
-    assert not problems, "\n".join(problems)
-
-
 def _label_problems(label: QtWidgets.QLabel, name: str) -> list[str]:
     if not label.text():
         return []

@@ -50,6 +50,21 @@ def job(fake_logic, ui, volume):  # noqa: ARG001
     return fake_logic.jobs[-1]
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "spoil"),
+    [
+        ("label", "inputLabel", lambda widget: widget.setFixedWidth(5)),
+        ("combo box", "modelComboBox", lambda widget: widget.setFixedWidth(60)),
+        ("button", "segmentButton", lambda widget: widget.setFixedHeight(8)),
+    ],
+)
+def test_what_is_cut_off_is_found(slicer_gui, host, panel, ui, kind, name, spoil):  # noqa: ARG001
+    assert nothing_is_cut_off(host.parent) == []
+    spoil(getattr(ui, name))
+    slicer_gui.processEvents()
+    assert any(problem.startswith(f"{kind} {name}") for problem in nothing_is_cut_off(host.parent))
+
+
 def test_empty_scene(panel, look):  # noqa: ARG001
     look("01-empty-scene")
 

@@ -13,6 +13,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 import slicer
 from MAESegmentLib import mrml
+from MAESegmentLib.mrml.matrices import to_array, to_vtk
 
 from .body_model import LABELS, body_at, body_on
 
@@ -131,7 +132,7 @@ def segment_points(segmentation: Any, segment_id: str) -> np.ndarray:
     k, j, i = np.nonzero(voxels == segment.GetLabelValue())
     to_segmentation = vtk.vtkMatrix4x4()
     labelmap.GetImageToWorldMatrix(to_segmentation)
-    matrix = _matrix_to_world(segmentation.GetParentTransformNode()) @ _array(to_segmentation)
+    matrix = _matrix_to_world(segmentation.GetParentTransformNode()) @ to_array(to_segmentation)
     indices = np.stack([i + extent[0], j + extent[2], k + extent[4]], axis=-1).astype(float)
     return indices @ matrix[:3, :3].T + matrix[:3, 3]
 
@@ -211,13 +212,13 @@ def _add(kind: str, name: str) -> Any:
 def _node(name: str, voxels: np.ndarray, ijk_to_ras: np.ndarray) -> Any:
     node = _add("vtkMRMLScalarVolumeNode", name)
     slicer.util.updateVolumeFromArray(node, voxels)
-    node.SetIJKToRASMatrix(_vtk_matrix(ijk_to_ras))
+    node.SetIJKToRASMatrix(to_vtk(ijk_to_ras))
     return node
 
 
 def _transform(name: str, matrix: np.ndarray, parent: Any) -> Any:
     node = _add("vtkMRMLLinearTransformNode", name)
-    node.SetMatrixTransformToParent(_vtk_matrix(matrix))
+    node.SetMatrixTransformToParent(to_vtk(matrix))
     if parent is not None:
         node.SetAndObserveTransformNodeID(parent.GetID())
     return node
@@ -236,23 +237,11 @@ def _rigid(degrees: tuple[float, float, float], shift: tuple[float, float, float
     transform.Translate(*shift)
     for turn, angle in zip((transform.RotateX, transform.RotateY, transform.RotateZ), degrees, strict=True):
         turn(angle)
-    return _array(transform.GetMatrix())
+    return to_array(transform.GetMatrix())
 
 
 def _matrix_to_world(parent: Any) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     if parent is not None:
         slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(parent, None, matrix)
-    return _array(matrix)
-
-
-def _array(matrix: Any) -> np.ndarray:
-    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
-
-
-def _vtk_matrix(array: np.ndarray) -> Any:
-    matrix = vtk.vtkMatrix4x4()
-    for row in range(4):
-        for column in range(4):
-            matrix.SetElement(row, column, float(array[row, column]))
-    return matrix
+    return to_array(matrix)
