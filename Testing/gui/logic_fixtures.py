@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -90,12 +89,6 @@ def _command(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
-
-
-@pytest.fixture
-def kill_worker(worker_pid: Callable[[], int]) -> Callable[[], None]:
-    """As when the system runs out of memory."""
-    return lambda: os.kill(worker_pid(), signal.SIGKILL)
 
 
 # Models ---------------------------------------------------------------------------------------------------------------
