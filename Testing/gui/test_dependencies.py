@@ -49,7 +49,7 @@ def test_warnings_before_the_answer_do_not_hide_it(dependencies, child):
 
 
 def test_sentence_names_packages_and_size(dependencies, child):
-    answer = _answer(_problem("torch", size_mb=2100, torch=True), _problem("monai", size_mb=3))
+    answer = _answer(_problem("torch", size_mb=2100, is_torch=True), _problem("monai", size_mb=3))
     report = dependencies.report_of(_interpreter(), child.ChildResult(0, answer, ""))
     assert "torch, monai" in report.sentence or report.is_foreign
     assert dependencies.size_text(report.download_mb) == "2.1 GB"
@@ -71,7 +71,7 @@ def test_slicers_own_python_may_be_installed_into(dependencies, child, plugin):
 
 def test_damaged_package_is_called_repair(dependencies, child, plugin):
     own = plugin("session").application_folder() / "PythonSlicer"
-    answer = _answer(_problem("torch", "damaged", torch=True))
+    answer = _answer(_problem("torch", "damaged", is_torch=True))
     report = dependencies.report_of(_interpreter(str(own)), child.ChildResult(0, answer, ""))
     assert "repair" in report.sentence
 
@@ -83,7 +83,7 @@ def test_what_only_training_needs_does_not_keep_anyone_from_segmenting(dependenc
     assert not report.ready
     assert report.ready_to_segment
     assert report.sentence == "To store cases and fine-tune, Slicer needs monai (download: about 20 MB)."
-    answer = _answer(_problem("monai", purpose="train"), _problem("torch", torch=True))
+    answer = _answer(_problem("monai", purpose="train"), _problem("torch", is_torch=True))
     assert not dependencies.report_of(_interpreter(), child.ChildResult(0, answer, ""), "train").ready_to_segment
 
 

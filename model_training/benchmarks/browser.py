@@ -60,7 +60,7 @@ def walk(folder: Path, scan: Path, found: Found) -> None:
             for step, action in _steps(user, scan):
                 _time(app, user, step, action, found)
         finally:
-            user.quit()
+            user.driver.quit()
 
 
 def _steps(user: User, scan: Path) -> list[tuple[str, Callable[[], object]]]:

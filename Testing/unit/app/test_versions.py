@@ -52,10 +52,10 @@ def test_another_version_can_be_used(logic, host, versions):
 
 def test_the_same_notice_is_shown_again(logic, host, new_version):  # noqa: ARG001
     notices = [""]
-    versions = VersionsPresenter(logic, host, lambda: notices.append(versions.state.notice))
-    versions.update()
+    presenter = VersionsPresenter(logic, host, lambda: notices.append(presenter.state.notice))
+    presenter.update()
     for name in (OLD, OLD):
-        versions.use(name)
+        presenter.use(name)
     assert [now for before, now in itertools.pairwise(notices) if now != before] == [
         "hippocampus-mr 1.2.1 is used from now on.",
         "",
