@@ -194,7 +194,8 @@ class _Display:
         self.bar.update(done)
         if not self._quiet:
             what = f"{row.seconds:.1f} s" if row.status == "done" else f"failed: {row.reason}"
-            self.bar.print(f"{done}/{self._total} {row.volume}: {what}")
+            warned = f"; warning: {row.warnings}" if row.warnings else ""
+            self.bar.print(f"{done}/{self._total} {row.volume}: {what}{warned}")
 
 
 def _report(batch: Batch, plan: BatchPlan, quiet: bool) -> int:

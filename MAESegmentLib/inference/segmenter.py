@@ -88,6 +88,12 @@ class Segmenter:
 
         _, step = run_first_that_fits(self.steps(), run, warnings.append)
         report("restore", 0.0)
+        if not labels.any():
+            structures = len(self._values) - 1
+            warnings.append(
+                f"0 of {structures} structure{'' if structures == 1 else 's'} found: "
+                "check that the model is made for this scan, and that the region holds what it segments."
+            )
         warnings.extend(self._examine(volume, prepared))
         report("restore", 1.0)
         return Prediction(

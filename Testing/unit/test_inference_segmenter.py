@@ -194,6 +194,12 @@ def test_what_the_reader_noted_is_passed_on(phantom: PhantomFactory) -> None:
     assert "3 voxels were NaN." in segmenter().predict(noted).warnings
 
 
+def test_finding_nothing_is_a_warning(phantom: PhantomFactory) -> None:
+    assert not segmenter().predict(phantom().volume).warnings
+    volume = Volume(np.full((1, 20, 20, 20), 20.0, np.float32), np.eye(4))
+    assert segmenter().predict(volume).warnings[0].startswith("0 of 2 structures found: check that the model")
+
+
 def test_memory_running_out_midway_falls_back_and_says_so(phantom: PhantomFactory) -> None:
     class Greedy(torch.nn.Module):
         def forward(self, image: torch.Tensor) -> torch.Tensor:
