@@ -226,4 +226,6 @@ def show(user: User, tab: str) -> None:
 def screenshot(user: User, name: str) -> None:
     """To MAESEGMENT_SCREENSHOTS if that is set, to be looked at."""
     if folder := os.environ.get("MAESEGMENT_SCREENSHOTS"):
-        user.driver.save_screenshot(str(Path(folder) / f"{name}.png"))
+        file = Path(folder) / f"{name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        assert user.driver.save_screenshot(str(file)), f"{file} cannot be written"
