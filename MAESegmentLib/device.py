@@ -50,7 +50,9 @@ def run_kernel(device: torch.device) -> None:
             "for this GPU.",
         ) from error
     if total != 16.0**3:
-        raise DeviceError(f"{device} computes wrong results ({total} instead of {16.0**3}).", "Use --device cpu.")
+        raise DeviceError(
+            f"{device} computes wrong results ({total} instead of {16.0**3}).", "Choose the CPU as device."
+        )
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
@@ -114,12 +116,12 @@ def _check_cuda_exists(index: int) -> None:
     if torch.version.cuda is None:
         raise DeviceError(
             "This PyTorch was installed without CUDA support, so no NVIDIA GPU can be used.",
-            "Install a CUDA build of PyTorch (https://pytorch.org/get-started), or use --device cpu.",
+            "Install a CUDA build of PyTorch (https://pytorch.org/get-started), or choose the CPU as device.",
         )
     if not torch.cuda.is_available():
         raise DeviceError(
             "No usable NVIDIA GPU was found.",
-            "Check that `nvidia-smi` lists one and that its driver is recent enough, or use --device cpu.",
+            "Check that `nvidia-smi` lists one and that its driver is recent enough, or choose the CPU as device.",
         )
     if index >= torch.cuda.device_count():
         raise DeviceError(

@@ -38,7 +38,7 @@ def head_path() -> Path:
     path = folder / "datasets" / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz" if folder else None
     if path is None or not path.exists():
         raise VolumeReadError(
-            "The demo volume is not installed: it comes with the nilearn package.",
-            "Run `make run`, or `pip install nilearn`; or segment a scan of your own with `maesegment segment`.",
+            "The sample head is not installed: it comes with the nilearn package.",
+            "Open a scan of your own, or have nilearn installed.",
         )
     return path

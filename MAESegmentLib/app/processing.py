@@ -158,7 +158,7 @@ def _check_output(request: Request) -> None:
     if request.output is not None and not request.overwrite and mrml.is_edited(request.output):
         raise NodeError(
             _("{name} was edited; it is not overwritten.").format(name=request.output.GetName()),
-            _("Choose another output, or confirm that it is to be replaced (in a script: overwrite=True)."),
+            _("Write to a new segmentation, or confirm that this one is to be replaced."),
             problem=EDITED_OUTPUT,
         )
 

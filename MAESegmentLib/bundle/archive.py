@@ -46,7 +46,7 @@ _MAX_RATIO = 100
 #: A zip's earliest date: equal bundles give equal archives.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
-_DISTRUST = "Do not use this file; ask for a model exported by `maesegment models export`."
+_DISTRUST = "Do not use this file; ask for a model that MAESegment exported."
 
 
 def export_bundle(bundle: Bundle, zip_path: str | os.PathLike[str]) -> Path:
@@ -179,7 +179,7 @@ def _checked_entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfil
     if len(tops) != 1 or METADATA not in entries:
         raise BundleError(
             f"{source.name} is not an exported model: it needs one folder at its top with {METADATA} in it.",
-            "Make the zip with `maesegment models export`.",
+            "Ask for a zip that MAESegment exported.",
         )
     return entries
 

@@ -111,7 +111,7 @@ class Bundle:
         if config is None:
             raise BundleError(
                 f"Model {self.name!r} is a pretrained autoencoder: it does not segment.",
-                "Fine-tune it on labelled cases first: `maesegment finetune`.",
+                "Fine-tune it on labelled cases first.",
             )
         return self._load(lambda: NnFormer(config), WEIGHTS).to(device)
 
@@ -164,10 +164,8 @@ def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
     """Open the bundle in folder `path`. With `verify`, every file is hashed and any file too many refused."""
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        hint = "A zip is added to your models by `maesegment models import`." if folder.suffix == ".zip" else ""
-        raise BundleError(
-            f"{folder} is not a model folder.", hint or "See `maesegment models list` for what is available."
-        )
+        hint = "Import the zip first." if folder.suffix == ".zip" else "Choose one of the installed models."
+        raise BundleError(f"{folder} is not a model folder.", hint)
     file = folder / METADATA
     try:
         is_usual = stat.S_ISREG(file.lstat().st_mode)
@@ -219,8 +217,7 @@ def check_inference_config(bundle: Bundle) -> None:
         raise BundleError(
             f"{INFERENCE} of model {bundle.name} {bundle.version} is not what MAESegment writes: `monai.bundle run` "
             "would run whatever it says. MAESegment never does.",
-            f"Remove the model (`maesegment models remove {bundle.name}@{bundle.version}`) and import it again, which "
-            "replaces that file.",
+            "Delete this version and import it again, which replaces that file.",
         )
 
 

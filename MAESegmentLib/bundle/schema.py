@@ -153,5 +153,5 @@ def broken(key: str, problem: str) -> BundleError:
     """The error about the entry `key` of a metadata.json; `problem` is the end of a sentence."""
     return BundleError(
         f"configs/metadata.json: {key[:100]} {problem[:300]}.",
-        "This is not a complete MAESegment model: get it again, or make one with `maesegment finetune`.",
+        "This is not a complete MAESegment model: get it again, or make one by fine-tuning.",
     )

@@ -115,7 +115,7 @@ class ModelStore:
         if all(other.content_hash != bundle.content_hash for other in self.list()):
             raise BundleError(
                 f"{bundle.name} {bundle.version} is not among your models.",
-                f"Import it first: `maesegment models import {bundle.path}`.",
+                f"Import {bundle.path} first.",
             )
         with changing(self.user_folder):
             self._note_selected(bundle.name, bundle.version)
@@ -241,8 +241,7 @@ class ModelStore:
             raise NameInUse(
                 f"The model is called {name!r}, which is short for {' or '.join(meant)}: it would be used in its "
                 "place from now on.",
-                "Ask for it under another name. If that is what you want: "
-                "`maesegment models import ZIP --allow-name`; then write the other name out.",
+                "Ask for it under another name.",
             )
 
     def _folders(self) -> Iterator[Path]:
@@ -297,7 +296,7 @@ def _visible_folders(folder: Path) -> list[Path]:
 
 def _available(known: list[Bundle]) -> str:
     if not known:
-        return "No model is installed: import one with `maesegment models import ZIP`."
+        return "No model is installed: import one."
     return f"Available: {', '.join(sorted({bundle.name for bundle in known}))}."
 
 

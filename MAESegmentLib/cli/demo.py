@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import VolumeReadError
 from ..samples import ROI_LEFT, ROI_RIGHT, SAMPLE_MODEL, head_path
 from . import options
 from .terminal import make_console, make_table, say
@@ -30,7 +31,11 @@ def run(arguments: argparse.Namespace) -> int:
     from ..inference import Predictor, Roi
     from ..inference.preview import write_preview
 
-    head = head_path()
+    try:
+        head = head_path()
+    except VolumeReadError as error:
+        error.hint = "Install it with `pip install nilearn`, or segment a scan of your own with `maesegment segment`."
+        raise
     bundle = ModelStore().find(arguments.model)
     volume = read_volume(head)
     predictor = Predictor(bundle, options.inference_settings(arguments, bundle))

@@ -127,14 +127,19 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _import(arguments: argparse.Namespace) -> int:
     from ..bundle import import_bundle
+    from ..bundle.store import NameInUse
 
     store = _store()
-    bundle = import_bundle(
-        arguments.source,
-        store,
-        allow_name=arguments.allow_name,
-        report=lambda text: say(f"note: {text}", error=True),
-    )
+    try:
+        bundle = import_bundle(
+            arguments.source,
+            store,
+            allow_name=arguments.allow_name,
+            report=lambda text: say(f"note: {text}", error=True),
+        )
+    except NameInUse as error:
+        error.hint += " To import it all the same, add --allow-name; the other model then goes by its full name only."
+        raise
     say(f"Imported {bundle.name} {bundle.version}: {bundle.path}")
     say(f"  maesegment models show {bundle.name}@{bundle.version}")
     versions = [other for other in store.list() if other.name == bundle.name]

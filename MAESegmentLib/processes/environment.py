@@ -124,7 +124,7 @@ def complaint(purpose: str = SEGMENT) -> tuple[str, str] | None:
     what = " ".join(problem.message for problem in problems)
     wanted = " ".join(f'"{problem.requirement}"' for problem in problems)
     cannot = "cannot fine-tune" if purpose == TRAIN else "cannot run the network"
-    return f"{sys.executable} {cannot}: {what}", f"Install the packages: python -m pip install {wanted}"
+    return f"{sys.executable} {cannot}: {what}", f"Install the missing packages in that Python: {wanted}"
 
 
 def _problem(requirement: Requirement, kind: str, message: str) -> Problem:

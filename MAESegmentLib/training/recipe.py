@@ -80,7 +80,7 @@ class Description:
             raise ConfigurationError(
                 f"The cases have {channels} channel(s), {base.name} takes {len(spec.channels)}: a model of them is no "
                 "version of it.",
-                "Give it another name: --name.",
+                "Give it another name.",
             )
         version = self.version
         if not version:

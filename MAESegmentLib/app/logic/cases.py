@@ -199,7 +199,7 @@ def _to_replace(
         return None
     error = DuplicateCase(
         _("This scan is stored already, as {case}.").format(case=known.id),
-        _("Update the stored case (in a script: update=True), or leave it as it is."),
+        _("Update the stored case, or leave it as it is."),
     )
     error.details = {"case": known.id}
     raise error

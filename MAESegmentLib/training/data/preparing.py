@@ -117,7 +117,8 @@ def _check_absent(prepared: Prepared, plan: LabelPlan) -> None:
     names = ", ".join(plan.names[c - 1] for c in absent if c not in kept)
     if names:
         raise DatasetError(
-            f"No case has a voxel of {names} at the model's resolution.", "Leave this label out: --labels."
+            f"No case has a voxel of {names} at the model's resolution.",
+            "Leave this label out, or add a case that shows it.",
         )
     ignored = ", ".join(plan.names[channel - 1] for channel in kept if channel in unknown)
     if ignored:

@@ -314,7 +314,7 @@ def _explaining_memory(settings: LoopSettings, device: torch.device) -> Iterator
             raise
         raise DeviceMemoryError(
             f"The memory of {device} is too small to train on {len(settings.parts()[0])} patches at a time.",
-            "Use a smaller --micro-batch or --batch-size, or close other programs that use this device.",
+            "Close other programs that use this device, choose another device, or make the micro-batch smaller.",
         ) from error
 
 

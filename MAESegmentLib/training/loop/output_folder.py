@@ -42,7 +42,9 @@ def claimed(out: Path, team: Team = SOLO) -> Iterator[None]:
         try:
             make_private_folder(out)
         except OSError as error:
-            raise OutputError(f"The folder {out} cannot be made: {error.strerror}.", "Choose another --out.") from error
+            raise OutputError(
+                f"The folder {out} cannot be made: {error.strerror}.", "Choose another folder."
+            ) from error
         if not lock.try_acquire():
             raise OutputError(
                 f"Another process is training in {out}; two would spoil each other's checkpoints.",

@@ -92,7 +92,7 @@ class FrontDoor:
                 return self._enter(request, given)
             key = self._key_of(request)
             if not key:
-                raise Refusal(401, "Open the address that `maesegment app` printed: it holds the key to this server.")
+                raise Refusal(401, "Open the address that was printed when this server started: it holds the key.")
             assert self._entrance is not None
             self._entrance.welcome(request)
             return await self._forward(request, key)

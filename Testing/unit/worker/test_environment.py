@@ -222,4 +222,4 @@ def test_the_worker_says_what_is_missing_and_ends(packages):
     assert (error["type"], error["id"], error["code"]) == ("error", None, "worker")
     assert "psutil is not installed" in error["message"]
     assert "\n" not in error["message"]
-    assert error["hint"] == 'Install the packages: python -m pip install "psutil>=5.9"'
+    assert error["hint"] == 'Install the missing packages in that Python: "psutil>=5.9"'

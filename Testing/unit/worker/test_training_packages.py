@@ -32,7 +32,7 @@ def test_a_case_is_not_stored_without_the_packages_and_they_are_named(tmp_path):
         request = AddCase("1", str(folder.path), str(store), CaseSubmission((Label(1, "front"),)).to_dict())
         with pytest.raises(WorkerError, match=r"cannot fine-tune.*nibabel") as caught:
             SegmentationWork().run(request, lambda _message: None, lambda: False)
-        assert 'pip install "nibabel>=' in caught.value.hint
+        assert 'Install the missing packages in that Python: "nibabel>=' in caught.value.hint
         assert not list(store.glob("case-*"))
 
     run(work)
