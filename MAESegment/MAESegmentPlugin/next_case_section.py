@@ -18,6 +18,7 @@ class NextCaseSection:
 
     def __init__(self, ui: Any, logic: Any, host: Any) -> None:
         self._ui = ui
+        self._is_filling = False
         self.presenter = presenter = NextCasePresenter(logic, host, self._show)
         ui.nextIntroLabel.text = intro()
         ui.nextSourceComboBox.addItem(_("The scene"), SCENE)
@@ -29,7 +30,7 @@ class NextCaseSection:
         connect(ui.nextVolumesSelector, "checkedNodesChanged()", presenter.update)
         connect(ui.rankButton, "clicked()", presenter.press)
         connect(ui.showSliceButton, "clicked()", lambda: presenter.show(presenter.state.chosen))
-        connect(ui.rankTable, "itemSelectionChanged()", lambda: presenter.choose(self._table.selected))
+        connect(ui.rankTable, "itemSelectionChanged()", self._on_selection)
         connect(ui.rankTable, "cellDoubleClicked(int,int)", lambda row, _column: presenter.show(row))
         self._show()
 
@@ -40,6 +41,10 @@ class NextCaseSection:
 
     def _on_source(self) -> None:
         self.presenter.set_source(str(self._ui.nextSourceComboBox.currentData))
+
+    def _on_selection(self) -> None:
+        if not self._is_filling:
+            self.presenter.choose(self._table.selected)
 
     def _show(self) -> None:
         ui, state = self._ui, self.presenter.state
@@ -54,9 +59,11 @@ class NextCaseSection:
         ui.rankProgressBar.value = round(1000 * state.fraction)
         ui.rankLabel.text = breakable(state.stage)
         ui.rankTable.visible = ui.showSliceButton.visible = bool(state.rows)
-        rows_changed = self._table.show(
+        self._is_filling = True
+        self._table.show(
             state.rows, lambda row: [figure_item(row.place), text_item(row.name), text_item(row.why, row.tip)]
         )
-        if rows_changed and state.chosen >= 0:
+        if state.chosen not in (-1, self._table.selected):
             ui.rankTable.selectRow(state.chosen)
+        self._is_filling = False
         show_button(ui.showSliceButton, "" if state.can_show else state.show_tip, state.show_tip)

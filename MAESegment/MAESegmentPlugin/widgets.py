@@ -99,7 +99,7 @@ def text_item(text: str, tip: str = "") -> Any:
 def figure_item(text: str, tip: str = "") -> Any:
     """To the right, as figures are."""
     item = text_item(text, tip)
-    item.setTextAlignment(qt.Qt.AlignRight + qt.Qt.AlignVCenter)
+    item.setData(qt.Qt.TextAlignmentRole, qt.Qt.AlignRight + qt.Qt.AlignVCenter)
     return item
 
 

@@ -53,6 +53,27 @@ def nothing_is_cut_off(widget: Any) -> list[str]:
     return problems
 
 
+def takes_blank_space(widget: Any, application: Any) -> list[str]:
+    """What grows in a panel that is higher than its contents, as Slicer's is: blank, unless it is a text to scroll."""
+    root = to_qt(widget)
+    layout = root.layout()
+    assert layout is not None
+    needed = max(root.sizeHint().height(), layout.heightForWidth(root.width()))
+
+    def heights(height: int) -> dict[QtWidgets.QWidget, int]:
+        root.resize(root.width(), height)
+        application.processEvents()
+        return {child: child.height() for child in root.findChildren(QtWidgets.QWidget) if child.isVisible()}
+
+    before, after = heights(needed), heights(needed + 500)
+    grown = [child for child, height in after.items() if height > before[child] + _TOLERANCE]
+    texts = [child for child in grown if isinstance(child, (QtWidgets.QTextEdit, QtWidgets.QPlainTextEdit))]
+    # The panel itself is as high as Slicer makes it.
+    inside = [child for child in grown if child.parentWidget() is not root and child.objectName()]
+    family = {one for text in texts for one in inside if one.isAncestorOf(text) or text.isAncestorOf(one)}
+    return [one.objectName() for one in inside if one not in family and one not in texts]
+
+
 def _label_problems(label: QtWidgets.QLabel, name: str) -> list[str]:
     if not label.text():
         return []

@@ -308,6 +308,18 @@ def test_ranked_scans_are_listed_while_others_are_measured(fake_logic, ui, scans
     assert not ui.rankTable.visible
 
 
+def test_the_row_on_top_is_selected_when_scans_change_their_order(ui, rank):
+    job = rank()
+    last, *others = job.rows
+    job.rows[:] = others
+    job.go_on("Second", 0.4)
+    assert ui.rankTable.currentRow() == 0
+    job.rows[:] = [last, *others]
+    job.succeed(None)
+    assert (ui.rankTable.currentRow(), texts_of(ui.rankTable, 1)[0]) == (0, "Third")
+    assert len(ui.rankTable.selectedItems()) == 3
+
+
 def test_ticked_scans_only_or_those_that_are_not_stored(fake_logic, panel, ui, scans, add_result):
     node, _summary = add_result(scans[0], panel.bundle)
     node.SetAttribute("MAESegment.Case", "hippocampus-mr/case-0001")

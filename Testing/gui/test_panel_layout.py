@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PySide6 import QtCore
 
 from MAESegmentLib.cases.mapping import LabelMatch
 from MAESegmentLib.cases.submission import CaseIssue
@@ -17,7 +18,7 @@ from MAESegmentLib.evaluation.comparison import Row
 from MAESegmentLib.jobs import JobState
 from MAESegmentLib.runs import Curves, RunState, RunStatus
 from Testing.fake_logic import GIB, RUNNING, FakeRun, Proposal, Ranked, case_record, run_curves, run_result
-from Testing.gui.looking import nothing_is_cut_off
+from Testing.gui.looking import nothing_is_cut_off, takes_blank_space
 from Testing.gui.standin import to_qt
 
 WIDTH = 470
@@ -25,8 +26,8 @@ _LONG = "PATIENT_0012345_T1w_MPRAGE_sagittal_defaced_with_a_name_from_a_scanner_
 
 
 @pytest.fixture
-def look(host, screenshot):
-    """Take a picture; what is cut off or wider than the panel fails."""
+def look(host, screenshot, slicer_gui):
+    """Take a picture; what is cut off, wider than the panel, or blank in a high one fails."""
 
     def look(name, width=WIDTH):
         root = to_qt(host.parent)
@@ -34,6 +35,7 @@ def look(host, screenshot):
         screenshot(host.parent, name if width == WIDTH else f"{name}-{width}")
         assert (root.width(), nothing_is_cut_off(host.parent)) == (width, [])
         assert root.minimumSizeHint().width() <= width
+        assert takes_blank_space(host.parent, slicer_gui) == []
 
     return look
 
@@ -328,3 +330,15 @@ def test_next_case_is_suggested(fake_logic, ui, ready, add_volume, settle, look_
     job.succeed(job.rows)
     settle()
     look_at_both("30-improve-next")
+
+
+def test_the_panel_has_the_margins_of_other_modules(ui, host):
+    root, button = to_qt(host.parent), to_qt(ui.segmentButton)
+    left = button.mapTo(root, button.rect().topLeft()).x()
+    assert (left, root.width() - left - button.width()) == (5, 5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_figures_stand_at_the_right(plugin, slicer_gui):  # noqa: ARG001
+    item = plugin("widgets").figure_item("0.87")
+    assert to_qt(item).textAlignment() == QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter

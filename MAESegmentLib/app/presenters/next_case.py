@@ -65,6 +65,8 @@ class NextCasePresenter(JobPresenter[NextCaseState]):
         super().__init__(logic, host, NextCaseState(), changed)
         self._reason = ""
         self._ranked: tuple[Any, ...] = ()
+        #: The scan that the user chose in the table.
+        self._picked: Any = None
 
     def update(self, reason: str | None = None) -> None:
         """`reason` says why no scan can be looked at now; None: as before."""
@@ -89,7 +91,10 @@ class NextCasePresenter(JobPresenter[NextCaseState]):
         self.update()
 
     def choose(self, number: int) -> None:
-        self._put(chosen=number if 0 <= number < len(self.state.rows) else -1)
+        """As the user does; without it the first scan is chosen."""
+        is_row = 0 <= number < len(self._ranked)
+        self._picked = self._ranked[number].source if is_row else None
+        self._put(chosen=number if is_row else -1)
 
     def press(self) -> None:
         """The one button: rank, or cancel."""
@@ -100,6 +105,8 @@ class NextCasePresenter(JobPresenter[NextCaseState]):
         self.update()
         if self.state.blocked:
             return
+
+        self._picked = None
 
         def begin() -> Any:
             scans = host.scans(self.state.source, self.state.folder)
@@ -134,13 +141,12 @@ class NextCasePresenter(JobPresenter[NextCaseState]):
             self._put(fraction=job.fraction, stage=_("Segmenting {scan}").format(scan=job.stage))
 
     def _take(self, ranked: tuple[Any, ...]) -> None:
-        """The chosen scan stays chosen; the first one is, if none was."""
+        """A scan that the user chose stays chosen; without one it is the first, also when another becomes that."""
         if ranked == self._ranked:
             return
-        chosen = self._ranked[self.state.chosen].source if 0 <= self.state.chosen < len(self._ranked) else None
         self._ranked = ranked
         measured = [number for number, row in enumerate(ranked) if row.score is not None]
-        same = [number for number in measured if ranked[number].source is chosen]
+        same = [number for number in measured if ranked[number].source is self._picked]
         first = [*same, *measured, -1][0]
         self._put(rows=tuple(_row(number, row) for number, row in enumerate(ranked, start=1)), chosen=first)
 

@@ -21,7 +21,7 @@ class CollapsibleButton(QtWidgets.QWidget):
         self._collapsed = False
         self._is_folding = False
         self.setContentsMargins(0, self.HEADER, 0, 0)
-        self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Preferred, QtWidgets.QSizePolicy.Policy.Maximum)
+        self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Minimum, QtWidgets.QSizePolicy.Policy.Preferred)
         self.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
 
     def _get_text(self) -> str:

@@ -95,7 +95,7 @@ def add_panel(name: str, path: Path, module: Any, widget_class: Any) -> LoadedMo
     manager.modules[name] = SimpleNamespace(name=name, path=str(path))
     parent = slicer.qMRMLWidget()
     frame = to_qt(parent)
-    QtWidgets.QVBoxLayout(frame)
+    QtWidgets.QVBoxLayout(frame).setContentsMargins(0, 0, 0, 0)
     frame.resize(470, 900)
     parent.setMRMLScene(slicer.mrmlScene)
     loaded = manager.modules[name] = LoadedModule(name, path, module, widget_class(parent), parent)

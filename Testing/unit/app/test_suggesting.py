@@ -69,11 +69,14 @@ def test_the_least_certain_slice_is_shown(logic, host, suggesting):
     assert not suggesting.state.can_show
 
 
-def test_the_chosen_scan_stays_chosen_when_others_come_before_it(logic, suggesting):
+@pytest.mark.parametrize(("picks", "chosen"), [(False, 0), (True, 1)])
+def test_the_top_scan_is_chosen_unless_the_user_chose_another(logic, suggesting, picks, chosen):
     suggesting.press()
     job_of(logic, FIRST, Ranked("Second", "second")).go_on("Second", 0.5)
-    job_of(logic, SECOND, FIRST).go_on("Second", 1.0)
-    assert suggesting.state.chosen == 1
+    if picks:
+        suggesting.choose(0)
+    job_of(logic, SECOND, FIRST).succeed([])
+    assert suggesting.state.chosen == chosen
 
 
 def test_a_scan_that_has_gone_is_told(logic, host, suggesting):
