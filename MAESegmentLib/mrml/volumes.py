@@ -105,6 +105,8 @@ def add_box(volume: Any, bundle: Bundle | None, centre: Sequence[float] | None =
     if display is not None:
         display.SetHandlesInteractive(True)
         display.SetFillOpacity(0.1)
+        # Its name would lie over what is found in it.
+        display.SetPropertiesLabelVisibility(False)
     return roi
 
 

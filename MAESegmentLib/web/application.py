@@ -33,6 +33,7 @@ class Application(Page):
                 # Not trame-slicer's, which is fetched from the internet.
                 "trame__favicon": f"data:image/png;base64,{icon}",
                 "tab": "data",
+                "panel_open": True,
                 "notice": config.notice,
                 "notice_kind": "warning" if config.notice else "info",
                 "notice_offers": [],

@@ -1,4 +1,4 @@
-"""How the page is laid out: made for 1280 x 800 and larger, light for bright rooms, dark only where images are."""
+"""How the page is laid out: light for bright rooms, dark only where images are. On a phone the panel lies over them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from trame.widgets import client, html
 from trame.widgets import vuetify3 as v3
 
 from ..translation import tr as _
-from .panels.panel import COMPACT, shown
+from .panels.panel import COMPACT, quoted, shown
+from .view_decoration import STYLE
 
 SECTIONS = (
     ("data", _("Data"), "mdi-folder-open"),
@@ -22,7 +23,6 @@ _WIDTH = 380
 
 _STYLE = """
 html { overflow-y: hidden; }
-.side-letter { color: #ffd54f; font: 600 15px sans-serif; text-shadow: 0 0 3px #000; pointer-events: none; }
 .info-text { white-space: pre-line; overflow-wrap: anywhere; }
 .card-text { white-space: pre-wrap; font-size: 13px; }
 .swatch { display: inline-block; width: 12px; height: 12px; border-radius: 2px; border: 1px solid #0006;
@@ -31,12 +31,26 @@ html { overflow-y: hidden; }
 .figures-table td:not(:first-child), .figures-table th:not(:first-child) { text-align: right; }
 .tool-grid { display: grid; grid-template-columns: repeat(4, 1fr); gap: 6px; }
 .tool-grid .v-btn { min-width: 0; }
-#section-correct .v-field--disabled, #section-correct .v-list-item .v-icon { opacity: 1; }
+.segment-row { display: flex; align-items: center; gap: 4px; min-height: 40px; padding: 0 4px; border-radius: 4px; }
+.segment-active { background: #0b5cad1f; }
+.segment-row .v-field__input { padding: 0 12px; min-height: 0; font-size: 14px; }
+.segment-name { font-weight: 400; }
 .case-picture { width: 56px; height: 56px; object-fit: cover; border-radius: 3px; }
 .section { padding: 12px 16px 24px; }
 .v-btn { letter-spacing: 0; text-transform: none; }
 .v-tab.v-tab.v-btn { min-width: 0 !important; padding: 0 2px; font-size: 13px; }
 :focus-visible { outline: 2px solid #1565c0; outline-offset: 1px; }
+.v-label.v-label, .v-list-subheader { opacity: 0.8; }
+#views { height: calc(100dvh - 48px); display: flex; }
+.app-title { font-size: 18px; font-weight: 600; margin: 0 20px 0 4px; }
+.app-purpose { font-size: 12px; line-height: 1.2; flex: 0 1 auto; }
+.layout-select { flex: 0 1 170px; min-width: 96px; margin-right: 12px; }
+@media (max-width: 600px) {
+  .app-title { font-size: 14px; margin-right: 8px; }
+  .app-purpose { font-size: 10px; }
+  .layout-select { min-width: 130px; margin-right: 6px; }
+  .layout-select .v-field { --v-field-padding-start: 8px; --v-field-padding-end: 2px; font-size: 13px; }
+}
 """
 _THEME = {
     "theme": {
@@ -54,22 +68,35 @@ starts and says why.</p><p><a href=".">Reload this page</a></p></div>"""
 def build(app: Any) -> None:
     """Everything once; sections are filled by their panels."""
     with VAppLayout(app.server, vuetify_config=_THEME) as layout:
-        client.Style(_STYLE)
+        client.Style(_STYLE + STYLE)
         with v3.VAppBar(density="compact", elevation=1):
-            html.Span("MAESegment", classes="text-h6 ml-4 mr-6")
-            html.Span(_("For research only: not for diagnosis or treatment"), classes="text-caption")
+            fold = quoted(_("Show or hide the panel"))
+            v3.VBtn(
+                icon="mdi-menu",
+                click="panel_open = !panel_open",
+                id="fold-panel",
+                title=(fold,),
+                raw_attrs=[f':aria-label="{fold}"', ':aria-expanded="panel_open"'],
+            )
+            html.Span("MAESegment", classes="app-title")
+            html.Span(_("For research only: not for diagnosis or treatment"), classes="app-purpose")
             v3.VSpacer()
             v3.VSelect(
                 v_model=("layout",),
                 items=("layouts",),
                 id="layout-select",
                 variant="outlined",
-                style="max-width: 190px",
-                classes="mr-3",
+                classes="layout-select",
                 raw_attrs=[f'aria-label="{_("Arrangement of the views")}"'],
                 **COMPACT,
             )
-        with v3.VNavigationDrawer(permanent=True, width=_WIDTH, disable_resize_watcher=True):
+        with v3.VNavigationDrawer(
+            v_model=("panel_open",),
+            permanent=("!$vuetify.display.smAndDown",),
+            width=(f"Math.min({_WIDTH}, $vuetify.display.width - 40)",),
+            id="panel",
+            disable_resize_watcher=True,
+        ):
             with v3.VTabs(
                 v_model=("tab",), grow=True, density="compact", stacked=True, color="primary", show_arrows=(False,)
             ):
@@ -103,5 +130,5 @@ def build(app: Any) -> None:
             for key, _title, _icon in SECTIONS:
                 with html.Div(v_show=(f"tab === '{key}'",), classes="section", id=f"section-{key}"):
                     getattr(app, key).build()
-        with v3.VMain(), html.Div(style="height: calc(100vh - 48px); display: flex"):
+        with v3.VMain(), html.Div(id="views"):
             app.views.build(layout)

@@ -35,6 +35,10 @@ def install(slicer_app: Any) -> None:
     )
 
 
+#: Hounsfield units, a little above those of air: other grey values do not go so far down.
+_AIR = -900
+
+
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """A volume as an image of VTK, and the grey values that are shown; `volume` is what it was made of."""
@@ -65,6 +69,7 @@ def volume_node(prepared: Prepared, name: str) -> Any:
     node.SetAndObserveImageData(prepared.image)
     node.CreateDefaultDisplayNodes()
     set_window(node, *prepared.window)
+    set_unit(node)
     return node
 
 
@@ -72,9 +77,23 @@ def comfortable_window(voxels: np.ndarray) -> tuple[float, float]:
     """(low, high) that shows nearly all grey values; of a CT, soft tissue."""
     sample = voxels[:: max(1, voxels.shape[0] // 48), ::2, ::2].astype(np.float32)
     low, high = (float(value) for value in np.percentile(sample, (0.5, 99.5)))
-    if low <= -900:  # air in Hounsfield units
+    if low <= _AIR:
         return -160.0, 340.0
     return (low, high) if high > low else (low, low + 1.0)
+
+
+def set_unit(node: Any) -> None:
+    """Note that a CT's grey values are Hounsfield units, where Slicer notes it."""
+    if node.GetImageData().GetScalarRange()[0] <= _AIR:
+        unit = slicer.vtkCodedEntry()
+        unit.SetValueSchemeMeaning("[hnsf'U]", "UCUM", "Hounsfield unit")
+        node.SetVoxelValueUnits(unit)
+
+
+def unit_of(node: Any) -> str:
+    """As it stands behind a grey value; "" where it is not known."""
+    unit = node.GetVoxelValueUnits()
+    return "HU" if unit is not None and unit.GetCodeValue() == "[hnsf'U]" else ""
 
 
 def set_window(node: Any, low: float, high: float) -> None:

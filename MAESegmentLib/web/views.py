@@ -1,51 +1,67 @@
-"""Slice and 3D views in a grid, with the letters that say which side is which."""
+"""Slice and 3D views in a grid, arranged as Slicer arranges them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import vtk
-from trame.widgets import html
-from trame_slicer.app.ui import create_vertical_slice_view_gutter_ui, create_vertical_view_gutter_ui
 from trame_slicer.core import LayoutManager
 from trame_slicer.rca_view import register_rca_factories
+from trame_slicer.views import Layout, LayoutDirection, ViewLayoutDefinition
 
-#: (left, right, top, bottom) as Slicer shows each plane: the patient's right is on the screen's left.
-_LETTERS = {"Axial": "RLAP", "Coronal": "RLSI", "Sagittal": "APSI"}
+from ..translation import tr as _
+from .view_decoration import PLANES, decorate_3d, decorate_slices
+
 #: The planes across R, A and S.
 _PLANES = ("Sagittal", "Coronal", "Axial")
-_PLACES = (
-    "left: 40px; top: 50%",
-    "right: 8px; top: 50%",
-    "left: 50%; top: 4px",
-    "left: 50%; bottom: 34px",
-)
-FIRST_LAYOUT = "Quad View"
+FIRST_LAYOUT = "four"
+
+
+def _layouts() -> dict[str, tuple[str, Layout]]:
+    """What each is called, and what it is, by names for the program."""
+    axial, coronal = ViewLayoutDefinition.axial_view(), ViewLayoutDefinition.coronal_view()
+    sagittal, threed = ViewLayoutDefinition.sagittal_view(), ViewLayoutDefinition.threed_view()
+    beside, below = LayoutDirection.Horizontal, LayoutDirection.Vertical
+    return {
+        # Slicer's Four-Up: axial and 3D above coronal and sagittal.
+        FIRST_LAYOUT: (
+            _("Four views"),
+            Layout(beside, [Layout(below, [axial, coronal]), Layout(below, [threed, sagittal])]),
+        ),
+        "axial and more": (_("Axial large"), Layout(beside, [axial, Layout(below, [threed, coronal, sagittal])])),
+        "3d and more": (_("3D large"), Layout(beside, [threed, Layout(below, [axial, coronal, sagittal])])),
+        "axial": (_("{plane} only").format(plane=PLANES["Axial"]), Layout(below, [axial])),
+        "coronal": (_("{plane} only").format(plane=PLANES["Coronal"]), Layout(below, [coronal])),
+        "sagittal": (_("{plane} only").format(plane=PLANES["Sagittal"]), Layout(below, [sagittal])),
+        "3d": (_("3D only"), Layout(below, [threed])),
+    }
 
 
 class Views:
-    """`layouts` are the names of the ways to arrange them."""
+    """`layouts` are the ways to arrange them, for a list that drops down."""
 
     def __init__(self, server: Any, slicer_app: Any) -> None:
         self._app = slicer_app
         register_rca_factories(
             slicer_app.view_manager,
             server,
-            slice_view_ui_f=_slice_decoration,
-            three_d_view_ui_f=create_vertical_view_gutter_ui,
+            slice_view_ui_f=decorate_slices,
+            three_d_view_ui_f=decorate_3d,
             target_fps=20.0,
             interactive_quality=60,
         )
         self._manager = LayoutManager(slicer_app.scene, slicer_app.view_manager, server)
-        self._manager.register_layout_dict(LayoutManager.default_grid_configuration())
-        self.layouts = self._manager.get_layout_ids()
+        layouts = _layouts()
+        self._manager.register_layout_dict({name: layout for name, (_title, layout) in layouts.items()})
+        self.layouts = [{"title": title, "value": name} for name, (title, _layout) in layouts.items()]
         self._manager.set_layout(FIRST_LAYOUT)
 
     def build(self, layout: Any) -> None:
         self._manager.initialize_layout_grid(layout)
 
     def set_layout(self, name: str) -> None:
-        self._manager.set_layout(name)
+        if self._manager.has_layout(name):
+            self._manager.set_layout(name)
 
     def reset_3d(self) -> None:
         for view in self._app.view_manager.get_threed_views():
@@ -73,10 +89,3 @@ class Views:
         node.GetRASBounds(bounds)
         if vtk.vtkMath.AreBoundsInitialized(bounds):
             self.go_to(tuple((bounds[2 * axis] + bounds[2 * axis + 1]) / 2 for axis in range(3)))  # type: ignore[arg-type]
-
-
-def _slice_decoration(server: Any, view_id: str, view: Any) -> None:
-    create_vertical_slice_view_gutter_ui(server, view_id, view)
-    plane = view.get_orientation()
-    for letter, place in zip(_LETTERS.get(plane, ""), _PLACES, strict=False):
-        html.Div(letter, classes="side-letter", id=f"{plane}-{letter}", style=f"position: absolute; {place};")

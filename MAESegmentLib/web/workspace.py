@@ -53,6 +53,7 @@ class Workspace:
         image = mrml.image_of([node])
         voxels = np.broadcast_to(np.zeros((), np.uint8), (1, *image.grid.shape))
         slicer_scene.set_window(node, *slicer_scene.comfortable_window(image.channels[0]))
+        slicer_scene.set_unit(node)
         return self._add(Scan(node, Volume(voxels, image.ijk_to_world)))
 
     def _add(self, scan: Scan) -> Scan:

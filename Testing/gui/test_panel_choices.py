@@ -214,6 +214,8 @@ def test_added_box_lies_in_the_middle_and_has_the_size_of_the_smaller(panel, ui,
     assert roi.GetSize() == pytest.approx(size)
     assert roi.GetDisplayNode().GetHandlesInteractive()
     assert not ui.addRoiButton.visible
+    # Its name would lie over what is found in it.
+    assert not roi.GetDisplayNode().GetPropertiesLabelVisibility()
     assert "Drag the box" in panel.messages.text
 
 

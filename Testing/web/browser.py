@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unicodedata
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,17 @@ _FLAGS = (
     "--disable-dev-shm-usage",
     "--window-size=1280,943",
 )
+
+#: Roles of what has to have a name, or cannot be used without seeing it.
+_NAMED = (
+    *("button", "checkbox", "combobox", "dialog", "image", "img", "link", "listbox", "menuitem", "radio", "slider"),
+    *("spinbutton", "switch", "tab", "textbox"),
+)
+
+
+def _is_mute(name: str) -> bool:
+    """An icon is a letter for private use."""
+    return all(unicodedata.category(letter) in ("Co", "Zs") for letter in name)
 
 
 class User:
@@ -124,6 +136,28 @@ class User:
             hand.key_down(Keys.CONTROL).send_keys(key).key_up(Keys.CONTROL).perform()
         else:
             hand.send_keys(key).perform()
+
+    def nameless(self) -> list[str]:
+        """What a screen reader could only call "button" or "picture", as its HTML."""
+        tree = self.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+        mute = [
+            one["backendDOMNodeId"]
+            for one in tree
+            if not one["ignored"] and one["role"]["value"] in _NAMED and _is_mute(one.get("name", {}).get("value", ""))
+        ]
+        return [
+            self.driver.execute_cdp_cmd("DOM.getOuterHTML", {"backendNodeId": one})["outerHTML"][:300] for one in mute
+        ]
+
+    @contextmanager
+    def phone(self) -> Iterator[None]:
+        """The same page at 390 x 844, touched."""
+        size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        try:
+            yield
+        finally:
+            self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
     def saved(self, ending: str) -> Path:
         """The file that was downloaded."""

@@ -18,6 +18,7 @@ from trame_slicer.app.ui.segmentation.smoothing_effect_ui import SmoothingEffect
 from trame_slicer.app.ui.segmentation.threshold_effect_ui import ThresholdEffectUI
 
 from ...translation import tr as _
+from .panel import COMPACT, quoted, shown
 
 #: (title, name, which static/panel.js knows, icon, effect, what its parameters look like). Escape chooses the first, a
 #: number each of the others.
@@ -74,6 +75,36 @@ class EditorUI(SegmentEditorUI):
         ):
             v3.VIcon(f"mdi-{icon}")
             html.Span(title)
+
+    def _create_segment_list(self) -> None:
+        """As trame-slicer's, of buttons that have names."""
+        state, edited = self._typed_state.name.segment_list, self.edit_ui._typed_state.name.segment_state
+        active = f"item.segment_id === {state.active_segment_id}"
+        row = {"v_for": f"item in {state.segments}", "key": "item.segment_id"}
+        with html.Div(**row, classes=(f"['segment-row', {active} && 'segment-active']",)):
+            colour = f"{self._calls(self.select_segment_clicked)}; {self._calls(self.edit_segment_color_clicked)}"
+            self._build_act("mdi-circle", _("Change the colour"), colour, color=("item.color",))
+            v3.VTextField(
+                v_if=(active,),
+                v_model=(edited.name,),
+                change=self.edit_ui.name_changed,
+                raw_attrs=[f'aria-label="{_("Name of the segment")}"'],
+                variant="plain",
+                **COMPACT,
+            )
+            choose = {"click": self._calls(self.select_segment_clicked), "variant": "text", "size": "small"}
+            v3.VBtn(shown("item.name"), v_else=True, classes="flex-grow-1 justify-start segment-name", **choose)
+            eye = ("item.is_visible ? 'mdi-eye-outline' : 'mdi-eye-off-outline'",)
+            self._build_act(eye, _("Show or hide"), self._calls(self.toggle_segment_visibility_clicked))
+            self._build_act("mdi-delete-outline", _("Delete"), self._calls(self.delete_segment_clicked))
+
+    def _build_act(self, icon: Any, title: str, click: str, **how: Any) -> None:
+        label = f':aria-label="{quoted(title + ": ")} + item.name"'
+        kind = {"variant": "text", "size": "small", "density": "compact"}
+        v3.VBtn(icon=icon, click=click, title=title, raw_attrs=[label], **kind, **how)
+
+    def _calls(self, signal: Any) -> str:
+        return f"trigger('{self.server.trigger_name(signal)}', [item.segment_id])"
 
 
 class EditorLogic(SegmentEditorLogic):

@@ -20,6 +20,7 @@ from ...translation import tr as _
 from .. import slicer_scene
 from ..door import folders
 from ..door.confined import confined
+from ..view_decoration import SIDES
 from ..workspace import Scan
 from .panel import COMPACT, Page, Panel, bar, busy, options, shown
 from .segment import SegmentPanel
@@ -223,5 +224,12 @@ def _title(name: str) -> str:
 def _info(volume: Volume, notes: tuple[str, ...]) -> str:
     size = " \u00d7 ".join(map(str, volume.grid.shape))
     spacing = " \u00d7 ".join(f"{mm:.3g}" for mm in volume.grid.spacing)
-    text = _("{size} voxels of {spacing} mm, {axes}")
-    return "\n".join([text.format(size=size, spacing=spacing, axes=volume.grid.axis_codes), *notes])
+    lines = [_("{size} voxels of {spacing} mm").format(size=size, spacing=spacing)]
+    ends = {letter: words for letters, words in zip(("RL", "AP", "SI"), SIDES, strict=True) for letter in letters}
+    runs = []
+    for code in volume.grid.axis_codes:
+        positive, negative = ends[code]
+        to, start = (positive, negative) if code in "RAS" else (negative, positive)
+        runs.append(_("{start} to {end}").format(start=start.lower(), end=to.lower()))
+    lines.append(_("Voxels run {axes}").format(axes=", ".join(runs)))
+    return "\n".join([*lines, *notes])

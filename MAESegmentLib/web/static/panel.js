@@ -14,6 +14,23 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// Names for a screen reader that the libraries of the page leave out: of lists that drop down, buttons
+// that unfold, and the views' pictures.
+new MutationObserver(() => {
+  for (const field of document.querySelectorAll(".v-field[role=combobox]:not([aria-label])")) {
+    const name = field.querySelector("input")?.getAttribute("aria-label") || field.querySelector("label")?.textContent;
+    if (name) field.setAttribute("aria-label", name);
+  }
+  for (const button of document.querySelectorAll(".v-card-item button:not([aria-label])")) {
+    button.setAttribute("aria-label", button.closest(".v-card-item").textContent.trim());
+  }
+  for (const picture of document.querySelectorAll("img:not([alt])")) {
+    let around = picture.parentElement;
+    while (around && !around.querySelector(".view-name")) around = around.parentElement;
+    if (around) picture.alt = around.querySelector(".view-name").title;
+  }
+}).observe(document.documentElement, { childList: true, subtree: true });
+
 window.maesegment = {
   choose(id) {
     document.getElementById(id).click();
