@@ -126,8 +126,8 @@ def _build_result(panel: Any) -> None:
             v3.VSwitch(v_model=(name(key),), label=label, **kind, **COMPACT)
         html.Span(shown(name("surface")), classes="text-caption ml-2", id="surface-state")
     no_fill = (f"!{name('filled')}",)
-    kind = {"min": 0, "max": 1, "step": 0.05, "label": _("Opacity"), "name": _("Opacity")}
-    v3.VSlider(v_model=(name("opacity"),), disabled=no_fill, **kind, **COMPACT)
+    scale: dict[str, Any] = {"min": 0, "max": 1, "step": 0.05, "label": _("Opacity"), "name": _("Opacity")}
+    v3.VSlider(v_model=(name("opacity"),), disabled=no_fill, **scale, **COMPACT)
     with html.Div(classes="d-flex ga-2 mt-3"):
         for tab, label in (("correct", _("Correct")), ("export", _("Export"))):
             v3.VBtn(label, id=f"go-{tab}", click=f"tab = '{tab}'", variant="tonal", classes="flex-grow-1")
