@@ -265,7 +265,9 @@ def interruptible() -> Iterator[Any]:
 
 
 def _describe(progress: Progress) -> str:
-    parts = [f"step {progress.step}"]
+    which, count = progress.fold or (0, 0)
+    parts = [f"leave-one-out {which} of {count}"] if which else []
+    parts.append(f"step {progress.step}")
     if "loss" in progress.metrics:
         parts.append(f"loss {progress.metrics['loss']:.3f}")
     if progress.eta_s is not None:

@@ -209,7 +209,7 @@ class StatusWriter:
             "fraction": round(min(max(share, 0.0), 1.0), 4),
             "eta_s": None if progress.eta_s is None else round(progress.eta_s, 1),
             "step": progress.step,
-            "fold": list(progress.fold) if progress.fold else None,
+            "fold": list(progress.fold) if progress.fold and progress.fold[0] else None,
         }
         if is_new or time.monotonic() - self._written >= _WRITE_EVERY_S:
             self.write()
@@ -229,7 +229,7 @@ class StatusWriter:
         write_json(self._run.path / STATUS, content)
 
     def _stage(self, progress: Progress) -> str:
-        if progress.fold and progress.stage in ("train", "validate", "before"):
+        if progress.fold and progress.fold[0] and progress.stage in ("train", "validate", "before"):
             return "fold"
         return "check" if progress.stage == "validate" else progress.stage
 
@@ -237,9 +237,11 @@ class StatusWriter:
         text = _STAGES.get(progress.stage, progress.stage)
         if progress.stage in ("train", "validate") and self.steps:
             text += f", step {progress.step} of {self.steps}"
-        if progress.fold:
-            which, count = progress.fold
+        which, count = progress.fold or (0, 0)
+        if which:
             text = f"Leave-one-out {which} of {count}: {text[0].lower()}{text[1:]}"
+        elif count:
+            text += f"; {count} rounds of leave-one-out follow"
         return text
 
 

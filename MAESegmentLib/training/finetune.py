@@ -19,6 +19,7 @@ from ..cases.case import Case
 from ..cases.dataset import CaseDataset
 from ..device import resolve_device
 from ..errors import ConfigurationError
+from ..inference.windows import WindowPlan
 from ..networks import NnFormer
 from ..preprocessing.plan import Preprocessing
 from ..storage.atomic_file import write_file
@@ -30,6 +31,7 @@ from .data.preparing import Prepared, prepare_cases
 from .loop.checkpoint import CHECKPOINT
 from .loop.loop import Trained, train
 from .loop.output_folder import MODEL_FOLDER, DataRecord, claimed, finished_model
+from .loop.pace import Pace, Work, work_after
 from .recipe import Description
 from .run_context import UNATTENDED, Progress, RunContext
 from .saving import familiarity_of, finite, save_model
@@ -86,7 +88,9 @@ def finetune(
         tissues = settings.synthesis is not None
         prepared = prepare_cases(holdout.cases, preprocessing, cache, context, learnt=(dataset, plan), tissues=tissues)
         team.first(lambda: data().keep(out))  # once the files are known to be what they say
+        context = replace(context, pace=Pace(settings.batch_size))
         run = FineTuning(base, plan, preprocessing, settings, prepared, out, context)
+        run.plan_work(holdout, *holdout.folds)
         same_labels = {label.name for label in base.labels} == set(plan.names)
         text = description.completed(base, same_labels=same_labels, name=dataset.name, channels=run.channels)
         prepared.label_notes.extend(_only_held_out(prepared, plan, holdout))
@@ -94,8 +98,7 @@ def finetune(
         notes = (*prepared.notes, cache.describe(), f"Held out: {holdout.how}.", *run.notes, *team.describe(settings))
         context.log(*warnings, *notes)
         # The model comes first, its leave-one-out estimate after it: whoever stops early still has a model.
-        share = 1 / (len(holdout.folds) + 1)
-        trained = run.train(holdout, out, context.part(0.0, share, None))
+        trained = run.train(holdout, out, (0, len(holdout.folds)) if holdout.folds else None)
         measured = run.leave_one_out(holdout, trained) if holdout.folds else run.before_and_after(trained, holdout, out)
 
         def save() -> Bundle:
@@ -153,14 +156,23 @@ class FineTuning:
     ) -> None:
         self.base, self.plan, self.settings, self.prepared = base, plan, settings, prepared
         self.preprocessing, self.out, self.context = preprocessing, out, context
+        self.pace = context.pace or Pace(settings.batch_size)
         self.channels = len(prepared.cases[0].image)
         self.drawing = Drawing.of(settings, preprocessing)
         self.sides = Sides.of(settings.sides, plan.names, preprocessing.orientation)
         network, self.notes = initial_network(base, plan, self.channels, settings)
         self.network_config = network.config
 
-    def train(self, holdout: Holdout, folder: Path, context: RunContext) -> Trained:
+    def plan_work(self, *trainings: Holdout) -> None:
+        """All that `train` and `before_and_after` will do."""
+        for holdout in trainings:
+            windows = self._windows(holdout.held_out)
+            measuring = Work(windows=windows * (1 + self._base_knows_labels()))
+            self.pace.plan(work_after(0, self.settings, windows) + measuring)
+
+    def train(self, holdout: Holdout, folder: Path, fold: tuple[int, int] | None = None) -> Trained:
         """Train and validate in `folder`, after the base was measured on what is held out."""
+        context = self.context.part(self._windows(holdout.held_out), fold)
         self._measure_before(holdout.held_out, folder, context)
         network = self._network()
         task = SegmentationTask(
@@ -193,8 +205,7 @@ class FineTuning:
                 break
             folder = self.out / FOLDS / f"{number:02d}"
             self.context.log(f"Leave-one-out {number + 1} of {count}.")
-            part = self.context.part((number + 1) / (count + 1), (number + 2) / (count + 1), (number + 1, count))
-            trained = self.train(fold, folder, part)
+            trained = self.train(fold, folder, (number + 1, count))
             if trained.stopped and self.settings.patience is None:
                 break  # half a fold says nothing of the model
             measured = self.before_and_after(trained, fold, folder)
@@ -211,7 +222,9 @@ class FineTuning:
         if not holdout.held_out:
             return None
         before = self._read_before(holdout.held_out, folder)
+        self.pace.start_lap()
         after = self._dice(self._network(trained), holdout.held_out)
+        self.pace.lap(windows=self._windows(holdout.held_out))
         return Measured(before, after, holdout.how, indicative_only=trained.is_best)
 
     def save(self, trained: Trained, holdout: Holdout, measured: Measured | None, text: Description) -> Bundle:
@@ -275,10 +288,16 @@ class FineTuning:
 
     def _measure_before(self, held_out: Sequence[Case], folder: Path, context: RunContext) -> None:
         """Once, so that a user sees from the start what is to be beaten."""
-        if not held_out or not self._base_knows_labels() or self._read_before(held_out, folder) is not None:
+        if not held_out or not self._base_knows_labels():
             return
-        context.report(Progress("before"))
+        windows = self._windows(held_out)
+        if self._read_before(held_out, folder) is not None:
+            self.pace.skip(Work(windows=windows))
+            return
+        context.report(Progress("before", self.pace.fraction, self.pace.left_s))
+        self.pace.start_lap()
         table = self._dice(self._network(), held_out)
+        self.pace.lap(windows=windows)
         means = {**mean_by_label(table), "mean": mean_dice(table)}
         content = {
             "identity": self._identity(held_out),
@@ -337,6 +356,11 @@ class FineTuning:
         """With images that are drawn once, where images are drawn."""
         prepared = self._cases(cases)
         return prepared if self.drawing is None else self.drawing.held_out(prepared, self.settings)
+
+    def _windows(self, cases: Sequence[Case]) -> int:
+        """How many are segmented to measure Dice on these cases."""
+        patch, overlap = self.preprocessing.patch_size, self.settings.validation_overlap
+        return sum(len(WindowPlan(case.shape, patch, overlap).blocks()) for case in self._cases(cases))
 
     def _identity(self, cases: Sequence[Case]) -> str:
         """Of cases, base and labels: what a checkpoint belongs to."""

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 
 from ..errors import Cancelled
 from .loop.distributed import SOLO, Team
+from .loop.pace import Pace
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the work stands. `stage` is "prepare", "before" (the start is measured), "train", "validate", "save" or
-    "log" (a `message` only); `fold` is (which, of how many) of leave-one-out."""
+    """Where the work stands, and how long all of it takes. `stage` is "prepare", "before" (the start is measured),
+    "train", "validate", "save" or "log" (a `message` only); `fold` is (which, of how many) rounds of leave-one-out, 0
+    while they are to come."""
 
     stage: str
     fraction: float = 0.0
@@ -43,6 +45,9 @@ class RunContext:
     should_cancel: Callable[[], bool] = never
     should_stop: Callable[[], bool] = never
     team: Team = SOLO
+    #: Of the whole run, where that is more than one training; `windows` are those of a validation.
+    pace: Pace | None = None
+    windows: float = 1.0
 
     @property
     def may_stop(self) -> bool:
@@ -62,17 +67,13 @@ class RunContext:
         for message in messages:
             self.report(Progress("log", message=message))
 
-    def part(self, first: float, last: float, fold: tuple[int, int] | None) -> RunContext:
-        """For a run that is the part from `first` to `last` (of 1) of the whole work."""
+    def part(self, windows: float, fold: tuple[int, int] | None) -> RunContext:
+        """For one training of several: its validations run so many windows."""
 
         def report(progress: Progress) -> None:
-            fraction = first + progress.fraction * (last - first)
-            eta = progress.eta_s
-            if eta is not None and progress.fraction < 1:  # this part's share of what is left
-                eta *= (1 - fraction) / ((1 - progress.fraction) * (last - first))
-            self.report(replace(progress, fraction=fraction, eta_s=eta, fold=fold))
+            self.report(replace(progress, fold=fold))
 
-        return replace(self, report=report)
+        return replace(self, report=report, windows=windows)
 
 
 #: Nobody watches the run, and nobody ends it early.

@@ -21,6 +21,7 @@ from ..settings import LoopSettings
 from .checkpoint import load_checkpoint, save_checkpoint
 from .distributed import seed_of
 from .optimiser import MovingAverage, learning_rate_at
+from .pace import Pace, work_after
 from .runlog import RunLog
 
 
@@ -99,18 +100,22 @@ def train(
     run.resume()
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(RunLog(folder, resume_step=run.step)) if context.team.is_first else None
-        first, started = run.step, time.perf_counter()
+        pace = context.pace
+        if pace is None:
+            pace = Pace(settings.batch_size)
+            pace.plan(work_after(0, settings, context.windows))
+        pace.skip(work_after(0, settings, context.windows) - work_after(run.step, settings, context.windows))
+        pace.start_lap()
 
         def report(stage: str, metrics: Mapping[str, float]) -> None:
-            a_step = (time.perf_counter() - started) / max(1, run.step - first)  # of this session
-            left = a_step * (settings.steps - run.step) if run.step > first else None
-            context.report(Progress(stage, run.step / settings.steps, left, run.step, metrics=metrics))
+            context.report(Progress(stage, pace.fraction, pace.left_s, run.step, metrics=metrics))
 
         batches = stack.enter_context(contextlib.closing(task.batches(run.step, device)))  # type: ignore[type-var]
         while run.step < settings.steps and not run.stopped:
             parts = run.next_parts(batches)
             with _explaining_memory(settings, device):
                 values = run.update(parts)
+            pace.lap(steps=1)
             run.stopped = context.all_reduce_stop()
             last = run.stopped or run.step == settings.steps
             report("train", values)
@@ -119,6 +124,7 @@ def train(
             if run.step % settings.validate_every == 0 or last:
                 report("validate", {})
                 results = run.validate()
+                pace.lap(windows=context.windows)
                 if results:
                     if log is not None:
                         log.validation(run.step, results)
@@ -126,6 +132,7 @@ def train(
             run.stopped = run.stopped or run.is_stale(patience)
             if run.step % settings.checkpoint_every == 0 or last or run.stopped:
                 run.save()
+        pace.skip(work_after(run.step, settings, context.windows))
     return run.result()
 
 

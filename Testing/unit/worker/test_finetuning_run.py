@@ -213,6 +213,21 @@ def test_the_share_that_is_done_is_of_the_whole(run: FineTuneRun) -> None:
     assert shares == [0.0, 0.0, 0.25]
 
 
+def test_rounds_that_are_to_come_are_named(run: FineTuneRun) -> None:
+    writer = StatusWriter(run, steps=150)
+    said = []
+    for fold in (None, (0, 3), (2, 3)):
+        writer(Progress("train", 0.22, step=136, fold=fold))
+        writer.write()
+        written = json.loads((run.path / "status.json").read_text())
+        said.append((written["text"], written["fold"]))
+    assert said == [
+        ("Training, step 136 of 150", None),
+        ("Training, step 136 of 150; 3 rounds of leave-one-out follow", None),
+        ("Leave-one-out 2 of 3: training, step 136 of 150", [2, 3]),
+    ]
+
+
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("in the way")
     with pytest.raises(OutputError, match="runs"):
