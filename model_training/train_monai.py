@@ -21,9 +21,10 @@ from torch import nn
 
 from MAESegmentLib.bundle import Bundle, ModelStore
 from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
+from MAESegmentLib.cli.evaluate import summary_table
 from MAESegmentLib.cli.terminal import make_console
 from MAESegmentLib.evaluation.cases import Measure, ModelPredictions, evaluate_cases
-from MAESegmentLib.evaluation.report import summarise, summary_table, write_metrics_csv, write_summary_json
+from MAESegmentLib.evaluation.report import summarise, write_metrics_csv, write_summary_json
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.inference.predictor import Predictor
 from MAESegmentLib.inference.settings import InferenceSettings

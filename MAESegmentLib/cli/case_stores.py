@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..cases.records import role_name
 from ..errors import ConfigurationError, DatasetError
 from ..images.labels import Label, by_name
 from .terminal import make_table, swatch
@@ -64,19 +65,18 @@ def case_table(store: CaseStore, records: Sequence[CaseRecord]) -> Table:
 
     labels = by_name(store.labels())
     has_gaps = any(record.unknown or record.partial for record in records)
-    headings = ["case", "role", "labels (ml)", "not annotated", "voxels, mm", "added", "model"]
-    folding = ("not annotated", "model")
-    if not has_gaps:
-        headings.remove("not annotated")
-    table = make_table(*headings, whole=[heading for heading in headings if heading not in folding])
+    headings = ("case\nrole", "labels (ml)", "not\nannotated", "voxels\nmm", "added", "model")
+    chosen = [heading for heading in headings if has_gaps or "annotated" not in heading]
+    table = make_table(*chosen, whole=[heading for heading in chosen if heading not in ("not\nannotated", "model")])
     for record in records:
         volumes = [
             swatch(labels.get(name, Label(1, name))).append(f" {ml:.2f}") for name, ml in record.volumes_ml.items()
         ]
         missing = "\n".join([*record.unknown, *(["outside region"] if record.partial else [])])
-        model = "{name} {version}".format(**record.model) if record.model else ""
+        model = "{name}\n{version}".format(**record.model) if record.model else ""
+        case = f"{record.id}\n{role_name(record.role)}"
         gaps = [missing] if has_gaps else []
-        table.add_row(record.id, record.role, Text("\n").join(volumes), *gaps, size_text(record), record.added, model)
+        table.add_row(case, Text("\n").join(volumes), *gaps, size_text(record), record.added, model)
     return table
 
 

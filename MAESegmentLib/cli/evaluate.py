@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..cases.case import Case
     from ..cases.dataset import CaseDataset
     from ..evaluation.cases import CaseResult, Evaluation, Measure, Predictions
+    from ..evaluation.report import Figure, LabelSummary
     from ..images.labels import Label
 
 #: Exit code when some case could not be evaluated.
@@ -191,7 +192,6 @@ def _report(evaluation: Evaluation, arguments: argparse.Namespace, details: dict
         Figure,
         remarks,
         summarise,
-        summary_table,
         write_metrics_csv,
         write_summary_json,
     )
@@ -222,6 +222,29 @@ def _report(evaluation: Evaluation, arguments: argparse.Namespace, details: dict
             console.print(f"  {case}: {reason}")
         console.print("Run the same command again to try only these.")
     console.print(f"Written: {csv_file}, {json_file}", soft_wrap=True)
+
+
+def summary_table(summaries: Sequence[LabelSummary], *, title: str, tolerance_mm: float) -> Table:
+    """Mean and standard deviation per structure, and on how many cases they rest."""
+    from ..evaluation.report import mean_dice
+
+    figures = ("Dice", "HD95\n(mm)", f"surface\nDice ({tolerance_mm:g} mm)", "volume\nerror (ml)", "n", "missing")
+    table = make_table("structure", *figures, right=figures, title=title)
+    for one in summaries:
+        measured = _spread(one.dice, 3), _spread(one.hd95_mm, 2), _spread(one.surface_dice, 3)
+        volume = _spread(one.volume_error_ml, 2, sign="+")
+        table.add_row(one.label, *measured, volume, str(one.dice.n), str(len(one.missing_in_prediction)))
+    overall = mean_dice(summaries)
+    if overall is not None and len(summaries) > 1:
+        table.add_section()
+        table.add_row("mean", figure(overall))
+    return table
+
+
+def _spread(of: Figure, digits: int, *, sign: str = "") -> str:
+    if of.mean is None:
+        return "-"
+    return f"{of.mean:{sign}.{digits}f}" + (f"±{of.std:.{digits}f}" if of.n > 1 else "")
 
 
 def _by_warning(warnings: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cases.records import role_name
 from . import evaluate, official_models, options
 from .terminal import confirm_deletion, figure, make_console, make_table, print_json, say, swatch
 
@@ -239,13 +240,13 @@ def list_table(bundles: Sequence[Bundle], store: ModelStore) -> Table:
     table = make_table("model", "version", "used", "for", "structures", "MB", "from", right=("MB",))
     used = {bundle.path for bundle in store.meant().values()}
     for bundle, depth in family_tree(bundles):
-        structures = Text(", ").join(map(swatch, bundle.labels))
+        structures = Text(", ".join(label.name for label in bundle.labels))
         table.add_row(
             "  " * depth + bundle.name,
             bundle.version,
             "●" if bundle.path in used else "",
             bundle.metadata["maesegment"]["modality"],
-            structures if bundle.labels else Text("pretrained encoder, to fine-tune", style="italic"),
+            structures or Text("pretrained encoder, to fine-tune", style="italic"),
             f"{bundle.size_bytes / 2**20:.1f}",
             "MAESegment" if is_shipped(bundle, store) else _origin(bundle) or "you",
         )
@@ -304,7 +305,7 @@ def print_facts(console: Console, bundle: Bundle, store: ModelStore) -> None:
     if bundle.labels:
         validation = own["metrics"].get("validation")
         validation = validation if isinstance(validation, Mapping) else {}
-        console.print(_label_table(bundle.labels, validation))
+        console.print(label_table(bundle.labels, validation))
         console.print(_how_measured(validation))
     console.print(f"Model card: maesegment models show {bundle.name}@{bundle.version} --card")
 
@@ -319,7 +320,7 @@ def _unlike_scans(bundle: Bundle) -> str:
     return f"warns of them, by statistics of {stored.get('scans')} training scans"
 
 
-def _label_table(labels: Sequence[Label], validation: Mapping[str, Any]) -> Table:
+def label_table(labels: Sequence[Label], validation: Mapping[str, Any]) -> Table:
     """With the mean Dice before and after training, of the cases held out from it."""
     dice = {"Dice before": validation.get("dice_before") or {}, "Dice": validation.get("dice_after") or {}}
     dice = {heading: by_name for heading, by_name in dice.items() if any(x is not None for x in by_name.values())}
@@ -334,7 +335,7 @@ def _how_measured(validation: Mapping[str, Any]) -> str:
     if not validation:
         return "No held-out cases: how well this model does is not known."
     text = f"Dice: mean of n = {validation.get('cases', '?')} cases kept out of training"
-    text += f" ({validation['held_out']})." if validation.get("held_out") else "."
+    text += f" ({role_name(validation['held_out'])})." if validation.get("held_out") else "."
     return f"{text} Too few to be more than an indication." if validation.get("indicative_only") else text
 
 

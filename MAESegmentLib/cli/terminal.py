@@ -96,13 +96,20 @@ def make_console(*, stderr: bool = False) -> Console:
     return PlainConsole(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
-def make_table(*headings: str, right: Collection[str] = (), whole: Collection[str] = (), **how: Any) -> Table:
+def make_table(*headings: str, right: Collection[str] = (), whole: Collection[str] = (), title: str = "") -> Table:
     """Cells fold rather than lose their end. Headings in `right` stand above figures, which are never broken, nor are
-    those in `whole`."""
+    those in `whole`. A title may be wider than what is below it."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", **how)
+    class TitledTable(Table):
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Any]:
+            if title:
+                yield Text(title, style="table.title")
+            yield from super().__rich_console__(console, options)
+
+    table = TitledTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in headings:
         justify: Any = "right" if heading in right else "left"
         table.add_column(heading, justify=justify, no_wrap=heading in (*right, *whole), overflow="fold")

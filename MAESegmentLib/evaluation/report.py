@@ -1,4 +1,4 @@
-"""From scores of single cases to figures per structure: `metrics.csv`, `summary.json`, a table on the terminal."""
+"""From scores of single cases to figures per structure: `metrics.csv`, `summary.json`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..storage.atomic_file import write_file
 from ..text import csv_cell, listed
 from .log import append
 from .metrics import Score, Status
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 METRICS = "metrics.csv"
 COLUMNS = ("case", "label", "dice", "hd95_mm", "surface_dice", "volume_error_ml")
@@ -133,33 +130,6 @@ def write_summary_json(
     return path
 
 
-def summary_table(summaries: Sequence[LabelSummary], *, title: str, tolerance_mm: float) -> Table:
-    """Mean and standard deviation per structure, and on how many cases they rest."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("structure", overflow="fold")
-    surface = f"surface\nDice ({tolerance_mm:g} mm)"
-    for heading in ("Dice", "HD95\n(mm)", surface, "volume\nerror (ml)", "n", "missing"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for summary in summaries:
-        table.add_row(
-            summary.label,
-            _mean_and_spread(summary.dice, 3),
-            _mean_and_spread(summary.hd95_mm, 2),
-            _mean_and_spread(summary.surface_dice, 3),
-            _mean_and_spread(summary.volume_error_ml, 2, sign="+"),
-            str(summary.dice.n),
-            str(len(summary.missing_in_prediction)),
-        )
-    overall = mean_dice(summaries)
-    if overall is not None and len(summaries) > 1:
-        table.add_section()
-        table.add_row("mean", f"{overall:.3f}", "", "", "", "", "")
-    return table
-
-
 def remarks(summaries: Sequence[LabelSummary]) -> list[str]:
     """What the figures leave out, one line per structure and kind."""
     lines = []
@@ -174,13 +144,6 @@ def remarks(summaries: Sequence[LabelSummary]) -> list[str]:
                 f"{summary.label}: not in the reference of {listed(summary.not_in_reference)}{extra}; left out."
             )
     return lines
-
-
-def _mean_and_spread(figure: Figure, digits: int, *, sign: str = "") -> str:
-    if figure.mean is None:
-        return "-"
-    spread = f"±{figure.std:.{digits}f}" if figure.n > 1 else ""
-    return f"{figure.mean:{sign}.{digits}f}{spread}"
 
 
 def _cell(value: object) -> str:
