@@ -15,6 +15,7 @@ from .case import Case, check_files_differ
 from .dataset_file import DatasetFile, outside, parse_description, read_dataset_file
 from .dataset_folder import folder_cases, with_numbered_channels
 from .layout import is_case_store
+from .records import CHECK, VALIDATION, role_name
 from .store import CaseStore
 
 _SEPARATORS = "_-."
@@ -54,14 +55,19 @@ class CaseDataset:
     def _entries(self, piece: str, what: str) -> Sequence[str]:
         """Ids that a split or a part of one lists, else `piece` itself, as an id."""
         name, _, part = piece.partition(":")
-        if name not in self.splits:
+        split = self.split_called(name)
+        if split is None:
             return [piece]
-        return self.splits[name][_part(part, what)] if part else self.splits[name]
+        return self.splits[split][_part(part, what)] if part else self.splits[split]
+
+    def split_called(self, name: str) -> str | None:
+        """As the file calls it: a case store's "validation" is "check" there."""
+        return next((split for split in (name, CHECK) if split in self.splits and name in (split, VALIDATION)), None)
 
     def _resolve(self, entry: str, what: str) -> list[Case]:
         found = _matching(entry, self.cases)
         if not found:
-            known = ", ".join(self.splits) or "none"
+            known = ", ".join(map(role_name, self.splits)) or "none"
             raise DatasetError(
                 f"{entry!r} (asked for by {what!r}) is neither a split nor a case of the dataset.",
                 f"Splits: {known}. Cases: {', '.join(case.id for case in self.cases[:5])}, ...",

@@ -6,15 +6,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import DatasetError
+from ..errors import ConfigurationError, DatasetError
 from ..values import Stored
 
 TRAIN = "train"
 #: Validation cases: never trained on, they show how good a model is.
 CHECK = "check"
 ROLES = (TRAIN, CHECK)
+#: What users read and write for `CHECK`.
+VALIDATION = "validation"
 #: Voxel value of what was not annotated; training leaves it out.
 IGNORE = 255
+
+
+def role_name(role: str) -> str:
+    """As users call it."""
+    return VALIDATION if role == CHECK else role
+
+
+def stored_role(name: str) -> str:
+    """As stores hold it; `ConfigurationError` if there is no such role."""
+    role = CHECK if name == VALIDATION else name
+    if role not in ROLES:
+        raise ConfigurationError(f"A case has no role {name!r}.", f"Choose one of: {TRAIN}, {VALIDATION}.")
+    return role
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from . import layout
 from .case import Case
 from .checks import read_image
 from .layout import DATASET, LABEL, MAPPING, RECORD, LabelTable, image_names
-from .records import ROLES, TRAIN, CaseRecord, same_size
+from .records import TRAIN, CaseRecord, same_size, stored_role
 from .snapshot import packed, record_text, stored_image, stored_labels, write_case
 from .submission import CaseIssue, CaseSubmission, channel_issues, check_submission, warnings_among
 
@@ -188,9 +188,8 @@ class CaseStore:
             self._write_dataset()
 
     def set_role(self, case_id: str, role: str) -> CaseRecord:
-        """Whether the case is trained on ("train") or validated on ("check")."""
-        if role not in ROLES:
-            raise ConfigurationError(f"A case has no role {role!r}.", f"Choose one of: {', '.join(ROLES)}.")
+        """Whether the case is trained on ("train") or held out ("validation")."""
+        role = stored_role(role)
         self.get(case_id)
         with self._writing():
             record = replace(self._one(case_id), role=role)

@@ -16,7 +16,7 @@ from ..images.volumetry import value_counts, voxel_ml
 from ..text import is_unicode, listed, visible
 from ..values import Stored
 from .checks import perhaps_a_scan
-from .records import ROLES, TRAIN, CaseRecord
+from .records import TRAIN, CaseRecord, stored_role
 from .region import Part, inside
 
 #: Names that mean something else in a label map.
@@ -51,8 +51,8 @@ class CaseSubmission(Stored):
     absent: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.role and self.role not in ROLES:
-            raise ConfigurationError(f"A case has no role {self.role!r}.", f"Choose one of: {', '.join(ROLES)}.")
+        if self.role:
+            object.__setattr__(self, "role", stored_role(self.role))
         for text in (self.group, *self.absent, *self.unknown, *(label.name for label in self.labels)):
             if not is_unicode(text):
                 raise ConfigurationError(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..cases.records import TRAIN, VALIDATION, role_name
 from ..errors import ConfigurationError, DuplicateCase
 from . import options
 from .terminal import say
@@ -34,7 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser, "the model that was corrected; its cases share a store")
     options.add_store(parser, "the store's folder (default: that of the model)")
     parser.add_argument(
-        "--role", choices=("train", "check"), default="", help="check: never trained on, measures how good"
+        "--role",
+        type=role_name,
+        choices=(TRAIN, VALIDATION),
+        default="",
+        help="train (default), or validation: never trained on, only used to measure how good a model is",
     )
     parser.add_argument("--group", default="", metavar="NAME", help="what scans of one patient share; not their name")
     parser.add_argument(
@@ -235,7 +240,7 @@ def _store(store: CaseStore, volume: Volume, label_map: LabelMap, submission: Ca
 
 
 def _print(record: CaseRecord, store: CaseStore) -> None:
-    say(f"{'Updated' if record.revision > 1 else 'Stored'} {record.id} ({record.role}) in {store.folder}")
+    say(f"{'Updated' if record.revision > 1 else 'Stored'} {record.id} ({role_name(record.role)}) in {store.folder}")
     say(f"  {', '.join(f'{name} {ml:.2f} ml' for name, ml in record.volumes_ml.items())}")
     if record.unknown:
         say(f"  not annotated: {', '.join(record.unknown)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ..cases.records import TRAIN, VALIDATION, role_name
 from . import add_case, next_case, options
 from .terminal import confirm_deletion, make_console, print_json, say
 
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     summary = "say whether a case is trained on, or only used to measure how good a model is"
     role = _with_place(actions, "role", summary, _role)
     role.add_argument("case", metavar="ID", help="e.g. case-0003")
-    role.add_argument("role", choices=("train", "check"), help="check: never trained on")
+    role.add_argument("role", type=role_name, choices=(TRAIN, VALIDATION), help="validation: never trained on")
     next_case.add_arguments(options.add_action(actions, "next", "which of many scans to correct first", next_case.run))
 
 
@@ -128,8 +129,6 @@ def _role(arguments: argparse.Namespace) -> int:
     from .case_stores import existing_store
 
     record = existing_store(arguments.store, arguments.model).set_role(arguments.case, arguments.role)
-    meaning = (
-        "it is never trained on and measures how good a model is" if record.role == "check" else "it is trained on"
-    )
-    say(f"{record.id}: {record.role} ({meaning}).")
+    meaning = "it is trained on" if record.role == TRAIN else "it is never trained on and measures how good a model is"
+    say(f"{record.id}: {role_name(record.role)} ({meaning}).")
     return 0

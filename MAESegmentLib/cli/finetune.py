@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cases.records import CHECK, TRAIN, role_name
 from ..errors import ConfigurationError
 from . import options
 from .terminal import figure, interruptible, make_console, make_table, training_display
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--validation",
         help="cases held out: a split, ids, a fraction (0.2), loo (leave-one-out), none; "
-        'default: those of the role "check" in a case store; else loo below five cases, else 0.2',
+        'default: those of the role "validation" in a case store; else loo below five cases, else 0.2',
     )
     parser.add_argument("--labels", help="labels to learn, separated by commas (default: all of the dataset)")
     parser.add_argument("--name", help="name of the new model (default: the base's, if the labels are the same)")
@@ -114,14 +115,14 @@ def _cases(path: Path, base: Bundle) -> _Cases:
     records = store.list() if path.is_dir() else []
     if not records:
         return _Cases(load_dataset(path))
-    if not any(record.role == "train" for record in records):
+    if not any(record.role == TRAIN for record in records):
         raise ConfigurationError(
             f"Every case in {path} is a validation case: none is left to learn from.",
             "Give one the other role: `maesegment cases role ID train`.",
         )
     dataset, new = store_dataset(store.dataset_path, store.labels(), base)
-    has_check = any(record.role == "check" for record in records)
-    return _Cases(dataset, True, new, "train", "check" if has_check else "auto")
+    has_check = any(record.role == CHECK for record in records)
+    return _Cases(dataset, True, new, TRAIN, CHECK if has_check else "auto")
 
 
 def _check_name(models: ModelStore, name: str, dataset: CaseDataset) -> None:
@@ -157,7 +158,8 @@ def _print_result(bundle: Bundle) -> None:
     measured: dict[str, Any] = bundle.metadata["maesegment"]["metrics"].get("validation", {})
     if measured:
         before, after = measured["dice_before"] or {}, measured["dice_after"]
-        title = f"Dice on {measured['cases']} held-out cases ({measured['held_out']})"
+        cases = measured["cases"]
+        title = f"Dice on {cases} held-out case{'' if cases == 1 else 's'} ({role_name(measured['held_out'])})"
         title += "; indicative only" if measured["indicative_only"] else ""
         table = make_table("label", "before", "after", right=("before", "after"), title=title)
         for name, value in after.items():

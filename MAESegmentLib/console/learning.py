@@ -75,7 +75,7 @@ class Learning:
         self.case_store(model).remove(case if isinstance(case, str) else case.id)
 
     def set_case_role(self, case: CaseRecord | str, role: str, model: ModelChoice = None) -> CaseRecord:
-        """ "train": the model learns from it; "check": it is held out to measure how good the model is."""
+        """ "train": the model learns from it; "validation": it is held out to measure how good the model is."""
         return self.case_store(model).set_role(case if isinstance(case, str) else case.id, role)
 
     def add_case(

@@ -88,10 +88,11 @@ def test_stored_cases_are_listed_checked_given_a_role_and_removed(files: Files, 
     assert store_of(tmp_path).get("case-0004").unknown == ("MiddlePart",)
     assert cases("remove", "case-0004", "--yes") == 0
     capsys.readouterr()
-    assert cases("role", "case-0002", "check") == 0
+    capsys.readouterr()
+    assert cases("role", "case-0002", "validation") == 0
+    assert "case-0002: validation (it is never trained on" in capsys.readouterr().out
     assert cases("list", "--json") == 0
-    printed = capsys.readouterr().out
-    [listed] = json.loads(printed[printed.index("\n") + 1 :])
+    [listed] = json.loads(capsys.readouterr().out)
     assert [(case["id"], case["role"]) for case in listed["cases"]] == [
         ("case-0001", "train"),
         ("case-0002", "check"),
@@ -99,7 +100,7 @@ def test_stored_cases_are_listed_checked_given_a_role_and_removed(files: Files, 
     ]
     assert cases("list") == 0
     shown = capsys.readouterr().out
-    for text in (str(store_of(tmp_path).folder), "case-0003", "front 0.1", "check", "24x24x20", "1.0.0"):
+    for text in (str(store_of(tmp_path).folder), "case-0003", "front 0.1", "validation", "24x24x20", "1.0.0"):
         assert text in shown
     assert cases("check") == 0
     assert capsys.readouterr().out.splitlines() == [f"sound    case-000{number}" for number in (1, 2, 3)]
@@ -111,11 +112,11 @@ def test_stored_cases_are_listed_checked_given_a_role_and_removed(files: Files, 
 @pytest.mark.usefixtures("model")
 def test_same_scan_again_says_how_to_update_it(files: Files, tmp_path: Path, capsys) -> None:
     scan, segmentation = files()
-    cases("add", scan, segmentation, "-m", "phantom", "--role", "check")
+    cases("add", scan, segmentation, "-m", "phantom", "--role", "check")  # its name of before
     assert cases("add", scan, segmentation, "-m", "phantom") == 2
     assert "--update case-0001" in capsys.readouterr().err
     assert cases("add", scan, segmentation, "-m", "phantom", "--update", "case-0001") == 0
-    assert "Updated case-0001 (check)" in capsys.readouterr().out
+    assert "Updated case-0001 (validation)" in capsys.readouterr().out
     assert [record.revision for record in store_of(tmp_path).list()] == [2]
 
 

@@ -40,13 +40,15 @@ def shell(clinic: Clinic, monkeypatch: pytest.MonkeyPatch):
     return lambda *words: main([str(word) for word in words])
 
 
-def test_the_shell_trains_on_the_cases_to_learn_from_and_checks_on_the_others(clinic: Clinic, shell) -> None:
-    clinic.store.set_role("case-0002", "check")
+def test_the_shell_trains_on_the_cases_to_learn_from_and_validates_on_the_others(clinic, shell, capsys) -> None:
+    clinic.store.set_role("case-0002", "validation")
     out = clinic.folder / "run"
     assert shell("finetune", "--cases", clinic.store.folder, "-m", "tiny-mr", "-o", out, *QUICK) == 0
+    assert "Dice on 1 held-out case (validation)" in capsys.readouterr().out
     child = open_bundle(out / "model")
     assert (child.name, child.version) == ("tiny-mr", "1.1.0")
     assert child.spec.metrics["validation"]["cases"] == 1
+    assert child.spec.metrics["validation"]["held_out"] == "validation"
     assert len(child.spec.training["cases"]) == 2
     assert child.spec.training["settings"]["learning_rate"] > 0
 

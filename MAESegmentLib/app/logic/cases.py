@@ -92,9 +92,9 @@ class Cases(Part):
         `mapping` says which label a segment (by name) is, None: it is left out; what is not said is taken from the
         names and from answers of before, and `NodeError` says what is not clear. `newLabels` are labels that the model
         does not have and is to learn. `absent` are labels that were looked for and are not in this scan: an empty
-        segment alone only means that nobody drew it. `role` "check" keeps the case for measuring, `group` is shared by
-        the cases of a patient. `region` (an ROI node or R0, R1, A0, A1, S0, S1 in mm) is all that was annotated; ()
-        takes a region back.
+        segment alone only means that nobody drew it. `role` "validation" keeps the case for measuring, `group` is
+        shared by the cases of a patient. `region` (an ROI node or R0, R1, A0, A1, S0, S1 in mm) is all that was
+        annotated; () takes a region back.
 
         A scan that is stored already is a `DuplicateCase`, unless `update` is True or the id of the case to replace;
         a case is not updated with another scan (`DatasetError`). What is not said again stays as it was. With `wait`
@@ -133,7 +133,7 @@ class Cases(Part):
         self.caseStore(model).remove(_id_of(case))
 
     def setCaseRole(self, case: CaseRecord | str, role: str, model: ModelChoice = None) -> CaseRecord:
-        """ "train": the model learns from it; "check": it only tells how good the model is."""
+        """ "train": the model learns from it; "validation": it only tells how good the model is."""
         return self.caseStore(model).set_role(_id_of(case), role)
 
     def changedCases(self, model: ModelChoice = None) -> list[tuple[Any, CaseRecord]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...cases.case import Case
 from ...cases.dataset import CaseDataset
+from ...cases.records import role_name
 from ...errors import DatasetError
 
 #: With fewer cases than this, holding some out costs more than leave-one-out takes time.
@@ -61,8 +62,8 @@ def plan_holdout(dataset: CaseDataset, split: str | None, validation: str, seed:
     else:
         held_out = dataset.select(validation)
         # Ids may be names of patients; `how` goes into the bundle.
-        named = validation.partition(":")[0] in dataset.splits
-        how = validation if named else f"{len(held_out)} chosen cases"
+        named = dataset.split_called(validation.partition(":")[0]) is not None
+        how = role_name(validation) if named else f"{len(held_out)} chosen cases"
     missing = [case.id for case in held_out if case.label is None]
     if missing:
         raise DatasetError(f"Case {missing[0]} is to be held out for validation but has no label map.")

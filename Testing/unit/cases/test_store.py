@@ -182,10 +182,13 @@ def test_number_of_a_removed_case_is_not_given_again(store: CaseStore, add) -> N
 def test_role_decides_the_split(store: CaseStore, add) -> None:
     add(1)
     add(2)
-    assert store.set_role("case-0001", "check").role == "check"
-    assert load_dataset(store.folder).splits == {"train": ("case-0002",), "check": ("case-0001",)}
+    assert store.set_role("case-0001", "check").role == store.set_role("case-0001", "validation").role == "check"
+    dataset = load_dataset(store.folder)
+    assert dataset.splits == {"train": ("case-0002",), "check": ("case-0001",)}
+    assert dataset.select("validation") == dataset.select("check")
+    assert dataset.select("validation:1")[0].id == "case-0001"
     store.verify("case-0001")
-    with pytest.raises(ConfigurationError, match="train, check"):
+    with pytest.raises(ConfigurationError, match="train, validation"):
         store.set_role("case-0001", "test")
     with pytest.raises(DatasetError, match="no case"):
         store.set_role("case-0009", "check")
