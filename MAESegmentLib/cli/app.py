@@ -103,8 +103,9 @@ async def _serve(arguments: argparse.Namespace) -> None:
             device=arguments.device,
         )
 
-        def make_session() -> SessionProcess:
-            return SessionProcess(replace(config, secret=secrets.token_urlsafe(24), work=str(folder.new_session())))
+        def make_session(owner: str) -> SessionProcess:
+            secret, work = secrets.token_urlsafe(24), str(folder.new_session())
+            return SessionProcess(replace(config, secret=secret, work=work, owner=owner))
 
         access = Access(arguments.host)
         door = FrontDoor(access, make_session, upload_bytes=upload_bytes, most_sessions=arguments.users)

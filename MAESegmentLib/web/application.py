@@ -57,7 +57,8 @@ class Application(Page):
         return [*self.uploads.routes(), *self.downloads.routes()]
 
     async def close(self) -> None:
-        """End the worker."""
+        """Keep what was drawn and end the worker."""
+        await self.correct.finish()
         await self.session.close()
 
     def _on_ready(self, **_state: Any) -> None:
@@ -71,3 +72,4 @@ class Application(Page):
             await self.data.look_for_files()
         if self.folders.named:
             await self.data.open_listed(self.folders.named[0])
+        await self.data.say_what_was_kept()

@@ -61,8 +61,9 @@ _THEME = {
 
 #: What is seen instead of the page when its connection is lost.
 LOST = """<div id="lost" role="alert" style="font: 16px/1.5 sans-serif; max-width: 36em; margin: 4em auto">
-<p>The connection to your session was lost. If the session is still running, so is its work; if it has ended, a new one
-starts and says why.</p><p><a href=".">Reload this page</a></p></div>"""
+<p>The connection to the server was lost. This page connects again by itself as soon as the server responds.</p>
+<p>If your session is still running, so is its work; if it has ended, a new one starts and says why.</p>
+<p id="lost-why"></p><p><a href=".">Reload this page</a></p></div>"""
 
 
 def build(app: Any) -> None:
@@ -127,6 +128,8 @@ def build(app: Any) -> None:
                     variant="outlined",
                     classes="mt-2 mr-2",
                 )
+            with html.Div(classes="mx-3"):
+                app.data.build_questions()
             for key, _title, _icon in SECTIONS:
                 with html.Div(v_show=(f"tab === '{key}'",), classes="section", id=f"section-{key}"):
                     getattr(app, key).build()

@@ -189,7 +189,7 @@ class User:
         """Whether there was none."""
         if not self.see("close-scan"):
             return True
-        self.find("close-scan").click()
+        self.find("close-discard" if self.see("close-discard") else "close-scan").click()
         return False
 
     def _entries(self) -> list[Any]:

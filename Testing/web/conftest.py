@@ -26,9 +26,16 @@ def app_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "MAESEGMENT_PYTHON": sys.executable,
         "PYTHONPATH": REPOSITORY,
         "TMPDIR": folder / "tmp",
+        "XDG_DATA_HOME": folder / "data",
         "OMP_NUM_THREADS": 2,
     }
     return {**os.environ, **{name: str(value) for name, value in own.items()}}
+
+
+@pytest.fixture
+def unsaved_folder(app_environment: dict[str, str]) -> Path:
+    """Where drawings are kept."""
+    return Path(app_environment["XDG_DATA_HOME"]) / "maesegment/unsaved"
 
 
 @pytest.fixture(scope="session")

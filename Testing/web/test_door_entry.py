@@ -37,7 +37,7 @@ def request(visitor, *lines: str, path: str = "/") -> int:
 def test_nobody_enters_without_the_key(visitor):
     status, text = visitor.ask("/")
     assert status == 401
-    assert "maesegment app" in text
+    assert "Open the address that was printed" in text
     assert visitor.ask("/index.html")[0] == visitor.ask("/ws")[0] == visitor.ask("/download/x")[0] == 401
 
 

@@ -37,7 +37,8 @@ class Visitor:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, body, {**({"Cookie": self.cookie} if self.cookie else {}), **named})
         response = connection.getresponse()
-        given = response.getheader("Set-Cookie")
+        cookies = response.msg.get_all("Set-Cookie", [])
+        given = next((one for one in cookies if not one.startswith("maesegment-owner=")), "")
         if given:
             self.cookie, self.attributes = given.partition(";")[0], given
         text = response.read().decode(errors="replace")

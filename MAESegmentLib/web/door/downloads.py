@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,7 +17,7 @@ class Downloads:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._offered: dict[str, Path] = {}
+        self._offered: dict[str, tuple[Path, Callable[[], None]]] = {}
         self._newest: dict[str, Path] = {}
 
     def routes(self) -> list[web.RouteDef]:
@@ -33,18 +34,19 @@ class Downloads:
         """Offer the newest file of a kind no more, and remove it."""
         folder = self._newest.pop(kind, None)
         if folder is not None:
-            self._offered = {key: path for key, path in self._offered.items() if path.parent != folder}
+            self._offered = {key: one for key, one in self._offered.items() if one[0].parent != folder}
             shutil.rmtree(folder, ignore_errors=True)
 
-    def offer(self, path: Path) -> str:
-        """The address of a file, relative to the page."""
+    def offer(self, path: Path, on_taken: Callable[[], None] = lambda: None) -> str:
+        """The address of a file, relative to the page; `on_taken` is called when it is fetched."""
         key = secrets.token_urlsafe(16)
-        self._offered[key] = path
+        self._offered[key] = path, on_taken
         return f"download/{key}"
 
     async def _send(self, request: web.Request) -> web.StreamResponse:
-        path = self._offered.get(request.match_info["key"])
-        if path is None or not path.is_file():
+        path, on_taken = self._offered.get(request.match_info["key"], (None, None))
+        if path is None or on_taken is None or not path.is_file():
             return web.Response(status=404, text="This file is not offered any more: export it again.")
         disposition = f"attachment; filename*=UTF-8''{quote(path.name, safe='')}"
+        on_taken()
         return web.FileResponse(path, headers={"Content-Disposition": disposition})

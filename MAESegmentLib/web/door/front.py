@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import html
 import logging
+import re
+import secrets
 from collections.abc import Callable, Mapping
 
 import aiohttp
@@ -32,6 +35,8 @@ _MOST_WINDOWS = 16
 _LONGEST_PATH, _LONGEST_NAME = 1024, 255
 _SOCKET_PATH = "/ws"
 _COOKIE_S = 30 * 86400
+#: Opens nothing: it says whose drawings are whose, also after the key has changed.
+_OWNER_COOKIE, _OWNER = "maesegment-owner", re.compile(r"[A-Za-z0-9_-]{24}")
 _POLL_EVERY_S = 30.0
 #: A session ends when no window was open on it for so long. It makes room sooner when the house is full, and still
 #: sooner if no window ever was.
@@ -41,10 +46,16 @@ _ASKS_AGAIN = "<!doctype html><title>MAESegment</title><script>location.replace(
 
 
 class FrontDoor:
-    """`make_session` makes the process of a user who entered; at most `most_sessions` at a time."""
+    """`make_session` makes the process of a user who entered, by the name of the folder of that user's drawings; at
+    most `most_sessions` at a time."""
 
     def __init__(
-        self, access: Access, make_session: Callable[[], SessionProcess], *, upload_bytes: int, most_sessions: int = 8
+        self,
+        access: Access,
+        make_session: Callable[[str], SessionProcess],
+        *,
+        upload_bytes: int,
+        most_sessions: int = 8,
     ) -> None:
         self.port = 0
         self._access = access
@@ -96,13 +107,14 @@ class FrontDoor:
             assert self._entrance is not None
             self._entrance.welcome(request)
             return await self._forward(request, key)
-        except Refusal as refusal:
-            return _page(refusal)
+        except Refusal as error:
+            refusal = error
         except MAESegmentError as error:
-            return _page(Refusal(500, f"{error.message} {error.hint}", "It does not start"))
+            refusal = Refusal(500, f"{error.message} {error.hint}", "It does not start")
         except aiohttp.ClientError as error:
             logging.warning("MAESegment: the session does not respond: %s", error)
-            return _page(Refusal(502, "Load this page again to begin a new one.", "The session has ended"))
+            refusal = Refusal(502, "Load this page again to begin a new one.", "The session has ended")
+        return _refused(request, refusal)
 
     @property
     def _cookie_name(self) -> str:
@@ -129,14 +141,24 @@ class FrontDoor:
                 samesite="Strict",
                 path="/",
             )
+        if not _OWNER.fullmatch(request.cookies.get(_OWNER_COOKIE, "")):
+            response.set_cookie(
+                _OWNER_COOKIE,
+                secrets.token_urlsafe(18),
+                max_age=_COOKIE_S,
+                httponly=True,
+                samesite="Strict",
+                path="/",
+            )
         return response
 
-    def _session(self, key: str) -> SessionProcess:
+    def _session(self, key: str, owner: str) -> SessionProcess:
         """That of the user with this key, a new one if there is room."""
         if key not in self._sessions:
             if len(self._sessions) >= self._most_sessions:
                 self._make_room()
-            self._sessions[key] = self._make_session()
+            owner = owner if _OWNER.fullmatch(owner) else key
+            self._sessions[key] = self._make_session(hashlib.sha256(owner.encode()).hexdigest()[:32])
         return self._sessions[key]
 
     def _make_room(self) -> None:
@@ -163,7 +185,7 @@ class FrontDoor:
 
     async def _forward(self, request: web.BaseRequest, key: str) -> web.StreamResponse:
         _check(request, self._upload_bytes)
-        session = self._session(key)
+        session = self._session(key, request.cookies.get(_OWNER_COOKIE, ""))
         await session.ready()
         if _is_for_socket(request):
             return await self._forward_socket(request, session)
@@ -264,14 +286,27 @@ async def _give_out(session: aiohttp.ClientWebSocketResponse, page: web.WebSocke
                 await page.send_str(message.data)
 
 
-def _page(refusal: Refusal) -> web.Response:
-    title, text = html.escape(refusal.title), html.escape(str(refusal))
-    body = (
-        f"<!doctype html><html lang=en><title>MAESegment: {title}</title>"
-        "<body style='font: 16px/1.5 sans-serif; max-width: 40em; margin: 4em auto; padding: 0 1em'>"
-        f"<h1>{title}</h1><p>{text}</p></body></html>"
-    )
-    response = web.Response(status=refusal.status, text=body, content_type="text/html", headers=HEADERS)
+def _is_shown(request: web.BaseRequest) -> bool:
+    """Whether a user sees the answer as a page; a script of the page, or a program, reads it."""
+    return "text/html" in request.headers.get("Accept", "")
+
+
+def _refused(request: web.BaseRequest, refusal: Refusal) -> web.Response:
+    """The page or the sentence that says why."""
+    text = str(refusal)
+    kind, body = "text/plain", text
+    if _is_shown(request):
+        kind, body = "text/html", _page(refusal.title, f"<p>{html.escape(text)}</p>")
+    response = web.Response(status=refusal.status, text=body, content_type=kind, headers=HEADERS)
     # Who is sent away does not stay on the line.
     response.force_close()
     return response
+
+
+def _page(title: str, body: str) -> str:
+    title = html.escape(title)
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>MAESegment: {title}</title>"
+        "<body style='font: 16px/1.5 sans-serif; max-width: 40em; margin: 4em auto; padding: 0 1em'>"
+        f"<h1>{title}</h1>{body}</body></html>"
+    )

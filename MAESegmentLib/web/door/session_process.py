@@ -40,6 +40,8 @@ class SessionConfig:
     #: What uploads leave free on the disk.
     reserve_bytes: int = 0
     device: str = "auto"
+    #: Whose drawings are kept: the name of a folder.
+    owner: str = "own"
     notice: str = ""
 
     def encode(self) -> bytes:

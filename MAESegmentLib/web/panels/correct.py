@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ class CorrectPanel(Panel):
 
     def _on_edit(self, *_changes: Any) -> None:
         """Some strokes follow each other: what is slow waits until the hand rests."""
-        if self._edited is None or not self._logic.can_undo:
+        if self._edited is None or not self._logic.was_edited:
             return
         if self._forget is not None:
             self._forget()
@@ -93,3 +94,16 @@ class CorrectPanel(Panel):
     def _rested(self) -> None:
         self._forget = None
         self._segment.after_edit()
+        self.keep()
+
+    def keep(self) -> None:
+        """Write what is drawn to where a restart finds it."""
+        if self._edited is not None and self.workspace.scan is not None:
+            self.run(self.app.unsaved.keep(self._edited, self.workspace.scan.node))
+
+    async def finish(self) -> None:
+        """Keep the last stroke, too: the session ends."""
+        if self._forget is not None:
+            self._forget()
+            self.keep()
+        await asyncio.gather(*self._tasks)

@@ -115,8 +115,9 @@ class EditorLogic(SegmentEditorLogic):
         self._undo_stack.set_undo_limit(_UNDO_STEPS)
 
     @property
-    def can_undo(self) -> bool:
-        return bool(self._undo_stack.can_undo())
+    def was_edited(self) -> bool:
+        """Since it was chosen, also if all of it was undone."""
+        return bool(self._undo_stack.can_undo() or self._undo_stack.can_redo())
 
     def edit(self, segmentation: Any, volume: Any) -> None:
         """Let the tools work on a segmentation, over its scan."""

@@ -11,6 +11,8 @@ from typing import Any
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
+from ...app.presenters.elements import Option, Question
+from ...app.presenters.presenter import plain
 from ...cases.case import case_id
 from ...errors import MAESegmentError
 from ...images.volume import Volume
@@ -20,8 +22,9 @@ from ...translation import tr as _
 from .. import slicer_scene
 from ..door import folders
 from ..door.confined import confined
+from ..unsaved import Kept
 from ..view_decoration import SIDES
-from ..workspace import Scan
+from ..workspace import Scan, segmentations_of
 from .panel import COMPACT, Page, Panel, bar, busy, options, shown
 from .segment import SegmentPanel
 
@@ -36,6 +39,11 @@ class DataPanel(Panel):
         self._segment = segment
         #: By the scan's node, where its files are needed as long as it is open.
         self._upload_of: dict[str, str] = {}
+        #: The scan that the user was asked about before it is closed, the one that was looked up, and what was found.
+        self._closing: Scan | None = None
+        self._looked: Scan | None = None
+        self._kept: list[Kept] = []
+        self.put(closing=None, restoring=None)
         self.put(busy="", scans=[], scan=None, info="", files=[], range=[0, 1], window=[0, 1], step=1)
         app.state.update({"upload_limit": app.config.upload_bytes, "upload_percent": 0, "is_uploading": False})
         self.on_change("scan", self._on_choice)
@@ -64,6 +72,11 @@ class DataPanel(Panel):
                 self.button(_("Automatic"), self._automatic_window, variant="text")
                 v3.VSpacer()
                 self.button(_("Close scan"), self._close, id="close-scan", variant="text")
+
+    def build_questions(self) -> None:
+        """What is asked whichever section is seen."""
+        self.question(self.name("closing"), self._on_closing, "closing")
+        self.question(self.name("restoring"), self._on_restoring, "restoring")
 
     def _build_sources(self) -> None:
         is_busy = (f"!!{self.name('busy')} || is_uploading",)
@@ -163,13 +176,93 @@ class DataPanel(Panel):
         self.failed(MAESegmentError(_("The upload failed: {reason}").format(reason=reason), _("Try again.")))
         await asyncio.to_thread(self.app.uploads.abandon, str(upload))
 
+    # Closing ----------------------------------------------------------------------------------------------------------
+
     async def _close(self) -> None:
+        """Ask first if that would lose what was drawn."""
         scan = self.workspace.scan
-        if scan is not None:
-            upload = self._upload_of.pop(scan.node.GetID(), "")
-            self.workspace.remove(scan)
-            if upload:
-                await asyncio.to_thread(self.app.uploads.forget, upload)
+        if scan is None:
+            return
+        unsaved = self._unsaved_of(scan)
+        if not unsaved:
+            await self._remove(scan)
+            return
+        names = ", ".join(node.GetName() for node in unsaved)
+        text = _("Edited and not exported: {segmentations}. Close {scan}?")
+        choices = (
+            Option("close-keep", _("Close and keep"), _("You are asked again when this scan is opened next.")),
+            Option("close-discard", _("Close and discard"), _("What was drawn is lost.")),
+            Option("close-cancel", _("Cancel")),
+        )
+        self._closing = scan
+        question = Question(text.format(segmentations=names, scan=scan.node.GetName()), choices)
+        self.put(closing=plain(question))
+
+    async def _on_closing(self, key: str) -> None:
+        scan, self._closing = self._closing, None
+        self.put(closing=None)
+        if scan in self.workspace.scans and key != "close-cancel":
+            await self._remove(scan, keep=key == "close-keep")
+
+    def _unsaved_of(self, scan: Scan) -> list[Any]:
+        return [node for node in segmentations_of(scan.node) if self.app.unsaved.is_unsaved(node)]
+
+    async def _remove(self, scan: Scan, *, keep: bool = False) -> None:
+        kept = self._unsaved_of(scan) if keep else []
+        for node in segmentations_of(scan.node):
+            if node in kept:
+                await self.app.unsaved.keep(node, scan.node)
+            else:
+                await self.app.unsaved.forget(node)
+            self.app.unsaved.leave(node)
+        if scan not in self.workspace.scans:  # closed meanwhile
+            return
+        self.app.unsaved.leave(scan.node)
+        upload = self._upload_of.pop(scan.node.GetID(), "")
+        self.workspace.remove(scan)
+        if upload:
+            await asyncio.to_thread(self.app.uploads.forget, upload)
+
+    # What was kept ----------------------------------------------------------------------------------------------------
+
+    async def say_what_was_kept(self) -> None:
+        """After a restart: of which scans there is something to restore."""
+        kept = await self.app.unsaved.list()
+        if kept and not self.get("restoring"):
+            text = _("Segmentations that were not exported were kept: {scans}. Open the scan to restore them.")
+            scans = ", ".join(f"{one.scan or _('damaged')} ({one.when})" for one in kept)
+            self.app.say(f"{self.app.config.notice} {text.format(scans=scans)}".strip())
+
+    async def _look_for_kept(self, scan: Scan) -> None:
+        """Offer what was kept of the scan that is shown."""
+        kept = await self.app.unsaved.found(scan.node)
+        if scan is not self.workspace.scan or not kept:
+            return
+        self._kept = kept
+        name, times = scan.node.GetName(), ", ".join(one.when for one in kept)
+        text = _("Restore the unsaved segmentation of {scan} from {time}?").format(scan=name, time=times)
+        if len(kept) > 1:
+            text = _("Restore {n} unsaved segmentations of {scan} from {time}?").format(
+                n=len(kept), scan=name, time=times
+            )
+        choices = (
+            Option("restore-kept", _("Restore")),
+            Option("discard-kept", _("Discard"), _("What was drawn is lost.")),
+        )
+        self.put(restoring=plain(Question(text, choices)))
+
+    async def _on_restoring(self, key: str) -> None:
+        scan, kept = self.workspace.scan, self._kept
+        if key == "discard-kept":
+            self.app.unsaved.discard(kept)
+            self.put(restoring=None)
+            return
+        while kept and scan is not None:
+            # One that is damaged stays in the question, to be discarded.
+            self.workspace.offer(await self.app.unsaved.restore(kept[0], scan.node))
+            kept.pop(0)
+        self.put(restoring=None)
+        self.app.say(_("Restored. Export it to have it as a file."), kind="success")
 
     def _on_choice(self, node_id: Any) -> None:
         scan = self.workspace.scan_of(str(node_id or ""))
@@ -189,6 +282,14 @@ class DataPanel(Panel):
     def update(self) -> None:
         """Show what is open now."""
         scan = self.workspace.scan
+        if scan is not self._closing:
+            self._closing = None
+            self.put(closing=None)
+        if scan is not self._looked:
+            self._looked = scan
+            self.put(restoring=None)
+            if scan is not None:
+                self.run(self._look_for_kept(scan))
         scans = options((one.node.GetID(), one.node.GetName()) for one in self.workspace.scans)
         if scan is None:
             self.put(scans=scans, scan=None, info="")

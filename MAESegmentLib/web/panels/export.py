@@ -69,7 +69,8 @@ class ExportPanel(Panel):
             if node is not self.workspace.segmentation or content_stamp(node) != stamp:
                 raise NodeError(_("The segmentation was changed while it was written."), _("Export it again."))
             self._stamp = stamp
-            self.put(url=self.app.downloads.offer(path), file=path.name, note="\n".join(notes))
+            url = self.app.downloads.offer(path, lambda: self._on_saved(node, stamp))
+            self.put(url=url, file=path.name, note="\n".join(notes))
         finally:
             self.put(busy="")
 
@@ -91,6 +92,12 @@ class ExportPanel(Panel):
     def _on_event(self, *_event: Any) -> None:
         if self.get("url") and content_stamp(self.workspace.segmentation) != self._stamp:
             self._withdraw()
+
+    def _on_saved(self, node: Any, stamp: tuple[Any, ...]) -> None:
+        """The browser fetches the file."""
+        self.app.unsaved.saved(node, stamp)
+        if content_stamp(node) == stamp:
+            self.run(self.app.unsaved.forget(node))
 
     def _withdraw(self) -> None:
         # What is being written looks for itself whether it is still true.

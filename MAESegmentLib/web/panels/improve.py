@@ -128,6 +128,9 @@ class ImprovePanel(Panel):
 
     def set_storing(self, is_storing: bool) -> None:
         self.cases.set_storing(is_storing)
+        if not is_storing and self.volume is not None and self.segmentation is not None:
+            # What is a case now need not be kept beside it.
+            self.run(self.app.unsaved.keep(self.segmentation, self.volume))
 
     def case_removed(self, case: str) -> None:
         self.adding.removed(case)

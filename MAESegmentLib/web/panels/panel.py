@@ -19,12 +19,14 @@ from ...app.presenters.elements import Message
 from ...app.presenters.presenter import plain
 from ...app.texts.messages import error_text
 from ...jobs.runner import logged
+from ...storage.user_folders import user_data_folder
 from .. import slicer_scene
 from ..door.downloads import Downloads
 from ..door.folders import Folders
 from ..door.session_process import SessionConfig
 from ..door.uploads import Budget, Uploads
 from ..surfaces import Surfaces
+from ..unsaved import Unsaved
 from ..views import Views
 from ..worker_session import WorkerSession
 from ..workspace import Workspace
@@ -51,6 +53,7 @@ class Page:
         self.uploads = Uploads(work / "uploads", Budget(work, config.upload_bytes, config.reserve_bytes))
         self.downloads = Downloads(work / "export")
         self.surfaces = Surfaces(work / "surfaces")
+        self.unsaved = Unsaved(user_data_folder() / "unsaved" / config.owner)
         self.views = Views(self.server, self.slicer_app)
         self.workspace = Workspace(self.slicer_app.display_manager)
 

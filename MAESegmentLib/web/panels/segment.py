@@ -177,10 +177,16 @@ class SegmentPanel(Panel):
     def show_result(self, job: Any) -> None:
         node = job.result()
         self._summaries[node.GetID()] = job.summary
+        self._keep(node)
         self.put(show_3d=False)
         self.workspace.offer(node)
         self._style()
         self.app.views.centre_on_segmentation(node)
+
+    def _keep(self, node: Any) -> None:
+        volume = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+        if volume is not None:
+            self.run(self.app.unsaved.keep(node, volume))
 
     def apply(self, remedy: str) -> None:
         """A button beside an error was pressed."""
@@ -234,6 +240,7 @@ class SegmentPanel(Panel):
             node = row.segmentation
             if node is not None and node.GetID() not in self._summaries:
                 self._summaries[node.GetID()] = row.summary
+                self._keep(node)
                 self.workspace.offer(node)
         rows = self.batch.state().rows
         self.put(batch_rows=[{"name": name, "outcome": outcome} for name, outcome in rows])

@@ -31,6 +31,20 @@ new MutationObserver(() => {
   }
 }).observe(document.documentElement, { childList: true, subtree: true });
 
+// Connects again by itself: the page is loaded anew as soon as the server responds. Each try waits longer.
+async function reconnect(wait) {
+  if (!document.getElementById("lost")) return setTimeout(reconnect, 1000, 1000);
+  try {
+    const response = await fetch("heartbeat");
+    if (response.ok) return location.reload();
+    document.getElementById("lost-why").textContent = await response.text();
+  } catch {
+    // It does not run yet.
+  }
+  setTimeout(reconnect, wait, Math.min(2 * wait, 30000));
+}
+reconnect(1000);
+
 window.maesegment = {
   choose(id) {
     document.getElementById(id).click();
