@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 
 from MAESegmentLib.app.presenters.settings import devices as device_choices
 from MAESegmentLib.app.presenters.settings import mirrorings, overlaps, precisions
+from MAESegmentLib.storage.user_folders import default_cases_folder
 
 from .widgets import connect
 
@@ -138,6 +139,12 @@ class AdvancedSection:
         ui.pythonPathLineEdit.currentPath = self._session.chosen_python
         ui.folderPathLineEdit.currentPath = self._session.chosen_folder
         ui.caseFolderPathLineEdit.currentPath = self._session.chosen_case_root
+        for field, meaning in (
+            (ui.pythonPathLineEdit, _("Slicer's own Python")),
+            (ui.folderPathLineEdit, str(self._session.default_folder)),
+            (ui.caseFolderPathLineEdit, str(default_cases_folder())),
+        ):
+            field.comboBox().lineEdit().placeholderText = meaning
         connect(ui.pythonPathLineEdit, "currentPathChanged(QString)", self._on_python)
         connect(ui.folderPathLineEdit, "currentPathChanged(QString)", self._session.set_working_folder)
 

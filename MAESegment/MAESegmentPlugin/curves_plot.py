@@ -27,9 +27,10 @@ class CurvesPlot:
 
     def show(self, curves: Curves, steps: int, colours: Mapping[str, Colour]) -> None:
         """Draw `curves` of a training of `steps` steps; costs nothing if they are drawn already."""
-        if self._shown == (curves, steps) and self._dice.is_intact and self._loss.is_intact:
+        shown = (curves, steps, dict(colours))
+        if self._shown == shown and self._dice.is_intact and self._loss.is_intact:
             return
-        self._shown = (curves, steps)
+        self._shown = shown
         for chart in (self._dice, self._loss):
             chart.make_view(self._container)
         at, lines = dice_lines(curves, colours, steps)
@@ -85,6 +86,8 @@ class _Chart:
         self._table.SetAndObserveTable(_table(steps, lines))
         if [series.GetName() for series in self._series] != [line.name for line in lines]:
             self._make_series(lines)
+        for series, line in zip(self._series, lines, strict=True):
+            series.SetColor([part / 255.0 for part in line.colour])
         low, high = range_of(lines)
         self._chart.SetXAxisRange(0.0, float(last_step))
         self._chart.SetYAxisRange(low, high)
@@ -137,7 +140,6 @@ class _Chart:
             series.SetPlotType(kind.PlotTypeScatter)
             series.SetXColumnName(_STEP)
             series.SetYColumnName(line.name)
-            series.SetColor([part / 255.0 for part in line.colour])
             series.SetLineWidth(line.width)
             series.SetLineStyle(kind.LineStyleDash if line.is_dashed else kind.LineStyleSolid)
             series.SetMarkerStyle(kind.MarkerStyleCircle if line.has_points else kind.MarkerStyleNone)

@@ -12,7 +12,7 @@ from MAESegmentLib.app.texts.messages import breakable, tooltip
 
 from .ask_bar import AskBar
 from .curves_plot import CurvesPlot
-from .widgets import RowTable, connect, figure_item, label_item, show_control, text_item
+from .widgets import RowTable, connect, figure_item, label_item, scroll_to, show_control, text_item
 
 
 class FineTuneSection:
@@ -20,6 +20,7 @@ class FineTuneSection:
 
     def __init__(self, ui: Any, logic: Any, place: Any) -> None:
         self._ui = ui
+        self._soon = place.soon
         self.presenter = FineTunePresenter(logic, place, place.update)
         self._dice = RowTable(ui.diceTable, "sff", most_rows=7)
         self._outcome = RowTable(ui.outcomeTable, "fsf", (_("Case"), _("Label"), _("Dice before \u2192 after")))
@@ -35,7 +36,7 @@ class FineTuneSection:
         ui.runHintLabel.text = _("You can keep working or close Slicer: training continues in the background.")
         presenter = self.presenter
         connect(ui.estimateButton, "clicked()", presenter.estimate)
-        connect(ui.fineTuneButton, "clicked()", presenter.start)
+        connect(ui.fineTuneButton, "clicked()", self._on_start)
         connect(ui.stopKeepButton, "clicked()", presenter.stop)
         connect(ui.discardRunButton, "clicked()", presenter.ask_discard)
         connect(ui.stepsLineEdit, "textChanged(QString)", self._on_steps)
@@ -62,6 +63,12 @@ class FineTuneSection:
     def cleanup(self) -> None:
         self.presenter.close()
         self.plot.clear()
+
+    def _on_start(self) -> None:
+        self.presenter.start()
+        if self.presenter.is_running:
+            # Once the frame has its place.
+            self._soon(lambda: scroll_to(self._ui.runFrame))
 
     def _on_steps(self, text: str) -> None:
         self.presenter.set_steps(str(text))

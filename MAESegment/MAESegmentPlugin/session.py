@@ -87,7 +87,12 @@ class Session:
     def working_folder(self) -> Path:
         """Where volumes are handed over: fast local disk with room for twice the largest scan."""
         chosen = self.chosen_folder
-        return Path(chosen).expanduser() if chosen else Path(slicer.app.temporaryPath) / "MAESegment"
+        return Path(chosen).expanduser() if chosen else self.default_folder
+
+    @property
+    def default_folder(self) -> Path:
+        """The working folder, unless one is chosen."""
+        return Path(slicer.app.temporaryPath) / "MAESegment"
 
     @property
     def chosen_folder(self) -> str:

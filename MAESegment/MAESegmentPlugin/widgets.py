@@ -19,6 +19,15 @@ def connect(sender: Any, signal: str, slot: Callable[..., Any]) -> None:
         raise RuntimeError(f"{sender.className()} has no signal {signal}")
 
 
+def scroll_to(widget: Any) -> None:
+    """Show it, where what is around it can be scrolled, as in Slicer's panel."""
+    area = widget.parent()
+    while area is not None and not hasattr(area, "ensureWidgetVisible"):
+        area = area.parent()
+    if area is not None:
+        area.ensureWidgetVisible(widget)
+
+
 def show_button(button: Any, reason: str, tip: str) -> None:
     """Enabled unless there is a reason why not, which then is the tip."""
     button.enabled = not reason

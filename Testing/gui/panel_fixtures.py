@@ -76,6 +76,7 @@ class FakeSession:
     chosen_python: str = ""
     chosen_folder: str = ""
     chosen_case_root: str = ""
+    default_folder: Path = Path("/tmp/Slicer/MAESegment")
 
     def set_python(self, path: str) -> None:
         self.chosen_python = path

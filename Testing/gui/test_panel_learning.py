@@ -11,6 +11,7 @@ import slicer
 
 from MAESegmentLib.errors import BundleError, Cancelled, WorkerError
 from MAESegmentLib.evaluation.comparison import Row
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.runs import Curves
 from Testing.fake_logic import RUNNING, FakeRun, case_record, run_curves, run_result
 from Testing.gui import standin
@@ -98,6 +99,13 @@ def test_curves_are_slicers_plots_hidden_and_not_saved(ui, run):
     assert ui.curvesWidget.visible
 
 
+def test_curves_take_the_colours_of_structures_that_are_known_later(panel, run, store):
+    run.tell(RUNNING, Curves(dice=((20, {"cyst": 0.5, "mean": 0.5}), (40, {"cyst": 0.6, "mean": 0.6}))))
+    store.labels = lambda: (Label(3, "cyst", (10, 200, 30)),)
+    panel.improve.refresh()
+    assert series_of("MAESegmentDice")["cyst"].GetColor() == pytest.approx((10 / 255, 200 / 255, 30 / 255))
+
+
 def test_curves_follow_also_after_the_scene_was_closed(ui, run, settle):
     run.tell(RUNNING, run_curves(40))
     table = series_of("MAESegmentLoss")["loss"].GetTableNode()
@@ -123,6 +131,22 @@ def test_first_points_are_drawn_without_complaints(slicer_gui, ui, run):
     above, below = (ui.curvesWidget.layout().itemAt(number).widget() for number in (0, 1))
     assert above.height() > below.height(), "Dice stays above, though the loss was there first"
     assert (above.isVisible(), below.isVisible()) == (True, True)
+
+
+def test_a_run_that_starts_is_scrolled_into_view(slicer_gui, host, ui, cases, settle):  # noqa: ARG001
+    from PySide6 import QtWidgets
+
+    area = QtWidgets.QScrollArea()
+    area.setWidgetResizable(True)
+    area.setWidget(to_qt(host.parent))
+    area.resize(490, 300)
+    area.show()
+    slicer_gui.processEvents()
+    ui.fineTuneButton.click()
+    settle()
+    top = to_qt(ui.runProgressBar).mapTo(area.viewport(), to_qt(ui.runProgressBar).rect().topLeft()).y()
+    assert 0 <= top < 300 - to_qt(ui.runProgressBar).height()
+    area.takeWidget()
 
 
 def test_discarding_asks_beside_the_button(ui, run):

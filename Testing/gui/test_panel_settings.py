@@ -6,6 +6,7 @@ import pytest
 import slicer
 
 from MAESegmentLib.errors import WorkerError
+from MAESegmentLib.storage.user_folders import default_cases_folder
 from Testing.fake_logic import GIB
 
 GPU = {"name": "cuda:0", "title": "NVIDIA GeForce RTX 3060", "free_bytes": 9.8 * GIB, "total_bytes": 12 * GIB}
@@ -177,6 +178,13 @@ def test_python_and_folder_are_slicers_settings_not_the_scenes(panel, fake_logic
     assert fake_logic.session.chosen_python == "/home/me/env/bin/python"
     assert fake_logic.session.chosen_folder == "/scratch"
     assert fake_logic.dependencies.checks == 2
+
+
+def test_empty_settings_show_what_is_used(panel, fake_logic, ui):  # noqa: ARG001
+    fields = (ui.pythonPathLineEdit, ui.folderPathLineEdit, ui.caseFolderPathLineEdit)
+    assert [field.currentPath for field in fields] == ["", "", ""]
+    said = [field.comboBox().lineEdit().placeholderText for field in fields]
+    assert said == ["Slicer's own Python", str(fake_logic.session.default_folder), str(default_cases_folder())]
 
 
 def test_log_is_one_click_away_and_follows(panel, fake_logic, ui, process_events_until):  # noqa: ARG001

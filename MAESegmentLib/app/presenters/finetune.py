@@ -63,6 +63,7 @@ class FineTunePresenter:
     _announced: str = field(default="", init=False)
     _asks_discard: bool = field(default=False, init=False)
     _discarding: Any = field(default=None, init=False)
+    _base_labels: tuple[str | None, Sequence[Label]] = field(default=("", ()), init=False)
 
     # What is shown ----------------------------------------------------------------------------------------------------
 
@@ -122,11 +123,21 @@ class FineTunePresenter:
         return ""
 
     def _run_view(self) -> RunView:
-        bundle = self.host.bundle
-        labels = [*(bundle.labels if bundle is not None else ()), *self.host.labels]
+        labels = [*self._labels_of_base(), *self.host.labels]
         colours = {label.name: label.colour for label in reversed(labels)}
         is_ending = self._discarding is self.job
         return view_of(self.job.status, self.job.curves, colours, asks=self._asks_discard, is_ending=is_ending)
+
+    def _labels_of_base(self) -> Sequence[Label]:
+        """Of the model that the run began with, which need not be the chosen one."""
+        base = self.job.run.request.base if self.job.run is not None else {}
+        if self.host.bundle is not None and self.host.bundle.content_hash == base.get("hash"):
+            return self.host.bundle.labels
+        if self._base_labels[0] != base.get("hash"):
+            found = [bundle for bundle in self.logic.models() if bundle.content_hash == base.get("hash")]
+            found += [self.host.bundle] if self.host.bundle is not None else []
+            self._base_labels = (base.get("hash"), found[0].labels if found else ())
+        return self._base_labels[1]
 
     # Intents ----------------------------------------------------------------------------------------------------------
 

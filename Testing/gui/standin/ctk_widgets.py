@@ -120,14 +120,17 @@ class PathLineEdit(QtWidgets.QWidget):
         super().__init__(parent)
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        self._line = QtWidgets.QLineEdit()
+        self._combo = QtWidgets.QComboBox()
+        self._combo.setEditable(True)
+        self._combo.setSizePolicy(QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Fixed)
+        self._line = self._combo.lineEdit()
         browse = QtWidgets.QToolButton()
         browse.setText("...")
-        layout.addWidget(self._line)
+        layout.addWidget(self._combo)
         layout.addWidget(browse)
         self._filters = 0
         self._line.textChanged.connect(self.currentPathChanged)
-        self.setFocusProxy(self._line)
+        self.setFocusProxy(self._combo)
 
     def _set_path(self, path: str) -> None:
         self._line.setText(path)
@@ -137,6 +140,9 @@ class PathLineEdit(QtWidgets.QWidget):
 
     currentPath = Property(str, lambda self: self._line.text(), _set_path)
     filters = Property(int, lambda self: self._filters, _set_filters)
+
+    def comboBox(self) -> QtWidgets.QComboBox:
+        return self._combo
 
     def setCurrentPath(self, path: str) -> None:
         self._set_path(path)

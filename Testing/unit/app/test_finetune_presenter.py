@@ -11,7 +11,7 @@ from MAESegmentLib.app.finetuning import FineTuneJob
 from MAESegmentLib.app.presenters.finetune import FineTunePresenter
 from MAESegmentLib.errors import OutputError, TrainingError, WorkerError
 from MAESegmentLib.images.labels import Label
-from MAESegmentLib.runs import Curves, RunState, RunStatus
+from MAESegmentLib.runs import Curves, RunRequest, RunState, RunStatus
 from Testing.fake_logic import GIB, RUNNING, FakeLogic, FakeRun, case_record, run_curves, run_result
 
 ESTIMATE = SimpleNamespace(
@@ -218,6 +218,14 @@ def test_progress_is_text_and_fraction(presenter, run):
     assert presenter.summary == "fine-tuning, 43 %"
 
 
+def test_colours_are_those_of_the_model_that_the_run_began_with(logic, host, presenter, run):
+    base = logic.models()[0]
+    run.run.request = RunRequest(base.reference, "", "", ("case-0001",))
+    host.bundle = SimpleNamespace(name="other", version="1.0.0", content_hash="o", labels=(Label(1, "spleen"),))
+    run.tell(RUNNING, Curves(dice=((20, {base.labels[0].name: 0.5, "mean": 0.5}),)))
+    assert presenter.state().run.colours[base.labels[0].name] == base.labels[0].colour
+
+
 def test_dice_is_shown_label_by_label_before_and_now_in_the_colours_of_model_and_cases(presenter, run):
     assert presenter.state().run.dice == ()
     run.tell(RUNNING, run_curves(120))
@@ -395,7 +403,7 @@ def test_leave_one_out_is_called_indicative(presenter, run):
 
 def test_the_next_undecided_run_follows(logic, presenter, run):
     other = FakeRun()
-    other.run = SimpleNamespace(id="run-2", request=None)
+    other.run = SimpleNamespace(id="run-2", request=run.run.request)
     other.status = RunStatus(RunState.INTERRUPTED, fraction=0.1)
     logic.runs.append(other)
     run.finish(run_result())
