@@ -36,8 +36,8 @@ class Format:
 FORMATS = (
     Format(".seg.nrrd", _("3D Slicer (.seg.nrrd)"), _("Names, colours and terminology; 3D Slicer opens it.")),
     Format(".nii.gz", _("NIfTI (.nii.gz)"), _("Label values only, on the scan's grid.")),
-    Format(".dcm", _("DICOM SEG (.dcm)"), _("For the archive (PACS); the scan must be DICOM.")),
-    Format(".zip", _("Surfaces (STL, zip)"), _("One closed surface a segment, in LPS mm.")),
+    Format(".dcm", _("DICOM SEG (.dcm)"), _("For the archive (PACS).")),
+    Format(".zip", _("Surfaces (STL, zip)"), _("One closed surface per structure, in LPS mm.")),
 )
 
 
@@ -56,20 +56,31 @@ def content_stamp(segmentation: Any) -> tuple[Any, ...]:
     return (segmentation.GetName(), *mrml.looks_of(segmentation), *mrml.content_stamp(segmentation))
 
 
-async def export(scan: Scan, segmentation: Any, ending: str, folder: Path) -> tuple[Path, tuple[str, ...]]:
-    """(the file, what to know about it)."""
+def formats_of(scan: Scan) -> list[Format]:
+    """What its segmentations can be written as: a DICOM SEG refers to the DICOM files of its scan."""
+    return [one for one in FORMATS if one.ending != ".dcm" or scan.source.source is not None]
+
+
+async def export(
+    scan: Scan, segmentation: Any, ending: str, folder: Path, *, with_empty: bool = False
+) -> tuple[Path, tuple[str, ...]]:
+    """(the file, what to know about it). A structure without voxels is left out unless it is asked for."""
     segments = mrml.drawn_segments(segmentation)
     if all(segment.is_empty for segment in segments):
         text = _("Nothing is drawn in {segmentation}.").format(segmentation=segmentation.GetName())
         raise NodeError(text, _("Segment or draw something first."))
     path = folder / (file_name(segmentation.GetName(), default="segmentation") + ending)
     if ending == ".zip":
+        if not segmentation.GetSegmentation().ContainsRepresentation("Closed surface"):
+            # It is made for the file: nobody asked for it in the views.
+            mrml.show_in_3d(segmentation, False)
         for _step in mrml.surface_steps(segmentation):
             await asyncio.sleep(0)
         segmentation.CreateClosedSurfaceRepresentation()
         return await _stl(segmentation, segments, path)
-    labels = _labels(segments)
-    values = {segment.id: label.value for segment, label in zip(segments, labels, strict=True)}
+    numbered = zip(segments, _labels(segments), strict=True)
+    written = {segment: label for segment, label in numbered if with_empty or not segment.is_empty}
+    values, labels = {segment.id: label.value for segment, label in written.items()}, list(written.values())
     drawing = await stepped(mrml.drawing_steps(segmentation, scan.node, values))
     label_map = LabelMap(drawing.array.transpose(2, 1, 0), drawing.ijk_to_world)
 
@@ -83,10 +94,12 @@ async def export(scan: Scan, segmentation: Any, ending: str, folder: Path) -> tu
 
     names = {segment.id: segment.name for segment in segments}
     text = _("{one} and {other} overlap in {count} voxels; there, {other} was written.")
-    notes = tuple(
+    notes = [
         text.format(one=names[loser], other=names[winner], count=count) for loser, winner, count in drawing.overlaps
-    )
-    return await asyncio.to_thread(write), notes
+    ]
+    if left_out := [segment.name for segment in segments if segment not in written]:
+        notes.append(_("Left out because they are empty: {names}.").format(names=", ".join(left_out)))
+    return await asyncio.to_thread(write), tuple(notes)
 
 
 def _labels(segments: Sequence[mrml.Segment]) -> list[Label]:

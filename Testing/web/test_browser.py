@@ -20,6 +20,13 @@ def test_the_sample_head_is_segmented_and_saved_voxel_for_voxel(app, user):
     app.longest_stall_s(user)
     segment(user)
     assert "hippocampus-mr" in user.text("result-line")
+    user.press("go-export")
+    assert not user.see("export-dcm"), "the scan is not DICOM"
+    user.press("export-zip")
+    user.until(lambda: user.text("saved-name").endswith(".zip"), "surfaces")
+    show(user, "segment")
+    assert not user.find("show-3d").is_selected()
+    screenshot(user, "app-surfaces-exported")
     user.find("show-3d").send_keys(" ")
     user.until(lambda: not user.see("surface-state") or not user.text("surface-state"), "the surface")
     user.press("go-export")

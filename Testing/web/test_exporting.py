@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from MAESegmentLib import mrml
 from MAESegmentLib.errors import NodeError, OutputError
+from MAESegmentLib.images.reading import read_label_map
+from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.web import exporting
 from MAESegmentLib.web.door.downloads import Downloads
 from MAESegmentLib.web.door.file_names import file_name, unique_file_names, uploaded_name
@@ -62,9 +64,13 @@ def drawn(names, grid="oblique"):
     return scan, node
 
 
-def exported(scan, node, ending, folder: Path):
-    work = Scan(scan, None)
-    return asyncio.run(exporting.export(work, node, ending, folder))
+def opened(scan):
+    """As it is open on the page; not from DICOM."""
+    return Scan(scan, Volume(np.zeros((1, 1, 1, 1)), np.eye(4)))
+
+
+def exported(scan, node, ending, folder: Path, **how):
+    return asyncio.run(exporting.export(opened(scan), node, ending, folder, **how))
 
 
 @pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
@@ -133,6 +139,28 @@ def test_a_name_of_300_letters_is_written_too(ending, tmp_path):
     assert path.name.endswith(ending)
 
 
+@pytest.mark.parametrize("with_empty", [False, True])
+def test_a_structure_without_voxels_is_left_out_and_named_unless_asked_for(with_empty, tmp_path):
+    scan, node = drawn(("A", "B"))
+    node.GetSegmentation().AddEmptySegment("Segment_1", "Nothing")
+    path, notes = exported(scan, node, ".seg.nrrd", tmp_path, with_empty=with_empty)
+    assert notes == (() if with_empty else ("Left out because they are empty: Nothing.",))
+    header = path.read_bytes().partition(b"\n\n")[0].decode()
+    assert ("Nothing" in header) is with_empty
+    assert header.count("_Name:=") == 2 + with_empty
+    # The number that is the empty one's is nobody else's.
+    assert set(np.unique(read_label_map(path).array)) == {0, 2, 3}
+
+
+def test_exported_surfaces_are_not_shown(tmp_path):
+    scan, node = drawn(("A",))
+    exported(scan, node, ".zip", tmp_path)
+    assert not node.GetDisplayNode().GetVisibility3D()
+    mrml.show_in_3d(node, True)
+    exported(scan, node, ".zip", tmp_path)
+    assert node.GetDisplayNode().GetVisibility3D()
+
+
 @given(st.lists(st.text(st.characters() | st.sampled_from("aA/\\. " + string.digits), max_size=300), max_size=8))
 def test_no_name_is_lost_or_leads_elsewhere(names):
     found = unique_file_names(names, ".stl")
@@ -156,12 +184,15 @@ class Page(dict):
     def __exit__(self, *_error):
         return None
 
+    def change(self, _name):
+        return lambda callback: callback
+
 
 @pytest.fixture
 def panel(tmp_path):
     """The section Export over a segmentation of A and B, and its scan."""
     scan, node = drawn(("A", "B"))
-    workspace = SimpleNamespace(scan=Scan(scan, None), segmentation=node, add_listener=lambda _update: None)
+    workspace = SimpleNamespace(scan=opened(scan), segmentation=node, add_listener=lambda _update: None)
     downloads = Downloads(tmp_path / "export")
     app = SimpleNamespace(state=Page(), workspace=workspace, logic=None, session=None, downloads=downloads)
     panel = ExportPanel(app)
@@ -231,9 +262,9 @@ def test_what_is_changed_while_it_is_written_is_not_offered(panel, is_other, mon
     asyncio.run(panel._export(0))
     write = exporting.export
 
-    async def slow(scan, node, ending, folder):
+    async def slow(scan, node, ending, folder, **how):
         assert offered(panel) is None
-        found = await write(scan, node, ending, folder)
+        found = await write(scan, node, ending, folder, **how)
         if is_other:
             panel.workspace.segmentation = drawn(("C",))[1]
             panel.update()

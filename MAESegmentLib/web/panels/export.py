@@ -10,8 +10,8 @@ from vtk import vtkCommand
 
 from ...errors import NodeError
 from ...translation import tr as _
-from ..exporting import FORMATS, content_stamp, export
-from .panel import Page, Panel, busy, line, shown
+from ..exporting import FORMATS, content_stamp, export, formats_of
+from .panel import COMPACT, Page, Panel, busy, line, shown
 
 #: Of a vtkSegmentation.
 _EVENTS = ("SegmentAdded", "SegmentRemoved", "SegmentModified", "SegmentsOrderModified", "SourceRepresentationModified")
@@ -26,7 +26,8 @@ class ExportPanel(Panel):
         self._observers: list[tuple[Any, int]] = []
         #: Of what the file that is offered holds.
         self._stamp: tuple[Any, ...] = ()
-        self.put(what="", busy="", url="", file="", note="")
+        self.put(what="", busy="", url="", file="", note="", formats=[], with_empty=False)
+        self.on_change("with_empty", lambda _value: self._withdraw())
         self.workspace.add_listener(self.update)
 
     def build(self) -> None:
@@ -35,10 +36,22 @@ class ExportPanel(Panel):
         # The former file goes with the click: its button could still be pressed until the server replies.
         trigger = self.app.server.trigger_name(self.guarded(self._export))
         with html.Div(v_if=(what,)):
-            html.Div(shown(what), classes="font-weight-medium mb-2")
+            several = "segment_results.length > 1"
+            html.Div(shown(what), v_if=(f"!({several})",), classes="font-weight-medium mb-2", id="export-what")
+            v3.VSelect(
+                v_if=(several,),
+                v_model=("segment_result",),
+                items=("segment_results",),
+                label=_("Segmentation"),
+                id="export-select",
+                classes="mb-3",
+                **COMPACT,
+            )
             for number, one in enumerate(FORMATS):
+                can = (f"{self.name('formats')}.includes('{one.ending}')",)
                 v3.VBtn(
                     one.title,
+                    v_if=can,
                     id=f"export-{one.ending.strip('.').replace('.', '-')}",
                     click=f"{url} = ''; trigger('{trigger}', [{number}])",
                     disabled=(f"!!{self.name('busy')}",),
@@ -48,7 +61,15 @@ class ExportPanel(Panel):
                     classes="mb-2 justify-start",
                     prepend_icon="mdi-export",
                 )
-                html.Div(one.hint, classes="text-caption mb-3 mt-n1")
+                html.Div(one.hint, v_if=can, classes="text-caption mb-3 mt-n1")
+            v3.VCheckbox(
+                v_model=(self.name("with_empty"),),
+                label=_("Also structures in which nothing is drawn"),
+                id="with-empty",
+                disabled=(f"!!{self.name('busy')}",),
+                classes="mb-2",
+                **COMPACT,
+            )
         busy(self.name("busy"))
         self.save_button(_("Save the file"), id="save-file", block=True, prepend_icon="mdi-download")
         line(f"{url} && {self.name('file')}", id="saved-name", classes="text-body-2 info-text mt-1")
@@ -65,7 +86,8 @@ class ExportPanel(Panel):
         self.put(busy=_("Writing {what}").format(what=chosen.title))
         stamp = content_stamp(node)
         try:
-            path, notes = await export(scan, node, chosen.ending, self.app.downloads.folder("segmentation"))
+            folder, with_empty = self.app.downloads.folder("segmentation"), bool(self.get("with_empty"))
+            path, notes = await export(scan, node, chosen.ending, folder, with_empty=with_empty)
             if node is not self.workspace.segmentation or content_stamp(node) != stamp:
                 raise NodeError(_("The segmentation was changed while it was written."), _("Export it again."))
             self._stamp = stamp
@@ -87,7 +109,9 @@ class ExportPanel(Panel):
             for observed, event in [(node, vtkCommand.ModifiedEvent), (content, vtkCommand.ModifiedEvent), *events]:
                 self._observers.append((observed, observed.AddObserver(event, self._on_event)))
         self._withdraw()
-        self.put(what=node.GetName() if node is not None else "")
+        scan = self.workspace.scan
+        formats = [one.ending for one in formats_of(scan)] if scan is not None else []
+        self.put(what=node.GetName() if node is not None else "", formats=formats)
 
     def _on_event(self, *_event: Any) -> None:
         if self.get("url") and content_stamp(self.workspace.segmentation) != self._stamp:
