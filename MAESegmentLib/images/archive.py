@@ -51,7 +51,7 @@ class ArchivedScan:
 
 
 #: Of the lines in the file: folders noted by another version are looked into again.
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass
@@ -115,16 +115,16 @@ class ArchiveIndex:
             files.setdefault(
                 path, ArchivedScan((path.parent / without_ending(name)).relative_to(root).as_posix(), path)
             )
-        damaged = [folder / name for name in entry.damaged]
         for uid, about in entry.series.items():
             # A UID that other folders use for somebody else is not the same series.
             same = (uid, about["identity"])
             series = slices.setdefault(same, _Series(uid, root, folder, about["description"], about["modality"]))
-            series.files += [*(folder / name for name in about["files"]), *damaged]
+            series.files += [folder / name for name in about["files"]]
             series.alone &= len(entry.series) == 1
-        if damaged and not entry.series:
+        if entry.damaged and not entry.series:
             # Nothing else would tell that these files were meant to be a scan.
-            files.setdefault(folder, ArchivedScan(_below(root, folder), folder, files=tuple(damaged)))
+            damaged = tuple(folder / name for name in entry.damaged)
+            files.setdefault(folder, ArchivedScan(_below(root, folder), folder, files=damaged))
 
     def _entry(self, folder: Path) -> _Folder:
         known = self._folders.get(str(folder))
@@ -206,7 +206,8 @@ def _look_into(folder: Path, changed: int) -> _Folder:
             "description": first.description,
             "modality": first.identity.modality,
             "identity": _hashed_identity(first),
-            "files": [instance.path.name for instance in instances],
+            # With the damaged ones among them: whoever reads the series refuses it.
+            "files": [path.name for path in (*(one.path for one in instances), *inventory.damaged_of(uid))],
         }
     entry.damaged = [path.name for path in inventory.damaged]
     return entry

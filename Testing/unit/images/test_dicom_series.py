@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from MAESegmentLib.errors import GeometryError, MAESegmentError, VolumeReadError
 from MAESegmentLib.images import list_series, read_volume
+from MAESegmentLib.images.archive import ArchiveIndex
 from Testing.dicom_series import edit, head
 
 
@@ -141,6 +142,41 @@ def test_small_usable_series_is_not_taken_for_a_larger_broken_one(tmp_path: Path
     with pytest.raises(VolumeReadError) as refusal:
         read_volume(tmp_path / "study")
     assert "missing" in refusal.value.hint
+
+
+@pytest.mark.parametrize(
+    ("names", "is_header_left", "refused"),
+    [
+        (("IM{:04}.dcm", "IM1{:03}.dcm"), True, {"Neck"}),  # what is left of its header says whose it is
+        (("CT{:04}.dcm", "MR{:04}.dcm"), False, {"Neck"}),  # only slices of that series are called so
+        (("IM{:04}.dcm", "IM1{:03}.dcm"), False, {"Head", "Neck"}),  # it may be of either
+        (("CT{:04}.dcm", "MR{:04}.dcm"), True, {"Neck"}),
+    ],
+)
+def test_a_damaged_file_refuses_the_series_that_it_is_of(
+    tmp_path: Path, names: tuple[str, str], is_header_left: bool, refused: set[str]
+) -> None:
+    """In a loose folder of several series; in a batch, too, where each series is read from a list of its files."""
+    folder = tmp_path / "in" / "loose"
+    folder.mkdir(parents=True)
+    recipes = {name: head(8, description=name) for name in ("Head", "Neck")}
+    for (name, recipe), pattern in zip(recipes.items(), names, strict=True):
+        for number, file in enumerate(sorted(recipe.write(tmp_path / name).iterdir())):
+            file.rename(folder / pattern.format(number))
+    damaged = folder / names[1].format(5)
+    content = damaged.read_bytes()
+    uid_ends = content.index(recipes["Neck"].series_uid.encode()) + 70
+    damaged.write_bytes(content[:uid_ends] if is_header_left else b"\xff" * len(content))
+    problems = {info.description: info.problem for info in list_series(folder)}
+    assert {name for name, problem in problems.items() if problem} == refused
+    scans = {scan.name: scan for scan in ArchiveIndex(tmp_path / "index").scans([tmp_path / "in"])}
+    for name, recipe in recipes.items():
+        for read in (lambda uid=recipe.series_uid: read_volume(folder, series_uid=uid), scans[f"loose/{name}"].read):
+            if name in refused:
+                with pytest.raises(VolumeReadError, match=f'"{name}".*{damaged.name}'):
+                    read()
+            else:
+                np.testing.assert_array_equal(read().array[0], recipe.stored.T - 1024)
 
 
 def _fourth(**values: object) -> Callable[[int, Dataset], None]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_dataset
+from pydicom.filereader import read_dataset, read_partial
+from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
 from pydicom.uid import ImplicitVRLittleEndian as ImplicitVR
 
@@ -47,6 +47,9 @@ _TAGS = [
 _NOT_SCANS = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTIMAGE", "SR", "PR", "KO", "REG", "DOC"}
 #: In the name of every SOP class of images, and of no other.
 _OF_IMAGES = "Image Storage"
+_SERIES = Tag("SeriesInstanceUID")
+#: The first of the elements that hold pixels.
+_PIXELS = Tag("FloatPixelData")
 EXPORT_AGAIN = "Export the series again from the archive (PACS)."
 _PREAMBLE = 128
 _BLOCK = 1 << 20
@@ -119,8 +122,18 @@ def read_instance(path: Path) -> Instance | None:
         return _instance(path, open_dicom(path, _TAGS))
 
 
-def open_dicom(path: Path, tags: Sequence[str] | None = None, *, pixels: bool = False) -> Dataset:
-    """The data set of a file with or without preamble (only `tags` if given), whose transfer syntax is always known.
+def series_uid_of_damaged(path: Path) -> str:
+    """What is left of a file that `read_instance` refuses may still say; else ""."""
+    try:
+        with quiet_pydicom():
+            return _text(open_dicom(path, ["SeriesInstanceUID"], end=_SERIES + 1), "SeriesInstanceUID")
+    except Exception:  # of any kind: it is damaged
+        return ""
+
+
+def open_dicom(path: Path, tags: Sequence[str] | None = None, *, end: int | None = _PIXELS) -> Dataset:
+    """The data set of a file with or without preamble (only `tags` if given, none from `end` on), whose transfer syntax
+    is always known.
 
     Takes no more memory than the file has bytes, whatever its elements promise. Raises what pydicom does, or
     `VolumeReadError`.
@@ -135,8 +148,11 @@ def open_dicom(path: Path, tags: Sequence[str] | None = None, *, pixels: bool = 
         if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             _check_inflated(path, stream)
         stream.seek(0)
-        dataset = pydicom.dcmread(
-            stream, force=is_bare, stop_before_pixels=not pixels, specific_tags=None if tags is None else list(tags)
+        dataset = read_partial(
+            stream,
+            None if end is None else lambda tag, _vr, _length: tag >= end,
+            force=is_bare,
+            specific_tags=None if tags is None else [Tag(name) for name in tags],
         )
     if not dataset.file_meta.get("TransferSyntaxUID"):
         is_implicit, is_little_endian = dataset.original_encoding

@@ -15,7 +15,7 @@ from pydicom.errors import InvalidDicomError
 from ....errors import MAESegmentError
 from ...scans import is_dicom, is_named_dicom
 from ..decoding import unreadable
-from .headers import Instance, read_instance
+from .headers import Instance, read_instance, series_uid_of_damaged
 from .pixels import read_frames
 
 NO_UID = "no-uid-"
@@ -31,10 +31,14 @@ class Inventory:
     series: dict[str, list[Instance]]
     damaged: dict[Path, str]
 
-    def damaged_beside(self, instances: Iterable[Instance]) -> dict[Path, str]:
-        """Damaged files in the folders of `instances`: each may be one of their slices."""
-        folders = {instance.path.parent for instance in instances} if self.damaged else ()
-        return {path: self.damaged[path] for folder in folders for path in self._damaged_in.get(folder, ())}
+    def damaged_of(self, uid: str) -> dict[Path, str]:
+        """Damaged files that are slices of the series `uid`, or may be: beside them, and nobody can say whose."""
+        folders = {instance.path.parent for instance in self.series[uid]} if self.damaged else ()
+        return {
+            path: self.damaged[path]
+            for path, owner in self._owners.items()
+            if owner == uid or (not owner and path.parent in folders)
+        }
 
     def empty_beside(self, instances: Iterable[Instance]) -> dict[Path, bool]:
         """What lies beside `instances` and has no content: empty files, links to nothing, pipes, devices.
@@ -61,12 +65,18 @@ class Inventory:
         }
 
     @cached_property
-    def _damaged_in(self) -> dict[Path, list[Path]]:
-        """By folder: there may be many series to look for them."""
-        found: dict[Path, list[Path]] = {}
+    def _owners(self) -> dict[Path, str]:
+        """The series of each damaged file: what is left of its header names it, or only one beside is called so; ""."""
+        alike: dict[tuple[Path, str], set[str]] = {}
+        for uid, instances in self.series.items() if self.damaged else ():
+            for instance in instances:
+                alike.setdefault((instance.path.parent, _pattern(instance.path)), set()).add(uid)
+        owners = {}
         for path in self.damaged:
-            found.setdefault(path.parent, []).append(path)
-        return found
+            named = series_uid_of_damaged(path)
+            called = alike.get((path.parent, _pattern(path)), set())
+            owners[path] = named if named in self.series else next(iter(called)) if len(called) == 1 else ""
+        return owners
 
 
 def take_inventory(files: Iterable[Path]) -> Inventory:

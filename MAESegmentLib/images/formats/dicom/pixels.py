@@ -73,7 +73,7 @@ def read_frames(path: Path, indices: Sequence[int]) -> tuple[Iterator[np.ndarray
     """
     try:
         with quiet_pydicom():
-            dataset = open_dicom(path, _TAGS, pixels=True)
+            dataset = open_dicom(path, _TAGS, end=None)
             _check_pixels(path, dataset)
             assumed = _complete(dataset)
             rescales = tuple(rescale_of(path.name, dataset, index) for index in indices)

@@ -39,7 +39,7 @@ def read_dicom_seg(path: Path) -> tuple[LabelMap, tuple[Label, ...]]:
         with quiet_pydicom():
             if not _is_seg(path):
                 raise VolumeReadError(f"{path.name} is not a DICOM SEG.", "Give the segmentation, not the scan.")
-            dataset = open_dicom(path, pixels=True)
+            dataset = open_dicom(path, end=None)
             references = _references(path, dataset)
             _check_frames(path, dataset)
             _even_out(path, dataset)

@@ -79,7 +79,7 @@ def read_series_files(files: Sequence[Path], series_uid: str) -> Volume:
 
 def _read_series(inventory: Inventory, uid: str, notes: tuple[str, ...] = ()) -> Volume:
     instances = inventory.series[uid]
-    _check_damaged(inventory, instances)
+    _check_damaged(inventory, uid)
     name = _name(instances)
     stack = stack_slices(name, instances)
     array, rescales = _read_slices(name, stack)
@@ -111,7 +111,7 @@ def _info(inventory: Inventory, uid: str) -> SeriesInfo:
     instances = inventory.series[uid]
     problem = ""
     try:
-        _check_damaged(inventory, instances)
+        _check_damaged(inventory, uid)
         _check_promises(_name(instances), stack_slices(_name(instances), instances))
     except MAESegmentError as error:
         problem = error.message
@@ -174,11 +174,11 @@ def _series_of(path: Path, inventory: Inventory) -> str:
     return series_name(instance)
 
 
-def _check_damaged(inventory: Inventory, instances: Sequence[Instance]) -> None:
+def _check_damaged(inventory: Inventory, uid: str) -> None:
     """A broken file beside the series may be one of its slices."""
-    beside = inventory.damaged_beside(instances)
-    if beside:
-        _refuse_damaged(beside)
+    instances = inventory.series[uid]
+    if damaged := inventory.damaged_of(uid):
+        _refuse_damaged(damaged, f"{_name(instances)}: ")
     lost = [path for path, is_named_alike in inventory.empty_beside(instances).items() if is_named_alike]
     if lost:
         raise VolumeReadError(
@@ -191,10 +191,10 @@ def _names(paths: Sequence[Path]) -> str:
     return ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
 
 
-def _refuse_damaged(damaged: Mapping[Path, str]) -> None:
+def _refuse_damaged(damaged: Mapping[Path, str], whose: str = "") -> None:
     names = _names(list(damaged))
     reason = next((f" {reason}" for reason in damaged.values() if reason), "")
-    raise VolumeReadError(f"{len(damaged)} DICOM file(s) cannot be read: {names}.{reason}", EXPORT_AGAIN)
+    raise VolumeReadError(f"{whose}{len(damaged)} DICOM file(s) cannot be read: {names}.{reason}", EXPORT_AGAIN)
 
 
 def _said_of(inventory: Inventory, instances: Sequence[Instance]) -> list[str]:
