@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
+from contextlib import redirect_stderr
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 
 from MAESegmentLib.bundle import ModelStore
+from MAESegmentLib.cli.main import main
 from MAESegmentLib.console.console import Console
+from MAESegmentLib.images.writing import write_volume
+from MAESegmentLib.inference.predictor import Predictor
 from MAESegmentLib.runs import FineTuneRun, RunState
 from MAESegmentLib.storage.user_folders import default_working_folder
 
@@ -45,6 +51,28 @@ def segment(folder: str) -> None:
     assert result.label_map.grid.matches(volume.grid)
     assert result.model == "tiny-mr@1.0.0"
     assert stat.S_IMODE(console.working_folder.stat().st_mode) == 0o700
+
+
+def segment_where_nothing_can_be_written(folder: str) -> None:
+    """The home, the scan's folder and those of outputs may only be read: what needs none of them works, the rest says
+    which place it is before the network runs."""
+    place = Path(folder)
+    model = save_tiny(place / "tiny-mr")
+    (place / "closed").mkdir()
+    scan = write_volume(place / "closed" / "scan.nii.gz", PhantomFactory()(shape=(24, 22, 20), noise=20.0).volume)
+    (place / "open").mkdir()
+    for closed in (place / "closed", place):
+        closed.chmod(0o500)
+    os.chdir(place / "open")
+    command = ["segment", str(scan), "-m", str(model.path), "--device", "cpu"]
+    assert main([*command, "-q"]) == 0
+    assert [file.name for file in Path().iterdir()] == ["scan.seg.nrrd"]
+    for option, name in (("-o", "s.nii.gz"), ("--preview", "p.png"), ("--probabilities", "p.nii.gz")):
+        said = io.StringIO()
+        with redirect_stderr(said), patch.object(Predictor, "predict", side_effect=AssertionError):
+            assert main([*command, *(() if option == "-o" else ("-o", "s.nii.gz")), option, f"../closed/{name}"]) == 2
+        assert f"closed/{name} cannot be written: Permission denied" in said.getvalue()
+    assert [file.name for file in Path().iterdir()] == ["scan.seg.nrrd"]
 
 
 def _policy_of_trainer(run: FineTuneRun) -> int | None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ..images.volume import LabelMap
     from ..inference import Prediction
 
+_NAME = "MNI152_T1_hippocampi"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_out(parser, "DIR", "folder for the results (default: output)", default=Path("output"))
@@ -27,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from ..bundle import ModelStore
     from ..images.reading import read_volume
-    from ..images.writing import write_label_map
+    from ..images.writing import check_label_map_destination, write_label_map
     from ..inference import Predictor, Roi
     from ..inference.preview import write_preview
 
@@ -36,6 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     except VolumeReadError as error:
         error.hint = "Install it with `pip install nilearn`, or segment a scan of your own with `maesegment segment`."
         raise
+    target = options.made_folder(arguments.out) / f"{_NAME}.seg.nrrd"
+    check_label_map_destination(target)
     bundle = ModelStore().find(arguments.model)
     volume = read_volume(head)
     predictor = Predictor(bundle, options.inference_settings(arguments, bundle))
@@ -44,10 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"Segmenting the {side.lower()} hippocampus ...")
         sides[side] = predictor.predict(volume, roi=Roi.of(box))
     label_map, labels = combine(sides, bundle.spec.labels)
-    options.made_folder(arguments.out)
-    name = "MNI152_T1_hippocampi"
-    written = write_label_map(arguments.out / f"{name}.seg.nrrd", label_map, labels, volume_name="MNI152 T1")
-    preview = arguments.out / f"{name}.png"
+    written = write_label_map(target, label_map, labels, volume_name="MNI152 T1")
+    preview = target.with_name(f"{_NAME}.png")
     write_preview(preview, volume, label_map, labels)
     _print_table(sides, label_map, labels, f"{bundle.spec.name} {bundle.spec.version}")
     say(f"\nSegmentation: {written}  (drag it into 3D Slicer with the volume below)")

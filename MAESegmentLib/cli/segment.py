@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, OutputError
+from ..storage.atomic_file import check_writable
 from . import options
 from .terminal import ProgressBar, make_console, make_table, say
 
@@ -109,8 +110,7 @@ def _check_output(path: Path, endings: Sequence[str], *, overwrite: bool) -> Non
         raise OutputError(
             f"{path.name} is not written in this format.", f"Use a name that ends in {', '.join(endings)}."
         )
-    if not path.absolute().parent.is_dir():
-        raise OutputError(f"The folder {path.parent} does not exist.", "Create it first.")
+    check_writable(path)
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already.", "Choose another name, or add --overwrite.")
 
