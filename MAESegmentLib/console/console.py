@@ -12,6 +12,7 @@ from typing import Any
 from ..bundle import Bundle, ModelStore
 from ..bundle.library import ModelChoice, ModelLibrary
 from ..bundle.spec import check_channels
+from ..errors import ConfigurationError
 from ..images.roi import Roi
 from ..images.volume import LabelMap, Volume
 from ..inference.settings import InferenceSettings, SegmentationSummary
@@ -32,7 +33,7 @@ from .learning import Learning, Scan
 class SegmentedVolume(SegmentationSummary):
     """`label_map` lies on exactly the scan's grid; `volumes_ml` is by label value."""
 
-    label_map: LabelMap = field(kw_only=True)
+    label_map: LabelMap = field(kw_only=True, repr=False)
     source: Volume | None = field(default=None, repr=False)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -74,7 +75,8 @@ class Console:
         self.handles = JobHandles(loop)
         self._learning = Learning(self)
         # Also for a console that nobody closed, and at the end of the program.
-        self._finalizer = weakref.finalize(self, self.client.shutdown)
+        self._owner = os.getpid()
+        self._finalizer = weakref.finalize(self, _shut_down, self.client, self._owner)
 
     def __enter__(self) -> Console:
         return self
@@ -84,8 +86,8 @@ class Console:
 
     def close(self) -> None:
         """End the worker and wait until it is gone; jobs that are not finished are cancelled."""
-        self.client.shutdown()
-        self.client.wait_until_ended(10.0)
+        if _shut_down(self.client, self._owner):
+            self.client.wait_until_ended(10.0)
 
     def process(
         self,
@@ -161,12 +163,25 @@ class Console:
             return scan
         if isinstance(scan, str | os.PathLike):
             return read_volume(Path(scan))
+        if not isinstance(scan, Sequence) or not all(isinstance(one, str | os.PathLike) for one in scan):
+            raise ConfigurationError(
+                f"A scan is not given as {type(scan).__name__}.",
+                "Give a file, a DICOM folder, a list of files or a Volume.",
+            )
         paths = [Path(one) for one in scan]
         return read_volume(paths[0]) if len(paths) == 1 else read_volumes(paths)
 
     def interpreter(self) -> Interpreter:
         """The Python that runs the network."""
         return choose_interpreter(self._python, environ=self.environment)
+
+
+def _shut_down(client: WorkerClient, owner: int) -> bool:
+    """Not in a fork of the program, which ends before it: the worker and the jobs are the program's."""
+    if os.getpid() != owner:
+        return False
+    client.shutdown()
+    return True
 
 
 def _result(

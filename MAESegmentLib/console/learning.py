@@ -13,7 +13,7 @@ from ..bundle.spec import check_channels
 from ..cases.records import CaseRecord
 from ..cases.store import CaseStore
 from ..cases.submission import CaseSubmission
-from ..errors import Cancelled, DatasetError, MAESegmentError
+from ..errors import Cancelled, ConfigurationError, DatasetError, MAESegmentError
 from ..evaluation.comparison import Comparison, compare_label_maps
 from ..images.formats.dicom.belonging import place_on
 from ..images.labels import ByName, Label, other_names
@@ -101,6 +101,11 @@ class Learning:
         is named in `absent`. `region` is all that was annotated; () takes a region back. `update` is the id of a case
         to replace.
         """
+        if not isinstance(label_map, LabelMap):
+            raise ConfigurationError(
+                f"A label map is not given as {type(label_map).__name__}.",
+                "Give `read_label_map(file)`, or the `label_map` of what `process` returned.",
+            )
         bundle = self._host.library.find(model)
         volume = self._host.read(scan)
         check_channels(len(volume.array), bundle.channels)

@@ -27,6 +27,7 @@ from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.inference import InferenceSettings, Predictor, Roi
 from MAESegmentLib.jobs import JobState
 from Testing.bundles import save_tiny
+from Testing.children import run
 from Testing.processes import wait_for_end, wait_until
 
 
@@ -178,6 +179,8 @@ def test_what_cannot_work_is_said(console, oblique_scan, options, error):
 def test_scans_that_cannot_be_used(console, tmp_path):
     with pytest.raises(VolumeReadError):
         console.process(tmp_path / "missing.nii.gz", **OPTIONS)
+    with pytest.raises(ConfigurationError, match="NoneType"):
+        console.process(None, **OPTIONS)
     with pytest.raises(ConfigurationError, match="needs 1 channel"):
         console.process(Volume(np.ones((2, 8, 8, 8)), np.eye(4)), **OPTIONS)
     with pytest.raises(GeometryError):
@@ -219,3 +222,12 @@ def test_script_that_just_ends(store, tmp_path, oblique_scan):
     pid, rest = done.stdout.strip().split(" ", 1)
     assert rest == "[1, 2] False"
     wait_for_end([int(pid)])
+
+
+def test_a_fork_of_the_program_leaves_its_worker_alone(console, oblique_scan):
+    """Also when it leaves the `with`, and ends as a program does."""
+    job = console.process(oblique_scan, **OPTIONS, wait=False)
+    pid = console.client._process._pid
+    run(lambda: (console.close(), console._finalizer()))
+    assert sorted(job.result().volumes_ml) == [1, 2]
+    assert console.client._process._pid == pid

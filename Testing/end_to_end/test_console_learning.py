@@ -43,6 +43,8 @@ def test_from_a_corrected_scan_to_a_version_and_its_comparison(console, clinic):
     assert (record.labels, record.model) == (("front", "back"), clinic.base.reference)
     stored = console.case_store("tiny-mr").read_label_map(record.id)
     np.testing.assert_array_equal(stored.array, scan.label_map.array)
+    with pytest.raises(ConfigurationError, match="not given as str"):
+        console.add_case(scan.volume, "corrected.nii.gz")
     with pytest.raises(DuplicateCase):
         console.add_case(scan.volume, scan.label_map, "tiny-mr")
     with pytest.raises(DatasetError, match="not the one that is stored"):
