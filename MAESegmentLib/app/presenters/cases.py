@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...cases.layout import THUMBNAIL
 from ...cases.records import CHECK, TRAIN, CaseRecord
 from ...images.labels import Label
 from ...translation import tr as _
@@ -133,5 +134,5 @@ class CasesPresenter(Presenter[CasesState]):
 
 
 def _row(record: CaseRecord, folder: Path) -> CaseRow:
-    picture = folder / record.id / "thumbnail.png"
+    picture = folder / record.id / THUMBNAIL
     return CaseRow(record.id, case_text(record), record_text(record), record.role, picture, record.revision)
