@@ -9,7 +9,8 @@ from typing import Any
 
 from .. import mrml
 from ..bundle import Bundle
-from ..errors import EDITED_OUTPUT, ConfigurationError, NodeError
+from ..errors import EDITED_OUTPUT, NodeError
+from ..images.roi import Roi
 from ..inference.settings import SegmentationSummary
 from ..jobs import Job
 from ..mrml import content_stamp
@@ -61,7 +62,7 @@ def start_segmentation(
             image.ijk_to_world,
             model=request.bundle,
             settings=request.settings,
-            roi=roi_box(request.roi),
+            roi=roi_box(request.roi, request.nodes[0].GetScene()),
             working_folder=session.working_folder,
             finish=result.put_into_scene,
             job=job,
@@ -126,18 +127,13 @@ class _Result:
         return output, []
 
 
-def roi_box(roi: Any) -> tuple[float, ...] | None:
-    """(R0, R1, A0, A1, S0, S1) of an ROI node, or of six such numbers."""
+def roi_box(roi: Any, scene: Any = None) -> tuple[float, ...] | None:
+    """(R0, R1, A0, A1, S0, S1) of an ROI node, of its name in `scene`, or of six such numbers, also as text."""
+    if isinstance(roi, str) and scene is not None:
+        roi = scene.GetFirstNodeByName(roi) or roi
     if roi is None:
         return None
-    if hasattr(roi, "IsA"):
-        return tuple(float(value) for value in mrml.roi_of(roi))
-    numbers = tuple(float(value) for value in roi)
-    if len(numbers) != 6:
-        raise ConfigurationError(
-            _("A region of interest is an ROI node or six numbers (R0, R1, A0, A1, S0, S1) in mm."),
-        )
-    return numbers
+    return tuple(map(float, mrml.roi_of(roi))) if hasattr(roi, "IsA") else Roi.of(roi).bounds
 
 
 def _check_nodes(request: Request) -> None:

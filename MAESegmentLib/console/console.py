@@ -108,7 +108,8 @@ class Console:
         """Segment `scan`: a `Volume`, a file or DICOM folder, or a list of files (one per channel).
 
         `model` is a name or the beginning of one, NAME@VERSION, a folder or a bundle; None is the only one there is.
-        `roi` is R0, R1, A0, A1, S0, S1 in RAS mm. `out` is written when the result is there.
+        `roi` is R0, R1, A0, A1, S0, S1 in RAS mm: numbers, or text as `--roi` takes it. `out` is written when the
+        result is there.
         """
         bundle = self.library.find(model)
         settings = InferenceSettings.chosen(

@@ -44,6 +44,9 @@ def image_of(nodes: Sequence[Any]) -> NodeImage:
     """
     if not nodes or any(node is None for node in nodes):
         raise NodeError("No volume is chosen.", "Choose the scan to segment.")
+    for node in nodes:
+        if not hasattr(node, "IsA"):
+            raise NodeError(f"{node!r} is not a volume of the scene.", "Load it, and give its node.")
     images = [_single(node) for node in nodes]
     first = images[0]
     for node, image in zip(nodes[1:], images[1:], strict=True):

@@ -81,6 +81,8 @@ def test_region_of_interest_confines_it(console, oblique_scan):
     centre = volume.ijk_to_ras @ [*(np.array(volume.grid.shape) / 2), 1]
     box = [bound for c in centre[:3] for bound in (c - 4, c + 4)]
     labels = console.process(volume, roi=box, **OPTIONS).label_map
+    as_text = console.process(volume, roi=",".join(map(str, box)), **OPTIONS).label_map
+    np.testing.assert_array_equal(as_text.array, labels.array)
     block = Roi((box[0], box[2], box[4]), (box[1], box[3], box[5])).voxels(labels.grid)
     inside = labels.array[block]
     assert 0 < np.count_nonzero(inside) == np.count_nonzero(labels.array)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import slicer
 
+from MAESegmentLib.app.processing import roi_box
+from MAESegmentLib.errors import MAESegmentError, NodeError
 from Testing.gui.logic_fixtures import edit, segment_names
 
 
@@ -125,6 +127,23 @@ def test_region_of_interest_bounds_the_result(logic, model, volume, scene):
     segmentation = logic.process(volume, model, roi=(-20.0, 20.0, 1.0, 20.0, -20.0, 20.0))
     ids = [segmentation.GetSegmentation().GetNthSegmentID(number) for number in (0, 1)]
     assert [len(scene.segment_points(segmentation, one)) > 0 for one in ids] == [True, False]
+
+
+def test_a_box_is_numbers_text_a_node_or_its_name(volume):
+    box = (-20.0, 20.0, 1.0, 20.0, -20.0, 20.0)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "left hippocampus")
+    node.SetXYZ(0.0, 10.5, 0.0)
+    node.SetRadiusXYZ(20.0, 9.5, 20.0)
+    for given in (box, "-20,20,1,20,-20,20", node, "left hippocampus"):
+        assert roi_box(given, volume.GetScene()) == pytest.approx(box)
+    for wrong, said in (("right", "'right' is not six numbers"), (volume.GetName(), "is not a region of interest")):
+        with pytest.raises(MAESegmentError, match=said):
+            roi_box(wrong, volume.GetScene())
+
+
+def test_a_name_is_not_taken_for_the_volume_itself(logic, model):
+    with pytest.raises(NodeError, match="'head' is not a volume of the scene"):
+        logic.process("head", model)
 
 
 def test_diagnostics_hold_what_helps_and_no_node_names(logic, model, scene):

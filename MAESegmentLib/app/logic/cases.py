@@ -28,7 +28,7 @@ from ..case_proposal import (
     propose_choices,
 )
 from ..processing import roi_box
-from .part import Node, Part
+from .part import Node, Part, nodes_of
 
 
 class Cases(Part):
@@ -58,12 +58,12 @@ class Cases(Part):
         """
         bundle = self._case_model(segmentationNode, model)
         return propose(
-            _nodes(volumeNode), segmentationNode, bundle, self.caseStore(bundle), self.session.loop.call_aside
+            nodes_of(volumeNode), segmentationNode, bundle, self.caseStore(bundle), self.session.loop.call_aside
         )
 
     def identifyScan(self, volumeNode: Node, segmentationNode: Node, model: ModelChoice = None) -> Callable[[], None]:
         """What may be run in any thread before `proposeCase` or `addCase`, so that they need not wait for it."""
-        nodes = _nodes(volumeNode)
+        nodes = nodes_of(volumeNode)
         try:
             image = mrml.image_of(nodes)
             look = case_scene.identify(nodes, image, self.caseStore(self._case_model(segmentationNode, model)).list())
@@ -100,7 +100,7 @@ class Cases(Part):
         a case is not updated with another scan (`DatasetError`). What is not said again stays as it was. With `wait`
         the record is returned, otherwise a job.
         """
-        nodes = _nodes(volumeNode)
+        nodes = nodes_of(volumeNode)
         bundle = self._case_model(segmentationNode, model)
         store = self.caseStore(bundle)
         image = mrml.image_of(nodes)
@@ -114,7 +114,7 @@ class Cases(Part):
         )
         prepared = prepare_case(segmentationNode, segments, choices, known, answers)
         reference = model_reference(segmentationNode) or (dict(old.model) if old is not None and old.model else None)
-        box = () if region == () else roi_box(region)
+        box = () if region == () else roi_box(region, nodes[0].GetScene())
         prepared = prepared.described(
             role=role, group=group, model=reference, region=box, replace=old.id if old is not None else ""
         )
@@ -163,10 +163,6 @@ class Cases(Part):
             same = self.library.meant(name) if name else None
             return same if same is not None else self.library.find(None)
         return self.library.find(model)
-
-
-def _nodes(volume: Any) -> tuple[Any, ...]:
-    return tuple(volume) if isinstance(volume, Sequence) else (volume,)
 
 
 def _listed(names: Sequence[str] | str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +26,11 @@ class Host(Protocol):
     @property
     def case_root(self) -> Path:
         """Where the cases of all models are, a folder for each."""
+
+
+def nodes_of(volume: Any) -> tuple[Any, ...]:
+    """One a channel, of a node or several."""
+    return tuple(volume) if isinstance(volume, Sequence) and not isinstance(volume, str) else (volume,)
 
 
 class Part:

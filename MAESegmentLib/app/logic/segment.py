@@ -12,7 +12,7 @@ from ...translation import tr as _
 from ..batch import BatchJob, BatchRow, start_batch, start_sequence
 from ..processing import Request, SegmentationJob, start_segmentation
 from ..session import run_on_gpu
-from .part import AUTO, CPU, Node, Part
+from .part import AUTO, CPU, Node, Part, nodes_of
 
 
 class Segmenting(Part):
@@ -39,10 +39,11 @@ class Segmenting(Part):
 
         `model` is a name, name@version, a folder or a bundle. With `wait` the node is returned and Slicer stays alive
         meanwhile; with `wait=False` or a `callback` (called with the job after every change) a job is returned.
-        `roi` is an ROI node or (R0, R1, A0, A1, S0, S1) in mm. An `outputSegmentation` that the user edited is
-        replaced only with `overwrite`. While a fine-tuning has the GPU, "auto" is the processor.
+        `roi` is an ROI node, its name, or R0, R1, A0, A1, S0, S1 in mm (numbers, or text as the command takes it). An
+        `outputSegmentation` that the user edited is replaced only with `overwrite`. While a fine-tuning has the GPU,
+        "auto" is the processor.
         """
-        nodes = tuple(volumeNode) if isinstance(volumeNode, Sequence) else (volumeNode,)
+        nodes = nodes_of(volumeNode)
         device, notes = self.device(device, allowCpu)
         request = Request(
             nodes=nodes,
