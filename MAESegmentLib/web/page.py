@@ -24,7 +24,16 @@ _WIDTH = 380
 _STYLE = """
 html { overflow-y: hidden; }
 .info-text { white-space: pre-line; overflow-wrap: anywhere; }
-.card-text { white-space: pre-wrap; font-size: 13px; }
+.card-text, .card-item { margin-bottom: 8px; line-height: 1.45; overflow-wrap: anywhere; }
+.card-item { display: list-item; margin-left: 20px; }
+.card-heading { font-size: 16px; font-weight: 600; margin: 14px 0 6px; }
+.card-strong { font-weight: 600; }
+.card-mono, .card-code { font-family: monospace; font-size: 13px; }
+.card-code { white-space: pre-wrap; overflow-wrap: anywhere; background: #f4f6f8; padding: 8px; margin-bottom: 8px; }
+.card-table { overflow-x: auto; margin-bottom: 8px; }
+.card-table table { border-collapse: collapse; font-size: 13px; }
+.card-table td { white-space: nowrap; padding: 3px 10px 3px 0; border-bottom: 1px solid #0002; }
+.card-table tr:first-child { font-weight: 600; }
 .swatch { display: inline-block; width: 12px; height: 12px; border-radius: 2px; border: 1px solid #0006;
   margin-right: 8px; vertical-align: -1px; }
 .result-table td, .result-table th { padding: 0 6px !important; }

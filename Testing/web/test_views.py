@@ -89,6 +89,26 @@ def test_every_section_can_be_read_and_every_button_has_a_name(user):
         user.until(lambda: not user.driver.execute_script(CONTRASTS), f"contrast in {tab}", 5)
 
 
+def test_the_model_card_is_laid_out_and_closes(user):
+    show(user, "segment")
+    user.choose("model-select", "headneck-ct")
+    for close in (
+        lambda: ActionChains(user.driver).send_keys(Keys.ESCAPE).perform(),
+        lambda: user.find("card").find_element("css selector", '[aria-label="Close"]').click(),
+    ):
+        user.press("about-model")
+        user.until(lambda: "Intended use" in user.text("card"), "the card")
+        card = user.text("card")
+        assert not any(line.startswith(("#", "|", "```")) or "**" in line for line in card.splitlines())
+        headings = user.find("card").find_elements("css selector", '[role="heading"]')
+        assert "Limits" in [one.text for one in headings]
+        assert "Mandible" in [one.text for one in user.find("card").find_elements("css selector", "td")]
+        assert user.nameless() == []
+        screenshot(user, "app-card")
+        close()
+        user.until(lambda: not user.see("card"), "it is closed", 10)
+
+
 def test_on_a_phone_the_panel_folds_and_the_views_fill_the_screen(user):
     open_sample(user)
     with user.phone():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ...app.presenters.presenter import plain
 from ...app.texts.messages import error_text
 from ...jobs.runner import logged
 from ...storage.user_folders import user_data_folder
+from ...translation import tr as _
 from .. import slicer_scene
 from ..door.downloads import Downloads
 from ..door.folders import Folders
@@ -242,7 +244,16 @@ def table(rows: str, columns: Iterable[str], titles: str = "", **how: Any) -> No
                 html.Td(shown(f"row.{column}"))
 
 
-def dialog(key: str, title: str, expression: str, **how: Any) -> None:
-    """A long text over the page, while `key` of the state is true."""
-    with v3.VDialog(v_model=(key,), max_width=860, scrollable=True), v3.VCard(title=title), v3.VCardText():
-        html.Pre(shown(expression), classes="card-text", **how)
+@contextmanager
+def dialog(key: str, title: str, **how: Any) -> Iterator[None]:
+    """Over the page while `key` of the state is true, with a button that closes it; Escape does, too."""
+    with (
+        v3.VDialog(v_model=(key,), max_width=860, scrollable=True, raw_attrs=[f'aria-label="{title}"']),
+        v3.VCard(**how),
+    ):
+        with html.Div(classes="d-flex align-center pl-6 pr-2 pt-2"):
+            html.Div(title, classes="text-h6 flex-grow-1")
+            close = [f'aria-label="{_("Close")}"', f'title="{_("Close")}"']
+            v3.VBtn(icon="mdi-close", click=f"{key} = false", variant="text", raw_attrs=close)
+        with v3.VCardText():
+            yield

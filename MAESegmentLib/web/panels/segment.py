@@ -23,6 +23,7 @@ from ...samples import BOXES, SAMPLE, SAMPLE_MODEL
 from ...translation import tr as _
 from ...worker.client.client import WorkerState
 from .. import slicer_scene
+from .card import card_blocks
 from .panel import Page, Panel, options
 from .segment_widgets import build
 
@@ -300,8 +301,8 @@ class SegmentPanel(Panel):
         self._was_3d_shown = visible
 
 
-def _card(bundle: Bundle | None) -> str:
+def _card(bundle: Bundle | None) -> list[dict[str, Any]]:
     try:
-        return bundle.card if bundle is not None else ""
+        return card_blocks(bundle.card) if bundle is not None else []
     except MAESegmentError as error:
-        return str(error)
+        return card_blocks(str(error))

@@ -9,6 +9,7 @@ from trame.widgets import vuetify3 as v3
 
 from ...app.presenters import settings
 from ...translation import tr as _
+from .card import build_card
 from .panel import COMPACT, bar, caption, dialog, line, quoted, shown, table
 
 
@@ -28,13 +29,15 @@ def _build_choices(panel: Any) -> None:
         panel.select("model", "models", label=_("Model"), id="model-select", disabled=running)
         v3.VBtn(
             icon="mdi-information-outline",
+            id="about-model",
             click=f"{name('card_open')} = true",
             raw_attrs=[f'aria-label="{_("About this model")}"', f'title="{_("About this model")}"'],
             variant="text",
             size="small",
         )
     html.Div(shown(name("summary")), classes="text-body-2 info-text mt-1 mb-3", id="model-summary")
-    dialog(name("card_open"), _("About this model"), name("card"))
+    with dialog(name("card_open"), _("About this model"), id="card"):
+        build_card(name("card"))
     with html.Div(classes="d-flex align-center"):
         panel.select("region", "regions", label=_("Region"), id="region-select", disabled=running)
         title = quoted(_("Add a box that can be dragged"))
@@ -67,7 +70,8 @@ def _build_advanced(panel: Any) -> None:
         ):
             v3.VCheckbox(v_model=(panel.name(key),), label=label, disabled=running, **COMPACT)
         panel.button(_("Show log"), panel.show_log, id="show-log", variant="text")
-    dialog(panel.name("log_open"), _("Log"), panel.name("log"), id="log")
+    with dialog(panel.name("log_open"), _("Log")):
+        html.Pre(shown(panel.name("log")), classes="card-code", id="log")
 
 
 def _build_button(panel: Any) -> None:
