@@ -69,6 +69,21 @@ class ConfigurationError(MAESegmentError):
     code = "configuration"
 
 
+#: `details["problem"]` of a `MismatchError`: the model wants a box, and the whole scan was to be segmented.
+LACKS_BOX = "lacks_box"
+
+
+class MismatchError(MAESegmentError):
+    """The model was not trained on such a scan; raised before anything runs, and can be allowed."""
+
+    code = "mismatch"
+
+    def __init__(self, message: str, hint: str = "", *, problem: str = "") -> None:
+        super().__init__(message, hint)
+        if problem:
+            self.details = {"problem": problem}
+
+
 class TrainingError(MAESegmentError):
     """Training cannot start or go on (non-finite loss, empty labels, ...)."""
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from .. import mrml
 from ..bundle import Bundle
-from ..errors import EDITED_OUTPUT, NodeError
+from ..bundle.suitability import check_scan, lacks_box
+from ..errors import EDITED_OUTPUT, LACKS_BOX, MismatchError, NodeError
 from ..images.roi import Roi
 from ..inference.settings import SegmentationSummary
 from ..jobs import Job
@@ -25,7 +26,7 @@ from .session import SceneSession
 @dataclass(frozen=True)
 class Request:
     """What to segment and how. `settings` are those of `InferenceSettings` that were chosen; `notes` are shown with the
-    result."""
+    result. `allow_mismatch` and `ask_for_box` as in `Segmenting.process`."""
 
     nodes: tuple[Any, ...]
     bundle: Bundle
@@ -34,6 +35,8 @@ class Request:
     settings: Mapping[str, Any] = field(default_factory=dict)
     overwrite: bool = False
     notes: tuple[str, ...] = ()
+    allow_mismatch: bool = False
+    ask_for_box: bool = False
 
 
 class SegmentationJob(Job[Any]):
@@ -52,6 +55,7 @@ def start_segmentation(
     image = mrml.image_of(request.nodes)
     _check_nodes(request)
     _check_output(request)
+    _check_fits(request, session)
     job = SegmentationJob(session.loop, request.nodes[0].GetName())
     result = _Result(job, request, image.channels[0].shape)
     watch = mrml.SceneWatch(request.nodes, job.cancel)
@@ -157,6 +161,20 @@ def _check_output(request: Request) -> None:
             _("Write to a new segmentation, or confirm that this one is to be replaced."),
             problem=EDITED_OUTPUT,
         )
+
+
+def _check_fits(request: Request, session: SceneSession) -> None:
+    """Whether the model can fit the scan, and is given the box that it wants; a script is only told of the latter."""
+    if request.allow_mismatch:
+        return
+    scan = mrml.facts_of(request.nodes)
+    check_scan(request.bundle, scan)
+    bounds = roi_box(request.roi, request.nodes[0].GetScene())
+    if text := lacks_box(request.bundle, scan.grid, None if bounds is None else Roi.of(bounds)):
+        advice = _("Add a box around the structure.")
+        if request.ask_for_box:
+            raise MismatchError(text, advice, problem=LACKS_BOX)
+        session.log.add("warning", f"{text} {advice}")
 
 
 def _sign(node: Any, bundle: Bundle) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,10 @@ from .scan_statistics import ENOUGH_TO_CALIBRATE, SpaceStatistics
 FORMAT = 1
 #: A scan may be so many times as long as the longest of the training scans along an axis: regions are drawn by hand.
 EXTENT_TOLERANCE = 2.0
+#: What is tried to explain grey values that are not those of the training scans.
+_SHIFTS_HU = (1024.0, 1000.0)
+#: Grey values that begin and end where the training scans' do, up to this share of their span, have the same unit.
+_SAME_SPAN = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,3 +110,29 @@ def read_statistics(
     ) != len(grey):
         raise BundleError("The model's statistics of its training scans are not of its network.", "Get it again.")
     return statistics
+
+
+def about_grey_values(
+    statistics: FamiliarityStatistics,
+    grey: GreyValues,
+    array: Sequence[np.ndarray] | np.ndarray,
+    recipe: IntensityRecipe,
+) -> str:
+    """In what the grey values of a scan differ from the training scans', in words."""
+
+    def fits(change: Callable[[np.ndarray], np.ndarray]) -> bool:
+        return statistics.excess_of(describe_grey_values(array, recipe, change)) <= 1
+
+    low, high = grey.span
+    if recipe.kind != "ct":
+        inverted = " (as if dark and bright were exchanged)" if fits(np.negative) else ""
+        return f"its grey values are distributed differently{inverted}"
+    usual_low, usual_high = statistics.span
+    if abs(low - usual_low) < _SAME_SPAN * (usual_high - usual_low) > abs(high - usual_high):
+        return "its grey values are distributed differently (noise, blur, or dark and bright exchanged)"
+    text = f"its grey values are not HU: {low:.4g} to {high:.4g}, theirs about {usual_low:.4g} to {usual_high:.4g}"
+    for shift in _SHIFTS_HU:
+        for sign, direction in ((-1.0, "high"), (1.0, "low")):
+            if fits(lambda values, by=sign * shift: values + by):  # type: ignore[misc]
+                return f"{text} ({shift:g} too {direction})"
+    return text

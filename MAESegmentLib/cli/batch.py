@@ -6,11 +6,11 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigurationError, OutputError
+from ..errors import ConfigurationError, MismatchError, OutputError
 from ..processes.processor import usable_cores
 from . import options
 from .terminal import ProgressBar, say
@@ -18,6 +18,8 @@ from .terminal import ProgressBar, say
 if TYPE_CHECKING:
     from ..bundle import Bundle
     from ..images.archive import ArchivedScan
+    from ..images.roi import Roi
+    from ..images.volume import Volume
     from ..inference.batch import Batch, BatchPlan
     from ..inference.batch_table import VolumeRow
     from ..inference.settings import InferenceSettings
@@ -48,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--modality", metavar="CT", help="only DICOM series of this modality (files are all taken)")
     options.add_roi(parser, "segment only this box of every scan")
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed in an earlier run")
+    options.add_allow_mismatch(parser)
     options.add_inference(parser)
     options.add_quiet(parser)
 
@@ -85,10 +88,26 @@ def run(arguments: argparse.Namespace) -> int:
         # Loaded only now: a finished batch that is started again should return at once.
         predictor = Predictor(bundle, settings)
         display = _Display(len(scans), arguments.quiet or not launch.is_first)
+
+        def check(volume: Volume) -> None:
+            if not arguments.allow_mismatch:
+                _check(bundle, volume, roi, display.note)
+
         with display.bar:
-            batch.run(predictor, progress=display.progress, on_row=display.on_row)
+            batch.run(predictor, progress=display.progress, on_row=display.on_row, check=check)
     # torchrun ends the other processes as soon as one fails: only the first reports.
     return _report(batch, plan, arguments.quiet) if launch.is_first else 0
+
+
+def _check(bundle: Bundle, volume: Volume, roi: Roi | None, note: Callable[[str], None]) -> None:
+    """Raise `MismatchError` for a scan that the model cannot fit; `note` what to know before it is segmented."""
+    from ..bundle.suitability import ScanFacts, lacks_box, mismatch
+
+    facts = ScanFacts.of(volume)
+    if reason := mismatch(bundle, facts):
+        raise MismatchError(f"{reason} If you know that it fits: --allow-mismatch --retry-failed.")
+    if text := lacks_box(bundle, facts.grid, roi):
+        note(text)
 
 
 def _settings(arguments: argparse.Namespace, bundle: Bundle, launch: Launch) -> InferenceSettings:
@@ -188,6 +207,10 @@ class _Display:
     def progress(self, stage: str, fraction: float) -> None:
         if stage == "segment":
             self.bar.update(self._done + fraction)
+
+    def note(self, text: str) -> None:
+        if not self._quiet:
+            self.bar.print(f"warning: {text}")
 
     def on_row(self, row: VolumeRow, done: int) -> None:
         self._done = done

@@ -137,6 +137,12 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_allow_mismatch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-mismatch", action="store_true", help="segment also what the model cannot fit (a CT with a model of MR)"
+    )
+
+
 def inference_settings(arguments: argparse.Namespace, bundle: Bundle, **changes: Any) -> InferenceSettings:
     """The model's own, with what was given (all of `add_inference`, or `add_device` alone) and `changes` on top."""
     from ..inference.settings import InferenceSettings

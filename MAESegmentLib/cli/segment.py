@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--probabilities", type=Path, metavar="OUT", help="probability of every class, .nii.gz or .nrrd"
     )
     parser.add_argument("--entropy", type=Path, metavar="OUT", help="uncertainty from 0 to 1, .nii.gz or .nrrd")
+    options.add_allow_mismatch(parser)
     options.add_inference(parser)
     options.add_quiet(parser)
 
@@ -56,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     outputs = _check_outputs(arguments)
 
     from ..bundle.library import ModelLibrary
+    from ..bundle.suitability import ScanFacts, check_scan, lacks_box
     from ..images.reading import read_volume, read_volumes
     from ..images.writing import check_label_map_destination
     from ..inference.predictor import Predictor
@@ -68,6 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         volume = read_volumes(arguments.scan)
     check_label_map_destination(outputs["segmentation"], source=volume, labels=bundle.labels)
+    if not arguments.allow_mismatch:
+        facts = ScanFacts.of(volume)
+        check_scan(bundle, facts, hint="If you know that it fits, add --allow-mismatch.")
+        if text := lacks_box(bundle, facts.grid, roi):
+            _warn(f"{text} Give it with --roi.")
     predictor = Predictor(bundle, settings)
     with ProgressBar(_STAGES["prepare"], shown=not arguments.quiet) as bar:
         prediction = predictor.predict(
@@ -146,6 +153,9 @@ def _print_result(prediction: Prediction, bundle: Bundle, written: dict[str, Pat
     say(f"{prediction.seconds:.1f} seconds on {prediction.device}")
     for name, path in written.items():
         say(f"{name}: {path}")
-    stderr = make_console(stderr=True)
     for warning in prediction.warnings:
-        stderr.print(f"warning: {warning}", style="yellow", soft_wrap=True)
+        _warn(warning)
+
+
+def _warn(text: str) -> None:
+    make_console(stderr=True).print(f"warning: {text}", style="yellow", soft_wrap=True)

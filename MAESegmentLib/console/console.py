@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 from ..bundle import Bundle, ModelStore
 from ..bundle.library import ModelChoice, ModelLibrary
 from ..bundle.spec import check_channels
+from ..bundle.suitability import ScanFacts, check_scan, lacks_box
 from ..errors import ConfigurationError
 from ..images.roi import Roi
 from ..images.volume import LabelMap, Volume
@@ -103,13 +105,14 @@ class Console:
         mirroring: bool | tuple[int, ...] | None = None,
         allow_cpu: bool = True,
         check_familiarity: bool = True,
+        allow_mismatch: bool = False,
         out: str | os.PathLike[str] | None = None,
     ) -> SegmentedVolume | ConsoleJob[SegmentedVolume]:
         """Segment `scan`: a `Volume`, a file or DICOM folder, or a list of files (one per channel).
 
         `model` is a name or the beginning of one, NAME@VERSION, a folder or a bundle; None is the only one there is.
         `roi` is R0, R1, A0, A1, S0, S1 in RAS mm: numbers, or text as `--roi` takes it. `out` is written when the
-        result is there.
+        result is there. `MismatchError` if the model cannot fit the scan, unless `allow_mismatch`.
         """
         bundle = self.library.find(model)
         settings = InferenceSettings.chosen(
@@ -123,6 +126,12 @@ class Console:
         volume = self.read(scan)
         volume.grid.check()
         check_channels(len(volume.array), bundle.channels)
+        box = None if roi is None else Roi.of(roi)
+        if not allow_mismatch:
+            facts = ScanFacts.of(volume)
+            check_scan(bundle, facts, hint="If you know that it fits: allow_mismatch=True.")
+            if text := lacks_box(bundle, facts.grid, box):
+                warnings.warn(f"{text} Give roi=(R0, R1, A0, A1, S0, S1) in mm.", stacklevel=2)
         if out is not None:
             from ..images.writing import check_label_map_destination
 
@@ -133,7 +142,7 @@ class Console:
             volume.ijk_to_ras,
             model=bundle,
             settings=settings,
-            roi=None if roi is None else Roi.of(roi).bounds,
+            roi=None if box is None else box.bounds,
             working_folder=self.working_folder,
             finish=lambda data, folder: _result(data, folder, volume, bundle, out),
         )

@@ -101,12 +101,13 @@ class Batch:
         on_row: Callable[[VolumeRow, int], None] = lambda _row, _done: None,
         progress: ReportStage | None = None,
         should_cancel: ShouldCancel | None = None,
+        check: Callable[[Volume], None] = lambda _volume: None,
     ) -> None:
         """Return when every scan of the plan has a row, also those that other processes are working on.
 
         A scan whose process was killed is taken over. A failure is a row, never an exception, but for `Cancelled` and
         the `OutputError` of a folder in which nothing can be written any more. `on_row` gets what this process did, and
-        how many scans are done by then.
+        how many scans are done by then; `check` raises for a scan that is not to be segmented.
         """
         left = self.left()
         done, before, replaced = len(self._plan.scans) - len(left), len(self._table.rows()), 0
@@ -117,7 +118,7 @@ class Batch:
                     known = self._table.rows().get(scan.key)
                     # Another process may have finished it since the list was made.
                     if is_mine and not self._holds(scan, known):
-                        row = self._row(scan, predictor, progress, should_cancel)
+                        row = self._row(scan, check, predictor, progress, should_cancel)
                         self._table.put(row)
                         replaced += known is not None
                         on_row(row, done + replaced + len(self._table.rows()) - before)
@@ -159,14 +160,19 @@ class Batch:
             lock.remove()  # whoever makes the file again after this finds the scan's row
 
     def _row(
-        self, scan: ArchivedScan, predictor: Predicts, progress: ReportStage | None, should_cancel: ShouldCancel | None
+        self,
+        scan: ArchivedScan,
+        check: Callable[[Volume], None],
+        predictor: Predicts,
+        progress: ReportStage | None,
+        should_cancel: ShouldCancel | None,
     ) -> VolumeRow:
         begun = time.monotonic()
         row = VolumeRow(
             scan.key, scan.name, FAILED, str(scan.path), scan.stamp(), "", scan.series_uid, rank=self._plan.rank
         )
         try:
-            row = self._segment(scan, row, predictor, progress, should_cancel)
+            row = self._segment(scan, row, check, predictor, progress, should_cancel)
         except Cancelled:
             raise
         except Exception as error:  # one scan must not cost the others, whatever is wrong with it
@@ -181,12 +187,14 @@ class Batch:
         self,
         scan: ArchivedScan,
         row: VolumeRow,
+        check: Callable[[Volume], None],
         predictor: Predicts,
         progress: ReportStage | None,
         should_cancel: ShouldCancel | None,
     ) -> VolumeRow:
         output = self._outputs[scan.key]
         volume = scan.read()
+        check(volume)
         with self._workplace(scan) as place:
             temporary = place / Path(output).name
             check_label_map_destination(temporary, source=volume, labels=self._labels)

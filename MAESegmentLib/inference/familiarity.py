@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..bundle.scan_statistics import fit_space
-from ..bundle.training_statistics import FamiliarityStatistics, ScanDescription, read_statistics
+from ..bundle.training_statistics import FamiliarityStatistics, ScanDescription, about_grey_values, read_statistics
 from ..images.volume import Volume
 from ..preprocessing.grey_values import GreyValues, describe_grey_values
 from ..preprocessing.intensity import IntensityRecipe
@@ -22,10 +22,6 @@ from .windows import WindowPlan
 FEW_SCANS = 12
 #: Beyond so many times the limit, a scan is nothing like the training scans.
 _NOTHING_LIKE = 2.0
-#: What is tried to explain grey values that are not those of the training scans.
-_SHIFTS_HU = (1024.0, 1000.0)
-#: Grey values that begin and end where the training scans' do, up to this share of their span, have the same unit.
-_SAME_SPAN = 0.25
 #: (B, C, D, H, W) -> tokens (B, d, h, w, K) of every stage, finest first.
 Encode = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
@@ -111,7 +107,7 @@ def _reasons(
 ) -> list[str]:
     reasons = []
     if terms["grey values"] > 1:
-        reasons.append(_about_grey_values(statistics, scan.grey, array, recipe))
+        reasons.append(about_grey_values(statistics, scan.grey, array, recipe))
     if terms["extent"] > 1:
         reasons.append(
             f"it is {_size(scan.extent_mm)} mm, they are {_size(statistics.extent_mm)} mm at most "
@@ -125,27 +121,6 @@ def _reasons(
     elif stages[0] > 1:
         reasons.append("its texture is another (noise, sharpness, contrast)")
     return reasons
-
-
-def _about_grey_values(
-    statistics: FamiliarityStatistics, grey: GreyValues, array: np.ndarray, recipe: IntensityRecipe
-) -> str:
-    def fits(change: Callable[[np.ndarray], np.ndarray]) -> bool:
-        return statistics.excess_of(describe_grey_values(array, recipe, change)) <= 1
-
-    low, high = grey.span
-    if recipe.kind != "ct":
-        inverted = " (as if dark and bright were exchanged)" if fits(np.negative) else ""
-        return f"its grey values are distributed differently{inverted}"
-    usual_low, usual_high = statistics.span
-    if abs(low - usual_low) < _SAME_SPAN * (usual_high - usual_low) > abs(high - usual_high):
-        return "its grey values are distributed differently (noise, blur, or dark and bright exchanged)"
-    text = f"its grey values are not HU: {low:.4g} to {high:.4g}, theirs about {usual_low:.4g} to {usual_high:.4g}"
-    for shift in _SHIFTS_HU:
-        for sign, direction in ((-1.0, "high"), (1.0, "low")):
-            if fits(lambda values, by=sign * shift: values + by):  # type: ignore[misc]
-                return f"{text} ({shift:g} too {direction})"
-    return text
 
 
 def _size(lengths: Sequence[float] | np.ndarray) -> str:

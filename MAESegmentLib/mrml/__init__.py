@@ -9,7 +9,7 @@ from .frames import Frame, add_segmentation_sequence, frames_of, remove_node, sh
 from .scene import SceneWatch, unique_name
 from .segmentations import add_segmentation, label_map_of, prepare_segments, put_segments, segment_id_of
 from .surfaces import Body, bodies_of, closed_surface, put_surfaces, show_in_3d, surface_steps, world_surface, write_stl
-from .volumes import NodeImage, hardened_copy, image_of, problem_of, roi_of
+from .volumes import NodeImage, facts_of, hardened_copy, image_of, problem_of, roi_of
 
 __all__ = [
     "Body",
@@ -27,6 +27,7 @@ __all__ = [
     "content_steps",
     "drawing_steps",
     "drawn_segments",
+    "facts_of",
     "forget_content",
     "frames_of",
     "hardened_copy",

@@ -5,7 +5,6 @@ And boxes for models that are made for one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import slicer
 
+from ..bundle.suitability import ScanFacts, wants_box
 from ..errors import NONLINEAR_TRANSFORM, GeometryError, MAESegmentError, NodeError
 from ..images.volume import Grid
 from ..translation import tr as _
@@ -21,6 +21,10 @@ from .matrices import ijk_to_ras, parent_to_world, to_array
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
+
+
+#: The subject hierarchy's name for it.
+_MODALITY = "DICOM.Modality"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +62,27 @@ def image_of(nodes: Sequence[Any]) -> NodeImage:
     return NodeImage(tuple(image.channels[0] for image in images), first.ijk_to_world)
 
 
+def facts_of(nodes: Sequence[Any]) -> ScanFacts:
+    """What decides which model fits the volume nodes, one a channel; raises as `image_of`."""
+    image = image_of(nodes)
+    return ScanFacts(image.channels, image.grid, modality_of(nodes[0]))
+
+
+def modality_of(node: Any) -> str:
+    """What DICOM says of a volume node, as Slicer notes it in the subject hierarchy; "" if nothing."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+    return str(hierarchy.GetItemAttribute(item, _MODALITY) or "") if item else ""
+
+
+def set_modality(node: Any, modality: str) -> None:
+    """Note what DICOM says of a volume node where Slicer does."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    if hierarchy is not None and modality:
+        item = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+        hierarchy.SetItemAttribute(item, _MODALITY, modality)
+
+
 def problem_of(node: Any) -> MAESegmentError | None:
     """Why `node` cannot be segmented; None if it can."""
     try:
@@ -90,7 +115,7 @@ def roi_of(node: Any) -> tuple[float, ...]:
 
 def box_hint(bundle: Bundle | None) -> str:
     """What to say if the model's author asks for a box around the structure; else ""."""
-    if bundle is None or not re.search(r"\b(box|ROI)\b", str(bundle.metadata.get("intended_use", ""))):
+    if bundle is None or not wants_box(bundle):
         return ""
     return _("Made for a box around the structure: choose or add one. Without it the whole volume is searched.")
 
@@ -136,6 +161,7 @@ def hardened_copy(volume: Any) -> Any:
         copy.CreateDefaultDisplayNodes()
     if copy.GetTransformNodeID():
         copy.HardenTransform()
+    set_modality(copy, modality_of(volume))
     return copy
 
 

@@ -8,7 +8,7 @@ them differently; a masked background does not count, since it is not tissue.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +44,9 @@ class GreyValues:
 
 
 def describe_grey_values(
-    array: np.ndarray, recipe: IntensityRecipe, change: Callable[[np.ndarray], np.ndarray] | None = None
+    array: Sequence[np.ndarray] | np.ndarray,
+    recipe: IntensityRecipe,
+    change: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> GreyValues:
     """Describe a volume (C, ...) of any real dtype, as if `change` had been applied to its values."""
     samples = [_sample(channel) for channel in array]

@@ -11,8 +11,10 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
+from ..bundle.suitability import ScanFacts
 from ..images.volume import Volume
 from ..mrml.matrices import to_vtk
+from ..mrml.volumes import set_modality
 
 
 def install(slicer_app: Any) -> None:
@@ -70,6 +72,7 @@ def volume_node(prepared: Prepared, name: str) -> Any:
     node.CreateDefaultDisplayNodes()
     set_window(node, *prepared.window)
     set_unit(node)
+    set_modality(node, ScanFacts.of(prepared.volume).modality)
     return node
 
 

@@ -32,7 +32,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Never trained; 6 mm voxels, so that a whole head takes a second."""
-    spec = tiny_spec()
+    spec = tiny_spec(modality="any")
     spec = replace(spec, preprocessing=replace(spec.preprocessing, spacing=(6.0, 6.0, 6.0)))
     return save_tiny(tmp_path_factory.mktemp("models") / "tiny", spec)
 

@@ -7,7 +7,9 @@ import pytest
 import slicer
 
 from MAESegmentLib.app.processing import roi_box
-from MAESegmentLib.errors import MAESegmentError, NodeError
+from MAESegmentLib.errors import MAESegmentError, MismatchError, NodeError
+from MAESegmentLib.mrml.volumes import set_modality
+from Testing.bundles import save_tiny
 from Testing.gui.logic_fixtures import edit, segment_names
 
 
@@ -40,6 +42,20 @@ def test_a_job_reports_every_stage_and_the_summary_says_what_the_result_line_nee
     assert summary.warnings == ()
     assert np.array_equal(voxels, slicer.util.arrayFromVolume(volume))
     assert [slicer.mrmlScene.HasObserver(event) for event in events] == observed
+
+
+def test_what_the_model_cannot_fit_is_refused_before_anything_runs_unless_allowed(logic, volume, tmp_path):
+    model = save_tiny(tmp_path / "tiny")
+    set_modality(volume, "CT")
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    with pytest.raises(MismatchError, match="This is a CT scan; tiny-mr was trained on MR"):
+        logic.process(volume, model)
+    assert logic.session.client.state.name == "STOPPED"
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
+    job = logic.processBatch([volume], model, wait=False)
+    assert [(row.state.name, row.error.code) for row in job.result()] == [("FAILED", "mismatch")]
+    job = logic.process(volume, model, wait=False, allowMismatch=True)
+    job.cancel()
 
 
 def test_models_are_found_or_it_is_said_how_to_get_one(logic, model, make_logic, volume, tmp_path):

@@ -121,6 +121,19 @@ def test_a_linear_transform_is_hardened_without_resampling() -> None:
     np.testing.assert_allclose(mrml.image_of([copy]).ijk_to_world, mrml.image_of([node]).ijk_to_world, atol=1e-6)
 
 
+def test_what_dicom_says_is_read_where_slicer_notes_it_and_goes_with_a_hardened_copy() -> None:
+    node = volume(GRIDS["oblique"])
+    assert mrml.facts_of([node]).modality == ""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+    name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
+    hierarchy.SetItemAttribute(item, name, "CT")
+    for one in (node, mrml.hardened_copy(node)):
+        facts = mrml.facts_of([one])
+        assert facts.modality == "CT"
+        np.testing.assert_array_equal(facts.channels[0], slicer.util.arrayFromVolume(one))
+
+
 def roi(centre, size, matrix=None, parent=None):
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
     node.SetCenter(centre)

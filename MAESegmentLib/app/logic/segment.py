@@ -34,6 +34,8 @@ class Segmenting(Part):
         allowCpu: bool = True,
         checkFamiliarity: bool = True,
         overwrite: bool = False,
+        allowMismatch: bool = False,
+        askForBox: bool = False,
     ) -> Any:
         """Segment a volume node (or a list: one node a channel) into a segmentation node.
 
@@ -41,7 +43,8 @@ class Segmenting(Part):
         meanwhile; with `wait=False` or a `callback` (called with the job after every change) a job is returned.
         `roi` is an ROI node, its name, or R0, R1, A0, A1, S0, S1 in mm (numbers, or text as the command takes it). An
         `outputSegmentation` that the user edited is replaced only with `overwrite`. While a fine-tuning has the GPU,
-        "auto" is the processor.
+        "auto" is the processor. `MismatchError` if the model cannot fit the scan (see `bundle.suitability`), unless
+        `allowMismatch`; with `askForBox` also if the model wants a box, and the scan is much larger.
         """
         nodes = nodes_of(volumeNode)
         device, notes = self.device(device, allowCpu)
@@ -60,6 +63,8 @@ class Segmenting(Part):
             ),
             overwrite=overwrite,
             notes=notes,
+            allow_mismatch=allowMismatch,
+            ask_for_box=askForBox,
         )
         job = start_segmentation(self.session, request, callback)
         return job.result() if wait and callback is None else job

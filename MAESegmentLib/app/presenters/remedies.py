@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from ...errors import EDITED_OUTPUT, NONLINEAR_TRANSFORM, MAESegmentError
+from ...errors import EDITED_OUTPUT, LACKS_BOX, NONLINEAR_TRANSFORM, MAESegmentError
 from ...translation import tr as _
 from ..texts.messages import duration_text
 from .elements import Option
@@ -23,6 +23,7 @@ class Remedy(str, Enum):
     HARDEN = "harden"
     NEW_OUTPUT = "new_output"
     REPLACE_OUTPUT = "replace_output"
+    ALLOW_MISMATCH = "allow_mismatch"
     INSTALL = "install"
     SHOW_LOG = "show_log"
     COPY_DIAGNOSTICS = "copy_diagnostics"
@@ -47,6 +48,9 @@ def offers_for(error: MAESegmentError, details: Mapping[str, Any], context: Offe
             Option(Remedy.NEW_OUTPUT, _("Write to a new segmentation")),
             Option(Remedy.REPLACE_OUTPUT, _("Replace it")),
         ]
+    if error.code == "mismatch":
+        box = [Option(Remedy.ADD_ROI, _("Add a box"))] if details.get("problem") == LACKS_BOX else []
+        return [*box, Option(Remedy.ALLOW_MISMATCH, _("Segment all the same"))]
     if error.code == "device_memory":
         return _memory_offers(details, context)
     if error.code == "device":

@@ -104,6 +104,9 @@ class SegmentPresenter:
         self._begun_with: list[Any] = []
         self._fraction: float | None = 0.0
         self._text = ""
+        #: What the user has agreed to, and of which choice.
+        self._agreed: dict[str, bool] = {}
+        self._asked: list[Any] = []
 
     # What is shown ----------------------------------------------------------------------------------------------------
 
@@ -158,8 +161,9 @@ class SegmentPresenter:
             self.job.cancel()
             self._changed()
 
-    def start(self, *, overwrite: bool = False) -> None:
-        """Segment what is chosen; an output that the user edited is replaced only with `overwrite`."""
+    def start(self, *, overwrite: bool = False, allow_mismatch: bool = False) -> None:
+        """Segment what is chosen; an output that the user edited is replaced only with `overwrite`, and a scan that the
+        model cannot fit is segmented only with `allow_mismatch`."""
         if reason := self.reason:
             self.say(reason, kind="warning")
             return
@@ -174,10 +178,14 @@ class SegmentPresenter:
                 outputSegmentation=host.output,
                 overwrite=overwrite,
                 roi=host.region,
+                allowMismatch=allow_mismatch,
+                askForBox=True,
                 **host.options,
             )
 
-        self.launch(begin, self._on_job, lambda: self.start(overwrite=overwrite))
+        self._agreed = {"overwrite": overwrite, "allow_mismatch": allow_mismatch}
+        self._asked = self._chosen()
+        self.launch(begin, self._on_job, lambda: self.start(overwrite=overwrite, allow_mismatch=allow_mismatch))
 
     def start_again(self) -> None:
         """What was started last, with the settings as they are now."""
@@ -190,7 +198,9 @@ class SegmentPresenter:
         if remedy is Remedy.RETRY:
             self.start_again()
         elif remedy is Remedy.REPLACE_OUTPUT:
-            self.start(overwrite=True)
+            self._start_as_agreed("overwrite")
+        elif remedy is Remedy.ALLOW_MISMATCH:
+            self._start_as_agreed("allow_mismatch")
         elif remedy in self.host.remedies:
             try:
                 self.host.remedies[remedy]()
@@ -267,6 +277,14 @@ class SegmentPresenter:
 
     # ------------------------------------------------------------------------------------------------------------------
 
+    def _chosen(self) -> list[Any]:
+        return [*self.host.nodes, self.host.bundle, self.host.output, self.host.region]
+
+    def _start_as_agreed(self, more: str) -> None:
+        """Of what the user was asked about; what was chosen since is asked about anew."""
+        is_same = self._chosen() == self._asked
+        self.start(**({**self._agreed, more: True} if is_same else {}))
+
     def _on_job(self, job: Any) -> None:
         if not job.is_finished:
             self.show_progress(job)
@@ -286,7 +304,7 @@ class SegmentPresenter:
                 self._changed()
 
     def _message_of(self, error: MAESegmentError, details: Mapping[str, Any] | None = None) -> Message:
-        able = {Remedy.RETRY, Remedy.REPLACE_OUTPUT, *self.host.remedies}
+        able = {Remedy.RETRY, Remedy.REPLACE_OUTPUT, Remedy.ALLOW_MISMATCH, *self.host.remedies}
         offers = offers_for(error, details or error.details, self.host.offer_context)
         return Message(error_text(error), tuple(one for one in offers if one.key in able), "error")
 

@@ -14,10 +14,12 @@ from MAESegmentLib.app.presenters.segment import SegmentPresenter
 from MAESegmentLib.app.session import LogBuffer
 from MAESegmentLib.errors import (
     EDITED_OUTPUT,
+    LACKS_BOX,
     NONLINEAR_TRANSFORM,
     Cancelled,
     DeviceError,
     DeviceMemoryError,
+    MismatchError,
     NodeError,
     OutputError,
     WorkerError,
@@ -232,6 +234,8 @@ def test_result_for_a_scan_that_is_not_shown_any_more_is_announced(host, start):
         (NodeError("Edited.", problem=EDITED_OUTPUT), [Remedy.NEW_OUTPUT, Remedy.REPLACE_OUTPUT]),
         (NodeError("Warped.", problem=NONLINEAR_TRANSFORM), [Remedy.HARDEN]),
         (NodeError("A label map."), []),
+        (MismatchError("It is a CT scan."), [Remedy.ALLOW_MISMATCH]),
+        (MismatchError("It wants a box.", problem=LACKS_BOX), [Remedy.ADD_ROI, Remedy.ALLOW_MISMATCH]),
     ],
 )
 def test_error_comes_with_what_can_be_done(host, start, offers, error, expected):
@@ -273,6 +277,31 @@ def test_edited_output_is_replaced_only_on_the_users_word(logic, presenter, host
         arguments = logic.jobs[-1].arguments
         assert (arguments["outputSegmentation"], arguments["overwrite"]) == (output, overwrite)
         logic.jobs[-1].fail(Cancelled())
+
+
+def test_what_the_model_cannot_fit_is_segmented_only_on_the_users_word_for_that_scan(logic, presenter, host):
+    for scan, allowed in (("scan", True), ("another scan", False)):
+        host.nodes = ["scan"]
+        logic.refusals["process"] = MismatchError("It is a CT scan.")
+        presenter.press()
+        assert host.message.options[0].text == "Segment all the same"
+        host.nodes = [scan]
+        presenter.apply(Remedy.ALLOW_MISMATCH)
+        arguments = logic.jobs[-1].arguments
+        assert (arguments["allowMismatch"], arguments["askForBox"]) == (allowed, True)
+        logic.jobs[-1].fail(Cancelled())
+
+
+def test_one_answer_does_not_undo_the_other(logic, presenter, host):
+    host.output = "edited"
+    logic.refusals["process"] = NodeError("It was edited.", problem=EDITED_OUTPUT)
+    presenter.press()
+    logic.refusals["process"] = MismatchError("It is a CT scan.")
+    presenter.apply(Remedy.REPLACE_OUTPUT)
+    presenter.apply(Remedy.ALLOW_MISMATCH)
+    arguments = logic.jobs[-1].arguments
+    assert arguments["overwrite"]
+    assert arguments["allowMismatch"]
 
 
 def test_warped_volume_is_explained_at_once_and_segmented_as_a_hardened_copy(logic, presenter, host, offers):
