@@ -80,7 +80,7 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
     (_room("console", "console.py"), _room("mrml", "volumes.py", "numpy slicer vtk")),
     (_room("app", "processing.py", "numpy"), _room(LIBRARY, "__init__.py")),
     (
-        _room("web", "application.py", "numpy slicer vtk aiohttp trame trame_slicer"),
+        _room("web", "application.py", "numpy slicer vtk aiohttp trame trame_slicer markdown_it"),
         _room(MODULE, "MAESegment.py", "numpy qt ctk slicer vtk SampleData"),
     ),
     (_room("cli", "main.py", "numpy torch psutil rich"),),
