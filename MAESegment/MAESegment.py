@@ -102,6 +102,9 @@ class MAESegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.panel.set_parameter_node(self.logic.getParameterNode())
+        if self.parent.visible:
+            # Reload puts a new panel before the user, and does not call `enter`.
+            self.enter()
 
     def enter(self) -> None:
         self.panel.set_parameter_node(self.logic.getParameterNode())

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from MAESegmentLib.app.texts.messages import breakable, tooltip
 
-from .packages import CHECK_TIP, INSTALL_TIP, Packages
+from .packages import Packages
 from .widgets import connect
 
 
@@ -51,7 +51,7 @@ class DependencyBar(Packages):
         command = "" if report is None else report.command
         ui.commandButton.toolTip = tooltip(_("Run in a terminal: {command}").format(command=command))
         ui.declineButton.visible = not self._is_declined and not self.is_installing
-        ui.installButton.text = _("Install") if self.can_install else _("Check again")
+        ui.installButton.text = self.install_text
         ui.installButton.enabled = not (self.is_installing or self.is_checking)
         ui.installButton.toolTip = self._tip()
 
@@ -60,4 +60,4 @@ class DependencyBar(Packages):
             return _("An installation is under way.")
         if self.is_checking:
             return _("The packages are being checked.")
-        return INSTALL_TIP if self.can_install else CHECK_TIP
+        return self.install_tip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,25 @@ class Packages:
         return self.report is not None and self.report.can_install
 
     @property
+    def needs_extension(self) -> bool:
+        """Whether PyTorch is lacking, and the extension that brings it, too."""
+        problems = self.report.problems if self.report is not None and self.can_install else ()
+        return any(one.is_torch for one in problems) and importlib.util.find_spec("PyTorchUtils") is None
+
+    @property
+    def install_text(self) -> str:
+        """For the button."""
+        if self.needs_extension:
+            return _("Open Extensions Manager")
+        return _("Install") if self.can_install else _("Check again")
+
+    @property
+    def install_tip(self) -> str:
+        if self.needs_extension:
+            return _("Install the extension PyTorch there, then restart Slicer.")
+        return INSTALL_TIP if self.can_install else CHECK_TIP
+
+    @property
     def has_command(self) -> bool:
         """Whether the user can copy a command for a Python of their own."""
         return self.report is not None and self.report.is_foreign and bool(self.report.command)
@@ -59,6 +79,8 @@ class Packages:
         """What is lacking, what to do about it, and how the installation is going."""
         report = self.report
         hint = report.failure.hint if report is not None and report.failure is not None else ""
+        if self.needs_extension:
+            hint = _("PyTorch comes with an extension: install it in the Extensions Manager, then restart Slicer.")
         return "\n".join(line for line in ("" if report is None else report.sentence, hint, self.note) if line)
 
     def check(self) -> None:
@@ -73,6 +95,10 @@ class Packages:
         if self.report is None or not self.can_install:
             self.note = ""
             self.check()
+            return
+        if self.needs_extension:
+            self.show()
+            slicer.app.openExtensionsManagerDialog()
             return
         if self.installer is None:
             self.installer = Installer(self._logic.session, self._logic.dependencies)

@@ -73,7 +73,7 @@ class Session:
             return Interpreter(path, "the Python that Slicer was built with (there is no PythonSlicer)")
         raise WorkerError(
             "No Python was found to run the network: there is no PythonSlicer beside the application.",
-            "Give a Python that has torch under Advanced, Python, or in MAESEGMENT_PYTHON.",
+            "Choose a Python that has PyTorch under Advanced, Python.",
         )
 
     def set_python(self, path: str) -> None:

@@ -125,6 +125,9 @@ def test_reload_during_a_job_executes_the_code_again_and_leaves_nothing_behind(
     reloaded = standin.reload_module("MAESegment")
     assert [name for name, code in before.items() if sys.modules[name] is code] == []
     assert reloaded.widget.panel is not module.widget.panel
+    process_events_until(lambda: reloaded.widget.panel.dependencies.report is not None, 60.0)
+    assert reloaded.widget.panel.parameters.inputVolume.GetName() == "Large", "what is shown is up to date"
+    assert reloaded.widget.panel.ui.segmentButton.enabled
     process_events_until(lambda: job.is_finished and not is_alive(pid), 15.0)
     assert not list(folder.glob(f"maesegment-{os.getpid()}-*"))
     _segment(reloaded, model, scene.plain("Scan"), process_events_until)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
 import pytest
 import slicer
 
@@ -37,8 +41,11 @@ class FakeInstaller:
 
 
 @pytest.fixture
-def lacking(fake_logic, host, report, add_volume, settle):
-    """The panel where packages are missing, with a scan; returns the installer."""
+def lacking(fake_logic, host, report, add_volume, settle, monkeypatch):
+    """The panel where packages are missing, with a scan and the extension PyTorch; returns the installer."""
+    extension = ModuleType("PyTorchUtils")
+    extension.__spec__ = ModuleSpec("PyTorchUtils", None)
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", extension)
     fake_logic.dependencies.report = report()
     installer = host.widget.panel.dependencies.installer = FakeInstaller()
     add_volume()
@@ -86,6 +93,17 @@ def test_installing_shows_how_far_it_is_and_ends_ready_or_with_the_reason(lackin
     lacking.done(report(problems=()), None)
     assert (ui.dependencyFrame.visible, ui.segmentButton.enabled) == (False, True)
     assert host.widget.panel.dependencies.report.ready
+
+
+def test_without_the_extension_that_brings_pytorch_its_manager_is_opened(lacking, slicer_gui, ui, monkeypatch):
+    monkeypatch.delitem(sys.modules, "PyTorchUtils")
+    ui.declineButton.click()
+    assert ui.installButton.text == "Open Extensions Manager"
+    before = slicer_gui.extensions_manager_opened
+    ui.installButton.click()
+    assert slicer_gui.extensions_manager_opened == before + 1
+    assert "install it in the Extensions Manager, then restart Slicer" in ui.dependencyLabel.text
+    assert lacking.report is None
 
 
 def test_declining_leaves_a_panel_that_explains_itself(lacking, ui):

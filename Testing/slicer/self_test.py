@@ -326,6 +326,9 @@ def reload_module(session: Session) -> None:
     expect(session.client.state.name == "STOPPED", f"the old worker is {session.client.state.name}")
     widget = slicer.util.getModuleWidget("MAESegment")
     expect(widget.panel is not None, "there is no panel after the reload")
+    if widget.parent.visible:
+        checks = widget.panel.dependencies
+        expect(checks.is_checking or checks.report is not None, "the panel is not refreshed after the reload")
 
 
 def _say(text: str) -> None:

@@ -75,6 +75,7 @@ class Application:
         self.slicerHome = str(Path(tempfile.gettempdir()) / "no-slicer-here")
         self.applicationVersion = "5.12 (stand-in)"
         self.is_testing = False
+        self.extensions_manager_opened = 0
 
     def connect(self, signal: str, slot: Callable[[], None]) -> bool:
         if signal not in self._slots:
@@ -93,6 +94,9 @@ class Application:
         """For tests: what the application does by itself."""
         for slot in tuple(self._slots[signal]):
             slot()
+
+    def openExtensionsManagerDialog(self) -> None:
+        self.extensions_manager_opened += 1
 
     def applicationLogic(self) -> Any:
         return self._logic

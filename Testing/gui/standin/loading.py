@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -115,7 +115,15 @@ def unload_module(name: str) -> None:
 
 
 def reload_module(name: str) -> LoadedModule:
-    """`slicer.util.reloadScriptedModule`."""
-    folder = slicer.app.moduleManager().modules[name].path.parent
-    unload_module(name)
-    return load_module(folder, name)
+    """`slicer.util.reloadScriptedModule`: a new widget in the same frame, which is not entered."""
+    manager = slicer.app.moduleManager()
+    old = manager.modules[name]
+    manager.about_to_unload(name)
+    layout = to_qt(old.parent).layout()
+    while layout.count():
+        layout.takeAt(0).widget().hide()
+    sys.modules.pop(name, None)
+    source = importlib.import_module(name)
+    new = manager.modules[name] = replace(old, widget=getattr(source, f"{name}Widget")(old.parent))
+    new.widget.setup()
+    return new
