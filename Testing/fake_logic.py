@@ -281,6 +281,8 @@ class FakeLogic:
         self.refusals: dict[str, Exception] = {}
         self.opened: tuple[Any, Any] = (None, None)
         self.meant: dict[str, str] = {}
+        self.own_output: Callable[[Any], Any] = lambda chosen: chosen
+        self.scan_names: dict[str, str] = {}
         self.kept = {"1.2.1": "It comes with MAESegment."}
 
     def last(self, name: str) -> Any:
@@ -325,6 +327,9 @@ class FakeLogic:
         arguments = {"volume": node, "model": model, "device": device, **options}
         return self._keep("batch", FakeBatch(["frame 1", "frame 2"], callback, **arguments), wait)
 
+    def outputFor(self, segmentation: Any, _volume: Any, _model: Any = None, _roi: Any = None) -> Any:
+        return self.own_output(segmentation)
+
     # Cases ------------------------------------------------------------------------------------------------------------
 
     def setCaseFolder(self, path: str) -> None:
@@ -348,6 +353,12 @@ class FakeLogic:
     def changedCases(self, model: Any = None) -> list[tuple[Any, CaseRecord]]:
         self._begin("changedCases", model)
         return self.changed
+
+    def scanOf(self, segmentation: Any) -> Any:
+        return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+
+    def scanNames(self) -> dict[str, str]:
+        return self.scan_names
 
     def openCase(self, case: str, model: Any = None) -> tuple[Any, Any]:
         self._begin("openCase", case, model)

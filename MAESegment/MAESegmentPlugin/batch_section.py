@@ -73,9 +73,17 @@ class BatchSection:
             for column, text in enumerate(row):
                 table.setItem(number, column, text_item(text))
             table.resizeRowToContents(number)
+            self._keep_to_volume(number)
         if 0 < state.current < len(state.rows) and state.rows != self._shown:
             table.scrollToItem(table.item(state.current, 0))
         self._shown = state.rows
+
+    def _keep_to_volume(self, number: int) -> None:
+        """What came of a scan is not seen over another one."""
+        batch = self._presenter.batch
+        node = batch.rows[number].segmentation if batch is not None else None
+        if node is not None and mrml.volume_of(node) not in (None, self._get_volume()):
+            mrml.hide(node)
 
     def _on_double_click(self, row: int, _column: int) -> None:
         batch = self._presenter.batch

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
 
+from MAESegmentLib import mrml
 from MAESegmentLib.app.presenters.next_case import FOLDER
 from MAESegmentLib.app.texts.messages import breakable, log_text
 from MAESegmentLib.cases.records import CaseRecord
@@ -69,7 +69,9 @@ class ImproveSection:
 
     @property
     def segmentation(self) -> Any:
-        return self._panel.parameters.outputSegmentation if self._panel.parameters is not None else None
+        """A map of differences is none."""
+        node = self._panel.parameters.outputSegmentation if self._panel.parameters is not None else None
+        return None if mrml.is_difference(node) else node
 
     @property
     def roi(self) -> Any:
@@ -117,8 +119,7 @@ class ImproveSection:
         volumes = scan if isinstance(scan, list) else [scan]
         for name, volume in zip(_CHANNELS, volumes, strict=False):
             self._panel.set_parameter(name, volume)
-        self._panel.set_parameter("outputSegmentation", segmentation)
-        slicer.util.setSliceViewerLayers(background=volumes[0])
+        self._panel.choose(volumes[0], segmentation)
 
     def show_comparison(self, segmentation: Any) -> None:
         """It is in the scene, where the user sees it."""
@@ -134,9 +135,7 @@ class ImproveSection:
         """As the input, and in the views at a point (RAS, mm)."""
         volume = node_of(source)
         self._panel.set_parameter("inputVolume", volume)
-        slicer.util.setSliceViewerLayers(background=volume)
-        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-            node.JumpSliceByCentering(*position)
+        mrml.show_in_views(volume, position)
 
     def failed(self, error: Exception) -> None:
         """Said in this section."""

@@ -10,6 +10,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from MAESegmentLib import mrml
+from MAESegmentLib.app.outputs import results_of
 from MAESegmentLib.app.presenters.elements import Message
 from MAESegmentLib.app.presenters.remedies import OfferContext, Remedy
 from MAESegmentLib.app.presenters.segment import SegmentPresenter
@@ -25,7 +26,7 @@ from .improve_section import ImproveSection
 from .input_section import InputSection
 from .model_section import ModelSection
 from .parameters import options_of
-from .result_section import ResultSection, volume_of
+from .result_section import ResultSection
 from .widgets import connect, show_control
 
 
@@ -187,7 +188,6 @@ class Panel:
             Remedy.USE_AUTO_DEVICE: lambda: self.set_parameter("device", "auto"),
             Remedy.ADD_ROI: self.add_roi,
             Remedy.HARDEN: self._harden,
-            Remedy.NEW_OUTPUT: lambda: self.set_parameter("outputSegmentation", None),
             Remedy.INSTALL: self.dependencies.install,
             Remedy.SHOW_LOG: self.advanced.show_log,
             Remedy.COPY_DIAGNOSTICS: self.advanced.copy_diagnostics,
@@ -201,11 +201,26 @@ class Panel:
         self.messages.show(message)
 
     def show_result(self, job: Any) -> None:
-        if self._parameters is not None:
-            segmentation = job.result()
-            if volume_of(segmentation) is self.volume:
-                self.set_parameter("outputSegmentation", segmentation)
-            self.result.show(job.summary, segmentation, volume_of(segmentation))
+        segmentation = job.result()
+        if self._parameters is None:
+            return
+        if mrml.volume_of(segmentation) is self.volume:
+            self.result.show_new(segmentation, job.summary)
+            self.set_parameter("outputSegmentation", segmentation)
+            self.show_in_views(segmentation)
+        else:
+            self.result.add(segmentation, job.summary)
+            mrml.hide(segmentation)
+
+    def show_in_views(self, segmentation: Any) -> None:
+        """Over its scan, without the segmentations of others."""
+        if mrml.show_in_views(mrml.volume_of(segmentation), mrml.middle_of(segmentation)):
+            self.segment.say(
+                _(
+                    "Segmentations of other scans are hidden. They appear again when their volume is chosen here, or "
+                    "by the eye beside them in the Data module."
+                )
+            )
 
     def update(self) -> None:
         """Bring every section up to date; cheap, and called after each change of the parameters."""
@@ -222,7 +237,7 @@ class Panel:
         self._show_progress()
         self.batch.update()
         self.advanced.update(self._parameters, enabled=free)
-        self.result.update()
+        self.result.show(self.output)
         self.improve.update()
         self.segment.check_inputs()
 
@@ -249,17 +264,21 @@ class Panel:
             self.inputs.choose_default(self._parameters)
 
     def _on_parameters_changed(self, _caller: Any = None, _event: Any = None) -> None:
-        self._leave_output_of_other_volume()
+        self._choose_output_of_volume()
         self._update_soon()
 
-    def _leave_output_of_other_volume(self) -> None:
-        """The result of one scan is not where the next one's goes."""
+    def _choose_output_of_volume(self) -> None:
+        """The result of one scan is not where the next one's goes: its own last one is chosen and shown."""
         volume, output = self._parameters.inputVolume, self._parameters.outputSegmentation
         if volume is self._volume:
             return
         self._volume = volume
-        if volume is not None and output is not None and volume_of(output) not in (None, volume):
-            self.set_parameter("outputSegmentation", None)
+        if volume is None or (output is not None and mrml.volume_of(output) in (None, volume)):
+            return
+        result = (results_of(volume) or [None])[-1]
+        self.set_parameter("outputSegmentation", result)
+        if result is not None:
+            self.show_in_views(result)
 
     def _on_scene_changed(self, _caller: Any = None, _event: Any = None) -> None:
         self._update_soon()
@@ -310,8 +329,13 @@ class Panel:
         if segmentation is None:
             mrml.show_frame(self._parameters.inputVolume, number)
         elif segmentation.GetScene() is not None:
-            volume = volume_of(segmentation)
-            if volume is not None:
-                self._parameters.inputVolume = volume
-                slicer.util.setSliceViewerLayers(background=volume)
-            self._parameters.outputSegmentation = segmentation
+            self.result.add(segmentation, batch.rows[number].summary)
+            self.choose(mrml.volume_of(segmentation), segmentation)
+
+    def choose(self, volume: Any, segmentation: Any) -> None:
+        """A scan and a segmentation of it, in the views, too."""
+        if volume is not None:
+            self.set_parameter("inputVolume", volume)
+        self.set_parameter("outputSegmentation", segmentation)
+        if volume is not None:
+            self.show_in_views(segmentation)

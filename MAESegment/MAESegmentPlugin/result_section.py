@@ -1,4 +1,4 @@
-"""What came out: one line, the segments with their volumes, warnings, and the two next steps."""
+"""The segmentation that is chosen: one line, the segments with their volumes, warnings, and the two next steps."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from .widgets import RowTable, connect, figure_item, label_item, show_button
 
 
 class ResultSection:
-    """Hidden until there is a result. Belongs to one segmentation node and its volume."""
+    """Hidden while no segmentation is chosen; what its buttons do, they do to the one that is shown."""
 
     def __init__(self, ui: Any, session: Any) -> None:
         self._ui = ui
         self._session = session
         self._segmentation: Any = None
-        self._volume: Any = None
-        self._summary: Any = None
+        #: What came with each segmentation that was made here, by the ID of its node.
+        self._summaries: dict[str, Any] = {}
         self._surfaces: Iterator[float] | None = None
+        self._is_switching = False
         self._table = RowTable(ui.segmentsTable, "sf", (_("Segment"), _("Volume (ml)")))
         connect(ui.show3DButton, "toggled(bool)", self._on_show_3d)
         connect(ui.correctButton, "clicked()", self.correct)
@@ -38,54 +39,72 @@ class ResultSection:
         return node if node is not None and node.GetScene() is not None else None
 
     def clear(self) -> None:
-        self._segmentation = self._volume = self._surfaces = None
-        self._ui.resultFrame.visible = False
+        """The scene goes."""
+        self._summaries.clear()
+        self.show(None)
 
-    def show(self, summary: Any, segmentation: Any, volume: Any) -> None:
-        """Present a finished job."""
-        self._segmentation, self._volume, self._surfaces, self._summary = segmentation, volume, None, summary
+    def add(self, segmentation: Any, summary: Any) -> None:
+        """What is known of a result, which may be that of a node that had another one before."""
+        self._summaries[segmentation.GetID()] = summary
+        if segmentation is self._segmentation:
+            self._segmentation = None
+
+    def show(self, segmentation: Any) -> None:
+        """Present the chosen segmentation; cheap if it is shown already."""
         ui = self._ui
-        ui.resultLabel.toolTip = tooltip(segmentation.GetName())
-        self._fill(segmentation, is_edited=False)
-        was_shown, ui.show3DButton.checked = ui.show3DButton.checked, False
-        ui.resultFrame.visible = True
-        self.update()
+        if segmentation is not self._segmentation:
+            self._segmentation, self._surfaces = segmentation, None
+            self.refresh()
+            self._check_3d(segmentation is not None and mrml.is_shown_in_3d(segmentation))
+        ui.resultFrame.visible = segmentation is not None
+        reason = _("This shows where two versions differ: it is not a segmentation to correct.")
+        tip = _("Open the result in Segment Editor, over its scan.")
+        show_button(ui.correctButton, reason if mrml.is_difference(segmentation) else "", tip)
+
+    def show_new(self, segmentation: Any, summary: Any) -> None:
+        """Present a finished job; in 3D if the one before was shown so."""
+        was_shown = self._ui.show3DButton.checked
+        self.add(segmentation, summary)
+        self.show(segmentation)
         if was_shown:
-            ui.show3DButton.checked = True
+            self._check_3d(False)
+            self._ui.show3DButton.checked = True
 
     def refresh(self) -> None:
         """The volumes are those of the result only until it is edited, which reads its voxels."""
-        if self.segmentation is not None:
-            self._fill(self.segmentation, is_edited=mrml.is_edited(self.segmentation))
-
-    def _fill(self, node: Any, *, is_edited: bool) -> None:
-        view = result_view(node.GetName(), self._summary, mrml.drawn_segments(node), is_edited=is_edited)
+        node = self.segmentation
+        if node is None:
+            return
+        summary, scan = self._summaries.get(node.GetID()), mrml.volume_of(node)
+        is_edited = summary is not None and mrml.is_edited(node)
+        name = scan.GetName() if scan is not None else ""
+        view = result_view(node.GetName(), name, summary, mrml.drawn_segments(node), is_edited=is_edited)
         self._table.show(view.rows, lambda row: [label_item(row.name, row.colour, row.tip), figure_item(row.volume)])
         self._ui.resultLabel.text = breakable(view.line)
+        self._ui.resultLabel.toolTip = tooltip(node.GetName())
         self._ui.warningLabel.text = breakable(view.warnings)
         self._ui.warningLabel.visible = bool(view.warnings)
-
-    def update(self) -> None:
-        """The buttons need the node, which the user may have removed."""
-        gone = _("The segmentation is no longer in the scene.") if self.segmentation is None else ""
-        show_button(self._ui.show3DButton, gone, _("Show the surfaces of the segments in the 3D view."))
-        show_button(self._ui.correctButton, gone, _("Open the result in Segment Editor, over its scan."))
 
     def correct(self) -> None:
         """Open Segment Editor on the result."""
         node = self.segmentation
         if node is None:
-            self.update()
             return
         slicer.util.selectModule("SegmentEditor")
         widget = slicer.util.getModuleWidget("SegmentEditor")
         widget.editor.setSegmentationNode(node)
-        if self._volume is not None and self._volume.GetScene() is not None:
-            widget.editor.setSourceVolumeNode(self._volume)
+        if (volume := mrml.volume_of(node)) is not None:
+            widget.editor.setSourceVolumeNode(volume)
+
+    def _check_3d(self, checked: bool) -> None:
+        """The button says how it is; nothing is shown or hidden."""
+        self._is_switching = True
+        self._ui.show3DButton.checked = checked
+        self._is_switching = False
 
     def _on_show_3d(self, shown: bool) -> None:
         node = self.segmentation
-        if node is None:
+        if node is None or self._is_switching:
             return
         if not shown:
             self._surfaces = None
@@ -109,8 +128,3 @@ class ResultSection:
             logging.exception("MAESegment: the surfaces could not be made")
         else:
             self._session.loop.call_later(0.0, lambda: self._make_surface(steps))
-
-
-def volume_of(segmentation: Any) -> Any:
-    """The scan that a segmentation was made on; None if that is not known."""
-    return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())

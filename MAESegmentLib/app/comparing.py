@@ -98,4 +98,6 @@ def _show(scan: Any, comparison: Comparison, versions: Sequence[Bundle]) -> Oper
     block = array if array.any() else np.zeros((0, 0, 0), np.uint8)
     segments = yield from mrml.prepare_segments(scan, [DISAGREEMENT], block, (0, 0, 0))
     one, other = (f"{version.name} {version.version}" for version in versions)
-    return mrml.put_segments(scan, segments, name=mrml.unique_name(f"{scan.GetName()}: {one} / {other}"))
+    node = mrml.put_segments(scan, segments, name=mrml.unique_name(f"{scan.GetName()}: {one} / {other}"))
+    mrml.mark_difference(node)
+    return node

@@ -19,7 +19,7 @@ from ..mrml.case_nodes import unlink
 from ..translation import tr as _
 from ..worker.client.requests import submit_segmentation
 from ..worker.job_folder import JobFolder
-from .case_proposal import MODEL, MODEL_HASH
+from .outputs import result_name, sign
 from .session import SceneSession
 
 
@@ -66,7 +66,7 @@ def start_segmentation(
             image.ijk_to_world,
             model=request.bundle,
             settings=request.settings,
-            roi=roi_box(request.roi, request.nodes[0].GetScene()),
+            roi=result.box,
             working_folder=session.working_folder,
             finish=result.put_into_scene,
             job=job,
@@ -88,6 +88,11 @@ class _Result:
         self._request = request
         self._shape = shape
         self._begun = time.monotonic()
+        #: As it is now: the user may move it meanwhile.
+        scene = request.nodes[0].GetScene()
+        self.box = roi_box(request.roi, scene)
+        named = scene.GetFirstNodeByName(request.roi) if isinstance(request.roi, str) and scene is not None else None
+        self._name = result_name(request.nodes[0], request.bundle, named or request.roi)
         self._output_before = content_stamp(request.output) if request.output is not None else ()
 
     def put_into_scene(self, data: Mapping[str, Any], folder: JobFolder) -> Generator[float, None, Any]:
@@ -95,28 +100,32 @@ class _Result:
         block, origin = folder.read_labels(data["labels"])
         yield 0.3
         volume = self._request.nodes[0]
-        self._check_image(volume)
+        self._check_images()
         segments = yield from mrml.prepare_segments(volume, self._request.bundle.labels, block, origin)
+        changes = yield from folder.change_notes([mrml.voxels_of(node) for node in self._request.nodes])
         # Once more, and the output too: a user may have used the turns of the event loop between.
-        self._check_image(volume)
+        self._check_images()
         output, notes = self._where_to()
-        name = mrml.unique_name(f"{volume.GetName()} {self._request.bundle.name}")
+        name = mrml.unique_name(self._name) if output is None else ""
         node = mrml.put_segments(volume, segments, name=name, into=output)
-        _sign(node, self._request.bundle)
+        sign(node, self._request.nodes, self._request.bundle, self.box, self._name)
+        # What was stored as a case before is not in this node any more.
+        unlink(node)
         self._job.summary = SegmentationSummary.of_reply(
             data,
             self._request.bundle,
             seconds=time.monotonic() - self._begun,
-            warnings=(*map(str, data.get("warnings", ())), *self._request.notes, *notes),
+            warnings=(*map(str, data.get("warnings", ())), *self._request.notes, *notes, *changes),
         )
         return node
 
-    def _check_image(self, volume: Any) -> None:
-        if volume.GetImageData() is None or volume.GetImageData().GetDimensions() != self._shape[::-1]:
-            raise NodeError(
-                _("{name} was replaced by another image while it was being segmented.").format(name=volume.GetName()),
-                _("Segment it again."),
-            )
+    def _check_images(self) -> None:
+        for node in self._request.nodes:
+            if node.GetImageData() is None or node.GetImageData().GetDimensions() != self._shape[::-1]:
+                raise NodeError(
+                    _("{name} was replaced by another image while it was being segmented.").format(name=node.GetName()),
+                    _("Segment it again."),
+                )
 
     def _where_to(self) -> tuple[Any, list[str]]:
         """The node to fill (None: a new one), and what the user has to know if it is not the one that was chosen."""
@@ -175,10 +184,3 @@ def _check_fits(request: Request, session: SceneSession) -> None:
         if request.ask_for_box:
             raise MismatchError(text, advice, problem=LACKS_BOX)
         session.log.add("warning", f"{text} {advice}")
-
-
-def _sign(node: Any, bundle: Bundle) -> None:
-    node.SetAttribute(MODEL, f"{bundle.name}@{bundle.version}")
-    node.SetAttribute(MODEL_HASH, bundle.content_hash)
-    # What was stored as a case before is not in this node any more.
-    unlink(node)

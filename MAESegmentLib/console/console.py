@@ -144,7 +144,7 @@ class Console:
             settings=settings,
             roi=None if box is None else box.bounds,
             working_folder=self.working_folder,
-            finish=lambda data, folder: _result(data, folder, volume, bundle, out),
+            finish=lambda data, folder: _result(data, folder, volume, bundle, out, is_shared=volume is scan),
         )
         return self.handles.outcome(job, wait, callback)
 
@@ -195,14 +195,22 @@ def _shut_down(client: WorkerClient, owner: int) -> bool:
 
 
 def _result(
-    data: Mapping[str, Any], folder: JobFolder, volume: Volume, bundle: Bundle, out: str | os.PathLike[str] | None
+    data: Mapping[str, Any],
+    folder: JobFolder,
+    volume: Volume,
+    bundle: Bundle,
+    out: str | os.PathLike[str] | None,
+    *,
+    is_shared: bool,
 ) -> Generator[float, None, SegmentedVolume]:
+    """`is_shared`: whether the caller has the volume's voxels, too, and may have changed them."""
+    changes = (yield from folder.change_notes([channel.T for channel in volume.array])) if is_shared else ()
     block, origin = folder.read_labels(data["labels"])
     labels = full_label_array(block, origin, volume.grid.shape)
     result = SegmentedVolume.of_reply(
         data,
         bundle,
-        warnings=(*volume.notes, *map(str, data.get("warnings", ()))),
+        warnings=(*volume.notes, *map(str, data.get("warnings", ())), *changes),
         label_map=LabelMap(labels.T, volume.ijk_to_ras),
         source=volume,
     )

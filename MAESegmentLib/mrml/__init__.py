@@ -7,9 +7,30 @@ from .annotations import Drawing, Segment, drawing_steps, drawn_segments, looks_
 from .content import content_of, content_stamp, content_steps, forget_content, has_content, is_edited
 from .frames import Frame, add_segmentation_sequence, frames_of, remove_node, show_frame
 from .scene import SceneWatch, unique_name
-from .segmentations import add_segmentation, label_map_of, prepare_segments, put_segments, segment_id_of
-from .surfaces import Body, bodies_of, closed_surface, put_surfaces, show_in_3d, surface_steps, world_surface, write_stl
-from .volumes import NodeImage, facts_of, hardened_copy, image_of, problem_of, roi_of
+from .segmentations import (
+    add_segmentation,
+    is_difference,
+    label_map_of,
+    mark_difference,
+    prepare_segments,
+    put_segments,
+    segment_id_of,
+    segmentations_of,
+    volume_of,
+)
+from .showing import hide, middle_of, show_in_views
+from .surfaces import (
+    Body,
+    bodies_of,
+    closed_surface,
+    is_shown_in_3d,
+    put_surfaces,
+    show_in_3d,
+    surface_steps,
+    world_surface,
+    write_stl,
+)
+from .volumes import NodeImage, facts_of, hardened_copy, image_of, problem_of, roi_of, voxels_of
 
 __all__ = [
     "Body",
@@ -32,10 +53,15 @@ __all__ = [
     "frames_of",
     "hardened_copy",
     "has_content",
+    "hide",
     "image_of",
+    "is_difference",
     "is_edited",
+    "is_shown_in_3d",
     "label_map_of",
     "looks_of",
+    "mark_difference",
+    "middle_of",
     "prepare_segments",
     "problem_of",
     "put_segments",
@@ -43,10 +69,14 @@ __all__ = [
     "remove_node",
     "roi_of",
     "segment_id_of",
+    "segmentations_of",
     "show_frame",
     "show_in_3d",
+    "show_in_views",
     "surface_steps",
     "unique_name",
+    "volume_of",
+    "voxels_of",
     "world_surface",
     "write_stl",
 ]

@@ -79,8 +79,14 @@ def linked_segmentations() -> list[Any]:
 
 def stored_volumes() -> list[Any]:
     """Volumes of the scene with a segmentation that is linked with a case."""
-    nodes = linked_segmentations()
-    return [node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) for node in nodes]
+    return [mrml.volume_of(node) for node in linked_segmentations()]
+
+
+def scan_names() -> dict[str, str]:
+    """What the scans of stored cases are called that are in the scene, by the folder's name and the id of the case,
+    which does not know it itself."""
+    links = [(node.GetAttribute(CASE), mrml.volume_of(node)) for node in linked_segmentations()]
+    return {case: scan.GetName() for case, scan in links if scan is not None}
 
 
 def find_duplicate(

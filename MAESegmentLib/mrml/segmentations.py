@@ -16,6 +16,29 @@ from .content import remember_segments
 from .layers import LABELMAP, image_matrix, oriented_image, outcome, segments_of
 from .matrices import ijk_to_ras, to_vtk
 
+#: Attribute of a map of where two versions differ: shown, but nobody's segmentation.
+_DIFFERENCE = "MAESegment.Difference"
+
+
+def volume_of(segmentation: Any) -> Any:
+    """The scan that a segmentation was made on; None if that is not known."""
+    return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+
+
+def segmentations_of(volume: Any) -> list[Any]:
+    """Those that were made on a scan, the newest last; without maps of differences."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return [node for node in nodes if volume_of(node) is volume and not is_difference(node)]
+
+
+def mark_difference(segmentation: Any) -> None:
+    """Note that it shows where two versions differ: it is not to be corrected, stored or exported."""
+    segmentation.SetAttribute(_DIFFERENCE, "1")
+
+
+def is_difference(segmentation: Any) -> bool:
+    return segmentation is not None and segmentation.GetAttribute(_DIFFERENCE) is not None
+
 
 def segment_id_of(label: Label) -> str:
     """The same for every segmentation by every version of a model, so that scripts may rely on it."""

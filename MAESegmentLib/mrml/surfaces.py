@@ -124,6 +124,13 @@ def show_in_3d(node: Any, visible: bool) -> None:
     node.GetDisplayNode().SetVisibility3D(visible)
 
 
+def is_shown_in_3d(node: Any) -> bool:
+    """Whether there are surfaces, and 3D views may show them."""
+    display = node.GetDisplayNode()
+    has_surfaces = node.GetSegmentation().ContainsRepresentation(SURFACE)
+    return bool(has_surfaces and display is not None and display.GetVisibility3D())
+
+
 def _is_joint(segmentation: Any) -> bool:
     return segmentation.GetConversionParameter(_JOINT_SMOOTHING) not in ("", "0")
 

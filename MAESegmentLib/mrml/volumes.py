@@ -83,6 +83,12 @@ def set_modality(node: Any, modality: str) -> None:
         hierarchy.SetItemAttribute(item, _MODALITY, modality)
 
 
+def voxels_of(node: Any) -> np.ndarray:
+    """The voxels (K, J, I) of a volume node that has some, as they are now; none is copied."""
+    array: np.ndarray = slicer.util.arrayFromVolume(node)
+    return array
+
+
 def problem_of(node: Any) -> MAESegmentError | None:
     """Why `node` cannot be segmented; None if it can."""
     try:
@@ -184,7 +190,7 @@ def _single(node: Any) -> NodeImage:
             "Harden the transform on a copy of the volume and segment that, or move the volume out of the transform.",
             problem=NONLINEAR_TRANSFORM,
         )
-    result = NodeImage((slicer.util.arrayFromVolume(node),), parent_to_world(node) @ ijk_to_ras(node))
+    result = NodeImage((voxels_of(node),), parent_to_world(node) @ ijk_to_ras(node))
     try:
         result.grid.check()
     except GeometryError as error:

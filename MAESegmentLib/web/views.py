@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import vtk
 from trame_slicer.core import LayoutManager
 from trame_slicer.rca_view import register_rca_factories
 from trame_slicer.views import Layout, LayoutDirection, ViewLayoutDefinition
 
+from .. import mrml
 from ..translation import tr as _
 from .view_decoration import PLANES, decorate_3d, decorate_slices
 
@@ -85,7 +85,5 @@ class Views:
 
     def centre_on_segmentation(self, node: Any) -> None:
         """To the middle of what was found, if anything was."""
-        bounds = [0.0] * 6
-        node.GetRASBounds(bounds)
-        if vtk.vtkMath.AreBoundsInitialized(bounds):
-            self.go_to(tuple((bounds[2 * axis] + bounds[2 * axis + 1]) / 2 for axis in range(3)))  # type: ignore[arg-type]
+        if (middle := mrml.middle_of(node)) is not None:
+            self.go_to(middle)

@@ -36,6 +36,10 @@ class Workspace:
         self.scans: list[Scan] = []
         self.scan: Scan | None = None
         self.segmentation: Any = None
+        #: Where two versions differ: shown over the segmentation of its scan, but never corrected, stored or exported.
+        self.difference: Any = None
+        #: By the scan's node.
+        self._chosen: dict[str, Any] = {}
         self._display = display
         self._listeners: list[Callable[[], None]] = []
 
@@ -67,13 +71,16 @@ class Workspace:
         self._display.show_volume_in_slice_background(scan.node)
         self._display.reset_views()
         mine = self.segmentations()
-        self.choose(mine[-1] if mine else None)
+        before = self._chosen.get(scan.node.GetID())
+        self.choose(before if before in mine else (mine or [None])[-1])
 
     def remove(self, scan: Scan) -> None:
         """Forget a scan, its segmentations and its boxes."""
-        for node in (*segmentations_of(scan.node), *scan.boxes, scan.node):
+        for node in (*(one for one in _all() if mrml.volume_of(one) is scan.node), *scan.boxes, scan.node):
             if node.GetScene() is not None:
                 mrml.remove_node(node)
+        if self.difference is not None and self.difference.GetScene() is None:
+            self.difference = None
         self.scans.remove(scan)
         if self.scans:
             self.show(self.scans[-1])
@@ -85,9 +92,12 @@ class Workspace:
     def choose(self, segmentation: Any) -> None:
         """The segmentation that is seen, corrected and exported; the others are hidden."""
         self.segmentation = segmentation
-        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        if self.scan is not None:
+            self._chosen[self.scan.node.GetID()] = segmentation
+        for node in _all():
             if node.GetDisplayNode() is not None:
-                node.GetDisplayNode().SetVisibility(node is segmentation)
+                is_over = node is self.difference and self.scan is not None and mrml.volume_of(node) is self.scan.node
+                node.GetDisplayNode().SetVisibility(node is segmentation or is_over)
         for callback in self._listeners:
             callback()
 
@@ -95,15 +105,19 @@ class Workspace:
         """Choose a new segmentation if it is of the scan that is shown; hide it otherwise."""
         self.choose(segmentation if segmentation in self.segmentations() else self.segmentation)
 
+    def show_difference(self, segmentation: Any) -> None:
+        """Over what is chosen; None: no longer."""
+        self.difference = segmentation
+        mine = self.segmentations()
+        self.choose(self.segmentation or (mine or [None])[-1])
+
     def segmentations(self) -> list[Any]:
         """Those of the scan that is shown, the newest last."""
-        return segmentations_of(self.scan.node) if self.scan is not None else []
+        return mrml.segmentations_of(self.scan.node) if self.scan is not None else []
 
     def scan_of(self, node_id: str) -> Scan | None:
         return next((scan for scan in self.scans if scan.node.GetID() == node_id), None)
 
 
-def segmentations_of(volume: Any) -> list[Any]:
-    """The segmentations that were drawn on a volume."""
-    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    return [node for node in nodes if node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is volume]
+def _all() -> list[Any]:
+    return [*slicer.util.getNodesByClass("vtkMRMLSegmentationNode")]

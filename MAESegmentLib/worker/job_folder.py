@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ..errors import OutputError, VolumeReadError
 from ..images.volume import LabelMap, Volume
 from ..storage.lock import FileLock, is_abandoned
 from ..storage.user_folders import make_private_folder
+from ..translation import tr as _
 
 _NAME = re.compile(r"maesegment-\d+-[0-9a-f]+")
 _HEADER = "volume.json"
@@ -70,6 +71,27 @@ class JobFolder:
         header = {"channels": len(channels), "ijk_to_ras": np.asarray(ijk_to_ras, float).tolist()}
         with self._placing("The volume", _HEADER) as temporary:
             temporary.write_text(json.dumps(header))
+
+    def change_notes(self, channels: Sequence[np.ndarray]) -> Generator[float, None, tuple[str, ...]]:
+        """What a user has to know if `channels` are no longer what was written; compared a few MiB a step."""
+        total = sum(channel.nbytes for channel in channels) or 1
+        for number, channel in enumerate(channels):
+            with self._reading("The volume", "Segment it again."):
+                written = self._load(f"image_{number}.npy")
+            same = (written.shape, written.dtype) == (channel.shape, channel.dtype)
+            for one, other in zip(_parts(written), _parts(channel), strict=same) if same else ():
+                same = one.tobytes() == other.tobytes()
+                if not same:
+                    break
+                yield one.nbytes / total
+            if not same:
+                return (
+                    _(
+                        "The scan's voxels were changed while it was being segmented: the result need not fit what the "
+                        "scan shows now. Segment it again."
+                    ),
+                )
+        return ()
 
     def read_volume(self) -> Volume:
         """(C, I, J, K), mapped into memory where there is one channel; `MemoryError` if that is too small."""

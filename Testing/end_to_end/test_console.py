@@ -76,6 +76,15 @@ def test_same_voxels_as_without_a_worker(console, oblique_scan, store):
     assert result.label_map.array.any()
 
 
+def test_voxels_that_are_changed_meanwhile_are_a_warning(console, oblique_scan):
+    volume = read_volume(oblique_scan)
+    volume = Volume(volume.array.copy(), volume.ijk_to_ras)
+    assert console.process(volume, **OPTIONS).warnings == ()
+    job = console.process(volume, wait=False, **OPTIONS)
+    volume.array[0, 0, 0, 0] += 1
+    assert "voxels were changed" in " ".join(job.result(120).warnings)
+
+
 def test_region_of_interest_confines_it(console, oblique_scan):
     volume = read_volume(oblique_scan)
     centre = volume.ijk_to_ras @ [*(np.array(volume.grid.shape) / 2), 1]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import slicer
 
+from MAESegmentLib import mrml
 from MAESegmentLib.app.processing import roi_box
 from MAESegmentLib.errors import MAESegmentError, MismatchError, NodeError
 from MAESegmentLib.mrml.volumes import set_modality
@@ -123,6 +124,24 @@ def test_output_edited_or_removed_meanwhile_gives_a_new_one(logic, model, volume
     assert "was removed meanwhile" in " ".join(job.summary.warnings)
 
 
+def test_voxels_that_were_changed_meanwhile_are_a_warning(logic, model, volume):
+    assert logic.process(volume, model, wait=False).result(120) is not None
+    job = logic.process(volume, model, wait=False)
+    slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(volume) // 2)
+    job.result(120)
+    assert "voxels were changed while it was being segmented" in " ".join(job.summary.warnings)
+
+
+def test_of_a_box_that_is_moved_meanwhile_the_result_is_where_it_was(logic, model, volume, box):
+    left = box("left box", -20.0, 0.0)
+    job = logic.process(volume, model, wait=False, roi=left)
+    left.SetCenter(10.0, 0.0, 0.0)
+    segmentation = job.result(120)
+    assert logic.outputFor(segmentation, volume, model, left) is None
+    left.SetCenter(-10.0, 0.0, 0.0)
+    assert logic.outputFor(segmentation, volume, model, left) is segmentation
+
+
 def test_image_that_was_replaced_meanwhile_is_not_a_result(logic, model, volume):
     job = logic.process(volume, model, wait=False)
     slicer.util.updateVolumeFromArray(volume, np.zeros((5, 6, 7), np.int16))
@@ -167,6 +186,53 @@ def test_diagnostics_hold_what_helps_and_no_node_names(logic, model, scene):
     text = logic.diagnostics()
     assert all(part in text for part in ("self-test@1.0.0", "Worker: idle", "Device: cpu"))
     assert "John Doe" not in text
+
+
+@pytest.fixture
+def box(slicer_gui):  # noqa: ARG001
+    """`box(name, r0, r1)`: a region that spans the scan along A and S."""
+
+    def make(name, low, high):
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", name)
+        node.SetSize(high - low, 60.0, 60.0)
+        node.SetCenter((low + high) / 2, 0.0, 0.0)
+        return node
+
+    return make
+
+
+def test_what_was_made_of_another_scan_region_or_model_stays_and_the_same_is_made_again(
+    make_logic, versions, scene, box
+):
+    logic, scan, other = make_logic(versions), scene.plain("Head"), scene.plain("Knee")
+    old, new = (logic.library.find(f"self-test@{version}") for version in ("1.0.0", "1.1.0"))
+    left, right = box("left box", -30.0, 0.0), box("Head right box", 0.0, 30.0)
+
+    def segment(output, volume, model, roi=None):
+        return logic.process(volume, model, roi=roi, outputSegmentation=logic.outputFor(output, volume, model, roi))
+
+    of_left = segment(None, scan, old, left)
+    content = mrml.content_of(of_left)
+    of_right = segment(of_left, scan, old, right)
+    whole = segment(of_right, scan, old)
+    by_new = segment(whole, scan, new)
+    of_other = segment(by_new, other, new)
+    results = [of_left, of_right, whole, by_new, of_other]
+    names = ["Head - self-test (left box)", "Head - self-test (right box)", "Head - self-test", "Knee - self-test"]
+    assert [node.GetName() for node in results] == [*names[:3], "Head - self-test_1", names[3]]
+    assert mrml.content_of(of_left) == content
+    for node, *request in zip(results[:3], [scan] * 3, [old] * 3, [left, right, None], strict=True):
+        for chosen in (node, by_new):
+            assert segment(chosen, *request) is node
+    edit(of_left)
+    with pytest.raises(Exception, match="was edited"):
+        segment(of_right, scan, old, left)
+    # A script says where: then the name is true of what is in it now.
+    logic.process(scan, old, roi=right, outputSegmentation=whole)
+    assert whole.GetName() == "Head - self-test (right box)_1"
+    by_new.SetName("Mine")
+    logic.process(scan, old, outputSegmentation=by_new)
+    assert by_new.GetName() == "Mine"
 
 
 @pytest.fixture

@@ -84,6 +84,26 @@ def test_choose_segment_look_and_correct(panel, ui, ready, segment, scene, proce
     assert results["Slice"].startswith("failed: ")
 
 
+def test_left_box_right_box_both_results_survive_over_the_scan_that_is_named(panel, ui, ready, segment, scene):
+    ready(scene.plain("Head"))
+    results = []
+    for name, middle in (("left box", -15.0), ("right box", 15.0)):
+        box = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", name)
+        box.SetSize(30.0, 60.0, 60.0)
+        box.SetCenter(middle, 0.0, 0.0)
+        panel.parameters.roi = box
+        results.append(segment())
+        assert ui.resultLabel.text.startswith("Head \u2013 self-test")
+    assert [node.GetName() for node in results] == ["Head - self-test (left box)", "Head - self-test (right box)"]
+    sides = []
+    for node in results:
+        bounds = [0.0] * 6
+        node.GetRASBounds(bounds)
+        sides.append((bounds[1] <= 1.0, bounds[0] >= -1.0))
+    assert sides == [(True, False), (False, True)]
+    assert segment() is results[1], "the same again"
+
+
 @pytest.fixture
 def corrected(panel, ui, ready, segment, process_events_until):
     """`corrected(volume)`: a scan is segmented, corrected and added, by buttons; the stored case's id."""

@@ -70,7 +70,7 @@ def test_progress_is_a_text_and_a_bar(fake_logic, ui, start):
 
 def test_result_is_one_line_and_the_volume_of_each_segment(panel, ui, result):
     line = ui.resultLabel.text.replace("\u200b", "")
-    assert line == "hippocampus-mr 1.2.1: 2 segments, 6.1 ml, 1.8 s on NVIDIA GeForce RTX 3060"
+    assert line == "MNI152 head \u2013 hippocampus-mr 1.2.1: 2 segments, 6.1 ml, 1.8 s on NVIDIA GeForce RTX 3060"
     assert [texts_of(ui.segmentsTable, column) for column in (0, 1)] == [["anterior", "posterior"], ["3.07", "3.07"]]
     assert panel.parameters.outputSegmentation is ui.outputSelector.currentNode() is result
     assert ui.warningLabel.text == "\u26a0 Unlike the training scans."
@@ -96,8 +96,7 @@ def test_correct_opens_segment_editor_on_the_result_and_its_scan(ui, volume, res
     assert (editor.node, editor.volume) == (result, volume)
     slicer.mrmlScene.RemoveNode(result)
     settle()
-    assert (ui.correctButton.enabled, ui.show3DButton.enabled) == (False, False)
-    assert ui.correctButton.toolTip == "The segmentation is no longer in the scene."
+    assert not ui.resultFrame.visible
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ def test_correct_opens_segment_editor_on_the_result_and_its_scan(ui, volume, res
         (DeviceMemoryError("Too little memory."), 1, lambda panel: panel.parameters.device == "cpu"),
         (DeviceMemoryError("Too little memory."), 2, lambda panel: panel.parameters.roi is not None),
         (DeviceError("There is no cuda:7."), 1, lambda panel: panel.parameters.device == "auto"),
-        (NodeError("Edited.", problem=EDITED_OUTPUT), 1, lambda panel: panel.parameters.outputSegmentation is None),
+        (NodeError("Edited.", problem=EDITED_OUTPUT), 1, lambda panel: panel.job is not None),
         (WorkerError("The process ended."), 2, lambda panel: panel.ui.logText.visible),
         (OutputError("The disk is full."), 1, lambda panel: not panel.ui.advancedCollapsibleButton.collapsed),
         (ValueError("broken"), 2, lambda _panel: slicer.app.clipboard().text().startswith("diagnostics of a test")),

@@ -105,6 +105,18 @@ def test_a_clinic_corrects_teaches_compares_and_goes_back(app, user, scans, app_
     user.press("compare")
     user.until(lambda: user.see("comparison"), "the comparison", 300)
     assert "anterior" in user.text("comparison")
+    user.press("toggle-difference")
+    user.until(lambda: user.text("toggle-difference") == "Show the differences", "they are hidden")
+    user.press("toggle-difference")
+    user.until(lambda: user.text("toggle-difference") == "Hide the differences", "they are shown")
+    screenshot(user, "app-compare")
+    # The map of differences is looked at; what is corrected and exported is the segmentation still.
+    for tab in ("correct", "export"):
+        show(user, tab)
+        text = user.text(f"section-{tab}")
+        assert f"{CASES[1]} - hippocampus-mr" in text
+        assert " / hippocampus-mr" not in text
+    show(user, "improve")
     user.press("accept")
     user.until(lambda: "is used from now on" in user.text("notice"), "the new version is used")
     used = user.text("notice")

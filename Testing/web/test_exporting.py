@@ -137,6 +137,8 @@ def test_a_name_of_300_letters_is_written_too(ending, tmp_path):
     path, _notes = exported(scan, node, ending, tmp_path)
     assert path.is_file()
     assert path.name.endswith(ending)
+    node.SetName("left/right")
+    assert exported(scan, node, ending, tmp_path)[0].name == f"left_right{ending}"
 
 
 @pytest.mark.parametrize("with_empty", [False, True])

@@ -78,7 +78,7 @@ def test_a_drawing_comes_back_as_it_was_segments_that_overlap_too(scan, drawing,
     assert mrml.looks_of(again) == mrml.looks_of(drawing)
     assert again.GetAttribute("MAESegment.Model") == "some-model@1.0"
     assert mrml.is_edited(again)
-    assert again.GetNodeReference(again.GetReferenceImageGeometryReferenceRole()) is scan
+    assert mrml.volume_of(again) is scan
 
 
 def test_a_result_that_was_not_edited_is_none_after_a_restart_either(scan, tmp_path):

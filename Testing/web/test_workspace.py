@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import slicer
 
+from MAESegmentLib import mrml
 from MAESegmentLib.web.slicer_scene import roi_node
 from MAESegmentLib.web.workspace import Scan, Workspace
 from Testing import slicer_core
@@ -42,6 +43,38 @@ def test_a_new_segmentation_is_chosen_on_its_own_scan_only(workspace):
     workspace.show(first)
     workspace.offer(other)
     assert workspace.segmentation is other
+
+
+def test_where_two_versions_differ_is_seen_over_the_chosen_segmentation_and_never_chosen(workspace):
+    first, second = workspace.scans
+    mine, difference = (segmented(first.node, labels_for((9, 11, 13))) for _number in range(2))
+    mrml.mark_difference(difference)
+    for node in (mine, difference):
+        node.CreateDefaultDisplayNodes()
+    workspace.show(first)
+    workspace.show_difference(difference)
+    assert workspace.segmentation is mine
+    assert workspace.segmentations() == [mine]
+    seen = lambda: [bool(node.GetDisplayNode().GetVisibility()) for node in (mine, difference)]  # noqa: E731
+    assert seen() == [True, True]
+    workspace.show(second)
+    assert (workspace.segmentation, seen()) == (None, [False, False])
+    workspace.show(first)
+    workspace.show_difference(None)
+    assert (workspace.segmentation, seen()) == (mine, [True, False])
+    workspace.remove(first)
+    assert difference.GetScene() is None
+
+
+def test_a_scan_that_is_shown_again_has_the_segmentation_that_was_chosen(workspace):
+    first, second = workspace.scans
+    chosen, later = (segmented(first.node, labels_for((9, 11, 13))) for _number in range(2))
+    workspace.show(first)
+    assert workspace.segmentation is later
+    workspace.choose(chosen)
+    workspace.show(second)
+    workspace.show(first)
+    assert workspace.segmentation is chosen
 
 
 def test_segmentations_and_boxes_go_with_their_scan(workspace):

@@ -152,6 +152,14 @@ class Cases(Part):
                 found.append((node, record))
         return found
 
+    def scanOf(self, segmentationNode: Node) -> Any:
+        """The volume node that a segmentation was made on; None if that is not known."""
+        return mrml.volume_of(segmentationNode)
+
+    def scanNames(self) -> dict[str, str]:
+        """What the volume nodes of stored cases are called that are in this scene, by "hippocampus-mr/case-0001"."""
+        return case_scene.scan_names()
+
     def _case_model(self, segmentation: Any, model: Any) -> Bundle:
         """`model`, or the one that made the segmentation, if it is still there."""
         if model is None and segmentation is not None:

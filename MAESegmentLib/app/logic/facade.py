@@ -56,6 +56,7 @@ class Logic:
         return self.session.loop.call_aside(lambda: self.library.export(model, path))
 
     process = part("_segmenting", Segmenting.process)
+    outputFor = part("_segmenting", Segmenting.outputFor)
     processBatch = part("_segmenting", Segmenting.processBatch)
     processSequence = part("_segmenting", Segmenting.processSequence)
 
@@ -70,6 +71,8 @@ class Logic:
     removeCase = part("_cases", Cases.removeCase)
     setCaseRole = part("_cases", Cases.setCaseRole)
     changedCases = part("_cases", Cases.changedCases)
+    scanOf = part("_cases", Cases.scanOf)
+    scanNames = part("_cases", Cases.scanNames)
 
     estimateFineTune = part("_learning", Learning.estimateFineTune)
     fineTune = part("_learning", Learning.fineTune)

@@ -10,7 +10,8 @@ from ...inference.settings import InferenceSettings
 from ...storage.user_folders import default_runs_folder
 from ...translation import tr as _
 from ..batch import BatchJob, BatchRow, start_batch, start_sequence
-from ..processing import Request, SegmentationJob, start_segmentation
+from ..outputs import proper_output
+from ..processing import Request, SegmentationJob, roi_box, start_segmentation
 from ..session import run_on_gpu
 from .part import AUTO, CPU, Node, Part, nodes_of
 
@@ -68,6 +69,11 @@ class Segmenting(Part):
         )
         job = start_segmentation(self.session, request, callback)
         return job.result() if wait and callback is None else job
+
+    def outputFor(self, segmentation: Node, volumeNode: Node, model: ModelChoice = None, roi: Any = None) -> Any:
+        """Where a panel whose output is `segmentation` lets the result go; None: to a new segmentation. The result of
+        another volume, region or model is not replaced, one of the same is."""
+        return proper_output(segmentation, nodes_of(volumeNode), self.library.find(model), roi_box(roi))
 
     def processBatch(
         self,

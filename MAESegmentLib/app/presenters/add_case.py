@@ -130,7 +130,7 @@ class AddCasePresenter(Presenter[AddCaseState]):
             self._host.failed(error)
             return
         for segmentation, record in changed:
-            target = _Target(bundle, _volume_of(segmentation), segmentation, record.id)
+            target = _Target(bundle, self._logic.scanOf(segmentation), segmentation, record.id)
             if (segmentation.GetID(), record.revision) not in self._declined and self._can_update(target):
                 self._edited = (record, target)
                 text = _("{segmentation} was edited since it was stored as {case}. Update stored case?")
@@ -373,8 +373,3 @@ class AddCasePresenter(Presenter[AddCaseState]):
 def role_options() -> tuple[Option, ...]:
     """What a case may be for."""
     return Option(TRAIN, _("Training case")), Option(CHECK, _("Validation case"))
-
-
-def _volume_of(segmentation: Any) -> Any:
-    """The scan that a segmentation was drawn on."""
-    return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())

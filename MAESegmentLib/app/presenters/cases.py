@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class CasesPresenter(Presenter[CasesState]):
 
     def __init__(self, logic: Any, host: CaseHost, changed: Callable[[], None]) -> None:
         super().__init__(logic, host, CasesState(), changed)
-        self._read_for: str | None = None
+        self._read_for: tuple[Any, ...] | None = None
         self.records: tuple[CaseRecord, ...] = ()
         self.labels: tuple[Label, ...] = ()
 
@@ -82,14 +82,15 @@ class CasesPresenter(Presenter[CasesState]):
     def update(self) -> None:
         """Show the cases of the chosen model. The folder is read only when it may have changed."""
         bundle = self._host.bundle
-        wanted = bundle.content_hash if bundle is not None else ""
+        names = self._logic.scanNames()
+        wanted = (bundle.content_hash if bundle is not None else "", names)
         if wanted == self._read_for:
             return
         self._read_for = wanted
         self.records, self.labels = (), ()
         found: dict[str, Any] = {"rows": (), "text": cases_text(())}
         if bundle is not None:
-            attempt(lambda: found.update(self._read()), self._host.failed)
+            attempt(lambda: found.update(self._read(names)), self._host.failed)
         self._put(removing="", **found)
 
     # What the user does -----------------------------------------------------------------------------------------------
@@ -122,17 +123,21 @@ class CasesPresenter(Presenter[CasesState]):
                 self._host.case_removed(case)
             self._host.refresh()
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self, names: Mapping[str, str]) -> dict[str, Any]:
+        """`names` are those of the scans that are in the scene."""
         store = self._logic.caseStore(self._host.bundle)
         records, damaged = store.scan()
         self.records, self.labels = tuple(records), store.labels()
         lines = [cases_text(records), *(f"\u26a0 {error_text(error)}" for _path, error in damaged)]
-        return {"rows": tuple(_row(record, store.folder) for record in records), "text": "\n".join(lines)}
+        rows = tuple(
+            _row(record, store.folder, names.get(f"{store.folder.name}/{record.id}", "")) for record in records
+        )
+        return {"rows": rows, "text": "\n".join(lines)}
 
     def _find(self, case: str) -> CaseRecord | None:
         return next((record for record in self.records if record.id == case), None)
 
 
-def _row(record: CaseRecord, folder: Path) -> CaseRow:
+def _row(record: CaseRecord, folder: Path, scan: str) -> CaseRow:
     picture = folder / record.id / THUMBNAIL
-    return CaseRow(record.id, case_text(record), record_text(record), record.role, picture, record.revision)
+    return CaseRow(record.id, case_text(record, scan), record_text(record), record.role, picture, record.revision)

@@ -37,8 +37,9 @@ class ResultView:
     warnings: str = ""
 
 
-def result_view(name: str, summary: Any, segments: Sequence[Any], *, is_edited: bool) -> ResultView:
-    """Of the segmentation called `name` with these `mrml.Segment`s; `summary` is None if it is not a result.
+def result_view(name: str, scan: str, summary: Any, segments: Sequence[Any], *, is_edited: bool) -> ResultView:
+    """Of the segmentation called `name` of the scan called `scan` with these `mrml.Segment`s; `summary` is None if it
+    is not a result.
 
     What was edited since has other volumes than the summary says, so none are shown.
     """
@@ -55,4 +56,8 @@ def result_view(name: str, summary: Any, segments: Sequence[Any], *, is_edited: 
         rows.append(ResultRow(segment.id, segment.name, segment.colour, figure, tip, unit))
     # A sign, not a colour: styles differ, and not everyone sees them.
     warnings = "\n".join(f"\u26a0 {warning}" for warning in summary.warnings) if summary is not None else ""
-    return ResultView(result_text(summary) if summary is not None else name, tuple(rows), warnings)
+    text = result_text(summary) if summary is not None else name
+    # A name that begins with the scan's says it.
+    says_scan = not scan or (summary is None and name.startswith(scan))
+    line = text if says_scan else f"{scan} \u2013 {text}"
+    return ResultView(line, tuple(rows), warnings)

@@ -42,7 +42,7 @@ class SegmentHost(Protocol):
 
     @property
     def output(self) -> Any:
-        """The segmentation node to fill; None for a new one."""
+        """The segmentation node to fill, unless it is of another volume, region or model; None for a new one."""
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -127,8 +127,8 @@ class SegmentPresenter:
 
     def state(self) -> SegmentState:
         if self.job is None:
-            tip = _("Segment the volume with this model. You can keep working meanwhile.")
-            return SegmentState(Control.unless(self.reason, _("&Segment"), tip), is_running=False)
+            reason = self.reason
+            return SegmentState(Control.unless(reason, _("&Segment"), "" if reason else self._tip()), is_running=False)
         is_cancelling = bool(self.job.cancel_requested)
         button = Control(
             _("Cancelling...") if is_cancelling else _("C&ancel"),
@@ -161,21 +161,21 @@ class SegmentPresenter:
             self.job.cancel()
             self._changed()
 
-    def start(self, *, overwrite: bool = False, allow_mismatch: bool = False) -> None:
-        """Segment what is chosen; an output that the user edited is replaced only with `overwrite`, and a scan that the
-        model cannot fit is segmented only with `allow_mismatch`."""
+    def start(self, *, overwrite: bool = False, anew: bool = False, allow_mismatch: bool = False) -> None:
+        """Segment what is chosen; an output that the user edited is replaced only with `overwrite`, `anew` makes a
+        segmentation more in any case, and a scan that the model cannot fit is segmented only with `allow_mismatch`."""
         if reason := self.reason:
             self.say(reason, kind="warning")
             return
-        host, nodes = self.host, list(self.host.nodes)
+        host = self.host
 
         def begin(callback: Callable[[Any], None]) -> Any:
             return self._logic.process(
-                nodes if len(nodes) > 1 else nodes[0],
+                self._scan,
                 host.bundle,
                 wait=False,
                 callback=callback,
-                outputSegmentation=host.output,
+                outputSegmentation=None if anew else self._output(),
                 overwrite=overwrite,
                 roi=host.region,
                 allowMismatch=allow_mismatch,
@@ -183,9 +183,10 @@ class SegmentPresenter:
                 **host.options,
             )
 
-        self._agreed = {"overwrite": overwrite, "allow_mismatch": allow_mismatch}
+        self._agreed = {"overwrite": overwrite, "anew": anew, "allow_mismatch": allow_mismatch}
         self._asked = self._chosen()
-        self.launch(begin, self._on_job, lambda: self.start(overwrite=overwrite, allow_mismatch=allow_mismatch))
+        agreed = self._agreed
+        self.launch(begin, self._on_job, lambda: self.start(**agreed))
 
     def start_again(self) -> None:
         """What was started last, with the settings as they are now."""
@@ -199,6 +200,8 @@ class SegmentPresenter:
             self.start_again()
         elif remedy is Remedy.REPLACE_OUTPUT:
             self._start_as_agreed("overwrite")
+        elif remedy is Remedy.NEW_OUTPUT:
+            self._start_as_agreed("anew")
         elif remedy is Remedy.ALLOW_MISMATCH:
             self._start_as_agreed("allow_mismatch")
         elif remedy in self.host.remedies:
@@ -207,7 +210,7 @@ class SegmentPresenter:
             except MAESegmentError as error:
                 self.show_error(error)
                 return
-            if remedy in (Remedy.USE_CPU, Remedy.USE_AUTO_DEVICE, Remedy.NEW_OUTPUT):
+            if remedy in (Remedy.USE_CPU, Remedy.USE_AUTO_DEVICE):
                 self.start_again()
             elif remedy is Remedy.HARDEN and not self.reason:
                 self.start()
@@ -285,6 +288,31 @@ class SegmentPresenter:
         is_same = self._chosen() == self._asked
         self.start(**({**self._agreed, more: True} if is_same else {}))
 
+    @property
+    def _scan(self) -> Any:
+        """The volume, or those of all channels."""
+        nodes = [*self.host.nodes]
+        return nodes if len(nodes) > 1 else nodes[0]
+
+    def _output(self) -> Any:
+        """Where the result would go now."""
+        host = self.host
+        return self._logic.outputFor(host.output, self._scan, host.bundle, host.region)
+
+    def _tip(self) -> str:
+        """Says so where the result does not go to what is chosen as the output."""
+        tip = _("Segment the volume with this model. You can keep working meanwhile.")
+        chosen = self.host.output
+        try:
+            output = self._output()
+        except MAESegmentError:  # which is said when it starts
+            output = chosen
+        if output is chosen:
+            return tip
+        where = _("a new segmentation") if output is None else output.GetName()
+        text = _("{name} is of another volume, region or model and stays as it is: the result goes to {where}.")
+        return f"{tip} {text.format(name=chosen.GetName(), where=where)}"
+
     def _on_job(self, job: Any) -> None:
         if not job.is_finished:
             self.show_progress(job)
@@ -304,7 +332,7 @@ class SegmentPresenter:
                 self._changed()
 
     def _message_of(self, error: MAESegmentError, details: Mapping[str, Any] | None = None) -> Message:
-        able = {Remedy.RETRY, Remedy.REPLACE_OUTPUT, Remedy.ALLOW_MISMATCH, *self.host.remedies}
+        able = {Remedy.RETRY, Remedy.REPLACE_OUTPUT, Remedy.NEW_OUTPUT, Remedy.ALLOW_MISMATCH, *self.host.remedies}
         offers = offers_for(error, details or error.details, self.host.offer_context)
         return Message(error_text(error), tuple(one for one in offers if one.key in able), "error")
 

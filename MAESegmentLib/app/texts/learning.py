@@ -27,10 +27,14 @@ def labels_text(record: CaseRecord, *, separator: str = ", ") -> str:
     return separator.join(lines)
 
 
-def case_text(record: CaseRecord) -> str:
-    """A case in the table: a line each for its name, what is drawn in it, and what is not known of it."""
+def case_text(record: CaseRecord, scan: str = "") -> str:
+    """A case in the table: a line each for its name, what is drawn in it, and what is not known of it.
+
+    `scan` is what its scan is called where it is open.
+    """
+    name = f"{record.id} ({scan})" if scan not in ("", record.id) else record.id
     part = _("Only a part was annotated") if record.partial else ""
-    return "\n".join(line for line in (record.id, labels_text(record), _unknown_text(record), part) if line)
+    return "\n".join(line for line in (name, labels_text(record), _unknown_text(record), part) if line)
 
 
 def _unknown_text(record: CaseRecord) -> str:

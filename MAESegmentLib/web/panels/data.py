@@ -11,6 +11,7 @@ from typing import Any
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
+from ... import mrml
 from ...app.presenters.elements import Option, Question
 from ...app.presenters.presenter import plain
 from ...cases.case import case_id
@@ -24,7 +25,7 @@ from ..door import folders
 from ..door.confined import confined
 from ..unsaved import Kept
 from ..view_decoration import SIDES
-from ..workspace import Scan, segmentations_of
+from ..workspace import Scan
 from .panel import COMPACT, Page, Panel, bar, busy, options, shown
 from .segment import SegmentPanel
 
@@ -205,11 +206,11 @@ class DataPanel(Panel):
             await self._remove(scan, keep=key == "close-keep")
 
     def _unsaved_of(self, scan: Scan) -> list[Any]:
-        return [node for node in segmentations_of(scan.node) if self.app.unsaved.is_unsaved(node)]
+        return [node for node in mrml.segmentations_of(scan.node) if self.app.unsaved.is_unsaved(node)]
 
     async def _remove(self, scan: Scan, *, keep: bool = False) -> None:
         kept = self._unsaved_of(scan) if keep else []
-        for node in segmentations_of(scan.node):
+        for node in mrml.segmentations_of(scan.node):
             if node in kept:
                 await self.app.unsaved.keep(node, scan.node)
             else:

@@ -146,7 +146,14 @@ class ImprovePanel(Panel):
         self.comparison.start(first, second)
 
     def show_comparison(self, segmentation: Any) -> None:
-        self.workspace.offer(segmentation)
+        self.workspace.show_difference(segmentation)
+        self._show_comparison()
+
+    def toggle_difference(self) -> None:
+        """Look at the segmentation without the map of differences over it, and back."""
+        if (node := self.workspace.difference) is not None:
+            node.GetDisplayNode().SetVisibility(not node.GetDisplayNode().GetVisibility())
+            self._show_comparison()
 
     def show_case(self, scan: Any, segmentation: Any) -> None:
         """To be corrected further."""
@@ -232,7 +239,15 @@ class ImprovePanel(Panel):
         self.comparison.update(self.versions.versions, self.versions.state.previous)
 
     def _show_comparison(self) -> None:
-        self.put(comparison=plain(self.comparison.state))
+        # What is not written of any more is not drawn either.
+        if not self.comparison.state.text and self.workspace.difference is not None:
+            self.workspace.show_difference(None)
+        difference = self.workspace.difference
+        self.put(
+            comparison=plain(self.comparison.state),
+            difference=difference is not None,
+            difference_shown=difference is not None and bool(difference.GetDisplayNode().GetVisibility()),
+        )
 
     def _show_ranking(self) -> None:
         self.put(next=plain(self.ranking.state), source=self.ranking.state.source)

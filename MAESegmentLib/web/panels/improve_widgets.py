@@ -200,6 +200,14 @@ def _build_comparison(panel: Any) -> None:
         panel.button(_("Cancel"), panel.comparison.cancel, variant="text")
     with html.Div(v_if=(f"{state}.text",), id="comparison", classes="mt-2"):
         line(f"{state}.text")
+        shown_now = panel.name("difference_shown")
+        panel.button(
+            shown(f"{shown_now} ? {quoted(_('Hide the differences'))} : {quoted(_('Show the differences'))}"),
+            panel.toggle_difference,
+            v_if=(panel.name("difference"),),
+            id="toggle-difference",
+            classes="mt-2",
+        )
         table(f"{state}.rows", ("label", "first", "second", "agreement"), f"{state}.titles")
 
 

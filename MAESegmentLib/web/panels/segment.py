@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ... import mrml
+from ...app.case_proposal import MODEL_HASH
 from ...app.presenters import settings
 from ...app.presenters.batch import BatchPresenter
 from ...app.presenters.elements import Message
@@ -39,6 +40,8 @@ class SegmentPanel(Panel):
     def __init__(self, app: Page) -> None:
         super().__init__(app)
         self._was_3d_shown = False
+        #: The segmentation whose figures are shown.
+        self._shown: Any = None
         self._models = ModelList(self.logic)
         #: What each segmentation node came with, by its ID.
         self._summaries: dict[str, Any] = {}
@@ -136,8 +139,10 @@ class SegmentPanel(Panel):
         return [self.workspace.scan.node if self.workspace.scan is not None else None]
 
     @property
-    def output(self) -> None:
-        """Every result is a segmentation of its own."""
+    def output(self) -> Any:
+        """The chosen result; what a user drew is never filled."""
+        node = self.workspace.segmentation
+        return node if node is not None and node.GetAttribute(MODEL_HASH) else None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -179,14 +184,16 @@ class SegmentPanel(Panel):
         node = job.result()
         self._summaries[node.GetID()] = job.summary
         self._keep(node)
-        self.put(show_3d=False)
+        if node is self.workspace.segmentation:
+            # Whoever works on it takes it up anew: what could be undone is not in it any more.
+            self.workspace.choose(None)
         self.workspace.offer(node)
         self._style()
-        self.app.views.centre_on_segmentation(node)
+        if node is self.workspace.segmentation:
+            self.app.views.centre_on_segmentation(node)
 
     def _keep(self, node: Any) -> None:
-        volume = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
-        if volume is not None:
+        if (volume := mrml.volume_of(node)) is not None:
             self.run(self.app.unsaved.keep(node, volume))
 
     def apply(self, remedy: str) -> None:
@@ -252,12 +259,16 @@ class SegmentPanel(Panel):
             results=options((node.GetID(), node.GetName()) for node in nodes),
             result=chosen.GetID() if chosen is not None else None,
         )
+        if chosen is not self._shown:
+            self._shown = chosen
+            self.put(show_3d=chosen is not None and mrml.is_shown_in_3d(chosen))
         if chosen is None:
             self.put(line="", rows=[], warnings="")
             return
         summary = self._summaries.get(chosen.GetID())
         segments, is_edited = mrml.drawn_segments(chosen), summary is not None and mrml.is_edited(chosen)
-        view = result_view(chosen.GetName(), summary, segments, is_edited=is_edited)
+        scan = self.workspace.scan.node.GetName() if self.workspace.scan is not None else ""
+        view = result_view(chosen.GetName(), scan, summary, segments, is_edited=is_edited)
         display = chosen.GetDisplayNode()
         rows = [{**plain(row), "visible": bool(display.GetSegmentVisibility(row.segment_id))} for row in view.rows]
         self.put(line=view.line, rows=rows, warnings=view.warnings)

@@ -50,6 +50,13 @@ def test_rows_show_labels_use_and_picture(cases, tmp_path):
     assert [row.other_role for row in rows] == ["check", "check", "train"]
 
 
+def test_a_case_whose_scan_is_open_bears_its_name(logic, cases, tmp_path):
+    logic.scan_names = {f"{tmp_path.name}/case-0002": "Head", "other/case-0001": "Knee"}
+    cases.update()
+    names = [row.text.splitlines()[0] for row in cases.state.rows]
+    assert names == ["case-0001", "case-0002 (Head)", "case-0003"]
+
+
 def test_the_folder_is_read_only_when_it_may_have_changed(logic, host, cases):
     before = logic.store.reads
     for _ in range(5):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
+
 from MAESegmentLib.app.presenters.result import result_view
 from MAESegmentLib.images.labels import Label
 
@@ -34,8 +36,8 @@ SEGMENTS = [segment(LABELS[0]), segment(LABELS[1]), segment(LABELS[2], is_empty=
 
 
 def test_result_is_one_line_the_volume_of_each_segment_and_a_line_for_each_warning():
-    view = result_view("Scan", SUMMARY, SEGMENTS, is_edited=False)
-    assert view.line == "hippocampus-mr 1.2.1: 2 of 3 segments found, 6.1 ml, 1.8 s on NVIDIA T4"
+    view = result_view("Scan segmentation", "Scan", SUMMARY, SEGMENTS, is_edited=False)
+    assert view.line == "Scan \u2013 hippocampus-mr 1.2.1: 2 of 3 segments found, 6.1 ml, 1.8 s on NVIDIA T4"
     assert [(row.name, row.volume, row.volume_with_unit) for row in view.rows] == [
         ("anterior", "3.07", "3.07 ml"),
         ("posterior", "3.07", "3.07 ml"),
@@ -45,10 +47,14 @@ def test_result_is_one_line_the_volume_of_each_segment_and_a_line_for_each_warni
 
 
 def test_volumes_of_an_edited_result_are_not_shown():
-    view = result_view("Scan", SUMMARY, SEGMENTS, is_edited=True)
+    view = result_view("Scan segmentation", "Scan", SUMMARY, SEGMENTS, is_edited=True)
     assert [row.volume_with_unit for row in view.rows] == ["edited", "edited", ""]
 
 
-def test_segmentation_that_is_not_a_result_has_its_name_only():
-    view = result_view("Drawn", None, SEGMENTS, is_edited=False)
-    assert (view.line, view.warnings, {row.volume for row in view.rows}) == ("Drawn", "", {""})
+@pytest.mark.parametrize(
+    ("name", "scan", "line"),
+    [("Drawn", "", "Drawn"), ("Drawn", "Head", "Head \u2013 Drawn"), ("Head drawn", "Head", "Head drawn")],
+)
+def test_segmentation_that_is_not_a_result_has_its_name_and_its_scans_once(name, scan, line):
+    view = result_view(name, scan, None, SEGMENTS, is_edited=False)
+    assert (view.line, view.warnings, {row.volume for row in view.rows}) == (line, "", {""})

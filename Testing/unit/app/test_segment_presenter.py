@@ -46,7 +46,6 @@ class Host:
             Remedy.USE_CPU: lambda: self.options.update(device="cpu"),
             Remedy.USE_AUTO_DEVICE: lambda: self.options.update(device="auto"),
             Remedy.ADD_ROI: lambda: setattr(self, "region", "box"),
-            Remedy.NEW_OUTPUT: lambda: setattr(self, "output", None),
             Remedy.HARDEN: self.harden,
             Remedy.SHOW_LOG: lambda: setattr(self, "opened_log", True),
             Remedy.CHOOSE_FOLDER: lambda: None,
@@ -302,6 +301,20 @@ def test_one_answer_does_not_undo_the_other(logic, presenter, host):
     arguments = logic.jobs[-1].arguments
     assert arguments["overwrite"]
     assert arguments["allowMismatch"]
+
+
+def test_the_result_of_something_else_stays_and_the_button_says_where_the_new_one_goes(logic, presenter, host):
+    left, right = (SimpleNamespace(GetName=lambda name=name: name) for name in ("Left", "Right"))
+    host.output = left
+    tip = presenter.state().button.tip
+    assert "Left" not in tip
+    for own, name in ((None, "a new segmentation"), (right, "Right")):
+        logic.own_output = lambda _chosen, own=own: own
+        text = f"{tip} Left is of another volume, region or model and stays as it is: the result goes to {name}."
+        assert presenter.state().button.tip == text
+        presenter.press()
+        assert logic.jobs[-1].arguments["outputSegmentation"] is own
+        logic.jobs[-1].fail(Cancelled())
 
 
 def test_warped_volume_is_explained_at_once_and_segmented_as_a_hardened_copy(logic, presenter, host, offers):

@@ -43,6 +43,27 @@ def voxels(shape=(4, 5, 6), dtype="<i2", seed: int = 0) -> np.ndarray:
 # Volumes -------------------------------------------------------------------------------------------------------------
 
 
+def notes(folder: JobFolder, *channels: np.ndarray) -> tuple[str, ...]:
+    steps = folder.change_notes(channels)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as over:
+            return over.value
+
+
+def test_voxels_that_are_not_what_was_written_are_noted(folder):
+    first, second = voxels(), voxels(dtype="<f4", seed=1)
+    second[1, 2, 3] = np.nan
+    write(folder, first, second)
+    assert notes(folder, first, second) == ()
+    changed = second.copy()
+    changed[-1, -1, -1] += 1
+    for other in (changed, second[:-1], second.astype("<f8")):
+        (note,) = notes(folder, first, other)
+        assert "changed while it was being segmented" in note
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_real_type_comes_back_as_it_was(folder, dtype):
     array = voxels(dtype=dtype)

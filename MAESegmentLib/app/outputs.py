@@ -1,0 +1,76 @@
+"""Which segmentation a result goes to: what was made of another scan, region or model stays as it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import mrml
+from ..bundle import Bundle
+from ..translation import tr as _
+from .case_proposal import MODEL, MODEL_HASH
+
+#: Attributes of a result: the region as JSON (mm; null: the whole scan), and its name but for a number behind it.
+_REGION, _NAME = "MAESegment.Region", "MAESegment.Name"
+#: Role of the references to the volumes that it was made of, one a channel.
+_INPUT = "MAESegment.Input"
+#: A box that was moved by less is the same box: saving a scene rounds.
+_SAME_MM = 0.05
+
+Box = Sequence[float] | None
+
+
+def result_name(volume: Any, bundle: Bundle, roi: Any = None) -> str:
+    """ "Head - hippocampus-mr (left box)"."""
+    name = f"{volume.GetName()} - {bundle.name}"
+    if roi is None:
+        return name
+    box = roi.GetName() if hasattr(roi, "GetName") else _("box")
+    # A box that was added here is called after the volume, which is said already.
+    return f"{name} ({box.removeprefix(volume.GetName()).strip() or box})"
+
+
+def sign(node: Any, nodes: Sequence[Any], bundle: Bundle, box: Box, name: str) -> None:
+    """Note what a result was made of. One that bears the name of what it was before is called `name`."""
+    before = node.GetAttribute(_NAME)
+    if before and before != name and node.GetName().startswith(before):
+        node.SetName(mrml.unique_name(name))
+    node.SetAttribute(_NAME, name)
+    node.SetAttribute(MODEL, f"{bundle.name}@{bundle.version}")
+    node.SetAttribute(MODEL_HASH, bundle.content_hash)
+    node.SetAttribute(_REGION, json.dumps(None if box is None else [round(float(mm), 3) for mm in box]))
+    node.RemoveNodeReferenceIDs(_INPUT)
+    for volume in nodes:
+        node.AddNodeReferenceID(_INPUT, volume.GetID())
+
+
+def results_of(volume: Any) -> list[Any]:
+    """The segmentations of a scan that models made, the newest last."""
+    return [node for node in mrml.segmentations_of(volume) if node.GetAttribute(MODEL_HASH)]
+
+
+def proper_output(chosen: Any, nodes: Sequence[Any], bundle: Bundle, box: Box) -> Any:
+    """Where the result of `nodes` by `bundle` in `box` goes if `chosen` is the output; None: to a new segmentation.
+
+    The result of another scan, region or model is left alone; what was made of the same before is made again.
+    """
+    if chosen is None or mrml.is_difference(chosen):
+        return None
+    if not chosen.GetAttribute(MODEL_HASH):
+        return chosen
+    same = [node for node in [*results_of(nodes[0]), chosen] if _is_of(node, nodes, bundle, box)]
+    return chosen if chosen in same else (same or [None])[-1]
+
+
+def _is_of(node: Any, nodes: Sequence[Any], bundle: Bundle, box: Box) -> bool:
+    """Whether `node` is the result of just this."""
+    inputs = [node.GetNthNodeReference(_INPUT, n) for n in range(node.GetNumberOfNodeReferences(_INPUT))]
+    if node.GetAttribute(MODEL_HASH) != bundle.content_hash or inputs != [*nodes]:
+        return False
+    noted = json.loads(node.GetAttribute(_REGION) or "[]")
+    if noted is None or box is None:
+        return noted is box
+    return len(noted) == len(box) and bool(np.allclose(noted, box, rtol=0, atol=_SAME_MM))

@@ -1,0 +1,154 @@
+"""What is shown, corrected and stored is what the panel shows: the right segmentation over the right scan."""
+
+from __future__ import annotations
+
+import pytest
+import slicer
+
+from MAESegmentLib import mrml
+from MAESegmentLib.jobs import JobState
+
+
+@pytest.fixture
+def views(slicer_gui):  # noqa: ARG001
+    """The node of the one slice view, and of what is in it."""
+    slices, layers = slicer.vtkMRMLSliceNode(), slicer.vtkMRMLSliceCompositeNode()
+    for node in (slices, layers):
+        node.SetName("Red")
+        node.SetLayoutName("Red")
+    return slicer.mrmlScene.AddNode(slices), slicer.mrmlScene.AddNode(layers)
+
+
+@pytest.fixture
+def segment(fake_logic, panel, ui, add_result, settle):
+    """Press Segment for the chosen scan, or let what was pressed end; returns the result."""
+
+    def segment(volume, *, press=True):
+        if press:
+            panel.parameters.inputVolume = volume
+            settle()
+            ui.segmentButton.click()
+        node, summary = add_result(volume, panel.bundle)
+        node.SetAttribute("MAESegment.ModelHash", panel.bundle.content_hash)
+        fake_logic.jobs[-1].succeed(node, summary)
+        settle()
+        return node
+
+    return segment
+
+
+@pytest.fixture
+def two(volume, add_volume, segment):
+    """Two scans and their results, the second shown."""
+    other = add_volume("Knee")
+    other.SetOrigin(200.0, 0.0, 0.0)
+    return (volume, segment(volume)), (other, segment(other))
+
+
+def is_seen(node) -> bool:
+    return bool(node.GetDisplayNode().GetVisibility())
+
+
+def corrected(ui):
+    ui.correctButton.click()
+    editor = slicer.util.getModuleWidget("SegmentEditor").editor
+    return editor.volume, editor.node
+
+
+def test_correct_and_show_3d_act_on_what_the_panel_shows_now(panel, ui, two, settle, process_events_until):
+    (head, of_head), (knee, of_knee) = two
+    ui.show3DButton.click()
+    process_events_until(lambda: mrml.is_shown_in_3d(of_knee), 20)
+    assert corrected(ui) == (knee, of_knee)
+    panel.parameters.inputVolume = head
+    settle()
+    assert panel.parameters.outputSegmentation is of_head
+    assert ui.resultLabel.text.startswith("MNI152 head")
+    assert corrected(ui) == (head, of_head)
+    assert not ui.show3DButton.checked
+    assert mrml.is_shown_in_3d(of_knee), "switching the scan hides no surface"
+    ui.show3DButton.click()
+    process_events_until(lambda: mrml.is_shown_in_3d(of_head), 20)
+    panel.parameters.outputSegmentation = None
+    settle()
+    assert not ui.resultFrame.visible
+
+
+def test_surfaces_under_way_are_those_of_the_segmentation_that_is_shown(panel, ui, two, settle):
+    (_head, of_head), (_knee, of_knee) = two
+    ui.show3DButton.click()
+    panel.parameters.outputSegmentation = of_head
+    settle()
+    settle()
+    assert not ui.show3DButton.checked
+    assert not mrml.is_shown_in_3d(of_knee)
+    assert not mrml.is_shown_in_3d(of_head)
+
+
+def test_after_a_job_the_views_show_its_scan_at_the_result_and_no_other_segmentation(panel, ui, views, two, settle):
+    (head, of_head), (knee, of_knee) = two
+    slices, layers = views
+    assert layers.GetBackgroundVolumeID() == knee.GetID()
+    middle = mrml.middle_of(of_knee)
+    assert middle[0] > 200
+    assert [slices.GetSliceToRAS().GetElement(row, 3) for row in range(3)] == pytest.approx(middle)
+    assert (is_seen(of_head), is_seen(of_knee)) == (False, True)
+    assert "by the eye beside them in the Data module" in panel.messages.text
+    assert ui.resultLabel.text.startswith("Knee")
+    panel.parameters.inputVolume = head
+    settle()
+    assert layers.GetBackgroundVolumeID() == head.GetID()
+    assert (is_seen(of_head), is_seen(of_knee)) == (True, False)
+
+
+def test_what_the_user_hid_stays_hidden(panel, two, settle):
+    (head, of_head), (knee, of_knee) = two
+    of_knee.GetDisplayNode().SetVisibility(False)
+    for volume in (head, knee):
+        panel.parameters.inputVolume = volume
+        settle()
+    assert (is_seen(of_head), is_seen(of_knee)) == (False, False)
+
+
+def test_a_result_that_comes_while_another_scan_is_looked_at_waits_until_its_own_is_chosen(
+    panel, ui, views, volume, add_volume, segment, settle
+):
+    knee = add_volume("Knee")
+    ui.segmentButton.click()
+    panel.parameters.inputVolume = knee
+    settle()
+    slicer.util.setSliceViewerLayers(background=knee)
+    of_head = segment(volume, press=False)
+    assert (is_seen(of_head), ui.resultFrame.visible) == (False, False)
+    assert views[1].GetBackgroundVolumeID() == knee.GetID()
+    panel.parameters.inputVolume = volume
+    settle()
+    assert (is_seen(of_head), panel.parameters.outputSegmentation) == (True, of_head)
+    assert "2 segments, 6.1 ml" in ui.resultLabel.text
+
+
+def test_what_came_of_several_scans_is_seen_over_its_own(fake_logic, panel, ui, volume, add_volume, add_result, settle):
+    knee = add_volume("Knee")
+    settle()
+    for node in (volume, knee):
+        ui.batchSelector.setCheckState(node, 2)
+    ui.batchButton.click()
+    results = [add_result(node, panel.bundle) for node in (volume, knee)]
+    for node, summary in results:
+        fake_logic.last("batch").end_row(JobState.DONE, "", node, summary)
+    assert [is_seen(node) for node, _summary in results] == [True, False]
+    ui.batchTable.cellDoubleClicked(1, 0)
+    settle()
+    assert [is_seen(node) for node, _summary in results] == [False, True]
+    assert ui.resultLabel.text.startswith("Knee")
+
+
+def test_a_map_of_differences_is_looked_at_and_nothing_else(panel, ui, volume, segment, add_result, settle):
+    segment(volume)
+    difference = add_result(volume, panel.bundle)[0]
+    mrml.mark_difference(difference)
+    ui.improveCollapsibleButton.collapsed = False
+    panel.parameters.outputSegmentation = difference
+    settle()
+    assert (ui.correctButton.enabled, ui.addCaseButton.enabled) == (False, False)
+    assert "two versions differ" in ui.correctButton.toolTip
