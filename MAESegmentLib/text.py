@@ -13,6 +13,9 @@ _DECEPTIVE = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\U000e0000
 _FORMULA = re.compile("'*[=+\\-@＝＋－＠]")
 _PROTECTED = re.compile("'+[=+\\-@＝＋－＠]")
 
+#: Where a word of an identifier begins.
+_BETWEEN_WORDS = re.compile("(?<=[a-z][a-z])_?([A-Z](?=[a-z]))")
+
 
 def visible(text: str, keep: str = "") -> str:
     r"""`text` with an escape sequence in place of each character that does something instead of showing something.
@@ -27,6 +30,18 @@ def visible(text: str, keep: str = "") -> str:
     return "".join(
         character if character in keep or not _acts(character) else _escaped(character) for character in text
     )
+
+
+def in_words(name: str) -> str:
+    """The identifier of a structure as a reader would write it; files keep the identifier.
+
+    >>> [in_words(name) for name in ("SpinalCord", "left_atrium", "GTVp", "anterior", "Left Lung")]
+    ['Spinal cord', 'left atrium', 'GTVp', 'anterior', 'Left Lung']
+    """
+    if " " in name:
+        return name
+    apart = _BETWEEN_WORDS.sub(lambda found: " " + found.group(1).lower(), name)
+    return " ".join(apart.replace("_", " ").split()) or name
 
 
 def listed(items: Sequence[object], most: int = 10) -> str:

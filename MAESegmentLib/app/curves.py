@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..runs import Curves
+from ..text import in_words
 from ..translation import tr as _
 
 Colour = tuple[int, ...]
@@ -43,9 +44,9 @@ def dice_lines(curves: Curves, colours: Mapping[str, Colour], last_step: int) ->
         if name == _MEAN and len(names) == 1:
             continue  # the same curve
         values = (before.get(name, math.nan), *(row.get(name, math.nan) for _step, row in curves.dice), math.nan)
-        lines.append(Line(name, values, colour, 3.0 if name == _MEAN else 1.5, has_points=True))
+        lines.append(Line(in_words(name), values, colour, 3.0 if name == _MEAN else 1.5, has_points=True))
         if name in before and (name == _MEAN or len(names) <= _MOST_DASHED):
-            text = _("{label} before").format(label=name)
+            text = _("{label} before").format(label=in_words(name))
             lines.append(Line(text, (before[name],) * len(steps), colour, 1.0, is_dashed=True))
     return steps, lines
 

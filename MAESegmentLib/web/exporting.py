@@ -16,6 +16,7 @@ from ..errors import NodeError, OutputError
 from ..images.labels import Label
 from ..images.volume import LabelMap
 from ..storage.atomic_file import replacing
+from ..text import in_words
 from ..translation import tr as _
 from .door.confined import confined
 from .door.file_names import file_name, unique_file_names
@@ -92,12 +93,12 @@ async def export(
         with confined(scan.node.GetName(), *places) if places else nullcontext():
             return write_label_map(path, label_map, labels, source=scan.source, volume_name=scan.node.GetName())
 
-    names = {segment.id: segment.name for segment in segments}
+    names = {segment.id: in_words(segment.name) for segment in segments}
     text = _("{one} and {other} overlap in {count} voxels; there, {other} was written.")
     notes = [
         text.format(one=names[loser], other=names[winner], count=count) for loser, winner, count in drawing.overlaps
     ]
-    if left_out := [segment.name for segment in segments if segment not in written]:
+    if left_out := [in_words(segment.name) for segment in segments if segment not in written]:
         notes.append(_("Left out because they are empty: {names}.").format(names=", ".join(left_out)))
     return await asyncio.to_thread(write), tuple(notes)
 
@@ -121,13 +122,13 @@ async def _stl(segmentation: Any, segments: Sequence[mrml.Segment], path: Path) 
     drawn = [segment for segment in segments if not segment.is_empty]
     surfaces = {segment.id: mrml.world_surface(segmentation, segment.id) for segment in drawn}
     names = dict(zip(surfaces, unique_file_names((segment.name for segment in drawn), ".stl"), strict=True))
-    without = [segment.name for segment in drawn if surfaces[segment.id].GetNumberOfPolys() == 0]
+    without = [in_words(segment.name) for segment in drawn if surfaces[segment.id].GetNumberOfPolys() == 0]
     if without:
         text = _("No surface could be made of {segments}.").format(segments=", ".join(without))
         raise OutputError(text, _("Smooth the segment, or export a label map."))
     await asyncio.to_thread(_pack, path, {names[key]: surface for key, surface in surfaces.items()})
     text = _("{segment} is empty: it has no surface.")
-    return path, tuple(text.format(segment=segment.name) for segment in segments if segment.is_empty)
+    return path, tuple(text.format(segment=in_words(segment.name)) for segment in segments if segment.is_empty)
 
 
 def _pack(path: Path, surfaces: Mapping[str, Any]) -> None:

@@ -89,6 +89,34 @@ def test_every_section_can_be_read_and_every_button_has_a_name(user):
         user.until(lambda: not user.driver.execute_script(CONTRASTS), f"contrast in {tab}", 5)
 
 
+def test_structures_are_named_in_words_and_files_keep_their_identifiers(user, real_data):
+    open_scan(user, min((real_data / "headneck_ct/images").glob("*.nii.gz")))
+    user.choose("model-select", "headneck-ct")
+    segment(user)
+    assert "Spinal cord" in user.text("result")
+    screenshot(user, "app-structures")
+    show(user, "correct")
+    user.until(lambda: "Right parotid" in user.text("section-correct"), "the structures")
+    user.driver.find_element("xpath", "//*[contains(@class, 'segment-name')][contains(., 'Spinal cord')]").click()
+    for typed, kept in ((("2", Keys.BACKSPACE), "SpinalCord"), (("2",), "Spinal cord2")):
+        show(user, "correct")
+        name = user.until(lambda: spinal_cord(user), "its name can be changed")
+        name.send_keys(*typed, Keys.ENTER)
+        show(user, "export")
+        user.press("export-seg-nrrd")
+        user.until(lambda: user.text("saved-name"), "a file")
+        user.press("save-file")
+        file = user.saved(".seg.nrrd")
+        assert f"_Name:={kept}\n" in file.read_bytes().partition(b"\n\n")[0].decode()
+        file.unlink()
+        assert "SpinalCord" not in user.panel()
+
+
+def spinal_cord(user: User):
+    fields = user.driver.find_elements("css selector", '[aria-label="Name of the segment"]')
+    return next((one for one in fields if one.get_property("value").startswith("Spinal cord")), None)
+
+
 def test_the_model_card_is_laid_out_and_closes(user):
     show(user, "segment")
     user.choose("model-select", "headneck-ct")

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...bundle import Bundle
 from ...errors import NodeError
+from ...text import in_words
 from ...translation import tr as _
 from ..texts.learning import dice_text
 from ..texts.messages import volume_text
@@ -140,7 +141,9 @@ class ComparePresenter(JobPresenter[CompareState]):
             volume=volume_text(found.disagreement_ml, fine=True), name=found.disagreement.GetName()
         )
         rows = [
-            ComparedLabel(row.label, _millilitres(row.first_ml), _millilitres(row.second_ml), dice_text(row.dice))
+            ComparedLabel(
+                in_words(row.label), _millilitres(row.first_ml), _millilitres(row.second_ml), dice_text(row.dice)
+            )
             for row in found.rows
         ]
         if not self._is_current():

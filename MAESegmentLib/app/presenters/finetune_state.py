@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...runs import Curves, RunResult, RunState, RunStatus
+from ...text import in_words
 from ...translation import tr as _
 from ..curves import Colour, colour_of
 from ..texts.learning import banner_text, change_text, dice_text, interrupted_text, run_text
@@ -149,7 +150,7 @@ def _dice_rows(result: RunResult | None, curves: Curves, colours: Mapping[str, C
     names = list(dict.fromkeys(name for name in (*now, *before) if name != _MEAN))
     rows = [DiceRow(_("Mean"), dice_text(before.get(_MEAN)), dice_text(now.get(_MEAN)))] if len(names) > 1 else []
     rows += [
-        DiceRow(name, dice_text(before.get(name)), dice_text(now.get(name)), colour_of(name, names, colours))
+        DiceRow(in_words(name), dice_text(before.get(name)), dice_text(now.get(name)), colour_of(name, names, colours))
         for name in names
     ]
     return tuple(rows)
@@ -165,5 +166,5 @@ def _outcome_rows(result: RunResult | None) -> tuple[OutcomeRow, ...]:
         rows.append(OutcomeRow(case.case, _("Mean"), change_text(case.before, case.after)))
         if len(case.after_by_label) > 1:
             for label, after in case.after_by_label.items():
-                rows.append(OutcomeRow("", label, change_text(case.before_by_label.get(label), after)))
+                rows.append(OutcomeRow("", in_words(label), change_text(case.before_by_label.get(label), after)))
     return tuple(rows)

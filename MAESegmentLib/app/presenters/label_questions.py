@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...cases.mapping import LabelMatch
+from ...text import in_words
 from ...translation import tr as _
 from .elements import Option
 
@@ -26,7 +27,7 @@ class LabelQuestion:
 
     @property
     def title(self) -> str:
-        return _("{label} (empty)").format(label=self.name) if self.is_empty else self.name
+        return _("{label} (empty)").format(label=in_words(self.name)) if self.is_empty else self.name
 
     @property
     def label(self) -> str | None:
@@ -39,7 +40,7 @@ class LabelQuestion:
 def segment_question(match: LabelMatch, labels: Sequence[str]) -> LabelQuestion:
     is_open = match.label is None and match.kind != "left out"
     options = [Option(OPEN, _("Choose..."))] if is_open else []
-    options += [Option(_LABEL + label, label) for label in labels]
+    options += [Option(_LABEL + label, in_words(label)) for label in labels]
     if match.segment not in labels:
         tip = _("The model learns it as a further structure. Rename the segment first for another name.")
         options.append(Option(NEW, _("New label: {name}").format(name=match.segment), tip))
@@ -52,4 +53,4 @@ def segment_question(match: LabelMatch, labels: Sequence[str]) -> LabelQuestion:
 def empty_question(label: str) -> LabelQuestion:
     tip = _("Nothing is drawn as {label}. If it was looked for and is not there, the model may learn that.")
     options = (Option(NOT_ANNOTATED, _("Not annotated")), Option(ABSENT, _("Not in this scan")))
-    return LabelQuestion(label, options, NOT_ANNOTATED, is_empty=True, tip=tip.format(label=label))
+    return LabelQuestion(label, options, NOT_ANNOTATED, is_empty=True, tip=tip.format(label=in_words(label)))

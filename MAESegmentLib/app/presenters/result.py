@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...text import in_words
 from ...translation import tr as _
 from ..texts.messages import result_text, volume_text
 
@@ -53,7 +54,7 @@ def result_view(name: str, scan: str, summary: Any, segments: Sequence[Any], *, 
             volume = summary.volumes_ml.get(int(number), 0.0) if number.isdecimal() else 0.0
             figure, unit = (volume_text(volume, fine=True), "ml") if volume > 0 else (_("not found"), "")
         tip = segment.terminology.type.meaning
-        rows.append(ResultRow(segment.id, segment.name, segment.colour, figure, tip, unit))
+        rows.append(ResultRow(segment.id, in_words(segment.name), segment.colour, figure, tip, unit))
     # A sign, not a colour: styles differ, and not everyone sees them.
     warnings = "\n".join(f"\u26a0 {warning}" for warning in summary.warnings) if summary is not None else ""
     text = result_text(summary) if summary is not None else name

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...bundle import Bundle
 from ...cases.records import CHECK, CaseRecord
+from ...text import in_words
 from ...translation import tr as _
 from .messages import duration_text, gigabytes, volume_text
 
@@ -21,7 +22,7 @@ def labels_text(record: CaseRecord, *, separator: str = ", ") -> str:
     for name in record.labels[:_MOST_LABELS]:
         volume = record.volumes_ml.get(name, 0.0)
         text = _("{label} {volume} ml") if volume > 0 else _("{label} not there")
-        lines.append(text.format(label=name, volume=volume_text(volume)))
+        lines.append(text.format(label=in_words(name), volume=volume_text(volume)))
     if len(record.labels) > _MOST_LABELS:
         lines.append(_("{n} more").format(n=len(record.labels) - _MOST_LABELS))
     return separator.join(lines)
@@ -40,7 +41,7 @@ def case_text(record: CaseRecord, scan: str = "") -> str:
 def _unknown_text(record: CaseRecord) -> str:
     if not record.unknown:
         return ""
-    names = ", ".join(record.unknown[:_MOST_LABELS])
+    names = ", ".join(map(in_words, record.unknown[:_MOST_LABELS]))
     more = len(record.unknown) - _MOST_LABELS
     if more > 0:
         names += ", " + _("{n} more").format(n=more)

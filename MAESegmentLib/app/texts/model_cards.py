@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...bundle import Bundle
+from ...text import in_words
 from ...translation import tr as _
 from .messages import tooltip
 
@@ -40,7 +41,7 @@ def card_tooltip(bundle: Bundle) -> str:
     lines = [
         f"{bundle.name} {bundle.version}",
         *summary_of(bundle).splitlines(),
-        _("Segments: {names}").format(names=", ".join(label.name for label in bundle.labels)),
+        _("Segments: {names}").format(names=", ".join(in_words(label.name) for label in bundle.labels)),
         _("Use: {text}").format(text=metadata.get("intended_use", "")),
         _("Data: {text}").format(text=metadata.get("data_source", "")),
         _("Licence: {text}").format(text=metadata["maesegment"].get("licence", "")),

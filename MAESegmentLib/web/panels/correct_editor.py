@@ -8,7 +8,8 @@ from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 from trame_slicer import segmentation as effects
 from trame_slicer.app.logic import SegmentEditorLogic
-from trame_slicer.app.ui import SegmentEditorUI
+from trame_slicer.app.logic.segmentation.segment_edit_logic import SegmentEditLogic
+from trame_slicer.app.ui import SegmentEditorUI, SegmentState
 from trame_slicer.app.ui.segmentation.islands_effect_ui import IslandsEffectUI
 from trame_slicer.app.ui.segmentation.logical_operators_effect_ui import LogicalOperatorsEffectUI as CombineEffectUI
 from trame_slicer.app.ui.segmentation.paint_effect_ui import PaintEffectUI
@@ -17,6 +18,7 @@ from trame_slicer.app.ui.segmentation.segment_edit_area_ui import SegmentEditAre
 from trame_slicer.app.ui.segmentation.smoothing_effect_ui import SmoothingEffectUI
 from trame_slicer.app.ui.segmentation.threshold_effect_ui import ThresholdEffectUI
 
+from ...text import in_words
 from ...translation import tr as _
 from .panel import COMPACT, quoted, shown
 
@@ -107,12 +109,29 @@ class EditorUI(SegmentEditorUI):
         return f"trigger('{self.server.trigger_name(signal)}', [item.segment_id])"
 
 
+class _Names(SegmentEditLogic):
+    """Shows a segment's name in words; what is not changed stays as files have it."""
+
+    def set_active_segment_id(self, segment_id: str) -> None:
+        super().set_active_segment_id(segment_id)
+        self.data.segment_state.name = in_words(self.data.segment_state.name)
+
+    def _save_segment_values(self) -> None:
+        state = self.data.segment_state
+        kept = self.segmentation_editor.get_segment_properties(state.segment_id)
+        if kept and state.name == in_words(kept.name):
+            state.name = kept.name
+        super()._save_segment_values()
+        state.name = in_words(state.name)
+
+
 class EditorLogic(SegmentEditorLogic):
     """As trame-slicer's, but how segments look is the section Segment's, and surfaces are made when asked for."""
 
     def __init__(self, server: Any, slicer_app: Any) -> None:
         super().__init__(server, slicer_app)
         self._undo_stack.set_undo_limit(_UNDO_STEPS)
+        self._edit_segment_logic = _Names(server, slicer_app)
 
     @property
     def was_edited(self) -> bool:
@@ -132,3 +151,10 @@ class EditorLogic(SegmentEditorLogic):
         self.data.active_effect_name = self.segmentation_editor.get_active_effect_name()
         self.data.segment_edit_area.overwrite_mode = self.segmentation_editor.get_overwrite_mode()
         self._update_segment_list()
+
+    def _update_segment_list(self) -> None:
+        editor = self.segmentation_editor
+        self.data.segment_list.segments = [
+            SegmentState(in_words(one.name), one.color_hex, key, editor.get_segment_visibility(key))
+            for key, one in editor.get_all_segment_properties().items()
+        ]
