@@ -33,7 +33,7 @@ CALLS = (
         True,
         nodes=(_SCAN,),
         only_files=("out",),
-        only_slicer=("outputSegmentation", "overwrite"),
+        only_slicer=("outputSegmentation", "overwrite", "askForBox"),
     ),
     Call("compare", "Segment a scan with two versions and find where they differ.", "a comparison", True, (_SCAN,)),
     Call(

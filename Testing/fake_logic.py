@@ -283,6 +283,8 @@ class FakeLogic:
         self.meant: dict[str, str] = {}
         self.own_output: Callable[[Any], Any] = lambda chosen: chosen
         self.scan_names: dict[str, str] = {}
+        #: (volume, name of a model) that do not fit.
+        self.misfits: set[tuple[Any, str]] = set()
         self.kept = {"1.2.1": "It comes with MAESegment."}
 
     def last(self, name: str) -> Any:
@@ -303,8 +305,14 @@ class FakeLogic:
     def models(self) -> list[Any]:
         return [bundle for bundle in self.bundles if bundle.metadata["maesegment"]["kind"] == "segmentation"]
 
-    def defaultModel(self) -> Any:
-        return next(iter(self.models()), None)
+    def defaultModel(self, volume: Any = None) -> Any:
+        return next((one for one in self.models() if volume is None or self.canFit(volume, one)), None)
+
+    def canFit(self, volume: Any, model: Any) -> bool:
+        return (volume, model.name) not in self.misfits
+
+    def preferModel(self, volume: Any, model: Any) -> None:
+        self._begin("preferModel", (volume, model.name))
 
     def importModel(self, path: str) -> Any:
         self._begin("importModel", path)

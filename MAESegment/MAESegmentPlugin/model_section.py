@@ -25,7 +25,8 @@ _PICTURES = (".png", ".jpg", ".jpeg")
 class ModelSection:
     """Shows the models by name and version.
 
-    `chosen(name@version)` is called when the user picks one, `failed` with errors and `told` with what was done.
+    `chosen(name@version)` is called when the user picks one for `volume()`, `failed` with errors and `told` with what
+    was done.
     """
 
     def __init__(
@@ -33,12 +34,14 @@ class ModelSection:
         ui: Any,
         logic: Any,
         chosen: Callable[[str], None],
+        volume: Callable[[], Any],
         failed: Callable[[MAESegmentError], None],
         told: Callable[[str], None],
     ) -> None:
         self._ui = ui
         self._logic = logic
         self._chosen = chosen
+        self._volume = volume
         self._failed = failed
         self._told = told
         self._models = ModelList(logic)
@@ -78,7 +81,11 @@ class ModelSection:
 
     def default(self) -> str:
         """name@version of what is chosen at first, "" if there is no model."""
-        return self._models.default()
+        return self._models.default(self._volume())
+
+    def for_scan(self, chosen: str) -> str:
+        """What is chosen now that the volume is another."""
+        return self._models.for_scan(chosen, self._volume())
 
     def update(self, name: str, *, enabled: bool) -> None:
         ui, bundle = self._ui, self.bundle(name)
@@ -119,7 +126,9 @@ class ModelSection:
 
     def _on_choice(self, _index: int) -> None:
         if not self._is_filling:
-            self._chosen(str(self._ui.modelComboBox.currentData or ""))
+            name = str(self._ui.modelComboBox.currentData or "")
+            self._models.picked(name, self._volume())
+            self._chosen(name)
 
     def _on_details(self, shown: bool) -> None:
         self._ui.cardBrowser.visible = shown

@@ -47,7 +47,7 @@ class Panel:
         self.messages = AskBar(ui, "message", self._on_remedy, buttons="action")
         self.dependencies = DependencyBar(ui, logic, self.update)
         self.inputs = InputSection(ui)
-        self.model = ModelSection(ui, logic, self._choose_model, self.show_error, self.segment.say)
+        self.model = ModelSection(ui, logic, self._choose_model, lambda: self.volume, self.show_error, self.segment.say)
         connect(ui.segmentButton, "clicked()", self.segment.press)
         self.result = ResultSection(ui, logic.session)
         self.batch = BatchSection(ui, logic, self.segment, lambda: self.volume, self._open_row)
@@ -264,15 +264,15 @@ class Panel:
             self.inputs.choose_default(self._parameters)
 
     def _on_parameters_changed(self, _caller: Any = None, _event: Any = None) -> None:
-        self._choose_output_of_volume()
+        if self._parameters.inputVolume is not self._volume:
+            self._volume = self._parameters.inputVolume
+            self.set_parameter("modelName", self.model.for_scan(self._parameters.modelName))
+            self._choose_output_of_volume()
         self._update_soon()
 
     def _choose_output_of_volume(self) -> None:
         """The result of one scan is not where the next one's goes: its own last one is chosen and shown."""
-        volume, output = self._parameters.inputVolume, self._parameters.outputSegmentation
-        if volume is self._volume:
-            return
-        self._volume = volume
+        volume, output = self._volume, self._parameters.outputSegmentation
         if volume is None or (output is not None and mrml.volume_of(output) in (None, volume)):
             return
         result = (results_of(volume) or [None])[-1]

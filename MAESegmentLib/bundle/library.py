@@ -11,6 +11,7 @@ from ..errors import BundleError, ConfigurationError, MAESegmentError
 from .archive import export_bundle, import_bundle
 from .folder import Bundle
 from .store import ModelStore
+from .suitability import ScanFacts, best_fit, can_fit, kind_of
 
 SEGMENTATION = "segmentation"
 #: A bundle, a name or the beginning of one, NAME@VERSION, a folder, or None for the only model there is.
@@ -36,10 +37,27 @@ class ModelLibrary:
         """Folders in the store that hold no usable model, and why."""
         return list(self.store.scan()[1])
 
-    def default(self) -> Bundle | None:
-        """What a panel shows first; None if there is none. Models that ship come before those that were imported."""
-        names = sorted(self._names(), key=lambda name: (not self.store.is_shipped(name), name))
-        return self.meant(names[0]) if names else None
+    def default(self, scan: ScanFacts | None = None) -> Bundle | None:
+        """What a panel proposes, for `scan` if one is chosen; None if there is no model.
+
+        What the user chose last for a scan of its kind, if it can fit; else the one whose training scans it resembles
+        most. If nothing fits, the first: models that ship come before those that were imported.
+        """
+        known = self._proposed()
+        if scan is not None:
+            best = best_fit(known, scan)
+            wanted = self.store.preferred(_kind(scan, best))
+            liked = next((one for one in known if one.name == wanted and can_fit(one, scan)), best)
+            if liked is not None:
+                return liked
+        return next(iter(known), None)
+
+    def prefer(self, model: ModelChoice, scan: ScanFacts) -> None:
+        """Remember that the user chose `model` for `scan`, if it can fit."""
+        bundle = self.find(model)
+        kind = _kind(scan, best_fit(self._proposed(), scan))
+        if kind and can_fit(bundle, scan) and self.store.preferred(kind) != bundle.name:
+            self.store.prefer(bundle.name, kind)
 
     def meant(self, name: str) -> Bundle | None:
         """What the name of a model means: its selected version, else the highest; None if there is none."""
@@ -85,6 +103,11 @@ class ModelLibrary:
         """Write a model as a zip that `add` reads."""
         return export_bundle(self.find(model), path)
 
+    def _proposed(self) -> list[Bundle]:
+        """What each name means, the models that ship first."""
+        meant, store = self.store.meant(kind=SEGMENTATION), self.store
+        return [meant[name] for name in sorted(meant, key=lambda name: (not store.is_shipped(name), name))]
+
     def _names(self) -> set[str]:
         return {bundle.name for bundle in self.models()}
 
@@ -95,6 +118,11 @@ class ModelLibrary:
         if len(names) > 1:
             raise ConfigurationError("Which model? None was named.", f"Name one of: {', '.join(names)}.")
         return names[0]
+
+
+def _kind(scan: ScanFacts, best: Bundle | None) -> str:
+    """Of files that do not say, that of the model which they resemble."""
+    return kind_of(scan.modality) or (str(best.metadata["maesegment"]["modality"]) if best is not None else "")
 
 
 def parent_of(bundle: Bundle | None, models: Sequence[Bundle]) -> Bundle | None:

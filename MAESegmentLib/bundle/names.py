@@ -11,13 +11,16 @@ from pathlib import Path
 
 from ..storage.atomic_file import write_file
 
-_FILE = "selected.json"
+#: Name -> version.
+SELECTED = "selected.json"
+#: Kind of scan -> name of the model that was chosen for one last.
+PREFERRED = "preferred.json"
 
 
-def read_selection(folder: Path) -> dict[str, str]:
-    """Name -> version. A file that is missing or damaged chooses nothing: then the highest version is meant."""
+def read_selection(folder: Path, file: str = SELECTED) -> dict[str, str]:
+    """What is chosen. A file that is missing or damaged chooses nothing: then the highest version is meant."""
     try:
-        content = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        content = json.loads((folder / file).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(content, dict):
@@ -25,9 +28,9 @@ def read_selection(folder: Path) -> dict[str, str]:
     return {name: version for name, version in content.items() if isinstance(version, str)}
 
 
-def write_selection(folder: Path, selection: Mapping[str, str]) -> None:
+def write_selection(folder: Path, selection: Mapping[str, str], file: str = SELECTED) -> None:
     """Replace the file; `OutputError` if that cannot be. For the holder of the store's lock."""
-    write_file(folder / _FILE, json.dumps(dict(sorted(selection.items())), indent=2))
+    write_file(folder / file, json.dumps(dict(sorted(selection.items())), indent=2))
 
 
 def with_selected(selection: Mapping[str, str], name: str, version: str | None) -> dict[str, str]:

@@ -10,7 +10,7 @@ from ..errors import BundleError, MAESegmentError, OutputError
 from ..storage.user_folders import default_models_folder, default_shipped_folder
 from .changing import VersionTaken, changing, copy_in, move_in, take_out
 from .folder import METADATA, Bundle, open_bundle
-from .names import candidates, no_longer_enough, read_selection, with_selected, write_selection
+from .names import PREFERRED, candidates, no_longer_enough, read_selection, with_selected, write_selection
 from .spec import is_version, version_key
 
 #: `list` names a method below.
@@ -119,6 +119,16 @@ class ModelStore:
             )
         with changing(self.user_folder):
             self._note_selected(bundle.name, bundle.version)
+
+    def preferred(self, kind: str) -> str:
+        """The name of the model that the user chose last for a scan of this kind ("CT", "MR"); "" if none."""
+        return read_selection(self.user_folder, PREFERRED).get(kind, "")
+
+    def prefer(self, name: str, kind: str) -> None:
+        """From now on, the model called `name` is proposed for scans of this kind."""
+        with changing(self.user_folder):
+            chosen = read_selection(self.user_folder, PREFERRED)
+            write_selection(self.user_folder, with_selected(chosen, kind, name), PREFERRED)
 
     def add(self, folder: str | os.PathLike[str]) -> Bundle:
         """Copy the finished bundle in `folder` to the user's models, verified; if it is there already, do nothing.

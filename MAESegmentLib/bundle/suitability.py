@@ -62,16 +62,22 @@ def check_scan(bundle: Bundle, scan: ScanFacts, *, hint: str = "") -> None:
 
 def mismatch(bundle: Bundle, scan: ScanFacts) -> str:
     """Why `bundle` cannot fit `scan`, in a sentence; "" if it may. What DICOM says decides, else the grey values."""
-    trained, kinds = str(bundle.metadata["maesegment"]["modality"]), _kinds_of(bundle)
-    kind = kind_of(scan.modality)
-    if kind and kinds:
-        text = _("This is a {kind} scan; {model} was trained on {modality}.")
-        return "" if kind in kinds else text.format(kind=kind, model=bundle.name, modality=trained)
-    found = _compared(bundle, scan)
-    if found is None or found[0].excess_of(found[1]) <= LIMIT:
+    if can_fit(bundle, scan):
         return ""
+    modality = str(bundle.metadata["maesegment"]["modality"])
+    if kind_of(scan.modality) and _kinds_of(bundle):
+        text = _("This is a {kind} scan; {model} was trained on {modality}.")
+        return text.format(kind=kind_of(scan.modality), model=bundle.name, modality=modality)
+    found = _compared(bundle, scan)
     text = _("This scan is nothing like the {modality} scans that {model} was trained on: {reason}.")
-    return text.format(modality=trained, model=bundle.name, reason=about_grey_values(*found))
+    reason = about_grey_values(*found) if found is not None else ""
+    return text.format(modality=modality, model=bundle.name, reason=reason)
+
+
+def can_fit(bundle: Bundle, scan: ScanFacts) -> bool:
+    """Whether nothing says that `bundle` cannot fit `scan`."""
+    kind, kinds = kind_of(scan.modality), _kinds_of(bundle)
+    return kind in kinds if kind and kinds else (excess(bundle, scan) or 0.0) <= LIMIT
 
 
 def excess(bundle: Bundle, scan: ScanFacts) -> float | None:
@@ -82,14 +88,8 @@ def excess(bundle: Bundle, scan: ScanFacts) -> float | None:
 
 def best_fit(bundles: Iterable[Bundle], scan: ScanFacts) -> Bundle | None:
     """The one of `bundles` that `scan` resembles most; the first of equals; None if none can fit."""
-    fitting = [bundle for bundle in bundles if not mismatch(bundle, scan)]
-    far = {bundle.content_hash: excess(bundle, scan) for bundle in fitting}
-
-    def distance(bundle: Bundle) -> float:
-        known = far[bundle.content_hash]
-        return LIMIT if known is None else known
-
-    return min(fitting, key=distance, default=None)
+    found = [(excess(bundle, scan), bundle) for bundle in bundles if can_fit(bundle, scan)]
+    return min(found, key=lambda one: LIMIT if one[0] is None else one[0], default=(None, None))[1]
 
 
 def kind_of(modality: str) -> str:

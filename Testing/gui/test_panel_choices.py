@@ -85,6 +85,23 @@ def test_model_is_chosen_from_the_list_and_described(panel, ui):
     assert "hippocampus" in ui.modelInfoLabel.text
 
 
+def test_model_follows_the_scan_until_the_user_has_chosen_one_that_fits(fake_logic, panel, ui, add_volume, settle):
+    head, neck = add_volume("Head"), add_volume("Neck")
+    fake_logic.misfits = {(head, "headneck-ct"), (neck, "hippocampus-mr")}
+    for volume, name in ((head, "hippocampus-mr@1.2.1"), (neck, "headneck-ct@1.1.1")):
+        panel.parameters.inputVolume = volume
+        settle()
+        assert panel.parameters.modelName == ui.modelComboBox.currentData == name
+    assert not [call for call in fake_logic.calls if call[0] == "preferModel"]
+    knee = add_volume("Knee")
+    panel.parameters.inputVolume = knee
+    ui.modelComboBox.setCurrentIndex(ui.modelComboBox.findData("hippocampus-mr@1.2.1"))
+    assert fake_logic.calls[-1] == ("preferModel", (knee, "hippocampus-mr"))
+    panel.parameters.inputVolume = head
+    settle()
+    assert panel.parameters.modelName == "hippocampus-mr@1.2.1"
+
+
 def test_details_show_the_whole_card_without_pictures_that_widen_it(panel, ui):  # noqa: ARG001
     assert not ui.cardBrowser.visible
     ui.detailsButton.click()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from MAESegmentLib.bundle import Bundle, ModelStore
+from MAESegmentLib.bundle.library import ModelLibrary
 from MAESegmentLib.bundle.suitability import LIMIT, ScanFacts, best_fit, excess, lacks_box, mismatch
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.console import Console
@@ -92,6 +93,29 @@ def test_model_that_wants_a_box_says_so_of_a_whole_head_alone(shipped: dict[str,
     crop = sorted((real_data / "hippocampus_mr" / "unlabelled").glob("*.nii.gz"))[0]
     assert lacks_box(model, read_volume(crop).grid, None) == ""
     assert lacks_box(shipped["headneck-ct"], head.grid, None) == ""
+
+
+def test_what_the_user_chose_for_a_kind_of_scan_is_proposed_before_what_it_resembles_most(
+    real_data: Path, tmp_path: Path
+) -> None:
+    own, models = tmp_path / "own", REPOSITORY / "Resources" / "Models"
+    save_tiny(own / "aaa-mr" / "1.0.0", tiny_spec(name="aaa-mr"))
+    library = ModelLibrary(ModelStore(own, shipped_folder=models))
+
+    def proposed(scan: ScanFacts) -> str:
+        bundle = library.default(scan)
+        assert bundle is not None
+        return bundle.name
+
+    crop = ScanFacts.of(read_volume(sorted((real_data / "hippocampus_mr" / "unlabelled").glob("*.nii.gz"))[0]))
+    planning = ScanFacts.of(read_volume(sorted((real_data / "headneck_ct" / "unlabelled").glob("*.nii.gz"))[0]))
+    assert (proposed(crop), proposed(planning)) == ("hippocampus-mr", "headneck-ct")
+    library.prefer("aaa-mr", crop)
+    library.prefer("hippocampus-mr", planning)
+    assert (proposed(crop), proposed(planning)) == ("aaa-mr", "headneck-ct"), "never what cannot fit"
+    assert ModelLibrary(ModelStore(own, shipped_folder=models)).default(crop).name == "aaa-mr", "in every program"
+    blank = ScanFacts(np.zeros((1, 8, 8, 8)), crop.grid)
+    assert proposed(blank) == "headneck-ct" == library.default().name
 
 
 # At the doors ---------------------------------------------------------------------------------------------------------

@@ -41,7 +41,6 @@ class Logic:
 
     models = part("library", ModelLibrary.models)
     problems = part("library", ModelLibrary.problems)
-    defaultModel = part("library", ModelLibrary.default)
     selectedModel = part("library", ModelLibrary.meant)
     useVersion = part("library", ModelLibrary.use)
     removableReason = part("library", ModelLibrary.removable)
@@ -55,6 +54,9 @@ class Logic:
         """Write a model as a zip that `importModel` reads; the event loop continues meanwhile."""
         return self.session.loop.call_aside(lambda: self.library.export(model, path))
 
+    defaultModel = part("_segmenting", Segmenting.defaultModel)
+    preferModel = part("_segmenting", Segmenting.preferModel)
+    canFit = part("_segmenting", Segmenting.canFit)
     process = part("_segmenting", Segmenting.process)
     outputFor = part("_segmenting", Segmenting.outputFor)
     processBatch = part("_segmenting", Segmenting.processBatch)

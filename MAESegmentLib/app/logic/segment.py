@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ...bundle import Bundle
 from ...bundle.library import ModelChoice
+from ...bundle.suitability import ScanFacts, can_fit
+from ...errors import MAESegmentError
 from ...inference.settings import InferenceSettings
+from ...mrml import facts_of
 from ...storage.user_folders import default_runs_folder
 from ...translation import tr as _
 from ..batch import BatchJob, BatchRow, start_batch, start_sequence
@@ -18,6 +22,21 @@ from .part import AUTO, CPU, Node, Part, nodes_of
 
 class Segmenting(Part):
     """Segmentation of nodes; whatever knows no scene is in `Models`."""
+
+    def defaultModel(self, volumeNode: Node = None) -> Bundle | None:
+        """What a panel proposes for a volume node, or without one: see `ModelLibrary.default`."""
+        return self.library.default(_facts(volumeNode))
+
+    def preferModel(self, volumeNode: Node, model: ModelChoice) -> None:
+        """Propose `model` for such scans from now on, here and in every other program of this user."""
+        scan = _facts(volumeNode)
+        if scan is not None:
+            self.library.prefer(model, scan)
+
+    def canFit(self, volumeNode: Node, model: ModelChoice) -> bool:
+        """Whether nothing says that `model` cannot fit the scan."""
+        scan = _facts(volumeNode)
+        return scan is None or can_fit(self.library.find(model), scan)
 
     def process(
         self,
@@ -119,3 +138,11 @@ class Segmenting(Part):
         if device == AUTO and allow_cpu and run_on_gpu(default_runs_folder()) is not None:
             return CPU, (_("The GPU is busy with fine-tuning: this was done on the processor."),)
         return device, ()
+
+
+def _facts(volumeNode: Node) -> ScanFacts | None:
+    """None if there is no scan, or it cannot be used, which is said elsewhere."""
+    try:
+        return facts_of(nodes_of(volumeNode))
+    except MAESegmentError:
+        return None

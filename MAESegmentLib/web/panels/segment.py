@@ -43,6 +43,7 @@ class SegmentPanel(Panel):
         #: The segmentation whose figures are shown.
         self._shown: Any = None
         self._models = ModelList(self.logic)
+        self._scan: Any = None
         #: What each segmentation node came with, by its ID.
         self._summaries: dict[str, Any] = {}
         self.put(**_OPTIONS, models=[], model="", device=app.config.device, region=WHOLE, batch_rows=[], log="")
@@ -50,13 +51,13 @@ class SegmentPanel(Panel):
         self.presenter = SegmentPresenter(self.logic, self, self.update, self._show_run)
         self.batch = BatchPresenter(self.logic, self.presenter, self._show_batch)
         self._on_worker(self.session.client)
-        for key in ("model", "region"):
-            self.on_change(key, lambda _value: self.update())
+        self.on_change("model", self._on_model)
+        self.on_change("region", lambda _value: self.update())
         for key in ("opacity", "filled"):
             self.on_change(key, lambda _value: self._style())
         self.on_change("result", self._on_result_choice)
         self.on_change("show_3d", lambda _value: self._on_show_3d())
-        self.workspace.add_listener(self.update)
+        self.workspace.add_listener(self._on_workspace)
         self.session.client.add_listener(self._on_worker)
 
     def build(self) -> None:
@@ -70,8 +71,18 @@ class SegmentPanel(Panel):
         bundles, chosen = self._models.bundles, self.get("model")
         self.put(
             models=options((name, f"{one.name} {one.version}") for name, one in bundles.items()),
-            model=chosen if chosen in bundles else self._models.default(),
+            model=chosen if chosen in bundles else self._models.default(self.nodes[0]),
         )
+        self.update()
+
+    def _on_model(self, name: Any) -> None:
+        self._models.picked(str(name or ""), self.nodes[0])
+        self.update()
+
+    def _on_workspace(self) -> None:
+        if self.workspace.scan is not self._scan:
+            self._scan = self.workspace.scan
+            self.put(model=self._models.for_scan(self.get("model"), self.nodes[0]))
         self.update()
 
     @property
@@ -107,8 +118,10 @@ class SegmentPanel(Panel):
             return
         boxes = [slicer_scene.roi_node(name, bounds) for name, bounds in BOXES]
         scan.boxes.extend(boxes)
-        meant = self.logic.selectedModel(SAMPLE_MODEL)
-        self.put(model=name_of(meant) if meant is not None else self.get("model"), region=boxes[0].GetID())
+        chosen, meant = self.bundle, self.logic.selectedModel(SAMPLE_MODEL)
+        if meant is not None and (chosen is None or chosen.name != meant.name):
+            self.put(model=name_of(meant))
+        self.put(region=boxes[0].GetID())
         self.update()
         self.app.views.centre_on(boxes[0])
 

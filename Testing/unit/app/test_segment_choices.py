@@ -8,6 +8,8 @@ import pytest
 
 from MAESegmentLib.app.presenters import settings
 from MAESegmentLib.app.presenters.models import ModelList
+from MAESegmentLib.app.session import LogBuffer
+from MAESegmentLib.errors import MAESegmentError
 from Testing.fake_logic import FakeLogic
 
 
@@ -35,6 +37,25 @@ def test_models_are_listed_by_name_the_newest_version_first(logic):
     assert list(models.bundles) == ["a@1.1.0", "a@1.0.0", "b@0.1.0"]
     assert models.default() == "a@1.0.0"
     assert models.get("b@0.1.0") is versions[2]
+
+
+def test_choice_of_the_user_stays_for_the_next_scan_if_it_can_fit_and_is_remembered(logic, models):
+    ct, mr = "headneck-ct@1.1.1", "hippocampus-mr@1.2.1"
+    logic.misfits = {("head", "headneck-ct"), ("neck", "hippocampus-mr")}
+    assert models.for_scan(models.default(), "head") == mr, "what was only proposed gives way"
+    assert models.for_scan(mr, "neck") == ct
+    models.picked(ct, "neck")
+    assert logic.calls == [], "nobody chose it"
+    models.picked(mr, "knee")
+    models.picked(ct, "knee")
+    assert logic.calls == [("preferModel", ("knee", "hippocampus-mr")), ("preferModel", ("knee", "headneck-ct"))]
+    assert models.for_scan(ct, "neck") == ct
+    assert models.for_scan(ct, "head") == mr
+    assert models.for_scan("liver-ct@3.0.0", "head") == "liver-ct@3.0.0", "the scene asks for it"
+    logic.refusals["preferModel"] = MAESegmentError("The folder cannot be written.")
+    logic.session.log = LogBuffer()
+    models.picked(ct, "neck")
+    assert "cannot be written" in logic.session.log.text()
 
 
 def test_chosen_model_says_what_it_is_for_and_how_good_it_is(models):
