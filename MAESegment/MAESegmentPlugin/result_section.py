@@ -26,9 +26,9 @@ class ResultSection:
         #: What came with each segmentation that was made here, by the ID of its node.
         self._summaries: dict[str, Any] = {}
         self._surfaces: Iterator[float] | None = None
-        self._is_switching = False
+        self._is_3d_wanted = False
         self._table = RowTable(ui.segmentsTable, "sf", (_("Segment"), _("Volume (ml)")))
-        connect(ui.show3DButton, "toggled(bool)", self._on_show_3d)
+        connect(ui.show3DButton, "clicked(bool)", self._on_3d_clicked)
         connect(ui.correctButton, "clicked()", self.correct)
         self.clear()
 
@@ -55,20 +55,20 @@ class ResultSection:
         if segmentation is not self._segmentation:
             self._segmentation, self._surfaces = segmentation, None
             self.refresh()
-            self._check_3d(segmentation is not None and mrml.is_shown_in_3d(segmentation))
+            ui.show3DButton.setSegmentationNode(segmentation)
         ui.resultFrame.visible = segmentation is not None
         reason = _("This shows where two versions differ: it is not a segmentation to correct.")
         tip = _("Open the result in Segment Editor, over its scan.")
         show_button(ui.correctButton, reason if mrml.is_difference(segmentation) else "", tip)
 
     def show_new(self, segmentation: Any, summary: Any) -> None:
-        """Present a finished job; in 3D if the one before was shown so."""
-        was_shown = self._ui.show3DButton.checked
+        """Present a finished job; in 3D if the user wanted the one before so."""
         self.add(segmentation, summary)
         self.show(segmentation)
-        if was_shown:
-            self._check_3d(False)
-            self._ui.show3DButton.checked = True
+        if self._is_3d_wanted:
+            # A segment a turn: a surface takes long enough to notice.
+            self._surfaces = mrml.surface_steps(segmentation)
+            self._session.loop.call_later(0.0, lambda steps=self._surfaces: self._make_surface(steps))
 
     def refresh(self) -> None:
         """The volumes are those of the result only until it is edited, which reads its voxels."""
@@ -96,23 +96,9 @@ class ResultSection:
         if (volume := mrml.volume_of(node)) is not None:
             widget.editor.setSourceVolumeNode(volume)
 
-    def _check_3d(self, checked: bool) -> None:
-        """The button says how it is; nothing is shown or hidden."""
-        self._is_switching = True
-        self._ui.show3DButton.checked = checked
-        self._is_switching = False
-
-    def _on_show_3d(self, shown: bool) -> None:
-        node = self.segmentation
-        if node is None or self._is_switching:
-            return
-        if not shown:
-            self._surfaces = None
-            mrml.show_in_3d(node, False)
-            return
-        # A segment a turn: a surface takes long enough to notice.
-        self._surfaces = mrml.surface_steps(node)
-        self._session.loop.call_later(0.0, lambda steps=self._surfaces: self._make_surface(steps))
+    def _on_3d_clicked(self, checked: bool) -> None:
+        """Slicer's button has made the surfaces, or removed them."""
+        self._surfaces, self._is_3d_wanted = None, checked
 
     def _make_surface(self, steps: Iterator[float]) -> None:
         node = self.segmentation

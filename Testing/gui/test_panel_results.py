@@ -74,14 +74,17 @@ def test_correct_and_show_3d_act_on_what_the_panel_shows_now(panel, ui, two, set
     assert not ui.resultFrame.visible
 
 
-def test_surfaces_under_way_are_those_of_the_segmentation_that_is_shown(panel, ui, two, settle):
-    (_head, of_head), (_knee, of_knee) = two
+def test_surfaces_under_way_are_those_of_the_segmentation_that_is_shown(panel, ui, two, fake_logic, add_result, settle):
+    (_head, of_head), (knee, _of_knee) = two
     ui.show3DButton.click()
+    ui.segmentButton.click()
+    again = add_result(knee, panel.bundle)
+    fake_logic.jobs[-1].succeed(*again)
     panel.parameters.outputSegmentation = of_head
     settle()
     settle()
     assert not ui.show3DButton.checked
-    assert not mrml.is_shown_in_3d(of_knee)
+    assert not mrml.is_shown_in_3d(again[0])
     assert not mrml.is_shown_in_3d(of_head)
 
 

@@ -86,7 +86,23 @@ def test_show_3d_makes_surfaces_and_hides_them_again(ui, result, process_events_
     process_events_until(lambda: result.GetSegmentation().ContainsRepresentation("Closed surface"), 20)
     process_events_until(lambda: result.GetDisplayNode().GetVisibility3D(), 20)
     ui.show3DButton.click()
-    assert not result.GetDisplayNode().GetVisibility3D()
+    assert not result.GetSegmentation().ContainsRepresentation("Closed surface")
+
+
+def test_show_3d_is_slicers_own_button_and_says_what_others_did(ui, result):
+    assert ui.show3DButton.className() == "qMRMLSegmentationShow3DButton"
+    result.CreateClosedSurfaceRepresentation()
+    assert ui.show3DButton.checked
+
+
+@pytest.mark.usefixtures("result")
+def test_the_next_result_is_in_3d_where_the_user_wanted_that(fake_logic, panel, ui, add_result, process_events_until):
+    ui.show3DButton.click()
+    ui.segmentButton.click()
+    new = add_result(panel.parameters.inputVolume, panel.bundle)
+    fake_logic.jobs[-1].succeed(*new)
+    process_events_until(lambda: new[0].GetSegmentation().ContainsRepresentation("Closed surface"), 20)
+    process_events_until(lambda: ui.show3DButton.checked, 20)
 
 
 def test_correct_opens_segment_editor_on_the_result_and_its_scan(ui, volume, result, settle):

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import shiboken6
+import vtk
 from PySide6 import QtWidgets
 from PySide6.QtCore import Property, Signal
 
 from .plot_view import PlotView
+
+_SURFACE = "Closed surface"
 
 
 class MRMLWidget(QtWidgets.QWidget):
@@ -206,7 +209,46 @@ class CheckableNodeComboBox(NodeComboBox):
             self.checkedNodesChanged.emit()
 
 
+class SegmentationShow3DButton(QtWidgets.QPushButton):
+    """Makes the surfaces of its node, or removes them, and is checked while there are some."""
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__("Show 3D", parent)
+        self.setCheckable(True)
+        self._node: Any = None
+        self._tag = 0
+        self.toggled.connect(self._on_toggled)
+        self._update()
+
+    def segmentationNode(self) -> Any:
+        return self._node
+
+    def setSegmentationNode(self, node: Any) -> None:
+        if self._node is not None:
+            self._node.RemoveObserver(self._tag)
+        self._node = node
+        if node is not None:
+            self._tag = node.AddObserver(vtk.vtkCommand.AnyEvent, self._update)
+        self._update()
+
+    def _update(self, *_event: Any) -> None:
+        if shiboken6.isValid(self):
+            self.setEnabled(self._node is not None)
+            self.blockSignals(True)
+            self.setChecked(self._node is not None and self._node.GetSegmentation().ContainsRepresentation(_SURFACE))
+            self.blockSignals(False)
+
+    def _on_toggled(self, shown: bool) -> None:
+        if shown:
+            self._node.GetSegmentation().CreateRepresentation(_SURFACE)
+            self._node.CreateDefaultDisplayNodes()
+            self._node.GetDisplayNode().SetPreferredDisplayRepresentationName3D(_SURFACE)
+        else:
+            self._node.GetSegmentation().RemoveRepresentation(_SURFACE)
+
+
 MRML_WIDGETS = {
+    "qMRMLSegmentationShow3DButton": SegmentationShow3DButton,
     "qMRMLWidget": MRMLWidget,
     "qMRMLNodeComboBox": NodeComboBox,
     "qMRMLCheckableNodeComboBox": CheckableNodeComboBox,
