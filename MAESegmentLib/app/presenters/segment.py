@@ -185,8 +185,7 @@ class SegmentPresenter:
 
         self._agreed = {"overwrite": overwrite, "anew": anew, "allow_mismatch": allow_mismatch}
         self._asked = self._chosen()
-        agreed = self._agreed
-        self.launch(begin, self._on_job, lambda: self.start(**agreed))
+        self.launch(begin, self._on_job, self._start_as_agreed)
 
     def start_again(self) -> None:
         """What was started last, with the settings as they are now."""
@@ -199,11 +198,11 @@ class SegmentPresenter:
         if remedy is Remedy.RETRY:
             self.start_again()
         elif remedy is Remedy.REPLACE_OUTPUT:
-            self._start_as_agreed("overwrite")
+            self._start_as_agreed(overwrite=True)
         elif remedy is Remedy.NEW_OUTPUT:
-            self._start_as_agreed("anew")
+            self._start_as_agreed(anew=True)
         elif remedy is Remedy.ALLOW_MISMATCH:
-            self._start_as_agreed("allow_mismatch")
+            self._start_as_agreed(allow_mismatch=True)
         elif remedy in self.host.remedies:
             try:
                 self.host.remedies[remedy]()
@@ -283,10 +282,10 @@ class SegmentPresenter:
     def _chosen(self) -> list[Any]:
         return [*self.host.nodes, self.host.bundle, self.host.output, self.host.region]
 
-    def _start_as_agreed(self, more: str) -> None:
+    def _start_as_agreed(self, **more: bool) -> None:
         """Of what the user was asked about; what was chosen since is asked about anew."""
         is_same = self._chosen() == self._asked
-        self.start(**({**self._agreed, more: True} if is_same else {}))
+        self.start(**({**self._agreed, **more} if is_same else {}))
 
     @property
     def _scan(self) -> Any:

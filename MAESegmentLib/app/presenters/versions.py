@@ -12,7 +12,7 @@ from ...bundle.library import family_of, parent_of
 from ...errors import BundleError
 from ...jobs import Job
 from ...translation import tr as _
-from ..texts.model_cards import accuracy_of, card_tooltip, name_of
+from ..texts.model_cards import accuracy_beside, card_tooltip, name_of
 from .elements import Option, Question, attempt
 from .presenter import CaseHost, Presenter, in_background
 
@@ -153,7 +153,7 @@ class VersionsPresenter(Presenter[VersionsState]):
         return VersionRow(
             name_of(version),
             title,
-            accuracy_of(version),
+            accuracy_beside(version, in_use),
             card_tooltip(version),
             is_used,
             _("It is in use.") if is_used and is_default else "",

@@ -12,6 +12,7 @@ from MAESegmentLib.app.presenters.compare import ComparePresenter
 from MAESegmentLib.app.presenters.versions import VersionsPresenter
 from MAESegmentLib.errors import BundleError, Cancelled
 from MAESegmentLib.evaluation.comparison import Row
+from Testing.fake_logic import version_of
 
 NEW, OLD = "hippocampus-mr@1.3.0", "hippocampus-mr@1.2.1"
 
@@ -33,6 +34,42 @@ def test_versions_of_the_family_are_listed_newest_first(versions):
     assert titles(versions) == ["1.3.0 (in use)", "1.2.1"]
     assert versions.state.rows[1].accuracy.startswith("Mean Dice 0.")
     assert versions.state.previous == OLD
+
+
+def measured(bundle, dice: float, *images: str, before: float | None = None) -> None:
+    """As a fine-tuning notes it; without `images`, as a model that ships does."""
+    result = {
+        "held_out": "some cases",
+        "cases": len(images) or 40,
+        "mean_dice_before": before,
+        "mean_dice_after": dice,
+        "dice_after": {"anterior": dice, "posterior": dice},
+        "per_case": [{"image": image} for image in images],
+    }
+    own = {**bundle.metadata["maesegment"], "metrics": {"validation": result}}
+    bundle.metadata = {**bundle.metadata, "maesegment": own}
+
+
+def test_means_stand_side_by_side_only_over_the_same_cases(logic, host, new_version, versions):
+    def accuracies() -> list[str]:
+        versions.update()
+        return [row.accuracy for row in versions.state.rows]
+
+    other = "Not measured on the same cases as the version in use."
+    measured(new_version, 0.83, "a", "b", "c")
+    assert accuracies() == ["Mean Dice 0.83 (n = 3 held-out cases)", other]
+    measured(new_version, 0.83, "a", "b", "c", before=0.71)
+    assert accuracies()[1] == "Mean Dice 0.71 on the cases of the version in use"
+    host.use_model(OLD)
+    assert accuracies()[0] == "Mean Dice 0.83 (n = 3 held-out cases); the version in use 0.71 on the same cases"
+    assert accuracies()[1].endswith("(n = 40 held-out cases)")
+    one = version_of(new_version, "1.4.0")
+    one.content_hash, one.parent = "one", {**new_version.parent, "hash": "gone"}
+    logic.bundles = [*logic.bundles, one]
+    host.use_model(NEW)
+    for images, expected in ((("a",), other), (("c", "a", "b"), "Mean Dice 0.90 (n = 3 held-out cases)")):
+        measured(one, 0.9, *images)
+        assert accuracies()[0] == expected
 
 
 def test_without_a_model_there_are_none(host, versions):
