@@ -57,6 +57,10 @@ class BundleError(MAESegmentError):
     code = "bundle"
 
 
+class ModelNotFound(BundleError):
+    """Nothing of that name or path is there; nothing is wrong with a model."""
+
+
 class WeightsError(MAESegmentError):
     """Weights do not fit the network they are loaded into."""
 
@@ -204,8 +208,12 @@ def expected(error: BaseException) -> MAESegmentError:
 
 def refused(what: str, error: OSError, hint: str = "") -> OutputError:
     """`what` cannot be done: that sentence with the reason, and what to do about it unless `hint` says so."""
-    why = "the disk (or your quota) is full" if error.errno in _FULL else error.strerror or error
-    return OutputError(f"{what}: {why}.", hint or _remedy(error))
+    return OutputError(f"{what}: {reason_of(error)}.", hint or _remedy(error))
+
+
+def reason_of(error: OSError) -> str:
+    """The end of a sentence."""
+    return _REASONS.get(error.errno or 0, error.strerror or str(error))
 
 
 def _remedy(error: OSError) -> str:
@@ -215,6 +223,13 @@ def _remedy(error: OSError) -> str:
 #: What torch, cuDNN and cuBLAS say; all raise a `RuntimeError`, or what is derived from it.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "status_alloc_failed")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REASONS = {
+    **dict.fromkeys(_FULL, "the disk (or your quota) is full"),
+    errno.EEXIST: "there is a file of that name",
+    errno.ENOTDIR: "part of its path is a file, not a folder",
+    errno.EISDIR: "it is a folder, not a file",
+    errno.ENOENT: "there is no such file",
+}
 _REMEDIES = {
     **dict.fromkeys(_FULL, "Free some space, then try again."),
     **dict.fromkeys(

@@ -115,12 +115,13 @@ def sources_of(volumes: Any) -> list[tuple[str, Any]]:
     scans in a folder that have no label map."""
     if isinstance(volumes, str | os.PathLike):
         folder = Path(volumes).expanduser()
-        cases = [case for case in load_dataset(folder).cases if case.label is None]
+        advice = _("Choose a folder with NIfTI, NRRD or MHA files, or with DICOM folders.")
+        cases = [case for case in load_dataset(folder, expected=advice).cases if case.label is None]
         found = [(case.id, case.image[0]) for case in cases if len(case.image) == 1]
         if not found:
             raise DatasetError(
                 _("There is no scan without a label map in {folder}.").format(folder=folder),
-                _("Choose a folder with NIfTI, NRRD or MHA files, or with DICOM folders."),
+                advice,
             )
         return found
     nodes = list(volumes) if isinstance(volumes, Sequence) else [volumes]

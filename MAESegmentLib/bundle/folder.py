@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import BundleError, MAESegmentError, refused
+from ..errors import BundleError, MAESegmentError, ModelNotFound, refused
 from ..images.labels import Label
 from ..storage.atomic_folder import publish, writing
 from ..text import visible
@@ -165,7 +165,7 @@ def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
     folder = Path(path).expanduser()
     if not folder.is_dir():
         hint = "Import the zip first." if folder.suffix == ".zip" else "Choose one of the installed models."
-        raise BundleError(f"{folder} is not a model folder.", hint)
+        raise ModelNotFound(f"{folder} is not a model folder.", hint)
     file = folder / METADATA
     try:
         is_usual = stat.S_ISREG(file.lstat().st_mode)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..errors import BundleError, MAESegmentError, OutputError
+from ..errors import BundleError, MAESegmentError, ModelNotFound, OutputError
 from ..storage.user_folders import default_models_folder, default_shipped_folder
 from .changing import VersionTaken, changing, copy_in, move_in, take_out
 from .folder import METADATA, Bundle, open_bundle
@@ -80,7 +80,7 @@ class ModelStore:
                 return open_bundle(text, verify=verify)
             if damaged:
                 raise damaged[0]
-            raise BundleError(f"There is no model called {name!r}.", _available(known))
+            raise ModelNotFound(f"There is no model called {name!r}.", _available(known))
         if len(matches) > 1:
             raise BundleError(f"{name!r} could mean any of {', '.join(matches)}.", "Write more of the name.")
         if not version:

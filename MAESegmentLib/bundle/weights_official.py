@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import WeightsError
+from ..errors import WeightsError, reason_of
 
 _SAVE_WEIGHTS = "Where it was trained, save its weights alone: torch.save(network.state_dict(), 'weights.pt')."
 
@@ -21,7 +21,9 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
         with torch.serialization.safe_globals(_numpy_scalars()):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from None
+        raise WeightsError(
+            f"{path} cannot be read: {reason_of(error)}.", "Give a checkpoint, e.g. model_best.model."
+        ) from None
     except Exception as error:  # of any kind, as the file may hold anything; MemoryError and LookupError were met
         raise _unreadable(path, str(error)) from None
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None

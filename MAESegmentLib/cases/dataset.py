@@ -19,6 +19,10 @@ from .records import CHECK, VALIDATION, role_name
 from .store import CaseStore
 
 _SEPARATORS = "_-."
+_EXPECTED = (
+    "Give a folder with images in images/ and label maps of the same names in labels/, or a dataset.json that lists "
+    '"cases".'
+)
 
 
 @dataclass(frozen=True)
@@ -75,23 +79,26 @@ class CaseDataset:
         return found
 
 
-def load_dataset(path: str | Path) -> CaseDataset:
+def load_dataset(path: str | Path, *, expected: str = _EXPECTED) -> CaseDataset:
     """Read a `dataset.json`, or a folder with `images/`, `labels/`, `unlabelled/` and perhaps a `dataset.json`.
 
-    A folder that has none of these but holds images is read as unlabelled cases.
+    A folder that has none of these but holds images is read as unlabelled cases. `expected` is the advice where there
+    is nothing of the kind.
     """
     path = Path(path)
     root = path if path.is_dir() else path.parent
     file = root / "dataset.json" if path.is_dir() else path
     if not path.is_dir() and not path.is_file():
-        raise DatasetError(
-            f"There is no dataset at {path}.", "Give a folder with images/ and labels/, or a dataset.json."
-        )
+        raise DatasetError(f"{path} does not exist.", expected)
+    if path.is_file() and path.suffix.lower() != ".json":
+        raise DatasetError(f"{path} is neither a folder nor a dataset.json.", expected)
     # A store of corrected cases knows better than its `dataset.json`, which may be older than its last change.
     is_store = is_case_store(root)
     description = parse_description(CaseStore(root).description(), root) if is_store else _described(file)
     cases, notes = _cases_of(description, root)
-    _check_cases(cases, root)
+    if not cases:
+        raise DatasetError(f"No case was found in {root}.", expected)
+    _check_cases(cases)
     _check_channels(cases, description)
     _check_splits(description.splits, cases)
     return CaseDataset(
@@ -130,12 +137,7 @@ def _cases_of(description: DatasetFile, root: Path) -> tuple[Sequence[Case], lis
     return cases, notes
 
 
-def _check_cases(cases: Sequence[Case], root: Path) -> None:
-    if not cases:
-        raise DatasetError(
-            f"No case was found in {root}.",
-            'Put images in images/ and label maps of the same names in labels/, or list "cases" in dataset.json.',
-        )
+def _check_cases(cases: Sequence[Case]) -> None:
     repeated = [name for name, n in Counter(case.id for case in cases).items() if n > 1]
     if repeated:
         raise DatasetError(

@@ -58,8 +58,9 @@ def _list(arguments: argparse.Namespace) -> int:
         print_json(content)
     else:
         for store, records, _ in scanned:
-            say(str(store.folder))
-            make_console().print(case_table(store, records))
+            if records:
+                say(str(store.folder))
+                make_console().print(case_table(store, records))
         if not any(records for _, records, _ in scanned):
             say("No case is stored. Add one with `maesegment cases add`.")
     for _, _, problems in scanned:

@@ -94,7 +94,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _verify(arguments: argparse.Namespace) -> int:
     from ..bundle import check_inference_config, verify_bundle
-    from ..errors import BundleError
+    from ..errors import BundleError, ModelNotFound
 
     store = _store()
     checks: dict[str, Callable[[], Bundle]]
@@ -109,6 +109,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     for name, check in checks.items():
         try:
             bundle = check()
+        except ModelNotFound:
+            raise
         except BundleError as error:
             damaged[name] = error.message
             continue

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import ConfigurationError, OutputError
+from ..errors import ConfigurationError, refused
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
@@ -114,7 +114,7 @@ def made_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}.", "Choose another --out.") from error
+        raise refused(f"The folder {folder} cannot be made", error, "Choose another folder with -o.") from error
     return folder
 
 

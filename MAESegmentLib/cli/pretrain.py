@@ -130,9 +130,10 @@ def _cases(arguments: argparse.Namespace, recipe: Recipe) -> list[Case]:
     folders = _folders(arguments, recipe)
     split = arguments.split or recipe.cases.get("split")
     exclude = arguments.exclude or recipe.cases.get("exclude")
+    what = "label maps" if arguments.synthesise else "scans"
     cases: list[Case] = []
     for number, folder in enumerate(folders, start=1):
-        dataset = load_dataset(folder)
+        dataset = load_dataset(folder, expected=f"Give a folder of {what}, or a dataset.json.")
         for note in dataset.notes:
             say(f"note: {note}", error=True)
         chosen = dataset.select(split) if split else dataset.cases

@@ -80,9 +80,8 @@ def _temporary_beside(path: Path) -> Path:
     except OSError as error:  # a folder above may not be entered
         raise refused(f"{path} cannot be written", error) from error
     if not has_parent:
-        raise OutputError(
-            f"{path.name} cannot be written: the folder {path.parent} does not exist.", "Create the folder first."
-        )
+        why = f"{path.parent} is not a folder" if path.parent.exists() else f"the folder {path.parent} does not exist"
+        raise OutputError(f"{path.name} cannot be written: {why}.", "Choose another folder, or create it first.")
     if is_folder:
         raise OutputError(f"{path.name} cannot be written: it is a folder.", "Give the name of a file.")
     return path.parent / f"{_PREFIX}{uuid.uuid4().hex[:12]}{''.join(path.suffixes[-2:])}"

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..bundle import Bundle, ModelSpec
 from ..bundle.spec import check_label_names, check_name, version_key
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, reason_of
 from ..images.labels import Label
 from ..networks import MaeConfig, NnFormerConfig
 from ..preprocessing.plan import Preprocessing
@@ -127,6 +127,7 @@ MedianSpacing = Callable[[str], Sequence[float]]
 
 #: [model] entries that name a text file beside the recipe.
 _FILES = {"card_file": "card", "licence_file": "licence_text"}
+_EXPECTED = "Give a .toml or .json file of settings, or correct this one."
 _TABLES = ("model", "labels", "cases", "network", "autoencoder", "preprocessing", "settings")
 
 
@@ -192,10 +193,12 @@ def read_recipe(path: Path | None) -> Recipe:
 def read_settings_file(path: Path) -> dict[str, Any]:
     """The content of a `.toml` or `.json` file as a dictionary."""
     text = _read(path)
+    is_toml = path.suffix.lower() == ".toml"
     try:
-        data = _toml(text) if path.suffix.lower() == ".toml" else json.loads(text)
+        data = _toml(text) if is_toml else json.loads(text)
     except ValueError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}", "Correct the file.") from error
+        kind = "TOML" if is_toml else "JSON"
+        raise ConfigurationError(f"{path} cannot be read as {kind}: {error}.", _EXPECTED) from error
     if not isinstance(data, dict):
         raise ConfigurationError(f"{path} does not hold named settings.")
     return data
@@ -213,4 +216,5 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+        why = reason_of(error) if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise ConfigurationError(f"{path} cannot be read: {why}.", _EXPECTED) from error

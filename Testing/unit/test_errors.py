@@ -70,7 +70,7 @@ _OF_COMMANDS = {
     "MAESegmentLib/training/loop/distributed.py": "several processes that train together",
     "MAESegment/MAESegmentPlugin/dependencies.py": "the command for a Python of the user's own",
 }
-_COMMAND = re.compile(r"`(maesegment|make|pip|python|torchrun)\b|\bpip install|(?<!\S)--[a-z]|in a script")
+_COMMAND = re.compile(r"`(maesegment|make|pip|python|torchrun)\b|\bpip install|(?<!\S)--[a-z-]+(?![\w:-])|in a script")
 
 
 def _texts(tree: ast.AST) -> Iterator[str]:

@@ -123,7 +123,7 @@ def test_a_terminal_of_another_encoding_is_no_reason_to_fail() -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
     assert ended.returncode == 2
-    assert rb"There is no dataset at \u6d77\u99ac." in ended.stderr
+    assert rb"\u6d77\u99ac does not exist." in ended.stderr
 
 
 def test_metrics_keep_names_and_compute_nothing(tmp_path: Path) -> None:

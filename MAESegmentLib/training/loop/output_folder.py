@@ -13,7 +13,7 @@ from typing import Any
 
 from ...bundle import Bundle, open_bundle
 from ...cases.case import Case
-from ...errors import ConfigurationError, DatasetError, OutputError
+from ...errors import ConfigurationError, DatasetError, OutputError, refused
 from ...storage.atomic_file import write_file
 from ...storage.lock import FileLock
 from ...storage.user_folders import make_private_folder
@@ -42,9 +42,7 @@ def claimed(out: Path, team: Team = SOLO) -> Iterator[None]:
         try:
             make_private_folder(out)
         except OSError as error:
-            raise OutputError(
-                f"The folder {out} cannot be made: {error.strerror}.", "Choose another folder."
-            ) from error
+            raise refused(f"The folder {out} cannot be made", error, "Choose another folder.") from error
         if not lock.try_acquire():
             raise OutputError(
                 f"Another process is training in {out}; two would spoil each other's checkpoints.",
