@@ -79,6 +79,7 @@ class FineTuneSection:
         if run is None:
             self.plot.clear()
         else:
+            ui.runTitleLabel.text = breakable(run.title)
             ui.liveWidget.visible = ui.runLabel.visible = run.is_running
             ui.runLabel.text = breakable(run.text)
             ui.runProgressBar.value = round(1000 * run.fraction)

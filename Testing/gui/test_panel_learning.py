@@ -169,6 +169,7 @@ def test_run_of_an_earlier_slicer_is_found_and_opens_the_section(fake_logic, pan
     panel.enter()
     assert not ui.improveCollapsibleButton.collapsed
     assert ui.runFrame.visible
+    assert ui.runTitleLabel.text.startswith("Fine-tuning of hippocampus-mr ")
     fake_logic.runs[0].tell(RUNNING)
     assert ui.runProgressBar.value == 430
 

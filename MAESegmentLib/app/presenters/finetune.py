@@ -126,7 +126,21 @@ class FineTunePresenter:
         labels = [*self._labels_of_base(), *self.host.labels]
         colours = {label.name: label.colour for label in reversed(labels)}
         is_ending = self._discarding is self.job
-        return view_of(self.job.status, self.job.curves, colours, asks=self._asks_discard, is_ending=is_ending)
+        status, curves, asks = self.job.status, self.job.curves, self._asks_discard
+        return view_of(status, curves, colours, title=self._title(), asks=asks, is_ending=is_ending)
+
+    def _title(self) -> str:
+        """Of which model the run is: one of an earlier session may be of another than the one that is chosen now."""
+        bundle, run = self.host.bundle, self.job.run
+        if run is None:
+            return _("Fine-tuning")
+        base, name = run.request.base, run.request.name
+        title = _("Fine-tuning of {base}").format(base=_reference(base).replace("@", " "))
+        if name not in ("", base.get("name")):
+            title = _("{title}, to be called {name}").format(title=title, name=name)
+        if bundle is not None and bundle.name not in (base.get("name"), name):
+            title += " " + _("(not of {name}, which is chosen now)").format(name=bundle.name)
+        return title
 
     def _labels_of_base(self) -> Sequence[Label]:
         """Of the model that the run began with, which need not be the chosen one."""

@@ -37,8 +37,12 @@ class OutcomeRow:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run that is under way, or that waits for a decision. `fraction` is 0..1; `steps` how many it trains in all."""
+    """A run that is under way, or that waits for a decision. `title` says of which model, whichever is chosen now.
 
+    `fraction` is 0..1; `steps` how many it trains in all.
+    """
+
+    title: str
     is_running: bool
     text: str
     fraction: float
@@ -67,13 +71,20 @@ class FineTuneState:
 
 
 def view_of(
-    status: RunStatus, curves: Curves, colours: Mapping[str, Colour], *, asks: bool = False, is_ending: bool = False
+    status: RunStatus,
+    curves: Curves,
+    colours: Mapping[str, Colour],
+    *,
+    title: str = "",
+    asks: bool = False,
+    is_ending: bool = False,
 ) -> RunView:
     """`asks`: the user wants to discard it and is asked whether they are sure. `is_ending`: it is being discarded."""
     is_running = status.state in UNDER_WAY
     nothing = "" if status.step > 0 else _("Nothing has been learned yet.")
     stop_tip = _("End training now and make a version of the best weights so far; it is validated as usual.")
     return RunView(
+        title=title,
         is_running=is_running,
         text=run_text(status),
         fraction=status.fraction,

@@ -30,7 +30,8 @@ from .segment import SegmentPanel
 
 #: What the page shows of a run beside its curves.
 _OF_RUN = (
-    "is_running", "text", "fraction", "stop", "discard", "discarding", "banner", "dice", "dice_titles", "outcome",
+    "title", "is_running", "text", "fraction", "stop", "discard", "discarding", "banner", "dice", "dice_titles",
+    "outcome",
 )  # fmt: skip
 
 

@@ -139,6 +139,7 @@ def _build_finetune(panel: Any) -> None:
 def _build_run(panel: Any) -> None:
     run, finetune = panel.name("run"), panel.finetune
     with html.Div(v_if=(run,)):
+        html.Div(shown(f"{run}.title"), id="run-title", classes="text-body-2 mt-2")
         with html.Div(v_if=(f"{run}.is_running",), classes="mt-2"):
             bar(f"100 * {run}.fraction")
             line(f"{run}.text", id="run-text")

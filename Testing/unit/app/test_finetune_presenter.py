@@ -279,6 +279,23 @@ def test_run_of_an_earlier_session_is_found_the_running_one_first(logic, present
     assert presenter.job is logic.runs[1]
 
 
+@pytest.mark.parametrize(
+    ("name", "chosen", "title"),
+    [
+        ("", "hippocampus-mr", "Fine-tuning of hippocampus-mr 1.2.1"),
+        ("mine-mr", "mine-mr", "Fine-tuning of hippocampus-mr 1.2.1, to be called mine-mr"),
+        ("", "headneck-ct", "Fine-tuning of hippocampus-mr 1.2.1 (not of headneck-ct, which is chosen now)"),
+    ],
+)
+def test_found_run_names_its_model_and_base_whichever_is_chosen(logic, presenter, host, name, chosen, title):
+    run = FakeRun(RunStatus(RunState.INTERRUPTED))
+    run.run.request = replace(run.run.request, base={"name": "hippocampus-mr", "version": "1.2.1"}, name=name)
+    logic.runs.append(run)
+    host.bundle = SimpleNamespace(name=chosen, version="1.0.0", content_hash="h", labels=())
+    presenter.look_for_runs()
+    assert presenter.state().run.title == title
+
+
 def test_interrupted_run_can_be_resumed_or_discarded(logic, presenter):
     run = FakeRun()
     run.status = RunStatus(RunState.INTERRUPTED, fraction=0.43)
