@@ -1,12 +1,16 @@
-# make run    segment both hippocampi of a sample head with the shipped model (results in output/)
-# make app    Slicer's views in the browser: segment, correct, improve, export   ARGS="scan.nii.gz" opens a scan
-# make test   every test            ARGS="-k geometry" chooses
-# make lint   ruff and mypy
-# make study-report   tables and plots of the study of data efficiency, from its result files alone
-# make study RUN=small/hippocampus_mr/mae/n4/s0   do one of its runs again and compare (DATA=folder of the data sets)
-# Each makes .venv on first use; it is brought up to date only when pyproject.toml or constraints.txt change.
-# `app` adds Slicer's MRML classes; `test` and `lint` what only they need: Qt, CMake, Chromium. Each also adds a few
-# system libraries (as root).
+# make run           segment both hippocampi of a sample head into output/
+# make app           open Slicer's views in the browser   ARGS="scan.nii.gz"
+# make test          run every test                       ARGS="-k geometry"
+# make lint          run ruff and mypy
+# make format        let ruff format and mend the code
+# make study         repeat a run of the study of data efficiency and compare
+#                    RUN=small/hippocampus_mr/mae/n4/s0   DATA=folder of data
+# make study-report  draw its tables and plots from its result files
+# make clean         remove .venv and what builds and tests left
+#
+# The first use makes .venv, and again when pyproject.toml or constraints.txt
+# change: app adds Slicer's MRML classes, test and lint also Qt, CMake and
+# Chromium, each with a few system libraries (as root).
 # PYTHON=/path/to/python3 chooses the interpreter (3.10 or newer).
 
 VENV := .venv
@@ -29,7 +33,7 @@ STUDY = $(BIN)/python -m model_training.studies.data_efficiency
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '/^$$/q; s/^# //p' Makefile
+	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
 
 run: $(READY)
 	$(BIN)/maesegment demo $(ARGS)

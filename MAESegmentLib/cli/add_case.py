@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the scan (one file per channel, or a DICOM folder), then its segmentation: .seg.nrrd, DICOM SEG, or a "
         "label map as NIfTI or NRRD",
     )
-    options.add_model(parser, "the model that was corrected; its cases share a store")
-    options.add_store(parser, "the store's folder (default: that of the model)")
+    options.add_model(parser, "the model whose result was corrected; all its versions share a store")
+    options.add_store(parser, "folder of the store (default: the model's)")
     parser.add_argument(
         "--role",
         type=role_name,
@@ -41,23 +41,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="train (default), or validation: never trained on, only used to measure how good a model is",
     )
-    parser.add_argument("--group", default="", metavar="NAME", help="what scans of one patient share; not their name")
     parser.add_argument(
-        "--labels", metavar="1=NAME,2=NAME", help="what a label map's values mean (default: as in the model)"
+        "--group", default="", metavar="NAME", help="an ID that all scans of one patient share; not the patient's name"
+    )
+    parser.add_argument(
+        "--labels", metavar="1=NAME,2=NAME", help="what the values of a label map mean (default: as in the model)"
     )
     parser.add_argument(
         "--map",
         action="append",
         default=[],
         metavar="SEGMENT=LABEL",
-        help="which label a segment is; SEGMENT= leaves it out",
+        help="store a segment as this label; SEGMENT= leaves it out",
     )
-    parser.add_argument("--new-label", action="append", default=[], metavar="NAME", help="a label there was not before")
-    parser.add_argument("--absent", action="append", default=[], metavar="NAME", help="a label this scan does not show")
     parser.add_argument(
-        "--region", metavar=options.BOX, help="only this box was annotated; RAS mm, or `all` to lift it"
+        "--new-label",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="add this label, which neither model nor store has yet",
     )
-    parser.add_argument("--update", default="", metavar="ID", help="replace this case")
+    parser.add_argument(
+        "--absent",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a label that was looked for and is not in this scan",
+    )
+    parser.add_argument(
+        "--region", metavar=options.BOX, help="only this box (RAS mm) was annotated; `all`: the whole scan"
+    )
+    parser.add_argument("--update", default="", metavar="ID", help="replace this case, e.g. case-0003")
 
 
 def run(arguments: argparse.Namespace) -> int:

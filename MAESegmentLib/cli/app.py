@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="scans, or folders of scans, that the browser may open; the first scan is shown at once",
     )
     parser.add_argument("--server", action="store_true", help="do not open a browser here; print the address")
-    parser.add_argument("--port", type=int, default=0, help="(default: any that is free)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: any that is free)")
     parser.add_argument(
         "--host",
         default="127.0.0.1",

@@ -43,13 +43,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sources", nargs="+", type=Path, metavar="SOURCE", help="folders (searched at any depth) and image files"
     )
     options.add_model(parser, required=True)
-    options.add_out(parser, "DIR", "gets volumes.csv and segmentations/", required=True)
+    options.add_out(parser, "DIR", "folder for volumes.csv and segmentations/", required=True)
     parser.add_argument(
-        "--format", choices=tuple(_ENDINGS), default="seg.nrrd", help="dicom: DICOM SEG for DICOM series, else seg.nrrd"
+        "--format",
+        choices=tuple(_ENDINGS),
+        default="seg.nrrd",
+        help="seg.nrrd (default), nii.gz, or dicom: DICOM SEG for DICOM series, seg.nrrd for other files",
     )
-    parser.add_argument("--modality", metavar="CT", help="only DICOM series of this modality (files are all taken)")
-    options.add_roi(parser, "segment only this box of every scan")
-    parser.add_argument("--retry-failed", action="store_true", help="try again what failed in an earlier run")
+    parser.add_argument(
+        "--modality", metavar="CT", help="of DICOM series, only those of this modality; other files are always included"
+    )
+    options.add_roi(parser, "segment only this box in every scan")
+    parser.add_argument("--retry-failed", action="store_true", help="retry the scans that failed in an earlier run")
     options.add_allow_mismatch(parser)
     options.add_inference(parser)
     options.add_quiet(parser)

@@ -21,17 +21,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = options.add_actions(parser)
     add = options.add_action(actions, "add", "store a scan and its corrected segmentation", add_case.run)
     add_case.add_arguments(add)
-    options.add_json(_with_place(actions, "list", "the cases that are stored", _list))
-    check = _with_place(actions, "check", "read every case and compare it with what was stored", _check)
-    check.add_argument("cases", nargs="*", metavar="ID", help="(default: all)")
+    options.add_json(_with_place(actions, "list", "list the stored cases", _list))
+    check = _with_place(actions, "check", "read every case again and verify that it is what was stored", _check)
+    check.add_argument("cases", nargs="*", metavar="ID", help="e.g. case-0003 (default: all)")
     remove = _with_place(actions, "remove", "delete cases", _remove)
     remove.add_argument("cases", nargs="+", metavar="ID", help="e.g. case-0003")
     options.add_yes(remove)
-    summary = "say whether a case is trained on, or only used to measure how good a model is"
+    summary = "use a case for training, or only for validation"
     role = _with_place(actions, "role", summary, _role)
     role.add_argument("case", metavar="ID", help="e.g. case-0003")
-    role.add_argument("role", type=role_name, choices=(TRAIN, VALIDATION), help="validation: never trained on")
-    next_case.add_arguments(options.add_action(actions, "next", "which of many scans to correct first", next_case.run))
+    role.add_argument(
+        "role",
+        type=role_name,
+        choices=(TRAIN, VALIDATION),
+        help="validation: never trained on, only used to measure how good a model is",
+    )
+    next_case.add_arguments(
+        options.add_action(
+            actions, "next", "rank scans by how uncertain the model is: which to correct first", next_case.run
+        )
+    )
 
 
 run = options.run_action
@@ -39,7 +48,7 @@ run = options.run_action
 
 def _with_place(actions: Any, name: str, summary: str, function: options.Run) -> argparse.ArgumentParser:
     parser = options.add_action(actions, name, summary, function)
-    options.add_model(parser, "the cases for this model and its versions")
+    options.add_model(parser, "cases of this model, all its versions")
     options.add_store(parser)
     return parser
 

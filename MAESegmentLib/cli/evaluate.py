@@ -36,17 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--predictions",
         type=Path,
         metavar="DIR",
-        help="evaluate label maps in DIR, named after the cases, instead of a model",
+        help="instead of a model, evaluate the label maps in DIR, named after the cases",
     )
     options.add_dataset(parser)
-    options.add_out(parser, "DIR", "where metrics.csv and summary.json are written", required=True)
+    options.add_out(parser, "DIR", "folder for metrics.csv and summary.json", required=True)
     options.add_inference(parser)
     parser.add_argument(
         "--tolerance",
         type=_positive,
         default=1.0,
         metavar="MM",
-        help="surfaces this near count as agreeing in surface Dice (default: 1 mm)",
+        help="for surface Dice, surfaces within this distance agree (default: 1 mm)",
     )
 
 

@@ -28,24 +28,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split",
         help='cases to learn from: a split ("pool"), a part of it ("pool:8") or ids; '
-        'default: all with labels, of a case store those of the role "train"',
+        'default: every labelled case, or in a case store those with the role "train"',
     )
     parser.add_argument(
         "--validation",
-        help="cases held out: a split, ids, a fraction (0.2), loo (leave-one-out), none; "
-        'default: those of the role "validation" in a case store; else loo below five cases, else 0.2',
+        help="cases to hold out: a split, ids, a fraction (0.2), loo (leave-one-out) or none; "
+        'default: those with the role "validation" in a case store; otherwise loo below five cases, else 0.2',
     )
-    parser.add_argument("--labels", help="labels to learn, separated by commas (default: all of the dataset)")
+    parser.add_argument("--labels", help="labels to learn, separated by commas (default: all in the dataset)")
     parser.add_argument("--name", help="name of the new model (default: the base's, if the labels are the same)")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML or JSON file with training settings only")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML or JSON file with only training settings")
     parser.add_argument(
         "--synthesise",
         action="store_true",
-        help="the images are maps of tissues: draw images from them, as SynthSeg does",
+        help="the images are tissue maps: draw training images from them, as SynthSeg does",
     )
-    parser.add_argument("--from-scratch", action="store_true", help="random initial weights: a control to compare with")
+    parser.add_argument("--from-scratch", action="store_true", help="start from random weights, as a control")
     parser.add_argument(
-        "--keep", choices=("last", "best"), help="weights to save: the last (default), or the best on held-out cases"
+        "--keep", choices=("last", "best"), help="save the last weights (default), or the best on held-out cases"
     )
     options.add_training(parser)
 

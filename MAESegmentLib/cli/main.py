@@ -36,14 +36,18 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
-    Command("segment", ".segment", "label the structures in a scan (NIfTI, NRRD, MHA, DICOM folder)"),
-    Command("batch", ".batch", "segment every scan of a folder or DICOM archive, resumable, into one table"),
+    Command("segment", ".segment", "label the structures in one scan (NIfTI, NRRD, MHA, MGZ or a DICOM folder)"),
+    Command("batch", ".batch", "segment every scan in a folder or DICOM archive; resumable, with one table of results"),
     Command("demo", ".demo", "segment both hippocampi of a sample head that comes with the installation"),
-    Command("cases", ".cases", "keep corrected cases to fine-tune on: add, list, check, remove, and which is next"),
+    Command(
+        "cases",
+        ".cases",
+        "manage the corrected cases a model is fine-tuned on: add, list, check, remove, choose the next",
+    ),
     Command("finetune", ".finetune", "adapt a model to your own labelled cases"),
     Command("pretrain", ".pretrain", "learn anatomy from scans without labels (masked autoencoder)"),
-    Command("evaluate", ".evaluate", "measure a model, or finished label maps, against reference labels"),
-    Command("models", ".models", "list, show, verify, compare, import and export models"),
+    Command("evaluate", ".evaluate", "compare a model, or label maps you already have, with reference labels"),
+    Command("models", ".models", "list, show, verify, compare, import, export and remove models"),
     Command("app", ".app", "open Slicer's views in the browser: segment, correct, improve, export"),
     Command("doctor", ".doctor", "check this machine and say what to do about each problem"),
 )

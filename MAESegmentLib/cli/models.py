@@ -25,37 +25,39 @@ DAMAGED = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = options.add_actions(parser)
-    options.add_json(options.add_action(actions, "list", "the models that are installed", _list))
-    show = options.add_action(actions, "show", "what one model segments, how well, and where it comes from", _show)
+    options.add_json(options.add_action(actions, "list", "list the installed models", _list))
+    show = options.add_action(actions, "show", "show what a model segments, how well, and where it comes from", _show)
     show.add_argument("model", metavar="MODEL", help=options.MODEL)
     options.add_json(show, "print the metadata as JSON")
     show.add_argument("--card", action="store_true", help="print the whole model card")
 
     verify = options.add_action(
-        actions, "verify", "check every file of a model against its hash, and for code", _verify
+        actions, "verify", "check every file of a model against its hash, and that none holds code", _verify
     )
     verify.add_argument("models", nargs="*", metavar="MODEL", help="names, NAME@VERSION or folders (default: all)")
 
     import_ = options.add_action(actions, "import", "add a model from a zip or a folder", _import)
     import_.add_argument("source", type=Path, metavar="ZIP", help="made by `models export`, or a model's folder")
     import_.add_argument(
-        "--allow-name", action="store_true", help="even if its name is what another is called for short"
+        "--allow-name", action="store_true", help="import it even if its name is the short form of another model's"
     )
 
     export = options.add_action(actions, "export", "write a model to one zip file", _export)
     export.add_argument("model", metavar="MODEL", help=options.MODEL)
-    options.add_out(export, "ZIP", "(default: NAME-VERSION.zip here)")
+    options.add_out(export, "ZIP", "file to write (default: NAME-VERSION.zip in the current folder)")
 
-    use = options.add_action(actions, "use", "choose which version a model's name means", _use)
-    use.add_argument("model", metavar="NAME@VERSION", help="e.g. the version from before a fine-tuning")
+    use = options.add_action(actions, "use", "choose which version a model's name stands for", _use)
+    use.add_argument("model", metavar="NAME@VERSION", help="e.g. the version before the last fine-tuning")
 
     remove = options.add_action(actions, "remove", "delete one of your own versions", _remove)
     remove.add_argument("model", metavar="NAME@VERSION", help="a version that no other was made from")
     options.add_yes(remove)
 
-    compare = options.add_action(actions, "compare", "Dice of two models on the same cases", evaluate.compare)
+    compare = options.add_action(
+        actions, "compare", "compare the Dice of two models on the same cases", evaluate.compare
+    )
     evaluate.add_compare_arguments(compare)
-    summary = "make a model of an official nnFormer checkpoint"
+    summary = "make a model from an official nnFormer checkpoint"
     official_models.add_arguments(options.add_action(actions, "import-official", summary, official_models.run))
 
 

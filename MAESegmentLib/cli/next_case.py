@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "scans", nargs="+", type=Path, metavar="FOLDER|FILE", help="folders of scans, image files, DICOM folders"
     )
     options.add_model(parser, required=True)
-    options.add_store(parser, "scans that are cases there are left out (default: the model's cases)")
-    options.add_roi(parser, "consider only this box of every scan")
+    options.add_store(parser, "leave out scans that are already cases in this folder (default: the model's cases)")
+    options.add_roi(parser, "consider only this box in every scan")
     options.add_out(parser, "CSV", "also write the table as CSV")
     options.add_device(parser)
 

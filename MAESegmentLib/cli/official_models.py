@@ -25,10 +25,10 @@ _UNKNOWN_LICENCE = "Whoever imported these weights did not state their licence. 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="model_best.model or a state_dict (.pt)")
-    parser.add_argument("--preset", choices=PRESETS, required=True, help="which of the published networks it is")
-    options.add_out(parser, "OUT", "folder to make", required=True)
+    parser.add_argument("--preset", choices=PRESETS, required=True, help="which published network it is")
+    options.add_out(parser, "OUT", "folder of the new model", required=True)
     parser.add_argument(
-        "--spacing", type=float, nargs=3, required=True, metavar="MM", help="voxel size it was trained at, D H W order"
+        "--spacing", type=float, nargs=3, required=True, metavar="MM", help="voxel size it was trained at, along D H W"
     )
     parser.add_argument(
         "--intensity",
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="zscore, or ct:LOWER:UPPER:MEAN:STD (HU; dataset fingerprint of the training)",
     )
     parser.add_argument(
-        "--labels", metavar="A,B,...", help="names of the classes without background (default: class_1, ...)"
+        "--labels", metavar="A,B,...", help="names of the classes, without background (default: class_1, ...)"
     )
     parser.add_argument("--channels", metavar="A,B,...", help="names of the input channels (default: the modality)")
     parser.add_argument("--modality", help="MR or CT (default: CT for ct intensities, else MR)")
@@ -47,14 +47,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"directions of the network's D, H, W axes (default: {_OFFICIAL_ORIENTATION}, axial slices)",
     )
     parser.add_argument(
-        "--crop-size", type=int, nargs=3, metavar="N", help="voxels it was trained on, D H W (default: the published)"
+        "--crop-size",
+        type=int,
+        nargs=3,
+        metavar="N",
+        help="patch size in voxels it was trained with, along D H W (default: as published)",
     )
-    parser.add_argument("--name", help="(default: nnformer-PRESET)")
-    parser.add_argument("--version", default="1.0.0", help="(default: 1.0.0)")
+    parser.add_argument("--name", help="name of the model (default: nnformer-PRESET)")
+    parser.add_argument("--version", default="1.0.0", help="version of the model (default: 1.0.0)")
     parser.add_argument("--data-source", default="Not stated by the importer", help="what it was trained on")
     parser.add_argument("--copyright", default="The authors of the checkpoint", help="whose weights these are")
     parser.add_argument("--licence", default="unknown", help="name of the weights' licence")
-    parser.add_argument("--licence-file", type=Path, help="its text")
+    parser.add_argument("--licence-file", type=Path, help="file with the text of that licence")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Run = Callable[[argparse.Namespace], int]
 
-MODEL = "name (or the start of it), NAME@VERSION or folder; see `maesegment models list`"
+MODEL = "model name (or its beginning), NAME@VERSION, or a folder; `maesegment models list` lists them"
 BOX = "R0,R1,A0,A1,S0,S1"
 _DEVICE = "auto, cuda, cuda:N or cpu (default: auto)"
 _PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -67,7 +67,7 @@ def add_out(
 def add_dataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="PATH", help="dataset.json, or a folder of cases")
     parser.add_argument(
-        "--split", help="a split of the dataset, or case ids with commas (default: every labelled case)"
+        "--split", help="a split of the dataset, or case IDs separated by commas (default: every labelled case)"
     )
 
 
@@ -84,11 +84,11 @@ def add_json(parser: argparse.ArgumentParser, what: str = "print JSON") -> None:
 
 
 def add_yes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask for confirmation")
 
 
 def add_roi(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("--roi", metavar=BOX, help=f"{what}; RAS mm (R: to the right, A: front, S: up)")
+    parser.add_argument("--roi", metavar=BOX, help=f"{what}: its bounds in RAS mm (R: right, A: anterior, S: superior)")
 
 
 def chosen_roi(arguments: argparse.Namespace) -> Roi | None:
@@ -125,15 +125,18 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_inference(parser: argparse.ArgumentParser) -> None:
     """How a model is run: `inference_settings`."""
     add_device(parser)
-    parser.add_argument("--precision", choices=_PRECISIONS, default="auto", help="(default: auto)")
+    parser.add_argument("--precision", choices=_PRECISIONS, default="auto", help="number format (default: auto)")
     parser.add_argument(
-        "--overlap", type=float, help="share of a window covered by the next, 0 to 0.9 (default: the model's)"
+        "--overlap", type=float, help="fraction of a window that the next one overlaps, 0 to 0.9 (default: the model's)"
     )
     parser.add_argument(
-        "--mirror", action="store_true", default=None, help="average over mirror images: slower, often better"
+        "--mirror",
+        action="store_true",
+        default=None,
+        help="average over mirrored copies of the scan: slower, often better",
     )
     parser.add_argument(
-        "--no-cpu", action="store_true", help="fail, rather than use the CPU, if the GPU's memory is too small"
+        "--no-cpu", action="store_true", help="fail instead of falling back to the CPU when the GPU runs out of memory"
     )
 
 
@@ -158,27 +161,29 @@ def inference_settings(arguments: argparse.Namespace, bundle: Bundle, **changes:
 
 _TRAINING: Mapping[str, dict[str, Any]] = {
     "--steps": {"type": int, "help": "optimiser steps"},
-    "--batch-size": {"type": int, "help": "patches a step"},
+    "--batch-size": {"type": int, "help": "patches per step"},
     "--micro-batch": {
         "type": int,
         "metavar": "PATCHES",
-        "help": "patches computed at a time (default: all of a step; with torchrun, an equal part for each process)",
+        "help": "patches computed at a time (default: all of a step; with torchrun, an equal share per process)",
     },
     "--learning-rate": {"type": float, "help": "peak learning rate"},
-    "--seed": {"type": int, "help": "same seed, same result (default: 0)"},
+    "--seed": {"type": int, "help": "the same seed gives the same result (default: 0)"},
     "--device": {"help": _DEVICE},
     "--precision": {"choices": _PRECISIONS, "help": "number format (default: auto)"},
     "--threads": {"type": int, "help": "CPU threads (default: all)"},
-    "--workers": {"type": int, "dest": "num_workers", "help": "processes that make patches (default: none)"},
-    "--cache-gb": {"type": float, "help": "memory for prepared cases; more go to disk (default: 4)"},
-    "--checkpoint-every": {"type": int, "metavar": "STEPS"},
-    "--validate-every": {"type": int, "metavar": "STEPS"},
+    "--workers": {"type": int, "dest": "num_workers", "help": "processes that prepare patches (default: none)"},
+    "--cache-gb": {"type": float, "help": "memory for prepared cases; the rest go to disk (default: 4)"},
+    "--checkpoint-every": {"type": int, "metavar": "STEPS", "help": "save a checkpoint every so many steps"},
+    "--validate-every": {"type": int, "metavar": "STEPS", "help": "validate every so many steps"},
 }
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:
     """Options that pretraining and fine-tuning share: `training_settings`."""
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML or JSON file that sets all of this and more")
+    parser.add_argument(
+        "--recipe", type=Path, metavar="FILE", help="TOML or JSON file that sets all of these options and more"
+    )
     names = [parser.add_argument(flag, **details).dest for flag, details in _TRAINING.items()]
     parser.set_defaults(setting_names=names)
     parser.add_argument(

@@ -30,23 +30,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="DIR",
-        help="folders of label maps in place of --data: images of any contrast are drawn from them, as SynthSeg does",
+        help="instead of --data, folders of label maps: images of any contrast are drawn from them, as SynthSeg does",
     )
     options.add_out(parser, "DIR", "run folder; the model is DIR/model", required=True)
     parser.add_argument("--split", help="only these cases of each dataset, e.g. pool (default: all)")
     parser.add_argument("--exclude", help="all but these cases of each dataset, e.g. validation")
     parser.add_argument("--network", metavar="PRESET", help="small (default), synapse, acdc or brats")
     parser.add_argument("--orientation", metavar="RAS", help="axis order the network sees (default: RAS)")
-    parser.add_argument("--spacing", metavar="D,H,W", help="mm, in that order (default: median of the scans)")
-    parser.add_argument("--patch", metavar="D,H,W", help="voxels, in that order (default: the preset's)")
-    parser.add_argument("--intensity", choices=("zscore", "ct"), help="zscore for MR (default), ct for CT in HU")
-    parser.add_argument("--mask-ratio", type=float, help="fraction of the voxels hidden (default: 0.7)")
-    parser.add_argument("--unit-mm", type=float, help="edge of one masked unit (default: 8 voxels)")
-    parser.add_argument("--name", help="name of the model (default: that of the run folder)")
+    parser.add_argument(
+        "--spacing", metavar="D,H,W", help="voxel size in mm along the network's axes (default: median of the scans)"
+    )
+    parser.add_argument(
+        "--patch", metavar="D,H,W", help="patch size in voxels along the network's axes (default: the preset's)"
+    )
+    parser.add_argument(
+        "--intensity", choices=("zscore", "ct"), help="grey values: zscore for MR (default), ct for CT in HU"
+    )
+    parser.add_argument("--mask-ratio", type=float, help="fraction of the voxels to hide (default: 0.7)")
+    parser.add_argument("--unit-mm", type=float, help="edge length of a hidden block in mm (default: 8 voxels)")
+    parser.add_argument("--name", help="name of the model (default: the name of the run folder)")
     parser.add_argument(
         "--stream",
         action="store_true",
-        help="for archives larger than memory: read each scan when it is needed; skip those that cannot be used",
+        help="for archives larger than memory: read each scan when it is needed, and skip unusable ones",
     )
     parser.add_argument(
         "--patches-per-volume",

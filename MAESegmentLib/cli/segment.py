@@ -30,22 +30,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="IN",
-        help="NIfTI, NRRD, MHA, MGZ or a DICOM folder; for a model of several channels one file each, in its order",
+        help="NIfTI, NRRD, MHA, MGZ or a DICOM folder; for a model with several channels, one file each, in its order",
     )
     options.add_model(parser)
     options.add_out(
         parser,
         "OUT",
-        "OUT.seg.nrrd (default: <name of IN>.seg.nrrd here), OUT.nii.gz, or OUT.dcm for DICOM input",
+        "a .seg.nrrd (default: named after IN, in the current folder), .nii.gz, or for DICOM input .dcm file",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace output files that exist")
-    parser.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
+    parser.add_argument("--series", metavar="UID", help="the series to read, if the DICOM folder holds several")
     options.add_roi(parser, "segment only this box")
-    parser.add_argument("--preview", type=Path, metavar="OUT.png", help="picture of three planes with contours")
     parser.add_argument(
-        "--probabilities", type=Path, metavar="OUT", help="probability of every class, .nii.gz or .nrrd"
+        "--preview", type=Path, metavar="OUT.png", help="also write a picture of three planes with contours"
     )
-    parser.add_argument("--entropy", type=Path, metavar="OUT", help="uncertainty from 0 to 1, .nii.gz or .nrrd")
+    parser.add_argument(
+        "--probabilities",
+        type=Path,
+        metavar="OUT",
+        help="also write the probability of every class, as .nii.gz or .nrrd",
+    )
+    parser.add_argument(
+        "--entropy", type=Path, metavar="OUT", help="also write the uncertainty, 0 to 1, as .nii.gz or .nrrd"
+    )
     options.add_allow_mismatch(parser)
     options.add_inference(parser)
     options.add_quiet(parser)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from MAESegmentLib.cli.main import COMMANDS, main, report_failure
+from MAESegmentLib.cli.main import COMMANDS, build_parser, main, report_failure
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "monai", "matplotlib", "SimpleITK")
@@ -70,6 +72,23 @@ def test_no_command_shows_the_help_and_is_no_success(capsys):
 def test_a_command_of_actions_lists_them_and_is_no_success(capsys, command):
     assert main([command]) == 2
     assert "list " in capsys.readouterr().err
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """That of a command, and those of its actions."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from action.choices.values()
+
+
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
+def test_help_explains_every_option(command):
+    (choices,) = (action.choices for action in build_parser(command)._actions if isinstance(action.choices, dict))
+    for parser in parsers(choices[command]):
+        assert parser.description.endswith(".")
+        texts = {action.dest: action.help for action in parser._actions if not isinstance(action.choices, dict)}
+        assert [name for name, text in texts.items() if not text or text.startswith("(")] == [], parser.prog
 
 
 @pytest.mark.parametrize("words", [("models", "list", "--js"), ("models", "list", "twice"), ("doctor", "--json", "-x")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import json
 import re
+import subprocess
 import zipfile
 from email.message import Message
 from pathlib import Path
@@ -37,6 +38,15 @@ def test_the_hooks_are_what_make_lint_runs() -> None:
     assert hooks == re.findall(r"\$\(BIN\)/(\w+)", lint)
     (types,) = re.findall(r"\$\(BIN\)/(mypy .+)", lint)
     assert f"entry: .venv/bin/{types}\n" in text(".pre-commit-config.yaml")
+
+
+def test_make_alone_lists_its_targets_in_80_columns() -> None:
+    makefile = text("Makefile")
+    shown = subprocess.run(["make"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    (targets,) = re.findall(r"^\.PHONY: help (.+)$", makefile, re.MULTILINE)
+    assert sorted(re.findall(r"^make (\S+)", shown, re.MULTILINE)) == sorted(targets.split())
+    assert "#" not in shown
 
 
 @pytest.fixture(scope="module")
