@@ -37,6 +37,7 @@ class Application(Page):
                 "notice": config.notice,
                 "notice_kind": "warning" if config.notice else "info",
                 "notice_offers": [],
+                "windows": 1,
                 "layout": FIRST_LAYOUT,
                 "layouts": self.views.layouts,
             }
@@ -60,6 +61,11 @@ class Application(Page):
         """Keep what was drawn and end the worker."""
         await self.correct.finish()
         await self.session.close()
+
+    def show_windows(self, count: int) -> None:
+        """How many windows of the browser show this page."""
+        with self.state as state:
+            state.windows = count
 
     def _on_ready(self, **_state: Any) -> None:
         self.data.run(self._open_what_was_given())

@@ -61,15 +61,15 @@ html { overflow-y: hidden; }
   .layout-select .v-field { --v-field-padding-start: 8px; --v-field-padding-end: 2px; font-size: 13px; }
 }
 """
-_THEME = {
-    "theme": {
-        "defaultTheme": "light",
-        "themes": {"light": {"colors": {"primary": "#0b5cad", "surface": "#ffffff", "background": "#f4f6f8"}}},
-    }
-}
+_COLOURS = {
+    "primary": "#0b5cad", "surface": "#ffffff", "background": "#f4f6f8",
+    "info": "#0b5cad", "success": "#1b5e20", "warning": "#7a4100", "error": "#a3001b",
+}  # fmt: skip
+_THEME = {"theme": {"defaultTheme": "light", "themes": {"light": {"colors": _COLOURS}}}}
 
 #: What is seen instead of the page when its connection is lost.
-LOST = """<div id="lost" role="alert" style="font: 16px/1.5 sans-serif; max-width: 36em; margin: 4em auto">
+LOST = """<div id="lost" role="alert"
+style="font: 16px/1.5 sans-serif; max-width: 36em; margin: 4em auto; display: grid; gap: 12px">
 <p>The connection to the server was lost. This page connects again by itself as soon as the server responds.</p>
 <p>If your session is still running, so is its work; if it has ended, a new one starts and says why.</p>
 <p id="lost-why"></p><p><a href=".">Reload this page</a></p></div>"""
@@ -115,6 +115,19 @@ def build(app: Any) -> None:
                         v3.VIcon(icon, size="small")
                         html.Span(title)
             v3.VDivider()
+            text = _(
+                "This session is open in several windows: they all show and change the same scans. Close all but one."
+            )
+            v3.VAlert(
+                text=text,
+                v_if=("windows > 1",),
+                id="windows",
+                type="warning",
+                density="compact",
+                classes="ma-3",
+                variant="tonal",
+                raw_attrs=['role="alert"'],
+            )
             with v3.VAlert(
                 text=("notice",),
                 v_if=("notice",),

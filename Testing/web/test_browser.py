@@ -116,11 +116,9 @@ def test_a_page_on_the_disk_leads_in_and_who_closes_the_browser_finds_scene_and_
     assert "hippocampus-mr" in again.text("result-line")
 
 
-def test_who_loses_the_session_is_told_and_begins_a_new_one(user):
+def test_who_loses_the_session_is_told_and_gets_a_new_one(user):
     user.session.kill()
-    user.until(lambda: user.see("lost"), "the page says that the connection is lost")
-    user.find("lost").find_element("tag name", "a").click()
-    user.until(lambda: "its scene is lost" in user.text("notice"), "a new session, and why")
+    user.until(lambda: "its scans are closed" in user.text("notice"), "a new session, and why")
 
 
 def _workers(app):

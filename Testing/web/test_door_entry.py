@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -44,6 +45,26 @@ def test_nobody_enters_without_the_key(visitor):
 def test_a_wrong_key_is_refused(visitor):
     assert visitor.ask("/?token=guess")[0] == 403
     assert visitor.cookie == ""
+
+
+def test_who_navigates_sees_at_once_that_it_starts_and_a_script_waits(app):
+    insider = Visitor(app).enter()
+    began = time.monotonic()
+    status, page = insider.ask("/", Sec_Fetch_Mode="navigate", Accept="text/html")
+    assert status == 200
+    assert "is starting" in page
+    assert time.monotonic() - began < 3
+    assert insider.ask("/heartbeat")[0] == 200
+    assert "is starting" not in insider.ask("/index.html", Sec_Fetch_Mode="navigate", Accept="text/html")[1]
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/download/withdrawn", "/index.html?token=wrong"])
+def test_a_refusal_is_a_page_for_a_user_and_a_sentence_for_a_script(insider, path):
+    status, page = insider.ask(path, Accept="text/html,*/*")
+    assert status in (403, 404)
+    assert page.startswith("<!doctype html>")
+    assert str(status) not in page
+    assert "<" not in insider.ask(path)[1]
 
 
 def test_the_key_is_exchanged_for_a_cookie_that_scripts_and_other_sites_cannot_use(insider):

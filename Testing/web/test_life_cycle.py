@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from Testing.web.browser import screenshot, show
+from Testing.web.browser import running_app, screenshot, show
 from Testing.web.test_clinic_loop import exported, open_scan, stroke
 from Testing.web.visitor import files_below, until
 
@@ -58,10 +58,57 @@ def test_a_scan_with_a_drawing_is_closed_only_when_that_is_said_and_can_be_resto
     assert user.problems() == []
 
 
+def test_a_drawing_outlives_the_server_and_the_page_connects_again(app_environment, new_user, scan, tmp_path):
+    environment = {**app_environment, "XDG_DATA_HOME": str(tmp_path / "data")}
+    folder = tmp_path / "data/maesegment/unsaved"
+    with running_app([], environment) as app:
+        user, address = new_user().open(app.address), app.address
+        draw(user, scan, folder)
+        (first,) = (file.stat().st_mtime_ns for file in files_below(folder))
+        stroke(user, 0, 8)
+        app.longest_stall_s(user)  # the session has it; and at once, before the hand has rested, the server ends
+    user.until(lambda: user.see("lost"), "the page says so")
+    screenshot(user, "app-lost")
+    (file,) = files_below(folder)
+    assert file.stat().st_mtime_ns > first, "the last stroke is kept, too"
+    with running_app([], environment) as app:
+        assert app.address == address
+        user.until(
+            lambda: "were kept: hippocampus_003" in user.text("notice"), "the page connects and says what is kept"
+        )
+        open_scan(user, scan)
+        user.press("restore-kept")
+        user.until(lambda: "Restored" in user.text("notice"), "it is restored")
+        show(user, "correct")
+        assert "hippocampus_003 segmentation" in user.text("correct-what")
+        user.driver.quit()
+
+
+def test_a_page_says_at_once_that_it_is_starting_and_windows_know_of_each_other(app, new_user):
+    user = new_user()
+    user.driver.get(app.address)
+    assert "Slicer's views are being loaded" in user.text("starting")
+    screenshot(user, "app-starting")
+    user.until(lambda: user.see("tab-data"), "the page")
+    first = user.driver.current_window_handle
+    assert not user.see("windows")
+    user.driver.switch_to.new_window("tab")
+    user.open(f"{app.origin}/")
+    user.until(lambda: user.see("windows"), "the second window says so")
+    screenshot(user, "app-two-windows")
+    user.driver.close()
+    user.driver.switch_to.window(first)
+    user.until(lambda: not user.see("windows"), "the first is alone again")
+    user.driver.get(f"{app.origin}/nowhere")
+    assert "There is no such page here." in user.panel()
+    assert "404" not in user.panel()
+    screenshot(user, "app-nowhere")
+
+
 def test_a_drawing_outlives_its_session(user, scan, unsaved_folder):
     draw(user, scan, unsaved_folder)
     user.session.kill()
-    user.until(lambda: "its scene is lost" in user.text("notice"), "a new session, and why")
+    user.until(lambda: "its scans are closed" in user.text("notice"), "a new session, and why")
     user.until(lambda: "were kept: hippocampus_003" in user.text("notice"), "what can be restored")
     screenshot(user, "app-kept")
     (file,) = files_below(unsaved_folder)

@@ -43,6 +43,20 @@ _POLL_EVERY_S = 30.0
 _IDLE_S, _LEFT_FOR_GOOD_S, _NEVER_CAME_S = 2 * 3600.0, 600.0, 120.0
 #: A browser does not send its cookie with a link that another page, or a file, leads to: the page asks again itself.
 _ASKS_AGAIN = "<!doctype html><title>MAESegment</title><script>location.replace(location.href + '&again')</script>"
+#: Shown at once; it asks until the session is ready, or says why it cannot be.
+_STARTING = """<p id="starting" role="status">Slicer's views are being loaded. This takes some seconds.</p>
+<progress id="progress" style="width: 100%"></progress>
+<script>
+const fail = (title, text) => {
+  document.querySelector("h1").textContent = title;
+  document.getElementById("starting").textContent = text;
+  document.getElementById("progress").remove();
+};
+fetch("/heartbeat").then(
+  async (answer) => answer.ok ? location.replace(location.href) : fail("It does not start", await answer.text()),
+  () => fail("The server does not respond", "Start it again, then load this page again."),
+);
+</script>"""
 
 
 class FrontDoor:
@@ -186,6 +200,10 @@ class FrontDoor:
     async def _forward(self, request: web.BaseRequest, key: str) -> web.StreamResponse:
         _check(request, self._upload_bytes)
         session = self._session(key, request.cookies.get(_OWNER_COOKIE, ""))
+        if request.headers.get("Sec-Fetch-Mode") == "navigate" and not session.is_ready:
+            return web.Response(
+                text=_page("MAESegment is starting", _STARTING), content_type="text/html", headers=HEADERS
+            )
         await session.ready()
         if _is_for_socket(request):
             return await self._forward_socket(request, session)
@@ -201,6 +219,10 @@ class FrontDoor:
         async with session.client.request(
             request.method, session.url + request.raw_path, headers=headers, data=body, allow_redirects=False
         ) as inner:
+            if inner.status >= 400 and _is_shown(request):
+                text = await inner.text()
+                is_number = text in ("", f"{inner.status}: {inner.reason}")
+                raise Refusal(inner.status, "There is no such page here." if is_number else text, "Not found")
             response = web.StreamResponse(status=inner.status, headers={**_passed_on(inner.headers), **HEADERS})
             if inner.content_length is not None:
                 response.content_length = inner.content_length
@@ -296,7 +318,8 @@ def _refused(request: web.BaseRequest, refusal: Refusal) -> web.Response:
     text = str(refusal)
     kind, body = "text/plain", text
     if _is_shown(request):
-        kind, body = "text/html", _page(refusal.title, f"<p>{html.escape(text)}</p>")
+        back = '<p><a href="/">Open MAESegment</a></p>' if refusal.status == 404 else ""
+        kind, body = "text/html", _page(refusal.title, f"<p>{html.escape(text)}</p>{back}")
     response = web.Response(status=refusal.status, text=body, content_type=kind, headers=HEADERS)
     # Who is sent away does not stay on the line.
     response.force_close()
@@ -306,7 +329,8 @@ def _refused(request: web.BaseRequest, refusal: Refusal) -> web.Response:
 def _page(title: str, body: str) -> str:
     title = html.escape(title)
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>MAESegment: {title}</title>"
+        "<!doctype html><html lang=en><meta charset=utf-8><link rel=icon href='data:,'>"
+        f"<title>MAESegment: {title}</title>"
         "<body style='font: 16px/1.5 sans-serif; max-width: 40em; margin: 4em auto; padding: 0 1em'>"
         f"<h1>{title}</h1>{body}</body></html>"
     )

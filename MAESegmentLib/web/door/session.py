@@ -58,7 +58,7 @@ async def _serve(config: SessionConfig, front_door: Any) -> None:
 
     def prepare(bound: Any) -> None:
         logging.getLogger("aiohttp.server").addFilter(is_ours)
-        bound.app.middlewares.append(_guard(config.secret))
+        bound.app.middlewares.extend([_guard(config.secret), _window_counter(application.show_windows)])
         bound.app.add_routes([*application.routes(), web.get("/heartbeat", heartbeat.report)])
 
         async def open_up() -> None:
@@ -112,6 +112,28 @@ def _guard(secret: str) -> Any:
         return await handler(request)
 
     return guard
+
+
+def _window_counter(changed: Callable[[int], None]) -> Any:
+    """Tells how many windows of the browser are open on the session."""
+    windows = 0
+
+    @web.middleware
+    async def count(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        nonlocal windows
+        if request.path != "/ws":
+            return await handler(request)
+        windows += 1
+        changed(windows)
+        try:
+            return await handler(request)
+        finally:
+            windows -= 1
+            changed(windows)
+
+    return count
 
 
 class Heartbeat:

@@ -93,10 +93,14 @@ class SessionProcess:
             raise aiohttp.ClientConnectionError("it has ended")
         return self._client
 
+    @property
+    def is_ready(self) -> bool:
+        return self._process is not None and self._process.returncode is None and self._client is not None
+
     async def ready(self) -> None:
         """Start it unless it runs; `WorkerError` says why it cannot."""
         async with self._starting:
-            if self._process is None or self._process.returncode is not None or self._client is None:
+            if not self.is_ready:
                 await self._start()
 
     async def close(self) -> None:
@@ -123,7 +127,7 @@ class SessionProcess:
             if process is not self._process:
                 return
             happened, _hint = describe_exit(code, "", self._last_words())
-            self._config = replace(self._config, notice=f"The earlier session {happened}; its scene is lost.")
+            self._config = replace(self._config, notice=f"The earlier session {happened}; its scans are closed.")
             logging.warning("MAESegment: a session %s", happened)
             await self._clear()
 

@@ -174,7 +174,7 @@ class DataPanel(Panel):
 
     async def _on_upload_failed(self, upload: str, text: str) -> None:
         reason = visible(str(text))[:500]
-        self.failed(MAESegmentError(_("The upload failed: {reason}").format(reason=reason), _("Try again.")))
+        self.failed(MAESegmentError(_("The upload failed: {reason}").format(reason=reason)))
         await asyncio.to_thread(self.app.uploads.abandon, str(upload))
 
     # Closing ----------------------------------------------------------------------------------------------------------

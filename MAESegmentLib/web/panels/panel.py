@@ -123,9 +123,10 @@ class Panel:
         task.add_done_callback(self._tasks.discard)
 
     def guarded(self, act: Callable[..., Any]) -> Callable[..., Any]:
-        """For `click`: as `act`, but errors are shown in the panel."""
+        """For `click`: as `act`, but errors are shown in the panel; what was said of the act before is gone."""
 
         def call(*arguments: Any) -> None:
+            self.app.say("")
             try:
                 outcome = act(*arguments)
             except Exception as error:

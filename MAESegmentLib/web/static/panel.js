@@ -69,7 +69,7 @@ window.maesegment = {
     trame.state.set("is_uploading", true);
     try {
       // The server counts for itself; here it can still be said before anything is sent.
-      if (total > limit) throw new Error(`Too large: ${Math.round(limit / 2 ** 20)} MB may be uploaded in all.`);
+      if (total > limit) throw new Error(`Too large: ${Math.round(limit / 2 ** 20)} MB may be uploaded in all. Choose fewer files.`);
       for (const [number, file] of files.entries()) {
         await this.put(`upload/${upload}/${number}?name=${encodeURIComponent(file.name)}`, file, (part) => show(sent + part));
         show((sent += file.size));
@@ -88,7 +88,7 @@ window.maesegment = {
       request.open("PUT", url);
       request.upload.onprogress = (event) => progress(event.loaded);
       request.onload = () => (request.status === 200 ? resolve() : reject(new Error(request.responseText)));
-      request.onerror = () => reject(new Error("The connection was lost."));
+      request.onerror = () => reject(new Error("The connection was lost. Choose the files again."));
       request.send(file);
     });
   },
