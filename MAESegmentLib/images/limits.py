@@ -49,7 +49,7 @@ def memory_problem(needed: int) -> str:
     free = psutil.virtual_memory().available
     if needed <= _SHARE_OF_MEMORY * free:
         return ""
-    return f"it needs {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free"
+    return f"it needs {needed / _SHARE_OF_MEMORY / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free"
 
 
 def check_regular_file(path: Path) -> None:
