@@ -41,8 +41,17 @@ def zipped(folder, members: dict[str, bytes]):
 @pytest.mark.parametrize("name", ["../../../tmp/evil.nii", "/tmp/evil.nii", "a/../../evil.nii", "..\\evil.nii"])
 def test_a_zip_cannot_write_outside_its_upload(folder, unpacked, tmp_path, name):
     (scan,) = unpacked(zipped(folder, {name: b"evil"}))
-    assert scan == folder / "zip/evil.nii"
+    assert (scan.name, scan.parents[1]) == ("evil.nii", folder / "zip")
     assert [*tmp_path.rglob("evil.nii")] == [scan]
+
+
+def test_what_lies_together_in_a_zip_stays_together_and_apart_from_the_rest(unpacked, folder):
+    """A slice that cannot be read is then beside those of its series."""
+    names = [f"{place}IM{n}" for place in ("", "DICOM/ct/", "DICOM/mr/") for n in range(3)]
+    files = unpacked(zipped(folder, {name: name.encode() for name in names}))
+    assert sorted(file.read_text() for file in files) == sorted(names)
+    for place in {file.parent for file in files}:
+        assert len({file.read_text().rpartition("/")[0] for file in place.iterdir()}) == 1
 
 
 def test_links_in_a_zip_are_left_out(folder, unpacked):

@@ -10,7 +10,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from aiohttp import web
@@ -187,10 +187,12 @@ def unpack(archive: Path, folder: Path, charge: Callable[[int], None]) -> None:
                     f"{archive.name} would unpack to {len(members)} files of {total / 2**20:.0f} MB.",
                     "Upload only the scan's files.",
                 )
+            places: dict[str, Path] = {}  # a folder of the zip -> ours: what lies together belongs together
             for number, member in enumerate(members):
                 if member.external_attr >> 28 == 0xA or member.filename.startswith("__MACOSX/"):
                     continue  # a link, or what macOS adds
-                _extract(packed, member, _free(folder, uploaded_name(member.filename), number), charge)
+                place = places.setdefault(str(PurePosixPath(member.filename).parent), folder / f"{len(places):05d}")
+                _extract(packed, member, _free(place, uploaded_name(member.filename), number), charge)
     except DirectoryTooLong as error:
         raise VolumeReadError(
             f"{archive.name} lists far more files than a scan has: at most {_MOST_FILES} are unpacked.",

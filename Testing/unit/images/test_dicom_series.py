@@ -179,6 +179,23 @@ def test_a_damaged_file_refuses_the_series_that_it_is_of(
                 np.testing.assert_array_equal(read().array[0], recipe.stored.T - 1024)
 
 
+def test_a_damaged_slice_in_a_folder_of_its_own_is_missed(tmp_path: Path) -> None:
+    """Archives may give each slice a folder. Elsewhere, nobody can say whose it was: that is a note."""
+    for file in head(5).write(tmp_path / "flat").iterdir():
+        (tmp_path / "in" / "scan" / file.stem).mkdir(parents=True)
+        file.rename(tmp_path / "in" / "scan" / file.stem / "IM")
+    damaged = tmp_path / "in" / "other" / "IM.dcm"
+    damaged.parent.mkdir()
+    damaged.write_bytes(b"no header")
+    (note,) = read_volume(tmp_path / "in").notes
+    assert "in other folders cannot be read" in note
+    assert damaged.name in note
+    (tmp_path / "in" / "scan" / "more").mkdir()
+    damaged.rename(tmp_path / "in" / "scan" / "more" / "IM.dcm")
+    with pytest.raises(VolumeReadError, match="1 DICOM file"):
+        read_volume(tmp_path / "in")
+
+
 def _fourth(**values: object) -> Callable[[int, Dataset], None]:
     return edit(lambda k: k == 4, **values)
 

@@ -33,12 +33,21 @@ class Inventory:
 
     def damaged_of(self, uid: str) -> dict[Path, str]:
         """Damaged files that are slices of the series `uid`, or may be: beside them, and nobody can say whose."""
-        folders = {instance.path.parent for instance in self.series[uid]} if self.damaged else ()
+        instances = self.series[uid] if self.damaged else ()
+        folders = {instance.path.parent for instance in instances}
+        # Archives may give each slice a folder of its own: beside it are then the other folders.
+        around = {folder.parent for folder in folders} if len(folders) == len(instances) > 1 else set()
         return {
             path: self.damaged[path]
             for path, owner in self._owners.items()
-            if owner == uid or (not owner and path.parent in folders)
+            if owner == uid or (not owner and (path.parent in folders or path.parent.parent in around))
         }
+
+    @cached_property
+    def damaged_apart(self) -> list[Path]:
+        """Damaged files that are in no `damaged_of`: in folders of their own, and nobody can say whose."""
+        counted = {path for uid in self.series for path in self.damaged_of(uid)}
+        return [path for path in self.damaged if path not in counted]
 
     def empty_beside(self, instances: Iterable[Instance]) -> dict[Path, bool]:
         """What lies beside `instances` and has no content: empty files, links to nothing, pipes, devices.

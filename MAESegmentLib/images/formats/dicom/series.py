@@ -213,6 +213,10 @@ def _said_of(inventory: Inventory, instances: Sequence[Instance]) -> list[str]:
         )
     if empty := list(inventory.empty_beside(instances)):
         notes.append(f"{len(empty)} file(s) beside the slices have no content and were passed over: {_names(empty)}.")
+    if apart := inventory.damaged_apart:
+        notes.append(
+            f"{len(apart)} DICOM file(s) in other folders cannot be read and were passed over: {_names(apart)}."
+        )
     return notes
 
 
