@@ -152,7 +152,7 @@ def roi_box(roi: Any, scene: Any = None) -> tuple[float, ...] | None:
 def _check_nodes(request: Request) -> None:
     for node in request.nodes:
         if node.GetScene() is None:
-            raise NodeError(_("{name} is not in the scene any more.").format(name=node.GetName()), _("Load it again."))
+            raise NodeError(_("{name} is no longer open.").format(name=node.GetName()), _("Load it again."))
     wanted = request.bundle.channels
     if len(request.nodes) != len(wanted):
         raise NodeError(

@@ -125,7 +125,7 @@ async def _stl(segmentation: Any, segments: Sequence[mrml.Segment], path: Path) 
     without = [in_words(segment.name) for segment in drawn if surfaces[segment.id].GetNumberOfPolys() == 0]
     if without:
         text = _("No surface could be made of {segments}.").format(segments=", ".join(without))
-        raise OutputError(text, _("Smooth the segment, or export a label map."))
+        raise OutputError(text, _("Smooth the segment, or choose another format."))
     await asyncio.to_thread(_pack, path, {names[key]: surface for key, surface in surfaces.items()})
     text = _("{segment} is empty: it has no surface.")
     return path, tuple(text.format(segment=in_words(segment.name)) for segment in segments if segment.is_empty)

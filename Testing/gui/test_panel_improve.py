@@ -286,7 +286,7 @@ def test_without_a_scan_there_is_nothing_to_rank(panel, ui):
     ui.nextCollapsibleButton.collapsed = False
     panel.update()
     assert not ui.rankButton.enabled
-    assert ui.rankButton.toolTip == "There is no scan in the scene without a corrected case."
+    assert ui.rankButton.toolTip == "There is no open scan without a corrected case."
 
 
 def test_ranked_scans_are_listed_while_others_are_measured(fake_logic, ui, scans, rank):

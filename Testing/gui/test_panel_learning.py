@@ -302,7 +302,7 @@ def test_banner_leads_to_the_comparison_and_stays(fake_logic, panel, ui, improve
     run.finish(run_result())
     panel.parameters.inputVolume = None
     ui.bannerAsk3Button.click()
-    assert ui.improveNoteLabel.text == "Select a volume to compare on."
+    assert ui.improveNoteLabel.text == "Choose a scan to compare on."
     panel.parameters.inputVolume = improve
     ui.bannerAsk3Button.click()
     scan, *models = fake_logic.called("compare")[0][:3]

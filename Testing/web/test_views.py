@@ -87,6 +87,7 @@ def test_every_section_can_be_read_and_every_button_has_a_name(user):
         show(user, tab)
         user.until(lambda: not user.nameless(), f"names in {tab}", 5)
         user.until(lambda: not user.driver.execute_script(CONTRASTS), f"contrast in {tab}", 5)
+        assert not OTHER_WORDS.search(user.panel() + user.driver.execute_script(TITLES)), tab
 
 
 def test_structures_are_named_in_words_and_files_keep_their_identifiers(user, real_data):
@@ -161,6 +162,10 @@ def test_on_a_phone_the_panel_folds_and_the_views_fill_the_screen(user):
         user.press("close-scan")
     user.until(lambda: not user.see("close-scan"), "it is closed")
 
+
+#: Those of Slicer's panel and of the program.
+OTHER_WORDS = re.compile(r"Segment Editor|\b(module|scene|node|bundle|worker|trame|undefined|null|NaN|\[object)\b")
+TITLES = """return [...document.querySelectorAll("[title]")].map((e) => e.title).join("\\n");"""
 
 #: (text, ratio) of what is too faint, in the panel and the bar.
 CONTRASTS = """

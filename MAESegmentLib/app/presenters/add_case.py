@@ -243,9 +243,9 @@ class AddCasePresenter(Presenter[AddCaseState]):
         if host.bundle is None:
             return _("Choose a model.")
         if host.volume is None:
-            return _("Select a volume.")
+            return _("Choose a scan.")
         if host.segmentation is None:
-            return _("Segment the volume and correct the result first, or choose a segmentation.")
+            return _("Segment the scan and correct the result first, or choose a segmentation.")
         return ""
 
     def _identified(self, target: _Target, then: Callable[[], None]) -> None:

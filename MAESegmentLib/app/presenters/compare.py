@@ -77,7 +77,7 @@ class ComparePresenter(JobPresenter[CompareState]):
         if not others:
             blocked = _("There is no other version to compare with.")
         elif self._host.volume is None:
-            blocked = _("Select a volume.")
+            blocked = _("Choose a scan.")
         self._put(
             others=tuple(Option(name, shown_name(name)) for name in names),
             chosen=wanted[0] if wanted else "",
@@ -108,7 +108,7 @@ class ComparePresenter(JobPresenter[CompareState]):
         if self._job is not None:
             return
         if host.volume is None:
-            host.failed(NodeError(_("Select a volume to compare on.")))
+            host.failed(NodeError(_("Choose a scan to compare on.")))
             return
         versions = [name.partition("@")[2] or name for name in (first, second)]
         titles = (_("Label"), *(_("{version} (ml)").format(version=version) for version in versions), _("Agreement"))

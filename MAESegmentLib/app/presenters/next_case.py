@@ -132,7 +132,7 @@ class NextCasePresenter(JobPresenter[NextCaseState]):
             return ""
         if self.state.source == FOLDER:
             return _("Choose a folder of scans.")
-        return _("There is no scan in the scene without a corrected case.")
+        return _("There is no open scan without a corrected case.")
 
     def _progressed(self, job: Any) -> None:
         """Rows come in as scans are done; those that a cancelled job had done stay."""

@@ -77,5 +77,5 @@ def _memory_offers(details: Mapping[str, Any], context: OfferContext) -> list[Op
             text = _("Use the CPU (about {time})").format(time=duration_text(float(seconds)))
         offers.append(Option(Remedy.USE_CPU, text))
     if not context.has_roi:
-        offers.append(Option(Remedy.ADD_ROI, _("Segment only a region (ROI)")))
+        offers.append(Option(Remedy.ADD_ROI, _("Segment only a region")))
     return [*offers, Option(Remedy.RETRY, _("Retry"))]

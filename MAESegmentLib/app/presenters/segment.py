@@ -300,7 +300,7 @@ class SegmentPresenter:
 
     def _tip(self) -> str:
         """Says so where the result does not go to what is chosen as the output."""
-        tip = _("Segment the volume with this model. You can keep working meanwhile.")
+        tip = _("Segment the scan with this model. You can keep working meanwhile.")
         chosen = self.host.output
         try:
             output = self._output()

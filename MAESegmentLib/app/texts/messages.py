@@ -17,11 +17,11 @@ def stage_text(stage: str) -> str:
     """A stage of `protocol.STAGES` in words."""
     return {
         "": _("Starting..."),
-        "send": _("Sending the volume"),
+        "send": _("Sending the scan"),
         "load": _("Loading the model"),
-        "prepare": _("Preparing the volume"),
+        "prepare": _("Preparing the scan"),
         "segment": _("Segmenting"),
-        "restore": _("Resampling labels to the volume"),
+        "restore": _("Resampling labels to the scan"),
         "write": _("Writing the result"),
     }.get(stage, stage)
 

@@ -83,7 +83,7 @@ def read_seg_nrrd(path: Path) -> tuple[LabelMap, tuple[Label, ...]]:
             raise VolumeReadError(
                 f"{path.name}: segment {segment.label.name!r} overlaps another one; a label map holds one segment per "
                 "voxel.",
-                "In Segment Editor remove the overlap (Masking: allow no overlap), then save again.",
+                "In 3D Slicer, remove the overlap in Segment Editor (Masking: allow no overlap), then save again.",
             )
         merged[mask] = number
         labels.append(replace(segment.label, value=number))

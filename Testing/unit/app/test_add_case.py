@@ -52,7 +52,7 @@ def choose(adding, row: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("missing", "word"), [("bundle", "model"), ("volume", "volume"), ("segmentation", "segmentation")]
+    ("missing", "word"), [("bundle", "model"), ("volume", "scan"), ("segmentation", "segmentation")]
 )
 def test_what_is_missing_blocks_it(logic, host, adding, missing, word):
     setattr(host, missing, None)

@@ -220,7 +220,7 @@ def test_a_comparison_that_ends_early(logic, host, comparing, error):
 def test_without_a_volume_it_says_what_is_missing(logic, host, comparing):
     host.volume = None
     comparing.start(OLD, NEW)
-    assert host.errors == ["Select a volume to compare on."]
+    assert host.errors == ["Choose a scan to compare on."]
     assert logic.jobs_of == {}
 
 
