@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import torch
 
 from MAESegmentLib.bundle import Bundle, ModelStore, open_bundle, save_bundle
 from MAESegmentLib.bundle.scan_statistics import ENOUGH_TO_CALIBRATE
+from MAESegmentLib.bundle.spec import ModelSpec
 from MAESegmentLib.bundle.training_statistics import FamiliarityStatistics, ScanDescription
 from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.checks import read_image
@@ -86,16 +87,21 @@ def with_statistics(
         familiarity=statistics.to_dict(),
         reconstruction_error=None,
     )
+    return saved_again(bundle, spec, out, with_section(bundle.card, statistics, figures), {})
+
+
+def saved_again(bundle: Bundle, spec: ModelSpec, out: Path, card: str, documents: Mapping[str, bytes]) -> Bundle:
+    """The weights of `bundle` with another description; `documents` take the place of those of the same name."""
     autoencoder = bundle.load_autoencoder()
-    docs = [path for path in (bundle.path / "docs").iterdir() if path.name != "README.md"]
+    docs = {path.name: path.read_bytes() for path in (bundle.path / "docs").iterdir() if path.name != "README.md"}
     return save_bundle(
         out,
         spec,
         bundle.load_network().state_dict(),
         autoencoder_state=None if autoencoder is None else autoencoder.state_dict(),
-        card=with_section(bundle.card, statistics, figures),
+        card=card,
         licence_text=(bundle.path / "LICENSE").read_text(encoding="utf-8"),
-        documents={path.name: path.read_bytes() for path in docs},
+        documents={**docs, **documents},
     )
 
 
@@ -109,17 +115,22 @@ def figures_of(name: str, file: Path) -> str:
 
 def with_section(card: str, statistics: FamiliarityStatistics, figures: str = "") -> str:
     """The model card with what the check of familiarity rests on, in place of what it said before."""
-    before, _, after = card.partition(SECTION)
-    rest = after.partition("\n## ")[2]
     few = "" if statistics.scans >= FEW_SCANS else " These are few: the limits are wide."
     lengths = " x ".join(f"{length:.0f}" for length in statistics.extent_mm)
     text = (
-        f"{SECTION}\nA scan is compared with {statistics.scans} training scans in its grey values, its extent (up to "
+        f"A scan is compared with {statistics.scans} training scans in its grey values, its extent (up to "
         f"{lengths} mm, twice as much is let through) and what the encoder makes of it at each stage; the limits were "
         f"calibrated by cross-validation within them.{few} A scan beyond one of them is segmented with a "
         f"warning.\n{figures}"
     )
-    return before.rstrip() + "\n\n" + text + (f"\n## {rest}" if rest else "")
+    return in_section(card, SECTION, text)
+
+
+def in_section(card: str, heading: str, text: str) -> str:
+    """The model card with `text` below `heading`, in place of what it said there before."""
+    before, _, after = card.partition(f"{heading}\n")
+    rest = after.partition("\n## ")[2]
+    return f"{before.rstrip()}\n\n{heading}\n{text}" + (f"\n## {rest}" if rest else "")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ from MAESegmentLib.text import csv_text, plot_text
 from MAESegmentLib.training.saving import png
 
 PICTURED_WORST = 3
+#: Of the model card.
+FIGURES = "## Figures"
 
 
 def main() -> None:
@@ -107,29 +109,13 @@ def shipped_metrics(summary: Mapping[str, Any]) -> dict[str, Any]:
 def card_text(
     introduction: str, bundle: Bundle, summary: Mapping[str, Any], shown: Sequence[str], scores: Mapping[str, Any]
 ) -> str:
-    rows = [
-        f"| {label['label']} | {_spread(label['dice'], 3)} | {_number(label['dice']['lowest'], 3)} "
-        f"| {_spread(label['hd95_mm'], 2)} | {_spread(label['surface_dice'], 3)} "
-        f"| {_number(label['absolute_volume_error_ml']['mean'], 2)} | {label['dice']['n']} "
-        f"| {len(label['missing_in_prediction'])} |"
-        for label in summary["labels"]
-    ]
     worst = ", ".join(f"{case} ({np.mean(list(scores[case].values())):.3f})" for case in shown[:-1])
     return "\n".join(
         [
             introduction.rstrip(),
             "",
-            "## Figures",
-            f"Measured by `maesegment evaluate` on the {summary['split']} split, which no step of the training saw.",
-            f"Mean Dice over the labels: **{summary['mean_dice']:.3f}**.",
-            "",
-            f"| structure | Dice | lowest | HD95 (mm) | surface Dice ({summary['surface_tolerance_mm']:g} mm) "
-            "| absolute volume error (ml) | n | missed |",
-            "|---|---|---|---|---|---|---|---|",
-            *rows,
-            "",
-            "Mean ± standard deviation over the cases; every case is in `evaluation.csv`.",
-            "",
+            FIGURES,
+            figures_text(summary),
             "## Where it fails",
             f"The cases with the lowest mean Dice: {worst}.",
             "Below, these and, last, the median case, on the slices that show most of the reference: the reference in",
@@ -141,6 +127,31 @@ def card_text(
             how_trained(bundle.spec.training),
             "",
             "![Curves](curves.png)",
+            "",
+        ]
+    )
+
+
+def figures_text(summary: Mapping[str, Any]) -> str:
+    """What stands below `FIGURES`."""
+    rows = [
+        f"| {label['label']} | {_spread(label['dice'], 3)} | {_number(label['dice']['lowest'], 3)} "
+        f"| {_spread(label['hd95_mm'], 2)} | {_spread(label['surface_dice'], 3)} "
+        f"| {_number(label['absolute_volume_error_ml']['mean'], 2)} | {label['dice']['n']} "
+        f"| {len(label['missing_in_prediction'])} |"
+        for label in summary["labels"]
+    ]
+    return "\n".join(
+        [
+            f"Measured by `maesegment evaluate` on the {summary['split']} split, which no step of the training saw.",
+            f"Mean Dice over the labels: **{summary['mean_dice']:.3f}**.",
+            "",
+            f"| structure | Dice | lowest | HD95 (mm) | surface Dice ({summary['surface_tolerance_mm']:g} mm) "
+            "| absolute volume error (ml) | n | missed |",
+            "|---|---|---|---|---|---|---|---|",
+            *rows,
+            "",
+            "Mean ± standard deviation over the cases; every case is in `evaluation.csv`.",
             "",
         ]
     )

@@ -78,6 +78,7 @@ class AdvancedSection:
         for widget in (
             self._ui.allowCpuCheckBox,
             self._ui.familiarityCheckBox,
+            self._ui.cleanCheckBox,
             self._ui.pythonPathLineEdit,
             self._ui.folderPathLineEdit,
             self._ui.caseFolderPathLineEdit,

@@ -26,6 +26,7 @@ class MAESegmentParameterNode:
     mirroring: str = "model"
     allowCpu: bool = True
     checkFamiliarity: bool = True
+    clean: bool = True
 
 
 def options_of(parameters: MAESegmentParameterNode) -> dict[str, Any]:
@@ -37,4 +38,5 @@ def options_of(parameters: MAESegmentParameterNode) -> dict[str, Any]:
         mirroring=parameters.mirroring,
         allow_cpu=parameters.allowCpu,
         check_familiarity=parameters.checkFamiliarity,
+        clean=parameters.clean,
     )

@@ -10,6 +10,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
+from ..errors import ConfigurationError
+from .cleaning import KEY as CLEANING
+from .cleaning import cleaning_of
 from .plain_text import channel_problem, name_problem, text_problem
 
 MAX_METADATA_BYTES = 16 * 2**20
@@ -190,6 +193,12 @@ def _check_inference(found: Mapping[str, Any], report: Report) -> None:
             _is_list(axes) and all(_is_count(a, 0, 2) for a in axes[:4]) and len(axes) < 4
         ):
             raise report(f"inference.{key}", "is neither true or false nor a list of axes 0, 1 and 2")
+    try:
+        recipes = cleaning_of(found)
+    except ConfigurationError as error:
+        raise report(f"inference.{CLEANING}", f"is not usable ({error})") from None
+    if len(recipes) > _MAX_LABELS:
+        raise report(f"inference.{CLEANING}", f"has {len(recipes)} entries; a model has at most {_MAX_LABELS} labels")
 
 
 def _check_figures(own: Mapping[str, Any], report: Report) -> None:

@@ -175,7 +175,7 @@ def _model(arguments: argparse.Namespace, labels: tuple[Label, ...]) -> _Source:
         return ModelPredictions(Predictor(bundle, settings), bundle.labels, labels, trained_on=trained_on)
 
     device = str(resolve_device(settings.device))
-    return _Source(made_with, {"model": bundle.reference, "device": device, "overlap": settings.overlap}, predictions)
+    return _Source(made_with, {"model": bundle.reference, "device": device, **settings.decisive()}, predictions)
 
 
 def _in_words(result: CaseResult | str) -> str:

@@ -292,6 +292,7 @@ def print_facts(console: Console, bundle: Bundle, store: ModelStore) -> None:
         "training": _training(own["training"]),
         "autoencoder": _autoencoder(bundle),
         "unlike scans": _unlike_scans(bundle),
+        "cleaning": _cleaning(bundle),
         "size": f"{bundle.size_bytes / 2**20:.1f} MB",
         "hash": bundle.content_hash,
         "folder": str(bundle.path),
@@ -322,6 +323,15 @@ def _unlike_scans(bundle: Bundle) -> str:
     if not stored:
         return "not recognised: made before models kept statistics of their training scans"
     return f"warns of them, by statistics of {stored.get('scans')} training scans"
+
+
+def _cleaning(bundle: Bundle) -> str:
+    """What of each structure stays; "" for a model that leaves results as they are."""
+    from ..bundle.cleaning import cleaning_of
+
+    recipes = cleaning_of(bundle.metadata["maesegment"]["inference"])
+    found = (f"{one.name}: {recipes[one.value].describe()}" for one in bundle.labels if one.value in recipes)
+    return "; ".join(found)
 
 
 def label_table(labels: Sequence[Label], validation: Mapping[str, Any]) -> Table:

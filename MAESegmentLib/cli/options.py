@@ -138,6 +138,7 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-cpu", action="store_true", help="fail instead of falling back to the CPU when the GPU runs out of memory"
     )
+    parser.add_argument("--no-clean", action="store_true", help="leave the stray pieces that the model would remove")
 
 
 def add_allow_mismatch(parser: argparse.ArgumentParser) -> None:
@@ -153,7 +154,7 @@ def inference_settings(arguments: argparse.Namespace, bundle: Bundle, **changes:
     chosen: dict[str, Any] = {"device": arguments.device}
     if hasattr(arguments, "overlap"):
         chosen |= {"precision": arguments.precision, "overlap": arguments.overlap, "mirroring": arguments.mirror}
-        chosen["allow_cpu"] = not arguments.no_cpu
+        chosen |= {"allow_cpu": not arguments.no_cpu, "clean": not arguments.no_clean}
     return InferenceSettings.of_model(bundle.spec.inference, **{**chosen, **changes})
 
 

@@ -151,6 +151,7 @@ def _write(
 
 def _print_result(prediction: Prediction, bundle: Bundle, written: dict[str, Path]) -> None:
     from ..images.volumetry import volumes_ml
+    from ..inference.islands import cleaned_text
 
     volumes = volumes_ml(prediction.label_map, bundle.labels)
     table = make_table("Segment", "Volume (ml)", right=["Volume (ml)"], title=f"{bundle.name} {bundle.version}")
@@ -158,6 +159,8 @@ def _print_result(prediction: Prediction, bundle: Bundle, written: dict[str, Pat
         table.add_row(label.name, f"{volumes[label.value]:.2f}" if volumes[label.value] else "not found")
     make_console().print(table)
     say(f"{prediction.seconds:.1f} seconds on {prediction.device}")
+    if prediction.cleaned:
+        say(f"cleaned: {cleaned_text(prediction.cleaned)}")
     for name, path in written.items():
         say(f"{name}: {path}")
     for warning in prediction.warnings:

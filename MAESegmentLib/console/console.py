@@ -106,6 +106,7 @@ class Console:
         allow_cpu: bool = True,
         check_familiarity: bool = True,
         allow_mismatch: bool = False,
+        clean: bool = True,
         out: str | os.PathLike[str] | None = None,
     ) -> SegmentedVolume | ConsoleJob[SegmentedVolume]:
         """Segment `scan`: a `Volume`, a file or DICOM folder, or a list of files (one per channel).
@@ -122,6 +123,7 @@ class Console:
             mirroring=mirroring,
             allow_cpu=allow_cpu,
             check_familiarity=check_familiarity,
+            clean=clean,
         )
         volume = self.read(scan)
         volume.grid.check()

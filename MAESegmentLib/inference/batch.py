@@ -25,6 +25,7 @@ from ..storage.atomic_file import check_writable
 from ..storage.lock import FileLock
 from ..text import visible
 from .batch_table import DONE, FAILED, VolumeRow, VolumeTable, utc_now
+from .islands import cleaned_text
 from .settings import Prediction, ReportStage, ShouldCancel
 
 _log = logging.getLogger(__name__)
@@ -210,6 +211,7 @@ class Batch:
             device=prediction.device,
             warnings="; ".join(prediction.warnings),
             ml=volumes_ml(prediction.label_map, self._labels),
+            cleaned=cleaned_text(prediction.cleaned),
         )
 
     @contextmanager

@@ -41,6 +41,7 @@ class VolumeRow:
     rank: int = 0
     warnings: str = ""
     ml: Mapping[int, float] = field(default_factory=dict)  # label value -> volume
+    cleaned: str = ""
 
 
 class VolumeTable:
@@ -57,6 +58,7 @@ class VolumeTable:
         self._rows: dict[str, VolumeRow] = {}
         self._read_to = 0
         self._identity: tuple[int, int] | None = None
+        self._is_current = False
 
     def rows(self) -> dict[str, VolumeRow]:
         """By key, what all processes have written so far; only what is new is read."""
@@ -68,7 +70,7 @@ class VolumeTable:
         """Append `row`; it takes the place of an earlier one of the same scan."""
         with self._lock:
             self._read()
-            if row.key in self._rows or self._identity is None:
+            if row.key in self._rows or not self._is_current:
                 self._rows[row.key] = row
                 self._write_all()
             else:
@@ -89,6 +91,8 @@ class VolumeTable:
         except OSError as error:
             raise OutputError(f"{self.path} cannot be read: {error.strerror or error}.") from error
         whole = added[: added.rfind(b"\n") + 1]
+        if not self._read_to:
+            self._is_current = whole.startswith(_joined(self._columns))
         self._read_to += len(whole)
         for cells in csv.DictReader(io.StringIO(whole.decode(errors="replace")), fieldnames=self._columns):
             row = self._from_cells(cells)
@@ -115,19 +119,19 @@ class VolumeTable:
 
     @property
     def _columns(self) -> list[str]:
-        return [*_COLUMNS, *self._labels]
+        return [*_COLUMNS, *self._labels, "cleaned"]  # the last: tables of versions before have none
 
     def _line(self, row: VolumeRow) -> bytes:
         cells = [_text(getattr(row, name)) for name in _COLUMNS]
         cells += [f"{row.ml[value]:.6g}" if value in row.ml else "" for value in self._labels.values()]
-        return _joined(cells)
+        return _joined([*cells, _text(row.cleaned)])
 
     def _from_cells(self, cells: Mapping[str, str | None]) -> VolumeRow | None:
         """None for the header, and for what a user may have typed into the file."""
         try:
             values = {name: _KIND.get(name, csv_text)(cells[name] or "") for name in _COLUMNS}
             ml = {value: float(cells[column] or "") for column, value in self._labels.items() if cells[column]}
-            return VolumeRow(**values, ml=ml)
+            return VolumeRow(**values, ml=ml, cleaned=csv_text(cells["cleaned"] or ""))
         except (KeyError, TypeError, ValueError):
             return None
 

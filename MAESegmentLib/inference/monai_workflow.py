@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from ..errors import ConfigurationError
 from ..images.reading import read_volume, read_volumes
 from ..images.volume import LabelMap, Volume
 from ..images.writing import write_label_map
+from .islands import cleaned_text
 from .predictor import Predictor
 from .settings import InferenceSettings, default_output
+
+_log = logging.getLogger(__name__)
 
 
 class ReadScan(Transform):
@@ -44,7 +48,12 @@ class VolumeInferer(Inferer):
         self.settings = InferenceSettings.of_model(bundle.spec.inference, **settings)
 
     def __call__(self, inputs: Volume, network: nn.Module, *_args: Any, **_kwargs: Any) -> LabelMap:
-        return Predictor(self.bundle, self.settings, network=network).predict(inputs).label_map
+        prediction = Predictor(self.bundle, self.settings, network=network).predict(inputs)
+        if prediction.cleaned:
+            _log.info("Cleaned: %s", cleaned_text(prediction.cleaned))
+        for warning in prediction.warnings:
+            _log.warning("%s", warning)
+        return prediction.label_map
 
 
 class SaveSegmentation(Transform):

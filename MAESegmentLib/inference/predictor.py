@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cached_property, partial
 from typing import Any
 
 from torch import nn
 
 from ..bundle import Bundle
+from ..bundle.cleaning import cleaning_of
 from ..bundle.spec import check_channels
 from ..bundle.training_statistics import FamiliarityStatistics
 from ..device import autocast
 from ..errors import is_out_of_memory
-from ..images.volume import Volume
+from ..images.volume import LabelMap, Volume
+from ..images.volumetry import voxel_ml
 from ..preprocessing.plan import Prepared
 from .familiarity import Familiarity, compare, statistics_of
-from .segmenter import Segmenter
-from .settings import InferenceSettings
+from .islands import MUCH, Cleaned, clean
+from .segmenter import Segmenter, stop_if
+from .settings import InferenceSettings, ReportStage, ShouldCancel
 
 
 class Predictor(Segmenter):
@@ -64,6 +68,31 @@ class Predictor(Segmenter):
     def _examine(self, volume: Volume, prepared: Prepared) -> list[str]:
         result = self.familiarity(volume, prepared) if self.settings.check_familiarity else None
         return [result.message] if result and result.message else []
+
+    def _clean(
+        self, label_map: LabelMap, warnings: list[str], report: ReportStage, should_cancel: ShouldCancel | None
+    ) -> Mapping[str, Cleaned]:
+        def between(fraction: float) -> None:
+            stop_if(should_cancel)
+            report("restore", fraction)
+
+        names = {label.value: label.name for label in self.spec.labels}
+        recipes = cleaning_of(self.spec.inference) if self.settings.clean else {}
+        recipes = {value: recipe for value, recipe in recipes.items() if value in names}
+        changed, left = clean(label_map.array, recipes, voxel_ml(label_map), between)
+        if left:
+            warnings.append(
+                f"Too little memory to remove stray pieces of {', '.join(names[value] for value in left)}: look for "
+                "islands in the result, or close other programs and segment again."
+            )
+        warnings.extend(
+            f"{100 * found.share:.0f} % of {names[value]} ({found.removed_ml:.1f} ml in {found.islands} "
+            f"piece{'' if found.islands == 1 else 's'}) was removed as stray: check that nothing is missing, or "
+            "segment again without removing stray pieces."
+            for value, found in changed.items()
+            if found.share > MUCH
+        )
+        return {names[value]: found for value, found in changed.items()}
 
 
 def trained_mirror_axes(spec: Any) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from ..images.roi import Roi
 from ..images.volume import LabelMap, Volume
 from ..preprocessing.plan import Prepared, Preprocessing
 from .fallback import Step, run_first_that_fits, steps_for
+from .islands import Cleaned
 from .restore import RowRestorer
 from .settings import InferenceSettings, Prediction, ReportStage, ShouldCancel
 from .windows import Network, WindowPlan, mirrored, rows_of_image
@@ -94,6 +95,7 @@ class Segmenter:
                 f"0 of {structures} structure{'' if structures == 1 else 's'} found: "
                 "check that the model is made for this scan, and that the region holds what it segments."
             )
+        cleaned = self._clean(LabelMap(labels, volume.ijk_to_ras), warnings, report, should_cancel)
         warnings.extend(self._examine(volume, prepared))
         report("restore", 1.0)
         return Prediction(
@@ -103,6 +105,7 @@ class Segmenter:
             warnings=tuple(warnings),
             probabilities=None if probabilities is None else Volume(probabilities, volume.ijk_to_ras),
             entropy=None if entropy is None else Volume(entropy[None], volume.ijk_to_ras),
+            cleaned=cleaned,
         )
 
     def prepare(
@@ -153,6 +156,16 @@ class Segmenter:
     def _examine(self, volume: Volume, prepared: Prepared) -> Sequence[str]:  # noqa: ARG002
         """Warnings about the scan, given the network's input, after the network has run."""
         return ()
+
+    def _clean(
+        self,
+        label_map: LabelMap,  # noqa: ARG002
+        warnings: list[str],  # noqa: ARG002
+        report: ReportStage,  # noqa: ARG002
+        should_cancel: ShouldCancel | None,  # noqa: ARG002
+    ) -> Mapping[str, Cleaned]:
+        """Change the labels in place as the model says; what changed by the structure's name."""
+        return {}
 
     @property
     def network(self) -> nn.Module:

@@ -11,6 +11,7 @@ from ..errors import ConfigurationError
 from ..images.labels import Label
 from ..images.scans import without_ending
 from ..images.volume import LabelMap, Volume
+from .islands import Cleaned
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
@@ -29,6 +30,7 @@ class InferenceSettings:
     """`overlap` is the share of a window that its neighbour covers; by default a GPU takes 4 windows at once, a CPU 1.
 
     `mirroring` averages over flips: True for the axes the model was trained to be flipped along, or those axes (0 = D).
+    `clean` removes stray pieces and closes holes as the model says (`bundle.cleaning`), where it says anything.
     """
 
     overlap: float = 0.5
@@ -38,6 +40,7 @@ class InferenceSettings:
     precision: Precision = "auto"
     allow_cpu: bool = True
     check_familiarity: bool = True
+    clean: bool = True
 
     def __post_init__(self) -> None:
         # At 0.9 every voxel is in a thousand windows already.
@@ -75,7 +78,8 @@ class InferenceSettings:
     def decisive(self) -> dict[str, Any]:
         """What decides about the results, as JSON. Device and precision change them by less than rounding matters."""
         mirroring = self.mirroring if isinstance(self.mirroring, bool) else list(self.mirroring)
-        return {"overlap": self.overlap, "mirroring": mirroring}
+        # Versions before did not write `clean`, and what they wrote may be continued.
+        return {"overlap": self.overlap, "mirroring": mirroring, **({} if self.clean else {"clean": False})}
 
     def mirror_axes(self, trained: tuple[int, ...] = (0, 1, 2)) -> tuple[int, ...]:
         """Axes to flip, given those the model was `trained` to be flipped along."""
@@ -87,7 +91,7 @@ class InferenceSettings:
 @dataclass(frozen=True, eq=False)
 class SegmentationSummary:
     """What the worker reports of a segmentation: `volumes_ml` by label value, `model` NAME@VERSION. `seconds` are those
-    that the caller waited."""
+    that the caller waited; `cleaned` is by the structure's name."""
 
     labels: tuple[Label, ...]
     volumes_ml: Mapping[int, float]
@@ -98,6 +102,7 @@ class SegmentationSummary:
     model: str
     warnings: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict, repr=False)
+    cleaned: Mapping[str, Cleaned] = field(default_factory=dict)
 
     @classmethod
     def of_reply(cls: type[S], data: Mapping[str, Any], bundle: Bundle, **more: Any) -> S:
@@ -112,6 +117,7 @@ class SegmentationSummary:
             "model": f"{bundle.name}@{bundle.version}",
             "warnings": tuple(map(str, data.get("warnings", ()))),
             "timings": dict(data.get("timings", {})),
+            "cleaned": {name: Cleaned.from_dict(one) for name, one in data.get("cleaned", {}).items()},
         }
         return cls(**{**values, **more})
 
@@ -127,7 +133,10 @@ class SegmentationSummary:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """All on exactly the input grid: labels, and on request `probabilities` (background first) and `entropy` (0..1)."""
+    """All on exactly the input grid: labels, and on request `probabilities` (background first) and `entropy` (0..1).
+
+    `cleaned` is what cleaning changed in the labels, by the structure's name; the other maps are the network's own.
+    """
 
     label_map: LabelMap
     seconds: float
@@ -135,6 +144,7 @@ class Prediction:
     warnings: tuple[str, ...] = ()
     probabilities: Volume | None = field(default=None, repr=False)
     entropy: Volume | None = field(default=None, repr=False)
+    cleaned: Mapping[str, Cleaned] = field(default_factory=dict)
 
 
 def default_output(scan: str | Path) -> Path:

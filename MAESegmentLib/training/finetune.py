@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ..bundle import Bundle, open_bundle
+from ..bundle.cleaning import inherited
 from ..cases.case import Case
 from ..cases.dataset import CaseDataset
 from ..device import resolve_device
@@ -274,7 +275,7 @@ class FineTuning:
             network=self.network_config,
             autoencoder=base.spec.autoencoder if same_channels else None,
             preprocessing=self.preprocessing,
-            inference={**base.spec.inference, "mirror_axes": axes},
+            inference={**inherited(base.spec.inference, base.labels, self.plan.labels), "mirror_axes": axes},
             metrics=finite(metrics),
             parent=base.reference,
             familiarity=familiarity_of(encoder, shown, self.preprocessing.patch_size, device),

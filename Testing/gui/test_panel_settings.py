@@ -181,9 +181,11 @@ def test_choices_go_to_the_parameter_node_and_those_of_a_script_are_shown(panel,
     for combo, data in ((ui.precisionComboBox, "bf16"), (ui.mirroringComboBox, "on"), (ui.overlapComboBox, 0.25)):
         combo.setCurrentIndex(combo.findData(data))
     ui.allowCpuCheckBox.click()
+    ui.cleanCheckBox.click()
     parameters = panel.parameters
     assert (parameters.precision, parameters.mirroring, parameters.overlap) == ("bf16", "on", 0.25)
     assert not parameters.allowCpu
+    assert not parameters.clean
     parameters.precision, parameters.overlap, parameters.allowCpu = "fp32", 0.6, True
     settle()
     assert (ui.precisionComboBox.currentText, ui.overlapComboBox.currentText) == ("Single (fp32)", "0.6")

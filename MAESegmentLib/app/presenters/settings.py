@@ -39,7 +39,14 @@ def devices(known: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
 
 
 def process_options(
-    *, device: str, precision: str, overlap: float, mirroring: str, allow_cpu: bool, check_familiarity: bool
+    *,
+    device: str,
+    precision: str,
+    overlap: float,
+    mirroring: str,
+    allow_cpu: bool,
+    check_familiarity: bool,
+    clean: bool,
 ) -> dict[str, Any]:
     """Keyword arguments of `process`; 0 and "model" leave a choice to the model."""
     return {
@@ -49,4 +56,5 @@ def process_options(
         "mirroring": {"on": True, "off": False}.get(mirroring),
         "allowCpu": allow_cpu,
         "checkFamiliarity": check_familiarity,
+        "clean": clean,
     }

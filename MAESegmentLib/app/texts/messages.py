@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import MAESegmentError
+from ...inference.islands import cleaned_text
+from ...text import in_words
 from ...translation import tr as _
 
 
@@ -90,13 +92,15 @@ def result_text(summary: Any) -> str:
         if found == count
         else _("{found} of {n} segments found").format(found=found, n=count)
     )
-    return _("{model}: {segments}, {volume} ml, {seconds} s on {device}").format(
+    line = _("{model}: {segments}, {volume} ml, {seconds} s on {device}").format(
         model=summary.model.replace("@", " "),
         segments=segments,
         volume=volume_text(summary.total_ml),
         seconds=f"{summary.seconds:.1f}",
         device=summary.device_title or summary.device,
     )
+    cleaned = cleaned_text({in_words(name): found for name, found in summary.cleaned.items()})
+    return _("{line}. Cleaned: {what}").format(line=line, what=cleaned) if cleaned else line
 
 
 def breakable(text: str) -> str:

@@ -29,7 +29,8 @@ from .panel import Page, Panel, options
 from .segment_widgets import build
 
 WHOLE = "whole"
-_OPTIONS = {"precision": "auto", "overlap": 0.0, "mirroring": "model", "allow_cpu": True, "check_familiarity": True}
+_OPTIONS = {"precision": "auto", "overlap": 0.0, "mirroring": "model"}
+_OPTIONS |= {"allow_cpu": True, "check_familiarity": True, "clean": True}
 
 
 class SegmentPanel(Panel):

@@ -67,6 +67,7 @@ def _build_advanced(panel: Any) -> None:
         for key, label in (
             ("allow_cpu", _("Use the CPU if the GPU has too little memory")),
             ("check_familiarity", _("Warn if the scan is unlike the training scans")),
+            ("clean", _("Remove stray pieces from the result")),
         ):
             v3.VCheckbox(v_model=(panel.name(key),), label=label, disabled=running, **COMPACT)
         panel.button(_("Show log"), panel.show_log, id="show-log", variant="text")

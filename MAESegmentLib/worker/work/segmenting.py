@@ -96,6 +96,7 @@ class SegmentationWork:
             "warnings": list(prediction.warnings),
             "volumes_ml": {str(value): round(ml, 4) for value, ml in volumes.items()},
             "model": bundle.reference,
+            "cleaned": {name: found.to_dict() for name, found in prediction.cleaned.items()},
             "timings": {stage: round(seconds, 4) for stage, seconds in clock.seconds.items()},
         }
         return Result(request.id, data)

@@ -8,6 +8,7 @@ import pytest
 
 from MAESegmentLib.app.presenters.result import result_view
 from MAESegmentLib.images.labels import Label
+from MAESegmentLib.inference.islands import Cleaned
 
 
 def segment(label, *, is_empty=False):
@@ -31,6 +32,7 @@ SUMMARY = SimpleNamespace(
     device="cuda",
     device_title="NVIDIA T4",
     warnings=("Unlike the training scans.", "Nothing was found at the edge."),
+    cleaned={},
 )
 SEGMENTS = [segment(LABELS[0]), segment(LABELS[1]), segment(LABELS[2], is_empty=True)]
 
@@ -44,6 +46,12 @@ def test_result_is_one_line_the_volume_of_each_segment_and_a_line_for_each_warni
         ("cyst", "not found", "not found"),
     ]
     assert view.warnings.splitlines() == [f"\u26a0 {warning}" for warning in SUMMARY.warnings]
+
+
+def test_what_was_removed_as_stray_stands_in_the_line():
+    summary = SimpleNamespace(**{**vars(SUMMARY), "cleaned": {"cyst": Cleaned(islands=3, removed_ml=0.25)}})
+    line = result_view("Scan segmentation", "Scan", summary, SEGMENTS, is_edited=False).line
+    assert line.endswith("on NVIDIA T4. Cleaned: cyst -0.25 ml in 3 stray pieces")
 
 
 def test_volumes_of_an_edited_result_are_not_shown():

@@ -74,11 +74,23 @@ def test_absence_of_a_model_is_explained(logic, models):
 
 def test_choices_that_are_left_to_the_model_are_none():
     given = settings.process_options(
-        device="auto", precision="auto", overlap=0.0, mirroring="model", allow_cpu=True, check_familiarity=True
+        device="auto",
+        precision="auto",
+        overlap=0.0,
+        mirroring="model",
+        allow_cpu=True,
+        check_familiarity=True,
+        clean=True,
     )
     assert (given["overlap"], given["mirroring"]) == (None, None)
     given = settings.process_options(
-        device="cpu", precision="fp32", overlap=0.75, mirroring="off", allow_cpu=False, check_familiarity=False
+        device="cpu",
+        precision="fp32",
+        overlap=0.75,
+        mirroring="off",
+        allow_cpu=False,
+        check_familiarity=False,
+        clean=False,
     )
     assert given == {
         "device": "cpu",
@@ -87,6 +99,7 @@ def test_choices_that_are_left_to_the_model_are_none():
         "mirroring": False,
         "allowCpu": False,
         "checkFamiliarity": False,
+        "clean": False,
     }
 
 
