@@ -88,7 +88,8 @@ def add_yes(parser: argparse.ArgumentParser) -> None:
 
 
 def add_roi(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("--roi", metavar=BOX, help=f"{what}: its bounds in RAS mm (R: right, A: anterior, S: superior)")
+    how = "its bounds in RAS mm (R: right, A: anterior, S: superior), or the .mrk.json of an ROI that 3D Slicer saved"
+    parser.add_argument("--roi", metavar=BOX, help=f"{what}: {how}")
 
 
 def chosen_roi(arguments: argparse.Namespace) -> Roi | None:

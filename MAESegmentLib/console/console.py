@@ -28,7 +28,7 @@ from ..worker.client.transport import SubprocessTransport
 from ..worker.job_folder import JobFolder, full_label_array, remove_stale
 from .calls import part
 from .handles import ConsoleJob, JobHandles
-from .learning import Learning, Scan
+from .learning import Box, Learning, Scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ class Console:
         wait: bool = True,
         callback: Callable[[ConsoleJob[SegmentedVolume]], None] | None = None,
         *,
-        roi: Sequence[float] | str | Roi | None = None,
+        roi: Box | None = None,
         precision: str = "auto",
         overlap: float | None = None,
         mirroring: bool | tuple[int, ...] | None = None,
@@ -112,8 +112,8 @@ class Console:
         """Segment `scan`: a `Volume`, a file or DICOM folder, or a list of files (one per channel).
 
         `model` is a name or the beginning of one, NAME@VERSION, a folder or a bundle; None is the only one there is.
-        `roi` is R0, R1, A0, A1, S0, S1 in RAS mm: numbers, or text as `--roi` takes it. `out` is written when the
-        result is there. `MismatchError` if the model cannot fit the scan, unless `allow_mismatch`.
+        `roi` is R0, R1, A0, A1, S0, S1 in RAS mm: numbers, or text or a file as `--roi` takes it. `out` is written when
+        the result is there. `MismatchError` if the model cannot fit the scan, unless `allow_mismatch`.
         """
         bundle = self.library.find(model)
         settings = InferenceSettings.chosen(

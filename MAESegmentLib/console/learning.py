@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..worker.client.client import WorkerClient
 
 Scan = str | os.PathLike[str] | Volume | Sequence[str | os.PathLike[str]]
-Box = Sequence[float] | str | Roi
+Box = Sequence[float] | str | os.PathLike[str] | Roi
 
 _POLL_EVERY_S = 0.2
 

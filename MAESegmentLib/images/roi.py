@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConfigurationError, GeometryError
+from ..errors import ConfigurationError, GeometryError, reason_of
 from .volume import Grid
+
+Corner = tuple[float, float, float]
+_SAVE_ROI = "Save one ROI of 3D Slicer as .mrk.json, or give R0,R1,A0,A1,S0,S1 in mm."
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,9 @@ class Roi:
             )
 
     @classmethod
-    def of(cls, box: Roi | str | Sequence[float]) -> Roi:
-        """From R0, R1, A0, A1, S0, S1 in mm: six numbers, or text with commas. A box stays as it is.
+    def of(cls, box: Roi | str | os.PathLike[str] | Sequence[float]) -> Roi:
+        """From R0, R1, A0, A1, S0, S1 in mm: six numbers, text with commas, or the .mrk.json of an ROI that 3D Slicer
+        saved. A box stays as it is.
 
         Raises `ConfigurationError` if it is neither, or empty.
 
@@ -40,13 +47,18 @@ class Roi:
         """
         if isinstance(box, Roi):
             return box
+        if isinstance(box, os.PathLike):
+            box = os.fspath(box)
+        if isinstance(box, str) and box.lower().endswith(".json"):
+            return cls(*_corners_in_file(Path(box)))
         try:
             numbers = [float(part) for part in (box.split(",") if isinstance(box, str) else box)]
         except (TypeError, ValueError):
             numbers = []
         if len(numbers) != 6:
             raise ConfigurationError(
-                f"ROI {box!r} is not six numbers.", "Give R0,R1,A0,A1,S0,S1 in mm, e.g. -40,-5,-45,0,-35,10."
+                f"ROI {box!r} is not six numbers.",
+                "Give R0,R1,A0,A1,S0,S1 in mm, e.g. -40,-5,-45,0,-35,10, or the .mrk.json of an ROI.",
             )
         r0, r1, a0, a1, s0, s1 = numbers
         return cls((r0, a0, s0), (r1, a1, s1))
@@ -72,6 +84,22 @@ class Roi:
             )
         i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
         return i, j, k
+
+
+def _corners_in_file(path: Path) -> tuple[Corner, Corner]:
+    """Of the box along the axes around the one ROI in a markups file of 3D Slicer, which may be turned."""
+    try:
+        markups = json.loads(path.read_text(encoding="utf-8"))["markups"]
+        (roi,) = (one for one in markups if one["type"] == "ROI")
+        turn = np.array(roi.get("orientation", np.eye(3)), np.float64).reshape(3, 3)
+        half = np.abs(turn) @ (np.array(roi["size"], np.float64) / 2)
+        centre = np.array(roi["center"], np.float64) * (1 if roi.get("coordinateSystem") == "RAS" else (-1, -1, 1))
+        (r0, a0, s0), (r1, a1, s1) = centre - half, centre + half
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {reason_of(error)}.", _SAVE_ROI) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"{path} does not hold one ROI.", _SAVE_ROI) from error
+    return (float(r0), float(a0), float(s0)), (float(r1), float(a1), float(s1))
 
 
 def _bounds(grid: Grid) -> tuple[np.ndarray, np.ndarray]:

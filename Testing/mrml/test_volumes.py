@@ -9,6 +9,7 @@ import vtk
 
 from MAESegmentLib import mrml
 from MAESegmentLib.errors import GeometryError, NodeError
+from MAESegmentLib.images.roi import Roi
 from MAESegmentLib.mrml.matrices import to_vtk
 from Testing.mrml.nodes import GRIDS, TRANSFORMS, grid, rotation, volume, warp
 
@@ -156,6 +157,17 @@ def test_a_turned_roi_is_enclosed() -> None:
     matrix[:3, :3] = rotation(0, 0, 90)
     matrix[:3, 3] = (1, 2, 3)
     assert mrml.roi_of(roi((1, 2, 3), (4, 10, 6), matrix)) == pytest.approx((-4, 6, 0, 4, 0, 6))
+
+
+def test_an_roi_that_slicer_saved_is_the_same_box(tmp_path) -> None:
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation(20, -35, 50)
+    matrix[:3, 3] = (5, -7, 11)
+    node, storage = roi((0, 0, 0), (20, 40, 60), matrix), slicer.vtkMRMLMarkupsROIJsonStorageNode()
+    slicer.mrmlScene.AddNode(storage)
+    storage.SetFileName(str(tmp_path / "box.mrk.json"))
+    assert storage.WriteData(node)
+    assert Roi.of(tmp_path / "box.mrk.json").bounds == pytest.approx(mrml.roi_of(node))
 
 
 def test_an_roi_moves_with_its_transform() -> None:

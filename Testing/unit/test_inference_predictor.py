@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,6 +147,24 @@ def test_the_gpu_is_found_and_has_run_a_kernel() -> None:
 
 def test_a_roi_is_read_from_text() -> None:
     assert Roi.of("-40,-5,-45,0,-35,10.5") == Roi((-40.0, -45.0, -35.0), (-5.0, 0.0, 10.5))
+
+
+def test_a_roi_is_read_from_a_file_of_slicer(tmp_path: Path) -> None:
+    path = tmp_path / "left.mrk.json"
+    box = {"type": "ROI", "coordinateSystem": "LPS", "center": [-20, 30, 5], "size": [10, 20, 30]}
+    path.write_text(json.dumps({"markups": [box]}))
+    assert Roi.of(str(path)).bounds == (15.0, 25.0, -40.0, -20.0, -10.0, 20.0)
+    for content in (
+        {"markups": [box, box]},
+        {"markups": [{"type": "Fiducial"}]},
+        [],
+        {"markups": [{**box, "size": 1}]},
+    ):
+        path.write_text(json.dumps(content))
+        with pytest.raises(ConfigurationError, match="does not hold one ROI"):
+            Roi.of(path)
+    with pytest.raises(ConfigurationError, match="there is no such file"):
+        Roi.of("nowhere.mrk.json")
 
 
 @pytest.mark.parametrize("text", ["1,2,3", "a,b,c,d,e,f", "5,1,0,1,0,1", "0,nan,0,1,0,1", ""])
