@@ -27,6 +27,7 @@ from .input_section import InputSection
 from .model_section import ModelSection
 from .parameters import options_of
 from .result_section import ResultSection
+from .speed_choice import SpeedChoice
 from .widgets import connect, show_control
 
 
@@ -49,6 +50,7 @@ class Panel:
         self.inputs = InputSection(ui)
         self.model = ModelSection(ui, logic, self._choose_model, lambda: self.volume, self.show_error, self.segment.say)
         connect(ui.segmentButton, "clicked()", self.segment.press)
+        self.speed = SpeedChoice(ui.speedComboBox, self.segment.speed)
         self.result = ResultSection(ui, logic.session)
         self.batch = BatchSection(ui, logic, self.segment, lambda: self.volume, self._open_row)
         self.advanced = AdvancedSection(
@@ -194,6 +196,10 @@ class Panel:
             Remedy.CHOOSE_FOLDER: self.advanced.open_folder_setting,
         }
 
+    def set_windows(self, overlap: float, mirroring: str) -> None:
+        self.set_parameter("overlap", overlap)
+        self.set_parameter("mirroring", mirroring)
+
     def is_starting(self) -> bool:
         return self._logic.session.client.state in (WorkerState.STOPPED, WorkerState.STARTING)
 
@@ -233,6 +239,7 @@ class Panel:
         self.ui.outputSelector.enabled = free
         state = self.segment.state()
         show_control(self.ui.segmentButton, state.button)
+        self.speed.update(enabled=free)
         self.ui.progressWidget.visible = state.is_running
         self._show_progress()
         self.batch.update()

@@ -126,6 +126,12 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_inference(parser: argparse.ArgumentParser) -> None:
     """How a model is run: `inference_settings`."""
     add_device(parser)
+    parser.add_argument(
+        "--speed",
+        choices=("best", "fast"),
+        default="best",
+        help="best: as the model was measured (default); fast: fewer windows, no mirrored copies",
+    )
     parser.add_argument("--precision", choices=_PRECISIONS, default="auto", help="number format (default: auto)")
     parser.add_argument(
         "--overlap", type=float, help="fraction of a window that the next one overlaps, 0 to 0.9 (default: the model's)"
@@ -150,12 +156,13 @@ def add_allow_mismatch(parser: argparse.ArgumentParser) -> None:
 
 def inference_settings(arguments: argparse.Namespace, bundle: Bundle, **changes: Any) -> InferenceSettings:
     """The model's own, with what was given (all of `add_inference`, or `add_device` alone) and `changes` on top."""
-    from ..inference.settings import InferenceSettings
+    from ..inference.settings import InferenceSettings, with_speed
 
     chosen: dict[str, Any] = {"device": arguments.device}
     if hasattr(arguments, "overlap"):
         chosen |= {"precision": arguments.precision, "overlap": arguments.overlap, "mirroring": arguments.mirror}
         chosen |= {"allow_cpu": not arguments.no_cpu, "clean": not arguments.no_clean}
+        chosen = with_speed(arguments.speed, chosen)
     return InferenceSettings.of_model(bundle.spec.inference, **{**chosen, **changes})
 
 

@@ -100,6 +100,7 @@ class Console:
         callback: Callable[[ConsoleJob[SegmentedVolume]], None] | None = None,
         *,
         roi: Box | None = None,
+        speed: str = "best",
         precision: str = "auto",
         overlap: float | None = None,
         mirroring: bool | tuple[int, ...] | None = None,
@@ -112,12 +113,14 @@ class Console:
         """Segment `scan`: a `Volume`, a file or DICOM folder, or a list of files (one per channel).
 
         `model` is a name or the beginning of one, NAME@VERSION, a folder or a bundle; None is the only one there is.
-        `roi` is R0, R1, A0, A1, S0, S1 in RAS mm: numbers, or text or a file as `--roi` takes it. `out` is written when
-        the result is there. `MismatchError` if the model cannot fit the scan, unless `allow_mismatch`.
+        `roi` is R0, R1, A0, A1, S0, S1 in RAS mm: numbers, or text or a file as `--roi` takes it. `speed` is "best", as
+        the model was measured, or "fast": overlap and mirroring that are given win. `out` is written when the result is
+        there. `MismatchError` if the model cannot fit the scan, unless `allow_mismatch`.
         """
         bundle = self.library.find(model)
         settings = InferenceSettings.chosen(
             device=device,
+            speed=speed,
             precision=precision,
             overlap=overlap,
             mirroring=mirroring,

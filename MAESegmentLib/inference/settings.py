@@ -25,6 +25,17 @@ ReportStage = Callable[[str, float], None]
 ShouldCancel = Callable[[], bool]
 
 
+#: "best" is what the model was measured with; "fast" has fewer windows and no mirrored copies.
+SPEEDS: Mapping[str, Mapping[str, Any]] = {"best": {}, "fast": {"overlap": 0.25, "mirroring": False}}
+
+
+def with_speed(speed: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values`, and for those that are None what the speed chooses. `ConfigurationError` if there is no such speed."""
+    if speed not in SPEEDS:
+        raise ConfigurationError(f"Speed {speed!r} is none of {', '.join(SPEEDS)}.")
+    return {**SPEEDS[speed], **{name: value for name, value in values.items() if value is not None}}
+
+
 @dataclass(frozen=True)
 class InferenceSettings:
     """`overlap` is the share of a window that its neighbour covers; by default a GPU takes 4 windows at once, a CPU 1.
@@ -66,12 +77,12 @@ class InferenceSettings:
         return cls(**merged)
 
     @classmethod
-    def chosen(cls, **values: Any) -> dict[str, Any]:
-        """Those of `values` that are not left to the model (None, precision "auto"). Refuses what cannot work, before
-        anything is started."""
+    def chosen(cls, *, speed: str = "best", **values: Any) -> dict[str, Any]:
+        """Those of `values`, and what `speed` chooses, that are not left to the model (None, precision "auto"). Refuses
+        what cannot work, before anything is started."""
         if values.get("precision") == "auto":
             values["precision"] = None
-        chosen = {name: value for name, value in values.items() if value is not None}
+        chosen = with_speed(speed, values)
         cls(**chosen)
         return chosen
 

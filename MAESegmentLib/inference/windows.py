@@ -14,6 +14,7 @@ import torch
 
 from ..preprocessing.plan import pad_to
 from .spilled import SpilledTensor
+from .window_count import window_starts
 
 Block = tuple[slice, slice, slice]
 #: (B, C, d, h, w) -> (B, K, d, h, w)
@@ -33,13 +34,9 @@ class WindowPlan:
     overlap: float = 0.5
 
     def blocks(self) -> list[Block]:
-        interval = [
-            patch if patch >= size else max(1, int(patch * (1 - self.overlap)))
-            for patch, size in zip(self.patch_size, self.image_size, strict=True)
-        ]
         d, h, w = (
-            _starts(size, patch, step)
-            for size, patch, step in zip(self.image_size, self.patch_size, interval, strict=True)
+            window_starts(size, patch, self.overlap)
+            for size, patch in zip(self.image_size, self.patch_size, strict=True)
         )
         depth, height, width = self.patch_size
         return [(slice(z, z + depth), slice(y, y + height), slice(x, x + width)) for z, y, x in product(d, h, w)]
@@ -52,12 +49,6 @@ def gaussian_weight(patch_size: tuple[int, int, int], device: torch.device) -> t
         position = torch.arange(-(size - 1) / 2, (size - 1) / 2 + 1, dtype=torch.float, device=device)
         weight = weight[..., None] * torch.exp(position**2 / (-2 * (size / 8) ** 2))
     return weight.clamp(min=max(float(weight.min()), 1e-3))
-
-
-def _starts(size: int, patch: int, step: int) -> list[int]:
-    """Every `step` voxels until the end is covered; the last window is moved back into the image."""
-    count = max(0, -(-(size - patch) // step)) + 1
-    return [min(number * step, max(size - patch, 0)) for number in range(count)]
 
 
 def sliding_rows(

@@ -30,7 +30,7 @@ from .surfaces import (
     world_surface,
     write_stl,
 )
-from .volumes import NodeImage, facts_of, hardened_copy, image_of, problem_of, roi_of, voxels_of
+from .volumes import NodeImage, extent_of, facts_of, hardened_copy, image_of, problem_of, roi_of, voxels_of
 
 __all__ = [
     "Body",
@@ -48,6 +48,7 @@ __all__ = [
     "content_steps",
     "drawing_steps",
     "drawn_segments",
+    "extent_of",
     "facts_of",
     "forget_content",
     "frames_of",

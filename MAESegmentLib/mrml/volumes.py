@@ -89,6 +89,17 @@ def voxels_of(node: Any) -> np.ndarray:
     return array
 
 
+def extent_of(node: Any, region: Any = None) -> tuple[float, ...]:
+    """Along R, A and S in mm: of a volume, or of what of it lies in a region (an ROI node); 0 if it has no image."""
+    if node.GetImageData() is None:
+        return (0.0, 0.0, 0.0)
+    bounds = [0.0] * 6
+    node.GetRASBounds(bounds)
+    box = roi_of(region) if region is not None else bounds
+    lows, highs = zip(bounds[::2], box[::2], strict=True), zip(bounds[1::2], box[1::2], strict=True)
+    return tuple(max(0.0, min(high) - max(low)) for low, high in zip(lows, highs, strict=True))
+
+
 def problem_of(node: Any) -> MAESegmentError | None:
     """Why `node` cannot be segmented; None if it can."""
     try:

@@ -20,6 +20,7 @@ from ..cases.store import CaseStore
 from ..device import device_title, resolve_device
 from ..errors import DatasetError
 from ..images.labels import by_name
+from ..inference.window_count import window_count
 from ..processes.processor import background_threads
 from ..training.data.holdout import FEW_CASES, HELD_OUT
 from ..training.data.labelling import LabelPlan, plan_labels
@@ -191,11 +192,7 @@ def _shape(record: CaseRecord, base: Bundle) -> tuple[int, ...]:
 
 
 def _windows(record: CaseRecord, base: Bundle, settings: FineTuneSettings) -> int:
-    step = 1.0 - settings.validation_overlap
-    patch = base.spec.preprocessing.patch_size
-    return math.prod(
-        1 + math.ceil(max(0, n - p) / (p * step)) for n, p in zip(_shape(record, base), patch, strict=True)
-    )
+    return window_count(_shape(record, base), base.spec.preprocessing.patch_size, settings.validation_overlap)
 
 
 def _free_bytes(device: torch.device) -> float:

@@ -20,7 +20,7 @@ from ..cases.case import Case
 from ..cases.dataset import CaseDataset
 from ..device import resolve_device
 from ..errors import ConfigurationError
-from ..inference.windows import WindowPlan
+from ..inference.window_count import window_count
 from ..networks import NnFormer
 from ..preprocessing.plan import Preprocessing
 from ..storage.atomic_file import write_file
@@ -361,7 +361,7 @@ class FineTuning:
     def _windows(self, cases: Sequence[Case]) -> int:
         """How many are segmented to measure Dice on these cases."""
         patch, overlap = self.preprocessing.patch_size, self.settings.validation_overlap
-        return sum(len(WindowPlan(case.shape, patch, overlap).blocks()) for case in self._cases(cases))
+        return sum(window_count(case.shape, patch, overlap) for case in self._cases(cases))
 
     def _identity(self, cases: Sequence[Case]) -> str:
         """Of cases, base and labels: what a checkpoint belongs to."""

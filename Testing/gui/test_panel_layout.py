@@ -333,7 +333,7 @@ def test_next_case_is_suggested(fake_logic, ui, ready, add_volume, settle, look_
 
 
 def test_the_panel_has_the_margins_of_other_modules(ui, host):
-    root, button = to_qt(host.parent), to_qt(ui.segmentButton)
+    root, button = to_qt(host.parent), to_qt(ui.inputsCollapsibleButton)
     left = button.mapTo(root, button.rect().topLeft()).x()
     assert (left, root.width() - left - button.width()) == (5, 5)
 

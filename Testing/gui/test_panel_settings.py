@@ -12,6 +12,7 @@ import slicer
 from MAESegmentLib.errors import WorkerError
 from MAESegmentLib.storage.user_folders import default_cases_folder
 from Testing.fake_logic import GIB
+from Testing.gui.panel_fixtures import choose
 
 GPU = {"name": "cuda:0", "title": "NVIDIA GeForce RTX 3060", "free_bytes": 9.8 * GIB, "total_bytes": 12 * GIB}
 CPU = {"name": "cpu", "title": "AMD Ryzen 7", "free_bytes": 21 * GIB, "total_bytes": 32 * GIB}
@@ -190,6 +191,27 @@ def test_choices_go_to_the_parameter_node_and_those_of_a_script_are_shown(panel,
     settle()
     assert (ui.precisionComboBox.currentText, ui.overlapComboBox.currentText) == ("Single (fp32)", "0.6")
     assert ui.allowCpuCheckBox.checked
+
+
+def test_speed_beside_segment_is_overlap_and_mirroring_with_seconds_once_measured(
+    panel, ui, volume, fake_logic, add_result, settle
+):
+    assert [ui.speedComboBox.itemText(n) for n in range(ui.speedComboBox.count)] == [
+        "Best",
+        "Fast (about 2 times faster)",
+    ]
+    choose(ui.speedComboBox, "Fast (about 2 times faster)")
+    assert (panel.parameters.overlap, panel.parameters.mirroring) == (0.25, "off")
+    settle()
+    assert (ui.overlapComboBox.currentText, ui.mirroringComboBox.currentText) == ("25 % (fast)", "Off (fast)")
+    ui.segmentButton.click()
+    assert not ui.speedComboBox.enabled
+    fake_logic.jobs[-1].succeed(*add_result(volume, panel.bundle))
+    settle()
+    assert (ui.speedComboBox.enabled, ui.speedComboBox.currentText) == (True, "Fast (about 2 s)")
+    choose(ui.mirroringComboBox, "On (slow)")
+    settle()
+    assert ui.speedComboBox.currentText == "As under Advanced"
 
 
 def test_python_and_folder_are_slicers_settings_not_the_scenes(panel, fake_logic, ui):  # noqa: ARG001

@@ -48,6 +48,7 @@ class Segmenting(Part):
         *,
         outputSegmentation: Node = None,
         roi: Any = None,
+        speed: str = "best",
         precision: str = AUTO,
         overlap: float | None = None,
         mirroring: bool | tuple[int, ...] | None = None,
@@ -62,7 +63,8 @@ class Segmenting(Part):
 
         `model` is a name, name@version, a folder or a bundle. With `wait` the node is returned and Slicer stays alive
         meanwhile; with `wait=False` or a `callback` (called with the job after every change) a job is returned.
-        `roi` is an ROI node, its name, or R0, R1, A0, A1, S0, S1 in mm (numbers, or text as the command takes it). An
+        `roi` is an ROI node, its name, or R0, R1, A0, A1, S0, S1 in mm (numbers, or text as the command takes it).
+        `speed` is "best", as the model was measured, or "fast": overlap and mirroring that are given win. An
         `outputSegmentation` that the user edited is replaced only with `overwrite`. While a fine-tuning has the GPU,
         "auto" is the processor. `MismatchError` if the model cannot fit the scan (see `bundle.suitability`), unless
         `allowMismatch`; with `askForBox` also if the model wants a box, and the scan is much larger.
@@ -76,6 +78,7 @@ class Segmenting(Part):
             roi=roi,
             settings=InferenceSettings.chosen(
                 device=device,
+                speed=speed,
                 precision=precision,
                 overlap=overlap,
                 mirroring=mirroring,

@@ -14,6 +14,7 @@ from ...translation import tr as _
 from ..texts.messages import error_text, log_text, overall_fraction, progress_text
 from .elements import Control, Message
 from .remedies import OfferContext, Remedy, offers_for
+from .speed import SpeedPresenter
 
 #: Nobody reads faster; drawing more often would only cost.
 _REDRAW_EVERY_S = 0.1
@@ -71,6 +72,9 @@ class SegmentHost(Protocol):
     def remedies(self) -> Mapping[Remedy, Callable[[], Any]]:
         """What this panel can do about an error, beside starting again; others are not offered."""
 
+    def set_windows(self, overlap: float, mirroring: str) -> None:
+        """Choose these, as under Advanced: 0 and "model" leave it to the model."""
+
     def is_starting(self) -> bool:
         """Whether the worker process is being started."""
 
@@ -91,6 +95,7 @@ class SegmentPresenter:
         self.job: Any = None
         self.message = Message()
         self.host = host
+        self.speed = SpeedPresenter(host)
         self._logic = logic
         self._changed = changed
         self._progressed = progressed
@@ -185,6 +190,7 @@ class SegmentPresenter:
 
         self._agreed = {"overwrite": overwrite, "anew": anew, "allow_mismatch": allow_mismatch}
         self._asked = self._chosen()
+        self.speed.begin()
         self.launch(begin, self._on_job, self._start_as_agreed)
 
     def start_again(self) -> None:
@@ -321,6 +327,7 @@ class SegmentPresenter:
             self.job = None
             try:
                 if job.state.name == "DONE":
+                    self.speed.end(job.summary)
                     self.host.show_result(job)
                     if [*self.host.nodes] != self._begun_with:
                         text = _("{scan} is segmented; choose it to see the result.").format(scan=job.name)

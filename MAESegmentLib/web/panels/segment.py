@@ -48,6 +48,7 @@ class SegmentPanel(Panel):
         #: What each segmentation node came with, by its ID.
         self._summaries: dict[str, Any] = {}
         self.put(**_OPTIONS, models=[], model="", device=app.config.device, region=WHOLE, batch_rows=[], log="")
+        self.put(speeds=[], speed="best", speed_tip="")
         self.put(opacity=0.5, filled=True, show_3d=False, surface="", card_open=False, log_open=False)
         self.presenter = SegmentPresenter(self.logic, self, self.update, self._show_run)
         self.batch = BatchPresenter(self.logic, self.presenter, self._show_batch)
@@ -57,6 +58,9 @@ class SegmentPanel(Panel):
         for key in ("opacity", "filled"):
             self.on_change(key, lambda _value: self._style())
         self.on_change("result", self._on_result_choice)
+        self.on_change("speed", self.presenter.speed.choose)
+        for key in ("overlap", "mirroring", "device"):
+            self.on_change(key, lambda _value: self._show_speeds())
         self.on_change("show_3d", lambda _value: self._on_show_3d())
         self.workspace.add_listener(self._on_workspace)
         self.session.client.add_listener(self._on_worker)
@@ -188,6 +192,9 @@ class SegmentPanel(Panel):
             Remedy.SHOW_LOG: self.show_log,
         }
 
+    def set_windows(self, overlap: float, mirroring: str) -> None:
+        self.put(overlap=overlap, mirroring=mirroring)
+
     def is_starting(self) -> bool:
         return self.session.client.state in (WorkerState.STOPPED, WorkerState.STARTING)
 
@@ -241,8 +248,13 @@ class SegmentPanel(Panel):
         if scan is None and self.presenter.job is None and self.batch.state().rows:
             self.batch.clear()
         self.presenter.check_inputs()
+        self._show_speeds()
         self._show_run()
         self._show_result()
+
+    def _show_speeds(self) -> None:
+        state = self.presenter.speed.state()
+        self.put(speeds=options((one.key, one.text) for one in state.options), speed=state.chosen, speed_tip=state.tip)
 
     def _show_run(self) -> None:
         state = self.presenter.state()

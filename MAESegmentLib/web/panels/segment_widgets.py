@@ -78,6 +78,8 @@ def _build_advanced(panel: Any) -> None:
 def _build_button(panel: Any) -> None:
     name = panel.name
     running = name("running")
+    tip = (name("speed_tip"),)
+    panel.select("speed", "speeds", label=_("Speed"), id="speed-select", disabled=(running,), title=tip, classes="mt-4")
     panel.control(
         name("button"),
         panel.presenter.press,
@@ -86,7 +88,7 @@ def _build_button(panel: Any) -> None:
         variant="flat",
         block=True,
         size="large",
-        classes="mt-4",
+        classes="mt-2",
     )
     panel.button(
         _("Segment all {n} scans").format(n=shown("data_scans.length")),

@@ -32,7 +32,7 @@ class Host:
     """A panel in which everything is chosen."""
 
     def __init__(self):
-        self.bundle = SimpleNamespace(name="hippocampus-mr")
+        self.bundle = SimpleNamespace(name="hippocampus-mr", content_hash="h", metadata={"maesegment": {}})
         self.nodes = ["scan"]
         self.output, self.region = None, None
         self.options = {"device": "auto"}
