@@ -68,8 +68,8 @@ class SpeedPresenter:
         if chosen == CUSTOM:
             options.append(Option(CUSTOM, _("As under Advanced")))
         tip = _(
-            "Best: as the model was measured. Fast: fewer windows that overlap and no mirrored copies, so borders may be "
-            "less exact. The times are those of this model's last run here."
+            "Best: as the model was measured. Fast: fewer windows that overlap and no mirrored copies, so that borders "
+            "may be less exact. Times follow from this model's last run here."
         )
         return SpeedState(tuple(options), chosen, tip)
 
