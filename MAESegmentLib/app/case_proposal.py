@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import mrml
 from ..bundle import Bundle
+from ..bundle.suitability import mismatch
 from ..cases.mapping import LabelMatch, propose_mapping, same_name
 from ..cases.records import CaseRecord
 from ..cases.store import CaseStore
@@ -74,6 +75,9 @@ def propose(
     try:
         image = mrml.image_of(nodes)
         findings += channel_findings(image, bundle)
+        if reason := mismatch(bundle, mrml.facts_of(nodes)):
+            hint = _("A model learns such scans best from one that was trained on them.")
+            findings.append(CaseIssue("mismatch", WARNING, reason, hint))
         duplicate = case_scene.find_duplicate(nodes, image, store.list(), aside)
     except MAESegmentError as error:
         findings.append(CaseIssue("scan", ERROR, error.message, error.hint))

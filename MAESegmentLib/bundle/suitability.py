@@ -66,7 +66,7 @@ def mismatch(bundle: Bundle, scan: ScanFacts) -> str:
         return ""
     modality = str(bundle.metadata["maesegment"]["modality"])
     if kind_of(scan.modality) and _kinds_of(bundle):
-        text = _("This is a {kind} scan; {model} was trained on {modality}.")
+        text = _("This scan is {kind}; {model} was trained on {modality}.")
         return text.format(kind=kind_of(scan.modality), model=bundle.name, modality=modality)
     found = _compared(bundle, scan)
     text = _("This scan is nothing like the {modality} scans that {model} was trained on: {reason}.")
@@ -84,6 +84,18 @@ def excess(bundle: Bundle, scan: ScanFacts) -> float | None:
     """How far the grey values are from the training scans', 1 is the limit of what is familiar; None if unknown."""
     found = _compared(bundle, scan)
     return found[0].excess_of(found[1]) if found is not None else None
+
+
+def unlike_cases(bundle: Bundle, cases: Sequence[GreyValues]) -> str:
+    """What to say of a fine-tuning of `bundle` on cases of such grey values; "" if they are like its training scans."""
+    statistics = _statistics_of(bundle)
+    if statistics is None:
+        return ""
+    size = len(statistics.grey.mean)
+    count = sum(len(one.description) == size and statistics.excess_of(one) > LIMIT for one in cases)
+    text = _("{count} of {all} cases are nothing like the {modality} scans that {model} was trained on.")
+    modality = bundle.metadata["maesegment"]["modality"]
+    return text.format(count=count, all=len(cases), modality=modality, model=bundle.name) if count else ""
 
 
 def best_fit(bundles: Iterable[Bundle], scan: ScanFacts) -> Bundle | None:

@@ -78,6 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(arguments.files) < 2:
         raise ConfigurationError("Give the scan, then its segmentation.", "maesegment cases add SCAN SEGMENTATION ...")
     from ..bundle.spec import check_channels
+    from ..bundle.suitability import ScanFacts, mismatch
     from ..cases.case import check_files_differ
     from ..images.formats.dicom.belonging import place_on
     from ..images.labels import by_name, plain_name
@@ -91,6 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
     volume = read_volumes(scan)
     if bundle is not None:
         check_channels(len(volume.array), bundle.channels)
+        if reason := mismatch(bundle, ScanFacts.of(volume)):
+            say(f"note: {reason}", error=True)
     label_map, segments = _read_segments(segmentation, arguments.labels, bundle, store)
     check_files_differ(scan, segmentation)  # read by now: they are there
     label_map, notes = place_on(label_map, volume)

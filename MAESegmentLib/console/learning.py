@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..bundle import Bundle, ModelStore
 from ..bundle.library import ModelChoice, ModelLibrary
 from ..bundle.spec import check_channels
+from ..bundle.suitability import ScanFacts, mismatch
 from ..cases.records import CaseRecord
 from ..cases.store import CaseStore
 from ..cases.submission import CaseSubmission
@@ -109,6 +111,8 @@ class Learning:
         bundle = self._host.library.find(model)
         volume = self._host.read(scan)
         check_channels(len(volume.array), bundle.channels)
+        if reason := mismatch(bundle, ScanFacts.of(volume)):
+            warnings.warn(reason, stacklevel=2)
         label_map, _assumed = place_on(label_map, volume)
         known = tuple(bundle.labels if labels is None else labels)
         drawn = [label for label in known if (label_map.array == label.value).any()]

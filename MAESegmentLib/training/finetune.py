@@ -16,6 +16,7 @@ import torch
 
 from ..bundle import Bundle, open_bundle
 from ..bundle.cleaning import inherited
+from ..bundle.suitability import unlike_cases
 from ..cases.case import Case
 from ..cases.dataset import CaseDataset
 from ..device import resolve_device
@@ -95,6 +96,8 @@ def finetune(
         same_labels = {label.name for label in base.labels} == set(plan.names)
         text = description.completed(base, same_labels=same_labels, name=dataset.name, channels=run.channels)
         prepared.label_notes.extend(_only_held_out(prepared, plan, holdout))
+        if unlike := unlike_cases(base, [case.grey for case in prepared.cases if case.grey is not None]):
+            prepared.label_notes.append(unlike)
         warnings = [f"Warning: {note}" for note in (*dataset.notes, *prepared.label_notes, *prepared.twins)]
         notes = (*prepared.notes, cache.describe(), f"Held out: {holdout.how}.", *run.notes, *team.describe(settings))
         context.log(*warnings, *notes)

@@ -195,7 +195,7 @@ def test_region_is_what_was_annotated(files: Files, tmp_path: Path, capsys) -> N
     assert not store_of(tmp_path).list()[0].partial
 
 
-def test_dicom_scan_with_dicom_segmentation(tmp_path: Path) -> None:
+def test_dicom_scan_with_dicom_segmentation(model: Bundle, tmp_path: Path, capsys) -> None:
     folder = head().write(tmp_path / "dicom")
     volume = read_volume(folder)
     array = np.zeros(volume.grid.shape, np.uint8)
@@ -207,6 +207,8 @@ def test_dicom_scan_with_dicom_segmentation(tmp_path: Path) -> None:
     assert np.array_equal(store.read_label_map("case-0001").array, array)
     assert store.read_image("case-0001").grid.matches(volume.grid)
     assert [label.name for label in store.labels()] == ["front"]
+    assert cases("add", folder, segmentation, "-m", model.name) == 0
+    assert "This scan is CT; phantom-mr was trained on MR." in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.usefixtures("model")

@@ -49,7 +49,7 @@ def test_what_the_model_cannot_fit_is_refused_before_anything_runs_unless_allowe
     model = save_tiny(tmp_path / "tiny")
     set_modality(volume, "CT")
     before = slicer.mrmlScene.GetNumberOfNodes()
-    with pytest.raises(MismatchError, match="This is a CT scan; tiny-mr was trained on MR"):
+    with pytest.raises(MismatchError, match="This scan is CT; tiny-mr was trained on MR"):
         logic.process(volume, model)
     assert logic.session.client.state.name == "STOPPED"
     assert slicer.mrmlScene.GetNumberOfNodes() == before

@@ -9,6 +9,7 @@ import pytest
 import slicer
 
 from MAESegmentLib.images import hashing
+from MAESegmentLib.mrml.volumes import set_modality
 from Testing import slicer_core
 from Testing.gui.logic_fixtures import edit, segment_names
 
@@ -38,6 +39,12 @@ def test_names_of_the_model_need_no_answer(logic, volume, corrected):
     assert findings(proposal) == {"missing": "warning"}
     assert (proposal.duplicate, proposal.stored, proposal.isChanged) == (None, None, False)
     assert not logic.caseStore().folder.exists(), "looking changes nothing"
+
+
+def test_scan_of_another_modality_than_the_models_is_asked_about(logic, volume, corrected):
+    set_modality(volume, "MR")
+    found = {finding.kind: finding.message for finding in logic.proposeCase(volume, corrected).findings}
+    assert found["mismatch"] == "This scan is MR; self-test was trained on CT."
 
 
 def test_other_names_are_asked_about(logic, volume, draw, truth):

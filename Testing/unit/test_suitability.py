@@ -57,7 +57,7 @@ def test_what_dicom_says_decides_whatever_the_grey_values(
 ) -> None:
     facts = ScanFacts.of(read_volume(dicom_series.head(9).write(tmp_path / "ct")))
     assert facts.modality == "CT"
-    assert mismatch(shipped["hippocampus-mr"], facts) == "This is a CT scan; hippocampus-mr was trained on MR."
+    assert mismatch(shipped["hippocampus-mr"], facts) == "This scan is CT; hippocampus-mr was trained on MR."
     assert mismatch(shipped["headneck-ct"], facts) == ""
     strange = ScanFacts(phantom().volume.array, phantom().volume.grid)
     assert mismatch(shipped["headneck-ct"], strange)
@@ -193,6 +193,6 @@ def test_batch_row_fails_with_the_reason_and_the_others_go_on(tmp_path: Path, ph
     rows = table_of(tmp_path / "out")
     assert rows["mr"]["status"] == "done"
     assert rows["ct"]["status"] == "failed"
-    assert rows["ct"]["reason"].startswith("This is a CT scan; tiny-mr was trained on MR.")
+    assert rows["ct"]["reason"].startswith("This scan is CT; tiny-mr was trained on MR.")
     assert main([*words, "--allow-mismatch", "--retry-failed"]) == 0
     assert table_of(tmp_path / "out")["ct"]["status"] == "done"

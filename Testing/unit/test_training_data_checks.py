@@ -13,10 +13,12 @@ from MAESegmentLib.bundle import Bundle, ModelStore, open_bundle
 from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import ConfigurationError
+from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.recipe import Description
 from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import FineTuneSettings
+from Testing.bundles import save_taught
 from Testing.datasets import LABELS as VALUES
 from Testing.datasets import change, write_dataset
 
@@ -79,6 +81,16 @@ def test_a_label_that_only_held_out_cases_have_is_a_warning(data: Path, base: Bu
     change(data / "labels" / "case_0.nii.gz", without(2))
     (warning, *_) = train(data, base, tmp_path / "out", validation="case_1")
     assert "Only held-out cases have a voxel of back" in warning
+
+
+def test_cases_of_another_kind_than_the_base_was_trained_on_are_a_warning(data: Path, tmp_path: Path) -> None:
+    scans = [read_volume(file) for file in sorted((data / "images").iterdir())]
+    taught = save_taught(tmp_path / "taught", scans * 8)  # enough to set a limit
+    said = "cases are nothing like the MR scans that tiny-mr was trained on."
+    assert not any(said in warning for warning in train(data, taught, tmp_path / "alike"))
+    for file in (data / "images").iterdir():
+        change(file, lambda array, matrix: (-array, matrix))
+    assert any(said in warning for warning in train(data, taught, tmp_path / "other"))
 
 
 def test_two_cases_with_the_same_image_are_a_warning(data: Path, base: Bundle, tmp_path: Path) -> None:
