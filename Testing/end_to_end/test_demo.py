@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from MAESegmentLib.evaluation.report import mean_dice, summarise
 from MAESegmentLib.images.formats.seg_nrrd import read_seg_nrrd
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.inference.predictor import Predictor
+from Testing.documentation import REPOSITORY
 
 #: Well below the figure of each model card (a few cases are a small sample), well above a broken model.
 WORTH_SHIPPING = {"hippocampus-mr": ("hippocampus_mr", 6, 0.82), "headneck-ct": ("headneck_ct", 2, 0.6)}
@@ -24,8 +27,20 @@ WORTH_SHIPPING = {"hippocampus-mr": ("hippocampus_mr", 6, 0.82), "headneck-ct": 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
-    assert main(["demo", "--out", str(folder), "--device", "cpu"]) == 0
+    with (folder / "printed.txt").open("w", encoding="utf-8") as printed, redirect_stdout(printed):
+        assert main(["demo", "--out", str(folder), "--device", "cpu"]) == 0
     return folder
+
+
+def test_the_readme_shows_what_it_prints(demo: Path) -> None:
+    """But for figures, and the space that they take."""
+    shown, printed = (
+        re.sub(r"[\d.]+|\s+|─+", " ", text.partition("Hippocampi of")[2])
+        for text in ((REPOSITORY / "README.md").read_text("utf-8"), (demo / "printed.txt").read_text("utf-8"))
+    )
+    table = shown.partition("```")[0].split()
+    assert table == printed.split()[: len(table)]
+    assert "Volume" in table
 
 
 def test_demo_finds_a_hippocampus_of_plausible_size_on_each_side(demo: Path) -> None:
