@@ -280,6 +280,8 @@ class Panel:
     def _choose_output_of_volume(self) -> None:
         """The result of one scan is not where the next one's goes: its own last one is chosen and shown."""
         volume, output = self._volume, self._parameters.outputSegmentation
+        if slicer.mrmlScene.IsBatchProcessing():
+            return  # a scene that is being loaded says itself what is chosen and shown
         if volume is None or (output is not None and mrml.volume_of(output) in (None, volume)):
             return
         result = (results_of(volume) or [None])[-1]

@@ -89,6 +89,11 @@ def propose(
     stored = case_scene.linked_case(segmentation, store)
     if stored is not None and duplicate is not None and duplicate.id == stored.id:
         duplicate = None
+    drawn_on = mrml.volume_of(segmentation)
+    if drawn_on is not None and drawn_on not in nodes:
+        text = _("{segmentation} was made on {other}, not on {scan}.")
+        names = {"segmentation": segmentation.GetName(), "other": drawn_on.GetName(), "scan": nodes[0].GetName()}
+        findings.append(CaseIssue("other_scan", WARNING, text.format(**names), _("Is this its scan?")))
     choices = propose_choices(segments, segmentation, bundle, known, store)
     findings += _segment_findings(segmentation, segments, choices, bundle)
     if duplicate is not None and stored is None:

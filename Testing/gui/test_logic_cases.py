@@ -80,6 +80,12 @@ def test_scans_that_cannot_be_used_are_an_error_in_the_proposal(logic, scene, co
         logic.addCase(scans, corrected)
 
 
+def test_a_segmentation_of_another_scan_is_asked_about(logic, scene, corrected):
+    other = scene.plain("Other")
+    (finding,) = [one for one in logic.proposeCase(other, corrected).findings if one.kind == "other_scan"]
+    assert (finding.severity, finding.message) == ("warning", "Drawn was made on Scan, not on Other.")
+
+
 # Storing it ----------------------------------------------------------------------------------------------------------
 
 

@@ -141,6 +141,8 @@ def test_corrections_become_a_version_that_is_used_only_when_accepted(
     logic, store = panel._logic, panel._logic.library.store
     monkeypatch.setattr(logic, "fineTune", partial(logic.fineTune, **QUICK), raising=False)
     assert [corrected(scene.plain("A")), corrected(scene.left_handed("B"))] == ["case-0001", "case-0002"]
+    names = [ui.casesTable.item(row, 1).text().splitlines()[0] for row in (0, 1)]
+    assert names == ["case-0001 (A)", "case-0002 (B)"]
     # One of them is edited later, and updated.
     edit(panel.parameters.outputSegmentation)
     panel.enter()

@@ -45,6 +45,20 @@ def test_the_sample_head_is_segmented_and_saved_voxel_for_voxel(app, user):
     assert user.problems() == []
 
 
+def test_each_box_has_a_result_and_the_same_again_replaces_its_own(user):
+    open_sample(user)
+    for box in ("Right hippocampus", "Left hippocampus", "Right hippocampus"):
+        user.choose("region-select", box)
+        user.press("segment-button")
+        name = f"MNI152 head - hippocampus-mr ({box})"
+        user.until(lambda name=name: _chosen_result(user) == name, name)
+        assert user.text("result-line").startswith("MNI152 head \u2013 hippocampus-mr")
+    results = user.driver.execute_script("return window.trame.state.get('segment_results').map(one => one.title)")
+    assert sorted(results) == [f"MNI152 head - hippocampus-mr ({side} hippocampus)" for side in ("Left", "Right")]
+    screenshot(user, "app-two-boxes")
+    assert user.problems() == []
+
+
 def test_every_broken_file_gets_a_plain_answer_and_the_session_lives(user, real_data):
     """Each is named in the message; after all of them a good scan opens."""
     for path in sorted((real_data / "geometry/corrupt").iterdir()):
@@ -119,6 +133,15 @@ def test_a_page_on_the_disk_leads_in_and_who_closes_the_browser_finds_scene_and_
 def test_who_loses_the_session_is_told_and_gets_a_new_one(user):
     user.session.kill()
     user.until(lambda: "its scans are closed" in user.text("notice"), "a new session, and why")
+
+
+def _chosen_result(user):
+    """What is called so, while nothing runs."""
+    return user.driver.execute_script(
+        "const get = key => window.trame.state.get('segment_' + key);"
+        "const one = get('results').find(one => one.value === get('result'));"
+        "return one && !get('running') ? one.title : ''"
+    )
 
 
 def _workers(app):
