@@ -35,7 +35,11 @@ _AT = {"Red": ("Axial", -16.0), "Yellow": ("Sagittal", 28.0), "Green": ("Coronal
 
 def main(folder: Path) -> None:
     application = standin.install()
-    application.temporaryPath = tempfile.mkdtemp()
+    # Shown as what is used where nothing is chosen.
+    temporary = Path(tempfile.gettempdir()) / "Slicer-user"
+    temporary.mkdir(exist_ok=True)
+    application.temporaryPath = str(temporary)
+    os.environ["MAESEGMENT_CASES"] = "/home/user/Documents/MAESegment cases"
     os.environ["MAESEGMENT_PYTHON"] = sys.executable
     os.environ["MAESEGMENT_MODELS"] = tempfile.mkdtemp()
     head, box = load_head(), load_box()

@@ -41,6 +41,10 @@ def test_the_sample_head_is_segmented_and_saved_voxel_for_voxel(app, user):
     screenshot(user, "app-export")
     show(user, "segment")
     screenshot(user, "app-segment")
+    user.choose("speed-select", "Fast (about ")
+    segment(user)
+    user.press("advanced")
+    user.until(lambda: "25 % (fast)" in user.panel() and "Off (fast)" in user.panel(), "what fast is")
     assert app.longest_stall_s(user) < LONGEST_STALL_S
     assert user.problems() == []
 
