@@ -1,0 +1,32 @@
+"""The model that the page proposes for a scan, and what it asks before a model runs on what it cannot fit."""
+
+from __future__ import annotations
+
+import shutil
+
+from MAESegmentLib.samples import head_path
+from Testing.web.browser import show
+
+
+def test_model_follows_the_scan_and_a_wrong_one_runs_only_on_the_users_word(user, real_data, tmp_path):
+    user.upload(sorted((real_data / "headneck_ct" / "unlabelled").glob("*.nii.gz"))[0])
+    user.until(lambda: user.see("scan-info"), "the CT")
+    show(user, "segment")
+    user.until(lambda: "planning CT" in user.text("model-summary"), "the model of CT")
+    head = shutil.copy(head_path(), tmp_path / "head.nii.gz")
+    show(user, "data")
+    user.upload(head)
+    user.until(lambda: "197" in user.text("scan-info"), "the head")
+    show(user, "segment")
+    user.until(lambda: "hippocampus" in user.text("model-summary"), "the model of MR")
+    user.press("segment-button")
+    notice = user.until(lambda: user.text("notice"), "the question about a box")
+    assert "is made for a box around the structure" in notice
+    assert user.see("remedy-add_roi")
+    user.choose("model-select", "headneck")
+    user.press("segment-button")
+    notice = user.until(lambda: "nothing like" in user.text("notice") and user.text("notice"), "the refusal")
+    assert "the CT scans that headneck-ct was trained on" in notice
+    assert not user.see("result-line")
+    user.press("remedy-allow_mismatch")
+    user.until(lambda: user.see("result-line"), "a result, on the user's word")
