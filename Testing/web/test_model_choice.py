@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
+from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.samples import head_path
-from Testing.web.browser import show
+from Testing.bundles import save_tiny, tiny_spec
+from Testing.web.browser import open_sample, show
 
 
 def test_model_follows_the_scan_and_a_wrong_one_runs_only_on_the_users_word(user, real_data, tmp_path):
@@ -30,3 +33,23 @@ def test_model_follows_the_scan_and_a_wrong_one_runs_only_on_the_users_word(user
     assert not user.see("result-line")
     user.press("remedy-allow_mismatch")
     user.until(lambda: user.see("result-line"), "a result, on the user's word")
+
+
+def test_sample_keeps_the_version_that_is_in_use(app, app_environment, new_user):
+    """Not the newest one, which the user left."""
+    models = Path(app_environment["MAESEGMENT_MODELS"])
+    shipped = ModelStore(models).find("hippocampus-mr@1.2.1")
+    newer = models / "hippocampus-mr" / "9.0.0"
+    save_tiny(newer, tiny_spec(name="hippocampus-mr", version="9.0.0", parent=shipped.reference))
+    try:
+        user = new_user().open(app.address)
+        show(user, "segment")
+        user.choose("model-select", "hippocampus-mr 1.2.1")
+        show(user, "data")
+        open_sample(user)
+        assert "hippocampus-mr 1.2.1" in user.panel()
+        assert "9.0.0" not in user.panel()
+        show(user, "improve")
+        user.until(lambda: "1.2.1 (in use)" in user.panel(), "the versions")
+    finally:
+        shutil.rmtree(newer.parent)
