@@ -118,6 +118,21 @@ def spinal_cord(user: User):
     return next((one for one in fields if one.get_property("value").startswith("Spinal cord")), None)
 
 
+def test_export_writes_the_segmentation_that_is_chosen_there(user):
+    open_sample(user)
+    segment(user)
+    right = user.text("result-line")
+    user.choose("region-select", "Left hippocampus")
+    user.press("segment-button")
+    user.until(lambda: user.text("result-line") not in ("", right), "the other side")
+    show(user, "export")
+    for side in ("Right", "Left"):
+        user.choose("export-select", f"({side} hippocampus)")
+        user.press("export-nii-gz")
+        user.until(lambda side=side: side in user.text("saved-name"), f"the file of the {side} side")
+    screenshot(user, "app-export-choice")
+
+
 def test_the_model_card_is_laid_out_and_closes(user):
     show(user, "segment")
     user.choose("model-select", "headneck-ct")
