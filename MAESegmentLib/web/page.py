@@ -49,6 +49,7 @@ html { overflow-y: hidden; }
 .v-btn { letter-spacing: 0; text-transform: none; }
 .v-tab.v-tab.v-btn { min-width: 0 !important; padding: 0 2px; font-size: 13px; }
 :focus-visible { outline: 2px solid #1565c0; outline-offset: 1px; }
+#panel .v-select__selection-text { white-space: normal; overflow-wrap: anywhere; line-height: 1.25; }
 .v-label.v-label, .v-list-subheader { opacity: 0.8; }
 #views { height: calc(100dvh - 48px); display: flex; }
 .app-title { font-size: 18px; font-weight: 600; margin: 0 20px 0 4px; }

@@ -34,13 +34,15 @@ _PLACES = (
 _COLOURS = {"Axial": "#f56652", "Coronal": "#6dad4a", "Sagittal": "#efd64d"}
 
 STYLE = """
-.over-view { position: absolute; color: #fff; font: 12px sans-serif; text-shadow: 0 0 3px #000, 0 0 2px #000;
-  pointer-events: none; }
+.over-view { position: absolute; color: #fff; font: 12px sans-serif; background: #000b; padding: 0 4px;
+  border-radius: 3px; pointer-events: none; }
+.over-view:empty { display: none; }
 .view-name { left: 44px; top: 7px; font-weight: 600; }
 .view-buttons { position: absolute; left: 2px; top: 2px; display: flex; flex-direction: column; }
+.view-buttons .v-btn { background: #0009; }
 .side-letter { color: #ffd54f; font: 600 15px sans-serif; }
 .slice-position { left: 8px; bottom: 30px; }
-.pointer { right: 8px; bottom: 30px; visibility: hidden; }
+.pointer { right: 8px; bottom: 30px; font-size: 11px; visibility: hidden; }
 :hover > .pointer { visibility: visible; }
 .slice-slider { position: absolute; bottom: 0; left: 0; right: 0; }
 @media (max-width: 600px) { .view-name { left: 36px; font-size: 11px; } }

@@ -157,5 +157,5 @@ def test_all_open_scans_are_segmented_one_after_another(user, scans):
         user.press("close-scan")
     user.until(lambda: not user.see("notice"), "the sentence is gone", 30)
     show(user, "segment")
-    assert not user.see("batch")
+    user.until(lambda: not user.see("batch"), "the table is gone", 30)
     assert user.problems() == []
