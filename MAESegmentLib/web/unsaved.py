@@ -227,23 +227,23 @@ def _listed(folder: Path, in_use: set[Path]) -> list[Kept]:
     for path in folder.glob(f"[0-9a-f]*{_ENDING}"):
         if path not in in_use:
             try:
-                scan = str(_read(path)[0]["scan"])
+                scan = str(_read(path, voxels=False)[0]["scan"])
             except _DAMAGED:
                 scan = ""
             found.append(Kept(path, scan, path.stat().st_mtime))
     return sorted(found, key=lambda one: one.at)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], Any]:
-    """What is known of it, and its voxels, each read when it is asked for."""
-    arrays = np.load(path, allow_pickle=False)
-    about = json.loads(arrays["about"].tobytes())
-    if about["format"] != 1:
-        raise ValueError("a newer version wrote it")
-    return about, arrays
+def _read(path: Path, *, voxels: bool = True) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What is known of it, and its label maps."""
+    with np.load(path, allow_pickle=False) as arrays:
+        about = json.loads(arrays["about"].tobytes())
+        if about["format"] != 1:
+            raise ValueError("a newer version wrote it")
+        return about, {name: arrays[name] for name in arrays.files if voxels and name != "about"}
 
 
-def _segments(about: dict[str, Any], arrays: Any) -> dict[str, Any]:
+def _segments(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     images = []
     for number, grid in enumerate(about["layers"]):
         voxels, matrix = arrays[f"layer{number}"], np.array(grid["matrix"], float)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from MAESegmentLib import mrml
 from MAESegmentLib.errors import VolumeReadError
+from MAESegmentLib.mrml.case_nodes import CONTENT
 from MAESegmentLib.web import unsaved
 from MAESegmentLib.web.exporting import content_stamp
 from MAESegmentLib.web.unsaved import Unsaved
@@ -121,6 +122,12 @@ def test_what_is_exported_forgotten_or_empty_is_not_kept(scan, drawing, tmp_path
         await work.keep(drawing, scan)
         assert len(list(tmp_path.iterdir())) == 1, "one file a segmentation"
         assert await work.found(scan) == [], "it is open"
+        drawing.SetAttribute(CONTENT, mrml.content_of(drawing))
+        assert not work.is_unsaved(drawing), "it is stored as a case"
+        await work.keep(drawing, scan)
+        assert list(tmp_path.iterdir()) == []
+        drawing.RemoveAttribute(CONTENT)
+        await work.keep(drawing, scan)
         await work.forget(drawing)
         empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "empty")
         empty.GetSegmentation().AddEmptySegment("nothing")

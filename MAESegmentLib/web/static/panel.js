@@ -31,13 +31,18 @@ new MutationObserver(() => {
   }
 }).observe(document.documentElement, { childList: true, subtree: true });
 
-// Connects again by itself: the page is loaded anew as soon as the server responds. Each try waits longer.
+// Connects again by itself: the page is loaded anew as soon as the server responds. Each try waits longer, and a
+// session that crashes at once is not started again and again.
 async function reconnect(wait) {
   if (!document.getElementById("lost")) return setTimeout(reconnect, 1000, 1000);
   try {
     const response = await fetch("heartbeat");
-    if (response.ok) return location.reload();
-    document.getElementById("lost-why").textContent = await response.text();
+    const isSoon = Date.now() - Number(sessionStorage.getItem("reconnected")) < 30000;
+    if (response.ok && !isSoon) {
+      sessionStorage.setItem("reconnected", Date.now());
+      return location.reload();
+    }
+    if (!response.ok) document.getElementById("lost-why").textContent = await response.text();
   } catch {
     // It does not run yet.
   }
