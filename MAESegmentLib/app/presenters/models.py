@@ -34,8 +34,12 @@ class ModelList:
     def default(self, volume: Any = None) -> str:
         """name@version of what is proposed at first, or for a volume; "" if there is no model."""
         bundle = self._logic.defaultModel(volume)
-        self._proposed = name_of(bundle) if bundle is not None else ""
-        return self._proposed
+        return self.propose(name_of(bundle) if bundle is not None else "")
+
+    def propose(self, name: str) -> str:
+        """Choose `name` without the user's word: it gives way, and is not remembered."""
+        self._proposed = name
+        return name
 
     def for_scan(self, chosen: str, volume: Any) -> str:
         """What is chosen now that the scan is another: the user's own choice stays if it can fit."""

@@ -125,7 +125,7 @@ class SegmentPanel(Panel):
         scan.boxes.extend(boxes)
         chosen, meant = self.bundle, self.logic.selectedModel(SAMPLE_MODEL)
         if meant is not None and (chosen is None or chosen.name != meant.name):
-            self.put(model=name_of(meant))
+            self.put(model=self._models.propose(name_of(meant)))
         self.put(region=boxes[0].GetID())
         self.update()
         self.app.views.centre_on(boxes[0])

@@ -46,6 +46,9 @@ def test_choice_of_the_user_stays_for_the_next_scan_if_it_can_fit_and_is_remembe
     assert models.for_scan(mr, "neck") == ct
     models.picked(ct, "neck")
     assert logic.calls == [], "nobody chose it"
+    models.picked(models.propose(mr), "head")
+    assert logic.calls == [], "it belongs to the sample"
+    models.default()
     models.picked(mr, "knee")
     models.picked(ct, "knee")
     assert logic.calls == [("preferModel", ("knee", "hippocampus-mr")), ("preferModel", ("knee", "headneck-ct"))]
