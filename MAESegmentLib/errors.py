@@ -225,7 +225,7 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "status_alloc_failed
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REASONS = {
     **dict.fromkeys(_FULL, "the disk (or your quota) is full"),
-    errno.EEXIST: "there is a file of that name",
+    errno.EEXIST: "a file or folder of that name is there already",
     errno.ENOTDIR: "part of its path is a file, not a folder",
     errno.EISDIR: "it is a folder, not a file",
     errno.ENOENT: "there is no such file",

@@ -45,13 +45,13 @@ GIVEN = [
 WRITTEN = [
     (f"segment scan.nii.gz {MODEL} -o {{}}/out.nii.gz", ("does not exist", None, "is not a folder")),
     (f"segment scan.nii.gz {MODEL} --preview {{}}/out.png", ("does not exist", None, "is not a folder")),
-    (f"batch scan.nii.gz {MODEL} -o {{}}", (None, None, "there is a file of that name")),
-    ("demo -o {}", (None, None, "there is a file of that name")),
+    (f"batch scan.nii.gz {MODEL} -o {{}}", (None, None, "of that name is there already")),
+    ("demo -o {}", (None, None, "of that name is there already")),
     (f"cases next scan.nii.gz {MODEL} -o {{}}/out.csv", ("does not exist", None, "is not a folder")),
     (f"cases next scan.nii.gz {MODEL} -o {{}}", ("does not exist", "Give the name of a .csv file", None)),
-    (f"finetune --cases data {MODEL} -o {{}}", (None, None, "there is a file of that name")),
-    ("pretrain --data data -o {}", (None, None, "there is a file of that name")),
-    (f"evaluate {MODEL} --data data -o {{}}", (None, None, "there is a file of that name")),
+    (f"finetune --cases data {MODEL} -o {{}}", (None, None, "of that name is there already")),
+    ("pretrain --data data -o {}", (None, None, "of that name is there already")),
+    (f"evaluate {MODEL} --data data -o {{}}", (None, None, "of that name is there already")),
     ("models export hippocampus -o {}/out.zip", ("does not exist", None, "is not a folder")),
     ("models export hippocampus -o {}", ("zip file", "zip file", "zip file")),
 ]

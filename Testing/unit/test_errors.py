@@ -68,6 +68,7 @@ _OF_COMMANDS = {
     "MAESegmentLib/training/data/archive.py": "scans to pretrain on",
     "MAESegmentLib/training/data/streaming.py": "scans to pretrain on",
     "MAESegmentLib/training/loop/distributed.py": "several processes that train together",
+    "MAESegmentLib/web/door/stored_address.py": "an option of `maesegment app`",
     "MAESegment/MAESegmentPlugin/dependencies.py": "the command for a Python of the user's own",
 }
 _COMMAND = re.compile(r"`(maesegment|make|pip|python|torchrun)\b|\bpip install|(?<!\S)--[a-z-]+(?![\w:-])|in a script")
