@@ -7,9 +7,11 @@ import slicer
 
 from MAESegmentLib.errors import (
     EDITED_OUTPUT,
+    LACKS_BOX,
     Cancelled,
     DeviceError,
     DeviceMemoryError,
+    MismatchError,
     NodeError,
     OutputError,
     WorkerError,
@@ -122,6 +124,9 @@ def test_correct_opens_segment_editor_on_the_result_and_its_scan(ui, volume, res
         (DeviceMemoryError("Too little memory."), 2, lambda panel: panel.parameters.roi is not None),
         (DeviceError("There is no cuda:7."), 1, lambda panel: panel.parameters.device == "auto"),
         (NodeError("Edited.", problem=EDITED_OUTPUT), 1, lambda panel: panel.job is not None),
+        (MismatchError("A CT."), 1, lambda panel: panel.job is not None and panel.job.arguments["allowMismatch"]),
+        (MismatchError("A head.", problem=LACKS_BOX), 1, lambda panel: panel.parameters.roi is not None),
+        (MismatchError("A head.", problem=LACKS_BOX), 2, lambda panel: panel.job is not None),
         (WorkerError("The process ended."), 2, lambda panel: panel.ui.logText.visible),
         (OutputError("The disk is full."), 1, lambda panel: not panel.ui.advancedCollapsibleButton.collapsed),
         (ValueError("broken"), 2, lambda _panel: slicer.app.clipboard().text().startswith("diagnostics of a test")),
