@@ -150,7 +150,7 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
 
 def add_allow_mismatch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--allow-mismatch", action="store_true", help="segment also what the model cannot fit (a CT with a model of MR)"
+        "--allow-mismatch", action="store_true", help="segment even what the model cannot fit (a CT with an MR model)"
     )
 
 
