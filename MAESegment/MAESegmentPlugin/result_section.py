@@ -10,6 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MAESegmentLib import mrml
+from MAESegmentLib.app.outputs import scan_title
 from MAESegmentLib.app.presenters.result import result_view
 from MAESegmentLib.app.texts.messages import breakable, tooltip
 
@@ -75,10 +76,9 @@ class ResultSection:
         node = self.segmentation
         if node is None:
             return
-        summary, scan = self._summaries.get(node.GetID()), mrml.volume_of(node)
+        summary = self._summaries.get(node.GetID())
         is_edited = summary is not None and mrml.is_edited(node)
-        name = scan.GetName() if scan is not None else ""
-        view = result_view(node.GetName(), name, summary, mrml.drawn_segments(node), is_edited=is_edited)
+        view = result_view(node.GetName(), scan_title(node), summary, mrml.drawn_segments(node), is_edited=is_edited)
         self._table.show(view.rows, lambda row: [label_item(row.name, row.colour, row.tip), figure_item(row.volume)])
         self._ui.resultLabel.text = breakable(view.line)
         self._ui.resultLabel.toolTip = tooltip(node.GetName())

@@ -13,8 +13,9 @@ from ..bundle import Bundle
 from ..translation import tr as _
 from .case_proposal import MODEL, MODEL_HASH
 
-#: Attributes of a result: the region as JSON (mm; null: the whole scan), and its name but for a number behind it.
-_REGION, _NAME = "MAESegment.Region", "MAESegment.Name"
+#: Attributes of a result: the region as JSON (mm; null: the whole scan), what that was called, and the result's own
+#: name but for a number behind it.
+_REGION, _BOX, _NAME = "MAESegment.Region", "MAESegment.Box", "MAESegment.Name"
 #: Role of the references to the volumes that it was made of, one a channel.
 _INPUT = "MAESegment.Input"
 #: A box that was moved by less is the same box: saving a scene rounds.
@@ -23,22 +24,33 @@ _SAME_MM = 0.05
 Box = Sequence[float] | None
 
 
-def result_name(volume: Any, bundle: Bundle, roi: Any = None) -> str:
-    """ "Head - hippocampus-mr (left box)"."""
-    name = f"{volume.GetName()} - {bundle.name}"
+def box_name(volume: Any, roi: Any) -> str:
+    """What the region is called beside its volume: one that was added here begins with its name. "" for no region."""
     if roi is None:
-        return name
-    box = roi.GetName() if hasattr(roi, "GetName") else _("box")
-    # A box that was added here is called after the volume, which is said already.
-    return f"{name} ({box.removeprefix(volume.GetName()).strip() or box})"
+        return ""
+    name = str(roi.GetName()) if hasattr(roi, "GetName") else _("box")
+    return name.removeprefix(volume.GetName()).strip() or name
 
 
-def sign(node: Any, nodes: Sequence[Any], bundle: Bundle, box: Box, name: str) -> None:
-    """Note what a result was made of. One that bears the name of what it was before is called `name`."""
+def result_name(volume: Any, bundle: Bundle, box: str = "") -> str:
+    """ "Head - hippocampus-mr (left box)"."""
+    return _with_box(f"{volume.GetName()} - {bundle.name}", box)
+
+
+def scan_title(segmentation: Any) -> str:
+    """ "Head (left box)": of which scan a segmentation is, and of which part of it; "" if that is not known."""
+    volume = mrml.volume_of(segmentation)
+    return _with_box(volume.GetName(), segmentation.GetAttribute(_BOX) or "") if volume is not None else ""
+
+
+def sign(node: Any, nodes: Sequence[Any], bundle: Bundle, box: Box, box_name: str) -> None:
+    """Note what a result was made of. One that bears the name of what it was before gets the name of what it is."""
+    name = result_name(nodes[0], bundle, box_name)
     before = node.GetAttribute(_NAME)
     if before and before != name and node.GetName().startswith(before):
         node.SetName(mrml.unique_name(name))
     node.SetAttribute(_NAME, name)
+    node.SetAttribute(_BOX, box_name)
     node.SetAttribute(MODEL, f"{bundle.name}@{bundle.version}")
     node.SetAttribute(MODEL_HASH, bundle.content_hash)
     node.SetAttribute(_REGION, json.dumps(None if box is None else [round(float(mm), 3) for mm in box]))
@@ -63,6 +75,10 @@ def proper_output(chosen: Any, nodes: Sequence[Any], bundle: Bundle, box: Box) -
         return chosen
     same = [node for node in [*results_of(nodes[0]), chosen] if _is_of(node, nodes, bundle, box)]
     return chosen if chosen in same else (same or [None])[-1]
+
+
+def _with_box(text: str, box: str) -> str:
+    return f"{text} ({box})" if box else text
 
 
 def _is_of(node: Any, nodes: Sequence[Any], bundle: Bundle, box: Box) -> bool:

@@ -19,7 +19,7 @@ from ..mrml.case_nodes import unlink
 from ..translation import tr as _
 from ..worker.client.requests import submit_segmentation
 from ..worker.job_folder import JobFolder
-from .outputs import result_name, sign
+from .outputs import box_name, result_name, sign
 from .session import SceneSession
 
 
@@ -92,7 +92,7 @@ class _Result:
         scene = request.nodes[0].GetScene()
         self.box = roi_box(request.roi, scene)
         named = scene.GetFirstNodeByName(request.roi) if isinstance(request.roi, str) and scene is not None else None
-        self._name = result_name(request.nodes[0], request.bundle, named or request.roi)
+        self._box_name = box_name(request.nodes[0], named or request.roi)
         self._output_before = content_stamp(request.output) if request.output is not None else ()
 
     def put_into_scene(self, data: Mapping[str, Any], folder: JobFolder) -> Generator[float, None, Any]:
@@ -106,9 +106,9 @@ class _Result:
         # Once more, and the output too: a user may have used the turns of the event loop between.
         self._check_images()
         output, notes = self._where_to()
-        name = mrml.unique_name(self._name) if output is None else ""
-        node = mrml.put_segments(volume, segments, name=name, into=output)
-        sign(node, self._request.nodes, self._request.bundle, self.box, self._name)
+        name = result_name(volume, self._request.bundle, self._box_name)
+        node = mrml.put_segments(volume, segments, name="" if output else mrml.unique_name(name), into=output)
+        sign(node, self._request.nodes, self._request.bundle, self.box, self._box_name)
         # What was stored as a case before is not in this node any more.
         unlink(node)
         self._job.summary = SegmentationSummary.of_reply(

@@ -93,7 +93,7 @@ def test_left_box_right_box_both_results_survive_over_the_scan_that_is_named(pan
         box.SetCenter(middle, 0.0, 0.0)
         panel.parameters.roi = box
         results.append(segment())
-        assert ui.resultLabel.text.startswith("Head \u2013 self-test")
+        assert ui.resultLabel.text.startswith(f"Head ({name}) \u2013 self-test")
     assert [node.GetName() for node in results] == ["Head - self-test (left box)", "Head - self-test (right box)"]
     sides = []
     for node in results:

@@ -56,7 +56,7 @@ def test_each_box_has_a_result_and_the_same_again_replaces_its_own(user):
         user.press("segment-button")
         name = f"MNI152 head - hippocampus-mr ({box})"
         user.until(lambda name=name: _chosen_result(user) == name, name)
-        assert user.text("result-line").startswith("MNI152 head \u2013 hippocampus-mr")
+        assert user.text("result-line").startswith(f"MNI152 head ({box}) \u2013 hippocampus-mr")
     results = user.driver.execute_script("return window.trame.state.get('segment_results').map(one => one.title)")
     assert sorted(results) == [f"MNI152 head - hippocampus-mr ({side} hippocampus)" for side in ("Left", "Right")]
     screenshot(user, "app-two-boxes")

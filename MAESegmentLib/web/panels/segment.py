@@ -8,6 +8,7 @@ from typing import Any
 
 from ... import mrml
 from ...app.case_proposal import MODEL_HASH
+from ...app.outputs import scan_title
 from ...app.presenters import settings
 from ...app.presenters.batch import BatchPresenter
 from ...app.presenters.elements import Message
@@ -293,8 +294,7 @@ class SegmentPanel(Panel):
             return
         summary = self._summaries.get(chosen.GetID())
         segments, is_edited = mrml.drawn_segments(chosen), summary is not None and mrml.is_edited(chosen)
-        scan = self.workspace.scan.node.GetName() if self.workspace.scan is not None else ""
-        view = result_view(chosen.GetName(), scan, summary, segments, is_edited=is_edited)
+        view = result_view(chosen.GetName(), scan_title(chosen), summary, segments, is_edited=is_edited)
         display = chosen.GetDisplayNode()
         rows = [{**plain(row), "visible": bool(display.GetSegmentVisibility(row.segment_id))} for row in view.rows]
         self.put(line=view.line, rows=rows, warnings=view.warnings)
