@@ -62,8 +62,7 @@ class InputSection:
         self._ui.roiSelector.enabled = enabled
         hint = box_hint(bundle) if parameters.roi is None and parameters.inputVolume is not None else ""
         self._ui.roiHintLabel.text = hint
-        self._ui.roiHintLabel.visible = bool(hint)
-        self._ui.addRoiButton.visible = bool(hint)
+        self._ui.roiHintWidget.visible = bool(hint)
         self._ui.addRoiButton.enabled = enabled
 
     def choose_default(self, parameters: Any) -> None:

@@ -342,3 +342,11 @@ def test_the_panel_has_the_margins_of_other_modules(ui, host):
 def test_figures_stand_at_the_right(plugin, slicer_gui):  # noqa: ARG001
     item = plugin("widgets").figure_item("0.87")
     assert to_qt(item).textAlignment() == QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter
+
+
+def test_the_row_of_a_hint_that_is_not_shown_takes_no_room(panel, ui, volume, settle):  # noqa: ARG001
+    panel.add_roi()
+    settle()
+    frame, selector = to_qt(ui.inputsCollapsibleButton), to_qt(ui.roiSelector)
+    below = frame.height() - selector.geometry().bottom() - 1
+    assert (ui.roiHintLabel.visible, below) == (False, frame.layout().contentsMargins().bottom())
