@@ -87,6 +87,10 @@ def test_every_section_can_be_read_and_every_button_has_a_name(user):
         show(user, tab)
         user.until(lambda: not user.nameless(), f"names in {tab}", 5)
         user.until(lambda: not user.driver.execute_script(CONTRASTS), f"contrast in {tab}", 5)
+        for tool in ("paint", "threshold", "islands") if tab == "correct" else ():
+            user.press(f"tool-{tool}")
+            user.until(lambda tool=tool: user.find(f"tool-{tool}").get_attribute("aria-pressed") == "true", tool)
+            user.until(lambda: not user.nameless(), f"names of the settings of {tool}", 5)
         assert not OTHER_WORDS.search(user.panel() + user.driver.execute_script(TITLES)), tab
 
 

@@ -24,12 +24,19 @@ new MutationObserver(() => {
   for (const button of document.querySelectorAll(".v-card-item button:not([aria-label])")) {
     button.setAttribute("aria-label", button.closest(".v-card-item").textContent.trim());
   }
+  for (const thing of document.querySelectorAll("#section-correct :is(button[aria-describedby], .v-slider-thumb):not([aria-label])")) {
+    let around = thing.parentElement;
+    while (around && !around.querySelector(".text-subtitle-2")) around = around.parentElement;
+    const tip = document.getElementById(thing.getAttribute("aria-describedby"))?.textContent.trim();
+    const name = tip || around?.querySelector(".text-subtitle-2").textContent.trim();
+    if (name && !/[a-z]/i.test(thing.textContent)) thing.setAttribute("aria-label", name);
+  }
   for (const picture of document.querySelectorAll("img:not([alt])")) {
     let around = picture.parentElement;
     while (around && !around.querySelector(".view-name")) around = around.parentElement;
     if (around) picture.alt = around.querySelector(".view-name").title;
   }
-}).observe(document.documentElement, { childList: true, subtree: true });
+}).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["aria-describedby"] });
 
 // Connects again by itself: the page is loaded anew as soon as the server responds. Each try waits longer, and a
 // session that crashes at once is not started again and again.
