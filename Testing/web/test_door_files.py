@@ -23,7 +23,9 @@ from MAESegmentLib.images.scans import find_scans
 from MAESegmentLib.web.door.confined import confined, only_below
 from MAESegmentLib.web.door.folders import Folders
 from MAESegmentLib.web.panels.data import _read as read_in_session
+from Testing import dicom_series
 from Testing.dicom_series import SeriesRecipe
+from Testing.web.visitor import files_below, until
 
 #: Grey values that are nowhere else.
 SECRET = 4711 + np.arange(4 * 4 * 4, dtype="<i2")
@@ -128,6 +130,35 @@ def test_header_and_data_that_come_together_are_read(opened):
         ):
             state = opened(files)
             assert state["data_range"] == [4711, 4774], state["notice"]
+
+
+def test_of_several_series_the_one_that_is_meant_is_opened(opened, page, app, tmp_path):
+    """Loose in one zip, one of them short of a slice."""
+    members = {}
+    for name, slices, left_out in (("Head", 8, None), ("Neck", 6, None), ("Chest", 5, 2)):
+        recipe = dicom_series.head(slices, description=name)
+        for file in recipe.write(tmp_path / name, lambda k, _dataset, out=left_out: k != out).iterdir():
+            members[f"study/{name}-{file.name}"] = file.read_bytes()
+    state = opened({"study.zip": zipped(members)})
+    assert state["data_scans"] == []
+    assert "3 series" in state["data_choosing"]["text"]
+    assert re.search(r"CT Chest: .*missing", state["data_choosing"]["text"])
+    keys = {option["text"]: option["key"] for option in state["data_choosing"]["options"]}
+    assert list(keys) == ["CT Head, 8 files", "CT Neck, 6 files", "Cancel"]
+    card = page.state()["trame__template_main"].partition('id="choosing"')[2]
+    answer = re.search(r"trigger__\d+", card).group()
+    page.trigger(answer, keys["CT Neck, 6 files"])
+    until(lambda: page.state()["data_scans"], "the series")
+    state = page.state()
+    assert state["data_choosing"] is None
+    assert [one["title"] for one in state["data_scans"]] == ["study CT Neck"]
+    assert "5 \u00d7 6 \u00d7 6 voxels" in state["data_info"]
+
+    opened({"study.zip": zipped(members)})
+    kept = len(files_below(app.folders()[-1], "Head-IM0000.dcm"))
+    page.trigger(answer, keys["Cancel"])
+    until(lambda: len(files_below(app.folders()[-1], "Head-IM0000.dcm")) == kept - 1, "the upload is gone")
+    assert len(page.state()["data_scans"]) == 1
 
 
 def test_calls_choose_from_lists_and_not_by_path(page, secret):

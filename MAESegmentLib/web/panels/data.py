@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
@@ -15,7 +15,7 @@ from ... import mrml
 from ...app.presenters.elements import Option, Question
 from ...app.presenters.presenter import plain
 from ...cases.case import case_id
-from ...errors import MAESegmentError
+from ...errors import MAESegmentError, VolumeReadError
 from ...images.volume import Volume
 from ...samples import SAMPLE, read_sample
 from ...text import visible
@@ -28,6 +28,9 @@ from ..view_decoration import SIDES
 from ..workspace import Scan
 from .panel import COMPACT, Page, Panel, bar, busy, options, shown
 from .segment import SegmentPanel
+
+if TYPE_CHECKING:
+    from ...images.formats.dicom.series import SeriesInfo
 
 _LONGEST_TITLE = 120
 
@@ -44,7 +47,9 @@ class DataPanel(Panel):
         self._closing: Scan | None = None
         self._looked: Scan | None = None
         self._kept: list[Kept] = []
-        self.put(closing=None, restoring=None)
+        #: The series that the user was asked about, what opens one, and the upload that they are of.
+        self._choosing: tuple[Sequence[SeriesInfo], Callable[[SeriesInfo], Awaitable[None]], str] | None = None
+        self.put(closing=None, restoring=None, choosing=None)
         self.put(busy="", scans=[], scan=None, info="", files=[], range=[0, 1], window=[0, 1], step=1)
         app.state.update({"upload_limit": app.config.upload_bytes, "upload_percent": 0, "is_uploading": False})
         self.on_change("scan", self._on_choice)
@@ -78,6 +83,7 @@ class DataPanel(Panel):
         """What is asked whichever section is seen."""
         self.question(self.name("closing"), self._on_closing, "closing")
         self.question(self.name("restoring"), self._on_restoring, "restoring")
+        self.question(self.name("choosing"), self._on_series, "choosing")
 
     def _build_sources(self) -> None:
         is_busy = (f"!!{self.name('busy')} || is_uploading",)
@@ -137,11 +143,15 @@ class DataPanel(Panel):
     async def _open_from_folder(self, number: int) -> None:
         await self.open_listed(self.app.folders.get(int(number)))
 
-    async def open_listed(self, scan: folders.Scan) -> None:
-        """Read a scan of the server's disk."""
+    async def open_listed(self, scan: folders.Scan, series: SeriesInfo | None = None) -> None:
+        """Read a scan of the server's disk; ask which, where a folder has several."""
         name = scan.path.name
         text = _("Opening {name}").format(name=name)
-        await self._open(text, _title(name), lambda: _read(scan.path, scan.root), scan.root)
+        try:
+            await self._open(text, _title(name, series), lambda: _read(scan.path, scan.root, series), scan.root)
+        except VolumeReadError as error:
+            if not await self._asked_which(error, lambda one: self.open_listed(scan, one)):
+                raise
 
     async def _open(self, text: str, title: str, read: Callable[[], Volume], root: Path | None = None) -> Scan:
         self.put(busy=text)
@@ -155,19 +165,21 @@ class DataPanel(Panel):
         finally:
             self.put(busy="")
 
-    async def _on_uploaded(self, upload: str, name: str) -> None:
-        upload, title, uploads = str(upload), _title(str(name)), self.app.uploads
+    async def _on_uploaded(self, upload: str, name: str, series: SeriesInfo | None = None) -> None:
+        upload, title, uploads = str(upload), _title(str(name), series), self.app.uploads
         is_kept = False
         try:
             root = uploads.folder(upload)
             text = _("Opening {name}").format(name=title)
-            scan = await self._open(text, title, lambda: _read(uploads.scan(upload), root), root)
+            scan = await self._open(text, title, lambda: _read(uploads.scan(upload), root, series), root)
             # Of DICOM the files stay: a DICOM SEG refers to them.
             is_kept = scan.source.source is not None
             if is_kept:
                 self._upload_of[scan.node.GetID()] = upload
         except Exception as error:
-            self.failed(error)
+            is_kept = await self._asked_which(error, lambda one: self._on_uploaded(upload, name, one), upload)
+            if not is_kept:
+                self.failed(error)
         finally:
             if not is_kept:
                 await asyncio.to_thread(uploads.forget, upload)
@@ -176,6 +188,33 @@ class DataPanel(Panel):
         reason = visible(str(text))[:500]
         self.failed(MAESegmentError(_("The upload failed: {reason}").format(reason=reason)))
         await asyncio.to_thread(self.app.uploads.abandon, str(upload))
+
+    async def _asked_which(
+        self, error: Exception, open_one: Callable[[SeriesInfo], Awaitable[None]], upload: str = ""
+    ) -> bool:
+        """If it is that a folder holds several series, ask which one to open; else False."""
+        series = error.details.get("series", ()) if isinstance(error, VolumeReadError) else ()
+        usable = [one for one in series if not one.problem]
+        if not usable:
+            return False
+        await self._on_series("")  # what was asked before
+        self._choosing = (usable, open_one, upload)
+        text = _("{series}, {n} files")
+        choices = [Option(one.uid, text.format(series=_named(one), n=one.n_files)) for one in usable]
+        lines = [_("There are {n} series. Which one is to be opened?").format(n=len(series))]
+        lines += [f"{_named(one)}: {one.problem}" for one in series if one.problem]
+        self.put(choosing=plain(Question(" ".join(lines), (*choices, Option("no-series", _("Cancel"))))))
+        return True
+
+    async def _on_series(self, uid: str) -> None:
+        choosing, self._choosing = self._choosing, None
+        self.put(choosing=None)
+        series, open_one, upload = choosing or ((), None, "")
+        chosen = next((one for one in series if one.uid == uid), None)
+        if chosen is not None and open_one is not None:
+            await open_one(chosen)
+        elif upload:
+            await asyncio.to_thread(self.app.uploads.forget, upload)
 
     # Closing ----------------------------------------------------------------------------------------------------------
 
@@ -309,18 +348,23 @@ class DataPanel(Panel):
         )
 
 
-def _read(path: Path, root: Path) -> Volume:
+def _read(path: Path, root: Path, series: SeriesInfo | None = None) -> Volume:
     """The scan at `path`, from files below `root` only; temporary ones are the session's own."""
     from ...images.reading import read_volume
 
     with confined(path.name, root, Path(tempfile.gettempdir())):
-        return read_volume(path)
+        return read_volume(path, series_uid=series.uid if series else None)
 
 
-def _title(name: str) -> str:
-    """What a scan is called after its file."""
+def _title(name: str, series: SeriesInfo | None = None) -> str:
+    """What a scan is called after its file, and after its series if that had to be chosen."""
     name = visible(name)[-_LONGEST_TITLE:]
-    return case_id(Path(name)).removesuffix(".zip").removesuffix(".dcm") or name
+    title = case_id(Path(name)).removesuffix(".zip").removesuffix(".dcm") or name
+    return title if series is None else f"{title} {_named(series)}"
+
+
+def _named(series: SeriesInfo) -> str:
+    return visible(f"{series.modality} {series.description or series.folder}".strip())[:_LONGEST_TITLE]
 
 
 def _info(volume: Volume, notes: tuple[str, ...]) -> str:

@@ -138,10 +138,12 @@ def _choose(folder: Path, inventory: Inventory, series_uid: str | None) -> str:
     # A larger series that is broken may be the one that was meant: then do not guess.
     if len(usable) == 1 and usable[0] is infos[0]:
         return usable[0].uid
-    raise VolumeReadError(
+    error = VolumeReadError(
         f"The folder {folder.name} contains {len(infos)} series{_unlike(inventory)}; say which one is meant.",
         _listing(infos),
     )
+    error.details = {"series": infos}
+    raise error
 
 
 def _unlike(inventory: Inventory) -> str:
