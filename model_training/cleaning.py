@@ -191,7 +191,11 @@ def section_text(
     if evaluations:
         before, after = (read_rows(folder / "metrics.csv") for folder in evaluations)
         measured = [_measured(label.name, before, after) for label in chosen]
-        lines += ["", "Measured once on the validation split, before -> after:", ""]
+        lines += [
+            "",
+            "Measured once on the validation split, before (the `evaluation.csv` of the parent) -> after:",
+            "",
+        ]
         lines += table(("structure", *_HEAD, "worst HD95"), measured).splitlines()
     else:
         lines += ["", "The figures on the validation split above were measured without it."]
