@@ -188,7 +188,8 @@ def test_nothing_that_a_page_sets_becomes_a_path(page, insider, secret):
     page.set(**hostile)
     for call in ("export-zip", "export-nii-gz", "add-case", "segment-button", "fine-tune", "add-box"):
         page.trigger(_trigger(page, call), 0)
-    assert insider.ask(f"/{page.state()['export_url'].lstrip('/')}")[0] in (404, 200)
+    if url := page.state()["export_url"].lstrip("/"):  # Export clears what the page set
+        assert insider.ask(f"/{url}")[0] == 404
     assert secret.name not in insider.ask(f"/download{secret}")[1]
     page.set(**{key: before[key] for key in hostile})
 
