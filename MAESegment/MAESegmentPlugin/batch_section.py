@@ -82,7 +82,7 @@ class BatchSection:
         """What came of a scan is not seen over another one."""
         batch = self._presenter.batch
         node = batch.rows[number].segmentation if batch is not None else None
-        if node is not None and mrml.volume_of(node) not in (None, self._get_volume()):
+        if node is not None and not mrml.may_be_of(node, self._get_volume()):
             mrml.hide(node)
 
     def _on_double_click(self, row: int, _column: int) -> None:

@@ -122,7 +122,9 @@ class ImproveSection:
         self._panel.choose(volumes[0], segmentation)
 
     def show_comparison(self, segmentation: Any) -> None:
-        """It is in the scene, where the user sees it."""
+        """It is in the scene, where the user sees it, unless another scan is chosen now."""
+        if not mrml.may_be_of(segmentation, self.volume):
+            mrml.hide(segmentation)
 
     def scans(self, source: str, folder: str) -> Any:
         """Those that the user ticked, or all that are not stored as cases; or a folder."""

@@ -77,6 +77,8 @@ class Panel:
         self.result.refresh()
         if self._parameters is not None:
             self._choose_defaults()
+            if self.output is not None and mrml.is_waiting(self.output):
+                self._show_volume()
         if self.dependencies.report is None and not self.dependencies.is_checking:
             self.dependencies.check()
         self.improve.enter()
@@ -213,14 +215,18 @@ class Panel:
         if mrml.volume_of(segmentation) is self.volume:
             self.result.show_new(segmentation, job.summary)
             self.set_parameter("outputSegmentation", segmentation)
-            self.show_in_views(segmentation)
+            if self._is_entered:
+                self.show_in_views(self.volume, segmentation)
+            elif not mrml.is_in_views(self.volume):
+                # The user works on another scan in another module.
+                mrml.hide(segmentation)
         else:
             self.result.add(segmentation, job.summary)
             mrml.hide(segmentation)
 
-    def show_in_views(self, segmentation: Any) -> None:
-        """Over its scan, without the segmentations of others."""
-        if mrml.show_in_views(mrml.volume_of(segmentation), mrml.middle_of(segmentation)):
+    def show_in_views(self, volume: Any, segmentation: Any = None) -> None:
+        """A scan, at what was found in it, without the segmentations of others."""
+        if mrml.show_in_views(volume, mrml.middle_of(segmentation) if segmentation is not None else None):
             self.segment.say(
                 _(
                     "Segmentations of other scans are hidden. They appear again when their volume is chosen here, or "
@@ -282,12 +288,18 @@ class Panel:
         volume, output = self._volume, self._parameters.outputSegmentation
         if slicer.mrmlScene.IsBatchProcessing():
             return  # a scene that is being loaded says itself what is chosen and shown
-        if volume is None or (output is not None and mrml.volume_of(output) in (None, volume)):
+        if volume is None:
             return
-        result = (results_of(volume) or [None])[-1]
-        self.set_parameter("outputSegmentation", result)
-        if result is not None:
-            self.show_in_views(result)
+        if output is None or not mrml.may_be_of(output, volume):
+            self.set_parameter("outputSegmentation", (results_of(volume) or [None])[-1])
+        if output is not None or self.output is not None or any(map(mrml.is_waiting, mrml.segmentations_of(volume))):
+            self._show_volume()
+
+    def _show_volume(self) -> None:
+        """With the chosen segmentation if that is of it."""
+        output = self.output
+        is_of_it = output is not None and mrml.volume_of(output) is self.volume
+        self.show_in_views(self.volume, output if is_of_it else None)
 
     def _on_scene_changed(self, _caller: Any = None, _event: Any = None) -> None:
         self._update_soon()
@@ -347,4 +359,4 @@ class Panel:
             self.set_parameter("inputVolume", volume)
         self.set_parameter("outputSegmentation", segmentation)
         if volume is not None:
-            self.show_in_views(segmentation)
+            self.show_in_views(volume, segmentation)

@@ -95,6 +95,7 @@ class ResultSection:
         widget.editor.setSegmentationNode(node)
         if (volume := mrml.volume_of(node)) is not None:
             widget.editor.setSourceVolumeNode(volume)
+            mrml.show_in_views(volume)
 
     def _on_3d_clicked(self, checked: bool) -> None:
         """Slicer's button has made the surfaces, or removed them."""

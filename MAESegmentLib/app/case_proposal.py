@@ -90,9 +90,10 @@ def propose(
     if stored is not None and duplicate is not None and duplicate.id == stored.id:
         duplicate = None
     drawn_on = mrml.volume_of(segmentation)
-    if drawn_on is not None and drawn_on not in nodes:
+    if not any(mrml.may_be_of(segmentation, node) for node in nodes):
         text = _("{segmentation} was made on {other}, not on {scan}.")
-        names = {"segmentation": segmentation.GetName(), "other": drawn_on.GetName(), "scan": nodes[0].GetName()}
+        other = drawn_on.GetName() if drawn_on is not None else _("a scan that was removed")
+        names = {"segmentation": segmentation.GetName(), "other": other, "scan": nodes[0].GetName()}
         findings.append(CaseIssue("other_scan", WARNING, text.format(**names), _("Is this its scan?")))
     choices = propose_choices(segments, segmentation, bundle, known, store)
     findings += _segment_findings(segmentation, segments, choices, bundle)

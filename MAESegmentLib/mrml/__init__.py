@@ -12,13 +12,14 @@ from .segmentations import (
     is_difference,
     label_map_of,
     mark_difference,
+    may_be_of,
     prepare_segments,
     put_segments,
     segment_id_of,
     segmentations_of,
     volume_of,
 )
-from .showing import hide, middle_of, show_in_views
+from .showing import hide, is_in_views, is_waiting, middle_of, show_in_views
 from .surfaces import (
     Body,
     bodies_of,
@@ -58,10 +59,13 @@ __all__ = [
     "image_of",
     "is_difference",
     "is_edited",
+    "is_in_views",
     "is_shown_in_3d",
+    "is_waiting",
     "label_map_of",
     "looks_of",
     "mark_difference",
+    "may_be_of",
     "middle_of",
     "prepare_segments",
     "problem_of",

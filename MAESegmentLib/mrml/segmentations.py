@@ -18,11 +18,21 @@ from .matrices import ijk_to_ras, to_vtk
 
 #: Attribute of a map of where two versions differ: shown, but nobody's segmentation.
 _DIFFERENCE = "MAESegment.Difference"
+#: Attributes of what was made here begin so.
+_OURS = "MAESegment."
 
 
 def volume_of(segmentation: Any) -> Any:
     """The scan that a segmentation was made on; None if that is not known."""
     return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+
+
+def may_be_of(segmentation: Any, volume: Any) -> bool:
+    """Whether it was made on a scan, or nobody knows on which. What was made here and has no scan lost it: that was
+    removed, so it is of no other one."""
+    scan = volume_of(segmentation)
+    is_ours = any(name.startswith(_OURS) for name in segmentation.GetAttributeNames())
+    return scan is volume or (scan is None and not is_ours)
 
 
 def segmentations_of(volume: Any) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 import vtk
 
-from .segmentations import volume_of
+from .segmentations import may_be_of, volume_of
 
 #: Attribute of a display node that was hidden here, and not by the user.
 _HIDDEN = "MAESegment.Hidden"
@@ -19,19 +19,17 @@ def show_in_views(volume: Any, point: Sequence[float] | None = None) -> int:
 
     They appear again with their scan, or by the user's hand.
     """
-    views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
-    is_new = any(view.GetBackgroundVolumeID() != volume.GetID() for view in views)
+    is_new = any(shown != volume.GetID() for shown in _backgrounds())
     slicer.util.setSliceViewerLayers(background=volume, fit=is_new)
     if point is not None:
         for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
             view.JumpSliceByCentering(*point)
     hidden = 0
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
-        display, scan = node.GetDisplayNode(), volume_of(node)
-        if scan is volume and display is not None and display.GetAttribute(_HIDDEN):
-            display.RemoveAttribute(_HIDDEN)
-            display.SetVisibility(True)
-        elif scan not in (None, volume):
+        if volume_of(node) is volume and is_waiting(node):
+            node.GetDisplayNode().RemoveAttribute(_HIDDEN)
+            node.GetDisplayNode().SetVisibility(True)
+        elif not may_be_of(node, volume):
             hidden += hide(node)
     return hidden
 
@@ -46,6 +44,17 @@ def hide(segmentation: Any) -> bool:
     return True
 
 
+def is_waiting(segmentation: Any) -> bool:
+    """Whether it was hidden until its scan is shown."""
+    display = segmentation.GetDisplayNode()
+    return display is not None and display.GetAttribute(_HIDDEN) is not None
+
+
+def is_in_views(volume: Any) -> bool:
+    """Whether a slice view shows the scan."""
+    return volume is not None and volume.GetID() in _backgrounds()
+
+
 def middle_of(segmentation: Any) -> tuple[float, float, float] | None:
     """Of all that is drawn in it (RAS, mm); None if nothing is."""
     bounds = [0.0] * 6
@@ -54,3 +63,8 @@ def middle_of(segmentation: Any) -> tuple[float, float, float] | None:
         return None
     low, high = bounds[0::2], bounds[1::2]
     return (low[0] + high[0]) / 2, (low[1] + high[1]) / 2, (low[2] + high[2]) / 2
+
+
+def _backgrounds() -> list[str | None]:
+    """The IDs of the scans in the slice views."""
+    return [view.GetBackgroundVolumeID() for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]

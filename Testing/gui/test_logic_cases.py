@@ -86,6 +86,14 @@ def test_a_segmentation_of_another_scan_is_asked_about(logic, scene, corrected):
     assert (finding.severity, finding.message) == ("warning", "Drawn was made on Scan, not on Other.")
 
 
+def test_a_result_of_a_scan_that_was_removed_is_asked_about(logic, scene, volume, corrected):
+    corrected.SetAttribute("MAESegment.ModelHash", "hash of a model")
+    slicer.mrmlScene.RemoveNode(volume)
+    found = logic.proposeCase(scene.plain("Other"), corrected).findings
+    (finding,) = [one for one in found if one.kind == "other_scan"]
+    assert finding.message == "Drawn was made on a scan that was removed, not on Other."
+
+
 # Storing it ----------------------------------------------------------------------------------------------------------
 
 

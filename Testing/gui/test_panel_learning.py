@@ -6,9 +6,11 @@ import math
 import zipfile
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import slicer
 
+from MAESegmentLib import mrml
 from MAESegmentLib.errors import BundleError, Cancelled, WorkerError
 from MAESegmentLib.evaluation.comparison import Row
 from MAESegmentLib.images.labels import Label
@@ -278,10 +280,11 @@ def test_two_versions_on_the_chosen_volume(fake_logic, panel, ui, add_volume, se
     assert ui.compareButton.text == "Cancel"
     job = fake_logic.last("compare")
     job.go_on("segment", 0.5)
+    name = "Scan: 1.2.1 or 1.3.0"
     assert (ui.compareProgressBar.visible, ui.compareProgressBar.value) == (True, 500)
-    node = SimpleNamespace(GetName=lambda: "Scan: 1.2.1 or 1.3.0")
+    node = mrml.add_segmentation(panel.volume, panel.bundle.labels, np.ones((4, 6, 8), np.uint8), (0, 0, 0), name=name)
     job.succeed(SimpleNamespace(disagreement=node, disagreement_ml=0.1, rows=(Row("anterior", 1.23, 1.41, 0.88),)))
-    assert "Scan: 1.2.1 or 1.3.0" in ui.comparisonLabel.text
+    assert name in ui.comparisonLabel.text
     header = ui.comparisonTable.horizontalHeaderItem
     assert [header(column).text() for column in range(4)] == ["Label", "1.2.1 (ml)", "1.3.0 (ml)", "Agreement"]
     assert [texts_of(ui.comparisonTable, column) for column in range(4)] == [["anterior"], ["1.23"], ["1.41"], ["0.88"]]

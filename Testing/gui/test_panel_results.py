@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import slicer
 
@@ -96,10 +97,10 @@ def test_after_a_job_the_views_show_its_scan_at_the_result_and_no_other_segmenta
     assert middle[0] > 200
     assert [slices.GetSliceToRAS().GetElement(row, 3) for row in range(3)] == pytest.approx(middle)
     assert (is_seen(of_head), is_seen(of_knee)) == (False, True)
-    assert "by the eye beside them in the Data module" in panel.messages.text
     assert ui.resultLabel.text.startswith("Knee")
     panel.parameters.inputVolume = head
     settle()
+    assert "by the eye beside them in the Data module" in panel.messages.text
     assert layers.GetBackgroundVolumeID() == head.GetID()
     assert (is_seen(of_head), is_seen(of_knee)) == (True, False)
 
@@ -155,3 +156,66 @@ def test_a_map_of_differences_is_looked_at_and_nothing_else(panel, ui, volume, s
     settle()
     assert (ui.correctButton.enabled, ui.addCaseButton.enabled) == (False, False)
     assert "two versions differ" in ui.correctButton.toolTip
+
+
+def test_the_result_of_a_scan_that_was_removed_is_not_that_of_the_next_one(panel, ui, views, two, settle):
+    (head, of_head), (knee, of_knee) = two
+    panel.parameters.inputVolume = head
+    settle()
+    slicer.mrmlScene.RemoveNode(head)
+    settle()
+    assert (panel.volume, panel.output) == (knee, of_knee)
+    assert (is_seen(of_head), is_seen(of_knee)) == (False, True)
+    assert views[1].GetBackgroundVolumeID() == knee.GetID()
+    assert ui.resultLabel.text.startswith("Knee")
+
+
+def test_what_was_drawn_by_hand_appears_again_with_its_scan(panel, views, volume, add_volume, segment, settle):
+    drawn = mrml.add_segmentation(volume, panel.bundle.labels, np.ones((4, 6, 8), np.uint8), (2, 2, 2), name="By hand")
+    segment(add_volume("Knee"))
+    assert not is_seen(drawn)
+    panel.parameters.inputVolume = volume
+    settle()
+    assert (is_seen(drawn), views[1].GetBackgroundVolumeID()) == (True, volume.GetID())
+
+
+def test_a_result_that_was_chosen_before_its_scan_appears_with_it(panel, two, settle):
+    (head, of_head), _knee = two
+    panel.parameters.outputSegmentation = of_head
+    settle()
+    panel.parameters.inputVolume = head
+    settle()
+    assert is_seen(of_head)
+
+
+def test_a_result_leaves_the_views_alone_while_the_user_works_in_another_module(
+    host, panel, ui, views, volume, add_volume, segment
+):
+    knee = add_volume("Knee")
+    drawn = mrml.add_segmentation(knee, panel.bundle.labels, np.ones((4, 6, 8), np.uint8), (2, 2, 2), name="By hand")
+    ui.segmentButton.click()
+    host.widget.exit()
+    slicer.util.setSliceViewerLayers(background=knee)
+    of_head = segment(volume, press=False)
+    assert (is_seen(drawn), is_seen(of_head)) == (True, False)
+    assert views[1].GetBackgroundVolumeID() == knee.GetID()
+    host.widget.enter()
+    assert (is_seen(drawn), is_seen(of_head)) == (False, True)
+    assert views[1].GetBackgroundVolumeID() == volume.GetID()
+
+
+def test_correct_shows_the_segmentation_over_its_scan_whatever_the_views_showed(panel, ui, views, two, settle):
+    (head, of_head), (_knee, of_knee) = two
+    panel.parameters.outputSegmentation = of_head
+    settle()
+    assert corrected(ui) == (head, of_head)
+    assert views[1].GetBackgroundVolumeID() == head.GetID()
+    assert (is_seen(of_head), is_seen(of_knee)) == (True, False)
+
+
+def test_a_map_of_differences_is_not_seen_over_a_scan_that_was_chosen_meanwhile(panel, two, add_result):
+    (head, _of_head), _knee = two
+    difference = add_result(head, panel.bundle)[0]
+    mrml.mark_difference(difference)
+    panel.improve.show_comparison(difference)
+    assert not is_seen(difference)
