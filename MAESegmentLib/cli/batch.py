@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments, bundle, launch)
     check_writable(options.made_folder(arguments.out) / "volumes.csv")
     same = {"model": bundle.reference, "content_hash": bundle.content_hash, **settings.decisive()}
-    _check_same(arguments.out, {**same, "roi": arguments.roi, "format": arguments.format})
+    _check_same(arguments.out, {**same, "roi": list(roi.bounds) if roi else None, "format": arguments.format})
     scans = _find(arguments, launch)
     plan = BatchPlan(
         arguments.out,
@@ -129,6 +129,7 @@ def _settings(arguments: argparse.Namespace, bundle: Bundle, launch: Launch) -> 
 
 def _check_same(folder: Path, wanted: Mapping[str, Any]) -> None:
     """Results of two models, or of two settings, in one table would mislead."""
+    from ..images.roi import Roi
     from ..storage.atomic_file import replacing
     from ..storage.lock import FileLock
 
@@ -139,13 +140,15 @@ def _check_same(folder: Path, wanted: Mapping[str, Any]) -> None:
                 temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
             return
         try:
-            before = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            before = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, TypeError, ValueError) as error:
             raise OutputError(f"{file} cannot be read: {error}.", "Choose another folder with -o.") from error
-    different = [name for name in wanted if before.get(name) != wanted[name]]
+    if isinstance(before.get("roi"), str):  # versions before wrote the text of the option
+        before["roi"] = list(Roi.of(before["roi"]).bounds)
+    different = [name for name in {**before, **wanted} if before.get(name) != wanted.get(name)]
     if different:
         what = "; ".join(
-            f"{name} {_shown(before.get(name))}, now {_shown(wanted[name])}"
+            f"{name} {_shown(before.get(name))}, now {_shown(wanted.get(name))}"
             for name in different
             if name != "content_hash"
         )
@@ -156,6 +159,8 @@ def _check_same(folder: Path, wanted: Mapping[str, Any]) -> None:
 
 
 def _shown(value: object) -> object:
+    if value is None:
+        return "not given"
     return "{name}@{version}".format(**value) if isinstance(value, dict) else value
 
 

@@ -96,7 +96,7 @@ def chosen_roi(arguments: argparse.Namespace) -> Roi | None:
     """Raises `ConfigurationError` if the text is not a box."""
     from ..images.roi import Roi
 
-    return Roi.of(arguments.roi) if arguments.roi else None
+    return Roi.of(arguments.roi) if arguments.roi is not None else None
 
 
 def scans_in(places: Sequence[Path], find: Callable[[Sequence[Path]], Sequence[T]]) -> Sequence[T]:

@@ -29,8 +29,8 @@ class EvaluationLog:
         lines = self._read()
         before = lines[0] if lines else None
         if before is not None and before != json.loads(json.dumps(made_with)):
-            different = [name for name in made_with if before.get(name) != made_with[name]]
-            what = "; ".join(f"{name} {before.get(name)}, now {made_with[name]}" for name in different)
+            different = [name for name in {**before, **made_with} if before.get(name) != made_with.get(name)]
+            what = "; ".join(f"{name} {before.get(name)}, now {made_with.get(name)}" for name in different)
             raise ConfigurationError(
                 f"{folder} holds an evaluation that was made otherwise: {what or 'by another version'}.",
                 f"Choose another folder with -o, or remove {FILE} to begin again.",

@@ -93,12 +93,15 @@ def _corners_in_file(path: Path) -> tuple[Corner, Corner]:
         (roi,) = (one for one in markups if one["type"] == "ROI")
         turn = np.array(roi.get("orientation", np.eye(3)), np.float64).reshape(3, 3)
         half = np.abs(turn) @ (np.array(roi["size"], np.float64) / 2)
-        centre = np.array(roi["center"], np.float64) * (1 if roi.get("coordinateSystem") == "RAS" else (-1, -1, 1))
+        to_ras = {"RAS": (1, 1, 1), "LPS": (-1, -1, 1)}[roi.get("coordinateSystem", "LPS")]
+        centre = np.array(roi["center"], np.float64) * to_ras
+        if not {*np.ravel(roi.get("coordinateUnits", "mm"))} <= {"mm"}:
+            raise ValueError("lengths in another unit")
         (r0, a0, s0), (r1, a1, s1) = centre - half, centre + half
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {reason_of(error)}.", _SAVE_ROI) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{path} does not hold one ROI.", _SAVE_ROI) from error
+        raise ConfigurationError(f"{path} does not hold one ROI in mm, LPS or RAS.", _SAVE_ROI) from error
     return (float(r0), float(a0), float(s0)), (float(r1), float(a1), float(s1))
 
 

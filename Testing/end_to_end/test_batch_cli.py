@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -191,6 +192,26 @@ def test_results_of_another_model_or_setting_are_not_mixed(
     said = capsys.readouterr().err
     assert "overlap 0.5, now 0.25" in said
     assert "now tiny-mr@2.0.0" in said
+
+
+def test_a_table_is_not_continued_without_an_option_of_its_beginning_nor_with_a_box_drawn_anew(
+    model: Bundle, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    box = tmp_path / "box.mrk.json"
+    roi = {"type": "ROI", "coordinateSystem": "RAS", "center": [0, 0, 0], "size": [400, 400, 400]}
+    box.write_text(json.dumps({"markups": [roi]}))
+    out = tmp_path / "out"
+    assert batch(model, out, archive / "two", "--no-clean", "--roi", str(box)) == 0
+    assert batch(model, out, archive / "two", "--roi", str(box)) == 2
+    assert "clean False, now not given" in capsys.readouterr().err
+    again = ("--no-clean", "--roi", "-200,200,-200,200,-200,200")
+    assert batch(model, out, archive / "two", *again) == 0
+    file = out / "batch.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "roi": again[2]}))  # as versions before wrote it
+    assert batch(model, out, archive / "two", *again) == 0
+    box.write_text(json.dumps({"markups": [{**roi, "center": [9, 0, 0]}]}))
+    assert batch(model, out, archive / "two", "--no-clean", "--roi", str(box)) == 2
+    assert "roi [-200.0, 200.0, " in capsys.readouterr().err
 
 
 def test_two_series_in_one_folder_are_two_scans_and_dicom_gets_dicom(

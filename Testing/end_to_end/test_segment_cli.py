@@ -118,6 +118,7 @@ def test_what_exists_is_replaced_only_on_request(model: Bundle, scan: Path, tmp_
         (["-o", "{folder}/s.nii.gz", "--entropy", "{folder}/s.nii.gz"], "same name"),
         (["-o", "{folder}/s.nii.gz", "--roi", "900,950,0,9,0,9"], "outside the volume"),
         (["-o", "{folder}/s.nii.gz", "--roi", "1,2"], "not six numbers"),
+        (["-o", "{folder}/s.nii.gz", "--roi", ""], "not six numbers"),
         (["-o", "{folder}/s.nii.gz", "--device", "cuda:99"], "GPU"),
         (["-o", "{folder}/s.nii.gz", "--overlap", "1.5"], "Overlap"),
         (["-o", "{folder}/s.nii.gz", "-m", "no-such-model"], "no model called"),

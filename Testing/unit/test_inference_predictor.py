@@ -159,6 +159,8 @@ def test_a_roi_is_read_from_a_file_of_slicer(tmp_path: Path) -> None:
         {"markups": [{"type": "Fiducial"}]},
         [],
         {"markups": [{**box, "size": 1}]},
+        {"markups": [{**box, "coordinateSystem": "IJK"}]},
+        {"markups": [{**box, "coordinateUnits": ["mm", "mm", "cm"]}]},
     ):
         path.write_text(json.dumps(content))
         with pytest.raises(ConfigurationError, match="does not hold one ROI"):
