@@ -160,7 +160,7 @@ def _segmentation(store: CaseStore, record: CaseRecord, volume: Any, label_node:
         )
     labels = [label for label in _labels(store, record) if label.name in record.labels]
     block = np.where(voxels == IGNORE, 0, voxels).astype(np.uint8)
-    name = slicer.mrmlScene.GenerateUniqueName(f"{record.id} segmentation")
+    name = mrml.unique_name(f"{record.id} segmentation")
     segmentation = mrml.add_segmentation(volume, labels, block, (0, 0, 0), name=name)
     # The user drew it: it must not pass for a result that can be replaced.
     mrml.forget_content(segmentation)

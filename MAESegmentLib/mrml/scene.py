@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain, count
 from typing import Any
 
 import slicer
@@ -12,8 +13,12 @@ from ..translation import tr as _
 
 
 def unique_name(name: str) -> str:
-    """`name`, with a number behind it if a node of the scene is called like that."""
-    return str(slicer.mrmlScene.GenerateUniqueName(name))
+    """`name`, with a number behind it if a node of the scene is called like that.
+
+    Not Slicer's: it counts on where a node was removed, so that a scan that is opened again would be called otherwise.
+    """
+    names = chain([name], (f"{name}_{number}" for number in count(1)))
+    return next(one for one in names if slicer.mrmlScene.GetFirstNodeByName(one) is None)
 
 
 class SceneWatch:

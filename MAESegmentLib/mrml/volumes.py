@@ -18,6 +18,7 @@ from ..errors import NONLINEAR_TRANSFORM, GeometryError, MAESegmentError, NodeEr
 from ..images.volume import Grid
 from ..translation import tr as _
 from .matrices import ijk_to_ras, parent_to_world, to_array
+from .scene import unique_name
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
@@ -169,7 +170,7 @@ def window_mm(bundle: Bundle | None) -> np.ndarray:
 
 def hardened_copy(volume: Any) -> Any:
     """A copy of `volume` with its transforms applied; where they are not linear the image is resampled."""
-    name = slicer.mrmlScene.GenerateUniqueName(f"{volume.GetName()} hardened")
+    name = unique_name(f"{volume.GetName()} hardened")
     copy = slicer.mrmlScene.AddNewNodeByClass(volume.GetClassName(), name)
     display = copy.GetDisplayNode()
     copy.CopyContent(volume)

@@ -14,6 +14,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 from ..bundle.suitability import ScanFacts
 from ..images.volume import Volume
 from ..mrml.matrices import to_vtk
+from ..mrml.scene import unique_name
 from ..mrml.volumes import set_modality
 
 
@@ -66,7 +67,7 @@ def prepare(volume: Volume) -> Prepared:
 
 def volume_node(prepared: Prepared, name: str) -> Any:
     """A node of the first channel, on exactly the volume's grid."""
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(name))
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", unique_name(name))
     node.SetIJKToRASMatrix(to_vtk(prepared.volume.ijk_to_ras))
     node.SetAndObserveImageData(prepared.image)
     node.CreateDefaultDisplayNodes()

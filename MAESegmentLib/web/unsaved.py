@@ -266,7 +266,7 @@ def _segments(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str,
 
 
 def _node(volume: Any, name: str, segments: dict[str, Any], attributes: dict[str, str]) -> Any:
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", slicer.mrmlScene.GenerateUniqueName(name))
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", mrml.unique_name(name))
     with slicer.util.NodeModify(node):
         node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
         node.GetSegmentation().SetSourceRepresentationName(LABELMAP)

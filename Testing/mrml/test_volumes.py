@@ -181,3 +181,14 @@ def test_an_roi_that_was_not_placed_is_refused() -> None:
         mrml.roi_of(node)
     with pytest.raises(NodeError, match="not a region of interest"):
         mrml.roi_of(volume(GRIDS["RAS"]))
+
+
+def test_a_name_is_free_again_once_its_node_is_removed():
+    """Slicer's own names count on, so that a scan that is opened again would be called otherwise."""
+    for _time in range(2):
+        nodes = []
+        for name in ("head", "head_1", "head_2"):
+            assert mrml.unique_name("head") == name
+            nodes.append(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name))
+        for node in nodes:
+            mrml.remove_node(node)
