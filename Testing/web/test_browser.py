@@ -49,6 +49,23 @@ def test_the_sample_head_is_segmented_and_saved_voxel_for_voxel(app, user):
     assert user.problems() == []
 
 
+def test_a_box_is_of_its_scan_and_chosen_again_with_it(user, real_data):
+    open_sample(user)
+    assert "Right hippocampus" in user.panel()
+    show(user, "data")
+    user.upload(real_data / "hippocampus_mr/images/hippocampus_003.nii.gz")
+    user.until(lambda: "hippocampus_003" in user.panel() and not user.see("data-busy"), "another scan")
+    show(user, "segment")
+    user.until(lambda: "The whole scan" in user.panel(), "all of the other scan")
+    assert "Right hippocampus" not in user.panel()
+    segment(user)
+    assert user.text("result-line").startswith("hippocampus_003 \u2013 hippocampus-mr")
+    show(user, "data")
+    user.choose("scan-select", "MNI152 head")
+    show(user, "segment")
+    user.until(lambda: "Right hippocampus" in user.panel(), "the box of the head")
+
+
 def test_each_box_has_a_result_and_the_same_again_replaces_its_own(user):
     open_sample(user)
     for box in ("Right hippocampus", "Left hippocampus", "Right hippocampus"):

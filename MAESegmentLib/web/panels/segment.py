@@ -46,6 +46,8 @@ class SegmentPanel(Panel):
         self._shown: Any = None
         self._models = ModelList(self.logic)
         self._scan: Any = None
+        #: What is chosen as the region of each scan, by the ID of its node.
+        self._regions: dict[str, str] = {}
         #: What each segmentation node came with, by its ID.
         self._summaries: dict[str, Any] = {}
         self.put(**_OPTIONS, models=[], model="", device=app.config.device, region=WHOLE, batch_rows=[], log="")
@@ -87,8 +89,9 @@ class SegmentPanel(Panel):
 
     def _on_workspace(self) -> None:
         if self.workspace.scan is not self._scan:
-            self._scan = self.workspace.scan
-            self.put(model=self._models.for_scan(self.get("model"), self.nodes[0]))
+            self._scan = scan = self.workspace.scan
+            region = self._regions.get(scan.node.GetID(), WHOLE) if scan is not None else WHOLE
+            self.put(model=self._models.for_scan(self.get("model"), self.nodes[0]), region=region)
         self.update()
 
     @property
@@ -106,9 +109,9 @@ class SegmentPanel(Panel):
 
     @property
     def _boxes(self) -> dict[str, Any]:
-        """By the IDs of their nodes; a user may have deleted some."""
-        boxes = (box for scan in self.workspace.scans for box in scan.boxes if box.GetScene() is not None)
-        return {box.GetID(): box for box in boxes}
+        """Those of the scan that is shown, by the IDs of their nodes: one of another scan would lie anywhere on it."""
+        boxes = self.workspace.scan.boxes if self.workspace.scan is not None else ()
+        return {box.GetID(): box for box in boxes if box.GetScene() is not None}
 
     def use_model(self, name: str) -> None:
         """Choose a version by name@version."""
@@ -134,8 +137,10 @@ class SegmentPanel(Panel):
     def show_box(self, visible: bool, region: str = "") -> None:
         """Only the chosen box is shown, and none while the user draws."""
         chosen = region or self.get("region")
-        for key, node in self._boxes.items():
-            node.GetDisplayNode().SetVisibility(visible and key == chosen)
+        for scan in self.workspace.scans:
+            for node in scan.boxes:
+                if node.GetScene() is not None:
+                    node.GetDisplayNode().SetVisibility(visible and node.GetID() == chosen)
 
     def add_box(self) -> None:
         """A box of the model's window size where the views are, ready to be dragged."""
@@ -236,6 +241,8 @@ class SegmentPanel(Panel):
         """Bring the section up to date with scan, model, box and result."""
         scan, bundle, boxes = self.workspace.scan, self.bundle, self._boxes
         region = self.get("region") if self.get("region") in boxes else WHOLE
+        if scan is not None:
+            self._regions[scan.node.GetID()] = region
         self.show_box(self.app.state.tab != "correct", region)
         names = {WHOLE: _("The whole scan"), **{key: node.GetName() for key, node in boxes.items()}}
         self.put(
