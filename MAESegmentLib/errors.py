@@ -200,7 +200,7 @@ def expected(error: BaseException) -> MAESegmentError:
     if known is None:
         known = MAESegmentError(
             f"Something unexpected happened: {type(error).__name__}: {error}",
-            "This is a defect of MAESegment: please report it with the log (Copy diagnostics).",
+            "This is a defect of MAESegment: please report it with the log.",
         )
         known.__cause__ = error
     return known

@@ -135,7 +135,7 @@ def box_hint(bundle: Bundle | None) -> str:
     """What to say if the model's author asks for a box around the structure; else ""."""
     if bundle is None or not wants_box(bundle):
         return ""
-    return _("Made for a box around the structure: choose or add one. Without it the whole volume is searched.")
+    return _("Made for a box around the structure: choose or add one. Without it the whole scan is searched.")
 
 
 def add_box(volume: Any, bundle: Bundle | None, centre: Sequence[float] | None = None) -> Any:

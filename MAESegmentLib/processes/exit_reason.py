@@ -18,7 +18,7 @@ _OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "Cannot allocate memory")
 #: Launchers report the signal that ended their child as its bare number, as 128 + or as 256 - that. The worker itself
 #: never ends with such codes. Here: illegal instruction, abort, bus error, arithmetic, kill, segmentation fault.
 _SIGNALS_AS_CODES = (4, 6, 7, 8, 9, 11)
-_TRY_AGAIN = "Try again; if it happens again, send the log (Copy diagnostics)."
+_TRY_AGAIN = "Try again; if it happens again, send the log."
 _LESS_MEMORY = "Close other programs or segment a smaller region (ROI), then try again."
 
 
@@ -28,13 +28,13 @@ def describe_exit(
     """(what happened, what to do) for the exit code that a `Transport` reports.
 
     >>> describe_exit(-9, "", windows=False)[0]
-    'was ended by the system (SIGKILL), probably because memory ran out'
+    'was ended by the system, probably because memory ran out'
     """
     if code is None:
         return reason or "cannot be started", "Check the Python that is chosen for the network in the settings."
     name = _windows_name(code) if windows else _signal_name(code)
     if name in ("SIGKILL", "out of memory"):
-        return f"was ended by the system ({name}), probably because memory ran out", _LESS_MEMORY
+        return "was ended by the system, probably because memory ran out", _LESS_MEMORY
     if any(word in last_words for word in _OUT_OF_MEMORY):
         return "ran out of memory", _LESS_MEMORY
     if name:

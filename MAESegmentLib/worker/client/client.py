@@ -305,7 +305,7 @@ class WorkerClient:
                 return
             error = WorkerError(
                 f"The worker does not respond (for {self._answer_timeout_s:g} s) and was ended.",
-                "Try again; if it happens again, send the log (Copy diagnostics).",
+                "Try again; if it happens again, send the log.",
             )
             self._end_because_of(exchange, error)
 
