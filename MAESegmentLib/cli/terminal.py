@@ -128,7 +128,7 @@ def check_csv(path: Path) -> None:
     """Before the work: `OutputError` unless `path` can be written as a table; an older table is replaced."""
     from ..storage.atomic_file import check_writable
 
-    if path.suffix.casefold() not in (".csv", ".tsv", ".txt") and path.exists():
+    if path.suffix.casefold() not in (".csv", ".tsv") and path.exists():
         raise OutputError(f"{path.name} exists and is not a table.", "Give the name of a .csv file.")
     check_writable(path)
 

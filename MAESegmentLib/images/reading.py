@@ -19,6 +19,7 @@ from .volume import LabelMap, Volume
 if TYPE_CHECKING:
     from .formats.dicom.series import SeriesInfo
 
+_PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar")
 _EXTENSIONS = ".nii, .nii.gz, .hdr with .img, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM folder"
 
 
@@ -138,6 +139,8 @@ def _decoder(path: Path) -> Callable[[Path], Volume] | None:
         return read_metaimage
     if is_dicom(path):
         return None
+    if name.endswith(_PACKED):
+        raise VolumeReadError(f"{path.name} is an archive.", "Unpack it and give the folder or the scan in it.")
     raise VolumeReadError(f"{path.name} is of an unknown kind.", f"Give {_EXTENSIONS}.")
 
 

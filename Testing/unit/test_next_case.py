@@ -89,6 +89,11 @@ def test_only_a_table_is_replaced_by_the_table(clinic: Path) -> None:
     with pytest.raises(OutputError, match="is not a table"):
         run(clinic, "-m", "tiny", "-o", str(scan))
     assert scan.read_bytes() == before
+    notes = clinic / "notes.txt"
+    notes.write_text("of the ward")
+    with pytest.raises(OutputError, match="is not a table"):
+        run(clinic, "-m", "tiny", "-o", str(notes))
+    assert notes.read_text() == "of the ward"
 
 
 def test_a_scan_that_is_a_case_already_is_left_out(clinic: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -204,6 +204,14 @@ def test_unknown_extension_lists_what_is_read(tmp_path: Path) -> None:
     assert ".nrrd" in refusal.value.hint
 
 
+@pytest.mark.parametrize("name", ["study.zip", "Study.TAR.GZ"])
+def test_an_archive_is_to_be_unpacked_first(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(VolumeReadError, match="is an archive") as refused:
+        read_volume(tmp_path / name)
+    assert "Unpack it" in str(refused.value.hint)
+
+
 @pytest.mark.parametrize(
     ("array", "affine", "said"),
     [
