@@ -42,7 +42,7 @@ def result_view(name: str, scan: str, summary: Any, segments: Sequence[Any], *, 
     """Of the segmentation called `name` of the scan called `scan` with these `mrml.Segment`s; `summary` is None if it
     is not a result.
 
-    What was edited since has other volumes than the summary says, so none are shown.
+    What was edited since has other volumes than the summary says, so none are shown, nor their sum.
     """
     rows = []
     for segment in segments:
@@ -57,7 +57,10 @@ def result_view(name: str, scan: str, summary: Any, segments: Sequence[Any], *, 
         rows.append(ResultRow(segment.id, in_words(segment.name), segment.colour, figure, tip, unit))
     # A sign, not a colour: styles differ, and not everyone sees them.
     warnings = "\n".join(f"\u26a0 {warning}" for warning in summary.warnings) if summary is not None else ""
-    text = result_text(summary) if summary is not None else name
+    text = name
+    if summary is not None:
+        edited = _("{model}, edited since").format(model=summary.model.replace("@", " "))
+        text = edited if is_edited else result_text(summary)
     # A name that begins with the scan's says it.
     says_scan = not scan or (summary is None and name.startswith(scan))
     line = text if says_scan else f"{scan} \u2013 {text}"

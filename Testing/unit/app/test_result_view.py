@@ -57,6 +57,7 @@ def test_what_was_removed_as_stray_stands_in_the_line():
 def test_volumes_of_an_edited_result_are_not_shown():
     view = result_view("Scan segmentation", "Scan", SUMMARY, SEGMENTS, is_edited=True)
     assert [row.volume_with_unit for row in view.rows] == ["edited", "edited", ""]
+    assert view.line == "Scan \u2013 hippocampus-mr 1.2.1, edited since"
 
 
 @pytest.mark.parametrize(
