@@ -77,7 +77,7 @@ class Panel:
         self.result.refresh()
         if self._parameters is not None:
             self._choose_defaults()
-            if self.output is not None and mrml.is_waiting(self.output):
+            if None not in (self.volume, self.output) and mrml.is_waiting(self.output):
                 self._show_volume()
         if self.dependencies.report is None and not self.dependencies.is_checking:
             self.dependencies.check()

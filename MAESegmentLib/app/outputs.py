@@ -13,9 +13,9 @@ from ..bundle import Bundle
 from ..translation import tr as _
 from .case_proposal import MODEL, MODEL_HASH
 
-#: Attributes of a result: the region as JSON (mm; null: the whole scan), what that was called, and the result's own
-#: name but for a number behind it.
-_REGION, _BOX, _NAME = "MAESegment.Region", "MAESegment.Box", "MAESegment.Name"
+#: Attributes of a result: the region as JSON (mm; null: the whole scan), what that was called, which frame of
+#: a sequence it is of, and the result's own name but for a number behind it.
+_REGION, _BOX, _FRAME, _NAME = "MAESegment.Region", "MAESegment.Box", "MAESegment.Frame", "MAESegment.Name"
 #: Role of the references to the volumes that it was made of, one a channel.
 _INPUT = "MAESegment.Input"
 #: A box that was moved by less is the same box: saving a scene rounds.
@@ -32,25 +32,27 @@ def box_name(volume: Any, roi: Any) -> str:
     return name.removeprefix(volume.GetName()).strip() or name
 
 
-def result_name(volume: Any, bundle: Bundle, box: str = "") -> str:
-    """ "Head - hippocampus-mr (left box)"."""
-    return _with_box(f"{volume.GetName()} - {bundle.name}", box)
+def result_name(volume: Any, bundle: Bundle, *parts: str) -> str:
+    """ "Head - hippocampus-mr (frame 2, left box)"."""
+    return _with_parts(f"{volume.GetName()} - {bundle.name}", *parts)
 
 
 def scan_title(segmentation: Any) -> str:
     """ "Head (left box)": of which scan a segmentation is, and of which part of it; "" if that is not known."""
     volume = mrml.volume_of(segmentation)
-    return _with_box(volume.GetName(), segmentation.GetAttribute(_BOX) or "") if volume is not None else ""
+    parts = (segmentation.GetAttribute(name) or "" for name in (_FRAME, _BOX))
+    return _with_parts(volume.GetName(), *parts) if volume is not None else ""
 
 
-def sign(node: Any, nodes: Sequence[Any], bundle: Bundle, box: Box, box_name: str) -> None:
+def sign(node: Any, nodes: Sequence[Any], bundle: Bundle, box: Box, box_name: str, frame: str) -> None:
     """Note what a result was made of. One that bears the name of what it was before gets the name of what it is."""
-    name = result_name(nodes[0], bundle, box_name)
+    name = result_name(nodes[0], bundle, frame, box_name)
     before = node.GetAttribute(_NAME)
     if before and before != name and node.GetName().startswith(before):
         node.SetName(mrml.unique_name(name))
     node.SetAttribute(_NAME, name)
     node.SetAttribute(_BOX, box_name)
+    node.SetAttribute(_FRAME, frame)
     node.SetAttribute(MODEL, f"{bundle.name}@{bundle.version}")
     node.SetAttribute(MODEL_HASH, bundle.content_hash)
     node.SetAttribute(_REGION, json.dumps(None if box is None else [round(float(mm), 3) for mm in box]))
@@ -77,14 +79,17 @@ def proper_output(chosen: Any, nodes: Sequence[Any], bundle: Bundle, box: Box) -
     return chosen if chosen in same else (same or [None])[-1]
 
 
-def _with_box(text: str, box: str) -> str:
-    return f"{text} ({box})" if box else text
+def _with_parts(text: str, *parts: str) -> str:
+    known = ", ".join(part for part in parts if part)
+    return f"{text} ({known})" if known else text
 
 
 def _is_of(node: Any, nodes: Sequence[Any], bundle: Bundle, box: Box) -> bool:
     """Whether `node` is the result of just this."""
     inputs = [node.GetNthNodeReference(_INPUT, n) for n in range(node.GetNumberOfNodeReferences(_INPUT))]
     if node.GetAttribute(MODEL_HASH) != bundle.content_hash or inputs != [*nodes]:
+        return False
+    if (node.GetAttribute(_FRAME) or "") != mrml.frame_name(nodes[0]):
         return False
     noted = json.loads(node.GetAttribute(_REGION) or "[]")
     if noted is None or box is None:

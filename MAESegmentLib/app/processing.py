@@ -93,6 +93,7 @@ class _Result:
         self.box = roi_box(request.roi, scene)
         named = scene.GetFirstNodeByName(request.roi) if isinstance(request.roi, str) and scene is not None else None
         self._box_name = box_name(request.nodes[0], named or request.roi)
+        self._frame = mrml.frame_name(request.nodes[0])
         self._output_before = content_stamp(request.output) if request.output is not None else ()
 
     def put_into_scene(self, data: Mapping[str, Any], folder: JobFolder) -> Generator[float, None, Any]:
@@ -106,9 +107,9 @@ class _Result:
         # Once more, and the output too: a user may have used the turns of the event loop between.
         self._check_images()
         output, notes = self._where_to()
-        name = result_name(volume, self._request.bundle, self._box_name)
+        name = result_name(volume, self._request.bundle, self._frame, self._box_name)
         node = mrml.put_segments(volume, segments, name="" if output else mrml.unique_name(name), into=output)
-        sign(node, self._request.nodes, self._request.bundle, self.box, self._box_name)
+        sign(node, self._request.nodes, self._request.bundle, self.box, self._box_name, self._frame)
         # What was stored as a case before is not in this node any more.
         unlink(node)
         self._job.summary = SegmentationSummary.of_reply(

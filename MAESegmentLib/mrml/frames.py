@@ -9,6 +9,7 @@ from typing import Any
 import slicer
 
 from ..errors import NodeError
+from ..translation import tr as _
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,21 @@ def find_sequence(node: Any) -> tuple[Any, Any]:
         if sequence is not None:
             return sequence, browser
     return None, None
+
+
+def shown_beside(node: Any) -> Any:
+    """The volume node by which the browser that shows `node` shows the sequence it follows; None without one."""
+    _sequence, browser = find_sequence(node)
+    master = browser.GetMasterSequenceNode() if browser is not None else None
+    volume = browser.GetProxyNode(master) if master is not None else None
+    return volume if volume is not None and volume.IsA("vtkMRMLVolumeNode") else None
+
+
+def frame_name(node: Any) -> str:
+    """Which frame of a sequence a volume node shows: "frame 2"; "" if it is of none."""
+    _sequence, browser = find_sequence(node)
+    number = browser.GetSelectedItemNumber() if browser is not None else -1
+    return _("frame {number}").format(number=number + 1) if number >= 0 else ""
 
 
 def frame_in_scene(frame: Frame, proxy: Any) -> Any:

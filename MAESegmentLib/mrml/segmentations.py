@@ -13,6 +13,7 @@ from ..images.labels import Label, same_names, terminology_entry
 from ..images.volume import LabelMap
 from .annotations import drawing_steps
 from .content import remember_segments
+from .frames import shown_beside
 from .layers import LABELMAP, image_matrix, oriented_image, outcome, segments_of
 from .matrices import ijk_to_ras, to_vtk
 
@@ -23,8 +24,10 @@ _OURS = "MAESegment."
 
 
 def volume_of(segmentation: Any) -> Any:
-    """The scan that a segmentation was made on; None if that is not known."""
-    return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+    """The scan that a segmentation was made on; None if that is not known. One that is a frame of a sequence was made
+    on the frame that the same browser shows."""
+    scan = segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+    return scan if scan is not None else shown_beside(segmentation)
 
 
 def may_be_of(segmentation: Any, volume: Any) -> bool:

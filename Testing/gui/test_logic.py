@@ -7,6 +7,7 @@ import pytest
 import slicer
 
 from MAESegmentLib import mrml
+from MAESegmentLib.app.outputs import scan_title
 from MAESegmentLib.app.processing import roi_box
 from MAESegmentLib.errors import MAESegmentError, MismatchError, NodeError
 from MAESegmentLib.mrml.volumes import set_modality
@@ -259,6 +260,19 @@ def test_sequence_gives_a_sequence_of_segmentations_and_no_other_nodes(logic, mo
     assert output.GetNthIndexValue(1) == node.GetNthIndexValue(1)
     assert segment_names(output.GetNthDataNode(0)) == ["front", "back", "absent"]
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == volumes
+
+
+def test_the_result_of_one_frame_is_not_replaced_by_that_of_the_next(logic, model, sequence):
+    _node, proxy = sequence
+    browser = slicer.mrmlScene.GetFirstNodeByName("Browser")
+    browser.SetSelectedItemNumber(0)
+    first = logic.process(proxy, model)
+    assert logic.outputFor(first, proxy, model) is first
+    assert first.GetName().endswith("(frame 1)")
+    browser.SetSelectedItemNumber(1)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    assert logic.outputFor(first, proxy, model) is None
+    assert scan_title(first) == f"{proxy.GetName()} (frame 1)"
 
 
 def test_sequence_that_is_removed_meanwhile_fails_the_frames_that_are_left(logic, model, sequence):

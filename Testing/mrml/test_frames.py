@@ -64,6 +64,7 @@ def test_results_follow_the_browser(cine) -> None:
     for _, segmentation in pairs:
         slicer.mrmlScene.RemoveNode(segmentation)
     shown = browser.GetProxyNode(result)
+    assert mrml.volume_of(shown) is proxy
     for number in (2, 0, 1):
         browser.SetSelectedItemNumber(number)
         slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
