@@ -13,6 +13,7 @@ from torch import nn
 
 from ..bundle import Bundle
 from ..bundle.spec import check_channels
+from ..bundle.suitability import ScanFacts, check_scan, lacks_box
 from ..errors import ConfigurationError
 from ..images.reading import read_volume, read_volumes
 from ..images.volume import LabelMap, Volume
@@ -42,12 +43,18 @@ class ReadScan(Transform):
 class VolumeInferer(Inferer):
     """(volume, network) -> label map on the volume's grid."""
 
-    def __init__(self, bundle: Bundle, **settings: Any) -> None:
+    def __init__(self, bundle: Bundle, *, allow_mismatch: bool = False, **settings: Any) -> None:
         Inferer.__init__(self)
         self.bundle = bundle
+        self.allow_mismatch = allow_mismatch
         self.settings = InferenceSettings.of_model(bundle.spec.inference, **settings)
 
     def __call__(self, inputs: Volume, network: nn.Module, *_args: Any, **_kwargs: Any) -> LabelMap:
+        if not self.allow_mismatch:
+            facts = ScanFacts.of(inputs)
+            check_scan(self.bundle, facts, hint="If you know that it fits, add --inferer#allow_mismatch True.")
+            if text := lacks_box(self.bundle, facts.grid, None):
+                _log.warning("%s Crop the scan to it first.", text)
         prediction = Predictor(self.bundle, self.settings, network=network).predict(inputs)
         if prediction.cleaned:
             _log.info("Cleaned: %s", cleaned_text(prediction.cleaned))

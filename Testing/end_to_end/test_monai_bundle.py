@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from MAESegmentLib.inference import InferenceSettings, Predictor
 from Testing.bundles import save_tiny
 from Testing.hostile_bundles import entries_of, forged, write_folder, write_zip
 from Testing.phantoms import PhantomFactory
+from Testing.skips import REPOSITORY
 
 
 def run_monai(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -69,3 +71,19 @@ def test_monai_bundle_gives_the_labels_of_the_predictor_and_runs_nothing_that_ca
     np.testing.assert_allclose(written.ijk_to_ras, expected.ijk_to_ras, atol=1e-4)
     # Running a model must not change it.
     verify_bundle(bundle)
+
+
+@pytest.mark.timeout(300)
+def test_monai_bundle_refuses_a_scan_that_the_model_cannot_fit_unless_told(tmp_path: Path) -> None:
+    folder = tmp_path / "headneck-ct"
+    shutil.copytree(REPOSITORY / "Resources" / "Models" / "headneck-ct", folder)
+    scan = write_volume(tmp_path / "head.nii.gz", PhantomFactory()(noise=30.0).volume)
+    output = tmp_path / "out.nii.gz"
+    arguments = ("--input", str(scan), "--output", str(output), "--device", "cpu")
+    refused = run_monai(folder, *arguments)
+    assert refused.returncode != 0
+    assert "nothing like the CT scans that headneck-ct was trained on" in refused.stderr
+    assert not output.exists()
+    done = run_monai(folder, *arguments, "--inferer#allow_mismatch", "True")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert output.exists()
