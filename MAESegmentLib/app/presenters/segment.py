@@ -18,6 +18,8 @@ from .speed import SpeedPresenter
 
 #: Nobody reads faster; drawing more often would only cost.
 _REDRAW_EVERY_S = 0.1
+#: Answers to a question about just what is chosen.
+_AGREEMENTS = {Remedy.REPLACE_OUTPUT, Remedy.NEW_OUTPUT, Remedy.ALLOW_MISMATCH}
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,8 @@ class SegmentPresenter:
         #: What the user has agreed to, and of which choice.
         self._agreed: dict[str, bool] = {}
         self._asked: list[Any] = []
+        #: What was chosen when the message was shown.
+        self._shown_for: list[Any] = []
 
     # What is shown ----------------------------------------------------------------------------------------------------
 
@@ -143,9 +147,12 @@ class SegmentPresenter:
         return SegmentState(button, True, is_cancelling, self._fraction, self._text)
 
     def check_inputs(self) -> None:
-        """Explain a volume that cannot be used as soon as it is chosen, not when the button is pressed."""
+        """Explain a volume that cannot be used as soon as it is chosen, not when the button is pressed; what was asked
+        about another choice is gone."""
         if self.job is not None:
             return
+        if _AGREEMENTS & {one.key for one in self.message.options} and self._chosen() != self._shown_for:
+            self.say("")
         problem = self.host.problem
         text = error_text(problem) if problem is not None else ""
         if text == self._problem_shown:
@@ -344,4 +351,5 @@ class SegmentPresenter:
 
     def _show(self, message: Message) -> None:
         self.message = message
+        self._shown_for = self._chosen() if message.options else []
         self.host.show(message)

@@ -291,6 +291,16 @@ def test_what_the_model_cannot_fit_is_segmented_only_on_the_users_word_for_that_
         logic.jobs[-1].fail(Cancelled())
 
 
+def test_a_question_about_one_scan_is_not_left_over_another(logic, presenter, host):
+    logic.refusals["process"] = MismatchError("It is a CT scan.")
+    presenter.press()
+    presenter.check_inputs()
+    assert host.message.text == "It is a CT scan."
+    host.nodes = ["another scan"]
+    presenter.check_inputs()
+    assert host.message == Message()
+
+
 def test_one_answer_does_not_undo_the_other(logic, presenter, host):
     host.output = "edited"
     logic.refusals["process"] = NodeError("It was edited.", problem=EDITED_OUTPUT)
