@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import mrml
@@ -55,7 +55,7 @@ def start_segmentation(
     image = mrml.image_of(request.nodes)
     _check_nodes(request)
     _check_output(request)
-    _check_fits(request, session)
+    request = replace(request, notes=(*request.notes, *_check_fits(request, session)))
     job = SegmentationJob(session.loop, request.nodes[0].GetName())
     result = _Result(job, request, image.channels[0].shape)
     watch = mrml.SceneWatch(request.nodes, job.cancel)
@@ -173,10 +173,11 @@ def _check_output(request: Request) -> None:
         )
 
 
-def _check_fits(request: Request, session: SceneSession) -> None:
-    """Whether the model can fit the scan, and is given the box that it wants; a script is only told of the latter."""
+def _check_fits(request: Request, session: SceneSession) -> list[str]:
+    """Whether the model can fit the scan, and is given the box that it wants. A script or a batch is told of the latter
+    with the result: what is returned."""
     if request.allow_mismatch:
-        return
+        return []
     scan = mrml.facts_of(request.nodes)
     check_scan(request.bundle, scan)
     bounds = roi_box(request.roi, request.nodes[0].GetScene())
@@ -185,3 +186,5 @@ def _check_fits(request: Request, session: SceneSession) -> None:
         if request.ask_for_box:
             raise MismatchError(text, advice, problem=LACKS_BOX)
         session.log.add("warning", f"{text} {advice}")
+        return [f"{text} {advice}"]
+    return []

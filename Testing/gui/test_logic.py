@@ -60,6 +60,14 @@ def test_what_the_model_cannot_fit_is_refused_before_anything_runs_unless_allowe
     job.cancel()
 
 
+def test_a_batch_is_told_with_each_result_that_the_model_wants_a_box(logic, model, volume, monkeypatch):
+    monkeypatch.setattr("MAESegmentLib.app.processing.lacks_box", lambda *_about: "It is made for a box.")
+    (row,) = logic.processBatch([volume], model)
+    assert row.summary.warnings == ("It is made for a box. Add a box around the structure.",)
+    with pytest.raises(MismatchError, match="made for a box"):
+        logic.process(volume, model, askForBox=True)
+
+
 def test_models_are_found_or_it_is_said_how_to_get_one(logic, model, make_logic, volume, tmp_path):
     assert logic.defaultModel().content_hash == model.content_hash
     assert [bundle.name for bundle in logic.models()] == ["self-test"]

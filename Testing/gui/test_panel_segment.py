@@ -244,6 +244,12 @@ def test_double_click_on_a_row_chooses_its_scan_and_segmentation(panel, ui, batc
         assert panel.parameters.outputSegmentation is results[1][0]
 
 
+def test_a_row_of_a_batch_says_what_a_result_of_one_scan_warns_of(ui, panel, frames, add_result):
+    volume, batch = frames
+    batch.end_row(JobState.DONE, "", *add_result(volume, panel.bundle, warnings=("Unlike the training scans.",)))
+    assert texts_of(ui.batchTable, 1)[0].endswith("\u26a0 Unlike the training scans.")
+
+
 def test_all_frames_of_a_sequence_are_segmented_and_shown_by_a_double_click(ui, frames):
     volume, batch = frames
     assert batch.arguments["volume"] is volume

@@ -114,7 +114,8 @@ def _sentence(batch: Any) -> str:
 def _outcome(row: Any) -> str:
     if row.state.name == "DONE":
         text = result_text(row.summary) if row.summary is not None else _("done")
-        return f"{text} {row.message}".strip()
+        warnings = row.summary.warnings if row.summary is not None else ()
+        return " ".join(part for part in (text, row.message, *(f"\u26a0 {one}" for one in warnings)) if part)
     words = {
         "QUEUED": _("queued"),
         "PREPARING": _("starting"),
