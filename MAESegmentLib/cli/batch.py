@@ -62,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from ..bundle import ModelStore
+    from ..images.scans import check_exist
     from ..inference.batch import Batch, BatchPlan
     from ..inference.predictor import Predictor
     from ..storage.atomic_file import check_writable
@@ -76,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
             "Segment each case alone: maesegment segment CHANNEL_1 CHANNEL_2 ...",
         )
     settings = _settings(arguments, bundle, launch)
+    check_exist(arguments.sources)  # before anything is noted in the folder of the results
     check_writable(options.made_folder(arguments.out) / "volumes.csv")
     same = {"model": bundle.reference, "content_hash": bundle.content_hash, **settings.decisive()}
     _check_same(arguments.out, {**same, "roi": list(roi.bounds) if roi else None, "format": arguments.format})
@@ -167,10 +169,8 @@ def _shown(value: object) -> object:
 def _find(arguments: argparse.Namespace, launch: Launch) -> list[ArchivedScan]:
     """The scans; one process searches, the others wait and read what it noted."""
     from ..images.archive import ArchiveIndex
-    from ..images.scans import check_exist
     from ..storage.lock import FileLock
 
-    check_exist(arguments.sources)
     is_quiet = arguments.quiet or not launch.is_first
     last = time.monotonic()
 

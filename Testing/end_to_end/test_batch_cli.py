@@ -185,6 +185,7 @@ def test_results_of_another_model_or_setting_are_not_mixed(
     model: Bundle, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     out = tmp_path / "out"
+    assert batch(model, out, archive / "mistyped", "--no-clean") == 2  # binds nobody to its options
     assert batch(model, out, archive / "two") == 0
     assert batch(model, out, archive / "two", "--overlap", "0.25") == 2
     other = save_tiny(tmp_path / "other", tiny_spec(version="2.0.0"), seed=1)
