@@ -273,8 +273,17 @@ def test_single_version_cannot_be_compared(ui, improve):  # noqa: ARG001
     assert ui.compareButton.toolTip == "There is no other version to compare with."
 
 
+def another_volume(panel, _ui, add_volume):
+    panel.parameters.inputVolume = add_volume("Another head")
+
+
+def another_region(_panel, ui, _add_volume):
+    ui.addRoiButton.click()
+
+
 @pytest.mark.usefixtures("both")
-def test_two_versions_on_the_chosen_volume(fake_logic, panel, ui, add_volume, settle):
+@pytest.mark.parametrize("chosen", [another_volume, another_region])
+def test_two_versions_on_the_chosen_volume(fake_logic, panel, ui, add_volume, settle, chosen):
     assert ui.compareComboBox.currentText == "hippocampus-mr 1.2.1"
     ui.compareButton.click()
     assert ui.compareButton.text == "Cancel"
@@ -289,7 +298,7 @@ def test_two_versions_on_the_chosen_volume(fake_logic, panel, ui, add_volume, se
     assert [header(column).text() for column in range(4)] == ["Label", "1.2.1 (ml)", "1.3.0 (ml)", "Agreement"]
     assert [texts_of(ui.comparisonTable, column) for column in range(4)] == [["anterior"], ["1.23"], ["1.41"], ["0.88"]]
     assert not ui.compareProgressBar.visible
-    panel.parameters.inputVolume = add_volume("Another head")
+    chosen(panel, ui, add_volume)
     settle()
     assert (ui.comparisonTable.visible, ui.comparisonLabel.visible) == (False, False)
     ui.compareButton.click()

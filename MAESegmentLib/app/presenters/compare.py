@@ -59,13 +59,13 @@ class ComparePresenter(JobPresenter[CompareState]):
 
     def __init__(self, logic: Any, host: CaseHost, changed: Callable[[], None]) -> None:
         super().__init__(logic, host, CompareState(), changed)
-        #: The volume and the versions that text and rows are about, or will be.
+        #: The volume, the region and the versions that text and rows are about, or will be.
         self._about: tuple[Any, ...] = ()
         self._listed: set[str] = set()
 
     def update(self, versions: Sequence[Bundle], previous: str) -> None:
-        """`previous` is proposed for the comparison. What was compared on another volume, or with a version that is
-        gone, is shown no more."""
+        """`previous` is proposed for the comparison. What was compared on another volume or region, or with a version
+        that is gone, is shown no more."""
         self._listed = {name_of(one) for one in versions}
         if self._job is None and not self._is_current():
             self._forget()
@@ -113,7 +113,7 @@ class ComparePresenter(JobPresenter[CompareState]):
         versions = [name.partition("@")[2] or name for name in (first, second)]
         titles = (_("Label"), *(_("{version} (ml)").format(version=version) for version in versions), _("Agreement"))
         self._put(titles=titles, text="", rows=())
-        self._about = (host.volume, first, second)
+        self._about = (host.volume, host.roi, first, second)
 
         def begin() -> Any:
             models = [listed_model(self._logic, name) for name in (first, second)]
@@ -125,8 +125,9 @@ class ComparePresenter(JobPresenter[CompareState]):
 
     def _is_current(self) -> bool:
         """Whether the volume is shown still, and the versions are there."""
-        volume, *compared = self._about or (None,)
-        return volume is self._host.volume and self._listed.issuperset(compared)
+        volume, region, *compared = self._about or (None, None)
+        is_same = volume is self._host.volume and region is self._host.roi
+        return is_same and self._listed.issuperset(compared)
 
     def _forget(self) -> None:
         self._about = ()
@@ -148,7 +149,7 @@ class ComparePresenter(JobPresenter[CompareState]):
         ]
         if not self._is_current():
             # Only where it is found: the table would be taken for one of what is shown now.
-            self._about, rows = (self._host.volume,), []
+            self._about, rows = (self._host.volume, self._host.roi), []
         self._put(text=text, rows=tuple(rows))
         self._host.show_comparison(found.disagreement)
 
