@@ -8,6 +8,7 @@ from typing import Any
 import slicer
 import vtk
 
+from .layers import LABELMAP, block_of, layers_of, segments_of
 from .segmentations import may_be_of, volume_of
 
 #: Attribute of a display node that was hidden here, and not by the user.
@@ -56,7 +57,11 @@ def is_in_views(volume: Any) -> bool:
 
 
 def middle_of(segmentation: Any) -> tuple[float, float, float] | None:
-    """Of all that is drawn in it (RAS, mm); None if nothing is."""
+    """Of all that is drawn in it (RAS, mm); None if nothing is: its bounds are those of a corner of the scan then."""
+    content = segmentation.GetSegmentation()
+    layers = layers_of(segments_of(content).values())
+    if content.GetSourceRepresentationName() == LABELMAP and not any(block_of(layer.voxels) for layer in layers):
+        return None
     bounds = [0.0] * 6
     segmentation.GetRASBounds(bounds)
     if not vtk.vtkMath.AreBoundsInitialized(bounds):

@@ -217,3 +217,15 @@ def test_the_result_goes_to_the_volumes_study(scene) -> None:
     hierarchy.CreateItem(study, node)
     segmentation = segmented(node, labels_for((9, 11, 13)))
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(segmentation)) == study
+
+
+def test_the_views_have_a_middle_to_go_to_only_where_something_is_drawn() -> None:
+    scan = volume(GRIDS["oblique"])
+    assert mrml.middle_of(segmented(scan, np.zeros((9, 11, 13), np.uint8))) is None
+    drawn = segmented(scan, labels_for((9, 11, 13)))
+    middle = mrml.middle_of(drawn)
+    assert middle is not None
+    drawn.CreateClosedSurfaceRepresentation()
+    drawn.GetSegmentation().SetSourceRepresentationName("Closed surface")
+    drawn.GetSegmentation().RemoveRepresentation("Binary labelmap")
+    np.testing.assert_allclose(mrml.middle_of(drawn), middle, atol=1)
