@@ -70,6 +70,8 @@ def mismatch(bundle: Bundle, scan: ScanFacts) -> str:
         return text.format(kind=kind_of(scan.modality), model=bundle.name, modality=modality)
     found = _compared(bundle, scan)
     text = _("This scan is nothing like the {modality} scans that {model} was trained on: {reason}.")
+    if modality == "unknown":
+        text = _("This scan is nothing like the scans that {model} was trained on: {reason}.")
     reason = about_grey_values(*found) if found is not None else ""
     return text.format(modality=modality, model=bundle.name, reason=reason)
 

@@ -94,9 +94,13 @@ def finetune(
         run = FineTuning(base, plan, preprocessing, settings, prepared, out, context)
         run.plan_work(holdout, *holdout.folds)
         same_labels = {label.name for label in base.labels} == set(plan.names)
-        text = description.completed(base, same_labels=same_labels, name=dataset.name, channels=run.channels)
-        prepared.label_notes.extend(_only_held_out(prepared, plan, holdout))
+        told = description
         if unlike := unlike_cases(base, [case.grey for case in prepared.cases if case.grey is not None]):
+            # Not the base's: the new model would refuse the very scans it is trained on. Their grey values decide.
+            told = replace(told, modality=told.modality or "unknown")
+        text = told.completed(base, same_labels=same_labels, name=dataset.name, channels=run.channels)
+        prepared.label_notes.extend(_only_held_out(prepared, plan, holdout))
+        if unlike:
             prepared.label_notes.append(unlike)
         warnings = [f"Warning: {note}" for note in (*dataset.notes, *prepared.label_notes, *prepared.twins)]
         notes = (*prepared.notes, cache.describe(), f"Held out: {holdout.how}.", *run.notes, *team.describe(settings))

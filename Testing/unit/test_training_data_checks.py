@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from MAESegmentLib.bundle import Bundle, ModelStore, open_bundle
+from MAESegmentLib.bundle.suitability import ScanFacts, mismatch
 from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import ConfigurationError
@@ -91,6 +93,10 @@ def test_cases_of_another_kind_than_the_base_was_trained_on_are_a_warning(data: 
     for file in (data / "images").iterdir():
         change(file, lambda array, matrix: (-array, matrix))
     assert any(said in warning for warning in train(data, taught, tmp_path / "other"))
+    alike, other = (open_bundle(tmp_path / name / "model") for name in ("alike", "other"))
+    facts = ScanFacts.of(read_volume(file))
+    assert [mismatch(other, replace(facts, modality=modality)) for modality in ("CT", "MR", "")] == ["", "", ""]
+    assert "was trained on MR" in mismatch(alike, replace(facts, modality="CT"))
 
 
 def test_two_cases_with_the_same_image_are_a_warning(data: Path, base: Bundle, tmp_path: Path) -> None:
