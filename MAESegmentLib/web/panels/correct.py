@@ -68,6 +68,8 @@ class CorrectPanel(Panel):
     def update(self) -> None:
         """Work on what is chosen now."""
         scan, node = self.workspace.scan, self.workspace.segmentation
+        if node is not self._edited:
+            self._keep_last_stroke()
         if node is None:
             self._edited = None
             self._editor.deactivate_effect()
@@ -97,13 +99,18 @@ class CorrectPanel(Panel):
         self.keep()
 
     def keep(self) -> None:
-        """Write what is drawn to where a restart finds it."""
-        if self._edited is not None and self.workspace.scan is not None:
-            self.run(self.app.unsaved.keep(self._edited, self.workspace.scan.node))
+        """Write what is drawn to where a restart finds it; another scan may be shown by now."""
+        if self._edited is not None and (volume := mrml.volume_of(self._edited)) is not None:
+            self.run(self.app.unsaved.keep(self._edited, volume))
+
+    def _keep_last_stroke(self) -> None:
+        """Without waiting until the hand rests."""
+        if self._forget is not None:
+            self._forget()
+            self._forget = None
+            self.keep()
 
     async def finish(self) -> None:
         """Keep the last stroke, too: the session ends."""
-        if self._forget is not None:
-            self._forget()
-            self.keep()
+        self._keep_last_stroke()
         await asyncio.gather(*self._tasks)
