@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from ..images.labels import Label
 
 #: Of a spec's `inference`: {label value: `Cleaning.to_dict()`}. Models of versions before have none.
 KEY = "cleaning"
+_VALUE = re.compile("0|[1-9][0-9]{0,4}")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def cleaning_of(inference: Mapping[str, Any]) -> dict[int, Cleaning]:
         raise ConfigurationError("It is not a table of label values.")
     found = {}
     for key, entry in stored.items():
-        if not key.isascii() or not key.isdecimal() or len(key) > 5 or not isinstance(entry, Mapping):
+        if not _VALUE.fullmatch(key) or not isinstance(entry, Mapping):
             raise ConfigurationError(f"{key[:40]!r} is not a label value with a table.")
         if unknown := set(entry) - {"smallest_mm3", "smallest_share", "close_holes"}:
             raise ConfigurationError(f"Label {key} has an unknown entry {min(unknown)[:40]!r}.")

@@ -61,6 +61,9 @@ class InferenceSettings:
             raise ConfigurationError(f"Batch size {self.batch_size} is not a positive number of windows.")
         if self.precision not in get_args(Precision):
             raise ConfigurationError(f"Precision {self.precision!r} is none of {', '.join(get_args(Precision))}.")
+        for name in ("allow_cpu", "check_familiarity", "clean"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(f"{name} {getattr(self, name)!r} is neither True nor False.")
         if not isinstance(self.mirroring, bool):
             object.__setattr__(self, "mirroring", tuple(int(axis) for axis in self.mirroring))
             if not set(self.mirroring) <= {0, 1, 2}:

@@ -50,7 +50,7 @@ def test_recipe_goes_from_scans_to_a_segmentation_model(data: Path, tmp_path: Pa
     assert bundle.spec.training["settings"]["augmentation"]["flip_axes"] == [1]
     assert finetune(data, pre / "model", tmp_path / "fine", "--split", "pool", "--validation", "validation") == 0
     printed = capsys.readouterr()
-    assert "Dice on 1 held-out cases" in printed.out
+    assert "Dice on 1 held-out case (" in printed.out
     assert "The head is new" in printed.err
     child = open_bundle(tmp_path / "fine" / "model")
     assert [label.name for label in child.labels] == ["front", "back"]

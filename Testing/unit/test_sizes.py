@@ -61,7 +61,7 @@ def test_network_image_must_fit_into_free_memory(monkeypatch: pytest.MonkeyPatch
 def test_scan_must_fit_into_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     limits.check_size("a.nii", (512, 512, 100), 2)
     monkeypatch.setattr(limits, "_SHARE_OF_MEMORY", 1e-6)
-    with pytest.raises(VolumeReadError, match=r"a\.nii is too large for this computer: it needs 0\.0 GiB"):
+    with pytest.raises(VolumeReadError, match=r"a\.nii is too large for this computer: it needs \d{4,}.* GiB"):
         limits.check_size("a.nii", (512, 512, 100), 2)
 
 

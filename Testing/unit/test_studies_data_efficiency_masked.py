@@ -22,6 +22,9 @@ NETWORK = replace(
     heads=(1, 2, 2),
     windows=((2, 2, 2), (2, 2, 2), (2, 2, 2)),
     down_strides=((2, 2, 2), (2, 2, 2)),
+    down_paddings=(),
+    decoder_depths=(),
+    decoder_heads=(),
     global_stages=(False, False, True),
     drop_path=0.0,
 )

@@ -76,6 +76,7 @@ HUGE = 10**18
         ("inference.cleaning", {"1": {"smallest_mm3": True}}),
         ("inference.cleaning", {"1": {"close_holes": "yes"}}),
         ("inference.cleaning", {"1": {"run": "rm"}}),
+        ("inference.cleaning", {"1": {}, "01": {}}),
         ("inference.cleaning", {str(n): {} for n in range(10**5)}),
         ("channels", ["x"] * 10**5),
         ("labels", [{"value": n % 60000 + 1, "name": f"l{n}"} for n in range(3000)]),
