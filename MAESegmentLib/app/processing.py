@@ -174,17 +174,17 @@ def _check_output(request: Request) -> None:
 
 
 def _check_fits(request: Request, session: SceneSession) -> list[str]:
-    """Whether the model can fit the scan, and is given the box that it wants. A script or a batch is told of the latter
-    with the result: what is returned."""
-    if request.allow_mismatch:
-        return []
+    """Whether the model can fit the scan, and is given the box that it wants; who allows the one has not agreed to the
+    other. What is returned is said with the result: what was allowed, and to a script or a batch that a box is missing.
+    """
     scan = mrml.facts_of(request.nodes)
-    check_scan(request.bundle, scan)
+    notes = [*check_scan(request.bundle, scan, allowed=request.allow_mismatch)]
     bounds = roi_box(request.roi, request.nodes[0].GetScene())
     if text := lacks_box(request.bundle, scan.grid, None if bounds is None else Roi.of(bounds)):
         advice = _("Add a box around the structure.")
         if request.ask_for_box:
             raise MismatchError(text, advice, problem=LACKS_BOX)
-        session.log.add("warning", f"{text} {advice}")
-        return [f"{text} {advice}"]
-    return []
+        notes.append(f"{text} {advice}")
+    for note in notes:
+        session.log.add("warning", note)
+    return notes

@@ -53,11 +53,15 @@ class ScanFacts:
         return cls(volume.array, volume.grid, str(modality))
 
 
-def check_scan(bundle: Bundle, scan: ScanFacts, *, hint: str = "") -> None:
-    """Raise `MismatchError` if `bundle` cannot fit `scan`; `hint` says how to go on all the same."""
-    if reason := mismatch(bundle, scan):
+def check_scan(bundle: Bundle, scan: ScanFacts, *, allowed: bool = False, hint: str = "") -> tuple[str, ...]:
+    """Raise `MismatchError` if `bundle` cannot fit `scan`; `hint` says how to go on all the same. If that is `allowed`,
+    return what to warn of with the result."""
+    reason = mismatch(bundle, scan)
+    if reason and not allowed:
         advice = _("Choose a model that was trained on such scans.")
         raise MismatchError(reason, f"{advice} {hint}".strip())
+    text = _("The scan does not look like what the model was trained on: {reason} Segmented all the same.")
+    return (text.format(reason=reason),) if reason else ()
 
 
 def mismatch(bundle: Bundle, scan: ScanFacts) -> str:

@@ -96,9 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
         predictor = Predictor(bundle, settings)
         display = _Display(len(scans), arguments.quiet or not launch.is_first)
 
-        def check(volume: Volume) -> None:
-            if not arguments.allow_mismatch:
-                _check(bundle, volume, roi, display.note)
+        def check(volume: Volume) -> Sequence[str]:
+            return _check(bundle, volume, roi, display.note, allowed=arguments.allow_mismatch)
 
         with display.bar:
             batch.run(predictor, progress=display.progress, on_row=display.on_row, check=check)
@@ -106,15 +105,22 @@ def run(arguments: argparse.Namespace) -> int:
     return _report(batch, plan, arguments.quiet) if launch.is_first else 0
 
 
-def _check(bundle: Bundle, volume: Volume, roi: Roi | None, note: Callable[[str], None]) -> None:
-    """Raise `MismatchError` for a scan that the model cannot fit; `note` what to know before it is segmented."""
-    from ..bundle.suitability import ScanFacts, lacks_box, mismatch
+def _check(
+    bundle: Bundle, volume: Volume, roi: Roi | None, note: Callable[[str], None], *, allowed: bool
+) -> Sequence[str]:
+    """Raise `MismatchError` for a scan that the model cannot fit, or return what to warn of if that is `allowed`;
+    `note` what to know before it is segmented."""
+    from ..bundle.suitability import ScanFacts, check_scan, lacks_box
 
     facts = ScanFacts.of(volume)
-    if reason := mismatch(bundle, facts):
-        raise MismatchError(f"{reason} If you know that it fits: --allow-mismatch --retry-failed.")
+    try:
+        warnings = check_scan(bundle, facts, allowed=allowed)
+    except MismatchError as error:
+        advice = "If you know that it fits: --allow-mismatch --retry-failed."
+        raise MismatchError(f"{error.message} {advice}") from None
     if text := lacks_box(bundle, facts.grid, roi):
         note(text)
+    return warnings
 
 
 def _settings(arguments: argparse.Namespace, bundle: Bundle, launch: Launch) -> InferenceSettings:

@@ -77,11 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         volume = read_volumes(arguments.scan)
     check_label_map_destination(outputs["segmentation"], source=volume, labels=bundle.labels)
-    if not arguments.allow_mismatch:
-        facts = ScanFacts.of(volume)
-        check_scan(bundle, facts, hint="If you know that it fits, add --allow-mismatch.")
-        if text := lacks_box(bundle, facts.grid, roi):
-            _warn(f"{text} Give it with --roi.")
+    facts = ScanFacts.of(volume)
+    hint = "If you know that it fits, add --allow-mismatch."
+    allowed = check_scan(bundle, facts, allowed=arguments.allow_mismatch, hint=hint)
+    if text := lacks_box(bundle, facts.grid, roi):
+        _warn(f"{text} Give it with --roi.")
     predictor = Predictor(bundle, settings)
     with ProgressBar(_STAGES["prepare"], shown=not arguments.quiet) as bar:
         prediction = predictor.predict(
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     written = _write(outputs, volume, prediction, bundle.labels, arguments.scan[0].name)
     if not arguments.quiet:
-        _print_result(prediction, bundle, written)
+        _print_result(prediction, bundle, written, [*allowed, *prediction.warnings])
     return 0
 
 
@@ -149,7 +149,7 @@ def _write(
     return written
 
 
-def _print_result(prediction: Prediction, bundle: Bundle, written: dict[str, Path]) -> None:
+def _print_result(prediction: Prediction, bundle: Bundle, written: dict[str, Path], warnings: Sequence[str]) -> None:
     from ..images.volumetry import volumes_ml
     from ..inference.islands import cleaned_text
 
@@ -163,7 +163,7 @@ def _print_result(prediction: Prediction, bundle: Bundle, written: dict[str, Pat
         say(f"cleaned: {cleaned_text(prediction.cleaned)}")
     for name, path in written.items():
         say(f"{name}: {path}")
-    for warning in prediction.warnings:
+    for warning in warnings:
         _warn(warning)
 
 

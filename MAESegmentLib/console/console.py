@@ -132,11 +132,11 @@ class Console:
         volume.grid.check()
         check_channels(len(volume.array), bundle.channels)
         box = None if roi is None else Roi.of(roi)
-        if not allow_mismatch:
-            facts = ScanFacts.of(volume)
-            check_scan(bundle, facts, hint="If you know that it fits: allow_mismatch=True.")
-            if text := lacks_box(bundle, facts.grid, box):
-                warnings.warn(f"{text} Give roi=(R0, R1, A0, A1, S0, S1) in mm.", stacklevel=2)
+        facts = ScanFacts.of(volume)
+        hint = "If you know that it fits: allow_mismatch=True."
+        notes = (*volume.notes, *check_scan(bundle, facts, allowed=allow_mismatch, hint=hint))
+        if text := lacks_box(bundle, facts.grid, box):
+            warnings.warn(f"{text} Give roi=(R0, R1, A0, A1, S0, S1) in mm.", stacklevel=2)
         if out is not None:
             from ..images.writing import check_label_map_destination
 
@@ -149,7 +149,7 @@ class Console:
             settings=settings,
             roi=None if box is None else box.bounds,
             working_folder=self.working_folder,
-            finish=lambda data, folder: _result(data, folder, volume, bundle, out, is_shared=volume is scan),
+            finish=lambda data, folder: _result(data, folder, volume, bundle, out, notes, is_shared=volume is scan),
         )
         return self.handles.outcome(job, wait, callback)
 
@@ -205,17 +205,19 @@ def _result(
     volume: Volume,
     bundle: Bundle,
     out: str | os.PathLike[str] | None,
+    notes: Sequence[str],
     *,
     is_shared: bool,
 ) -> Generator[float, None, SegmentedVolume]:
-    """`is_shared`: whether the caller has the volume's voxels, too, and may have changed them."""
+    """`notes` are warnings of the result; `is_shared`: whether the caller has the volume's voxels, too, and may have
+    changed them."""
     changes = (yield from folder.change_notes([channel.T for channel in volume.array])) if is_shared else ()
     block, origin = folder.read_labels(data["labels"])
     labels = full_label_array(block, origin, volume.grid.shape)
     result = SegmentedVolume.of_reply(
         data,
         bundle,
-        warnings=(*volume.notes, *map(str, data.get("warnings", ())), *changes),
+        warnings=(*notes, *map(str, data.get("warnings", ())), *changes),
         label_map=LabelMap(labels.T, volume.ijk_to_ras),
         source=volume,
     )

@@ -102,13 +102,14 @@ class Batch:
         on_row: Callable[[VolumeRow, int], None] = lambda _row, _done: None,
         progress: ReportStage | None = None,
         should_cancel: ShouldCancel | None = None,
-        check: Callable[[Volume], None] = lambda _volume: None,
+        check: Callable[[Volume], Sequence[str]] = lambda _volume: (),
     ) -> None:
         """Return when every scan of the plan has a row, also those that other processes are working on.
 
         A scan whose process was killed is taken over. A failure is a row, never an exception, but for `Cancelled` and
         the `OutputError` of a folder in which nothing can be written any more. `on_row` gets what this process did, and
-        how many scans are done by then; `check` raises for a scan that is not to be segmented.
+        how many scans are done by then; `check` raises for a scan that is not to be segmented, or returns what
+        to warn of with its result.
         """
         left = self.left()
         done, before, replaced = len(self._plan.scans) - len(left), len(self._table.rows()), 0
@@ -163,7 +164,7 @@ class Batch:
     def _row(
         self,
         scan: ArchivedScan,
-        check: Callable[[Volume], None],
+        check: Callable[[Volume], Sequence[str]],
         predictor: Predicts,
         progress: ReportStage | None,
         should_cancel: ShouldCancel | None,
@@ -188,14 +189,14 @@ class Batch:
         self,
         scan: ArchivedScan,
         row: VolumeRow,
-        check: Callable[[Volume], None],
+        check: Callable[[Volume], Sequence[str]],
         predictor: Predicts,
         progress: ReportStage | None,
         should_cancel: ShouldCancel | None,
     ) -> VolumeRow:
         output = self._outputs[scan.key]
         volume = scan.read()
-        check(volume)
+        warnings = check(volume)
         with self._workplace(scan) as place:
             temporary = place / Path(output).name
             check_label_map_destination(temporary, source=volume, labels=self._labels)
@@ -209,7 +210,7 @@ class Batch:
             output=output,
             output_bytes=size,
             device=prediction.device,
-            warnings="; ".join(prediction.warnings),
+            warnings="; ".join([*warnings, *prediction.warnings]),
             ml=volumes_ml(prediction.label_map, self._labels),
             cleaned=cleaned_text(prediction.cleaned),
         )

@@ -50,15 +50,15 @@ class VolumeInferer(Inferer):
         self.settings = InferenceSettings.of_model(bundle.spec.inference, **settings)
 
     def __call__(self, inputs: Volume, network: nn.Module, *_args: Any, **_kwargs: Any) -> LabelMap:
-        if not self.allow_mismatch:
-            facts = ScanFacts.of(inputs)
-            check_scan(self.bundle, facts, hint="If you know that it fits, add --inferer#allow_mismatch True.")
-            if text := lacks_box(self.bundle, facts.grid, None):
-                _log.warning("%s Crop the scan to it first.", text)
+        facts = ScanFacts.of(inputs)
+        hint = "If you know that it fits, add --inferer#allow_mismatch True."
+        allowed = check_scan(self.bundle, facts, allowed=self.allow_mismatch, hint=hint)
+        if text := lacks_box(self.bundle, facts.grid, None):
+            _log.warning("%s Crop the scan to it first.", text)
         prediction = Predictor(self.bundle, self.settings, network=network).predict(inputs)
         if prediction.cleaned:
             _log.info("Cleaned: %s", cleaned_text(prediction.cleaned))
-        for warning in prediction.warnings:
+        for warning in (*allowed, *prediction.warnings):
             _log.warning("%s", warning)
         return prediction.label_map
 

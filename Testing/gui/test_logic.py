@@ -56,8 +56,12 @@ def test_what_the_model_cannot_fit_is_refused_before_anything_runs_unless_allowe
     assert slicer.mrmlScene.GetNumberOfNodes() == before
     job = logic.processBatch([volume], model, wait=False)
     assert [(row.state.name, row.error.code) for row in job.result()] == [("FAILED", "mismatch")]
-    job = logic.process(volume, model, wait=False, allowMismatch=True)
-    job.cancel()
+    (row,) = logic.processBatch([volume], model, allowMismatch=True)
+    assert row.summary.warnings[0] == (
+        "The scan does not look like what the model was trained on: This scan is CT; tiny-mr was trained on MR. "
+        "Segmented all the same."
+    )
+    assert row.message.startswith(row.summary.warnings[0])
 
 
 def test_a_batch_is_told_with_each_result_that_the_model_wants_a_box(logic, model, volume, monkeypatch):
@@ -66,6 +70,8 @@ def test_a_batch_is_told_with_each_result_that_the_model_wants_a_box(logic, mode
     assert row.summary.warnings == ("It is made for a box. Add a box around the structure.",)
     with pytest.raises(MismatchError, match="made for a box"):
         logic.process(volume, model, askForBox=True)
+    with pytest.raises(MismatchError, match="made for a box"):
+        logic.process(volume, model, askForBox=True, allowMismatch=True)
 
 
 def test_models_are_found_or_it_is_said_how_to_get_one(logic, model, make_logic, volume, tmp_path):

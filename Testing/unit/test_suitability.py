@@ -136,6 +136,7 @@ def test_shell_refuses_a_ct_for_the_model_of_mr_unless_told(
     low = volume.ijk_to_ras @ [*(np.array(volume.grid.shape) // 2), 1]
     box = ",".join(f"{low[axis] + step:.0f}" for axis in range(3) for step in (-20, 20))
     assert main([*words, "--allow-mismatch", "--roi", box]) == 0
+    assert "Segmented all the same." in capsys.readouterr().err
     assert read_label_map(tmp_path / "out.seg.nrrd").grid.matches(read_volume(small).grid)
 
 
@@ -168,6 +169,10 @@ def test_console_refuses_before_a_worker_is_started(console: Console, ct: Path) 
     with pytest.warns(UserWarning, match="is made for a box"):
         job = console.process(read_sample(), "hippocampus-mr", wait=False)
     job.cancel()
+    low = read_volume(ct).ijk_to_ras @ [*(np.array(read_volume(ct).grid.shape) // 2), 1]
+    box = tuple(float(low[axis] + step) for axis in range(3) for step in (-20, 20))
+    found = console.process(ct, "hippocampus-mr", device="cpu", speed="fast", roi=box, allow_mismatch=True)
+    assert "Segmented all the same." in found.warnings[0]
     console.close()
 
 
@@ -195,4 +200,6 @@ def test_batch_row_fails_with_the_reason_and_the_others_go_on(tmp_path: Path, ph
     assert rows["ct"]["status"] == "failed"
     assert rows["ct"]["reason"].startswith("This scan is CT; tiny-mr was trained on MR.")
     assert main([*words, "--allow-mismatch", "--retry-failed"]) == 0
-    assert table_of(tmp_path / "out")["ct"]["status"] == "done"
+    row = table_of(tmp_path / "out")["ct"]
+    assert row["status"] == "done"
+    assert row["warnings"].startswith("The scan does not look like what the model was trained on: This scan is CT;")

@@ -24,6 +24,7 @@ class Remedy(str, Enum):
     NEW_OUTPUT = "new_output"
     REPLACE_OUTPUT = "replace_output"
     ALLOW_MISMATCH = "allow_mismatch"
+    WITHOUT_BOX = "without_box"
     INSTALL = "install"
     SHOW_LOG = "show_log"
     COPY_DIAGNOSTICS = "copy_diagnostics"
@@ -48,9 +49,10 @@ def offers_for(error: MAESegmentError, details: Mapping[str, Any], context: Offe
             Option(Remedy.NEW_OUTPUT, _("Write to a new segmentation")),
             Option(Remedy.REPLACE_OUTPUT, _("Replace it")),
         ]
+    if details.get("problem") == LACKS_BOX:
+        return [Option(Remedy.ADD_ROI, _("Add a box")), Option(Remedy.WITHOUT_BOX, _("Segment all the same"))]
     if error.code == "mismatch":
-        box = [Option(Remedy.ADD_ROI, _("Add a box"))] if details.get("problem") == LACKS_BOX else []
-        return [*box, Option(Remedy.ALLOW_MISMATCH, _("Segment all the same"))]
+        return [Option(Remedy.ALLOW_MISMATCH, _("Segment all the same"))]
     if error.code == "device_memory":
         return _memory_offers(details, context)
     if error.code == "device":

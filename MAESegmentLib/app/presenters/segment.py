@@ -18,8 +18,13 @@ from .speed import SpeedPresenter
 
 #: Nobody reads faster; drawing more often would only cost.
 _REDRAW_EVERY_S = 0.1
-#: Answers to a question about just what is chosen.
-_AGREEMENTS = {Remedy.REPLACE_OUTPUT, Remedy.NEW_OUTPUT, Remedy.ALLOW_MISMATCH}
+#: Answers to a question about just what is chosen, and what `start` takes for each.
+_AGREEMENTS = {
+    Remedy.REPLACE_OUTPUT: "overwrite",
+    Remedy.NEW_OUTPUT: "anew",
+    Remedy.ALLOW_MISMATCH: "allow_mismatch",
+    Remedy.WITHOUT_BOX: "without_box",
+}
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,7 @@ class SegmentPresenter:
         about another choice is gone."""
         if self.job is not None:
             return
-        if _AGREEMENTS & {one.key for one in self.message.options} and self._chosen() != self._shown_for:
+        if _AGREEMENTS.keys() & {one.key for one in self.message.options} and self._chosen() != self._shown_for:
             self.say("")
         problem = self.host.problem
         text = error_text(problem) if problem is not None else ""
@@ -173,9 +178,17 @@ class SegmentPresenter:
             self.job.cancel()
             self._changed()
 
-    def start(self, *, overwrite: bool = False, anew: bool = False, allow_mismatch: bool = False) -> None:
+    def start(
+        self,
+        *,
+        overwrite: bool = False,
+        anew: bool = False,
+        allow_mismatch: bool = False,
+        without_box: bool = False,
+    ) -> None:
         """Segment what is chosen; an output that the user edited is replaced only with `overwrite`, `anew` makes a
-        segmentation more in any case, and a scan that the model cannot fit is segmented only with `allow_mismatch`."""
+        segmentation more in any case. A scan that the model cannot fit is segmented only with `allow_mismatch`, one
+        that is much larger than the box that the model wants only with `without_box`."""
         if reason := self.reason:
             self.say(reason, kind="warning")
             return
@@ -191,11 +204,16 @@ class SegmentPresenter:
                 overwrite=overwrite,
                 roi=host.region,
                 allowMismatch=allow_mismatch,
-                askForBox=True,
+                askForBox=not without_box,
                 **host.options,
             )
 
-        self._agreed = {"overwrite": overwrite, "anew": anew, "allow_mismatch": allow_mismatch}
+        self._agreed = {
+            "overwrite": overwrite,
+            "anew": anew,
+            "allow_mismatch": allow_mismatch,
+            "without_box": without_box,
+        }
         self._asked = self._chosen()
         self.speed.begin()
         self.launch(begin, self._on_job, self._start_as_agreed)
@@ -210,12 +228,8 @@ class SegmentPresenter:
         self.say("")
         if remedy is Remedy.RETRY:
             self.start_again()
-        elif remedy is Remedy.REPLACE_OUTPUT:
-            self._start_as_agreed(overwrite=True)
-        elif remedy is Remedy.NEW_OUTPUT:
-            self._start_as_agreed(anew=True)
-        elif remedy is Remedy.ALLOW_MISMATCH:
-            self._start_as_agreed(allow_mismatch=True)
+        elif remedy in _AGREEMENTS:
+            self._start_as_agreed(**{_AGREEMENTS[remedy]: True})
         elif remedy in self.host.remedies:
             try:
                 self.host.remedies[remedy]()
@@ -345,7 +359,7 @@ class SegmentPresenter:
                 self._changed()
 
     def _message_of(self, error: MAESegmentError, details: Mapping[str, Any] | None = None) -> Message:
-        able = {Remedy.RETRY, Remedy.REPLACE_OUTPUT, Remedy.NEW_OUTPUT, Remedy.ALLOW_MISMATCH, *self.host.remedies}
+        able = {Remedy.RETRY, *_AGREEMENTS, *self.host.remedies}
         offers = offers_for(error, details or error.details, self.host.offer_context)
         return Message(error_text(error), tuple(one for one in offers if one.key in able), "error")
 

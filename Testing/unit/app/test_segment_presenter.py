@@ -234,7 +234,7 @@ def test_result_for_a_scan_that_is_not_shown_any_more_is_announced(host, start):
         (NodeError("Warped.", problem=NONLINEAR_TRANSFORM), [Remedy.HARDEN]),
         (NodeError("A label map."), []),
         (MismatchError("It is a CT scan."), [Remedy.ALLOW_MISMATCH]),
-        (MismatchError("It wants a box.", problem=LACKS_BOX), [Remedy.ADD_ROI, Remedy.ALLOW_MISMATCH]),
+        (MismatchError("It wants a box.", problem=LACKS_BOX), [Remedy.ADD_ROI, Remedy.WITHOUT_BOX]),
     ],
 )
 def test_error_comes_with_what_can_be_done(host, start, offers, error, expected):
@@ -307,10 +307,13 @@ def test_one_answer_does_not_undo_the_other(logic, presenter, host):
     presenter.press()
     logic.refusals["process"] = MismatchError("It is a CT scan.")
     presenter.apply(Remedy.REPLACE_OUTPUT)
+    logic.refusals["process"] = MismatchError("It wants a box.", problem=LACKS_BOX)
     presenter.apply(Remedy.ALLOW_MISMATCH)
+    assert not logic.jobs, "the box is asked about of its own"
+    presenter.apply(Remedy.WITHOUT_BOX)
     arguments = logic.jobs[-1].arguments
     assert arguments["overwrite"]
-    assert arguments["allowMismatch"]
+    assert (arguments["allowMismatch"], arguments["askForBox"]) == (True, False)
 
 
 def test_the_result_of_something_else_stays_and_the_button_says_where_the_new_one_goes(logic, presenter, host):
