@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from MAESegmentLib import mrml
 from MAESegmentLib.app.outputs import scan_title
 from MAESegmentLib.app.presenters.result import result_view
+from MAESegmentLib.app.result_notes import summary_of
 from MAESegmentLib.app.texts.messages import breakable, tooltip
 
 from .widgets import RowTable, connect, figure_item, label_item, show_button
@@ -76,7 +77,7 @@ class ResultSection:
         node = self.segmentation
         if node is None:
             return
-        summary = self._summaries.get(node.GetID())
+        summary = self._summaries.get(node.GetID()) or summary_of(node)
         is_edited = summary is not None and mrml.is_edited(node)
         view = result_view(node.GetName(), scan_title(node), summary, mrml.drawn_segments(node), is_edited=is_edited)
         self._table.show(view.rows, lambda row: [label_item(row.name, row.colour, row.tip), figure_item(row.volume)])

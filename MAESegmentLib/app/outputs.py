@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from .case_proposal import MODEL, MODEL_HASH
 _REGION, _BOX, _FRAME, _NAME = "MAESegment.Region", "MAESegment.Box", "MAESegment.Frame", "MAESegment.Name"
 #: Role of the references to the volumes that it was made of, one a channel.
 _INPUT = "MAESegment.Input"
+#: Attributes of what was made here begin so, and have at most so many characters.
+_OURS, _LONGEST = "MAESegment.", 1 << 17
 #: A box that was moved by less is the same box: saving a scene rounds.
 _SAME_MM = 0.05
 
@@ -58,6 +60,24 @@ def sign(node: Any, nodes: Sequence[Any], bundle: Bundle, box: Box, box_name: st
     node.SetAttribute(_REGION, json.dumps(None if box is None else [round(float(mm), 3) for mm in box]))
     node.RemoveNodeReferenceIDs(_INPUT)
     for volume in nodes:
+        node.AddNodeReferenceID(_INPUT, volume.GetID())
+
+
+def check_notes(notes: Mapping[str, Any]) -> None:
+    """`ValueError` unless these, from a file, may be the attributes of a segmentation that was made here."""
+    for name, value in notes.items():
+        if not name.startswith(_OURS) or not isinstance(value, str) or len(name) + len(value) > _LONGEST:
+            raise ValueError("these are not notes of a segmentation")
+    region = json.loads(notes.get(_REGION, "null"))
+    if region is not None and not np.isfinite(np.array(region, float).reshape(6)).all():
+        raise ValueError("this is not a region")
+
+
+def sign_again(node: Any, volume: Any, notes: Mapping[str, str]) -> None:
+    """Give a segmentation that was kept the notes that it had; a result is one of `volume` again."""
+    for name, value in notes.items():
+        node.SetAttribute(name, value)
+    if node.GetAttribute(MODEL_HASH):
         node.AddNodeReferenceID(_INPUT, volume.GetID())
 
 

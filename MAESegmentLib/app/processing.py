@@ -20,6 +20,7 @@ from ..translation import tr as _
 from ..worker.client.requests import submit_segmentation
 from ..worker.job_folder import JobFolder
 from .outputs import box_name, result_name, sign
+from .result_notes import note_summary
 from .session import SceneSession
 
 
@@ -118,6 +119,7 @@ class _Result:
             seconds=time.monotonic() - self._begun,
             warnings=(*map(str, data.get("warnings", ())), *self._request.notes, *notes, *changes),
         )
+        note_summary(node, self._job.summary)
         return node
 
     def _check_images(self) -> None:

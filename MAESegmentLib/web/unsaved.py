@@ -23,6 +23,7 @@ import slicer
 import vtk
 
 from .. import mrml
+from ..app.outputs import check_notes, sign_again
 from ..errors import VolumeReadError, refused
 from ..images.hashing import voxel_hash
 from ..mrml.case_nodes import CONTENT as CASE_CONTENT
@@ -116,6 +117,7 @@ class Unsaved:
                 about, arrays = await asyncio.to_thread(_read, kept.path)
                 if about["image"] != image:
                     raise ValueError("it is of another scan")
+                check_notes(about["attributes"])
                 segments = _segments(about, arrays)
                 node = _node(volume, str(about["name"]), segments, about["attributes"])
             except _DAMAGED as error:
@@ -274,6 +276,5 @@ def _node(volume: Any, name: str, segments: dict[str, Any], attributes: dict[str
         node.CreateDefaultDisplayNodes()
         for segment_id, segment in segments.items():
             node.GetSegmentation().AddSegment(segment, segment_id)
-        for key, value in attributes.items():
-            node.SetAttribute(str(key), str(value))
+        sign_again(node, volume, attributes)
     return node

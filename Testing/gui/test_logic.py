@@ -8,6 +8,8 @@ import slicer
 
 from MAESegmentLib import mrml
 from MAESegmentLib.app.outputs import scan_title
+from MAESegmentLib.app.result_notes import summary_of
+from MAESegmentLib.app.texts.messages import result_text
 from MAESegmentLib.app.processing import roi_box
 from MAESegmentLib.errors import MAESegmentError, MismatchError, NodeError
 from MAESegmentLib.mrml.volumes import set_modality
@@ -38,6 +40,7 @@ def test_a_job_reports_every_stage_and_the_summary_says_what_the_result_line_nee
     assert [label.name for label in summary.found] == ["front", "back"]
     assert summary.total_ml == pytest.approx(sum(summary.volumes_ml.values()))
     assert 1.0 < summary.volumes_ml[1] < 4.0
+    assert result_text(summary_of(segmentation)) == result_text(summary), "a saved scene says it, too"
     assert 0 < summary.network_seconds <= summary.seconds
     assert summary.device == "cpu"
     assert summary.device_title

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import stat
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,13 +16,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from MAESegmentLib import mrml
+from MAESegmentLib.app.outputs import proper_output, sign
+from MAESegmentLib.app.result_notes import note_summary, summary_of
+from MAESegmentLib.app.texts.messages import result_text
 from MAESegmentLib.errors import VolumeReadError
+from MAESegmentLib.inference.settings import SegmentationSummary
 from MAESegmentLib.mrml.case_nodes import CONTENT
 from MAESegmentLib.web import unsaved
 from MAESegmentLib.web.exporting import content_stamp
 from MAESegmentLib.web.unsaved import Unsaved
 from Testing import slicer_core
-from Testing.mrml.nodes import GRIDS, labels_for, segmented, volume
+from Testing.mrml.nodes import GRIDS, LABELS, labels_for, segmented, volume
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +92,87 @@ def test_a_result_that_was_not_edited_is_none_after_a_restart_either(scan, tmp_p
     result = segmented(scan, labels_for((9, 11, 13)))
     (one,) = found(scan, kept(scan, result, tmp_path))
     assert not mrml.is_edited(asyncio.run(Unsaved(tmp_path).restore(one, scan)))
+
+
+MODEL = SimpleNamespace(name="some-model", version="1.0", content_hash="0" * 64, labels=LABELS)
+BOX = (-3.0, 4.0, -5.0, 6.0, -7.0, 8.25)
+
+
+@pytest.fixture
+def result(scan):
+    """Of a model in a box."""
+    node = segmented(scan, labels_for((9, 11, 13)))
+    sign(node, [scan], MODEL, BOX, "left box", "")
+    reply = {"volumes_ml": {1: 2.5, 3: 0.0}, "device": "cpu", "device_title": "A processor", "warnings": ["Dark."]}
+    reply["cleaned"] = {"front": {"islands": 2, "removed_ml": 0.25}}
+    note_summary(node, SegmentationSummary.of_reply(reply, MODEL, seconds=4.5))
+    return node
+
+
+def test_a_result_is_the_result_of_the_same_again_and_says_how_it_was_made(scan, result, tmp_path):
+    said = result_text(summary_of(result))
+    assert "some-model 1.0: 1 of 3 segments found, 2.5 ml, 4.5 s on A processor. Cleaned: front" in said
+    kept(scan, result, tmp_path)
+    slicer_core.fresh_scene()  # the program ended
+    scan = volume(GRIDS["oblique"])
+    (one,) = found(scan, tmp_path)
+    again = asyncio.run(Unsaved(tmp_path).restore(one, scan))
+    assert proper_output(again, [scan], MODEL, BOX) is again
+    for box in (None, (0.0, *BOX[1:])):
+        assert proper_output(again, [scan], MODEL, box) is None
+    assert proper_output(again, [volume(GRIDS["oblique"])], MODEL, BOX) is None
+    summary = summary_of(again)
+    assert (result_text(summary), summary.warnings) == (said, ("Dark.",))
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {"MAESegment.Region": "[1, 2, 3]"},
+        {"MAESegment.Region": "[1, 2, 3, 4, 5, NaN]"},
+        {"MAESegment.Region": "{"},
+        {"MAESegment.Model": 1},
+        {"MAESegment.Model": "m" * 200_000},
+        {"references": "vtkMRMLScalarVolumeNode1"},
+        ["MAESegment.Model"],
+    ],
+)
+def test_notes_that_were_not_written_here_are_refused(scan, result, tmp_path, monkeypatch, notes):
+    packed = unsaved._packed
+
+    def forged(*arguments):
+        arrays = packed(*arguments)
+        about = json.loads(arrays["about"].tobytes()) | {"attributes": notes}
+        return {**arrays, "about": np.frombuffer(json.dumps(about).encode(), np.uint8)}
+
+    monkeypatch.setattr(unsaved, "_packed", forged)
+    (one,) = found(scan, kept(scan, result, tmp_path))
+    with pytest.raises(VolumeReadError):
+        asyncio.run(Unsaved(tmp_path).restore(one, scan))
+    assert mrml.segmentations_of(scan) == [result]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seconds": float("nan")},
+        {"seconds": "1"},
+        {"volumes_ml": {"1": -1}},
+        {"volumes_ml": {"one": 1}},
+        {"labels": [[0, "front"]]},
+        {"labels": [[1]]},
+        {"cleaned": {"front": {"islands": "many"}}},
+        {"cleaned": {"front": {"other": 1}}},
+        {"warnings": ["w" * 100_000]},
+        {"warnings": 1},
+    ],
+)
+def test_how_a_result_was_made_is_not_said_if_its_note_is_damaged(result, change):
+    noted = json.loads(result.GetAttribute("MAESegment.Summary"))
+    result.SetAttribute("MAESegment.Summary", json.dumps(noted | change))
+    assert summary_of(result) is None
+    result.SetAttribute("MAESegment.Summary", "[" * 60_000)
+    assert summary_of(result) is None
 
 
 def test_it_is_never_offered_for_another_scan(scan, drawing, tmp_path):

@@ -17,6 +17,7 @@ from ...app.presenters.presenter import plain
 from ...app.presenters.remedies import OfferContext, Remedy
 from ...app.presenters.result import result_view
 from ...app.presenters.segment import SegmentPresenter
+from ...app.result_notes import summary_of
 from ...app.texts.model_cards import name_of
 from ...bundle import Bundle
 from ...errors import MAESegmentError, NodeError
@@ -48,8 +49,8 @@ class SegmentPanel(Panel):
         self._scan: Any = None
         #: What is chosen as the region of each scan, by the ID of its node.
         self._regions: dict[str, str] = {}
-        #: What each segmentation node came with, by its ID.
-        self._summaries: dict[str, Any] = {}
+        #: Of the results of batches, what was shown already.
+        self._seen: list[Any] = []
         self.put(**_OPTIONS, models=[], model="", device=app.config.device, region=WHOLE, batch_rows=[], log="")
         self.put(speeds=[], speed="best", speed_tip="")
         self.put(opacity=0.5, filled=True, show_3d=False, surface="", card_open=False, log_open=False)
@@ -209,7 +210,6 @@ class SegmentPanel(Panel):
 
     def show_result(self, job: Any) -> None:
         node = job.result()
-        self._summaries[node.GetID()] = job.summary
         self._keep(node)
         if node is self.workspace.segmentation:
             # Whoever works on it takes it up anew: what could be undone is not in it any more.
@@ -280,8 +280,8 @@ class SegmentPanel(Panel):
         batch = self.batch.batch
         for row in batch.rows if batch is not None else ():
             node = row.segmentation
-            if node is not None and node.GetID() not in self._summaries:
-                self._summaries[node.GetID()] = row.summary
+            if node is not None and row.summary is not None and row.summary not in self._seen:
+                self._seen.append(row.summary)
                 self._keep(node)
                 self.workspace.offer(node)
         rows = self.batch.state().rows
@@ -299,7 +299,7 @@ class SegmentPanel(Panel):
         if chosen is None:
             self.put(line="", rows=[], warnings="")
             return
-        summary = self._summaries.get(chosen.GetID())
+        summary = summary_of(chosen)
         segments, is_edited = mrml.drawn_segments(chosen), summary is not None and mrml.is_edited(chosen)
         view = result_view(chosen.GetName(), scan_title(chosen), summary, segments, is_edited=is_edited)
         display = chosen.GetDisplayNode()
