@@ -8,9 +8,9 @@ import slicer
 
 from MAESegmentLib import mrml
 from MAESegmentLib.app.outputs import scan_title
+from MAESegmentLib.app.processing import roi_box
 from MAESegmentLib.app.result_notes import summary_of
 from MAESegmentLib.app.texts.messages import result_text
-from MAESegmentLib.app.processing import roi_box
 from MAESegmentLib.errors import MAESegmentError, MismatchError, NodeError
 from MAESegmentLib.mrml.volumes import set_modality
 from Testing.bundles import save_tiny
