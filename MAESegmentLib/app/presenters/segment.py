@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ...bundle import Bundle
@@ -245,10 +245,18 @@ class SegmentPresenter:
         """Show a message without offers; "" removes what is shown."""
         self._show(Message(text, kind=kind))
 
-    def show_error(self, error: MAESegmentError, details: Mapping[str, Any] | None = None) -> None:
-        """With what the user can do about it."""
+    def show_error(
+        self, error: MAESegmentError, details: Mapping[str, Any] | None = None, *, elsewhere: str = ""
+    ) -> None:
+        """With what the user can do about it. `elsewhere` is the scan that it is of, if another one is chosen now:
+        then nothing is offered that would begin with that one."""
         self._logic.session.log.add("error", log_text(error))
-        self._show(self._message_of(error, details))
+        message = self._message_of(error, details)
+        if elsewhere:
+            text = _("{scan} could not be segmented: {reason}").format(scan=elsewhere, reason=message.text)
+            log = tuple(one for one in message.options if one.key is Remedy.SHOW_LOG)
+            message = replace(message, text=text, options=log)
+        self._show(message)
 
     def scene_start_close(self) -> None:
         """What is running is cancelled, and what is shown of it goes, too."""
@@ -346,15 +354,16 @@ class SegmentPresenter:
             self.finish(job.error.message if job.error is not None else _("Cancelled."))
         else:
             self.job = None
+            is_elsewhere = [*self.host.nodes] != self._begun_with
             try:
                 if job.state.name == "DONE":
                     self.speed.end(job.summary)
                     self.host.show_result(job)
-                    if [*self.host.nodes] != self._begun_with:
+                    if is_elsewhere:
                         text = _("{scan} is segmented; choose it to see the result.").format(scan=job.name)
                         self.say(text, kind="success")
                 else:
-                    self.show_error(job.error, job.details)
+                    self.show_error(job.error, job.details, elsewhere=job.name if is_elsewhere else "")
             finally:
                 self._changed()
 

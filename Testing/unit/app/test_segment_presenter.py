@@ -223,6 +223,16 @@ def test_result_for_a_scan_that_is_not_shown_any_more_is_announced(host, start):
     )
 
 
+@pytest.mark.parametrize("error", [MismatchError("It is CT; the model was trained on MR."), WorkerError("It ended.")])
+def test_an_error_of_a_scan_that_is_not_shown_any_more_names_it_and_starts_nothing_on_another(host, start, error):
+    job = start()
+    host.nodes = ["another scan"]
+    job.fail(error)
+    assert host.message.text.startswith(f"Scan could not be segmented: {error.message}")
+    assert host.message.kind == "error"
+    assert {one.key for one in host.message.options} <= {Remedy.SHOW_LOG}
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
