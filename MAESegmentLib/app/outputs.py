@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,21 +37,22 @@ def box_name(volume: Any, roi: Any) -> str:
 
 def result_name(volume: Any, bundle: Bundle, *parts: str) -> str:
     """ "Head - hippocampus-mr (frame 2, left box)"."""
-    return _with_parts(f"{volume.GetName()} - {bundle.name}", *parts)
+    return _with_parts(f"{mrml.distinct_name(volume)} - {bundle.name}", *parts)
 
 
 def scan_title(segmentation: Any) -> str:
     """ "Head (left box)": of which scan a segmentation is, and of which part of it; "" if that is not known."""
     volume = mrml.volume_of(segmentation)
     parts = (segmentation.GetAttribute(name) or "" for name in (_FRAME, _BOX))
-    return _with_parts(volume.GetName(), *parts) if volume is not None else ""
+    return _with_parts(mrml.distinct_name(volume), *parts) if volume is not None else ""
 
 
 def sign(node: Any, nodes: Sequence[Any], bundle: Bundle, box: Box, box_name: str, frame: str) -> None:
-    """Note what a result was made of. One that bears the name of what it was before gets the name of what it is."""
+    """Note what a result was made of. One that bears just the name of what it was before, but for the number of
+    `unique_name`, gets the name of what it is."""
     name = result_name(nodes[0], bundle, frame, box_name)
     before = node.GetAttribute(_NAME)
-    if before and before != name and node.GetName().startswith(before):
+    if before and before != name and re.fullmatch(re.escape(before) + r"(_\d+)?", node.GetName()):
         node.SetName(mrml.unique_name(name))
     node.SetAttribute(_NAME, name)
     node.SetAttribute(_BOX, box_name)

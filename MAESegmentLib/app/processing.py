@@ -57,7 +57,7 @@ def start_segmentation(
     _check_nodes(request)
     _check_output(request)
     request = replace(request, notes=(*request.notes, *_check_fits(request, session)))
-    job = SegmentationJob(session.loop, request.nodes[0].GetName())
+    job = SegmentationJob(session.loop, mrml.distinct_name(request.nodes[0]))
     result = _Result(job, request, image.channels[0].shape)
     watch = mrml.SceneWatch(request.nodes, job.cancel)
     try:

@@ -21,6 +21,13 @@ def unique_name(name: str) -> str:
     return next(one for one in names if slicer.mrmlScene.GetFirstNodeByName(one) is None)
 
 
+def distinct_name(node: Any) -> str:
+    """The name of a node; "Head (2)" for the second one of the scene that is called "Head"."""
+    alike = [one for one in slicer.util.getNodesByClass(node.GetClassName()) if one.GetName() == node.GetName()]
+    number = alike.index(node) + 1 if node in alike else 1
+    return f"{node.GetName()} ({number})" if number > 1 else str(node.GetName())
+
+
 class SceneWatch:
     """Calls `abandon(reason)` when one of the nodes cannot be used any more, until `end`."""
 

@@ -248,9 +248,22 @@ def test_what_was_made_of_another_scan_region_or_model_stays_and_the_same_is_mad
     # A script says where: then the name is true of what is in it now.
     logic.process(scan, old, roi=right, outputSegmentation=whole)
     assert whole.GetName() == "Head - self-test (right box)_1"
-    by_new.SetName("Mine")
-    logic.process(scan, old, outputSegmentation=by_new)
-    assert by_new.GetName() == "Mine"
+    for mine, model in (("Head - self-test final", old), ("Mine", new)):
+        by_new.SetName(mine)
+        logic.process(scan, model, roi=left, outputSegmentation=by_new)
+        assert by_new.GetName() == mine
+
+
+def test_scans_of_one_name_have_results_that_are_told_apart(logic, model, scene):
+    scans = [scene.plain("Head"), scene.plain("Head")]
+    assert {scan.GetName() for scan in scans} == {"Head"}
+    rows = logic.processBatch(scans, model)
+    assert [row.name for row in rows] == ["Head", "Head (2)"]
+    results = [row.segmentation for row in rows]
+    assert [node.GetName() for node in results] == ["Head - self-test", "Head (2) - self-test"]
+    assert [scan_title(node) for node in results] == ["Head", "Head (2)"]
+    slicer.mrmlScene.RemoveNode(scans[0])
+    assert scan_title(results[1]) == "Head"
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from ...bundle.library import ModelChoice
 from ...bundle.suitability import ScanFacts, can_fit
 from ...errors import MAESegmentError
 from ...inference.settings import InferenceSettings
-from ...mrml import facts_of
+from ...mrml import distinct_name, facts_of
 from ...storage.user_folders import default_runs_folder
 from ...translation import tr as _
 from ..batch import BatchJob, BatchRow, start_batch, start_sequence
@@ -114,7 +114,7 @@ class Segmenting(Part):
 
         def item(node: Node) -> tuple[str, Callable[[], SegmentationJob]]:
             first = node[0] if isinstance(node, Sequence) else node
-            return first.GetName(), lambda: self.process(node, bundle, device, wait=False, **options)
+            return distinct_name(first), lambda: self.process(node, bundle, device, wait=False, **options)
 
         job = start_batch([item(node) for node in volumeNodes], self.session.loop, callback)
         return job.result() if wait and callback is None else job
