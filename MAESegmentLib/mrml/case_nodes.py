@@ -34,6 +34,8 @@ _SINGLE_FILE, _LABEL_MAP = 4, 1
 _NIFTI_HEADER = 348
 #: What was found out about a node's content, until that changes: by node ID, (stamp, text, whether it differs).
 _known: dict[str, tuple[Any, ...]] = {}
+#: The hashes of what was identified, by the IDs of its nodes, with the stamp of then.
+_images: dict[tuple[str, ...], tuple[tuple[Any, ...], dict[int, str]]] = {}
 
 
 def link(segmentation: Any, store: CaseStore, record: CaseRecord, content: str, stamp: tuple[Any, ...]) -> None:
@@ -84,9 +86,14 @@ def stored_volumes() -> list[Any]:
 
 def scan_names() -> dict[str, str]:
     """What the scans of stored cases are called that are in the scene, by the folder's name and the id of the case,
-    which does not know it itself."""
+    which does not know it itself; what was identified, by the hash of the image."""
+    names: dict[str, str] = {}
+    for stamp, hashes in _images.values():
+        nodes = [slicer.mrmlScene.GetNodeByID(node_id) for node_id, _time in stamp]
+        if all(node is not None and node.GetImageData() is not None for node in nodes) and _image_stamp(nodes) == stamp:
+            names |= dict.fromkeys(hashes.values(), nodes[0].GetName())
     links = [(node.GetAttribute(CASE), mrml.volume_of(node)) for node in linked_segmentations()]
-    return {case: scan.GetName() for case, scan in links if scan is not None}
+    return names | {case: scan.GetName() for case, scan in links if scan is not None}
 
 
 def find_duplicate(
@@ -98,7 +105,7 @@ def find_duplicate(
     while look is not None:
         aside(look)
         look = identify(nodes, mrml.image_of(nodes), records)  # again, if the image was edited meanwhile
-    hashes = _known["image"][1].values() if "image" in _known else ()
+    hashes = _images[_ids(nodes)][1].values() if _ids(nodes) in _images else ()
     return next((one for one in _alike(image, records) if one.image_hash in hashes), None)
 
 
@@ -106,7 +113,7 @@ def identify(nodes: Sequence[Any], image: mrml.NodeImage, records: Sequence[Case
     """What has to be run, in any thread, before `find_duplicate` knows; None if it does."""
     stamp = _image_stamp(nodes)
     recorded = [record.image_hash for record in _alike(image, records)]
-    known = _known.get("image")
+    known = _images.get(_ids(nodes))
     if known is not None and known[0] == stamp and {version_of(one) for one in recorded} <= set(known[1]):
         return None
     if not recorded:
@@ -116,13 +123,17 @@ def identify(nodes: Sequence[Any], image: mrml.NodeImage, records: Sequence[Case
         # Of types that are stored as they are; others have a hash that no case has.
         hashes = VoxelHashes([channel.T for channel in image.channels])
         hashes.among(recorded)
-        _known["image"] = (stamp, hashes.computed)
+        _images[_ids(nodes)] = (stamp, hashes.computed)
 
     return look
 
 
 def _alike(image: mrml.NodeImage, records: Sequence[CaseRecord]) -> list[CaseRecord]:
     return same_size((len(image.channels), *image.grid.shape), records)
+
+
+def _ids(nodes: Sequence[Any]) -> tuple[str, ...]:
+    return tuple(node.GetID() for node in nodes)
 
 
 def _image_stamp(nodes: Sequence[Any]) -> tuple[Any, ...]:

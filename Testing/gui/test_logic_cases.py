@@ -293,7 +293,10 @@ def test_what_was_identified_in_a_thread_is_not_looked_at_again(logic, twin, mon
     thread.start()
     thread.join()
     monkeypatch.setattr(hashing, "voxel_hash", None)
+    assert logic.scanNames()[record.image_hash] == scan.GetName()
     assert logic.proposeCase(scan, node).duplicate == record
+    add_one(scan)
+    assert record.image_hash not in logic.scanNames()
 
 
 @pytest.mark.parametrize("by_id", [True, False])

@@ -63,8 +63,8 @@ class Cases(Part):
 
     def identifyScan(self, volumeNode: Node, segmentationNode: Node, model: ModelChoice = None) -> Callable[[], None]:
         """What may be run in any thread before `proposeCase` or `addCase`, so that they need not wait for it."""
-        nodes = nodes_of(volumeNode)
         try:
+            nodes = nodes_of(volumeNode)
             image = mrml.image_of(nodes)
             look = case_scene.identify(nodes, image, self.caseStore(self._case_model(segmentationNode, model)).list())
         except MAESegmentError:  # which those will say
@@ -157,7 +157,8 @@ class Cases(Part):
         return mrml.volume_of(segmentationNode)
 
     def scanNames(self) -> dict[str, str]:
-        """What the volume nodes of stored cases are called that are in this scene, by "hippocampus-mr/case-0001"."""
+        """What the volume nodes of stored cases are called that are in this scene, by "hippocampus-mr/case-0001",
+        or by the hash of the image once `identifyScan` was run."""
         return case_scene.scan_names()
 
     def _case_model(self, segmentation: Any, model: Any) -> Bundle:

@@ -14,7 +14,7 @@ from ...translation import tr as _
 from ..texts.learning import case_text, cases_text, record_text
 from ..texts.messages import error_text
 from .elements import Option, Question, attempt
-from .presenter import CaseHost, Presenter
+from .presenter import CaseHost, Presenter, in_background
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class CasesPresenter(Presenter[CasesState]):
     def __init__(self, logic: Any, host: CaseHost, changed: Callable[[], None]) -> None:
         super().__init__(logic, host, CasesState(), changed)
         self._read_for: tuple[Any, ...] | None = None
+        self._looked_for: tuple[Any, ...] | None = None
         self.records: tuple[CaseRecord, ...] = ()
         self.labels: tuple[Label, ...] = ()
 
@@ -85,6 +86,7 @@ class CasesPresenter(Presenter[CasesState]):
         names = self._logic.scanNames()
         wanted = (bundle.content_hash if bundle is not None else "", names)
         if wanted == self._read_for:
+            self._look_for_scan()
             return
         self._read_for = wanted
         self.records, self.labels = (), ()
@@ -92,6 +94,7 @@ class CasesPresenter(Presenter[CasesState]):
         if bundle is not None:
             attempt(lambda: found.update(self._read(names)), self._host.failed)
         self._put(removing="", **found)
+        self._look_for_scan()
 
     # What the user does -----------------------------------------------------------------------------------------------
 
@@ -123,15 +126,25 @@ class CasesPresenter(Presenter[CasesState]):
                 self._host.case_removed(case)
             self._host.refresh()
 
+    def _look_for_scan(self) -> None:
+        """A program that was started again does not know of which case the chosen scan is: in a thread, for that reads
+        all its voxels."""
+        bundle, scan = self._host.bundle, self._host.scan
+        wanted = (bundle.content_hash if bundle is not None else "", scan)
+        if scan is None or (isinstance(scan, list) and None in scan) or not self.records or wanted == self._looked_for:
+            return
+        self._looked_for = wanted
+        look = self._logic.identifyScan(scan, self._host.segmentation, bundle)
+        in_background(self._logic.session.loop, look, lambda _looking: None if self._is_closed else self.update())
+
     def _read(self, names: Mapping[str, str]) -> dict[str, Any]:
         """`names` are those of the scans that are in the scene."""
         store = self._logic.caseStore(self._host.bundle)
         records, damaged = store.scan()
         self.records, self.labels = tuple(records), store.labels()
         lines = [cases_text(records), *(f"\u26a0 {error_text(error)}" for _path, error in damaged)]
-        rows = tuple(
-            _row(record, store.folder, names.get(f"{store.folder.name}/{record.id}", "")) for record in records
-        )
+        name = lambda one: names.get(f"{store.folder.name}/{one.id}") or names.get(one.image_hash, "")  # noqa: E731
+        rows = tuple(_row(record, store.folder, name(record)) for record in records)
         return {"rows": rows, "text": "\n".join(lines)}
 
     def _find(self, case: str) -> CaseRecord | None:

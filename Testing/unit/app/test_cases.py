@@ -57,6 +57,19 @@ def test_a_case_whose_scan_is_open_bears_its_name(logic, cases, tmp_path):
     assert names == ["case-0001", "case-0002 (Head)", "case-0003"]
 
 
+def test_a_case_whose_scan_is_opened_again_after_a_restart_bears_its_name(logic, host, cases):
+    host.volume = "opened again"
+    logic.identify = lambda: logic.scan_names.update(image2="Head")
+    logic.scan_names = {}
+    cases.update()
+    logic.session.loop.run()
+    names = [row.text.splitlines()[0] for row in cases.state.rows]
+    assert names == ["case-0001", "case-0002 (Head)", "case-0003"]
+    looks = len(logic.called("identifyScan"))
+    cases.update()
+    assert len(logic.called("identifyScan")) == looks, "once a scan"
+
+
 def test_the_folder_is_read_only_when_it_may_have_changed(logic, host, cases):
     before = logic.store.reads
     for _ in range(5):
@@ -115,6 +128,7 @@ def test_opening_a_case_shows_its_nodes(logic, host, cases):
 
 
 def test_nothing_is_changed_while_it_is_blocked(logic, cases):
+    logic.calls.clear()
     cases.ask_to_remove("case-0001")
     cases.set_storing(True)
     assert cases.state.blocked
