@@ -7,12 +7,13 @@ import pytest
 import slicer
 
 from MAESegmentLib import mrml
-from MAESegmentLib.app.outputs import scan_title
+from MAESegmentLib.app.outputs import results_of, scan_title
 from MAESegmentLib.app.processing import roi_box
 from MAESegmentLib.app.result_notes import summary_of
 from MAESegmentLib.app.texts.messages import result_text
 from MAESegmentLib.errors import MAESegmentError, MismatchError, NodeError
 from MAESegmentLib.mrml.volumes import set_modality
+from Testing import slicer_core
 from Testing.bundles import save_tiny
 from Testing.gui.logic_fixtures import edit, segment_names
 
@@ -252,6 +253,28 @@ def test_what_was_made_of_another_scan_region_or_model_stays_and_the_same_is_mad
         by_new.SetName(mine)
         logic.process(scan, model, roi=left, outputSegmentation=by_new)
         assert by_new.GetName() == mine
+
+
+def test_a_scene_of_the_version_before_keeps_its_results(logic, model, scene, tmp_path):
+    """That noted the model alone, and called a result "Head self-test"."""
+    result = logic.process(scene.plain("Head"), model)
+    result.SetName("Head self-test")
+    for name in [*result.GetAttributeNames()]:
+        if name not in ("MAESegment.Model", "MAESegment.ModelHash"):
+            result.RemoveAttribute(name)
+    result.RemoveNodeReferenceIDs("MAESegment.Input")
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    slicer_core.fresh_scene()
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"), False)
+    head = slicer.util.getNode("Head")
+    (old,) = results_of(head)
+    content = mrml.content_of(old)
+    assert (scan_title(old), summary_of(old), mrml.is_edited(old)) == ("Head", None, False)
+    assert logic.outputFor(old, head, model) is None
+    new = logic.process(head, model)
+    assert (old.GetName(), new.GetName()) == ("Head self-test", "Head - self-test")
+    assert mrml.content_of(old) == content
+    assert logic.outputFor(old, head, model) is new
 
 
 def test_scans_of_one_name_have_results_that_are_told_apart(logic, model, scene):

@@ -75,6 +75,18 @@ def test_correct_and_show_3d_act_on_what_the_panel_shows_now(panel, ui, two, set
     assert not ui.resultFrame.visible
 
 
+def test_result_of_the_version_before_is_shown_with_its_scan(panel, ui, volume, add_result, settle):
+    """That noted the model alone."""
+    result, _summary = add_result(volume, panel.bundle)
+    result.SetAttribute("MAESegment.Model", f"{panel.bundle.name}@{panel.bundle.version}")
+    result.SetAttribute("MAESegment.ModelHash", panel.bundle.content_hash)
+    panel.parameters.inputVolume, panel.parameters.outputSegmentation = volume, result
+    settle()
+    assert (ui.resultFrame.visible, ui.segmentsTable.rowCount) == (True, len(panel.bundle.labels))
+    assert ui.resultLabel.text == result.GetName() == f"MNI152 head {panel.bundle.name}"
+    assert corrected(ui) == (volume, result)
+
+
 def test_surfaces_under_way_are_those_of_the_segmentation_that_is_shown(panel, ui, two, fake_logic, add_result, settle):
     (_head, of_head), (knee, _of_knee) = two
     ui.show3DButton.click()
