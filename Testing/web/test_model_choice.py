@@ -26,6 +26,7 @@ def test_model_follows_the_scan_and_a_wrong_one_runs_only_on_the_users_word(user
     notice = user.until(lambda: user.text("notice"), "the question about a box")
     assert "is made for a box around the structure" in notice
     assert user.see("remedy-add_roi")
+    assert user.see("remedy-without_box")
     user.choose("model-select", "headneck")
     user.press("segment-button")
     notice = user.until(lambda: "nothing like" in user.text("notice") and user.text("notice"), "the refusal")
@@ -33,6 +34,7 @@ def test_model_follows_the_scan_and_a_wrong_one_runs_only_on_the_users_word(user
     assert not user.see("result-line")
     user.press("remedy-allow_mismatch")
     user.until(lambda: user.see("result-line"), "a result, on the user's word")
+    assert "Segmented all the same." in user.text("result-warnings")
 
 
 def test_sample_keeps_the_version_that_is_in_use(app, app_environment, new_user):
