@@ -29,8 +29,8 @@ from Testing.gui import standin
 from Testing.gui.looking import Screenshot
 
 MODULE_FOLDER = Path(__file__).resolve().parents[2] / "MAESegment"
-_VIEW = (430, 350)
-_AT = {"Red": ("Axial", -16.0), "Yellow": ("Sagittal", 28.0), "Green": ("Coronal", -20.0)}
+_VIEW = (430, 360)
+_AT = {"Red": ("Axial", -16.0), "Green": ("Coronal", -20.0), "Yellow": ("Sagittal", 28.0)}
 
 
 def main(folder: Path) -> None:
@@ -106,7 +106,7 @@ def load_box() -> Any:
 
 
 def draw_views(application_logic: Any, volume: Any) -> list[Image.Image]:
-    """Slicer's four-up layout of the scene: axial, 3D, sagittal, coronal."""
+    """Slicer's four-up layout of the scene: axial, 3D, coronal, sagittal."""
     from trame_slicer.views import SliceView, ThreeDView
 
     scene = slicer.mrmlScene
