@@ -13,14 +13,14 @@ from ..texts.messages import result_text, volume_text
 
 @dataclass(frozen=True)
 class ResultRow:
-    """`volume` is a figure in ml, or a word where there is none; `colour` is sRGB 0..255."""
+    """`volume` is a figure in ml, or a word or a dash where there is none; `colour` is sRGB 0..255."""
 
     segment_id: str
     name: str
     colour: tuple[int, int, int]
     volume: str
     tip: str = ""
-    #: Of the figure; "" beside a word.
+    #: Of the figure; "" where there is none.
     unit: str = ""
 
     @property
@@ -42,13 +42,14 @@ def result_view(name: str, scan: str, summary: Any, segments: Sequence[Any], *, 
     """Of the segmentation called `name` of the scan called `scan` with these `mrml.Segment`s; `summary` is None if it
     is not a result.
 
-    What was edited since has other volumes than the summary says, so none are shown, nor their sum.
+    What was edited since has other volumes than the summary says, so none are shown, nor their sum. What is
+    not a result has a dash for each, so that nobody waits for figures.
     """
     rows = []
     for segment in segments:
-        figure = unit = ""
+        figure, unit = "\u2013", ""
         if summary is not None and is_edited:
-            figure = "" if segment.is_empty else _("edited")
+            figure = _("empty") if segment.is_empty else _("edited")
         elif summary is not None:
             number = segment.id.partition("_")[2]
             volume = summary.volumes_ml.get(int(number), 0.0) if number.isdecimal() else 0.0
