@@ -67,10 +67,13 @@ def _own_code() -> dict[str, Any]:
 
 
 def _children_after(seconds: float, application: Any, others: set[int]) -> set[int]:
-    """Child processes that are still there: a worker has a moment to end."""
+    """Child processes that are still there: a worker has a moment to end, a trainer that ended is waited for."""
+    from MAESegmentLib.runs.launching import reap
+
     end = time.monotonic() + seconds
     while (left := {*descendants(os.getpid())} - others) and time.monotonic() < end:
         application.processEvents()
+        reap()
         time.sleep(0.01)
     return left
 

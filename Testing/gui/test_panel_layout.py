@@ -309,7 +309,11 @@ def test_versions_compared(fake_logic, panel, ui, settle, look_at_both):
     ui.deleteVersionButton.click()
     ui.compareButton.click()
     settle()
-    node = SimpleNamespace(GetName=lambda: "MNI152 head: hippocampus-mr 1.2.1 and 1.3.0 differ")
+    import slicer
+
+    node = slicer.mrmlScene.AddNewNodeByClass(
+        "vtkMRMLSegmentationNode", "MNI152 head: hippocampus-mr 1.2.1 and 1.3.0 differ"
+    )
     rows = (Row("anterior", 1.23, 1.41, 0.88), Row("posterior", 1.10, 1.32, 0.91), Row("cyst", None, 0.31, None))
     fake_logic.last("compare").succeed(SimpleNamespace(disagreement=node, disagreement_ml=0.2, rows=rows))
     look_at_both("29-improve-versions")
