@@ -43,6 +43,9 @@ class Panel:
         self._is_entered = False
         self._update_is_due = False
         self._volume: Any = None
+        #: The box of each scan that was chosen, "" for none, and the last such scan; all by their IDs.
+        self._regions: dict[str, str] = {}
+        self._last_volume: str | None = None
         ui = self.ui = slicer.util.childWidgetVariables(ui_widget)
         self.segment = SegmentPresenter(logic, self, self.update, self._show_progress)
         self.messages = AskBar(ui, "message", self._on_remedy, buttons="action")
@@ -102,11 +105,13 @@ class Panel:
                 parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._on_parameters_changed
             )
             self._volume = parameters.inputVolume
+            self._note_region()
             self._choose_defaults()
             self.update()
 
     def scene_start_close(self) -> None:
         """What is running ends, and what is shown of it goes, too."""
+        self._regions, self._last_volume = {}, None
         self.segment.scene_start_close()
         self.result.clear()
         self.batch.clear()
@@ -279,9 +284,27 @@ class Panel:
     def _on_parameters_changed(self, _caller: Any = None, _event: Any = None) -> None:
         if self._parameters.inputVolume is not self._volume:
             self._volume = self._parameters.inputVolume
+            self._choose_region_of_volume()
             self.set_parameter("modelName", self.model.for_scan(self._parameters.modelName))
             self._choose_output_of_volume()
+        self._note_region()
         self._update_soon()
+
+    def _note_region(self) -> None:
+        if self._volume is not None:
+            roi = self._parameters.roi
+            self._last_volume = self._volume.GetID()
+            self._regions[self._last_volume] = roi.GetID() if roi is not None else ""
+
+    def _choose_region_of_volume(self) -> None:
+        """A box of one scan would lie anywhere on the next: that is segmented in its own, or as a whole."""
+        if self._volume is None or self._last_volume is None or slicer.mrmlScene.IsBatchProcessing():
+            return
+        roi = self._parameters.roi
+        # A script may have chosen both at once.
+        if self._regions[self._last_volume] == (roi.GetID() if roi is not None else ""):
+            own = self._regions.get(self._volume.GetID())
+            self.set_parameter("roi", slicer.mrmlScene.GetNodeByID(own) if own else None)
 
     def _choose_output_of_volume(self) -> None:
         """The result of one scan is not where the next one's goes: its own last one is chosen and shown."""
@@ -339,7 +362,9 @@ class Panel:
             self.segment.apply(Remedy(key))
 
     def _harden(self) -> None:
-        self.set_parameter("inputVolume", mrml.hardened_copy(self._parameters.inputVolume))
+        copy = mrml.hardened_copy(self._parameters.inputVolume)
+        self._regions[copy.GetID()] = self._regions.get(self._parameters.inputVolume.GetID(), "")
+        self.set_parameter("inputVolume", copy)
         self.update()
 
     def _open_row(self, batch: Any, number: int) -> None:

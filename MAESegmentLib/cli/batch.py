@@ -162,7 +162,7 @@ def _check_same(folder: Path, wanted: Mapping[str, Any]) -> None:
         )
         raise ConfigurationError(
             f"{folder} holds results that were made otherwise: {what or 'another model of the same name and version'}.",
-            "Choose another folder with -o, or give the options of then.",
+            "Choose another folder with -o, or give the same options as before.",
         )
 
 

@@ -250,6 +250,24 @@ def test_result_of_one_scan_is_not_where_the_next_ones_goes(panel, add_volume, c
     assert panel.parameters.outputSegmentation is not None
 
 
+def test_a_box_is_of_its_scan_and_chosen_again_with_it(panel, ui, add_volume, choose, settle):
+    head, other = add_volume("Head"), add_volume("Other")
+    choose(head)
+    ui.addRoiButton.click()
+    box = panel.parameters.roi
+    for volume, chosen in ((other, None), (head, box)):
+        panel.parameters.inputVolume = volume
+        settle()
+        assert panel.parameters.roi is chosen
+    # Two scans of one patient may share a box: whoever chooses it there means it.
+    panel.parameters.inputVolume = other
+    panel.parameters.roi = box
+    for volume in (other, head, other):
+        panel.parameters.inputVolume = volume
+        settle()
+        assert panel.parameters.roi is box
+
+
 def test_choices_go_with_the_scene_and_come_back_with_it(panel, ui, add_volume, choose, settle):
     choose(add_volume("Saved scan"))
     panel.add_roi()
