@@ -12,10 +12,10 @@ from MAESegmentLib.app.texts.messages import breakable, tooltip
 from MAESegmentLib.cases.records import CHECK, TRAIN
 
 from .ask_bar import AskBar
-from .widgets import connect, show_button
+from .widgets import connect, fit_height, show_button
 
 _PICTURE = 72
-_HEIGHT = 250
+_MOST_HEIGHT = 250
 _PICTURE_COLUMN, _TEXT_COLUMN, _ROLE_COLUMN = range(3)
 
 
@@ -36,7 +36,6 @@ class CasesTable:
         table.setColumnWidth(_PICTURE_COLUMN, _PICTURE + 12)
         table.horizontalHeader().setSectionResizeMode(_TEXT_COLUMN, qt.QHeaderView.Stretch)
         table.horizontalHeader().setSectionResizeMode(_ROLE_COLUMN, qt.QHeaderView.ResizeToContents)
-        table.setFixedHeight(_HEIGHT)
         connect(table, "itemSelectionChanged()", self._show_buttons)
         connect(table, "cellDoubleClicked(int,int)", lambda row, _column: self.presenter.open(self._case(row)))
         connect(ui.openCaseButton, "clicked()", lambda: self.presenter.open(self.selected))
@@ -96,6 +95,7 @@ class CasesTable:
         table.resizeRowsToContents()
         for number in range(table.rowCount):
             table.setRowHeight(number, max(table.rowHeight(number), _PICTURE + 6))
+        fit_height(table, table.rowCount, _MOST_HEIGHT)
 
     def _role_cell(self, row: CaseRow) -> Any:
         """A box in the middle of the cell, which would else be as high as the picture."""

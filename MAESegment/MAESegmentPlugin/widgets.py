@@ -92,11 +92,11 @@ class RowTable:
         fit_height(self.table, self._most_rows)
 
 
-def fit_height(table: Any, most_rows: int) -> None:
-    """As high as its rows, at most `most_rows` of them."""
+def fit_height(table: Any, most_rows: int, most_height: int = 10_000) -> None:
+    """As high as its rows, at most `most_rows` of them, and no higher than `most_height`."""
     rows = min(table.rowCount, most_rows)
     header = table.horizontalHeader().sizeHint.height()
-    table.setFixedHeight(header + sum(table.rowHeight(row) for row in range(rows)) + 4)
+    table.setFixedHeight(min(most_height, header + sum(table.rowHeight(row) for row in range(rows)) + 4))
 
 
 def text_item(text: str, tip: str = "") -> Any:

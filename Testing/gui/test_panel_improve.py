@@ -164,6 +164,16 @@ def test_table_shows_picture_text_and_use(ui):
 
 
 @pytest.mark.usefixtures("three")
+def test_table_of_few_cases_has_no_blank_space(panel, ui, store, settle):
+    del store.records[1:]
+    panel.enter()
+    settle()
+    table = ui.casesTable
+    assert table.rowCount == 1
+    assert table.maximumHeight <= table.rowHeight(0) + 40
+
+
+@pytest.mark.usefixtures("three")
 def test_cases_are_read_only_while_the_section_is_open(fake_logic, panel, ui, store):
     before = store.reads
     panel.enter()
