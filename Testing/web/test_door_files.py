@@ -161,6 +161,12 @@ def test_of_several_series_the_one_that_is_meant_is_opened(opened, page, app, tm
     assert len(page.state()["data_scans"]) == 1
 
 
+def test_an_upload_without_a_scan_is_called_by_its_own_name(opened):
+    state = opened({"meshes.zip": zipped({"a.stl": b"solid a", "b.stl": b"solid b"})})
+    assert state["data_scans"] == []
+    assert "meshes.zip contains no DICOM images" in state["notice"]
+
+
 def test_calls_choose_from_lists_and_not_by_path(page, secret):
     """The names of the calls stand in the page that everybody gets."""
     template = page.state()["trame__template_main"]

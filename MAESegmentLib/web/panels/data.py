@@ -171,7 +171,9 @@ class DataPanel(Panel):
         try:
             root = uploads.folder(upload)
             text = _("Opening {name}").format(name=title)
-            scan = await self._open(text, title, lambda: _read(uploads.scan(upload), root, series), root)
+            scan = await self._open(
+                text, title, lambda: _read_upload(uploads.scan(upload), root, str(name), series), root
+            )
             # Of DICOM the files stay: a DICOM SEG refers to them.
             is_kept = scan.source.source is not None
             if is_kept:
@@ -356,6 +358,15 @@ def _read(path: Path, root: Path, series: SeriesInfo | None = None) -> Volume:
 
     with confined(path.name, root, Path(tempfile.gettempdir())):
         return read_volume(path, series_uid=series.uid if series else None)
+
+
+def _read_upload(path: Path, root: Path, name: str, series: SeriesInfo | None) -> Volume:
+    """As `_read`; an error calls the upload by the user's `name`, not by that of our folder."""
+    try:
+        return _read(path, root, series)
+    except MAESegmentError as error:
+        error.message = error.message.replace(root.name, visible(name)[:_LONGEST_TITLE])
+        raise
 
 
 def _title(name: str, series: SeriesInfo | None = None) -> str:
