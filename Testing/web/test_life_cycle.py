@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
-from Testing.web.browser import open_sample, running_app, screenshot, show
+from Testing.web.browser import running_app, screenshot, show
 from Testing.web.test_clinic_loop import exported, open_scan, stroke
 from Testing.web.visitor import files_below, until
 
@@ -105,17 +103,6 @@ def test_a_page_says_at_once_that_it_is_starting_and_windows_know_of_each_other(
     assert "There is no such page here." in user.panel()
     assert "404" not in user.panel()
     screenshot(user, "app-nowhere")
-
-
-def test_what_was_said_goes_with_the_next_act(user):
-    open_sample(user)
-    user.press("segment-button")
-    user.until(lambda: user.text("segment-stage"), "it runs")
-    time.sleep(1.5)  # a press at once would be taken for that of a double click
-    user.press("segment-button")
-    user.until(lambda: "Cancelled" in user.text("notice"), "it is cancelled")
-    user.press("add-box")
-    user.until(lambda: not user.see("notice"), "the sentence is gone")
 
 
 def test_a_refused_upload_is_said_in_words(user, tmp_path):
