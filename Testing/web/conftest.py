@@ -34,8 +34,11 @@ def app_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture
 def unsaved_folder(app_environment: dict[str, str]) -> Path:
-    """Where drawings are kept."""
-    return Path(app_environment["XDG_DATA_HOME"]) / "maesegment/unsaved"
+    """Where drawings are kept; without those of tests of other files, which have the same server."""
+    folder = Path(app_environment["XDG_DATA_HOME"]) / "maesegment/unsaved"
+    for file in folder.rglob("*.npz"):
+        file.unlink()
+    return folder
 
 
 @pytest.fixture(scope="session")
