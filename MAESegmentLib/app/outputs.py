@@ -70,9 +70,7 @@ def check_notes(notes: Mapping[str, Any]) -> None:
     for name, value in notes.items():
         if not name.startswith(_OURS) or not isinstance(value, str) or len(name) + len(value) > _LONGEST:
             raise ValueError("these are not notes of a segmentation")
-    region = json.loads(notes.get(_REGION, "null"))
-    if region is not None and not np.isfinite(np.array(region, float).reshape(6)).all():
-        raise ValueError("this is not a region")
+    _region(notes.get(_REGION, "null"))
 
 
 def sign_again(node: Any, volume: Any, notes: Mapping[str, str]) -> None:
@@ -113,7 +111,21 @@ def _is_of(node: Any, nodes: Sequence[Any], bundle: Bundle, box: Box) -> bool:
         return False
     if (node.GetAttribute(_FRAME) or "") != mrml.frame_name(nodes[0]):
         return False
-    noted = json.loads(node.GetAttribute(_REGION) or "[]")
+    try:
+        noted = _region(node.GetAttribute(_REGION) or "[]")
+    except (ValueError, TypeError):  # a scene comes from anywhere
+        return False
     if noted is None or box is None:
-        return noted is box
-    return len(noted) == len(box) and bool(np.allclose(noted, box, rtol=0, atol=_SAME_MM))
+        return noted is None and box is None
+    return bool(np.allclose(noted, box, rtol=0, atol=_SAME_MM))
+
+
+def _region(text: str) -> np.ndarray | None:
+    """Six finite numbers; None is the whole scan. `ValueError` or `TypeError` for anything else."""
+    noted = json.loads(text)
+    if noted is None:
+        return None
+    bounds = np.array(noted, float).reshape(6)
+    if not np.isfinite(bounds).all():
+        raise ValueError("this is not a region")
+    return bounds

@@ -253,6 +253,10 @@ def test_what_was_made_of_another_scan_region_or_model_stays_and_the_same_is_mad
         by_new.SetName(mine)
         logic.process(scan, model, roi=left, outputSegmentation=by_new)
         assert by_new.GetName() == mine
+    # A scene comes from anywhere: a region that is none is of no request.
+    for text in ("[1", "7", '"left"', '[1, 2, 3, 4, 5, "x"]', "[NaN, 1, 2, 3, 4, 5]"):
+        whole.SetAttribute("MAESegment.Region", text)
+        assert logic.outputFor(whole, scan, old, right) is not whole
 
 
 def test_a_scene_of_the_version_before_keeps_its_results(logic, model, scene, tmp_path):
