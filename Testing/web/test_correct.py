@@ -8,7 +8,9 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from MAESegmentLib.web.panels import correct
+from MAESegmentLib.images.reading import read_volume
+from MAESegmentLib.samples import head_path
+from MAESegmentLib.web.panels import correct, data
 from MAESegmentLib.web.unsaved import Unsaved
 from MAESegmentLib.web.workspace import Scan, Workspace
 from Testing import slicer_core
@@ -65,3 +67,38 @@ def test_the_last_stroke_is_kept_with_its_own_scan(monkeypatch, tmp_path, goes_t
     there = asyncio.run(Unsaved(tmp_path).found(first.node)) if goes_to != "no scan" else [*tmp_path.iterdir()]
     assert len(there) == (goes_to != "no scan"), "a scan that was closed has been asked about"
     assert asyncio.run(Unsaved(tmp_path).found(second.node)) == []
+
+
+def test_what_is_discarded_is_not_written_again_by_a_hand_that_comes_to_rest(monkeypatch, tmp_path):
+    monkeypatch.setattr(correct, "EditorLogic", lambda *_arguments: MagicMock(was_edited=True))
+    rests = []
+
+    class Slow(Unsaved):
+        async def forget(self, node):
+            await super().forget(node)
+            while rests:
+                rests.pop()()
+            await asyncio.sleep(0.2)  # another is being written
+
+    workspace = Workspace(MagicMock())
+    scan = Scan(volume(GRIDS["oblique"]), read_volume(head_path()))
+    scan.node.CreateDefaultDisplayNodes()
+    workspace.scans.append(scan)
+    drawing, _other = (segmented(scan.node, labels_for((9, 11, 13))) for _number in range(2))
+
+    async def walk():
+        session = SimpleNamespace(loop=SimpleNamespace(call_later=lambda _s, act: rests.append(act)))
+        app = MagicMock(state=State(), workspace=workspace, session=session, unsaved=Slow(tmp_path))
+        panel, closing = correct.CorrectPanel(app, MagicMock()), data.DataPanel(app, MagicMock())
+        workspace.show(scan)
+        workspace.choose(drawing)
+        await app.unsaved.keep(drawing, scan.node)
+        panel._on_edit()
+        # Its last stroke is pending when the question is answered.
+        monkeypatch.setattr(panel, "_keep_last_stroke", lambda: None)
+        await closing._remove(scan)
+        await asyncio.gather(*panel._tasks, *closing._tasks)
+
+    asyncio.run(walk())
+    assert not workspace.scans
+    assert [*tmp_path.iterdir()] == []

@@ -348,13 +348,14 @@ class SegmentPresenter:
         return f"{tip} {text.format(name=chosen.GetName(), where=where)}"
 
     def _on_job(self, job: Any) -> None:
+        is_elsewhere = [*self.host.nodes] != self._begun_with
         if not job.is_finished:
             self.show_progress(job)
         elif job.state.name == "CANCELLED":
-            self.finish(job.error.message if job.error is not None else _("Cancelled."))
+            text = job.error.message if job.error is not None else _("Cancelled.")
+            self.finish(_("{scan}: {reason}").format(scan=job.name, reason=text) if is_elsewhere else text)
         else:
             self.job = None
-            is_elsewhere = [*self.host.nodes] != self._begun_with
             try:
                 if job.state.name == "DONE":
                     self.speed.end(job.summary)

@@ -251,17 +251,19 @@ class DataPanel(Panel):
 
     async def _remove(self, scan: Scan, *, keep: bool = False) -> None:
         kept = self._unsaved_of(scan) if keep else []
-        for node in mrml.segmentations_of(scan.node):
-            if node in kept:
-                await self.app.unsaved.keep(node, scan.node)
-            else:
-                await self.app.unsaved.forget(node)
-            self.app.unsaved.leave(node)
+        for node in kept:
+            await self.app.unsaved.keep(node, scan.node)
         if scan not in self.workspace.scans:  # closed meanwhile
             return
-        self.app.unsaved.leave(scan.node)
+        nodes = mrml.segmentations_of(scan.node)
         upload = self._upload_of.pop(scan.node.GetID(), "")
+        # First: a hand that comes to rest meanwhile would have written what is forgotten here.
         self.workspace.remove(scan)
+        for node in nodes:
+            if node not in kept:
+                await self.app.unsaved.forget(node)
+            self.app.unsaved.leave(node)
+        self.app.unsaved.leave(scan.node)
         if upload:
             await asyncio.to_thread(self.app.uploads.forget, upload)
 

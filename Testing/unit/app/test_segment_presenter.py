@@ -146,6 +146,13 @@ def test_segment_becomes_cancel_and_back(presenter, host, start):
     assert (presenter.state().is_running, host.message.text) == (False, "Cancelled.")
 
 
+def test_what_was_cancelled_of_another_scan_than_the_chosen_one_names_it(host, start):
+    job = start()
+    host.nodes = ["another scan"]
+    job.fail(Cancelled())
+    assert host.message.text == "Scan: Cancelled."
+
+
 def test_double_click_starts_and_does_not_cancel(presenter, start):
     presenter.double_click_s = 60.0
     job = start()
