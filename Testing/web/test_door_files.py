@@ -161,6 +161,12 @@ def test_of_several_series_the_one_that_is_meant_is_opened(opened, page, app, tm
     assert len(page.state()["data_scans"]) == 1
 
 
+def test_what_was_said_goes_with_the_next_act(opened, page):
+    assert "a.stl" in opened({"a.stl": b"solid a"})["notice"]
+    page.trigger(_trigger(page, "export-nii-gz"))
+    until(lambda: "a.stl" not in page.state()["notice"], "it is gone")
+
+
 def test_an_upload_without_a_scan_is_called_by_its_own_name(opened):
     state = opened({"meshes.zip": zipped({"a.stl": b"solid a", "b.stl": b"solid b"})})
     assert state["data_scans"] == []
