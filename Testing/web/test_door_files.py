@@ -163,7 +163,7 @@ def test_of_several_series_the_one_that_is_meant_is_opened(opened, page, app, tm
 
 def test_what_was_said_goes_with_the_next_act(opened, page):
     assert "a.stl" in opened({"a.stl": b"solid a"})["notice"]
-    page.trigger(_trigger(page, "export-nii-gz"))
+    page.trigger(_trigger(page, "close-scan"))
     until(lambda: "a.stl" not in page.state()["notice"], "it is gone")
 
 
