@@ -144,12 +144,13 @@ class Learning:
         base_model: ModelChoice = None,
         *,
         device: str = "auto",
+        validation: str = "auto",
         wait: bool = True,
         callback: Callable[[ConsoleJob[FineTuneEstimate]], None] | None = None,
         **settings: Any,
     ) -> FineTuneEstimate | ConsoleJob[FineTuneEstimate]:
         """Measure, by a few steps here, how long `fine_tune` of the same arguments takes, and its memory."""
-        request = self._request(cases, base_model, device, "", settings)
+        request = self._request(cases, base_model, device, "", validation, settings)
         return self._host.handles.outcome(submit_estimate(self._host.client, request), wait, callback)
 
     def fine_tune(
@@ -159,6 +160,7 @@ class Learning:
         *,
         device: str = "auto",
         name: str = "",
+        validation: str = "auto",
         wait: bool = True,
         callback: Callable[[ConsoleJob[RunResult]], None] | None = None,
         **settings: Any,
@@ -167,10 +169,11 @@ class Learning:
         this one; cancelling the job ends and discards it.
 
         `settings` are fields of `FineTuneSettings`; none is needed. `name` gives the result a name of its own instead
-        of a new version. Nothing uses the new version until it is chosen: `use_version`.
+        of a new version. Without validation cases a few are checked by leave-one-out, at the cost of time; `validation`
+        "none" leaves that out. Nothing uses the new version until it is chosen: `use_version`.
         """
         refuse_second_run()
-        run = create_run(default_runs_folder(), self._request(cases, base_model, device, name, settings))
+        run = create_run(default_runs_folder(), self._request(cases, base_model, device, name, validation, settings))
         start(run, self._host.interpreter(), self._host.environment)
         job: Job[RunResult] = Job(self._host.client.loop, run.id)
         return self._host.handles.outcome(job.run(self._follow(run)), wait, callback)
@@ -244,11 +247,14 @@ class Learning:
 
         return self._host.handles.outcome(job.run(operation()), wait, callback)
 
-    def _request(self, cases: Any, base_model: ModelChoice, device: str, name: str, settings: dict[str, Any]) -> Any:
+    def _request(
+        self, cases: Any, base_model: ModelChoice, device: str, name: str, validation: str, settings: dict[str, Any]
+    ) -> Any:
         base = self._host.library.find(base_model)
         store = self.case_store(base)
         records = chosen_cases(store, cases)
-        return training_request(base, store, records, self._host.store, device=device, name=name, settings=settings)
+        how: dict[str, Any] = {"device": device, "name": name, "validation": validation, "settings": settings}
+        return training_request(base, store, records, self._host.store, **how)
 
     def _follow(self, run: FineTuneRun) -> Operation[RunResult]:
         """Until the process has ended, however that is."""

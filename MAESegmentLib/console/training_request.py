@@ -31,9 +31,12 @@ def training_request(
     *,
     device: str = "auto",
     name: str = "",
+    validation: str = "auto",
     settings: Mapping[str, Any],
 ) -> RunRequest:
     """What the trainer is to do: learn from the cases of the role "train", validate on the others.
+
+    Without others, some are held out, or each of a few in turn; `validation` "none" leaves out any measuring.
 
     Raises `DatasetError` if there is nothing to learn from, `ConfigurationError` for a setting that does not exist.
     """
@@ -43,6 +46,8 @@ def training_request(
             _("There is no case to learn from."),
             _("Correct a segmentation and add it as a case; nothing is learnt from validation cases."),
         )
+    if validation not in ("auto", "none"):
+        raise ConfigurationError(_('validation is {value!r}; it must be "auto" or "none".').format(value=validation))
     return RunRequest(
         base=base.reference,
         base_path=str(base.path),
@@ -51,6 +56,7 @@ def training_request(
         check=tuple(record.id for record in records if record.role == CHECK),
         models=str(models.user_folder.absolute()),
         name=name,
+        validation="none" if validation == "none" else "auto",
         settings=checked_settings({**settings, **({} if device == "auto" else {"device": device})}),
     )
 

@@ -175,6 +175,8 @@ def _estimate(
 def _plan(run: RunRequest) -> tuple[int, int, int, str]:
     """Cases trained on, cases held out, folds of leave-one-out, and in words what the result is checked on."""
     training, check = len(run.training), len(run.check)
+    if run.validation == "none":
+        return training, 0, 0, "nothing, as chosen"
     if check:
         return training, check, 0, f"{check} validation case{'s' * (check > 1)}"
     if training >= FEW_CASES:

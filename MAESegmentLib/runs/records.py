@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import Cancelled, MAESegmentError, WorkerError
 from ..translation import tr as _
@@ -31,7 +31,7 @@ class RunRequest(Stored):
     """`base` is a bundle's reference ({"name", "version", "hash"}), `base_path` its folder; `store` a case store.
 
     `training` and `check` are ids of its cases; without `check` some of five or more are held out, and fewer are
-    checked by leave-one-out. `settings` are the chosen fields of `FineTuneSettings`; what is not chosen is decided by
+    checked by leave-one-out; with `validation` "none" nothing is held out or measured. `settings` are the chosen fields of `FineTuneSettings`; what is not chosen is decided by
     `training.defaults`. The new version goes to the models in `models`.
     """
 
@@ -44,6 +44,7 @@ class RunRequest(Stored):
     name: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""
+    validation: Literal["auto", "none"] = "auto"
 
 
 @dataclass(frozen=True)

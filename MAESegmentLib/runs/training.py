@@ -109,7 +109,7 @@ class FineTuneWork:
                 self._run.work,
                 settings,
                 split="train",
-                validation="check" if self._request.check else "auto",
+                validation=self._validation,
                 description=Description(name=self._request.name or self._own_name(), labels=new),
                 version_of=lambda name, same_labels: models.next_version(name, major=not same_labels),
                 context=self._context,
@@ -120,6 +120,10 @@ class FineTuneWork:
             except VersionTaken:
                 shutil.rmtree(self._run.work / MODEL_FOLDER)
         raise ConfigurationError("No free version number was found.", "Give the new model another name.")
+
+    @property
+    def _validation(self) -> str:
+        return "check" if self._request.check and self._request.validation == "auto" else self._request.validation
 
     def _own_name(self) -> str:
         """A model's version, whatever its labels; the first model of a pretrained encoder has the store's name."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..bundle import Bundle
+from ..errors import ConfigurationError
 from .settings import FineTuneSettings
 
 #: A model's own labels on another scanner's images: learnt gently, because otherwise it forgets the old ones.
@@ -34,10 +35,15 @@ def default_settings(base: Bundle, *, new_labels: bool, chosen: Mapping[str, Any
         new_labels or base.kind != "segmentation" or chosen.get("initial_weights", "pretrained") != "pretrained"
     )
     values = {**(NEW_LABELS if from_scratch else ADAPT), **chosen}
-    steps = int(values["steps"])
-    values.setdefault("validate_every", max(1, steps // _POINTS))
-    values.setdefault("checkpoint_every", max(1, min(_SAVE_EVERY, steps // _POINTS)))
-    values.setdefault("log_every", max(1, steps // 100))
+    if chosen.get("minutes") is None:
+        steps = int(values["steps"])
+        values.setdefault("validate_every", max(1, steps // _POINTS))
+        values.setdefault("checkpoint_every", max(1, min(_SAVE_EVERY, steps // _POINTS)))
+        values.setdefault("log_every", max(1, steps // 100))
+    elif chosen.get("steps") is None:
+        del values["steps"]
+    else:
+        raise ConfigurationError("The time and the number of steps exclude each other.", "Give only one of the two.")
     if new_labels and base.spec.preprocessing.intensity.kind == "zscore":
         values.setdefault("foreground", True)
     # A structure with a side must not be mirrored; the base knows along which axes its own labels may be.

@@ -198,6 +198,10 @@ class LoopSettings:
 class FineTuneSettings(LoopSettings):
     """Supervised training from a bundle. `layer_decay` multiplies the learning rate once per stage below the head."""
 
+    #: Time for the whole run, in place of a number of steps, which the trainer then plans itself (`loop/schedule`).
+    minutes: float | None = None
+    #: End a run by time earlier, once it has not got better for long.
+    until_no_better: bool = False
     layer_decay: float = 0.8
     #: Share of patches centred on a voxel of a random label; the others lie anywhere.
     foreground_fraction: float = 0.5
@@ -220,12 +224,20 @@ class FineTuneSettings(LoopSettings):
     #: Overlap of the sliding windows in validation.
     validation_overlap: float = 0.25
 
-    LATER: ClassVar[frozenset[str]] = LoopSettings.LATER | {"sides", "foreground"}
+    LATER: ClassVar[frozenset[str]] = LoopSettings.LATER | {"sides", "foreground", "minutes", "until_no_better"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "sides", tuple(tuple(pair) for pair in self.sides))
         check = partial(_check, self)
+        check("a number of minutes above 0, or unset", lambda time: time is None or 0 < time < math.inf, "minutes")
+        if self.minutes is not None and self.steps != LoopSettings.steps:
+            raise ConfigurationError(
+                f"Settings steps ({self.steps}) and minutes ({self.minutes:g}) exclude each other.",
+                "Give the time or the number of steps.",
+            )
+        if self.until_no_better and self.minutes is None:
+            raise ConfigurationError("Setting until_no_better needs minutes.", "Give the longest time it may take.")
         check("pairs of labels, each named once", _are_distinct_pairs, "sides")
         check("above 0, at most 1", lambda decay: 0 < decay <= 1, "layer_decay")
         check("from 0 to 1", _is_fraction, "foreground_fraction")

@@ -39,6 +39,7 @@ class Learning(Part):
         baseModel: ModelChoice = None,
         *,
         device: str = AUTO,
+        validation: str = "auto",
         wait: bool = True,
         callback: Callable[[Job[FineTuneEstimate]], None] | None = None,
         **settings: Any,
@@ -46,7 +47,7 @@ class Learning(Part):
         """Measure, by a few steps here, how long `fineTune` of the same arguments takes, and its memory."""
         base = self.library.find(baseModel)
         records = chosen_cases(self._cases.caseStore(base), cases)
-        job = submit_estimate(self.session.client, self._request(base, records, device, "", settings))
+        job = submit_estimate(self.session.client, self._request(base, records, device, "", validation, settings))
         if callback is not None:
             job.add_listener(callback)
         return job.result() if wait and callback is None else job
@@ -58,6 +59,7 @@ class Learning(Part):
         *,
         device: str = AUTO,
         name: str = "",
+        validation: str = "auto",
         wait: bool = True,
         callback: Callable[[FineTuneJob], None] | None = None,
         **settings: Any,
@@ -66,11 +68,13 @@ class Learning(Part):
 
         `cases` are ids or records of stored cases (None: all of them), or pairs (volume node, segmentation node), which
         are stored first. `settings` are fields of `FineTuneSettings`; none is needed. `name` gives the result a name of
-        its own instead of a new version. Nothing uses the new version until it is chosen: `useVersion`, or the job's
-        `accept()`.
+        its own instead of a new version. Without validation cases a few are checked by leave-one-out, at the cost of
+        time; `validation` "none" leaves that out. Nothing uses the new version until it is chosen: `useVersion`, or the
+        job's `accept()`.
         """
         base = self.library.find(baseModel)
         store = self._cases.caseStore(base)
+        how = (device, name, validation, settings)
         refuse_second_run()
         job = FineTuneJob(self.session, self.library.store, callback)
         pairs = _pairs(cases)
@@ -79,10 +83,10 @@ class Learning(Part):
             job.store_first(
                 pairs,
                 lambda volume, node: self._stored(volume, node, base),
-                lambda records: create_run(default_runs_folder(), self._request(base, records, device, name, settings)),
+                lambda records: create_run(default_runs_folder(), self._request(base, records, *how)),
             )
         else:
-            request = self._request(base, chosen_cases(store, cases), device, name, settings)
+            request = self._request(base, chosen_cases(store, cases), *how)
             job.begin(create_run(default_runs_folder(), request))
         return job.result() if wait and callback is None else job
 
@@ -142,10 +146,17 @@ class Learning(Part):
     # ------------------------------------------------------------------------------------------------------------------
 
     def _request(
-        self, base: Bundle, records: Sequence[CaseRecord], device: str, name: str, settings: Mapping[str, Any]
+        self,
+        base: Bundle,
+        records: Sequence[CaseRecord],
+        device: str,
+        name: str,
+        validation: str,
+        settings: Mapping[str, Any],
     ) -> RunRequest:
         store, models = self._cases.caseStore(base), self.library.store
-        return training_request(base, store, records, models, device=device, name=name, settings=settings)
+        how: dict[str, Any] = {"device": device, "name": name, "validation": validation, "settings": settings}
+        return training_request(base, store, records, models, **how)
 
     def _stored(self, volume: Any, node: Any, base: Bundle) -> Any:
         """The record of a pair that is stored as it is, or the job that stores it."""
