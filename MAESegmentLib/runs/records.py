@@ -31,8 +31,9 @@ class RunRequest(Stored):
     """`base` is a bundle's reference ({"name", "version", "hash"}), `base_path` its folder; `store` a case store.
 
     `training` and `check` are ids of its cases; without `check` some of five or more are held out, and fewer are
-    checked by leave-one-out; with `validation` "none" nothing is held out or measured. `settings` are the chosen fields of `FineTuneSettings`; what is not chosen is decided by
-    `training.defaults`. The new version goes to the models in `models`.
+    checked by leave-one-out; with the `validation` "none" nothing is held out or measured. `settings` are the chosen
+    fields of `FineTuneSettings`; what is not chosen is decided by `training.defaults`. The new version goes to the
+    models in `models`.
     """
 
     base: Mapping[str, str]
