@@ -31,6 +31,12 @@ class Augmentation:
     shift: float = 0.1
     #: Axes (0, 1, 2 = D, H, W) along which a patch may be mirrored. None unless no label has a side.
     flip_axes: tuple[int, ...] = ()
+    #: Chance of a smooth deformation, its standard deviation along each axis, and the distance over which it changes.
+    elastic: float = 0.0
+    elastic_mm: float = 2.0
+    elastic_distance_mm: float = 24.0
+    #: A label goes where its share of the voxel is largest, rather than where the nearest voxel has it.
+    label_shares: bool = False
     noise: float = 0.1
     noise_std: float = 0.1
     blur: float = 0.15
@@ -40,14 +46,21 @@ class Augmentation:
     low_resolution: float = 0.15
     gamma: float = 0.3
 
+    #: As for the settings below.
+    LATER: ClassVar[frozenset[str]] = frozenset({"elastic", "elastic_mm", "elastic_distance_mm", "label_shares"})
+
     def __post_init__(self) -> None:
         _tuples(self)
         check = partial(_check, self, group="augmentation.")
-        chances = ("affine", "noise", "blur", "brightness", "contrast", "low_resolution", "gamma")
+        chances = ("affine", "elastic", "noise", "blur", "brightness", "contrast", "low_resolution", "gamma")
         check("a chance from 0 to 1", _is_fraction, *chances)
         check("two increasing factors above 0", lambda pair: 0 < pair[0] <= pair[1], "scale")
         check("axes out of 0, 1, 2", lambda axes: set(axes) <= {0, 1, 2}, "flip_axes")
         check("a fraction of the patch below 1", lambda shift: 0 <= shift < 1, "shift")
+        check("0 mm or more", lambda mm: 0 <= mm < math.inf, "elastic_mm")
+        # Closer than this, a deformation may fold tissue over.
+        check("8 times elastic_mm or more", lambda mm: mm > 0 and mm >= 8 * self.elastic_mm, "elastic_distance_mm")
+        check("true or false", lambda value: isinstance(value, bool), "label_shares")
 
     @classmethod
     def none(cls) -> Augmentation:
@@ -189,8 +202,8 @@ class LoopSettings:
 
     def fingerprint(self) -> str:
         """Equal for two runs that must end with the same weights, given the same cases."""
-        unused = {f.name for f in fields(self) if f.name in self.LATER and getattr(self, f.name) == f.default}
-        decisive = {k: v for k, v in self.to_dict().items() if k not in self.INCIDENTAL | unused}
+        decisive = {k: v for k, v in _used(self).items() if k not in self.INCIDENTAL}
+        decisive["augmentation"] = _used(self.augmentation)
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -271,6 +284,12 @@ class PretrainSettings(LoopSettings):
         check("a fraction from 0 to below 1", lambda share: 0 <= share < 1, "held_out")
         check("above 0, or unset", _is_unset_or_positive, "patches_per_volume")
         check("a whole number above 0", lambda n: n >= 1, "open_volumes")
+
+
+def _used(settings: Any) -> dict[str, Any]:
+    """All settings but those that came later and are not used."""
+    unused = {f.name for f in fields(settings) if f.name in settings.LATER and getattr(settings, f.name) == f.default}
+    return {name: value for name, value in asdict(settings).items() if name not in unused}
 
 
 def _tuples(settings: Any) -> None:

@@ -26,7 +26,7 @@ from MAESegmentLib.training.loop.loop import train
 from MAESegmentLib.training.loop.runlog import read_log
 from MAESegmentLib.training.pretrain import pretrain
 from MAESegmentLib.training.run_context import RunContext
-from MAESegmentLib.training.settings import FineTuneSettings, PretrainSettings
+from MAESegmentLib.training.settings import Augmentation, FineTuneSettings, PretrainSettings
 from MAESegmentLib.training.tasks.losses import SegmentationLoss
 from MAESegmentLib.training.tasks.masked import MaskedTask
 from MAESegmentLib.training.tasks.segmentation import SegmentationTask
@@ -138,8 +138,11 @@ def test_a_run_that_began_before_later_settings_goes_on() -> None:
     later = ("micro_batch", "sides", "synthesis", "foreground")
     older = {key: value for key, value in whole.to_dict().items() if key not in later}
     decisive = {key: value for key, value in older.items() if key not in whole.INCIDENTAL}
+    later = ("elastic", "elastic_mm", "elastic_distance_mm", "label_shares")
+    decisive["augmentation"] = {key: value for key, value in older["augmentation"].items() if key not in later}
     assert whole.fingerprint() == hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
     assert whole.fingerprint() != replace(whole, micro_batch=1).fingerprint()
+    assert whole.fingerprint() != replace(whole, augmentation=Augmentation(elastic=0.5)).fingerprint()
     assert FineTuneSettings.from_dict({**whole.to_dict(), "shard_optimiser": True}) == whole, "a retired setting"
 
 

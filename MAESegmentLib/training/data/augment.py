@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import torch
@@ -22,6 +24,8 @@ from ..settings import Augmentation
 
 #: Slices this many times thicker than the pixels are not rotated into each other.
 ANISOTROPIC = 3.0
+#: Variance of a field of B-splines whose coefficients have variance 1, on average along one axis.
+_SPLINE_VARIANCE = 151 / 315
 
 
 def intensity_transform(settings: Augmentation) -> Compose:
@@ -55,8 +59,8 @@ def random_geometry(
         mm = np.asarray(spacing, dtype=float)
         angles = np.radians(rng.uniform(-1, 1, 3) * settings.rotation_degrees)
         factors = np.full(3, np.exp(rng.uniform(*np.log(settings.scale))))
-        thick = int(np.argmax(mm))
-        if mm[thick] > ANISOTROPIC * mm.min():
+        thick = _thick_axis(mm)
+        if thick is not None:
             angles[np.arange(3) != thick] = 0.0
             factors[thick] = 1.0
         linear = np.diag(factors / mm) @ rotation(angles) @ np.diag(mm)
@@ -66,23 +70,96 @@ def random_geometry(
     return np.hstack([linear, shift[:, None]]), mirrored
 
 
+def random_displacement(
+    settings: Augmentation, spacing: Sequence[float], patch: Sequence[int], rng: np.random.Generator
+) -> np.ndarray | None:
+    """(3, D, H, W): how far each voxel of a patch is moved, in voxels of the volume; None for not at all.
+
+    A field of cubic B-splines with coefficients every `elastic_distance_mm`, so smooth, and bounded by the largest of
+    them. Nothing is moved across thick slices. Draws nothing from `rng` unless the setting is used.
+    """
+    if not settings.elastic or rng.random() >= settings.elastic:
+        return None
+    mm = np.asarray(spacing, dtype=float)
+    steps = mm / settings.elastic_distance_mm
+    splines = [_splines(rng.random() + np.arange(n) * step) for n, step in zip(patch, steps, strict=True)]
+    # Uniform, because normal numbers have no bound.
+    largest = math.sqrt(3) * settings.elastic_mm / _SPLINE_VARIANCE**1.5
+    field = rng.uniform(-largest, largest, (3, *(spline.shape[1] for spline in splines)))
+    for spline in splines:  # each turn contracts the first of the axes that are left, and appends it
+        field = np.tensordot(field, spline, (1, 1))
+    thick = _thick_axis(mm)
+    if thick is not None:
+        field[thick] = 0.0
+    moved: np.ndarray = field / mm[:, None, None, None]
+    return moved
+
+
+def _splines(places: np.ndarray) -> np.ndarray:
+    """(n, k): weights of the coefficients at -1, 0, 1, ... for rising `places` of 0 or more."""
+    away = np.abs(places[:, None] - np.arange(-1, int(places[-1]) + 3))
+    near, far = 2 / 3 - away**2 + away**3 / 2, (2 - away).clip(min=0) ** 3 / 6
+    weights: np.ndarray = np.where(away < 1, near, far)
+    return weights
+
+
+def _thick_axis(spacing: np.ndarray) -> int | None:
+    """Across slices that are too thick to be mixed."""
+    thick = int(np.argmax(spacing))
+    return thick if spacing[thick] > ANISOTROPIC * spacing.min() else None
+
+
 def sample_patch(
-    image: Tensor, classes: Tensor | None, start: Sequence[int], patch: Sequence[int], geometry: np.ndarray | None
+    image: Tensor,
+    classes: Tensor | None,
+    start: Sequence[int],
+    patch: Sequence[int],
+    geometry: np.ndarray | None,
+    displacement: np.ndarray | None = None,
+    *,
+    label_shares: bool = False,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """The patch (C, D, H, W) whose first voxel is `start`, its classes (D, H, W), and where it is inside the volume.
 
-    Voxels outside the volume are 0 (the mean), as in inference, and background.
+    Voxels outside the volume are 0 (the mean), as in inference, and background. Affine map and displacement come from
+    one interpolation.
     """
-    if geometry is None:
+    if geometry is None and displacement is None:
         inside = _crop(torch.ones(image.shape[1:], dtype=torch.bool), start, patch)
         return _crop(image, start, patch), None if classes is None else _crop(classes, start, patch), inside
-    grid = _sampling_grid(image.shape[1:], start, patch, geometry)
+    grid = _sampling_grid(image.shape[1:], start, patch, np.eye(3, 4) if geometry is None else geometry)
+    if displacement is not None:
+        half = (np.asarray(image.shape[1:]) - 1).clip(min=1) / 2
+        moved_by = (displacement / half[:, None, None, None])[::-1].astype(np.float32)
+        grid = grid + torch.from_numpy(moved_by).movedim(0, -1)
     inside = (grid.abs() <= 1).all(-1)[0]
     moved = F.grid_sample(image[None], grid, mode="bilinear", padding_mode="zeros", align_corners=True)[0]
     if classes is None:
         return moved, None, inside
+    if label_shares:
+        return moved, _largest_shares(classes, grid), inside
     nearest = F.grid_sample(classes[None, None].float(), grid, mode="nearest", padding_mode="zeros", align_corners=True)
     return moved, nearest[0, 0].to(classes.dtype), inside
+
+
+def _largest_shares(classes: Tensor, grid: Tensor) -> Tensor:
+    """The class with the largest share of each place of `grid`: as from linear interpolation of every class by itself,
+    at a cost that does not grow with their number."""
+    size = torch.tensor(classes.shape)
+    place = ((grid[0].flip(-1) + 1) / 2 * (size - 1)).clamp(-torch.ones(3), size.float()).reshape(-1, 3)
+    low = place.floor()
+    padded = F.pad(classes, (1, 2) * 3)
+    stride, corners = torch.tensor(padded.stride()), torch.tensor(list(product((0, 1), repeat=3)))
+    first = ((low.long() + 1) * stride).sum(-1)
+    values = padded.flatten()[first + (corners * stride).sum(-1)[:, None]]
+    result = values[0].clone()
+    # Nearly everywhere all eight voxels around are of one class.
+    mixed = (values != result).any(0).nonzero()[:, 0]
+    values, upper = values[:, mixed], (place - low)[mixed]
+    weights = torch.where(corners[:, None] == 1, upper, 1 - upper).prod(-1)
+    shares = torch.stack([(weights * (values == one)).sum(0) for one in values])
+    result[mixed] = values.gather(0, shares.argmax(0)[None])[0]
+    return result.reshape(grid.shape[1:4])
 
 
 def _sampling_grid(shape: Sequence[int], start: Sequence[int], patch: Sequence[int], geometry: np.ndarray) -> Tensor:

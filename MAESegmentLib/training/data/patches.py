@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..loop.distributed import SOLO, Team
 from ..settings import LoopSettings
-from .augment import intensity_transform, random_geometry, sample_patch
+from .augment import intensity_transform, random_displacement, random_geometry, sample_patch
 from .drawing import Drawing
 from .labelling import Sides
 from .prepared import PreparedCase
@@ -62,9 +62,18 @@ class PatchCutter:
         start = self._start(case, rng)
         augmentation = self.augmentation if self.sides is None else self.sides.allowed(self.augmentation, case.unknown)
         geometry, mirrored = random_geometry(augmentation, case.spacing, self.patch_size, rng)
+        displacement = random_displacement(augmentation, case.spacing, self.patch_size, rng)
         volume = torch.from_numpy(case.image)
         labels = None if case.classes is None else torch.from_numpy(case.classes)
-        image, classes, inside = sample_patch(volume, labels, start, self.patch_size, geometry)
+        image, classes, inside = sample_patch(
+            volume,
+            labels,
+            start,
+            self.patch_size,
+            geometry,
+            displacement,
+            label_shares=augmentation.label_shares,
+        )
         if self.sides is not None and classes is not None and self.sides.axis in mirrored:
             classes = self.sides.exchange(classes)
         self._intensity.set_random_state(seed=int(rng.integers(2**31)))
