@@ -76,7 +76,7 @@ class Augmentation:
 class Synthesis:
     """How `data/drawing` draws an image from a map of tissues: ranges, and chances from 0 to 1.
 
-    Lengths are in mm, grey values before noise run from 0 to 1.
+    Lengths are in mm, grey values before noise run from 0 to 1: for a model of CT, the ends of its window in HU.
     """
 
     rotation_degrees: float = 15.0

@@ -138,6 +138,14 @@ def test_a_drawn_image_is_normalised_as_a_scan_is() -> None:
     assert {value for value, _ in made.places} <= {1, 2}
 
 
+def test_an_image_drawn_for_a_model_of_ct_fills_its_window() -> None:
+    """Grey values from 0 to 1 would all be water."""
+    soft_tissue = IntensityRecipe("ct", lower=-200, upper=500, mean=150, std=350)
+    made = Drawing(replace(STILL, black_outside=1), soft_tissue).draw(case(), (1, 2, 3))
+    assert float(made.image.min()) == pytest.approx(-1)
+    assert float(made.image.max()) == pytest.approx(1)
+
+
 def test_a_network_is_trained_on_drawn_images_and_measured_on_held_out_ones(tmp_path: Path) -> None:
     data = load_dataset(_tissue_dataset(tmp_path / "data"))
     settings = replace(SETTINGS, synthesis=Synthesis(patches_per_volume=2))

@@ -46,11 +46,16 @@ class Drawing:
         tissues = torch.from_numpy(case.image[0])
         labels = None if case.classes is None else torch.from_numpy(case.classes)
         grey, moved = draw(self.synthesis, tissues, labels, case.spacing, rng)
-        image = self.intensity.apply(grey.numpy()[None])
+        image = self.intensity.apply(self._on_scale(grey.numpy())[None])
         if moved is None:
             return replace(case, image=image)
         classes = moved.numpy()
         return replace(case, image=image, classes=classes, places=places_of(classes))
+
+    def _on_scale(self, grey: np.ndarray) -> np.ndarray:
+        """Grey values from 0 to 1 as HU within the window where CT is expected, which would take them for one value."""
+        lower, upper = self.intensity.lower, self.intensity.upper
+        return lower + (upper - lower) * grey if self.intensity.kind == "ct" else grey
 
     def held_out(self, cases: Sequence[PreparedCase], settings: LoopSettings) -> list[PreparedCase]:
         """One image of each case, the same whenever it is asked for."""
