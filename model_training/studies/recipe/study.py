@@ -71,7 +71,7 @@ def run_name(task: str, arm: str, seed: str, budget: str) -> str:
 def read_study(path: Path) -> Study:
     """The study of a TOML file; its runs in the order in which they are to be done."""
     data = tomllib.loads(path.read_text(encoding="utf-8"))
-    tasks = {name: _task(name, entry) for name, entry in data["tasks"].items()}
+    tasks = {name: task_of(name, entry) for name, entry in data["tasks"].items()}
     arms = {name: _arm(name, entry, data["centre"]) for name, entry in data["arms"].items()}
     runs: dict[tuple[str, str, str, str], Run] = {}
     for block in data["runs"]:
@@ -85,7 +85,8 @@ def read_study(path: Path) -> Study:
     return Study(data["base"], (d, h, w), (pd, ph, pw), tuple(runs.values()))
 
 
-def _task(name: str, entry: Mapping[str, Any]) -> Task:
+def task_of(name: str, entry: Mapping[str, Any]) -> Task:
+    """From its table in a study's file."""
     learn, test = tuple(entry["learn"]), tuple(entry["test"])
     if set(learn) & set(test):
         raise ConfigurationError(f"Task {name} tests on cases that it learns from.")

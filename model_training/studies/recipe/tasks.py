@@ -3,43 +3,62 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from MAESegmentLib.cases.case import IGNORED
 from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 
 from .study import Task
+
+#: Value, in the files written here, of voxels that nobody annotated.
+_IGNORED = 255
 
 
 def prepare_task(task: Task, data: Path, work: Path) -> CaseDataset:
     """Write the task's cases once, as NIfTI, and read them; splits `learn` and `test`."""
     folder = work / task.name
     if not (folder / "dataset.json").is_file():
-        _write(task, data / task.data, folder)
+        write_cases(load_dataset(data / task.data), folder, task.structures, {"learn": task.learn, "test": task.test})
     return load_dataset(folder)
 
 
-def _write(task: Task, source: Path, folder: Path) -> None:
-    values = json.loads((source / "dataset.json").read_text(encoding="utf-8"))["labels"]
+def write_cases(
+    source: CaseDataset,
+    folder: Path,
+    structures: Mapping[str, Sequence[str]],
+    splits: Mapping[str, Sequence[str]],
+    ignored: Sequence[str] = (),
+) -> None:
+    """Write the cases of `splits` (ids) as a data set of `structures`, each joined from labels of `source`.
+
+    A structure is unknown where one of its parts is; voxels of the labels `ignored` count as not annotated.
+    """
     for kind in ("images", "labels"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
+    known = {case.id: case for case in source.cases}
     cases = []
-    for case in (*task.learn, *task.test):
-        image = nib.Nifti1Image.from_filename(source / "images" / f"{case}.nii.gz")
-        given = np.asanyarray(nib.Nifti1Image.from_filename(source / "labels" / f"{case}.nii.gz").dataobj)
+    for case in (known[name] for names in splits.values() for name in names):
+        assert case.label is not None
+        image = nib.Nifti1Image.from_filename(case.image[0])
+        given = np.asanyarray(nib.Nifti1Image.from_filename(case.label).dataobj)
         labels = np.zeros(given.shape, np.uint8)
-        for number, parts in enumerate(task.structures.values(), start=1):
-            labels[np.isin(given, [values[part] for part in parts])] = number
-        names = (f"images/{case}.nii.gz", f"labels/{case}.nii.gz")
+        for number, parts in enumerate(structures.values(), start=1):
+            labels[np.isin(given, [source.labels[part] for part in parts])] = number
+        labels[np.isin(given, [source.labels[name] for name in ignored])] = _IGNORED
+        names = (f"images/{case.id}.nii.gz", f"labels/{case.id}.nii.gz")
         nib.save(image, folder / names[0])
         nib.save(nib.Nifti1Image(labels, image.affine), folder / names[1])
-        cases.append({"id": case, "image": names[0], "label": names[1]})
+        unknown = [name for name, parts in structures.items() if set(parts) & set(case.unknown)]
+        cases.append({"id": case.id, "image": names[0], "label": names[1], "unknown": unknown})
+    values = {"background": 0, **{name: n for n, name in enumerate(structures, start=1)}}
     description = {
-        "name": task.name,
-        "labels": {"background": 0, **{name: n for n, name in enumerate(task.structures, start=1)}},
+        "name": folder.name,
+        "labels": {**values, IGNORED: _IGNORED} if ignored else values,
         "cases": cases,
-        "splits": {"learn": list(task.learn), "test": list(task.test)},
+        "splits": {name: list(ids) for name, ids in splits.items()},
     }
     (folder / "dataset.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
