@@ -10,34 +10,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 from MAESegmentLib.bundle import ModelStore
 
-from ...tables import append_rows, read_rows
+from ...tables import read_rows
 from ..engine import Engine
+from .measuring import Performer
 from .report import write_report
 from .study import COLUMNS, Run, Study, read_study, run_name
 
 HERE = Path(__file__).parent
-
-
-class Performer:
-    """Does a run with a base from `models` (default: the shipped and the user's)."""
-
-    def __init__(self, models: ModelStore | None = None) -> None:
-        self._models = models
-
-    def __call__(self, study: Study, run: Run, data: Path, work: Path, results: Path) -> None:
-        """Train, segment the test cases, and append a row per structure."""
-        from .measuring import measure_run
-
-        own = work / f"process-{os.getpid()}"
-        rows = measure_run(study, run, data, own, (self._models or ModelStore()).find(study.base))
-        append_rows(results, COLUMNS, [{**dict(zip(COLUMNS, run.key, strict=False)), **row} for row in rows])
-        shutil.rmtree(own)
 
 
 def finished(results: Path) -> set[str]:
@@ -46,7 +29,8 @@ def finished(results: Path) -> set[str]:
 
 
 def engine(models: ModelStore | None = None) -> Engine[Study, Run]:
-    return Engine(HERE, read_study, lambda study: study.runs, finished, Performer(models), write_report)
+    perform = Performer(COLUMNS, lambda _, measured: measured.mean_rows(), models)
+    return Engine(HERE, read_study, lambda study: study.runs, finished, perform, write_report)
 
 
 if __name__ == "__main__":

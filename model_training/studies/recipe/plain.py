@@ -28,6 +28,7 @@ from monai.transforms import (
     RandGaussianSmoothd,
     RandScaleIntensityd,
     RandShiftIntensityd,
+    ScaleIntensityRanged,
     Spacingd,
     SpatialPadd,
 )
@@ -46,13 +47,17 @@ _WARMUP = 0.05
 
 @dataclass(frozen=True)
 class PlainLoop:
-    """Spacing in mm and patch in voxels, in the order RAS; `classes` counts the background."""
+    """Spacing in mm and patch in voxels, in the order RAS; `classes` counts the background.
+
+    Grey values are clipped to `window` and normalised over the image; without one, over what is not zero.
+    """
 
     spacing: tuple[float, float, float]
     patch: tuple[int, int, int]
     classes: int
     seed: int
     overlap: float = 0.25
+    window: tuple[float, float] | None = None
 
     def train(self, network: str, base: Bundle, cases: Sequence[Case], budget: float) -> tuple[nn.Module, int, float]:
         """The network after `budget` processor seconds of steps, how many these were, and the seconds."""
@@ -101,6 +106,7 @@ class PlainLoop:
 
     def _load(self, keys: tuple[str, ...]) -> Compose:
         modes = ("bilinear", "nearest")[: len(keys)]
+        clipped = [ScaleIntensityRanged("image", *self.window, *self.window, clip=True)] if self.window else []
         return Compose(
             [
                 LoadImaged(keys),
@@ -108,7 +114,8 @@ class PlainLoop:
                 Orientationd(keys, "RAS", labels=None),
                 Spacingd(keys, self.spacing, mode=modes),
                 CropForegroundd(keys, source_key="image", select_fn=_above_least, allow_smaller=True),
-                NormalizeIntensityd("image", nonzero=True),
+                *clipped,
+                NormalizeIntensityd("image", nonzero=self.window is None),
                 EnsureTyped(keys),
             ]
         )

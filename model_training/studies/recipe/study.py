@@ -11,6 +11,7 @@ import tomllib
 
 from MAESegmentLib.errors import ConfigurationError
 
+Triple = tuple[float, float, float]
 #: Of results.csv; a run's rows begin with its key.
 COLUMNS = ("task", "arm", "seed", "budget", "structure", "dice", "cases", "steps", "seconds")
 #: Networks that the plain loop trains.
@@ -19,13 +20,22 @@ PLAIN = ("segresnet", "dynunet", "nnformer")
 
 @dataclass(frozen=True)
 class Task:
-    """`learn` and `test` are case ids of `data`; `structures` maps a new label to the labels that it joins."""
+    """`structures` maps a new label to the labels of `data` that it joins; the rest are `CaseDataset.select`'s words.
+
+    `final` are cases that are reported on once and choose nothing. Our arms start from `base` and have its grid. So has
+    the plain loop without `spacing` (mm) and `patch` (voxels), in the order RAS; it clips grey values to `window`.
+    """
 
     name: str
     data: str
     learn: tuple[str, ...]
     test: tuple[str, ...]
     structures: Mapping[str, tuple[str, ...]]
+    base: str
+    spacing: Triple | None = None
+    patch: tuple[int, int, int] | None = None
+    window: tuple[float, float] | None = None
+    final: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,8 @@ class Run:
     seed: int
     #: Processor seconds of training, on one thread.
     budget: float
+    #: Measured on the task's `final` cases instead of its `test` cases.
+    final: bool = False
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -52,14 +64,11 @@ class Run:
 
     @property
     def name(self) -> str:
-        return run_name(*self.key)
+        return run_name(*self.key) + (", final" if self.final else "")
 
 
 @dataclass(frozen=True)
 class Study:
-    base: str
-    spacing: tuple[float, float, float]
-    patch: tuple[int, int, int]
     runs: tuple[Run, ...]
 
 
@@ -71,27 +80,33 @@ def run_name(task: str, arm: str, seed: str, budget: str) -> str:
 def read_study(path: Path) -> Study:
     """The study of a TOML file; its runs in the order in which they are to be done."""
     data = tomllib.loads(path.read_text(encoding="utf-8"))
-    tasks = {name: task_of(name, entry) for name, entry in data["tasks"].items()}
+    base = {"base": data["base"]} if "base" in data else {}
+    tasks = {name: task_of(name, {**base, **entry}) for name, entry in data["tasks"].items()}
     arms = {name: _arm(name, entry, data["centre"]) for name, entry in data["arms"].items()}
-    runs: dict[tuple[str, str, str, str], Run] = {}
+    runs: dict[str, Run] = {}
     for block in data["runs"]:
         for seed in block["seeds"]:
             for arm in block["arms"]:
                 for task in block["tasks"]:
-                    run = Run(tasks[task], arms[arm], int(seed), float(block["budget"]))
-                    runs.setdefault(run.key, run)
-    d, h, w = data["spacing"]
-    pd, ph, pw = data["patch"]
-    return Study(data["base"], (d, h, w), (pd, ph, pw), tuple(runs.values()))
+                    run = Run(tasks[task], arms[arm], int(seed), float(block["budget"]), block.get("final", False))
+                    if run.final and not run.task.final:
+                        raise ConfigurationError(f"Task {task} has no final cases.")
+                    runs.setdefault(run.name, run)
+    return Study(tuple(runs.values()))
 
 
 def task_of(name: str, entry: Mapping[str, Any]) -> Task:
     """From its table in a study's file."""
-    learn, test = tuple(entry["learn"]), tuple(entry["test"])
-    if set(learn) & set(test):
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    values["structures"] = {label: tuple(parts) for label, parts in entry["structures"].items()}
+    task = Task(name, **values)
+    if set(task.learn) & set(task.test):
         raise ConfigurationError(f"Task {name} tests on cases that it learns from.")
-    structures = {label: tuple(parts) for label, parts in entry["structures"].items()}
-    return Task(name, entry["data"], learn, test, structures)
+    if any("validation" in cases for cases in (*task.learn, *task.test)):
+        raise ConfigurationError(
+            f"Task {name} learns from validation cases, or chooses by them.", "Name them as its final cases."
+        )
+    return task
 
 
 def _arm(name: str, entry: Mapping[str, Any], centre: Mapping[str, Any]) -> Arm:

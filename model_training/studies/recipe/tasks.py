@@ -11,6 +11,7 @@ import numpy as np
 
 from MAESegmentLib.cases.case import IGNORED
 from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
+from MAESegmentLib.errors import DatasetError
 
 from .study import Task
 
@@ -19,10 +20,17 @@ _IGNORED = 255
 
 
 def prepare_task(task: Task, data: Path, work: Path) -> CaseDataset:
-    """Write the task's cases once, as NIfTI, and read them; splits `learn` and `test`."""
+    """Write the task's cases once, as NIfTI, and read them; splits `learn`, `test` and, if it has some, `final`."""
     folder = work / task.name
     if not (folder / "dataset.json").is_file():
-        write_cases(load_dataset(data / task.data), folder, task.structures, {"learn": task.learn, "test": task.test})
+        source = load_dataset(data / task.data)
+        chosen = {"learn": task.learn, "test": task.test, "final": task.final}
+        splits = {name: source.select(",".join(cases)) for name, cases in chosen.items() if cases}
+        learnt = {case.group for case in splits["learn"]}
+        if seen := [case.id for name in ("test", "final") for case in splits.get(name, ()) if case.group in learnt]:
+            raise DatasetError(f"Task {task.name} learns from {seen[0]} and is measured on it.")
+        ids = {name: [case.id for case in cases] for name, cases in splits.items()}
+        write_cases(source, folder, task.structures, ids)
     return load_dataset(folder)
 
 

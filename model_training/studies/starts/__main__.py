@@ -39,11 +39,9 @@ class Performer:
 
         base = (self._models or ModelStore()).find(run.base)
         model, weights = start_of(study, run, data, work, base)
-        own, plan = work / f"process-{os.getpid()}", base.spec.preprocessing
+        own = work / f"process-{os.getpid()}"
         arm = recipe.Arm(run.start.name, None, {**study.centre, **run.start.settings, "initial_weights": weights})
-        (d, h, w), (pd, ph, pw) = plan.spacing, plan.patch_size
-        frame = recipe.Study(run.base, (d, h, w), (pd, ph, pw), ())
-        rows = measure_run(frame, recipe.Run(run.task, arm, run.seed, run.budget), data, own, model)
+        rows = measure_run(recipe.Run(run.task, arm, run.seed, run.budget), data, own, model).mean_rows()
         append_rows(results, COLUMNS, [{**dict(zip(COLUMNS, run.key, strict=False)), **row} for row in rows])
         shutil.rmtree(own)
 

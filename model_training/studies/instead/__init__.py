@@ -1,0 +1,1 @@
+"""What a user would do instead of fine-tuning: other networks from scratch in the same processor time."""
