@@ -14,6 +14,8 @@ from ..errors import ConfigurationError
 from .cleaning import KEY as CLEANING
 from .cleaning import cleaning_of
 from .plain_text import channel_problem, name_problem, text_problem
+from .sides import KEY as SIDES
+from .sides import sides_of
 
 MAX_METADATA_BYTES = 16 * 2**20
 MAX_WEIGHTS_BYTES = 2 * 2**30
@@ -86,7 +88,7 @@ def check_bounds(own: Mapping[str, Any], report: Report) -> None:
         _check_network("network", own["network"], patch, report)
     if own["autoencoder"] is not None:
         _check_autoencoder(own["autoencoder"], patch, report)
-    _check_inference(own["inference"], report)
+    _check_inference(own["inference"], len(own["labels"]), report)
     _check_figures(own, report)
 
 
@@ -183,20 +185,26 @@ def _check_autoencoder(found: Mapping[str, Any], patch: Sequence[int], report: R
         raise report("autoencoder.encoding", "is not text")
 
 
-def _check_inference(found: Mapping[str, Any], report: Report) -> None:
+def _check_inference(found: Mapping[str, Any], labels: int, report: Report) -> None:
     overlap = found.get("overlap", 0.5)
     if not _is_number(overlap) or not 0 <= overlap <= 0.9:
         raise report("inference.overlap", "is not a share from 0 to 0.9")
     for key in ("mirroring", "mirror_axes"):
         axes = found.get(key, [])
-        if not isinstance(axes, bool) and not (
-            _is_list(axes) and all(_is_count(a, 0, 2) for a in axes[:4]) and len(axes) < 4
+        if (
+            not isinstance(axes, bool)
+            and (key, axes) != ("mirroring", "shifted")
+            and not (_is_list(axes) and all(_is_count(a, 0, 2) for a in axes[:4]) and len(axes) < 4)
         ):
             raise report(f"inference.{key}", "is neither true or false nor a list of axes 0, 1 and 2")
     try:
         recipes = cleaning_of(found)
     except ConfigurationError as error:
         raise report(f"inference.{CLEANING}", f"is not usable ({error})") from None
+    try:
+        sides_of(found, labels)
+    except ConfigurationError as error:
+        raise report(f"inference.{SIDES}", f"is not usable ({error})") from None
     if len(recipes) > _MAX_LABELS:
         raise report(f"inference.{CLEANING}", f"has {len(recipes)} entries; a model has at most {_MAX_LABELS} labels")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from ..images.labels import Label
+from .sides import KEY as SIDES
 
 #: Of a spec's `inference`: {label value: `Cleaning.to_dict()`}. Models of versions before have none.
 KEY = "cleaning"
@@ -74,6 +75,7 @@ def cleaning_of(inference: Mapping[str, Any]) -> dict[int, Cleaning]:
 
 
 def inherited(inference: Mapping[str, Any], before: Sequence[Label], labels: Sequence[Label]) -> dict[str, Any]:
-    """`inference` of a model trained from one with the labels `before`: other structures have other pieces."""
+    """`inference` of a model trained from one with the labels `before`: other structures have other pieces. Which of
+    its structures have sides is the new training's matter."""
     is_same = [(one.value, one.name) for one in before] == [(one.value, one.name) for one in labels]
-    return {key: value for key, value in inference.items() if is_same or key != KEY}
+    return {key: value for key, value in inference.items() if key != SIDES and (is_same or key != KEY)}

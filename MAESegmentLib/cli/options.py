@@ -128,9 +128,10 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     parser.add_argument(
         "--speed",
-        choices=("best", "fast"),
+        choices=("best", "fast", "averaged"),
         default="best",
-        help="best: as the model was measured (default); fast: fewer windows, no mirrored copies",
+        help="best: as the model was measured (default); fast: fewer windows, no mirrored copies; averaged: the mean "
+        "over mirrored copies, where the model knows them, and shifted ones",
     )
     parser.add_argument("--precision", choices=_PRECISIONS, default="auto", help="number format (default: auto)")
     parser.add_argument(

@@ -17,7 +17,7 @@ from ..bundle.suitability import ScanFacts, check_scan, lacks_box
 from ..errors import ConfigurationError
 from ..images.roi import Roi
 from ..images.volume import LabelMap, Volume
-from ..inference.settings import InferenceSettings, SegmentationSummary
+from ..inference.settings import InferenceSettings, Mirroring, SegmentationSummary
 from ..jobs import Job, QueueLoop
 from ..processes.interpreter import Interpreter, choose_interpreter, worker_launch
 from ..processes.launch import Launch
@@ -103,7 +103,7 @@ class Console:
         speed: str = "best",
         precision: str = "auto",
         overlap: float | None = None,
-        mirroring: bool | tuple[int, ...] | None = None,
+        mirroring: Mirroring | None = None,
         allow_cpu: bool = True,
         check_familiarity: bool = True,
         allow_mismatch: bool = False,
@@ -114,8 +114,9 @@ class Console:
 
         `model` is a name or the beginning of one, NAME@VERSION, a folder or a bundle; None is the only one there is.
         `roi` is R0, R1, A0, A1, S0, S1 in RAS mm: numbers, or text or a file as `--roi` takes it. `speed` is "best", as
-        the model was measured, or "fast": overlap and mirroring that are given win. `out` is written when the result is
-        there. `MismatchError` if the model cannot fit the scan, unless `allow_mismatch`.
+        the model was measured, "fast", or "averaged" over mirrored and shifted copies: overlap and mirroring that are
+        given win. `out` is written when the result is there. `MismatchError` if the model cannot fit the scan, unless
+        `allow_mismatch`.
         """
         bundle = self.library.find(model)
         settings = InferenceSettings.chosen(

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..bundle import Bundle
 from ..bundle.cleaning import cleaning_of
+from ..bundle.sides import mirrorable_axes, sides_of
 from ..bundle.spec import check_channels
 from ..bundle.training_statistics import FamiliarityStatistics
 from ..device import autocast
@@ -38,7 +39,9 @@ class Predictor(Segmenter):
             spec.preprocessing,
             [0, *(label.value for label in spec.labels)],
             settings or InferenceSettings.of_model(spec.inference),
-            mirror_axes=trained_mirror_axes(spec),
+            mirror_axes=mirrorable_axes(spec.inference, len(spec.labels)),
+            sides=sides_of(spec.inference, len(spec.labels)),
+            token_size=(1, 1, 1) if spec.network is None else spec.network.token_size,
         )
 
     def familiarity(self, volume: Volume, prepared: Prepared) -> Familiarity | None:
@@ -96,5 +99,5 @@ class Predictor(Segmenter):
 
 
 def trained_mirror_axes(spec: Any) -> tuple[int, ...]:
-    """Axes the network was trained to be flipped along."""
+    """Axes the network was trained to be flipped along without any structure changing places."""
     return tuple(int(axis) for axis in spec.inference.get("mirror_axes", (0, 1, 2)))

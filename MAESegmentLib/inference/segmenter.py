@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..bundle.sides import Sides
 from ..device import at_precision, resolve_device
 from ..errors import Cancelled, DeviceMemoryError, WeightsError
 from ..images.limits import memory_problem
@@ -20,7 +21,8 @@ from .fallback import Step, run_first_that_fits, steps_for
 from .islands import Cleaned
 from .restore import RowRestorer
 from .settings import InferenceSettings, Prediction, ReportStage, ShouldCancel
-from .windows import Network, WindowPlan, mirrored, rows_of_image
+from .window_count import window_count
+from .windows import Network, mirrored, rows_of_image
 
 #: Windows per batch on a GPU; on a CPU one window fills the cores already.
 GPU_BATCH = 4
@@ -40,14 +42,20 @@ class Segmenter:
         settings: InferenceSettings | None = None,
         *,
         mirror_axes: tuple[int, ...] = (0, 1, 2),
+        sides: Sides | None = None,
+        token_size: tuple[int, int, int] = (1, 1, 1),
     ) -> None:
-        """`mirror_axes` are those the network was trained to be flipped along, used if `settings.mirroring` is True."""
+        """`mirror_axes` are those the network was trained to be flipped along, used if `settings.mirroring` is True;
+        `sides` says which structures change places across one of them. `token_size` is in voxels."""
         self.settings = settings or InferenceSettings()
         self.device = resolve_device(self.settings.device)
         self.preprocessing = preprocessing
         self._network = network
         self._values = tuple(values)
         self._mirror_axes = self.settings.mirror_axes(mirror_axes)
+        self._sides = sides
+        d, h, w = (n // 2 for n in token_size)
+        self._shift = (d, h, w) if self.settings.copies > 1 else (0, 0, 0)
 
     def predict(
         self,
@@ -83,8 +91,11 @@ class Segmenter:
                 entropy=None if entropy is None else entropy[region],
             )
             with torch.inference_mode():
-                network = mirrored(self.network_on(step.device), self._mirror_axes)
-                for row, scores in self.rows(network, prepared, step, self.settings.overlap, report, should_cancel):
+                network = mirrored(self.network_on(step.device), self._mirror_axes, self._sides)
+                rows = self.rows(
+                    network, prepared, step, self.settings.overlap, report, should_cancel, shift=self._shift
+                )
+                for row, scores in rows:
                     restorer.push(row, scores)
 
         _, step = run_first_that_fits(self.steps(), run, warnings.append)
@@ -131,6 +142,8 @@ class Segmenter:
         overlap: float,
         report: ReportStage,
         should_cancel: ShouldCancel | None,
+        *,
+        shift: tuple[int, int, int] = (0, 0, 0),
     ) -> Iterator[tuple[int, torch.Tensor]]:
         """`rows_of_image` of the prepared scan with the means of `step`."""
 
@@ -147,6 +160,7 @@ class Segmenter:
             device=step.device,
             accumulate_on=step.accumulate_on,
             on_batch=on_batch,
+            shift=shift,
         )
 
     def check(self, volume: Volume) -> None:
@@ -180,8 +194,8 @@ class Segmenter:
             max(n, least)
             for n, least in zip(self.preprocessing.grid_for(volume.crop(region)).shape, patch, strict=True)
         )
-        windows = len(WindowPlan((d, h, w), patch, self.settings.overlap).blocks())
-        scores = mirrored(self.network_on(device), self._mirror_axes)
+        windows = window_count((d, h, w), patch, self.settings.overlap) * (2 if any(self._shift) else 1)
+        scores = mirrored(self.network_on(device), self._mirror_axes, self._sides)
         sample = torch.randn((1, len(volume.array), *patch), device=device)
         with torch.inference_mode():
             started = time.perf_counter()

@@ -25,8 +25,17 @@ ReportStage = Callable[[str, float], None]
 ShouldCancel = Callable[[], bool]
 
 
-#: "best" is what the model was measured with; "fast" has fewer windows and no mirrored copies.
-SPEEDS: Mapping[str, Mapping[str, Any]] = {"best": {}, "fast": {"overlap": 0.25, "mirroring": False}}
+#: What is averaged over: see `InferenceSettings`.
+Mirroring = bool | tuple[int, ...] | Literal["shifted"]
+SHIFTED: Literal["shifted"] = "shifted"
+
+#: "best" is what the model was measured with; "fast" has fewer windows and no mirrored copies; "averaged" has mirrored
+#: and shifted copies.
+SPEEDS: Mapping[str, Mapping[str, Any]] = {
+    "best": {},
+    "fast": {"overlap": 0.25, "mirroring": False},
+    "averaged": {"mirroring": SHIFTED},
+}
 
 
 def with_speed(speed: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,12 +49,13 @@ def with_speed(speed: str, values: Mapping[str, Any]) -> dict[str, Any]:
 class InferenceSettings:
     """`overlap` is the share of a window that its neighbour covers; by default a GPU takes 4 windows at once, a CPU 1.
 
-    `mirroring` averages over flips: True for the axes the model was trained to be flipped along, or those axes (0 = D).
+    `mirroring` averages over flips: True for the axes the model was trained to be flipped along, or those axes (0 = D);
+    "shifted" over these flips and over copies that are shifted by half a token, which takes twice as long as True.
     `clean` removes stray pieces and closes holes as the model says (`bundle.cleaning`), where it says anything.
     """
 
     overlap: float = 0.5
-    mirroring: bool | tuple[int, ...] = False
+    mirroring: Mirroring = False
     batch_size: int | None = None
     device: str = "auto"
     precision: Precision = "auto"
@@ -64,7 +74,10 @@ class InferenceSettings:
         for name in ("allow_cpu", "check_familiarity", "clean"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigurationError(f"{name} {getattr(self, name)!r} is neither True nor False.")
-        if not isinstance(self.mirroring, bool):
+        if isinstance(self.mirroring, str):
+            if self.mirroring != SHIFTED:
+                raise ConfigurationError(f'Mirroring {self.mirroring!r} is neither True, False, axes nor "{SHIFTED}".')
+        elif not isinstance(self.mirroring, bool):
             object.__setattr__(self, "mirroring", tuple(int(axis) for axis in self.mirroring))
             if not set(self.mirroring) <= {0, 1, 2}:
                 raise ConfigurationError(f"Mirroring axes {self.mirroring} are not among 0, 1 and 2.")
@@ -91,15 +104,20 @@ class InferenceSettings:
 
     def decisive(self) -> dict[str, Any]:
         """What decides about the results, as JSON. Device and precision change them by less than rounding matters."""
-        mirroring = self.mirroring if isinstance(self.mirroring, bool) else list(self.mirroring)
+        mirroring = list(self.mirroring) if isinstance(self.mirroring, tuple) else self.mirroring
         # Versions before did not write `clean`, and what they wrote may be continued.
         return {"overlap": self.overlap, "mirroring": mirroring, **({} if self.clean else {"clean": False})}
 
     def mirror_axes(self, trained: tuple[int, ...] = (0, 1, 2)) -> tuple[int, ...]:
         """Axes to flip, given those the model was `trained` to be flipped along."""
-        if isinstance(self.mirroring, bool):
-            return trained if self.mirroring else ()
-        return self.mirroring
+        if isinstance(self.mirroring, tuple):
+            return self.mirroring
+        return trained if self.mirroring else ()
+
+    @property
+    def copies(self) -> int:
+        """Of every window, beside those that are flipped."""
+        return 2 if self.mirroring == SHIFTED else 1
 
 
 @dataclass(frozen=True, eq=False)

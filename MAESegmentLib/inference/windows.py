@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from itertools import compress, groupby, product
 
 import torch
+import torch.nn.functional as F
 
+from ..bundle.sides import Sides
 from ..preprocessing.plan import pad_to
 from .spilled import SpilledTensor
 from .window_count import window_starts
@@ -27,19 +29,27 @@ class WindowPlan:
 
     >>> [block[0] for block in WindowPlan((10, 4, 4), (4, 4, 4), overlap=0.5).blocks()]
     [slice(0, 4, None), slice(2, 6, None), slice(4, 8, None), slice(6, 10, None)]
+
+    With a `shift`, every window comes a second time, so much further on: what the image has beyond the first windows
+    is margin, of which corners are in no window.
     """
 
     image_size: tuple[int, int, int]
     patch_size: tuple[int, int, int]
     overlap: float = 0.5
+    shift: tuple[int, int, int] = (0, 0, 0)
 
     def blocks(self) -> list[Block]:
         d, h, w = (
-            window_starts(size, patch, self.overlap)
-            for size, patch in zip(self.image_size, self.patch_size, strict=True)
+            window_starts(size - by, patch, self.overlap)
+            for size, by, patch in zip(self.image_size, self.shift, self.patch_size, strict=True)
         )
+        starts = list(product(d, h, w))
+        if any(self.shift):
+            dz, dy, dx = self.shift
+            starts = sorted([*starts, *((z + dz, y + dy, x + dx) for z, y, x in starts)])
         depth, height, width = self.patch_size
-        return [(slice(z, z + depth), slice(y, y + height), slice(x, x + width)) for z, y, x in product(d, h, w)]
+        return [(slice(z, z + depth), slice(y, y + height), slice(x, x + width)) for z, y, x in starts]
 
 
 def gaussian_weight(patch_size: tuple[int, int, int], device: torch.device) -> torch.Tensor:
@@ -103,13 +113,16 @@ def rows_of_image(
     device: torch.device,
     accumulate_on: torch.device,
     on_batch: Callable[[float], None] = lambda _: None,
+    shift: tuple[int, int, int] = (0, 0, 0),
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """`sliding_rows` of an `image` of any size: padded to one window, with the padding left out of the result."""
     padded, offset = pad_to(image, patch_size)
+    if any(shift):
+        padded = F.pad(padded, [n for by in reversed(shift) for n in (0, by)])
     d, h, w = (int(n) for n in padded.shape[1:])
     depth, height, width = image.shape[1:]
     rows, columns = slice(offset[1], offset[1] + height), slice(offset[2], offset[2] + width)
-    plan = WindowPlan((d, h, w), patch_size, overlap)
+    plan = WindowPlan((d, h, w), patch_size, overlap, shift)
     options = {"batch_size": batch_size, "device": device, "accumulate_on": accumulate_on, "on_batch": on_batch}
     for row, scores in sliding_rows(padded, network, plan, **options):  # type: ignore[arg-type]
         if 0 <= row - offset[0] < depth:
@@ -185,16 +198,23 @@ class _Slab:
         self._start = start
 
 
-def mirrored(network: Network, axes: tuple[int, ...]) -> Network:
-    """The mean of `network` over every combination of flips along spatial `axes` (0 = D); `network` itself for none."""
+def mirrored(network: Network, axes: tuple[int, ...], sides: Sides | None = None) -> Network:
+    """The mean of `network` over every combination of flips along spatial `axes` (0 = D); `network` itself for none.
+
+    Structures of one side are those of the other in an image that is flipped across `sides`.
+    """
     if not axes:
         return network
-    flips = [tuple(axis + 2 for n, axis in enumerate(axes) if bits >> n & 1) for bits in range(2 ** len(axes))]
+    flips = [tuple(compress(axes, chosen)) for chosen in product((False, True), repeat=len(axes))]
 
     def averaged(patches: torch.Tensor) -> torch.Tensor:
         total = network(patches).float()
-        for dims in flips[1:]:
-            total += network(patches.flip(dims)).float().flip(dims)
+        for flip in flips[1:]:
+            dims = [axis + 2 for axis in flip]
+            scores = network(patches.flip(dims)).float().flip(dims)
+            if sides is not None and sides.axis in flip:
+                scores = scores[:, sides.order(scores.shape[1])]
+            total += scores
         return total / len(flips)
 
     return averaged

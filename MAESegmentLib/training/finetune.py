@@ -16,6 +16,7 @@ import torch
 
 from ..bundle import Bundle, open_bundle
 from ..bundle.cleaning import inherited
+from ..bundle.sides import KEY as SIDES
 from ..bundle.suitability import unlike_cases
 from ..cases.case import Case
 from ..cases.dataset import CaseDataset
@@ -248,9 +249,14 @@ class FineTuning:
         # An autoencoder for another number of channels cannot reconstruct these images.
         same_channels = self.channels == len(base.spec.channels)
         autoencoder = base.load_autoencoder() if same_channels else None
-        # Where labels change places, inference must not mirror.
-        sided = None if self.sides is None else self.sides.axis
-        axes = [axis for axis in self.settings.augmentation.flip_axes if axis != sided]
+        # The axis across which labels change places is told apart, so that nobody mirrors along it without that.
+        axes = self.settings.augmentation.flip_axes
+        sides = self.sides if self.sides is not None and self.sides.axis in axes else None
+        inference = {
+            **inherited(base.spec.inference, base.labels, self.plan.labels),
+            "mirror_axes": [axis for axis in axes if sides is None or axis != sides.axis],
+            **({} if sides is None else {SIDES: sides.to_dict()}),
+        }
         # Of the trained encoder and what it was shown; nothing of the base's own.
         encoder, device = self._network(trained).encoder, resolve_device(self.settings.device)
         shown = self._cases(holdout.training)
@@ -282,7 +288,7 @@ class FineTuning:
             network=self.network_config,
             autoencoder=base.spec.autoencoder if same_channels else None,
             preprocessing=self.preprocessing,
-            inference={**inherited(base.spec.inference, base.labels, self.plan.labels), "mirror_axes": axes},
+            inference=inference,
             metrics=finite(metrics),
             parent=base.reference,
             familiarity=familiarity_of(encoder, shown, self.preprocessing.patch_size, device),

@@ -199,6 +199,7 @@ def test_speed_beside_segment_is_overlap_and_mirroring_with_seconds_once_measure
     assert [ui.speedComboBox.itemText(n) for n in range(ui.speedComboBox.count)] == [
         "Best",
         "Fast (about 2 times faster)",
+        "Averaged (about 2 times slower)",
     ]
     choose(ui.speedComboBox, "Fast (about 2 times faster)")
     assert (panel.parameters.overlap, panel.parameters.mirroring) == (0.25, "off")

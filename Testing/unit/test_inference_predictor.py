@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,6 +65,40 @@ def test_one_head_in_eight_axis_orders_is_segmented_alike(real_data: Path, tmp_p
         np.testing.assert_array_equal(other, canonical[0])
 
 
+def test_a_mirrored_scan_gets_the_mirrored_result_with_left_and_right_exchanged(tmp_path: Path) -> None:
+    inference = {"mirroring": True, "mirror_axes": [], "sides": {"axis": 0, "pairs": [[1, 2]]}}
+    predictor = Predictor(save_tiny(tmp_path / "m", tiny_spec(inference=inference)), replace(CPU, mirroring=True))
+    scan = np.random.default_rng(0).normal(100, 20, (1, 16, 16, 16)).astype(np.float32)
+    matrix = np.diag([1.0, 1.0, 1.5, 1.0])  # one window of the network
+    plain, mirrored = (
+        predictor.predict(Volume(array, matrix), want_probabilities=True) for array in (scan, scan[:, ::-1].copy())
+    )
+    assert plain.probabilities is not None
+    assert mirrored.probabilities is not None
+    expected = plain.probabilities.array[[0, 2, 1], ::-1]
+    np.testing.assert_allclose(mirrored.probabilities.array, expected, atol=1e-5)
+    assert np.abs(plain.probabilities.array[1] - plain.probabilities.array[2]).max() > 1e-3
+
+
+def test_shifted_copies_take_twice_the_runs_of_the_network_and_change_its_scores(
+    bundle: Bundle, phantom: PhantomFactory
+) -> None:
+    volume = phantom(noise=30.0).volume
+    runs: dict[str, int] = {}
+    found = {}
+    for name, inference in (("off", {"mirroring": False}), ("shifted", {"mirroring": "shifted", "mirror_axes": []})):
+        settings = InferenceSettings.of_model(inference, device="cpu", precision="fp32", check_familiarity=False)
+        network = bundle.load_network()
+        seen: list[int] = []
+        network.register_forward_hook(lambda _module, inputs, _scores, seen=seen: seen.append(len(inputs[0])))
+        own = replace(bundle.spec, inference=inference)
+        predictor = Predictor(SimpleNamespace(spec=own), settings, network=network)  # type: ignore[arg-type]
+        found[name] = predictor.predict(volume, want_probabilities=True).probabilities
+        runs[name] = sum(seen)
+    assert runs["shifted"] == 2 * runs["off"]
+    assert 1e-4 < np.abs(found["off"].array - found["shifted"].array).max() < 0.5
+
+
 def test_the_wrong_number_of_channels_is_refused(bundle: Bundle, phantom: PhantomFactory) -> None:
     with pytest.raises(ConfigurationError, match=r"needs 1 channel.*has 2"):
         Predictor(bundle, CPU).predict(phantom(channels=2).volume)
@@ -77,7 +112,9 @@ def test_settings_stored_with_the_model_hold_unless_the_caller_chooses(tmp_path:
     assert InferenceSettings.of_model(stored, overlap=None).mirror_axes((1, 2)) == (1, 2)
 
 
-@pytest.mark.parametrize("wrong", [{"overlap": 1.0}, {"batch_size": 0}, {"precision": "int4"}, {"mirroring": (3,)}])
+@pytest.mark.parametrize(
+    "wrong", [{"overlap": 1.0}, {"batch_size": 0}, {"precision": "int4"}, {"mirroring": (3,)}, {"mirroring": "on"}]
+)
 def test_settings_that_cannot_work_are_refused(wrong: dict) -> None:
     with pytest.raises(ConfigurationError):
         InferenceSettings(**wrong)

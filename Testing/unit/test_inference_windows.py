@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from monai.inferers import sliding_window_inference
 
-from MAESegmentLib.inference.windows import WindowPlan, gaussian_weight, is_uniform, mirrored, sliding_rows
+from MAESegmentLib.bundle.sides import Sides
+from MAESegmentLib.inference.windows import (
+    WindowPlan,
+    gaussian_weight,
+    is_uniform,
+    mirrored,
+    rows_of_image,
+    sliding_rows,
+)
 
 CPU = torch.device("cpu")
 
@@ -154,3 +162,54 @@ def test_windows_lie_where_monai_puts_them(sizes, overlap) -> None:
 def test_weights_are_monais(patch) -> None:
     expected = compute_importance_map(patch, mode="gaussian", sigma_scale=0.125)
     torch.testing.assert_close(gaussian_weight(patch, CPU), expected, rtol=1e-6, atol=0)
+
+
+@given(
+    size=st.tuples(*[st.integers(1, 21)] * 3),
+    shift=st.tuples(*[st.integers(0, 3)] * 3),
+    overlap=st.sampled_from([0.0, 0.25, 0.5]),
+    seed=st.integers(0, 99),
+)
+def test_shifted_copies_are_blended_with_the_others(size, shift, overlap, seed) -> None:
+    """Beside a sum by hand over windows that each show the image, and nothing beyond it, from so much further on."""
+    patch = (6, 8, 7)
+    image = torch.randn(1, *size, generator=torch.Generator().manual_seed(seed))
+    ramp = torch.arange(6.0 * 8 * 7).reshape(1, *patch) / 100
+
+    def network(patches: torch.Tensor) -> torch.Tensor:  # what it says of a voxel depends on its place in the window
+        return torch.cat([patches, patches * ramp], dim=1)
+
+    room = [max(n, p) for n, p in zip(size, patch, strict=True)]
+    before = [(r - n) // 2 for r, n in zip(room, size, strict=True)]
+    wide = torch.zeros(1, *(r + s for r, s in zip(room, shift, strict=True)))
+    inner = tuple(slice(b, b + n) for b, n in zip(before, size, strict=True))
+    wide[(slice(None), *inner)] = image
+    sums, weights = torch.zeros(2, *wide.shape[1:]), torch.zeros(wide.shape[1:])
+    weight = gaussian_weight(patch, CPU)
+    copies = [(0, 0, 0), shift] if any(shift) else [(0, 0, 0)]
+    for block in WindowPlan(tuple(room), patch, overlap).blocks():  # type: ignore[arg-type]
+        for by in copies:
+            place = tuple(slice(part.start + s, part.stop + s) for part, s in zip(block, by, strict=True))
+            sums[(slice(None), *place)] += network(wide[(slice(None), *place)][None])[0] * weight
+            weights[place] += weight
+    options = {"batch_size": 2, "device": CPU, "accumulate_on": CPU, "shift": shift}
+    rows = [(n, row.clone()) for n, row in rows_of_image(image, network, patch, overlap, **options)]
+    assert [n for n, _ in rows] == list(range(size[0]))
+    found = torch.stack([row for _, row in rows], dim=1)
+    torch.testing.assert_close(found, (sums / weights)[(slice(None), *inner)], atol=1e-4, rtol=1e-4)
+
+
+@given(axes=st.sets(st.integers(0, 2), min_size=1), axis=st.integers(0, 2), seed=st.integers(0, 99))
+def test_what_is_said_of_a_mirrored_image_is_mirrored_with_its_sides_exchanged(axes, axis, seed) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    kernel, patches = (torch.randn(shape, generator=generator) for shape in ((5, 1, 3, 3, 3), (2, 1, 6, 7, 5)))
+
+    def network(patches: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.conv3d(patches, kernel, padding=1)
+
+    averaged = mirrored(network, tuple(axes), Sides(axis, ((1, 3), (4, 2))))
+    for flipped in axes:
+        expected = averaged(patches).flip(flipped + 2)
+        if flipped == axis:
+            expected = expected[:, [0, 3, 4, 1, 2]]
+        torch.testing.assert_close(averaged(patches.flip(flipped + 2)), expected, atol=1e-5, rtol=1e-4)

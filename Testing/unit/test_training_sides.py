@@ -7,6 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from MAESegmentLib.bundle.cleaning import inherited
+from MAESegmentLib.bundle.sides import Sides as ModelSides
+from MAESegmentLib.bundle.sides import mirrorable_axes, sides_of
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.training.data.labelling import Sides
@@ -57,11 +60,14 @@ def test_a_name_that_is_not_learnt_is_refused() -> None:
         FineTuneSettings(sides=(("Left", "Right"), ("left", "Cord")))
 
 
-def test_a_model_with_sides_is_not_mirrored_across_in_inference(tmp_path) -> None:
+def test_a_model_with_sides_tells_inference_what_changes_places_across_which_axis(tmp_path) -> None:
     settings = replace(MIRRORED, sides=(("front", "back"),), validate_every=1, device="cpu", threads=1)
     write_dataset(tmp_path / "data", 2)
     model = finetune(
         load_dataset(tmp_path / "data"), save_tiny(tmp_path / "base"), tmp_path / "out", settings, validation="none"
     )
-    assert list(model.spec.inference["mirror_axes"]) == [1]
+    assert list(model.spec.inference["mirror_axes"]) == [1], "a version that exchanges nothing must not mirror across"
+    assert sides_of(model.spec.inference, 2) == ModelSides(0, ((1, 2),))
+    assert mirrorable_axes(model.spec.inference, 2) == (0, 1)
+    assert mirrorable_axes(inherited(model.spec.inference, model.labels, model.labels), 2) == (1,)
     assert FineTuneSettings.from_dict(dict(model.spec.training["settings"])) == settings

@@ -9,7 +9,7 @@ from ...bundle import Bundle
 from ...bundle.library import ModelChoice
 from ...bundle.suitability import ScanFacts, can_fit
 from ...errors import MAESegmentError
-from ...inference.settings import InferenceSettings
+from ...inference.settings import InferenceSettings, Mirroring
 from ...mrml import distinct_name, facts_of
 from ...storage.user_folders import default_runs_folder
 from ...translation import tr as _
@@ -51,7 +51,7 @@ class Segmenting(Part):
         speed: str = "best",
         precision: str = AUTO,
         overlap: float | None = None,
-        mirroring: bool | tuple[int, ...] | None = None,
+        mirroring: Mirroring | None = None,
         allowCpu: bool = True,
         checkFamiliarity: bool = True,
         clean: bool = True,
@@ -64,7 +64,7 @@ class Segmenting(Part):
         `model` is a name, name@version, a folder or a bundle. With `wait` the node is returned and Slicer stays alive
         meanwhile; with `wait=False` or a `callback` (called with the job after every change) a job is returned.
         `roi` is an ROI node, its name, or R0, R1, A0, A1, S0, S1 in mm (numbers, or text as the command takes it).
-        `speed` is "best", as the model was measured, or "fast": overlap and mirroring that are given win. An
+        `speed` is "best", as the model was measured, "fast" or "averaged": overlap and mirroring that are given win. An
         `outputSegmentation` that the user edited is replaced only with `overwrite`. While a fine-tuning has the GPU,
         "auto" is the processor. `MismatchError` if the model cannot fit the scan (see `bundle.suitability`), unless
         `allowMismatch`; with `askForBox` also if the model wants a box, and the scan is much larger.

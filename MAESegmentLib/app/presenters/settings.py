@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...inference.settings import SHIFTED, Mirroring
 from ...translation import tr as _
 from ..texts.messages import device_text, device_tooltip
 
 AUTO = "auto"
+_MIRRORINGS: Mapping[str, Mirroring] = {"on": True, "off": False, SHIFTED: SHIFTED}
 
 
 def precisions() -> list[tuple[str, str]]:
@@ -26,7 +28,17 @@ def overlaps() -> list[tuple[str, float]]:
 
 
 def mirrorings() -> list[tuple[str, str]]:
-    return [(_("Model's default"), "model"), (_("Off (fast)"), "off"), (_("On (slow)"), "on")]
+    return [
+        (_("Model's default"), "model"),
+        (_("Off (fast)"), "off"),
+        (_("On (slow)"), "on"),
+        (_("On, and shifted (slowest)"), SHIFTED),
+    ]
+
+
+def mirroring_choice(value: Mirroring | None) -> str:
+    """The choice that stands for what a speed chooses."""
+    return next((name for name, stands_for in _MIRRORINGS.items() if stands_for == value), "model")
 
 
 def devices(known: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
@@ -53,7 +65,7 @@ def process_options(
         "device": device,
         "precision": precision,
         "overlap": overlap or None,
-        "mirroring": {"on": True, "off": False}.get(mirroring),
+        "mirroring": _MIRRORINGS.get(mirroring),
         "allowCpu": allow_cpu,
         "checkFamiliarity": check_familiarity,
         "clean": clean,

@@ -1,4 +1,4 @@
-"""Fast or best: the choice beside Segment, with how long each takes for what is chosen."""
+"""Fast, best or averaged: the choice beside Segment, with how long each takes for what is chosen."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any, Protocol
 
 from ... import mrml
 from ...bundle import Bundle
+from ...bundle.sides import mirrorable_axes
 from ...errors import MAESegmentError
 from ...inference.settings import SPEEDS, InferenceSettings, SegmentationSummary
 from ...inference.window_count import window_count
 from ...translation import tr as _
 from ..texts.messages import duration_text
 from .elements import Option
+from .settings import mirroring_choice
 
 CUSTOM = "custom"
 _AXES = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
@@ -69,7 +71,8 @@ class SpeedPresenter:
             options.append(Option(CUSTOM, _("As under Advanced")))
         tip = _(
             "Best: as the model was measured. Fast: fewer windows that overlap and no mirrored copies, so that borders "
-            "may be less exact. Times follow from this model's last run here."
+            "may be less exact. Averaged: the mean over mirrored copies, where the model knows them, and shifted ones. "
+            "Times follow from this model's last run here."
         )
         return SpeedState(tuple(options), chosen, tip)
 
@@ -77,7 +80,7 @@ class SpeedPresenter:
         """A page may send anything."""
         if speed in SPEEDS and speed != self._chosen():
             chosen = SPEEDS[speed]
-            self._host.set_windows(chosen.get("overlap", 0.0), "off" if "mirroring" in chosen else "model")
+            self._host.set_windows(chosen.get("overlap", 0.0), mirroring_choice(chosen.get("mirroring")))
 
     def begin(self) -> None:
         """What is chosen is segmented now."""
@@ -108,7 +111,7 @@ class SpeedPresenter:
         return next((speed for speed, chosen in SPEEDS.items() if dict(chosen) == now), CUSTOM)
 
     def _text(self, speed: str, windows: Mapping[str, int]) -> str:
-        name = _("Best") if speed == "best" else _("Fast")
+        name = {"best": _("Best"), "fast": _("Fast"), "averaged": _("Averaged")}[speed]
         count, measured = windows[speed], self._measured.get(self._key)
         if not count:
             return name
@@ -116,10 +119,12 @@ class SpeedPresenter:
             time = duration_text(measured.once_s + measured.window_s * count)
             return _("{speed} (about {time})").format(speed=name, time=time)
         times = windows["best"] / count
+        if times < 1 / 1.5:
+            return _("{speed} (about {n} times slower)").format(speed=name, n=round(1 / times))
         return name if times < 1.5 else _("{speed} (about {n} times faster)").format(speed=name, n=round(times))
 
     def _windows(self, chosen: Mapping[str, Any]) -> int:
-        """With these settings on top of the model's; mirror images count as windows of their own."""
+        """With these settings on top of the model's; mirrored and shifted copies count as windows of their own."""
         bundle, node = self._host.bundle, next(iter(self._host.nodes), None)
         plan = bundle.metadata["maesegment"].get("preprocessing") if bundle is not None else None
         if bundle is None or node is None or plan is None:
@@ -130,7 +135,7 @@ class SpeedPresenter:
             return 0
         stored = bundle.metadata["maesegment"].get("inference") or {}
         settings = InferenceSettings.of_model(stored, **chosen)
-        axes = settings.mirror_axes(tuple(stored.get("mirror_axes", (0, 1, 2))))
+        axes = settings.mirror_axes(mirrorable_axes(stored, len(bundle.metadata["maesegment"].get("labels", ()))))
         lengths = [extent[_AXES[letter]] for letter in plan["orientation"]]
         size = [max(1, round(mm / spacing)) for mm, spacing in zip(lengths, plan["spacing"], strict=True)]
-        return window_count(size, plan["patch_size"], settings.overlap) * 2 ** len(axes)
+        return window_count(size, plan["patch_size"], settings.overlap) * 2 ** len(axes) * settings.copies

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...bundle import Bundle
 from ...bundle.plain_text import name_problem
+from ...bundle.sides import Sides as ModelSides
 from ...bundle.spec import check_label_names
 from ...cases.dataset import CaseDataset, load_dataset
 from ...errors import ConfigurationError
@@ -126,12 +127,8 @@ def _unused(taken: Iterable[int]) -> Iterator[int]:
     return iter(sorted(set(range(1, 255)) - set(taken)))
 
 
-@dataclass(frozen=True)
-class Sides:
-    """`axis` (0, 1, 2 = D, H, W) runs between left and right; `pairs` of output channels change places across it."""
-
-    axis: int
-    pairs: tuple[tuple[int, int], ...]
+class Sides(ModelSides):
+    """As training finds and uses them."""
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[str, str]], names: Sequence[str], orientation: str) -> Sides | None:
@@ -153,10 +150,7 @@ class Sides:
 
     def exchange(self, classes: Tensor) -> Tensor:
         """Any shape of output channels -> the same with the channels of each pair exchanged."""
-        table = torch.arange(256, dtype=classes.dtype)
-        for one, other in self.pairs:
-            table[one], table[other] = other, one
-        return table[classes.long()]
+        return torch.tensor(self.order(256), dtype=classes.dtype)[classes.long()]
 
     def allowed(self, augmentation: Augmentation, unknown: Sequence[int]) -> Augmentation:
         """`augmentation` for a case with `unknown` channels: not mirrored where only one side was annotated."""

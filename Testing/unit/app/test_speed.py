@@ -81,6 +81,9 @@ def test_best_is_chosen_at_first_and_the_other_choice_is_kept_in_the_settings_of
     assert {name: host.options[name] for name in ("overlap", "mirroring")} == SPEEDS["fast"]
     speed.choose("best")
     assert (host.overlap, host.mirroring) == (0.0, "model")
+    speed.choose("averaged")
+    assert (host.overlap, host.mirroring, speed.state().chosen) == (0.0, "shifted", "averaged")
+    assert host.options["mirroring"] == SPEEDS["averaged"]["mirroring"]
     speed.choose("no such speed")
     host.overlap = 0.75
     state = speed.state()
@@ -88,19 +91,21 @@ def test_best_is_chosen_at_first_and_the_other_choice_is_kept_in_the_settings_of
 
 
 def test_before_anything_was_measured_no_seconds_are_claimed(host, speed):
-    assert texts(speed) == ["Best", "Fast (about 5 times faster)"], "28 windows or 6"
+    expected = ["Best", "Fast (about 5 times faster)", "Averaged (about 2 times slower)"]
+    assert texts(speed) == expected, "28 windows, 6 or 56"
     host.nodes = (None,)
-    assert texts(speed) == ["Best", "Fast"]
+    assert texts(speed) == ["Best", "Fast", "Averaged"]
 
 
 def test_seconds_follow_from_the_last_run_of_this_model_on_this_device(host, speed):
     run(speed, seconds=40.0, network_seconds=28.0)
     run(speed, seconds=31.0, network_seconds=28.0)
-    assert texts(speed) == ["Best (about 31 s)", "Fast (about 9 s)"], "three seconds are needed beside the network"
+    expected = ["Best (about 31 s)", "Fast (about 9 s)", "Averaged (about 59 s)"]
+    assert texts(speed) == expected, "three seconds are needed beside the network"
     host.region = "box"
-    assert texts(speed) == ["Best (about 7 s)", "Fast (about 4 s)"]
+    assert texts(speed) == ["Best (about 7 s)", "Fast (about 4 s)", "Averaged (about 11 s)"]
     host.device = "cpu"
-    assert texts(speed) == ["Best", "Fast (about 4 times faster)"]
+    assert texts(speed)[1:] == ["Fast (about 4 times faster)", "Averaged (about 2 times slower)"]
 
 
 def test_scripts_have_the_same_names_and_what_is_given_wins():
@@ -109,9 +114,13 @@ def test_scripts_have_the_same_names_and_what_is_given_wins():
     assert InferenceSettings.chosen(speed="fast", overlap=0.5) == {"overlap": 0.5, "mirroring": False}
     parser, model = options.Parser(), SimpleNamespace(spec=SimpleNamespace(inference={"mirroring": True}))
     options.add_inference(parser)
-    for given, expected in (([], (0.5, True)), (["--speed", "fast"], (0.25, False))):
+    for given, expected in (
+        ([], (0.5, True)),
+        (["--speed", "fast"], (0.25, False)),
+        (["--speed", "averaged"], (0.5, "shifted")),
+    ):
         settings = options.inference_settings(parser.parse_args(given), model)
         assert (settings.overlap, settings.mirroring) == expected
     assert options.inference_settings(parser.parse_args(["--speed", "fast", "--mirror"]), model).mirroring is True
-    with pytest.raises(ConfigurationError, match="'slow' is none of best, fast"):
+    with pytest.raises(ConfigurationError, match="'slow' is none of best, fast, averaged"):
         InferenceSettings.chosen(speed="slow")
