@@ -247,6 +247,19 @@ class FakeRun(Notifier):
         self.notify()
 
 
+class FakeMemory:
+    """What a user chose last."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+
+    def chosen(self, name: str) -> str:
+        return self.kept.get(name, "")
+
+    def choose(self, name: str, value: str) -> None:
+        self.kept[name] = value
+
+
 @dataclass
 class FakeStore:
     """A folder of cases in memory; pictures may lie below `folder`."""
@@ -268,7 +281,7 @@ class FakeLogic:
     """`jobs_of[name]` are the jobs that a panel started by calling `name`; `refusals[name]` is raised, once."""
 
     def __init__(self, session: Any = None, dependencies: Any = None) -> None:
-        self.session, self.dependencies = session, dependencies
+        self.session, self.dependencies = session or FakeMemory(), dependencies
         self.bundles: Sequence[Any] = ModelStore("nowhere", shipped_folder=SHIPPED_MODELS).list()
         self.imported: Any = None
         self.store = FakeStore(Path(tempfile.gettempdir()) / "no-such-store")

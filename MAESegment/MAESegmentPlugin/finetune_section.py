@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import ctk
 from slicer.i18n import tr as _
 
-from MAESegmentLib.app.presenters.finetune import FineTunePresenter
-from MAESegmentLib.app.presenters.finetune_state import RunView
+from MAESegmentLib.app.presenters.learning.finetune import FineTunePresenter
+from MAESegmentLib.app.presenters.learning.finetune_state import RunView
+from MAESegmentLib.app.presenters.learning.training_choices import (
+    ChoicesState,
+    measured_intro,
+    measured_rows,
+    measured_titles,
+    source_options,
+    time_options,
+)
+from MAESegmentLib.app.presenters.next_case import FOLDER, SCENE
 from MAESegmentLib.app.texts.messages import breakable, tooltip
 
 from .ask_bar import AskBar
@@ -21,6 +31,7 @@ class FineTuneSection:
     def __init__(self, ui: Any, logic: Any, place: Any) -> None:
         self._ui = ui
         self._soon = place.soon
+        self._is_filling = False
         self.presenter = FineTunePresenter(logic, place, place.update)
         self._dice = RowTable(ui.diceTable, "sff", most_rows=7)
         self._outcome = RowTable(ui.outcomeTable, "fsf", (_("Case"), _("Label"), _("Dice before \u2192 after")))
@@ -41,15 +52,41 @@ class FineTuneSection:
         connect(ui.discardRunButton, "clicked()", presenter.ask_discard)
         connect(ui.stepsLineEdit, "textChanged(QString)", self._on_steps)
         connect(ui.outcomeButton, "toggled(bool)", lambda _shown: self._show_outcome())
+        self._set_up_choices()
+        for widget in (ui.moreSourceLabel, ui.moreSourceComboBox):
+            widget.visible = False
         self._show_run(None)
+
+    def _set_up_choices(self) -> None:
+        ui = self._ui
+        for option in time_options():
+            ui.timeComboBox.addItem(option.text, option.key)
+        for option in source_options(folders=True, scene=_("The scene"), folder=_("A folder")):
+            ui.moreSourceComboBox.addItem(option.text, option.key)
+        ui.moreFolderPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
+        ui.measuredLabel.text = breakable(measured_intro())
+        self._measured = RowTable(ui.measuredTable, "sfff", measured_titles())
+        connect(ui.timeComboBox, "currentIndexChanged(int)", lambda _index: self._on_time())
+        connect(ui.validateCheckBox, "toggled(bool)", self._on_validate)
+        connect(ui.moreSourceComboBox, "currentIndexChanged(int)", lambda _index: self._on_scans())
+        connect(ui.moreFolderPathLineEdit, "currentPathChanged(QString)", lambda _path: self._on_scans())
+        connect(ui.moreVolumesSelector, "checkedNodesChanged()", self._on_scans)
+        connect(ui.measuredButton, "toggled(bool)", lambda _shown: self._show_measured())
+        self._show_measured()
 
     def update(self, *, reason: str) -> None:
         """`reason` says why nothing can be learned now."""
         state = self.presenter.state(reason)
         self._ui.planLabel.text = breakable(state.plan)
+        self._show_choices(state.choices)
         show_control(self._ui.fineTuneButton, state.start)
         show_control(self._ui.estimateButton, state.estimate)
         self._show_run(state.run)
+
+    @property
+    def ticked(self) -> list[Any]:
+        """Volumes without labels that the user chose."""
+        return [node for node in self._ui.moreVolumesSelector.checkedNodes() if node is not None]
 
     @property
     def summary(self) -> str:
@@ -70,8 +107,51 @@ class FineTuneSection:
             # Once the frame has its place.
             self._soon(lambda: scroll_to(self._ui.runFrame))
 
+    def _on_time(self) -> None:
+        if not self._is_filling:
+            self.presenter.set_time(str(self._ui.timeComboBox.currentData))
+
+    def _on_validate(self, checked: bool) -> None:
+        if not self._is_filling:
+            self.presenter.set_validates(bool(checked))
+
+    def _on_scans(self) -> None:
+        if not self._is_filling:
+            ui = self._ui
+            self.presenter.set_scans(str(ui.moreSourceComboBox.currentData), str(ui.moreFolderPathLineEdit.currentPath))
+
     def _on_steps(self, text: str) -> None:
         self.presenter.set_steps(str(text))
+
+    def _show_choices(self, state: ChoicesState) -> None:
+        ui = self._ui
+        self._is_filling = True
+        ui.timeComboBox.setCurrentIndex(ui.timeComboBox.findData(state.time))
+        ui.validateCheckBox.checked = bool(state.validates)
+        self._is_filling = False
+        ui.timeComboBox.enabled = not state.notice
+        ui.timeComboBox.toolTip = tooltip(state.notice or state.time_tip)
+        ui.validateCheckBox.visible = state.validates is not None
+        ui.validateCheckBox.text = state.validation_text
+        ui.validateCheckBox.toolTip = tooltip(state.validation_tip)
+        for widget in (ui.moreVolumesLabel, ui.moreVolumesSelector):
+            widget.visible = state.source == SCENE
+        for widget in (ui.moreFolderLabel, ui.moreFolderPathLineEdit):
+            widget.visible = state.source == FOLDER
+        for widget, text in ((ui.timeNoteLabel, state.notice), (ui.moreNoteLabel, state.scans_note)):
+            widget.visible = bool(text)
+            widget.text = breakable(text)
+
+    def _show_measured(self) -> None:
+        """What times brought is shown when the user asks for it."""
+        ui, rows = self._ui, measured_rows()
+        ui.measuredButton.visible = bool(rows)
+        for widget in (ui.measuredLabel, ui.measuredTable):
+            widget.visible = bool(rows) and ui.measuredButton.checked
+        self._measured.show(
+            rows,
+            lambda row: [text_item(row.structure, row.tip), *map(figure_item, (row.cases, row.time, row.dice))],
+        )
 
     def _show_run(self, run: RunView | None) -> None:
         ui = self._ui

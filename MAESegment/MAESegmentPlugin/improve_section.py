@@ -133,6 +133,14 @@ class ImproveSection:
         stored = stored_volumes()
         return self.next_case.ticked or [node for node in volumes() if node not in stored]
 
+    def more_scans(self, source: str, folder: str) -> Any:
+        """Those that the user ticked, or all that fit the model and are not stored as cases; or a folder."""
+        if source == FOLDER:
+            return folder if folder and Path(folder).is_dir() else ""
+        stored = stored_volumes()
+        fits = lambda node: self.bundle is None or self._logic.canFit(node, self.bundle)  # noqa: E731
+        return self.learning.ticked or [node for node in volumes() if node not in stored and fits(node)]
+
     def show_scan(self, source: Any, position: tuple[float, float, float]) -> None:
         """As the input, and in the views at a point (RAS, mm)."""
         volume = node_of(source)

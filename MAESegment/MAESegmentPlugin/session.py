@@ -118,6 +118,14 @@ class Session:
         """ "" for the default; cases that are there already stay where they are."""
         self._settings.setValue(CASES_SETTING, path)
 
+    def chosen(self, name: str) -> str:
+        """What this user chose last, on whichever day; "" if nothing."""
+        return str(self._settings.value(f"MAESegment/{name}", "") or "")
+
+    def choose(self, name: str, value: str) -> None:
+        """Keep a choice."""
+        self._settings.setValue(f"MAESegment/{name}", value)
+
     def restart(self) -> None:
         """End the worker, its jobs with it, and start a new one."""
         self.shutdown()

@@ -152,6 +152,12 @@ class SceneSession(Protocol):
     def set_case_root(self, path: str) -> None:
         """ "" for the default."""
 
+    def chosen(self, name: str) -> str:
+        """What this user chose last, on whichever day; "" if nothing."""
+
+    def choose(self, name: str, value: str) -> None:
+        """Keep a choice."""
+
     def interpreter(self) -> Interpreter:
         """The Python that runs the network."""
 

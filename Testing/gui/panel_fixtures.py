@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from MAESegmentLib.worker.client.client import WorkerState
-from Testing.fake_logic import FakeLogic, version_of
+from Testing.fake_logic import FakeLogic, FakeMemory, version_of
 from Testing.gui import standin
 from Testing.skips import REPOSITORY
 
@@ -67,7 +67,7 @@ class FakeDependencies:
 
 
 @dataclass
-class FakeSession:
+class FakeSession(FakeMemory):
     """Turns of the event loop are real."""
 
     log: Any
@@ -77,6 +77,7 @@ class FakeSession:
     chosen_folder: str = ""
     chosen_case_root: str = ""
     default_folder: Path = Path("/tmp/Slicer/MAESegment")
+    kept: dict[str, str] = field(default_factory=dict)
 
     def set_python(self, path: str) -> None:
         self.chosen_python = path

@@ -73,9 +73,43 @@ def test_fields_and_buttons_reach_the_presenter(fake_logic, panel, ui):
     assert run.asked == ["stop"]
 
 
+@pytest.mark.usefixtures("cases")
+def test_time_is_chosen_and_steps_under_advanced_take_its_place(fake_logic, ui):
+    texts = [ui.timeComboBox.itemText(number) for number in range(ui.timeComboBox.count)]
+    assert (len(texts), ui.timeComboBox.currentText) == (4, "Standard (10 min)")
+    assert not ui.timeNoteLabel.visible
+    ui.timeComboBox.setCurrentIndex(0)
+    assert fake_logic.session.kept == {"FineTuneTime": "quick"}
+    ui.stepsLineEdit.setText("40")
+    assert "takes the place of the time" in ui.timeNoteLabel.text
+    assert (ui.timeNoteLabel.visible, ui.timeComboBox.enabled) == (True, False)
+    ui.stepsLineEdit.setText("")
+    ui.fineTuneButton.click()
+    assert fake_logic.runs[-1].arguments["minutes"] == 2.0
+
+
+def test_leave_one_out_can_be_left_out_where_it_is_the_only_way(fake_logic, ui, cases, panel):
+    assert not ui.validateCheckBox.visible
+    cases.pop()
+    panel.improve.refresh()
+    assert (ui.validateCheckBox.visible, ui.validateCheckBox.checked) == (True, True)
+    ui.validateCheckBox.click()
+    assert "not estimated" in ui.planLabel.text
+    ui.fineTuneButton.click()
+    assert fake_logic.runs[-1].arguments["validation"] == "none"
+
+
+@pytest.mark.usefixtures("cases")
+def test_what_times_brought_is_shown_when_it_is_asked_for(ui):
+    assert not ui.measuredTable.visible
+    ui.measuredButton.click()
+    assert "0.81" in texts_of(ui.measuredTable, 3)
+    assert ui.measuredLabel.visible
+
+
 def test_run_is_drawn_with_its_progress_and_dice(ui, run):
     run.tell(RUNNING, run_curves(120))
-    assert ui.runLabel.text == "Training, step 120 of 280. About 7 min left, on NVIDIA T4."
+    assert ui.runLabel.text.startswith("Training, step 120 of 280. Ends at about ")
     assert ui.runProgressBar.value == 430
     assert "close Slicer" in ui.runHintLabel.text
     assert ui.improveCollapsibleButton.text == "Improve (fine-tuning, 43 %)"

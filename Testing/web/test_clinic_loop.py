@@ -95,7 +95,12 @@ def test_a_clinic_corrects_teaches_compares_and_goes_back(app, user, scans, app_
     user.choose("case-role", "Validation case")
     assert "case-0002" in add_case(user)
 
+    assert "Standard (10 min)" in user.panel()
+    user.choose("time-select", "Quick (2 min)")
+    user.press("learning-advanced")
+    user.until(lambda: user.see("steps"), "the steps")
     user.find("steps").send_keys("1")
+    user.until(lambda: "takes the place of the time" in user.text("time-note"), "what counts")
     user.press("fine-tune")
     user.until(lambda: user.text("run-text"), "the run")
     user.until(lambda: "<polyline" in user.find("curves").get_attribute("innerHTML"), "a live curve", 300)

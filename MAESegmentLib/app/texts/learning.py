@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from ...bundle import Bundle
@@ -108,10 +109,12 @@ def record_text(record: CaseRecord) -> str:
     return "\n".join(lines)
 
 
-def validation_text(records: Sequence[CaseRecord]) -> str:
+def validation_text(records: Sequence[CaseRecord], *, is_validated: bool = True) -> str:
     """How it will be measured whether the model improves."""
     held_out = validation_count(records)
     training = len(records) - held_out
+    if not is_validated:
+        return _("The accuracy is not estimated: compare the new version with this one on a scan before you use it.")
     if held_out:
         return _("The validation cases show whether the model improves.")
     if training >= ENOUGH_CASES:
@@ -121,17 +124,17 @@ def validation_text(records: Sequence[CaseRecord]) -> str:
     return _("A single case cannot be validated: add a second one to see whether the model improves.")
 
 
-def plan_text(records: Sequence[CaseRecord], base: Bundle | None, estimate: Any = None) -> str:
+def plan_text(
+    records: Sequence[CaseRecord], base: Bundle | None, estimate: Any = None, *, is_validated: bool = True
+) -> str:
     """What fine-tuning would do."""
     if not records or base is None:
         return _("Add corrected cases first; the model can then learn from them.")
     lines = [f"{cases_text(records)}. " + _("Base: {name} {version}.").format(name=base.name, version=base.version)]
-    if estimate is None:
-        lines.append(validation_text(records))
-        return "\n".join(lines)
-    lines.append(estimate_text(estimate))
-    lines.append(validation_text(records))
-    lines += [f"\u26a0 {warning}" for warning in estimate.warnings]
+    if estimate is not None:
+        lines.append(estimate_text(estimate))
+    lines.append(validation_text(records, is_validated=is_validated))
+    lines += [f"\u26a0 {warning}" for warning in estimate.warnings] if estimate is not None else []
     return "\n".join(lines)
 
 
@@ -147,14 +150,28 @@ def estimate_text(estimate: Any) -> str:
     return f"{text}."
 
 
-def run_text(status: Any) -> str:
-    """What a run is doing, and how much longer it takes."""
+def run_text(status: Any, now: datetime, *, at_latest: bool = False) -> str:
+    """What a run is doing, when it will end by the clock, and how much longer that is. `at_latest`: or earlier."""
     text = status.text or _("Starting ...")
     if status.eta_s is not None and status.eta_s >= 1:
-        text = _("{text} About {time} left").format(text=text.rstrip(". ") + ".", time=duration_text(status.eta_s))
+        ends = (
+            _("{text} Ends at {clock} at the latest ({time} left)")
+            if at_latest
+            else _("{text} Ends at about {clock} ({time} left)")
+        )
+        clock = clock_text(now + timedelta(seconds=status.eta_s), now)
+        text = ends.format(text=text.rstrip(". ") + ".", clock=clock, time=duration_text(status.eta_s))
     if status.device_title:
         text = _("{text}, on {device}").format(text=text.rstrip(". "), device=status.device_title)
     return text.rstrip(". ") + "."
+
+
+def clock_text(moment: datetime, now: datetime) -> str:
+    """ "14:32", "06:10 tomorrow", or with its date."""
+    days = (moment.date() - now.date()).days
+    if days > 1:
+        return f"{moment:%Y-%m-%d %H:%M}"
+    return _("{clock} tomorrow").format(clock=f"{moment:%H:%M}") if days else f"{moment:%H:%M}"
 
 
 def interrupted_text(status: Any) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 from ...app.presenters.add_case import AddCasePresenter
 from ...app.presenters.cases import CaseRow, CasesPresenter
 from ...app.presenters.compare import ComparePresenter
-from ...app.presenters.finetune import FineTunePresenter
-from ...app.presenters.finetune_state import RunView
+from ...app.presenters.learning.finetune import FineTunePresenter
+from ...app.presenters.learning.finetune_state import RunView
+from ...app.presenters.learning.training_choices import measured_rows
 from ...app.presenters.next_case import FOLDER, SCENE, NextCasePresenter
 from ...app.presenters.presenter import plain
 from ...app.presenters.versions import VersionsPresenter
@@ -52,7 +53,7 @@ class ImprovePanel(Panel):
         self.versions = VersionsPresenter(self.logic, self, self._show_versions)
         self.comparison = ComparePresenter(self.logic, self, self._show_comparison)
         self.ranking = NextCasePresenter(self.logic, self, self._show_ranking)
-        self.put(steps="", show_outcome=False, url="", file="")
+        self.put(steps="", show_outcome=False, url="", file="", measured=plain(measured_rows()))
         self._show_cases()
         self._show_versions()
         self._show_comparison()
@@ -60,6 +61,9 @@ class ImprovePanel(Panel):
         self.on_change("role", self.adding.set_role)
         self.on_change("only_box", self.adding.set_only_region)
         self.on_change("steps", lambda steps: self.finetune.set_steps(str(steps or "")))
+        self.on_change("time", lambda time: self.finetune.set_time(str(time)))
+        self.on_change("validates", lambda validates: self.finetune.set_validates(bool(validates)))
+        self.on_change("more", lambda source: self.finetune.set_scans(str(source)))
         self.on_change("source", lambda source: self.ranking.set_source(FOLDER if source == FOLDER else SCENE))
         self.workspace.add_listener(self.update)
         app.state.change("segment_region")(lambda **_state: self.update())
@@ -171,6 +175,14 @@ class ImprovePanel(Panel):
         stored = stored_volumes()
         return [scan.node for scan in self.workspace.scans if scan.node not in stored]
 
+    def more_scans(self, source: str, folder: str) -> list[Any]:
+        """As `scans`, but of the open ones those that fit the model."""
+        found = self.scans(source, folder)
+        return [one for one in found if isinstance(one, Path) or self.bundle is None or self._fits(one)]
+
+    def _fits(self, node: Any) -> bool:
+        return bool(self.logic.canFit(node, self.bundle))
+
     def show_scan(self, source: Any, position: tuple[float, float, float]) -> None:
         self.run(self._show_scan(source, position))
 
@@ -222,6 +234,10 @@ class ImprovePanel(Panel):
         state = self.finetune.state()
         self.put(
             plan=state.plan,
+            choices=plain(state.choices),
+            time=state.choices.time,
+            validates=bool(state.choices.validates),
+            more=state.choices.source,
             start=plain(state.start),
             estimate=plain(state.estimate),
             run=_shown_of(state.run) if state.run is not None else None,

@@ -8,6 +8,7 @@ from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
 from ...app.presenters.add_case import role_options
+from ...app.presenters.learning.training_choices import measured_intro, measured_titles, time_options
 from ...app.presenters.next_case import FOLDER, SCENE, intro
 from ...translation import tr as _
 from .panel import COMPACT, bar, caption, card, line, quoted, shown, table
@@ -112,15 +113,7 @@ def _build_cases(panel: Any) -> None:
 
 def _build_finetune(panel: Any) -> None:
     line(panel.name("plan"), id="plan")
-    v3.VTextField(
-        v_model=(panel.name("steps"),),
-        label=_("Training steps"),
-        id="steps",
-        placeholder=_("automatic"),
-        persistent_placeholder=True,
-        classes="mt-2",
-        **COMPACT,
-    )
+    _build_choices(panel)
     start = panel.name("start")
     with html.Div(classes="d-flex align-center ga-2 mt-2"):
         panel.control(panel.name("estimate"), panel.finetune.estimate, id="estimate", size="default")
@@ -134,6 +127,46 @@ def _build_finetune(panel: Any) -> None:
             classes="flex-grow-1",
         )
     caption(f"!{start}.is_enabled && {start}.tip")
+
+
+def _build_choices(panel: Any) -> None:
+    choices = panel.name("choices")
+    panel.select(
+        "time",
+        [(option.key, option.text) for option in time_options()],
+        label=_("Time"),
+        id="time-select",
+        classes="mt-3",
+        title=(f"{choices}.time_tip",),
+        disabled=(f"!!{choices}.notice",),
+    )
+    caption(f"{choices}.notice", id="time-note")
+    v3.VCheckbox(
+        v_if=(f"{choices}.validates !== null",),
+        v_model=(panel.name("validates"),),
+        label=(f"{choices}.validation_text",),
+        title=(f"{choices}.validation_tip",),
+        id="validates",
+        **COMPACT,
+    )
+    measured = panel.name("measured")
+    with v3.VExpansionPanels(variant="accordion", elevation=0, classes="mt-2"):
+        with (
+            v3.VExpansionPanel(title=_("What such a time brought"), id="measured", v_if=(f"{measured}.length",)),
+            v3.VExpansionPanelText(),
+        ):
+            html.Div(measured_intro(), classes="text-caption")
+            panel.put(measured_titles=list(measured_titles()))
+            table(measured, ("structure", "cases", "time", "dice"), panel.name("measured_titles"))
+        with v3.VExpansionPanel(title=_("Advanced"), id="learning-advanced"), v3.VExpansionPanelText():
+            v3.VTextField(
+                v_model=(panel.name("steps"),),
+                label=_("Training steps"),
+                id="steps",
+                placeholder=_("As many as fit into the time"),
+                persistent_placeholder=True,
+                **COMPACT,
+            )
 
 
 def _build_run(panel: Any) -> None:

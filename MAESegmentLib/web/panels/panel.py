@@ -49,7 +49,8 @@ class Page:
         self.slicer_app = SlicerApp()
         slicer_scene.install(self.slicer_app)
         work = Path(config.work)
-        self.session = WorkerSession(work / "jobs")
+        choices = user_data_folder() / "choices" / f"{config.owner}.json"
+        self.session = WorkerSession(work / "jobs", choices)
         self.logic = Logic(self.session)
         self.folders = Folders(config.volumes, config.folders)
         self.uploads = Uploads(work / "uploads", Budget(work, config.upload_bytes, config.reserve_bytes))

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
-from ...cases.records import CaseRecord
-from ...errors import ConfigurationError
-from ...images.labels import Label
-from ...runs import RunResult, RunState, RunStatus
-from ...translation import tr as _
-from ..finetuning import ACCEPTED
-from ..texts.learning import plan_text, validation_count
-from .elements import Control, attempt
+from ....cases.records import CaseRecord
+from ....images.labels import Label
+from ....runs import RunResult, RunState, RunStatus
+from ....translation import tr as _
+from ...finetuning import ACCEPTED
+from ...texts.learning import plan_text, validation_count
+from ..elements import Control, attempt
+from ..next_case import FOLDER, SCENE
+from ..presenter import Host
 from .finetune_state import UNDER_WAY, FineTuneState, RunView, view_of
-from .presenter import Host
+from .training_choices import NO_MORE, ScansHost, TrainingChoices
 
 #: The run that the user wants to see, first of all.
 _ORDER = (RunState.RUNNING, RunState.WAITING, RunState.DONE, RunState.INTERRUPTED, RunState.FAILED)
 
 
-class FineTuneHost(Host, Protocol):
+class FineTuneHost(Host, ScansHost, Protocol):
     """What is done for fine-tuning; the chosen model is its base."""
 
     @property
@@ -56,14 +58,17 @@ class FineTunePresenter:
     logic: Any
     host: FineTuneHost
     changed: Callable[[], None]
-    #: Chosen number of training steps; "" for the automatic choice.
-    steps: str = ""
+    now: Callable[[], datetime] = datetime.now
     job: Any = field(default=None, init=False)
+    choices: TrainingChoices = field(init=False)
     _estimate: _Estimate = field(default_factory=_Estimate, init=False)
     _announced: str = field(default="", init=False)
     _asks_discard: bool = field(default=False, init=False)
     _discarding: Any = field(default=None, init=False)
     _base_labels: tuple[str | None, Sequence[Label]] = field(default=("", ()), init=False)
+
+    def __post_init__(self) -> None:
+        self.choices = TrainingChoices(self.logic.session, self.host)
 
     # What is shown ----------------------------------------------------------------------------------------------------
 
@@ -79,7 +84,10 @@ class FineTunePresenter:
         is_measuring = self._estimate.job is not None
         estimate_tip = _("Run a few steps on this computer to estimate the time and memory that fine-tuning needs.")
         return FineTuneState(
-            plan=plan_text(host.records, host.bundle, self._estimate.value),
+            plan=plan_text(
+                host.records, host.bundle, self._estimate.value, is_validated=self.choices.is_validated(host.records)
+            ),
+            choices=self.choices.state(host.records),
             start=Control.unless(
                 reason,
                 _("Fine-tune"),
@@ -120,14 +128,16 @@ class FineTunePresenter:
             return _("Add a corrected case first.")
         if validation_count(records) == len(records):
             return _("All cases are validation cases: use at least one for training.")
-        return ""
+        return self.choices.missing()
 
     def _run_view(self) -> RunView:
         labels = [*self._labels_of_base(), *self.host.labels]
         colours = {label.name: label.colour for label in reversed(labels)}
         is_ending = self._discarding is self.job
         status, curves, asks = self.job.status, self.job.curves, self._asks_discard
-        return view_of(status, curves, colours, title=self._title(), asks=asks, is_ending=is_ending)
+        settings = self.job.run.request.settings if self.job.run is not None else {}
+        how: dict[str, Any] = {"title": self._title(), "asks": asks, "is_ending": is_ending, "settings": settings}
+        return view_of(status, curves, colours, now=self.now(), **how)
 
     def _title(self) -> str:
         """Of which model the run is: one of an earlier session may be of another than the one that is chosen now."""
@@ -164,10 +174,26 @@ class FineTunePresenter:
             self._follow(min(jobs, key=lambda job: _ORDER.index(job.status.state)))
 
     def set_steps(self, steps: str) -> None:
-        """As typed; an estimate for another number is forgotten."""
-        if steps != self.steps:
-            self.steps = steps
-            self._forget_old_estimate()
+        """As typed; "" for those that fit into the time. An estimate for another choice is forgotten."""
+        if steps != self.choices.steps:
+            self.choices.steps = steps
+            self._choice_changed()
+
+    def set_time(self, key: str) -> None:
+        """The time that it may take: the key of one of `time_options`."""
+        if self.choices.set_time(key):
+            self._choice_changed()
+
+    def set_validates(self, validates: bool) -> None:
+        """Whether the accuracy is estimated by leave-one-out, where there is no other way."""
+        if validates != self.choices.validates:
+            self.choices.validates = validates
+            self._choice_changed()
+
+    def set_scans(self, source: str, folder: str = "") -> None:
+        """Where scans without labels come from: nowhere (""), the scene, or a folder. A page may send anything."""
+        if source in (NO_MORE, SCENE, FOLDER):
+            self.choices.source, self.choices.folder = source, folder
             self.changed()
 
     def estimate(self) -> None:
@@ -175,8 +201,9 @@ class FineTunePresenter:
 
         def begin() -> None:
             self._forget_old_estimate()
+            settings = self.choices.settings(self.host.records)
             job = self.logic.estimateFineTune(
-                baseModel=self.host.bundle, device=self.host.device, wait=False, **_settings(self.steps)
+                baseModel=self.host.bundle, device=self.host.device, wait=False, **settings
             )
             self._estimate.job = job
             job.add_listener(self._on_measured)
@@ -194,8 +221,8 @@ class FineTunePresenter:
         self._cancel_estimate()
 
         def begin() -> None:
-            settings = _settings(self.steps)
             host = self.host
+            settings = {**self.choices.settings(host.records), **self.choices.scans()}
             self._follow(self.logic.fineTune(baseModel=host.bundle, device=host.device, wait=False, **settings))
 
         attempt(begin, self.host.failed)
@@ -235,10 +262,15 @@ class FineTunePresenter:
 
     # ------------------------------------------------------------------------------------------------------------------
 
+    def _choice_changed(self) -> None:
+        self._forget_old_estimate()
+        self.changed()
+
     def _forget_old_estimate(self) -> None:
-        host = self.host
+        host, choices = self.host, self.choices
         model = host.bundle.content_hash if host.bundle is not None else ""
-        of = (host.device, model, self.steps, *((record.id, record.role) for record in host.records))
+        chosen = (choices.steps, choices.duration, choices.validates)
+        of = (host.device, model, *chosen, *((record.id, record.role) for record in host.records))
         if of != self._estimate.of:
             self._cancel_estimate()
             self._estimate = _Estimate(of)
@@ -311,19 +343,6 @@ class FineTunePresenter:
         if job is not None and not attempt(lambda: act(job), self.host.failed):
             self._discarding = None
             self.changed()
-
-
-def _settings(steps: str) -> dict[str, Any]:
-    """For a chosen number of steps; raises `ConfigurationError` if it is not one."""
-    steps = steps.strip()
-    if not steps:
-        return {}
-    if not steps.isdecimal() or int(steps) < 1:
-        raise ConfigurationError(
-            _("{steps!r} is not a number of steps.").format(steps=steps),
-            _("Enter a whole number, or leave the field empty."),
-        )
-    return {"steps": int(steps), "validate_every": max(1, int(steps) // 4)}
 
 
 def _reference(model: Mapping[str, str]) -> str:

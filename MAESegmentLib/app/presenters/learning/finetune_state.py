@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from ...runs import Curves, RunResult, RunState, RunStatus
-from ...text import in_words
-from ...translation import tr as _
-from ..curves import Colour, colour_of
-from ..texts.learning import banner_text, change_text, dice_text, interrupted_text, run_text
-from .elements import Control, Option, Question
+from ....runs import Curves, RunResult, RunState, RunStatus
+from ....text import in_words
+from ....translation import tr as _
+from ...curves import Colour, colour_of
+from ...texts.learning import banner_text, change_text, dice_text, interrupted_text, run_text
+from ..elements import Control, Option, Question
+from .training_choices import ChoicesState
 
 UNDER_WAY = (RunState.RUNNING, RunState.WAITING)
 _MEAN = "mean"
@@ -65,6 +68,7 @@ class FineTuneState:
     """All that is shown."""
 
     plan: str
+    choices: ChoicesState
     start: Control
     estimate: Control
     run: RunView | None = None
@@ -75,18 +79,21 @@ def view_of(
     curves: Curves,
     colours: Mapping[str, Colour],
     *,
+    now: datetime,
     title: str = "",
     asks: bool = False,
     is_ending: bool = False,
+    settings: Mapping[str, Any],
 ) -> RunView:
-    """`asks`: the user wants to discard it and is asked whether they are sure. `is_ending`: it is being discarded."""
+    """`asks`: the user wants to discard it and is asked whether they are sure. `is_ending`: it is being discarded.
+    `settings` are those that were chosen for the run."""
     is_running = status.state in UNDER_WAY
     nothing = "" if status.step > 0 else _("Nothing has been learned yet.")
     stop_tip = _("End training now and make a version of the best weights so far; it is validated as usual.")
     return RunView(
         title=title,
         is_running=is_running,
-        text=run_text(status),
+        text=run_text(status, now, at_latest=bool(settings.get("until_no_better"))),
         fraction=status.fraction,
         stop=Control(
             _("Stopping...") if status.stop_requested else _("Stop and keep best"),

@@ -1,0 +1,1 @@
+"""Fine-tuning in the panels: what is chosen before, the run, and the decision about its result."""
