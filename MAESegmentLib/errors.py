@@ -134,6 +134,12 @@ class NodeError(MAESegmentError):
             self.details = {"problem": problem}
 
 
+class DrawingError(MAESegmentError):
+    """What a user drew does not say what the rest of the scan is to follow from (nothing, an ambiguous plane, ...)."""
+
+    code = "drawing"
+
+
 class Cancelled(MAESegmentError):
     """The work was cancelled by the caller; nothing was written."""
 

@@ -35,6 +35,22 @@ CALLS = (
         only_files=("out",),
         only_slicer=("outputSegmentation", "overwrite", "askForBox"),
     ),
+    Call(
+        "update_scan",
+        "Let the rest of a scan follow from slices that were corrected, or on which a structure was drawn.",
+        "a segmentation, with what was drawn as it was",
+        True,
+        nodes=(_SCAN, ("label_map", "segmentationNode"), ("model", "modelName")),
+        only_files=("before", "labels", "out"),
+    ),
+    Call(
+        "grow_scribbles",
+        "Grow scribbles in a box about them, without training.",
+        "a segmentation, with the scribbles as they were",
+        True,
+        nodes=(_SCAN, ("label_map", "segmentationNode"), ("model", "modelName")),
+        only_files=("before", "labels", "out"),
+    ),
     Call("compare", "Segment a scan with two versions and find where they differ.", "a comparison", True, (_SCAN,)),
     Call(
         "add_case",

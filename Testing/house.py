@@ -74,10 +74,11 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
     (
         _room("evaluation", "metrics.py", "numpy torch monai rich"),
         _room("training", "finetune.py", "numpy torch monai matplotlib tomli"),
+        _room("propagation", "update.py", "numpy scipy torch"),
     ),
     (_room("runs", "run_folder.py", "numpy psutil torch"),),
     (_room("worker", "protocol.py", "numpy psutil torch"),),
-    (_room("console", "console.py"), _room("mrml", "volumes.py", "numpy slicer vtk")),
+    (_room("console", "console.py", "numpy"), _room("mrml", "volumes.py", "numpy slicer vtk")),
     (_room("app", "processing.py", "numpy"), _room(LIBRARY, "__init__.py")),
     (
         _room("web", "application.py", "numpy slicer vtk aiohttp trame trame_slicer markdown_it"),

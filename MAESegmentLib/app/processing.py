@@ -20,6 +20,7 @@ from ..translation import tr as _
 from ..worker.client.requests import submit_segmentation
 from ..worker.job_folder import JobFolder
 from .outputs import box_name, result_name, sign
+from .produced import note_produced, packed
 from .result_notes import note_summary
 from .session import SceneSession
 
@@ -104,6 +105,8 @@ class _Result:
         volume = self._request.nodes[0]
         self._check_images()
         segments = yield from mrml.prepare_segments(volume, self._request.bundle.labels, block, origin)
+        values = {mrml.segment_id_of(label): label.value for label in self._request.bundle.labels}
+        produced = yield from packed(block, origin, self._shape[::-1], values)
         changes = yield from folder.change_notes([mrml.voxels_of(node) for node in self._request.nodes])
         # Once more, and the output too: a user may have used the turns of the event loop between.
         self._check_images()
@@ -113,6 +116,7 @@ class _Result:
         sign(node, self._request.nodes, self._request.bundle, self.box, self._box_name, self._frame)
         # What was stored as a case before is not in this node any more.
         unlink(node)
+        note_produced(node, produced)
         self._job.summary = SegmentationSummary.of_reply(
             data,
             self._request.bundle,

@@ -29,6 +29,7 @@ from ..worker.job_folder import JobFolder, full_label_array, remove_stale
 from .calls import part
 from .handles import ConsoleJob, JobHandles
 from .learning import Box, Learning, Scan
+from .updating import Drawing
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +77,7 @@ class Console:
         self.library = ModelLibrary(self.store)
         self.handles = JobHandles(loop)
         self._learning = Learning(self)
+        self._drawing = Drawing(self)
         # Also for a console that nobody closed, and at the end of the program.
         self._owner = os.getpid()
         self._finalizer = weakref.finalize(self, _shut_down, self.client, self._owner)
@@ -153,6 +155,9 @@ class Console:
             finish=lambda data, folder: _result(data, folder, volume, bundle, out, notes, is_shared=volume is scan),
         )
         return self.handles.outcome(job, wait, callback)
+
+    update_scan = part("_drawing", Drawing.update_scan)
+    grow_scribbles = part("_drawing", Drawing.grow_scribbles)
 
     compare = part("_learning", Learning.compare)
     add_case = part("_learning", Learning.add_case)

@@ -27,6 +27,7 @@ _HEADER = "volume.json"
 _LOCK = ".lock"
 _LABELS = "labels.npy"
 _LABELS_IN = "labels_in.npy"
+_LABELS_BEFORE = "labels_before.npy"
 #: Written in one turn of the client's event loop, in a few milliseconds.
 _STEP_BYTES = 8 * 2**20
 #: What reading a file or an answer of another process may raise (a file without a byte: EOFError).
@@ -104,16 +105,17 @@ class JobFolder:
             array = channels[0][None] if len(channels) == 1 else np.stack(channels)
         return Volume(array.transpose(0, 3, 2, 1), matrix)
 
-    def write_label_map(self, array: np.ndarray) -> Iterator[float]:
-        """Write a label map (K, J, I) of the volume's grid, uint8 or uint16, as `write_volume` writes the volume."""
-        with self._placing("The label map", _LABELS_IN) as temporary:
+    def write_label_map(self, array: np.ndarray, *, before: bool = False) -> Iterator[float]:
+        """Write a label map (K, J, I) of the volume's grid, uint8 or uint16, as `write_volume` writes the volume;
+        `before`: the one that it was made from."""
+        with self._placing("The label map", _LABELS_BEFORE if before else _LABELS_IN) as temporary:
             for written in _write_array(temporary, array):
                 yield min(written / (array.nbytes or 1), 1.0)
 
-    def read_label_map(self, volume: Volume) -> LabelMap:
+    def read_label_map(self, volume: Volume, *, before: bool = False) -> LabelMap:
         """The label map that was written beside `volume`: (I, J, K), mapped into memory."""
-        with self._reading("The label map", "Add the case again."):
-            array = self._load_labels(_LABELS_IN)
+        with self._reading("The label map", "Try it again."):
+            array = self._load_labels(_LABELS_BEFORE if before else _LABELS_IN)
         return LabelMap(array.transpose(2, 1, 0), volume.ijk_to_ras)
 
     def write_labels(self, label_map: LabelMap) -> dict[str, Any]:

@@ -99,6 +99,43 @@ class Rank(Message):
 
 
 @dataclass(frozen=True)
+class UpdateScan(Message):
+    """Let the rest of the scan in `folder` follow from what was drawn on some slices: the label map beside it, and the
+    result that it was corrected from if `has_before`.
+
+    `names` are the labels by their values, `plane` that of the slices ("axial"; "": found), `earlier` what an update
+    before was told was drawn (`propagation.drawn.Drawn.to_dict`). `model`, `settings` and `roi` as in `Segment`;
+    without a model, outlines alone are used.
+    """
+
+    type: ClassVar[str] = "update_scan"
+    id: str
+    folder: str
+    names: Mapping[str, str]
+    has_before: bool = False
+    plane: str = ""
+    earlier: Mapping[str, Any] = field(default_factory=dict)
+    model: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    roi: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class GrowScribbles(Message):
+    """Grow the scribbles in `folder`, a label map beside the scan (with the result that they were drawn into, if
+    `has_before`), within a box about them. The rest as in `UpdateScan`."""
+
+    type: ClassVar[str] = "grow_scribbles"
+    id: str
+    folder: str
+    names: Mapping[str, str]
+    has_before: bool = False
+    model: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    roi: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Cancel(Message):
     """Stop request `id` at the next window or iteration, or take it out of the queue."""
 
@@ -200,7 +237,7 @@ class Error(Message):
 
 
 REQUESTS: dict[str, type[Message]] = {
-    cls.type: cls for cls in (Segment, Devices, AddCase, Estimate, Rank, Cancel, Shutdown)
+    cls.type: cls for cls in (Segment, Devices, AddCase, Estimate, Rank, UpdateScan, GrowScribbles, Cancel, Shutdown)
 }
 EVENTS: dict[str, type[Message]] = {
     cls.type: cls for cls in (Hello, Ready, Accepted, Started, Progress, Log, Result, Error)

@@ -10,6 +10,7 @@ from ...bundle.library import ModelChoice, ModelLibrary
 from ...console.calls import part
 from ..session import SceneSession
 from .cases import Cases
+from .drawing import Drawing
 from .learning import Learning
 from .segment import Segmenting
 
@@ -26,6 +27,7 @@ class Logic:
         self.library = library or ModelLibrary()
         self._segmenting = Segmenting(self)
         self._cases = Cases(self)
+        self._drawing = Drawing(self)
         self._learning = Learning(self, self._segmenting, self._cases)
 
     @property
@@ -61,6 +63,9 @@ class Logic:
     outputFor = part("_segmenting", Segmenting.outputFor)
     processBatch = part("_segmenting", Segmenting.processBatch)
     processSequence = part("_segmenting", Segmenting.processSequence)
+
+    updateScan = part("_drawing", Drawing.updateScan)
+    growScribbles = part("_drawing", Drawing.growScribbles)
 
     setCaseFolder = part("_cases", Cases.setCaseFolder)
     caseFolder = part("_cases", Cases.caseFolder)

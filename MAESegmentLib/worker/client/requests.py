@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,23 @@ from ...inference.ranking import Uncertainty
 from ...jobs import Job
 from ...runs.records import FineTuneEstimate, RunRequest
 from ..job_folder import JobFolder
-from ..protocol import AddCase, Estimate, Message, Rank, Segment
+from ..protocol import AddCase, Estimate, GrowScribbles, Message, Rank, Segment, UpdateScan
 from .client import WorkerClient
 
 if TYPE_CHECKING:
     from ...bundle import Bundle
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """Label maps (K, J, I), uint8 or uint16, on a scan's grid: as the user left it, and the result `before` it was
+    corrected. `names` by value; `plane` and `earlier` as in `protocol.UpdateScan`."""
+
+    array: np.ndarray
+    names: Mapping[int, str]
+    before: np.ndarray | None = None
+    plane: str = ""
+    earlier: Mapping[str, Any] = field(default_factory=dict)
 
 
 def submit_segmentation(
@@ -103,10 +116,7 @@ def submit_case(
     The arrays are read turn by turn of the event loop. `DuplicateCase` ends the job if the scan is stored already.
     `noted` gets what should be checked again.
     """
-    if label_array.dtype not in (np.uint8, np.uint16):
-        raise ConfigurationError(f"A label map has whole numbers up to 65535, not {label_array.dtype}.")
-    if any(channel.shape != label_array.shape for channel in channels):
-        raise ConfigurationError("The label map has not the size of the scan.", "Export it on the scan's grid.")
+    _check_label_maps([label_array], channels)
 
     def prepare(folder: JobFolder) -> Iterator[float]:
         share = label_array.nbytes / (label_array.nbytes + sum(channel.nbytes for channel in channels) or 1)
@@ -126,6 +136,41 @@ def submit_case(
         prepare,
         finish,
     )
+
+
+def submit_drawing(
+    client: WorkerClient,
+    channels: Sequence[np.ndarray],
+    ijk_to_ras: np.ndarray,
+    drawing: Drawing,
+    *,
+    scribbles: bool = False,
+    model: Bundle | None = None,
+    settings: Mapping[str, Any],
+    roi: Sequence[float] | None = None,
+    working_folder: Path,
+    finish: Callable[[Mapping[str, Any], JobFolder], Any],
+    job: Job[Any] | None = None,
+) -> Job[Any]:
+    """Let the scan follow from a drawing, or grow its scribbles; the rest as in `submit_segmentation`."""
+    arrays = [drawing.array, *([] if drawing.before is None else [drawing.before])]
+    _check_label_maps(arrays, channels)
+    bounds = _bounds(roi)
+
+    def request(folder: JobFolder) -> Message:
+        names = {str(value): name for value, name in drawing.names.items()}
+        where = (client.new_id(), str(folder.path), names, drawing.before is not None)
+        how: dict[str, Any] = {"model": str(model.path) if model else "", "settings": dict(settings), "roi": bounds}
+        if scribbles:
+            return GrowScribbles(*where, **how)
+        return UpdateScan(*where, drawing.plane, dict(drawing.earlier), **how)
+
+    def prepare(folder: JobFolder) -> Iterator[float]:
+        for number, array in enumerate(arrays):
+            yield from _part_of(folder.write_label_map(array, before=number > 0), number, len(arrays) + 1)
+        yield from _part_of(folder.write_volume(channels, ijk_to_ras), len(arrays), len(arrays) + 1)
+
+    return _submit_with_folder(client, working_folder, request, prepare, finish, job)
 
 
 def submit_estimate(client: WorkerClient, request: RunRequest) -> Job[FineTuneEstimate]:
@@ -156,6 +201,19 @@ def _submit_with_folder(
     except BaseException:
         folder.remove()
         raise
+
+
+def _check_label_maps(arrays: Sequence[np.ndarray], channels: Sequence[np.ndarray]) -> None:
+    for array in arrays:
+        if array.dtype not in (np.uint8, np.uint16):
+            raise ConfigurationError(f"A label map has whole numbers up to 65535, not {array.dtype}.")
+        if any(channel.shape != array.shape for channel in channels):
+            raise ConfigurationError("The label map has not the size of the scan.", "Export it on the scan's grid.")
+
+
+def _part_of(fractions: Iterator[float], number: int, count: int) -> Iterator[float]:
+    for fraction in fractions:
+        yield (number + fraction) / count
 
 
 def _bounds(roi: Sequence[float] | None) -> tuple[float, ...] | None:

@@ -23,7 +23,18 @@ from ...inference.settings import InferenceSettings
 from ...processes.environment import TRAIN, complaint
 from ...values import check_known
 from ..job_folder import JobFolder
-from ..protocol import AddCase, Devices, Estimate, Message, Rank, Ready, Result, Segment
+from ..protocol import (
+    AddCase,
+    Devices,
+    Estimate,
+    GrowScribbles,
+    Message,
+    Rank,
+    Ready,
+    Result,
+    Segment,
+    UpdateScan,
+)
 from .stage_clock import StageClock
 
 #: Networks that stay on the device; more would crowd a small GPU.
@@ -52,9 +63,13 @@ class SegmentationWork:
         if isinstance(request, Rank):
             return self._rank(request, send, should_cancel)
         try:
-            # Imported when first asked for: it needs packages that segmenting does not.
-            from . import corrections
+            # Imported when first asked for: they need packages that segmenting does not.
+            from . import corrections, following
 
+            if isinstance(request, UpdateScan):
+                return following.update(request, send, should_cancel)
+            if isinstance(request, GrowScribbles):
+                return following.grow(request, send, should_cancel)
             if isinstance(request, AddCase):
                 return corrections.add_case(request, send, should_cancel)
             self.forget_models()  # their memory will be free, too, when it is needed

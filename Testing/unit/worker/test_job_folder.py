@@ -193,7 +193,7 @@ def test_large_label_map_is_written_in_steps_and_half_of_it_is_none(folder):
     write(folder, voxels())
     steps = folder.write_label_map(np.zeros((40, 1024, 1024), np.uint8))
     first = next(steps)
-    with pytest.raises(VolumeReadError, match="Add the case again"):
+    with pytest.raises(VolumeReadError, match="Try it again"):
         folder.read_label_map(folder.read_volume())
     shares = [first, *steps]
     assert len(shares) > 3

@@ -1,0 +1,74 @@
+"""The part of a logic with which the rest of a scan follows from what a user drew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...bundle import Bundle
+from ...bundle.library import ModelChoice
+from ..case_proposal import MODEL_HASH
+from ..drawing_job import DrawingJob, DrawingRequest, start_drawing
+from .part import AUTO, Node, Part, nodes_of
+
+
+class Drawing(Part):
+    """Updates of a scan, and scribbles."""
+
+    def updateScan(
+        self,
+        volumeNode: Node,
+        segmentationNode: Node,
+        modelName: ModelChoice = None,
+        *,
+        roi: Any = None,
+        plane: str = "",
+        device: str = AUTO,
+        wait: bool = True,
+        callback: Callable[[DrawingJob], None] | None = None,
+    ) -> Any:
+        """Let the rest of the scan follow from slices that were corrected, or on which a new structure was drawn.
+
+        The result goes into the same segmentation, with what was drawn as it was; `job.undo()` takes it back. Slices
+        in which a result was corrected are found by themselves, as are structures drawn on some slices only. `plane`
+        ("axial", "coronal", "sagittal") is needed where that is ambiguous, which a `DrawingError` says. `modelName` is
+        the model that helps (see `process`); None: the one that made the segmentation, if any. With `wait` the node is
+        returned, otherwise a job; `job.summary` says how each structure followed.
+        """
+        request = self._request(volumeNode, segmentationNode, modelName, roi, device, plane=plane)
+        job = start_drawing(self.session, request, callback)
+        return job.result() if wait and callback is None else job
+
+    def growScribbles(
+        self,
+        volumeNode: Node,
+        segmentationNode: Node,
+        modelName: ModelChoice = None,
+        *,
+        roi: Any = None,
+        device: str = AUTO,
+        wait: bool = True,
+        callback: Callable[[DrawingJob], None] | None = None,
+    ) -> Any:
+        """Grow scribbles within a box about them (or `roi`): in a result where they were drawn since, else every
+        segment. One called "background" is what none of the others is to be; so is what was erased from a result. The
+        rest as in `updateScan`.
+        """
+        request = self._request(volumeNode, segmentationNode, modelName, roi, device, scribbles=True)
+        job = start_drawing(self.session, request, callback)
+        return job.result() if wait and callback is None else job
+
+    def _request(
+        self, volume: Node, segmentation: Node, model: ModelChoice, roi: Any, device: str, **what: Any
+    ) -> DrawingRequest:
+        bundle = self._model(segmentation, model)
+        return DrawingRequest(
+            nodes_of(volume), segmentation, bundle, roi=roi, settings={"device": device} if bundle else {}, **what
+        )
+
+    def _model(self, segmentation: Node, model: ModelChoice) -> Bundle | None:
+        """`model`, or the one that made the segmentation, if it is still there."""
+        if model is not None:
+            return self.library.find(model)
+        digest = segmentation.GetAttribute(MODEL_HASH) if segmentation is not None else None
+        return next((one for one in self.library.models() if digest and one.content_hash == digest), None)

@@ -1,0 +1,97 @@
+"""A result as it was made, and what was drawn into it, kept on its node: so the slices that a user corrects are known,
+also after the scene was saved and opened again."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..worker.job_folder import full_label_array
+
+PRODUCED, DRAWN = "MAESegment.Produced", "MAESegment.Drawn"
+#: Characters: a scene file holds it as text. The result of a larger scan is made again where it is needed.
+_LONGEST = 120_000
+_PART = 1 << 22
+
+
+def note_produced(node: Any, text: str) -> None:
+    """Keep what `packed` made; what was drawn before is forgotten."""
+    for name in (PRODUCED, DRAWN):
+        node.RemoveAttribute(name)
+    if text:
+        node.SetAttribute(PRODUCED, text)
+
+
+def packed(
+    block: np.ndarray, origin_ijk: Sequence[int], shape_ijk: Sequence[int], values: Mapping[str, int]
+) -> Generator[float, None, str]:
+    """The labels (block (K, J, I), as `JobFolder.read_labels` has them) of the segments `values` (by ID) as text, in
+    steps of a few hundredths of a second; "" if that is too long."""
+    header = {
+        "origin": [int(index) for index in origin_ijk],
+        "size": list(block.shape),
+        "shape": [int(size) for size in shape_ijk],
+        "type": block.dtype.str,
+        "values": dict(values),
+    }
+    packer, parts, size = zlib.compressobj(1), [], 0
+    step = max(1, _PART // max(1, block[:1].nbytes))
+    for first in range(0, len(block), step):
+        parts.append(packer.compress(np.ascontiguousarray(block[first : first + step]).data))
+        size += len(parts[-1])
+        if size > _LONGEST:
+            return ""
+        yield first / len(block)
+    text = f"{json.dumps(header)}\n{base64.b64encode(b''.join([*parts, packer.flush()])).decode()}"
+    return text if len(text) <= _LONGEST else ""
+
+
+def produced_of(node: Any, shape_ijk: Sequence[int]) -> tuple[np.ndarray, dict[str, int]] | None:
+    """(labels (K, J, I) of a grid of that shape, their values by segment ID); None if that is not known: files come
+    from anywhere."""
+    text = node.GetAttribute(PRODUCED) or ""
+    if not 0 < len(text) <= _LONGEST:
+        return None
+    try:
+        head, _newline, packed = text.partition("\n")
+        header = json.loads(head)
+        if list(header["shape"]) != [int(size) for size in shape_ijk]:
+            return None
+        types: dict[str, np.dtype[Any]] = {"|u1": np.dtype("u1"), "<u2": np.dtype("<u2")}
+        dtype = types[header["type"]]
+        size = [int(n) for n in header["size"]]
+        origin = [int(n) for n in header["origin"]]
+        ends = np.add(origin, size[::-1])
+        if len(size) != 3 or min(*size, *origin) < 0 or np.any(ends > shape_ijk):
+            return None
+        nbytes = int(np.prod(size)) * dtype.itemsize
+        unpacker = zlib.decompressobj()
+        voxels = unpacker.decompress(base64.b64decode(packed, validate=True), nbytes + 1)
+        block = np.frombuffer(voxels, dtype).reshape(size)
+        values = {str(name): int(value) for name, value in header["values"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, zlib.error):
+        return None
+    return full_label_array(block, origin, shape_ijk), values
+
+
+def note_drawn(node: Any, drawn: Mapping[str, Any], ids: Mapping[int, str]) -> None:
+    """Keep what an update found to be drawn, structures by segment ID."""
+    structures = {ids[int(value)]: slices for value, slices in drawn["structures"].items() if int(value) in ids}
+    node.SetAttribute(DRAWN, json.dumps({**drawn, "structures": structures}))
+
+
+def drawn_of(node: Any, values: Mapping[str, int]) -> dict[str, Any]:
+    """What was drawn before, for the segments `values` (by ID); {} if nothing is known."""
+    try:
+        drawn = dict(json.loads(node.GetAttribute(DRAWN) or "{}"))
+        structures = {
+            str(values[one]): list(found) for one, found in drawn.get("structures", {}).items() if one in values
+        }
+        return {**drawn, "structures": structures} if drawn else {}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return {}

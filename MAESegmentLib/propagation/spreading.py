@@ -1,0 +1,91 @@
+"""What was corrected on a slice of a result is carried over to the slices beside, less with every millimetre."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from .drawn import Drawn
+from .interpolation import signed_distance
+
+#: mm from a corrected slice to where nothing follows from it any more.
+REACH_MM = 15.0
+
+
+def follow_corrections(
+    now: np.ndarray,
+    before: np.ndarray,
+    drawn: Drawn,
+    result: np.ndarray,
+    kept: np.ndarray,
+    spacing: Sequence[float],
+) -> Iterator[float]:
+    """Change `result` (I, J, K) outside `kept` as outlines were moved on corrected slices; yields the share done."""
+    labels, results, planes, closed = (np.moveaxis(one, drawn.axis, 0) for one in (now, before, result, kept))
+    plane_spacing = [mm for other, mm in enumerate(spacing) if other != drawn.axis]
+    reach = max(1.0, REACH_MM / spacing[drawn.axis])
+    changes = {index: _changes(labels[index], results[index], drawn, plane_spacing) for index in drawn.corrected}
+    targets = sorted(
+        index
+        for index in range(len(planes))
+        if index not in changes and any(abs(index - one) < reach for one in changes)
+    )
+    for number, index in enumerate(targets):
+        weights = _weights(index, drawn.corrected, reach)
+        _follow(
+            planes[index],
+            results[index],
+            closed[index],
+            [(share, changes[one]) for one, share in weights],
+            plane_spacing,
+        )
+        yield number / len(targets)
+
+
+def _weights(index: int, corrected: Sequence[int], reach: float) -> list[tuple[int, float]]:
+    """The nearest corrected slice on each side, and how much counts what was changed there."""
+    below, above = [one for one in corrected if one < index], [one for one in corrected if one > index]
+    sides = [*below[-1:], *above[:1]]
+    length = min(reach, float(sides[1] - sides[0])) if len(sides) == 2 else reach
+    return [(one, 1 - abs(index - one) / length) for one in sides if abs(index - one) < length]
+
+
+_Change = tuple[np.ndarray, float]
+
+
+def _changes(now: np.ndarray, before: np.ndarray, drawn: Drawn, spacing: Sequence[float]) -> dict[int, _Change]:
+    """By label value: by how many mm its outline was moved outwards, and how deep the structure is."""
+    found: dict[int, _Change] = {}
+    for value in np.union1d(np.unique(now), np.unique(before)):
+        mask, was = now == value, before == value
+        if value == 0 or value in drawn.structures or np.array_equal(mask, was):
+            continue
+        distances = [signed_distance(one, spacing) for one in (mask, was)]
+        depth = float(max(distance.max() for distance in distances))
+        moved = np.clip(distances[0], -depth, depth) - np.clip(distances[1], -depth, depth)
+        found[int(value)] = moved, depth
+    return found
+
+
+def _follow(
+    plane: np.ndarray,
+    before: np.ndarray,
+    closed: np.ndarray,
+    changes: Sequence[tuple[float, dict[int, _Change]]],
+    spacing: Sequence[float],
+) -> None:
+    """One slice, changed in place."""
+    values = sorted({value for _share, change in changes for value in change})
+    if not values:
+        return
+    distances = []
+    for value in values:
+        parts = [(share, *change[value]) for share, change in changes if value in change]
+        depth = max(depth for _share, _moved, depth in parts)
+        own = np.maximum(signed_distance(before == value, spacing), -depth)
+        distances.append(own + sum(share * moved for share, moved, _depth in parts))
+    stack = np.stack(distances)
+    winner = np.where(stack.max(axis=0) > 0, np.array(values)[stack.argmax(axis=0)], 0)
+    free = ~closed & ((before == 0) | np.isin(before, values))
+    plane[free] = winner[free]

@@ -1,0 +1,168 @@
+"""The rest of a scan follows from what was drawn on some of its slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import Cancelled, DeviceMemoryError
+from ..images.limits import memory_problem
+from ..images.volume import Grid, LabelMap
+from .drawn import Drawn, find_drawn, plane_of
+from .interpolation import fill_between
+from .spreading import follow_corrections
+
+Report = Callable[[float], None]
+
+#: What the slices between were made by.
+INTERPOLATION, CORRECTION = "interpolation", "correction"
+_WHY = {
+    INTERPOLATION: "its outline was interpolated between the drawn slices",
+    CORRECTION: "what was corrected on the slice was carried over to its neighbours, less with every slice",
+}
+
+
+@dataclass(frozen=True)
+class Followed:
+    """How the rest of one structure was made: by which `method` from which slices, and why by that."""
+
+    value: int
+    name: str
+    slices: tuple[int, ...]
+    method: str
+    why: str
+    changed_voxels: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Followed:
+        slices = tuple(int(index) for index in data["slices"])
+        return cls(
+            int(data["value"]), str(data["name"]), slices, *(data[key] for key in ("method", "why", "changed_voxels"))
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Updated:
+    """`label_map` has what was drawn exactly as it was. `plane` is what the slices are called ("axial")."""
+
+    label_map: LabelMap
+    drawn: Drawn
+    plane: str
+    followed: tuple[Followed, ...]
+
+
+def update_scan(
+    now: LabelMap,
+    before: np.ndarray | None,
+    names: Mapping[int, str],
+    *,
+    axis: int | None = None,
+    earlier: Drawn | None = None,
+    report: Report = lambda _fraction: None,
+    should_cancel: Callable[[], bool] = lambda: False,
+) -> Updated:
+    """`now` is what the user left, `before` the result (I, J, K) that it was corrected from; `names` by label value.
+
+    A structure that is drawn on some slices only is filled between them; corrections of a result are carried over to
+    the slices beside. `DrawingError` if there is nothing to follow from.
+    """
+    check_memory(now.grid)
+    drawn = find_drawn(now.array, before, names, axis=axis, earlier=earlier)
+    result = np.array(now.array)
+    kept = _kept(now.array, before, drawn)
+    steps = len(drawn.structures) + bool(drawn.corrected)
+    for number, done in enumerate(_steps(now, before, drawn, result, kept)):
+        if should_cancel():
+            raise Cancelled()
+        report(min((number + done) / max(1, steps), 1.0))
+    followed = tuple(_followed(now.array, result, drawn, names, before))
+    return Updated(LabelMap(result, now.ijk_to_ras), drawn, plane_of(drawn.axis, now.ijk_to_ras), followed)
+
+
+def check_memory(grid: Grid) -> None:
+    """Raise before memory is taken that is not there: for two label maps and three masks."""
+    if problem := memory_problem(7 * int(np.prod(grid.shape, dtype=np.int64))):
+        raise DeviceMemoryError(
+            f"The scan is too large to be updated on this computer: {problem}.",
+            "Close other programs, or crop the scan.",
+        )
+
+
+def _kept(now: np.ndarray, before: np.ndarray | None, drawn: Drawn) -> np.ndarray:
+    """Voxels that are the user's: they stay, whatever follows."""
+    kept = np.zeros(now.shape, bool) if before is None else now != before
+    planes, labels = np.moveaxis(kept, drawn.axis, 0), np.moveaxis(now, drawn.axis, 0)
+    planes[list(drawn.corrected)] = True
+    for value, slices in drawn.structures.items():
+        inside = [index for index in range(slices[0], slices[-1]) if index not in set(slices)] if slices else []
+        # What was made of it by an update before is made again.
+        planes[inside] &= labels[inside] != value
+        planes[list(slices)] |= labels[list(slices)] == value
+    return kept
+
+
+def _steps(
+    now: LabelMap, before: np.ndarray | None, drawn: Drawn, result: np.ndarray, kept: np.ndarray
+) -> Iterator[float]:
+    spacing = [float(mm) for mm in now.grid.spacing]
+    if drawn.corrected and before is not None:
+        yield from follow_corrections(now.array, before, drawn, result, kept, spacing)
+    if drawn.structures:
+        yield from _fill(now.array, before, drawn, result, kept, spacing)
+
+
+def _fill(
+    now: np.ndarray,
+    before: np.ndarray | None,
+    drawn: Drawn,
+    result: np.ndarray,
+    kept: np.ndarray,
+    spacing: list[float],
+) -> Iterator[float]:
+    planes, closed = (np.moveaxis(array, drawn.axis, 0) for array in (result, kept))
+    yields = _yielding(now, before, drawn)
+    last = max(slices[-1] for slices in drawn.structures.values() if slices)
+    for index, depths in fill_between(now, drawn.axis, drawn.structures, spacing):
+        plane, values = planes[index], np.array(sorted(depths))
+        stack = np.stack([depths[value] for value in values])
+        plane[np.isin(plane, values) & ~closed[index]] = 0
+        free = ~closed[index] & (stack.max(axis=0) > 0)
+        winner = values[stack.argmax(axis=0)]
+        # Over another structure only if it was drawn over that, too.
+        for other in np.unique(plane[free]):
+            over = [value for value in values if other == 0 or (value, other) in yields]
+            chosen = free & (plane == other) & np.isin(winner, over)
+            plane[chosen] = winner[chosen]
+        yield index / max(1, last)
+
+
+def _yielding(now: np.ndarray, before: np.ndarray | None, drawn: Drawn) -> set[tuple[int, int]]:
+    """(structure, other): where the first was drawn over what a model had said was the other."""
+    found: set[tuple[int, int]] = set()
+    if before is None:
+        return found
+    labels, results = np.moveaxis(now, drawn.axis, 0), np.moveaxis(before, drawn.axis, 0)
+    for value, slices in drawn.structures.items():
+        for index in slices:
+            others = np.unique(results[index][labels[index] == value])
+            found |= {(value, int(other)) for other in others if other not in (0, value)}
+    return found
+
+
+def _followed(
+    now: np.ndarray, result: np.ndarray, drawn: Drawn, names: Mapping[int, str], before: np.ndarray | None
+) -> Iterator[Followed]:
+    for value, name in names.items():
+        slices = drawn.structures.get(value)
+        method = CORRECTION if slices is None else INTERPOLATION
+        if slices is None:
+            slices = drawn.corrected if before is not None else ()
+        changed = int(np.count_nonzero((now == value) != (result == value)))
+        if slices and (changed or method is INTERPOLATION):
+            yield Followed(value, name, slices, method, _WHY[method], changed)

@@ -1,0 +1,94 @@
+"""What the worker does with what a user drew: the rest of the scan follows, or scribbles grow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...errors import WorkerError
+from ...images.labels import Label
+from ...images.roi import Roi
+from ...images.volume import LabelMap
+from ...images.volumetry import volumes_ml
+from ...propagation.drawn import Drawn, axis_of_plane
+from ...propagation.scribbles import grow_scribbles
+from ...propagation.update import update_scan
+from ..job_folder import JobFolder
+from ..protocol import GrowScribbles, Message, Result, UpdateScan
+from .stage_clock import StageClock
+
+Send = Callable[[Message], None]
+
+
+def update(request: UpdateScan, send: Send, should_cancel: Callable[[], bool]) -> Result:
+    """`data` has the labels, what was drawn, and how each structure followed."""
+    clock = StageClock(request.id, send)
+    clock.enter("load")
+    folder = JobFolder(Path(request.folder))
+    volume = folder.read_volume()
+    volume.grid.check()
+    now = folder.read_label_map(volume)
+    before = folder.read_label_map(volume, before=True).array if request.has_before else None
+    names = {int(value): name for value, name in request.names.items()}
+    updated = update_scan(
+        now,
+        before,
+        names,
+        axis=axis_of_plane(request.plane, volume.ijk_to_ras) if request.plane else None,
+        earlier=_earlier(request),
+        report=lambda fraction: clock.report("segment", fraction),
+        should_cancel=should_cancel,
+    )
+    data = {
+        "drawn": updated.drawn.to_dict(),
+        "plane": updated.plane,
+        "followed": [one.to_dict() for one in updated.followed],
+        "warnings": [],
+    }
+    return _written(request.id, clock, folder, updated.label_map, names, data)
+
+
+def grow(request: GrowScribbles, send: Send, should_cancel: Callable[[], bool]) -> Result:
+    """`data` has the labels, and which of them the scribbles could become."""
+    clock = StageClock(request.id, send)
+    clock.enter("load")
+    folder = JobFolder(Path(request.folder))
+    volume = folder.read_volume()
+    volume.grid.check()
+    now = folder.read_label_map(volume)
+    before = folder.read_label_map(volume, before=True).array if request.has_before else None
+    names = {int(value): name for value, name in request.names.items()}
+    within = Roi.of(request.roi).voxels(volume.grid) if request.roi else None
+    clock.enter("segment")
+    grown = grow_scribbles(volume, now, before, names, within=within, should_cancel=should_cancel)
+    data = {"values": list(grown.values), "warnings": []}
+    return _written(request.id, clock, folder, grown.label_map, names, data)
+
+
+def _earlier(request: UpdateScan) -> Drawn | None:
+    try:
+        return Drawn.from_dict(request.earlier) if request.earlier else None
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise WorkerError(
+            f"What an update before was told cannot be read: {error}", "Draw on a new segmentation."
+        ) from error
+
+
+def _written(
+    request_id: str,
+    clock: StageClock,
+    folder: JobFolder,
+    label_map: LabelMap,
+    names: dict[int, str],
+    data: dict[str, Any],
+) -> Result:
+    clock.enter("write")
+    labels = folder.write_labels(label_map)
+    block, _origin = folder.read_labels(labels)
+    volumes = volumes_ml(LabelMap(block.T, label_map.ijk_to_ras), [Label(value, name) for value, name in names.items()])
+    clock.end()
+    volumes_by_value = {str(value): round(ml, 4) for value, ml in volumes.items()}
+    return Result(
+        request_id, {**data, "labels": labels, "volumes_ml": volumes_by_value, "seconds": round(clock.total, 4)}
+    )
