@@ -35,6 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cases to hold out: a split, ids, a fraction (0.2), loo (leave-one-out) or none; "
         'default: those with the role "validation" in a case store; otherwise loo below five cases, else 0.2',
     )
+    parser.add_argument(
+        "--unlabelled",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="scans without labels to learn from too, files or folders, best from the same scanner as the cases",
+    )
     parser.add_argument("--labels", help="labels to learn, separated by commas (default: all in the dataset)")
     parser.add_argument("--name", help="name of the new model (default: the base's, if the labels are the same)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML or JSON file with only training settings")
@@ -89,6 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
             description=replace(description, labels=(*cases.new_labels, *description.labels)),
             # A number that no version among the models has, so that the result can join them.
             version_of=None if description.version else partial(_version, models, base),
+            unlabelled=arguments.unlabelled,
             context=RunContext(display, should_cancel, team=team),
         )
     if team.is_first:

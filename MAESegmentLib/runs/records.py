@@ -33,7 +33,8 @@ class RunRequest(Stored):
     `training` and `check` are ids of its cases; without `check` some of five or more are held out, and fewer are
     checked by leave-one-out; with the `validation` "none" nothing is held out or measured. `settings` are the chosen
     fields of `FineTuneSettings`; what is not chosen is decided by `training.defaults`. The new version goes to the
-    models in `models`.
+    models in `models`. `unlabelled` are scans without labels to learn from too, files or folders; what is not an
+    absolute path lies in the folder of the run.
     """
 
     base: Mapping[str, str]
@@ -46,6 +47,7 @@ class RunRequest(Stored):
     settings: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""
     validation: Literal["auto", "none"] = "auto"
+    unlabelled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,7 @@ class FineTuneWork:
                 validation=self._validation,
                 description=Description(name=self._request.name or self._own_name(), labels=new),
                 version_of=lambda name, same_labels: models.next_version(name, major=not same_labels),
+                unlabelled=[self._run.path / place for place in self._request.unlabelled],
                 context=self._context,
             )
             self._status(Progress("save", 1.0))
@@ -199,7 +200,7 @@ def result_of(run: FineTuneRun, bundle: Bundle, notes: tuple[str, ...], seconds:
         "parent": dict(bundle.parent or {}),
         "cases": len(training["cases"]),
         "seconds": round(seconds, 1),
-        "notes": (*report.get("label_notes", ()), *notes),
+        "notes": (*report.get("label_notes", ()), *report.get("unlabelled_notes", ()), *notes),
     }
     if not measured:
         return RunResult(how="nothing was held out", indicative_only=True, **common)

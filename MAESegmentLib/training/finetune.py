@@ -31,6 +31,7 @@ from .data.holdout import Holdout, plan_holdout
 from .data.labelling import LabelPlan, Sides, plan_labels
 from .data.prepared import CaseCache, PreparedCase
 from .data.preparing import Prepared, prepare_cases
+from .data.unlabelled import Unlabelled, prepare_unlabelled, scans_without_labels
 from .loop.checkpoint import CHECKPOINT
 from .loop.loop import Trained, train
 from .loop.output_folder import MODEL_FOLDER, DataRecord, claimed, finished_model
@@ -40,6 +41,7 @@ from .run_context import UNATTENDED, Progress, RunContext
 from .saving import familiarity_of, finite, save_model
 from .settings import FineTuneSettings
 from .tasks.initial import initial_network
+from .tasks.methods import check_one_part, scan_term
 from .tasks.segmentation import DiceTable, Measured, SegmentationTask, dice_table, mean_by_label, mean_dice
 
 __all__ = ["MODEL_FOLDER", "VersionOf", "finetune"]
@@ -62,21 +64,26 @@ def finetune(
     labels: Sequence[str] | None = None,
     description: Description | None = None,
     version_of: VersionOf | None = None,
+    unlabelled: Sequence[Path] = (),
     context: RunContext = UNATTENDED,
 ) -> Bundle:
     """Train on the `split` of `dataset` (None: every case with a label map) and save the model as `out`/model.
 
     `labels` are those to learn (None: all of the dataset). `validation`: see `plan_holdout`. `version_of` is called for
-    the version just before the model is saved. Called again with the same arguments after a kill, it resumes from its
-    last checkpoint; after the end, it returns the finished model. Once `context` asks to stop, training ends and the
-    best weights so far are saved. All of a team call this alike; its first process writes, all return the model.
+    the version just before the model is saved. `unlabelled` are scans, or folders of them, that have no labels and are
+    learnt from as `settings` say. Called again with the same arguments after a kill, it resumes from its last
+    checkpoint; after the end, it returns the finished model. Once `context` asks to stop, training ends and the best
+    weights so far are saved. All of a team call this alike; its first process writes, all return the model.
     """
     team = context.team
     settings = team.settings(settings or FineTuneSettings())
     description = description or Description()
     holdout = plan_holdout(dataset, split, validation, settings.seed)
     plan = plan_labels(dataset.labels, base.labels, labels, description.labels)
-    data = partial(DataRecord.of, holdout.training, holdout.held_out, plan.names)
+    scans = scans_without_labels(unlabelled)
+    if scans:
+        check_one_part(settings, team.size)
+    data = partial(DataRecord.of, holdout.training, holdout.held_out, plan.names, scans)
 
     def check_same(finished: Bundle) -> None:
         data().check_same(out, context)
@@ -90,9 +97,10 @@ def finetune(
         cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
         tissues = settings.synthesis is not None
         prepared = prepare_cases(holdout.cases, preprocessing, cache, context, learnt=(dataset, plan), tissues=tissues)
+        found = prepare_unlabelled(scans, prepared, base, preprocessing, context) if scans else None
         team.first(lambda: data().keep(out))  # once the files are known to be what they say
         context = replace(context, pace=Pace(settings.batch_size))
-        run = FineTuning(base, plan, preprocessing, settings, prepared, out, context)
+        run = FineTuning(base, plan, preprocessing, settings, prepared, out, context, found)
         run.plan_work(holdout, *holdout.folds)
         same_labels = {label.name for label in base.labels} == set(plan.names)
         told = description
@@ -103,7 +111,8 @@ def finetune(
         prepared.label_notes.extend(_only_held_out(prepared, plan, holdout))
         if unlike:
             prepared.label_notes.append(unlike)
-        warnings = [f"Warning: {note}" for note in (*dataset.notes, *prepared.label_notes, *prepared.twins)]
+        left_out = () if found is None else found.warnings()
+        warnings = [f"Warning: {note}" for note in (*dataset.notes, *prepared.label_notes, *prepared.twins, *left_out)]
         notes = (*prepared.notes, cache.describe(), f"Held out: {holdout.how}.", *run.notes, *team.describe(settings))
         context.log(*warnings, *notes)
         # The model comes first, its leave-one-out estimate after it: whoever stops early still has a model.
@@ -162,7 +171,9 @@ class FineTuning:
         prepared: Prepared,
         out: Path,
         context: RunContext,
+        scans: Unlabelled | None = None,
     ) -> None:
+        self.scans = scans
         self.base, self.plan, self.settings, self.prepared = base, plan, settings, prepared
         self.preprocessing, self.out, self.context = preprocessing, out, context
         self.pace = context.pace or Pace(settings.batch_size)
@@ -170,6 +181,7 @@ class FineTuning:
         self.drawing = Drawing.of(settings, preprocessing)
         self.sides = Sides.of(settings.sides, plan.names, preprocessing.orientation)
         network, self.notes = initial_network(base, plan, self.channels, settings)
+        self.notes += () if scans is None else (scans.describe(),)
         self.network_config = network.config
 
     def plan_work(self, *trainings: Holdout) -> None:
@@ -183,10 +195,14 @@ class FineTuning:
         """Train and validate in `folder`, after the base was measured on what is held out."""
         context = self.context.part(self._windows(holdout.held_out), fold)
         self._measure_before(holdout.held_out, folder, context)
-        network = self._network()
+        network, cases = self._network(), self._cases(holdout.training)
+        scans = None
+        if self.scans is not None:
+            given = self.scans.cases, cases, self.preprocessing.patch_size, self.settings, self.sides
+            scans = scan_term(network, self.base, len(self.plan.labels) + 1, *given)
         task = SegmentationTask(
             network,
-            self._cases(holdout.training),
+            cases,
             self._held_out(holdout.held_out),
             self.plan.names,
             self.preprocessing.patch_size,
@@ -196,6 +212,7 @@ class FineTuning:
             sides=self.sides,
             drawing=self.drawing,
             team=self.context.team,
+            scans=scans,
         )
         keep_best = self.settings.keep == "best" and bool(holdout.held_out)
         return train(task, self.settings, folder, context, keep_best=keep_best, patience=self.settings.patience)
@@ -238,7 +255,7 @@ class FineTuning:
 
     def save(self, trained: Trained, holdout: Holdout, measured: Measured | None, text: Description) -> Bundle:
         self.context.report(Progress("save", 1.0, step=trained.step, message="Describing the training scans."))
-        base, label_notes, hashes = self.base, self.prepared.label_notes, self.prepared.hashes
+        base, label_notes, hashes, scans = self.base, self.prepared.label_notes, self.prepared.hashes, self.scans
         metrics = {} if measured is None else {"validation": measured.to_dict(hashes)}
         notes = [*label_notes, *self.notes]
         card = (
@@ -273,6 +290,7 @@ class FineTuning:
                 "cases": [hashes[case.id] for case in holdout.training],
                 "held_out_cases": [hashes[case.id] for case in holdout.held_out],
                 "notes": notes,
+                **({} if scans is None else {"unlabelled": scans.provenance(self.settings.unlabelled_method)}),
             },
             report={
                 **metrics,
@@ -280,6 +298,7 @@ class FineTuning:
                 "trained_on": [case.id for case in holdout.training],
                 "label_notes": label_notes,
                 "cache": self.prepared.cases.describe(),
+                "unlabelled_notes": [] if scans is None else [scans.describe(), *scans.warnings()],
             },
             card=card if measured is None else f"{card}\n\n{measured.markdown()}",
             pictures={},
@@ -382,4 +401,5 @@ class FineTuning:
         content.append([self.prepared.hashes[case.id] for case in cases])
         unknown = {case.id: list(case.unknown) for case in cases if case.unknown}
         content += [unknown] if unknown else []
+        content += [[self.settings.unlabelled_method, self.scans.identity]] if self.scans is not None else []
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

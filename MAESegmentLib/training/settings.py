@@ -16,6 +16,8 @@ from ..inference.settings import Precision
 from ..values import check_known
 
 SettingsT = TypeVar("SettingsT", bound="LoopSettings")
+#: The model's own confident labels; agreement with its moving average; reconstruction of what is hidden.
+UnlabelledMethod = Literal["self_training", "mean_teacher", "masked"]
 #: Settings of earlier versions, which changed no result: they still stand in recipes, runs and bundles.
 RETIRED = frozenset({"shard_optimiser"})
 
@@ -69,7 +71,11 @@ class Augmentation:
     @classmethod
     def geometric(cls) -> Augmentation:
         """For pretraining: the target is the grey value, so only geometry changes."""
-        return cls(noise=0, blur=0, brightness=0, contrast=0, low_resolution=0, gamma=0)
+        return cls().geometry()
+
+    def geometry(self) -> Augmentation:
+        """The same without changes of grey values."""
+        return replace(self, noise=0, blur=0, brightness=0, contrast=0, low_resolution=0, gamma=0)
 
 
 @dataclass(frozen=True)
@@ -236,8 +242,16 @@ class FineTuneSettings(LoopSettings):
     foreground: bool | None = None
     #: Overlap of the sliding windows in validation.
     validation_overlap: float = 0.25
+    #: How scans without labels are learnt from, where there are some, and what that weighs beside the cases.
+    unlabelled_method: UnlabelledMethod = "self_training"
+    unlabelled_weight: float = 1.0
+    #: Over this fraction of the steps the weight rises to its full value; for the first half of it, it is 0.
+    unlabelled_ramp: float = 0.4
 
-    LATER: ClassVar[frozenset[str]] = LoopSettings.LATER | {"sides", "foreground", "minutes", "until_no_better"}
+    LATER: ClassVar[frozenset[str]] = LoopSettings.LATER | {
+        *("sides", "foreground", "minutes", "until_no_better"),
+        *("unlabelled_method", "unlabelled_weight", "unlabelled_ramp"),
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -260,6 +274,10 @@ class FineTuneSettings(LoopSettings):
         starts = ("pretrained", "autoencoder", "random")
         check('"pretrained", "autoencoder" or "random"', lambda start: start in starts, "initial_weights")
         check("from 0 to below 1", lambda overlap: 0 <= overlap < 1, "validation_overlap")
+        methods = get_args(UnlabelledMethod)
+        check(f"one of {', '.join(methods)}", lambda method: method in methods, "unlabelled_method")
+        check("above 0", lambda weight: 0 < weight < math.inf, "unlabelled_weight")
+        check("a fraction from 0 to 1", _is_fraction, "unlabelled_ramp")
 
 
 @dataclass(frozen=True)

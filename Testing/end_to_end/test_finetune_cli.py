@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +126,31 @@ def test_ctrl_c_saves_a_checkpoint_and_says_how_to_go_on(data: Path, base: Bundl
     assert b"to resume" in error
     assert (out / "checkpoint.pt").exists()
     assert not (out / "model").exists()
+
+
+def test_scans_without_labels_are_learnt_from_in_a_real_process(data: Path, base: Bundle, tmp_path: Path) -> None:
+    """A folder of them, of which one is broken and one is the validation case's own image."""
+    shutil.move(write_dataset(tmp_path / "more", 5) / "images", tmp_path / "no labels é")
+    (tmp_path / "no labels é" / "broken.nii.gz").write_bytes(b"no scan")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "MAESegmentLib.cli", "finetune", "--cases", str(data), "--model", str(base.path)]
+    command += ["--out", str(out), *QUICK, "--split", "pool", "--validation", "validation"]
+    command += ["--set", "unlabelled_ramp=0", "--unlabelled", str(tmp_path / "no labels é")]
+
+    def run() -> str:
+        done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)
+        assert done.returncode in (0, 2), done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    said = run()
+    assert "2 scans without labels to learn from; 4 could not be used." in said
+    for left_out in ("broken.nii.gz", "case_0.nii.gz", "case_1.nii.gz", "case_2.nii.gz"):
+        assert f"Left out: {left_out}" in said
+    provenance = open_bundle(out / "model").spec.training["unlabelled"]
+    assert (provenance["method"], len(provenance["images"]), provenance["left_out"]) == ("self_training", 2, 4)
+    (tmp_path / "no labels é" / "case_4.nii.gz").unlink()
+    assert "scan case_4.nii.gz is no longer among those without labels" in " ".join(run().split())
 
 
 def test_fine_tuning_a_real_case_with_a_tiny_network(real_data: Path, tmp_path: Path) -> None:

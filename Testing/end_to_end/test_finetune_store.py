@@ -15,8 +15,9 @@ from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import DatasetError, OutputError
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import LabelMap
+from MAESegmentLib.images.writing import write_volume
 from MAESegmentLib.processes.interpreter import Interpreter
-from MAESegmentLib.runs import RunState
+from MAESegmentLib.runs import RunRequest, RunState, create_run
 from MAESegmentLib.runs.trainer import work_through
 from MAESegmentLib.worker.client.requests import submit_estimate
 from Testing.children import no_file_beyond
@@ -60,6 +61,28 @@ def test_two_fine_tunings_of_one_base_get_two_versions(clinic: Clinic, shell) ->
         assert shell("finetune", "--cases", clinic.store.folder, "-m", "tiny-mr@1.0.0", "-o", out, *words) == 0
         assert shell("models", "import", out / "model") == 0
     assert [bundle.version for bundle in clinic.models.list()] == ["1.0.0", "1.1.0", "1.2.0"]
+
+
+def test_a_run_learns_from_scans_without_labels_in_its_folder_and_elsewhere(clinic: Clinic) -> None:
+    elsewhere = clinic.folder / "elsewhere" / "one.nii.gz"
+    request = replace(clinic.request(check=["case-0002"]), unlabelled=("scans", str(elsewhere)))
+    run = create_run(clinic.runs, request)
+    assert replace(run.request, unlabelled=()) == replace(
+        clinic.request(check=["case-0002"]), created=run.request.created
+    )
+    for seed, path in ((7, run.path / "scans" / "two.nii.gz"), (8, elsewhere)):
+        path.parent.mkdir()
+        write_volume(path, PhantomFactory()(shape=(20, 22, 18), noise=20.0, seed=seed).volume)
+    work_through(run)
+    result = run.status().outcome()
+    assert "2 scans without labels to learn from." in result.notes
+    assert len(open_bundle(result.path).spec.training["unlabelled"]["images"]) == 2
+
+
+def test_a_request_of_the_version_before_opens(clinic: Clinic) -> None:
+    content = clinic.request().to_dict()
+    del content["unlabelled"]
+    assert RunRequest.from_dict(content) == clinic.request()
 
 
 def test_with_nothing_to_learn_from_it_says_what_to_do(clinic: Clinic, shell, capsys) -> None:

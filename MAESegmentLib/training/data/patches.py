@@ -28,13 +28,14 @@ from .prepared import PreparedCase
 class Batch:
     """`image` float32 (B, C, D, H, W); `classes` int64 (B, 1, D, H, W) or None; the cases they were cut from.
 
-    `part` says which part of its step this is.
+    `part` says which part of its step this is; `unlabelled` are patches of scans without labels for the same step.
     """
 
     image: Tensor
     classes: Tensor | None
     case_ids: tuple[str, ...]
     part: int = 0
+    unlabelled: Batch | None = None
 
     def to(self, device: torch.device) -> Batch:
         classes = None if self.classes is None else self.classes.to(device, non_blocking=True)

@@ -56,6 +56,20 @@ class DivisibleTask(Task, Protocol):
         """Scalar. With the amounts `of` a whole batch, what this part adds to the loss of the whole."""
 
 
+@runtime_checkable
+class TaughtTask(Task, Protocol):
+    """A task that may learn from the moving average of its own weights, and has something to keep in a checkpoint."""
+
+    def begin(self, average: nn.Module, device: torch.device) -> None:
+        """Before the first step of this process, and before `load_state`; `average` changes with every step."""
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values."""
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """What `state` returned at the step that is resumed from."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """`weights` are float32 on the CPU: the moving average's where there is one. `score` is of the best validation.
@@ -155,6 +169,9 @@ class _Run:
         self.keep_best, self.track_best = keep_best, track_best
         self.model = task.model.to(device)
         self.average = MovingAverage(self.model, settings.ema_decay)
+        self.taught = task if isinstance(task, TaughtTask) else None
+        if self.taught is not None:
+            self.taught.begin(self.average.model, device)
         self.own_parts = len(self.team.own(settings.parts()))
         self.divisible = _divisible(task) if len(settings.parts()) > 1 else None
         self.optimiser = torch.optim.AdamW(
@@ -180,6 +197,8 @@ class _Run:
             self.scaler.load_state_dict(state["scaler"])
             if self.average.decay:
                 self.average.model.load_state_dict(state["average"])
+            if self.taught is not None:
+                self.taught.load_state(state.get("task", {}))
             self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
             self.stopped = state.get("stopped", False)
         self.team.check_same(self.step, f"the step to resume from in {self.folder}")
@@ -196,6 +215,7 @@ class _Run:
             "scaler": self.scaler.state_dict(),
             "best": self.best,
             "stopped": self.stopped,
+            "task": {} if self.taught is None else self.taught.state(),
         }
         self.team.first(lambda: save_checkpoint(self.folder, state))
 

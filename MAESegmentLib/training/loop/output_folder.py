@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +63,19 @@ class DataRecord:
     training: Mapping[str, str]
     held_out: Mapping[str, str]
     labels: Sequence[str] = ()
+    #: Scans that have none; what cannot be read of these is left out of the run.
+    unlabelled: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, training: Iterable[Case], held_out: Iterable[Case] = (), labels: Sequence[str] = ()) -> DataRecord:
-        """Reads every file; `DatasetError` if one cannot be read."""
-        return cls(_digests(training), _digests(held_out), tuple(labels))
+    def of(
+        cls,
+        training: Iterable[Case],
+        held_out: Iterable[Case] = (),
+        labels: Sequence[str] = (),
+        unlabelled: Iterable[Case] = (),
+    ) -> DataRecord:
+        """Reads every file; `DatasetError` if one of a case cannot be read."""
+        return cls(_digests(training), _digests(held_out), tuple(labels), _digests(unlabelled, or_unreadable=True))
 
     def check_same(self, out: Path, context: RunContext) -> None:
         """For a finished run in `out`: refuse other data than that it was made of; a warning if that is not known."""
@@ -88,6 +96,7 @@ class DataRecord:
         changes = [
             *_changes(before.training, self.training, "to learn from"),
             *_changes(before.held_out, self.held_out, "held out"),
+            *_changes(before.unlabelled, self.unlabelled, "among those without labels", "scan"),
         ]
         if list(before.labels) != list(self.labels):
             changes.insert(0, f"the labels were {', '.join(before.labels)} and are {', '.join(self.labels)}")
@@ -131,15 +140,23 @@ def _called(base: Mapping[str, str] | None) -> str:
     return f"{base['name']}@{base['version']} ({base['hash'][:8]})" if base else "random weights"
 
 
-def _changes(before: Mapping[str, str], now: Mapping[str, str], role: str) -> list[str]:
-    changed = [f"case {name} was changed" for name in before if name in now and now[name] != before[name]]
-    gone = [f"case {name} is no longer {role}" for name in before if name not in now]
-    new = [f"case {name} is {role} now" for name in now if name not in before]
+def _changes(before: Mapping[str, str], now: Mapping[str, str], role: str, what: str = "case") -> list[str]:
+    changed = [f"{what} {name} was changed" for name in before if name in now and now[name] != before[name]]
+    gone = [f"{what} {name} is no longer {role}" for name in before if name not in now]
+    new = [f"{what} {name} is {role} now" for name in now if name not in before]
     return [*changed, *gone, *new]
 
 
-def _digests(cases: Iterable[Case]) -> dict[str, str]:
-    return {case.id: _digest(case) for case in cases}
+def _digests(cases: Iterable[Case], *, or_unreadable: bool = False) -> dict[str, str]:
+    found = {}
+    for case in cases:
+        try:
+            found[case.id] = _digest(case)
+        except DatasetError:
+            if not or_unreadable:
+                raise
+            found[case.id] = "unreadable"
+    return found
 
 
 def _digest(case: Case) -> str:
@@ -172,6 +189,7 @@ def _files(path: Path) -> list[Path]:
 def _read(out: Path) -> DataRecord | None:
     try:
         content: dict[str, Any] = json.loads((out / _DATA).read_text(encoding="utf-8"))
-        return DataRecord(dict(content["training"]), dict(content["held_out"]), list(content["labels"]))
+        scans = dict(content.get("unlabelled", {}))
+        return DataRecord(dict(content["training"]), dict(content["held_out"]), list(content["labels"]), scans)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -23,6 +23,7 @@ from ..loop.optimiser import parameter_groups, stage_scale
 from ..saving import dice_markdown
 from ..settings import FineTuneSettings
 from .losses import SegmentationLoss
+from .terms import ScanTerm, beside
 
 #: Dice per case and label; NaN where neither reference nor prediction has the label, or it was not annotated.
 DiceTable = dict[str, dict[str, float]]
@@ -45,11 +46,12 @@ class SegmentationTask:
         *,
         sides: Sides | None = None,
         drawing: Drawing | None = None,
+        scans: ScanTerm | None = None,
     ) -> None:
         """`encoder_stages` turns layer-wise learning-rate decay on, for an NnFormer of that many stages.
 
         `sides` says which labels change places in a mirrored patch, `drawing` how images are drawn where `training`
-        holds tissues.
+        holds tissues. `scans` adds what scans without labels say to the loss.
         """
         self.model = model
         self.held_out = held_out
@@ -59,17 +61,32 @@ class SegmentationTask:
         self.identity = identity
         self.encoder_stages = encoder_stages
         self.team = team
+        self.scans = scans
         self._samples = PatchSamples(training, patch_size, settings, settings.foreground_fraction, sides, drawing)
         self._loss = SegmentationLoss(settings.deep_supervision_weights)
         self._unknown = {case.id: case.unknown for case in training if case.unknown}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
+        more = [] if self.scans is None else self.scans.parameter_groups()
         if self.encoder_stages is None:
-            return parameter_groups(self.model, self.settings)
-        return parameter_groups(self.model, self.settings, stage_scale(self.encoder_stages, self.settings.layer_decay))
+            return parameter_groups(self.model, self.settings) + more
+        scale = stage_scale(self.encoder_stages, self.settings.layer_decay)
+        return parameter_groups(self.model, self.settings, scale) + more
+
+    def begin(self, average: nn.Module, device: torch.device) -> None:
+        if self.scans is not None:
+            self.scans.begin(average, device)
+
+    def state(self) -> dict[str, Any]:
+        return {} if self.scans is None else self.scans.state()
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        if self.scans is not None:
+            self.scans.load_state(state)
 
     def batches(self, first_step: int, device: torch.device) -> Iterator[Batch]:
-        return batches(self._samples, first_step, device, self.team)
+        labelled = batches(self._samples, first_step, device, self.team)
+        return labelled if self.scans is None else beside(labelled, self.scans, first_step, device)
 
     def loss(self, model: nn.Module, batch: Batch, step: int, of: Sequence[float] | None = None) -> Tensor:
         assert batch.classes is not None
@@ -78,6 +95,8 @@ class SegmentationTask:
             samples, voxels = self.amounts(batch, step)
             share = (samples / of[0], voxels / max(of[1], 1.0))
         loss: Tensor = self._loss(model(batch.image), batch.classes, self._not_annotated(batch), share)
+        if self.scans is not None and batch.unlabelled is not None:
+            loss = loss + self.scans.ramp.weight(step) * self.scans.loss(model, batch.unlabelled, step)
         return loss
 
     def amounts(self, batch: Batch, step: int) -> list[float]:  # noqa: ARG002

@@ -1,0 +1,141 @@
+"""Scans without labels: found, checked and prepared as cases are; each that cannot be used is named and left out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...bundle import Bundle
+from ...bundle.scan_statistics import fit_space
+from ...bundle.suitability import LIMIT, ScanFacts, mismatch, unlike_cases
+from ...cases.case import Case
+from ...cases.checks import read_image
+from ...errors import DatasetError, MAESegmentError
+from ...images.hashing import FIRST, voxel_hash
+from ...images.scans import find_scans
+from ...images.volume import Volume
+from ...preprocessing.grey_values import GreyValues, describe_grey_values
+from ...preprocessing.plan import Preprocessing
+from ...text import listed
+from ..run_context import Progress, RunContext
+from .prepared import CaseCache, PreparedCase, as_array
+from .preparing import MAX_NAMED, Prepared
+
+_SUBFOLDER = "unlabelled"
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """The scans that are learnt from, in the order of the `hashes` of their voxels, and why others are `left_out`."""
+
+    cases: Sequence[PreparedCase]
+    hashes: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """Equal for the same scans, in whatever order and by whatever names they were given."""
+        return hashlib.sha256("".join(self.hashes).encode()).hexdigest()[:16]
+
+    def provenance(self, method: str) -> dict[str, Any]:
+        """For the bundle: no names."""
+        return {"method": method, "images": list(self.hashes), "left_out": len(self.left_out)}
+
+    def describe(self) -> str:
+        """How many there are, without their names: it goes into the bundle."""
+        count = len(self.hashes)
+        text = f"{count} scan{'' if count == 1 else 's'} without labels to learn from"
+        return f"{text}; {len(self.left_out)} could not be used." if self.left_out else f"{text}."
+
+    def warnings(self) -> list[str]:
+        """Which were left out, and why; for the log."""
+        rest = len(self.left_out) - MAX_NAMED
+        more = [f"{rest} more scans without labels are left out."] if rest > 0 else []
+        return [f"Left out: {why}" for why in self.left_out[:MAX_NAMED]] + more
+
+
+def scans_without_labels(places: Sequence[Path]) -> list[Case]:
+    """Files, and what is found in folders, each as a case of its own name. Raises if a place is not there, or empty."""
+    paths = find_scans(places)
+    if places and not paths:
+        raise DatasetError(
+            f"There is no scan without labels in {listed([str(place) for place in places])}.",
+            "Give folders with NIfTI, NRRD, MetaImage, MGZ or DICOM files, or leave the option out.",
+        )
+    seen: dict[str, int] = {}
+    cases = []
+    for path in paths:
+        count = seen[path.name] = seen.get(path.name, 0) + 1
+        cases.append(Case(path.name if count == 1 else f"{path.name} ({count})", (path,)))
+    return cases
+
+
+def prepare_unlabelled(
+    scans: Sequence[Case], prepared: Prepared, base: Bundle, preprocessing: Preprocessing, context: RunContext
+) -> Unlabelled:
+    """`scans` as the network sees them, without those that cannot be read, are nothing like the `prepared` cases, or
+    are one of these, held out or not. What the cases left of the memory is theirs; `DatasetError` if none can be used.
+    """
+    known = {hashes["image"]: f"case {name}" for name, hashes in prepared.hashes.items()}
+    channels = len(prepared.cases[0].image)
+    fits = _Fit(base, preprocessing, [case.grey for case in prepared.cases if case.grey is not None])
+    left = max(0.0, prepared.cases.budget - prepared.cases.in_memory)
+    cache = CaseCache(left / 1e9, prepared.cases.folder / _SUBFOLDER)
+    hashes: list[str] = []
+    left_out: list[str] = []
+    for number, scan in enumerate(scans):
+        context.check_cancelled()
+        context.report(Progress("prepare", number / len(scans), message=scan.id))
+        try:
+            volume = read_image(scan, channels)
+            hashed = voxel_hash(volume.array, FIRST)
+            if hashed in known:
+                left_out.append(f"{scan.id}: it is the image of {known[hashed]}.")
+                continue
+            if reason := fits.problem(volume):
+                left_out.append(f"{scan.id}: {reason}")
+                continue
+            cache.add(_prepared(scan.id, volume, preprocessing))
+        except MAESegmentError as error:
+            left_out.append(f"{scan.id}: {error.message.removeprefix(f'Case {scan.id}: ')}")
+            continue
+        known[hashed] = scan.id
+        hashes.append(hashed)
+    if not hashes:
+        raise DatasetError(
+            "None of the scans without labels can be used:\n" + "\n".join(left_out[:MAX_NAMED]),
+            "Give other scans, or fine-tune without them.",
+        )
+    order = sorted(range(len(hashes)), key=hashes.__getitem__)
+    return Unlabelled([cache[n] for n in order], tuple(hashes[n] for n in order), tuple(left_out))
+
+
+def _prepared(name: str, volume: Volume, preprocessing: Preprocessing) -> PreparedCase:
+    ready = preprocessing.prepare(volume)
+    d, h, w = (float(s) for s in ready.grid.spacing)
+    return PreparedCase(name, as_array(ready.image), (d, h, w))
+
+
+class _Fit:
+    """Whether a scan is of the kind that is learnt: the base's, or where the cases are not, theirs."""
+
+    def __init__(self, base: Bundle, preprocessing: Preprocessing, cases: Sequence[GreyValues]) -> None:
+        self._base = base
+        self._recipe = preprocessing.intensity
+        self._space = None
+        if cases and unlike_cases(base, cases):
+            self._space = fit_space(np.array([one.description for one in cases]), len(cases))
+
+    def problem(self, volume: Volume) -> str:
+        """Why it is not, in a sentence; "" if it is."""
+        if self._space is None:
+            return mismatch(self._base, ScanFacts.of(volume))
+        grey = describe_grey_values(volume.array, self._recipe)
+        if self._space.excess(grey.description) / grey.tolerance <= LIMIT:
+            return ""
+        return "Its grey values are nothing like those of the cases."

@@ -1,0 +1,148 @@
+"""What scans without labels add to the loss of a segmentation: when, how much, and what every method of it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...inference.segmenter import GPU_BATCH
+from ...inference.windows import rows_of_image
+from ..data.patches import Batch
+from ..data.prepared import PreparedCase
+from ..settings import FineTuneSettings
+
+#: A run looks so many times, evenly, at what its model makes of the scans.
+LOOKS = 10
+#: Volumes up to so many times beyond those of the cases are plausible.
+PLAUSIBLE = 2.0
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """The weight of the scans: 0 for the first half of `share` of the `steps`, full after it, rising in between."""
+
+    steps: int
+    weight_at_end: float
+    share: float
+
+    @classmethod
+    def of(cls, settings: FineTuneSettings) -> Ramp:
+        return cls(settings.steps, settings.unlabelled_weight, settings.unlabelled_ramp)
+
+    @property
+    def first(self) -> int:
+        """The first step at which the scans weigh anything.
+
+        >>> ramp = Ramp(steps=100, weight_at_end=2.0, share=0.4)
+        >>> ramp.first, [ramp.weight(step) for step in (19, 29, 39, 99)]
+        (20, [0.0, 1.0, 2.0, 2.0])
+        """
+        return int(self.steps * self.share / 2)
+
+    def weight(self, step: int) -> float:
+        half = self.steps * self.share / 2
+        risen = 1.0 if half == 0 else (step + 1 - half) / half
+        return self.weight_at_end * min(max(risen, 0.0), 1.0)
+
+    def look(self, step: int) -> int:
+        """The last step, up to this one, at which the model looks at the scans anew."""
+        return self.first + (step - self.first) // self.every * self.every
+
+    @property
+    def every(self) -> int:
+        """Steps between two looks."""
+        return max(1, self.steps // LOOKS)
+
+
+class ScanTerm(Protocol):
+    """One more term of the loss. Like a task, a function of the step and of what `state` holds alone."""
+
+    ramp: Ramp
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Of what is trained beside the model."""
+
+    def begin(self, average: nn.Module, device: torch.device) -> None:
+        """`average` is the moving average of the model's weights, which changes with every step."""
+
+    def state(self) -> dict[str, Any]:
+        """For the checkpoint."""
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """What `state` returned at the step that is resumed from."""
+
+    def batches(self, first_step: int, device: torch.device) -> Iterator[Batch]:
+        """Patches of scans for each step from `first_step` on; a generator."""
+
+    def loss(self, model: nn.Module, batch: Batch, step: int) -> Tensor:
+        """Scalar."""
+
+
+def beside(labelled: Iterator[Batch], term: ScanTerm, first_step: int, device: torch.device) -> Iterator[Batch]:
+    """The `labelled` batches, each with the patches of scans for the same step."""
+    first = max(first_step, term.ramp.first)
+    with (
+        closing(labelled),  # type: ignore[type-var]
+        closing(term.batches(first, device)) as scans,  # type: ignore[type-var]
+    ):
+        for step, batch in enumerate(labelled, first_step):
+            yield batch if step < first else replace(batch, unlabelled=next(scans))
+
+
+def settings_of_scans(settings: FineTuneSettings) -> FineTuneSettings:
+    """For patches of scans whose grey values stay, with other random numbers than those of the cases' patches."""
+    return replace(settings, seed=settings.seed + 1_000_003, augmentation=settings.augmentation.geometry())
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """For each output channel from 1 on, the smallest and largest volume (mm3) in the cases that were annotated."""
+
+    smallest: tuple[float, ...]
+    largest: tuple[float, ...]
+
+    @classmethod
+    def of(cls, cases: Sequence[PreparedCase], channels: int) -> Volumes:
+        """Of cases with label maps."""
+        rows = [(case.unknown, volumes_of(case.classes, case.spacing, channels)) for case in cases]
+        smallest, largest = [], []
+        for channel in range(1, channels):
+            found = [volumes[channel] for unknown, volumes in rows if channel not in unknown]
+            smallest.append(min(found, default=0.0) / PLAUSIBLE)
+            largest.append(max(found, default=0.0) * PLAUSIBLE)
+        return cls(tuple(smallest), tuple(largest))
+
+    def implausible(self, volumes: np.ndarray) -> tuple[int, ...]:
+        """The channels whose `volumes` (of channels 0, 1, ...) no case comes near, a missing structure among them."""
+        limits = enumerate(zip(self.smallest, self.largest, strict=True), start=1)
+        return tuple(n for n, (low, high) in limits if high == 0 or not low <= volumes[n] <= high)
+
+
+def volumes_of(classes: np.ndarray | None, spacing: Sequence[float], channels: int) -> np.ndarray:
+    """Volume (mm3) of each output channel."""
+    assert classes is not None
+    counts = np.bincount(classes.ravel(), minlength=256)[:channels]
+    result: np.ndarray = counts * float(np.prod(spacing))
+    return result
+
+
+@torch.no_grad()
+def segmented(
+    model: nn.Module, scan: PreparedCase, patch_size: Sequence[int], overlap: float, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """The output channel of every voxel, uint8 (D, H, W), and how sure the model is of it, float32 0..1."""
+    found, sure = np.empty(scan.shape, np.uint8), np.empty(scan.shape, np.float32)
+    d, h, w = patch_size
+    batch_size = 2 if device.type == "cpu" else GPU_BATCH
+    image = torch.from_numpy(scan.image)
+    rows = rows_of_image(image, model, (d, h, w), overlap, batch_size=batch_size, device=device, accumulate_on=device)
+    for row, scores in rows:
+        chance, channel = scores.float().softmax(0).max(0)
+        found[row], sure[row] = channel.cpu().numpy(), chance.cpu().numpy()
+    return found, sure
