@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ import numpy.typing as npt
 import torch
 
 from MAESegmentLib.bundle import Bundle, ModelStore
+from MAESegmentLib.bundle.sides import mirrorable_axes
 from MAESegmentLib.cases.case import Case
+from MAESegmentLib.cases.dataset import CaseDataset
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.evaluation.metrics import dice
+from MAESegmentLib.images.labels import by_name
 from MAESegmentLib.images.reading import read_label_map, read_volume
 from MAESegmentLib.images.volume import LabelMap
 from MAESegmentLib.inference.predictor import Predictor
-from MAESegmentLib.inference.settings import InferenceSettings
+from MAESegmentLib.inference.settings import InferenceSettings, Mirroring
 
 from ...tables import append_rows
 from .ours import fine_tune
@@ -31,6 +35,7 @@ from .tasks import prepare_task
 
 #: The same for all: less than is used in practice, for the sake of time.
 _OVERLAP = 0.25
+_PLAIN: Mapping[str, Mirroring] = {"": False}
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,9 @@ class Measured:
     dice: npt.NDArray[np.float64]
     steps: int
     seconds: float
+    #: Which of the ways to segment, and the processor seconds that it took a case.
+    way: str = ""
+    seconds_per_case: float = 0.0
 
     def mean_rows(self) -> list[dict[str, Any]]:
         """A row per structure and one of their mean, with Dice as a mean over the cases."""
@@ -62,57 +70,80 @@ class Performer:
     columns: Sequence[str]
     rows_of: RowsOf
     models: ModelStore | None = None
+    #: By name, what our models are segmented with, each measured.
+    ways: Mapping[str, Mirroring] = field(default_factory=lambda: dict(_PLAIN))
 
     def __call__(self, _study: Study, run: Run, data: Path, work: Path, results: Path) -> None:
         """Train, segment the run's cases, and append its rows."""
         own = work / f"process-{os.getpid()}"
         base = (self.models or ModelStore()).find(run.task.base)
         _check_new(run, base)
-        rows = self.rows_of(run, measure_run(run, data, own, base))
+        rows = [row for measured in measure_run(run, data, own, base, self.ways) for row in self.rows_of(run, measured)]
         append_rows(results, self.columns, [{**dict(zip(self.columns, run.key, strict=False)), **row} for row in rows])
         shutil.rmtree(own)
 
 
-def measure_run(run: Run, data: Path, work: Path, base: Bundle) -> Measured:
-    """Train and segment the run's cases."""
+def measure_run(
+    run: Run, data: Path, work: Path, base: Bundle, ways: Mapping[str, Mirroring] = _PLAIN
+) -> list[Measured]:
+    """Train, and segment the run's cases in all `ways` that the model has; with a budget of 0, by the base itself."""
     torch.set_num_threads(1)
     dataset = prepare_task(run.task, data, work)
-    segment: Callable[[Case], LabelMap]
+    segments: dict[str, Callable[[Case], LabelMap]] = {}
+    values = dataset.labels
     if run.arm.network is not None:
         task, plan = run.task, base.spec.preprocessing
         grid = task.spacing or plan.spacing, task.patch or plan.patch_size
         loop = PlainLoop(*grid, len(dataset.labels) + 1, run.seed, _OVERLAP, task.window)
         network, steps, seconds = loop.train(run.arm.network, base, dataset.select("learn"), run.budget)
 
-        def segment(case: Case) -> LabelMap:
-            return loop.segment(network, case)
+        segments[next(iter(ways))] = partial(loop.segment, network)
     else:
-        bundle, steps, seconds = fine_tune(dataset, base, run.arm.settings, run.seed, run.budget, work)
-        settings = InferenceSettings(device="cpu", overlap=_OVERLAP, mirroring=False, check_familiarity=False)
-        predictor = Predictor(bundle, settings)
-
-        def segment(case: Case) -> LabelMap:
-            return predictor.predict(read_volume(case.image[0])).label_map
-
-    started = time.perf_counter()
+        bundle, steps, seconds = base, 0, 0.0
+        if run.budget:
+            bundle, steps, seconds = fine_tune(dataset, base, run.arm.settings, run.seed, run.budget, work)
+        named = by_name(bundle.labels)
+        values = {name: named[name].value for name in dataset.labels}
+        can_be_mirrored = bool(mirrorable_axes(bundle.spec.inference, len(bundle.labels)))
+        for way, mirroring in ways.items():
+            if mirroring is not True or can_be_mirrored:
+                segments[way] = _segmenting(bundle, mirroring)
     cases = dataset.select("final" if run.final else "test")
-    table = np.array([_dice(segment(case), case, dataset.labels.values()) for case in cases])
-    mean = np.nanmean(table, axis=0).mean()
-    print(f"  {mean:.3f}  {steps} steps, tested in {time.perf_counter() - started:.0f} s", flush=True)
-    return Measured(tuple(case.id for case in cases), tuple(dataset.labels), table, steps, seconds)
+    found = []
+    for way, segment in segments.items():
+        started = time.process_time()
+        label_maps = [segment(case) for case in cases]
+        each = (time.process_time() - started) / len(cases)
+        table = np.array([_dice(one, case, dataset, values) for one, case in zip(label_maps, cases, strict=True)])
+        print(f"  {way} {np.nanmean(table, axis=0).mean():.3f}  {steps} steps, {each:.1f} s a case", flush=True)
+        ids = tuple(case.id for case in cases)
+        found.append(Measured(ids, tuple(dataset.labels), table, steps, seconds, way, each))
+    return found
+
+
+def _segmenting(bundle: Bundle, mirroring: Mirroring) -> Callable[[Case], LabelMap]:
+    settings = InferenceSettings(device="cpu", overlap=_OVERLAP, mirroring=mirroring, check_familiarity=False)
+    predictor = Predictor(bundle, settings)
+    return lambda case: predictor.predict(read_volume(case.image[0])).label_map
 
 
 def _check_new(run: Run, base: Bundle) -> None:
     """What the base learnt from many labels is not learnt from few."""
     known = {label.name.casefold() for label in base.labels} & {name.casefold() for name in run.task.structures}
-    if known and run.arm.network is None and run.arm.settings.get("initial_weights", "pretrained") == "pretrained":
+    if (
+        known
+        and run.budget
+        and run.arm.network is None
+        and run.arm.settings.get("initial_weights", "pretrained") == "pretrained"
+    ):
         raise ConfigurationError(
             f"{run.name}: {base.name} has learnt {', '.join(sorted(known))} already.",
             'Start from its autoencoder (initial_weights = "autoencoder").',
         )
 
 
-def _dice(found: LabelMap, case: Case, values: Iterable[int]) -> list[float]:
+def _dice(found: LabelMap, case: Case, dataset: CaseDataset, values: Mapping[str, int]) -> list[float]:
+    """`values` are those in what was found, by structure."""
     assert case.label is not None
     truth = read_label_map(case.label).array
-    return [dice(truth == value, found.array == value) for value in values]
+    return [dice(truth == value, found.array == values[name]) for name, value in dataset.labels.items()]

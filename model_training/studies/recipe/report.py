@@ -15,16 +15,21 @@ def write_report(study: Study, results: Path, folder: Path) -> None:
     rows = read_rows(results)
     tasks = dict.fromkeys(run.task.name for run in study.runs)
     blocks = {
-        f"results {task}": _table(study.runs, [row for row in rows if row["task"] == task], task) for task in tasks
+        f"results {task}": results_table(study.runs, [row for row in rows if row["task"] == task], task)
+        for task in tasks
     }
+    update_page(folder / "README.md", {**blocks, "missing": missing_runs(study.runs, rows)})
+
+
+def missing_runs(runs: Sequence[Run], rows: Sequence[Row]) -> str:
+    """How many have no row yet, and the command of each."""
     done = {(row["task"], row["arm"], row["seed"], row["budget"]) for row in rows}
-    missing = [run for run in study.runs if run.key not in done]
+    missing = [run for run in runs if run.key not in done]
     commands = "\n".join(f'$RUN --only "{run.name}"' for run in missing)
-    blocks["missing"] = f"{len(missing)} of {len(study.runs)} runs are missing.\n\n```\n{commands}\n```"
-    update_page(folder / "README.md", blocks)
+    return f"{len(missing)} of {len(runs)} runs are missing.\n\n```\n{commands}\n```"
 
 
-def _table(runs: Sequence[Run], rows: Sequence[Row], task: str) -> str:
+def results_table(runs: Sequence[Run], rows: Sequence[Row], task: str) -> str:
     """A line per arm and budget that was run, the best mean first: Dice of every seed, their mean, and structures."""
     structures = list(dict.fromkeys(row["structure"] for row in rows if row["structure"] != "mean"))
     lines: list[tuple[float, float, list[str]]] = []

@@ -41,7 +41,7 @@ class Performer:
         model, weights = start_of(study, run, data, work, base)
         own = work / f"process-{os.getpid()}"
         arm = recipe.Arm(run.start.name, None, {**study.centre, **run.start.settings, "initial_weights": weights})
-        rows = measure_run(recipe.Run(run.task, arm, run.seed, run.budget), data, own, model).mean_rows()
+        rows = measure_run(recipe.Run(run.task, arm, run.seed, run.budget), data, own, model)[0].mean_rows()
         append_rows(results, COLUMNS, [{**dict(zip(COLUMNS, run.key, strict=False)), **row} for row in rows])
         shutil.rmtree(own)
 

@@ -1,0 +1,1 @@
+"""How patches are changed in fine-tuning, and what predictions are averaged over."""
