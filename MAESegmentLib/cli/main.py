@@ -38,6 +38,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("segment", ".segment", "label the structures in one scan (NIfTI, NRRD, MHA, MGZ or a DICOM folder)"),
     Command("batch", ".batch", "segment every scan in a folder or DICOM archive; resumable, with one table of results"),
+    Command("update", ".update", "let the rest of a scan follow from slices that were corrected or drawn"),
     Command("demo", ".demo", "segment both hippocampi of a sample head that comes with the installation"),
     Command(
         "cases",

@@ -113,13 +113,14 @@ def _check_outputs(arguments: argparse.Namespace) -> dict[str, Path]:
     for name, path in outputs.items():
         if path.resolve() in inputs:
             raise OutputError(f"{path} is the scan itself; it is never overwritten.", "Choose another name with -o.")
-        _check_output(path, endings.get(name, _MAP_ENDINGS), overwrite=arguments.overwrite)
+        check_output(path, endings.get(name, _MAP_ENDINGS), overwrite=arguments.overwrite)
     if len({path.resolve() for path in outputs.values()}) < len(outputs):
         raise OutputError("Two outputs have the same name.", "Give each output its own file.")
     return outputs
 
 
-def _check_output(path: Path, endings: Sequence[str], *, overwrite: bool) -> None:
+def check_output(path: Path, endings: Sequence[str] = _LABEL_MAP_ENDINGS, *, overwrite: bool) -> None:
+    """Raise `OutputError` now if a file of one of these `endings` cannot be written, or must not be replaced."""
     if not path.name.lower().endswith(tuple(endings)):
         raise OutputError(
             f"{path.name} is not written in this format.", f"Use a name that ends in {', '.join(endings)}."

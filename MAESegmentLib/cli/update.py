@@ -1,0 +1,132 @@
+"""`maesegment update`: the rest of a scan follows from what was drawn on some of its slices."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigurationError, OutputError
+from . import options
+from .segment import check_output
+from .terminal import ProgressBar, make_console, make_table, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..bundle import Bundle
+    from ..images.labels import Label
+    from ..images.volume import LabelMap, Volume
+    from ..propagation.update import Updated
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scan", type=Path, metavar="SCAN", help="the scan: a file, or a DICOM folder")
+    parser.add_argument(
+        "segmentation",
+        type=Path,
+        metavar="SEGMENTATION",
+        help="what was drawn on it: a result of which some slices were corrected, or structures drawn on some slices",
+    )
+    options.add_out(parser, "OUT", "a .seg.nrrd, .nii.gz, or for DICOM input .dcm file", required=True)
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    parser.add_argument(
+        "--before", type=Path, metavar="RESULT", help="the result before it was corrected: slices that differ were"
+    )
+    options.add_model(parser, f"the model that helps (default: none): {options.MODEL}")
+    parser.add_argument(
+        "--axis",
+        default="",
+        metavar="PLANE",
+        help="the plane that was drawn in: axial, coronal or sagittal (default: found)",
+    )
+    options.add_device(parser)
+    options.add_quiet(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    inputs = [arguments.scan, arguments.segmentation, *([arguments.before] if arguments.before else [])]
+    if arguments.out.resolve() in {path.resolve() for path in inputs}:
+        raise OutputError(f"{arguments.out} is what was drawn; it is not overwritten.", "Choose another name with -o.")
+    check_output(arguments.out, overwrite=arguments.overwrite)
+
+    from ..bundle.library import ModelLibrary
+    from ..images.reading import read_volume
+    from ..images.writing import check_label_map_destination, write_label_map
+    from ..propagation.drawn import axis_of_plane
+    from ..propagation.update import update_scan
+
+    bundle = ModelLibrary().find(arguments.model, verify=True) if arguments.model else None
+    volume = read_volume(arguments.scan)
+    now, labels = _read(arguments.segmentation, volume, bundle)
+    before, labels = _before(arguments.before, volume, labels, bundle)
+    check_label_map_destination(arguments.out, source=volume, labels=labels)
+    with ProgressBar("Updating", shown=not arguments.quiet) as bar:
+        updated = update_scan(
+            now,
+            None if before is None else before.array,
+            {label.value: label.name for label in labels},
+            axis=axis_of_plane(arguments.axis, volume.ijk_to_ras) if arguments.axis else None,
+            report=bar.update,
+        )
+    path = write_label_map(arguments.out, updated.label_map, labels, source=volume, volume_name=arguments.scan.name)
+    if not arguments.quiet:
+        _print_result(updated, path)
+    return 0
+
+
+def _read(path: Path, volume: Volume, bundle: Bundle | None) -> tuple[LabelMap, tuple[Label, ...]]:
+    """On the scan's grid, with a name for each value."""
+    import numpy as np
+
+    from ..images.formats.dicom.belonging import place_on
+    from ..images.labels import Label, distinct_colour
+    from ..images.reading import read_segments
+
+    label_map, labels = read_segments(path)
+    label_map, notes = place_on(label_map, volume)
+    for note in notes:
+        say(f"note: {note}", error=True)
+    known = {label.value: label for label in labels or (bundle.labels if bundle is not None else ())}
+    for value in sorted({int(value) for value in np.unique(label_map.array)} - {0, *known}):
+        known[value] = Label(value, f"label {value}", distinct_colour(value))
+    return label_map, tuple(known.values())
+
+
+def _before(
+    path: Path | None, volume: Volume, labels: tuple[Label, ...], bundle: Bundle | None
+) -> tuple[LabelMap | None, tuple[Label, ...]]:
+    """The result with the values of what was drawn, by the names of the structures; and all structures of both."""
+    if path is None:
+        return None, labels
+    from ..images.labels import by_name
+
+    before, were = _read(path, volume, bundle)
+    now = by_name(labels)
+    free = max([0, *(label.value for label in labels)])
+    values = {}
+    for label in were:
+        same = now.get(label.name)
+        if same is None:
+            free += 1
+            same = replace(label, value=free)
+            labels = (*labels, same)
+        values[label.value] = same.value
+    if free > 65535:
+        raise ConfigurationError("The two segmentations have more labels than a file can hold.")
+    return before.with_values(values), labels
+
+
+def _print_result(updated: Updated, path: Path) -> None:
+    table = make_table("Structure", "Slices", "Followed by", "Voxels changed", right=["Slices", "Voxels changed"])
+    for one in updated.followed:
+        table.add_row(one.name, str(len(one.slices)), one.method, str(one.changed_voxels))
+    make_console().print(table)
+    for why in _reasons(updated):
+        say(why)
+    say(f"drawn in {updated.plane} slices; segmentation: {path}")
+
+
+def _reasons(updated: Updated) -> Sequence[str]:
+    return list(dict.fromkeys(f"{one.method}: {one.why}" for one in updated.followed))
