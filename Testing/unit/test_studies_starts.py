@@ -33,6 +33,9 @@ structures = { "new" = ["back"] }
 [centre]
 learning_rate = 1e-3
 
+[step]
+tiny-mr = 0.1
+
 [shipped]
 tiny-mr = { autoencoder = 10 }
 
@@ -88,7 +91,8 @@ def test_every_start_is_measured_and_reported_with_what_it_cost(root: Path) -> N
     study, results, readme = read_study(root / "study.toml"), root / "results.csv", root / "README.md"
     assert engine(models(root)).do_missing(study, root, root / "work", results) == 5
     assert finished(results) == {run.name for run in study.runs}
-    assert [row["structure"] for row in read_rows(results)] == ["new", "mean"] * 5
+    rows = read_rows(results)
+    assert [(row["structure"], row["steps"]) for row in rows] == [("new", "5"), ("mean", "5")] * 5
     readme.write_text("<!-- results phantoms -->\n<!-- end -->\n<!-- missing -->\n<!-- end -->\n")
     write_report(study, results, root)
     assert "| MAE, others | 10 | 0.5 | 0.5 | 11 |" in readme.read_text()

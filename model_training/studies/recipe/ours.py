@@ -24,12 +24,16 @@ _TIMED = 8
 def fine_tune(
     dataset: CaseDataset, base: Bundle, changed: Mapping[str, Any], seed: int, budget: float, work: Path
 ) -> tuple[Bundle, int, float]:
-    """The model after the steps that fit into `budget` processor seconds, how many these were, and the seconds."""
+    """The model after the steps that fit into `budget` processor seconds, how many these were, and the seconds.
+
+    Where `changed` names the steps, it gets these.
+    """
     torch.set_num_threads(1)
     chosen = {**changed, "seed": seed, "threads": 1, "device": "cpu"}
-    _, seconds = _run(dataset, base, {**chosen, "steps": 2 * _TIMED}, work / "timed")
-    steps = max(2 * _TIMED, round(budget / seconds))
-    bundle, seconds = _run(dataset, base, {**chosen, "steps": steps}, work / "run")
+    if (steps := chosen.get("steps")) is None:
+        _, seconds = _run(dataset, base, {**chosen, "steps": 2 * _TIMED}, work / "timed")
+        chosen["steps"] = steps = max(2 * _TIMED, round(budget / seconds))
+    bundle, seconds = _run(dataset, base, chosen, work / "run")
     return bundle, steps, seconds * steps
 
 

@@ -37,10 +37,11 @@ class Performer:
         from ..recipe.measuring import measure_run
         from .starting import start_of
 
-        base = (self._models or ModelStore()).find(run.base)
+        base = (self._models or ModelStore()).find(run.task.base)
         model, weights = start_of(study, run, data, work, base)
         own = work / f"process-{os.getpid()}"
-        arm = recipe.Arm(run.start.name, None, {**study.centre, **run.start.settings, "initial_weights": weights})
+        settings = {**study.centre, **run.start.settings, "initial_weights": weights}
+        arm = recipe.Arm(run.start.name, None, {**settings, "steps": study.steps(run, run.budget)})
         rows = measure_run(recipe.Run(run.task, arm, run.seed, run.budget), data, own, model)[0].mean_rows()
         append_rows(results, COLUMNS, [{**dict(zip(COLUMNS, run.key, strict=False)), **row} for row in rows])
         shutil.rmtree(own)

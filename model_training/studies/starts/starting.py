@@ -44,8 +44,9 @@ def _pretrained(study: Study, run: Run, pretraining: Pretraining, data: Path, wo
     if not done.exists():
         own = work / f"process-{os.getpid()}" / "pretraining"
         dataset = _cases_without(run, pretraining, data, own / "cases")
-        settings = {**study.centre, **pretraining.settings, "initial_weights": run.start.weights}
-        bundle, steps, seconds = fine_tune(dataset, base, settings, run.seed, pretraining.seconds, own)
+        steps = study.steps(run, pretraining.seconds)
+        settings = {**study.centre, **pretraining.settings, "initial_weights": run.start.weights, "steps": steps}
+        bundle, _, seconds = fine_tune(dataset, base, settings, run.seed, pretraining.seconds, own)
         print(f"  pretrained: {pretraining.name}, {steps} steps, {seconds:.0f} s", flush=True)
         done.parent.mkdir(parents=True, exist_ok=True)
         if not done.exists():
@@ -58,8 +59,8 @@ def _cases_without(run: Run, pretraining: Pretraining, data: Path, folder: Path)
     """What is learnt before the task: every structure but the task's own, in none of the cases it is tested on."""
     source = _maps(data / pretraining.data, folder) if pretraining.drawn else load_dataset(data / pretraining.data)
     chosen = source.select(pretraining.cases) if pretraining.cases else source.cases
-    tested = sorted({case.id for case in chosen} & set(run.task.test))
-    if tested and pretraining.data == run.task.data:
+    same = pretraining.data == run.task.data
+    if same and (tested := [case.id for case in source.select(",".join(run.task.test)) if case in chosen]):
         raise ConfigurationError(f"Pretraining {pretraining.name} sees {tested[0]}, which {run.task.name} tests on.")
     own = {part for parts in run.task.structures.values() for part in parts}
     others = {name: (name,) for name in source.labels if name not in own}

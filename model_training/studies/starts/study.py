@@ -57,8 +57,6 @@ class Start:
 @dataclass(frozen=True)
 class Run:
     task: Task
-    #: Of which model the network, the grid and the weights are.
-    base: str
     start: Start
     seed: int
     #: Processor seconds of learning the task, on one thread.
@@ -78,21 +76,26 @@ class Run:
 class Study:
     #: How a task is learnt, and how what comes before is, unless a start or a pretraining says otherwise.
     centre: Mapping[str, Any]
+    #: Processor seconds that a step counts as: base -> seconds.
+    step: Mapping[str, float]
     #: Seconds that the weights of a base had cost: (base, weights) -> seconds.
     shipped: Mapping[tuple[str, str], float]
     runs: tuple[Run, ...]
 
+    def steps(self, run: Run, seconds: float) -> int:
+        """Starts of a base share its network: where a step always counts alike, none gains by a quiet machine."""
+        return max(1, round(seconds / self.step[run.task.base]))
+
     def seconds_before(self, run: Run) -> tuple[float, float]:
         """What the run's start had cost when the task began: as shipped, and in this study."""
         own = run.start.pretraining.seconds if run.start.pretraining else 0.0
-        return self.shipped.get((run.base, run.start.weights), 0.0), own
+        return self.shipped.get((run.task.base, run.start.weights), 0.0), own
 
 
 def read_study(path: Path) -> Study:
     """The study of a TOML file; its runs in the order in which they are to be done."""
     data = tomllib.loads(path.read_text(encoding="utf-8"))
     tasks = {name: task_of(name, entry) for name, entry in data["tasks"].items()}
-    bases = {name: str(entry["base"]) for name, entry in data["tasks"].items()}
     pretrainings = {name: Pretraining(name, **entry) for name, entry in data["pretrainings"].items()}
     starts = {name: _start(name, entry, pretrainings) for name, entry in data["starts"].items()}
     runs: dict[tuple[str, str, str, str], Run] = {}
@@ -101,10 +104,10 @@ def read_study(path: Path) -> Study:
             for seed in block["seeds"]:
                 for task in block["tasks"]:
                     for start in block["starts"]:
-                        run = Run(tasks[task], bases[task], starts[start], int(seed), float(budget))
+                        run = Run(tasks[task], starts[start], int(seed), float(budget))
                         runs.setdefault(run.key, run)
     shipped = {(base, name): float(cost) for base, costs in data["shipped"].items() for name, cost in costs.items()}
-    return Study(data["centre"], shipped, tuple(runs.values()))
+    return Study(data["centre"], data["step"], shipped, tuple(runs.values()))
 
 
 def _start(name: str, entry: Mapping[str, Any], pretrainings: Mapping[str, Pretraining]) -> Start:
