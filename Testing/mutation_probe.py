@@ -134,8 +134,8 @@ MUTATIONS = (
     Mutation(
         "windows: a mirrored prediction is not mirrored back",
         "inference/windows.py",
-        "total += network(patches.flip(dims)).float().flip(dims)",
-        "total += network(patches.flip(dims)).float()",
+        "scores = network(patches.flip(dims)).float().flip(dims)",
+        "scores = network(patches.flip(dims)).float()",
         "test_inference_windows.py",
     ),
     Mutation(
@@ -190,9 +190,9 @@ MUTATIONS = (
     ),
     Mutation(
         "labels: mirrored anatomy keeps its sides",
-        "training/data/labelling.py",
-        "table[one], table[other] = other, one",
-        "table[one], table[other] = one, other",
+        "bundle/sides.py",
+        "order[one], order[other] = other, one",
+        "order[one], order[other] = one, other",
         "test_training_sides.py::test_labels_with_a_side_stay_on_their_side",
     ),
     Mutation(

@@ -154,8 +154,9 @@ def _settings(chosen: Mapping[str, Any], base: Bundle, labels: Iterable[str], *,
 
     if has_recipe:
         return FineTuneSettings.from_dict(chosen)
-    new_labels = other_names(labels, [label.name for label in base.labels])
-    return default_settings(base, new_labels=bool(new_labels), chosen=chosen)
+    learnt = tuple(labels)
+    new_labels = other_names(learnt, [label.name for label in base.labels])
+    return default_settings(base, new_labels=bool(new_labels), chosen=chosen, learnt=learnt)
 
 
 def _version(models: ModelStore, base: Bundle, name: str, same_labels: bool) -> str:

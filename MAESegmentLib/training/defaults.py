@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..bundle import Bundle
+from ..bundle.sides import mirrorable_axes, sides_of
 from ..errors import ConfigurationError
+from ..images.labels import other_names
 from .settings import FineTuneSettings
 
 #: A model's own labels on another scanner's images: learnt gently, because otherwise it forgets the old ones.
@@ -25,10 +27,17 @@ _POINTS = 10
 _SAVE_EVERY = 25
 
 
-def default_settings(base: Bundle, *, new_labels: bool, chosen: Mapping[str, Any] | None = None) -> FineTuneSettings:
+def default_settings(
+    base: Bundle,
+    *,
+    new_labels: bool,
+    chosen: Mapping[str, Any] | None = None,
+    learnt: Collection[str] | None = None,
+) -> FineTuneSettings:
     """Settings for `base`, those that were `chosen` (fields of `FineTuneSettings`) on top; raises what is wrong there.
 
-    `new_labels`: whether some label has no output in `base` to start from.
+    `new_labels`: whether some label has no output in `base` to start from. `learnt` are the names of all labels that
+    are learnt; None: all of the base among them.
     """
     chosen = dict(chosen or {})
     from_scratch = (
@@ -49,5 +58,11 @@ def default_settings(base: Bundle, *, new_labels: bool, chosen: Mapping[str, Any
     # A structure with a side must not be mirrored; the base knows along which axes its own labels may be.
     augmentation = dict(values.get("augmentation", {}))
     known_axes = () if new_labels else base.spec.inference.get("mirror_axes", ())
+    names = [label.name for label in base.labels]
+    sides = sides_of(base.spec.inference, len(names))
+    knows_all = not new_labels and (learnt is None or not other_names(names, learnt))
+    if sides is not None and knows_all and "sides" not in values:
+        values["sides"] = [[names[channel - 1] for channel in pair] for pair in sides.pairs]
+        known_axes = mirrorable_axes(base.spec.inference, len(names))
     augmentation.setdefault("flip_axes", list(known_axes))
     return FineTuneSettings.from_dict({**values, "augmentation": augmentation})

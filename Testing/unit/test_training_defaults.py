@@ -28,6 +28,20 @@ def test_known_labels_are_mirrored_and_prepared_as_in_their_model(tmp_path: Path
     assert settings.foreground is None
 
 
+def test_known_labels_with_a_left_and_a_right_are_mirrored_as_in_their_model(tmp_path: Path) -> None:
+    inference = {"mirror_axes": [2], "sides": {"axis": 0, "pairs": [[1, 2]]}}
+    model = save_tiny(tmp_path / "sided", replace(tiny_spec(labels=LABELS), inference=inference))
+    names = tuple(label.name for label in LABELS)
+    settings = default_settings(model, new_labels=False, learnt=names)
+    assert (settings.augmentation.flip_axes, settings.sides) == ((0, 2), (names,))
+    for one_side in (
+        default_settings(model, new_labels=False, learnt=names[:1]),
+        default_settings(model, new_labels=False, chosen={"sides": []}),
+    ):
+        assert (one_side.augmentation.flip_axes, one_side.sides) == ((2,), ())
+    assert default_settings(model, new_labels=True).augmentation.flip_axes == ()
+
+
 def test_new_labels_are_not_mirrored_though_the_old_ones_were(tmp_path: Path) -> None:
     model = base(tmp_path)
     assert default_settings(model, new_labels=True).augmentation.flip_axes == ()
