@@ -179,6 +179,17 @@ class FakeJob(Notifier):
         self.notify()
 
 
+class FakeDrawingJob(FakeJob):
+    """An update of a scan, or scribbles that grow."""
+
+    is_edited_since = False
+    undone = 0
+
+    def undo(self) -> bool:
+        self.undone += 1
+        return True
+
+
 class FakeBatch(Notifier):
     """Several segmentations; `current` is one of them."""
 
@@ -286,6 +297,8 @@ class FakeLogic:
         self.imported: Any = None
         self.store = FakeStore(Path(tempfile.gettempdir()) / "no-such-store")
         self.proposal = Proposal()
+        #: What `findDrawn` finds at once; None: a test answers.
+        self.drawn: Any = None
         self.identify: Callable[[], None] = lambda: None
         self.changed: list[tuple[Any, CaseRecord]] = []
         self.runs: list[FakeRun] = []
@@ -392,6 +405,26 @@ class FakeLogic:
     def setCaseRole(self, case: str, role: str, model: Any = None) -> None:
         self._begin("setCaseRole", case, role, model)
         self.store.records = [replace(r, role=role) if r.id == case else r for r in self.store.records]
+
+    # What was drawn ---------------------------------------------------------------------------------------------------
+
+    def findDrawn(self, volume: Any, segmentation: Any, *, plane: str = "", wait: bool) -> FakeJob:
+        self._begin("findDrawn", volume, segmentation, plane)
+        job = self._keep("findDrawn", FakeJob(volume=volume, segmentation=segmentation, plane=plane), wait)
+        if self.drawn is not None:
+            job.succeed(self.drawn)
+        return job
+
+    def updateScan(self, volume: Any, segmentation: Any, *, wait: bool, **how: Any) -> FakeDrawingJob:
+        self._begin("updateScan", volume, segmentation)
+        return self._keep("updateScan", FakeDrawingJob(volume=volume, segmentation=segmentation, **how), wait)
+
+    def growScribbles(self, volume: Any, segmentation: Any, *, wait: bool, **how: Any) -> FakeDrawingJob:
+        self._begin("growScribbles", volume, segmentation)
+        return self._keep("growScribbles", FakeDrawingJob(volume=volume, segmentation=segmentation, **how), wait)
+
+    def addBackground(self, segmentation: Any) -> None:
+        self._begin("addBackground", segmentation)
 
     # Learning ---------------------------------------------------------------------------------------------------------
 

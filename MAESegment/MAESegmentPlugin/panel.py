@@ -28,6 +28,7 @@ from .model_section import ModelSection
 from .parameters import options_of
 from .result_section import ResultSection
 from .speed_choice import SpeedChoice
+from .update_section import UpdateSection
 from .widgets import connect, show_control
 
 
@@ -65,6 +66,7 @@ class Panel:
             lambda: self.dependencies.report is not None and not self.dependencies.reason,
         )
         self.improve = ImproveSection(ui, logic, self)
+        self.fix = UpdateSection(ui, logic, self)
         connect(ui.addRoiButton, "clicked()", self.add_roi)
         scene = slicer.mrmlScene
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
@@ -86,6 +88,7 @@ class Panel:
             self.dependencies.check()
         self.improve.enter()
         self.update()
+        self.fix.presenter.look()
 
     def exit(self) -> None:
         """The user opens another module; what is running continues."""
@@ -116,6 +119,7 @@ class Panel:
         self.result.clear()
         self.batch.clear()
         self.improve.scene_start_close()
+        self.fix.presenter.clear()
 
     def scene_end_close(self) -> None:
         """An empty scene."""
@@ -125,6 +129,7 @@ class Panel:
         self.segment.close()
         self.set_parameter_node(None)
         self.improve.cleanup()
+        self.fix.presenter.close()
         self.advanced.cleanup()
         self.dependencies.cleanup()
 
@@ -257,6 +262,7 @@ class Panel:
         self.advanced.update(self._parameters, enabled=free)
         self.result.show(self.output)
         self.improve.update()
+        self.fix.presenter.update(self.dependencies.reason)
         self.segment.check_inputs()
 
     def _show_progress(self) -> None:

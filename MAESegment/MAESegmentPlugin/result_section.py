@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
 
 from MAESegmentLib import mrml
@@ -15,6 +14,7 @@ from MAESegmentLib.app.presenters.result import result_view
 from MAESegmentLib.app.result_notes import summary_of
 from MAESegmentLib.app.texts.messages import breakable, tooltip
 
+from .update_section import open_in_editor
 from .widgets import RowTable, connect, figure_item, label_item, show_button
 
 
@@ -89,14 +89,8 @@ class ResultSection:
     def correct(self) -> None:
         """Open Segment Editor on the result."""
         node = self.segmentation
-        if node is None:
-            return
-        slicer.util.selectModule("SegmentEditor")
-        widget = slicer.util.getModuleWidget("SegmentEditor")
-        widget.editor.setSegmentationNode(node)
-        if (volume := mrml.volume_of(node)) is not None:
-            widget.editor.setSourceVolumeNode(volume)
-            mrml.show_in_views(volume)
+        if node is not None:
+            open_in_editor(node, mrml.volume_of(node))
 
     def _on_3d_clicked(self, checked: bool) -> None:
         """Slicer's button has made the surfaces, or removed them."""

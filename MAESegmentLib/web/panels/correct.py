@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
 from ... import mrml
+from ...app.presenters.presenter import plain
+from ...app.presenters.update import UpdatePresenter
 from ...errors import NodeError
 from ...translation import tr as _
 from .correct_editor import EditorLogic, EditorUI
-from .panel import Page, Panel, shown
+from .panel import Page, Panel, bar, line, shown
 from .segment import SegmentPanel
 
 #: How long a hand rests before surfaces and volumes are brought up to date.
@@ -21,16 +24,20 @@ _REST_S = 1.0
 
 
 class CorrectPanel(Panel):
+    """An `UpdateHost`, of what is chosen on the page."""
+
     prefix = "correct"
 
     def __init__(self, app: Page, segment: SegmentPanel) -> None:
         super().__init__(app)
         self._segment = segment
         self._editor = app.slicer_app.segmentation_editor
-        self._logic = EditorLogic(app.server, app.slicer_app)
+        self._tools = EditorLogic(app.server, app.slicer_app)
         self._edited: Any = None
         self._forget: Any = None
+        self.fix = UpdatePresenter(self.logic, self, self._show_fix)
         self.put(what="", can_start=False)
+        self._show_fix()
         self._editor.segmentation_modified.connect(self._on_edit)
         app.state.change("tab")(self._on_tab)
         self.workspace.add_listener(self.update)
@@ -49,9 +56,64 @@ class CorrectPanel(Panel):
             )
         with html.Div(v_show=(what,)):
             html.Div(shown(what), classes="font-weight-medium mb-2", id="correct-what")
-            self._logic.set_ui(EditorUI())
+            self._tools.set_ui(EditorUI())
+            self._build_fix()
             go = "tab = 'improve'"
             v3.VBtn(_("Add as corrected case"), id="go-improve", click=go, color="primary", block=True, classes="mt-2")
+
+    def _build_fix(self) -> None:
+        """The rest of the scan follows from what was drawn; the words are those of Slicer's panel."""
+        fix, state = self.name("fix"), self.fix
+        v3.VDivider(classes="my-3")
+        html.Div(_("Fix this scan"), classes="text-subtitle-2 mb-2")
+        line(f"{fix}.asks ? '' : {fix}.line", id="fix-text")
+        self.question(f"{fix}.asks", state.act, "fix-ask")
+        grow = {"size": "default", "classes": "flex-grow-1"}
+        with html.Div(classes="d-flex flex-wrap ga-2 mt-2"):
+            self.control(f"{fix}.update", state.press_update, id="update-scan", color="primary", **grow)
+            self.control(f"{fix}.undo", state.press_undo, v_if=(f"{fix}.can_undo",), id="undo-update", **grow)
+        with html.Div(classes="d-flex flex-wrap ga-2 mt-2"):
+            self.control(f"{fix}.scribble", state.press_scribble, id="scribble", **grow)
+            self.control(f"{fix}.grow", state.press_grow, id="grow", **grow)
+        bar(f"100 * {fix}.fraction", v_if=(f"{fix}.is_running",), classes="mt-2")
+        line(f"{fix}.said", id="fix-said", classes="text-body-2 info-text mt-2")
+        v3.VDivider(classes="my-3")
+
+    # What the presenter sees of the page ------------------------------------------------------------------------------
+
+    @property
+    def volume(self) -> Any:
+        return self.workspace.scan.node if self.workspace.scan is not None else None
+
+    @property
+    def segmentation(self) -> Any:
+        return self.workspace.segmentation
+
+    @property
+    def roi(self) -> Any:
+        return self._segment.region
+
+    @property
+    def device(self) -> str:
+        return self._segment.device
+
+    @property
+    def is_looked_at(self) -> bool:
+        return bool(self.app.state.tab == "correct")
+
+    def changing(self, segmentation: Any) -> AbstractContextManager[None]:
+        return self._tools.changing(segmentation)
+
+    def changed(self, segmentation: Any) -> None:
+        if segmentation is self._edited:
+            self._rested()
+        elif (volume := mrml.volume_of(segmentation)) is not None:
+            self.run(self.app.unsaved.keep(segmentation, volume))
+
+    def scribble(self) -> None:
+        self._tools.paint()
+
+    # ------------------------------------------------------------------------------------------------------------------
 
     def start_empty(self) -> None:
         """A segmentation with the model's structures, in none of which anything is drawn."""
@@ -75,19 +137,25 @@ class CorrectPanel(Panel):
             self._editor.deactivate_effect()
         elif node is not self._edited and scan is not None:
             self._edited = node
-            self._logic.edit(node, scan.node)
+            self._tools.edit(node, scan.node)
         self.put(what=node.GetName() if node is not None else "", can_start=scan is not None)
+        self.fix.update()
+
+    def _show_fix(self) -> None:
+        self.put(fix=plain(self.fix.state))
 
     def _on_tab(self, tab: str, **_state: Any) -> None:
         """A brush that stays in the hand elsewhere would draw by accident."""
         if tab != "correct":
             self._editor.deactivate_effect()
+        else:
+            self.fix.look()
         # Its handles would be dragged instead.
         self._segment.show_box(tab != "correct")
 
     def _on_edit(self, *_changes: Any) -> None:
         """Some strokes follow each other: what is slow waits until the hand rests."""
-        if self._edited is None or not self._logic.was_edited:
+        if self._edited is None or not self._tools.was_edited:
             return
         if self._forget is not None:
             self._forget()
@@ -97,6 +165,7 @@ class CorrectPanel(Panel):
         self._forget = None
         self._segment.after_edit()
         self.keep()
+        self.fix.look()
 
     def keep(self) -> None:
         """Write what is drawn to where a restart finds it; another scan may be shown by now."""

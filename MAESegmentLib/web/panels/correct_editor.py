@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from trame.widgets import html
@@ -17,6 +18,7 @@ from trame_slicer.app.ui.segmentation.scissors_effect_ui import ScissorsEffectUI
 from trame_slicer.app.ui.segmentation.segment_edit_area_ui import SegmentEditAreaUI
 from trame_slicer.app.ui.segmentation.smoothing_effect_ui import SmoothingEffectUI
 from trame_slicer.app.ui.segmentation.threshold_effect_ui import ThresholdEffectUI
+from trame_slicer.segmentation.segmentation_undo_command import SegmentationLabelMapUndoCommand
 
 from ...text import in_words
 from ...translation import tr as _
@@ -142,6 +144,18 @@ class EditorLogic(SegmentEditorLogic):
         """Let the tools work on a segmentation, over its scan."""
         self.segmentation_editor.deactivate_effect()
         self.segmentation_editor.set_active_segmentation(segmentation, volume)
+
+    def changing(self, segmentation: Any) -> AbstractContextManager[None]:
+        """Around a change of it that is not made by a tool, so that Undo knows of it."""
+        editor = self.segmentation_editor
+        if editor.active_segmentation_node is not segmentation:
+            return nullcontext()
+        return SegmentationLabelMapUndoCommand.push_state_change(editor.active_segmentation)
+
+    def paint(self) -> None:
+        """Take the brush into the hand."""
+        self._on_segment_editor_changed()
+        self.segmentation_editor.set_active_effect_type(effects.SegmentationEffectPaint)
 
     def _on_segment_display_changed(self, _display_state: Any) -> None:
         """A surface that follows every stroke of the brush would stop it."""

@@ -84,6 +84,37 @@ class _WidgetRepresentation:
         return self._widget
 
 
+class SegmentEditor:
+    """Slicer's `qMRMLSegmentEditorWidget`, as far as a module opens it, with the history that Slicer's has."""
+
+    def __init__(self) -> None:
+        self.node: Any = None
+        self.volume: Any = None
+        self.effect = ""
+        self._history: Any = None
+
+    def setSegmentationNode(self, node: Any) -> None:
+        if node is not self.node:
+            self._history = slicer.vtkSegmentationHistory()
+            self._history.SetSegmentation(node.GetSegmentation() if node is not None else None)
+        self.node = node
+
+    def segmentationNode(self) -> Any:
+        return self.node
+
+    def setSourceVolumeNode(self, node: Any) -> None:
+        self.volume = node
+
+    def setActiveEffectByName(self, name: str) -> None:
+        self.effect = name
+
+    def saveStateForUndo(self) -> None:
+        self._history.SaveState()
+
+    def undo(self) -> None:
+        self._history.RestorePreviousState()
+
+
 def _install_util() -> None:
     util = slicer.util
     util.loadUI = load_ui
@@ -100,12 +131,8 @@ def _install_util() -> None:
     util.getModuleWidget = lambda name: slicer.app.moduleManager().module(name).widget
     for name in ("errorDisplay", "warningDisplay", "infoDisplay"):
         setattr(util, name, lambda text, *_a, what=name, **_k: dialogs.ask(f"{what}: {text}", False))
-    # Slicer's Segment Editor, as far as a module opens it.
-    editor = SimpleNamespace(node=None, volume=None)
-    editor.setSegmentationNode = lambda node: setattr(editor, "node", node)
-    editor.setSourceVolumeNode = lambda node: setattr(editor, "volume", node)
     slicer.app.moduleManager().modules["SegmentEditor"] = SimpleNamespace(
-        widget=SimpleNamespace(editor=editor), logic=None, path=""
+        widget=SimpleNamespace(editor=SegmentEditor()), logic=None, path=""
     )
 
 

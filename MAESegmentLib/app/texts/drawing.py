@@ -1,0 +1,51 @@
+"""The panels' sentences about what a user drew, and what followed from it; values in, sentences out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...text import in_words
+from ...translation import tr as _
+from .messages import duration_text
+
+_MOST_NAMES = 4
+
+
+def understood_text(found: Any) -> str:
+    """What an update would do with an `app.drawn.Understood`."""
+    parts = []
+    if found.corrected:
+        one, more = _("1 corrected {plane} slice"), _("{n} corrected {plane} slices")
+        parts.append((one if found.corrected == 1 else more).format(n=found.corrected, plane=found.plane))
+        if found.names:
+            parts[-1] = _("{slices} of {names}").format(slices=parts[-1], names=_listed(found.names))
+    for name, slices in found.structures:
+        text = _("{name} drawn on {n} {plane} slices")
+        parts.append(text.format(name=in_words(name), n=slices, plane=found.plane))
+    return _("{what}. The rest will follow; what you drew stays.").format(what="; ".join(parts))
+
+
+def updated_text(summary: Any) -> str:
+    """What became of each structure, by which method and why, and that the model knows nothing of it."""
+    lines = [_("Updated in {time}.").format(time=duration_text(summary.seconds))]
+    for one in summary.followed:
+        text = _("{name}: {why} ({n} {plane} slices).")
+        if len(one["slices"]) == 1:
+            text = _("{name}: {why} (1 {plane} slice).")
+        lines.append(text.format(name=in_words(one["name"]), why=one["why"], n=len(one["slices"]), plane=summary.plane))
+    return "\n".join([*lines, _unchanged()])
+
+
+def grown_text(summary: Any) -> str:
+    return "\n".join([_("Grown in {time}.").format(time=duration_text(summary.seconds)), _unchanged()])
+
+
+def _unchanged() -> str:
+    return _("What you drew is as you drew it. The model is unchanged: add the case to teach it.")
+
+
+def _listed(names: Sequence[str]) -> str:
+    listed = ", ".join(map(in_words, names[:_MOST_NAMES]))
+    more = len(names) - _MOST_NAMES
+    return _("{names} and {n} more").format(names=listed, n=more) if more > 0 else listed
