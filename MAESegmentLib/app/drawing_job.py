@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,13 +15,18 @@ from ..errors import NodeError
 from ..images.labels import Label, by_name
 from ..jobs import Job, JobProgress, JobState
 from ..jobs.runner import Operation
+from ..mrml.redrawing import UndoPoint, made_mark, put_redrawn, redrawing_steps
+from ..propagation.drawn import is_background
 from ..translation import tr as _
 from ..worker.client.requests import Drawing, submit_drawing
-from ..worker.job_folder import JobFolder
+from ..worker.job_folder import JobFolder, full_label_array
 from .processing import roi_box
-from .produced import DRAWN, PRODUCED, drawn_of, note_drawn, note_produced, packed, produced_of
+from .produced import drawn_of, note_drawn, note_produced, packed, produced_of
 from .result_notes import note_summary, summary_of
 from .session import SceneSession
+
+#: How often it is drawn again because the user continues editing meanwhile.
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class DrawingRequest:
     plane: str = ""
     roi: Any = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    #: Around the change of the segmentation, so that an editor's own undo knows of it.
+    changing: Callable[[Any], AbstractContextManager[Any]] = lambda _node: nullcontext()
 
 
 @dataclass(frozen=True)
@@ -51,25 +59,30 @@ class DrawingJob(Job[Any]):
     """`result` is the segmentation node, which holds what followed. `undo` takes that back."""
 
     summary: DrawingSummary | None = None
-    _before: tuple[Any, Mapping[str, Any], Mapping[str, str | None]] | None = None
+    _before: UndoPoint | None = None
+    _stamp: tuple[Any, ...] = ()
 
     def undo(self) -> bool:
         """The segmentation as it was before, whatever was done to it since; False if there is nothing to take back."""
-        if self._before is None:
+        point, self._before = self._before, None
+        if point is None or point.node.GetScene() is None:
             return False
-        node, segments, notes = self._before
-        self._before = None
-        if node.GetScene() is None:
-            return False
-        mrml.restore_segments(node, segments)
-        for name, text in notes.items():
-            node.SetAttribute(name, text)
+        point.restore()
         return True
 
-    def keep(self, node: Any) -> None:
-        """For `undo`."""
-        notes = {name: node.GetAttribute(name) for name in (PRODUCED, DRAWN)}
-        self._before = node, mrml.kept_segments(node), notes
+    @property
+    def is_edited_since(self) -> bool:
+        """Whether `undo` would take back more than this job has done."""
+        return self._before is not None and mrml.content_stamp(self._before.node) != self._stamp
+
+    def change(self, node: Any, images: Mapping[str, Any]) -> None:
+        """Put them into the segments, so that it can be undone."""
+        self._before = UndoPoint(node)
+        put_redrawn(node, images)
+
+    def changed(self, node: Any) -> None:
+        """All of it is there now."""
+        self._stamp = mrml.content_stamp(node)
 
 
 def start_drawing(
@@ -87,13 +100,14 @@ def start_drawing(
     job.update(JobState.PREPARING, JobProgress("draw"))
     watch = mrml.SceneWatch([*request.nodes, request.segmentation], job.cancel)
     job.add_listener(lambda job: watch.end() if job.is_finished else None)
-    values = _values(segments, request.bundle)
+    values = values_of(segments, request)
     return job.run(_follow(job, session, request, values, image.grid.shape), callback)
 
 
-def _values(segments: tuple[mrml.Segment, ...], bundle: Bundle | None) -> dict[str, int]:
+def values_of(segments: tuple[mrml.Segment, ...], request: DrawingRequest) -> dict[str, int]:
     """A label value for each segment (by ID): the model's for its own labels."""
-    own = by_name(bundle.labels if bundle is not None else ())
+    own = by_name(request.bundle.labels if request.bundle is not None else ())
+    segments = tuple(segment for segment in segments if request.scribbles or not is_background(segment.name))
     values: dict[str, int] = {}
     for segment in segments:
         label = own.get(segment.name)
@@ -111,19 +125,9 @@ def _follow(
     job: DrawingJob, session: SceneSession, request: DrawingRequest, values: Mapping[str, int], shape: tuple[int, ...]
 ) -> Operation[Any]:
     yield 0.0
-    node = request.segmentation
-    stamp = mrml.content_stamp(node)
-    drawing = yield from mrml.drawing_steps(node, request.nodes[0], values)
-    names = {segment.id: segment.name for segment in mrml.drawn_segments(node)}
-    _check(drawing, node, names)
+    made, drawing = yield from read_drawing(request, values, shape)
+    mark = made_mark(request.segmentation)
     image = mrml.image_of(request.nodes)
-    made = Drawing(
-        drawing.array,
-        {value: names[segment_id] for segment_id, value in values.items()},
-        _before(node, values, shape, drawing),
-        request.plane,
-        drawn_of(node, values),
-    )
     following = submit_drawing(
         session.client,
         image.channels,
@@ -134,9 +138,26 @@ def _follow(
         settings=request.settings,
         roi=roi_box(request.roi, request.nodes[0].GetScene()),
         working_folder=session.working_folder,
-        finish=lambda data, folder: _put(job, request, values, stamp, data, folder),
+        finish=lambda data, folder: _put(job, request, values, drawing, mark, data, folder),
     )
     return (yield from job.following(following))
+
+
+def read_drawing(
+    request: DrawingRequest, values: Mapping[str, int], shape: tuple[int, ...]
+) -> Operation[tuple[Drawing, mrml.Drawing]]:
+    """What the worker is told, and the drawing itself."""
+    node = request.segmentation
+    drawing = yield from mrml.drawing_steps(node, request.nodes[0], values)
+    names = _names(node)
+    _check(drawing, names)
+    return Drawing(
+        drawing.array,
+        {value: names[segment_id] for segment_id, value in values.items()},
+        _before(node, values, shape, drawing),
+        request.plane,
+        drawn_of(node, values),
+    ), drawing
 
 
 def _before(node: Any, values: Mapping[str, int], shape: tuple[int, ...], drawing: mrml.Drawing) -> Any:
@@ -152,7 +173,7 @@ def _before(node: Any, values: Mapping[str, int], shape: tuple[int, ...], drawin
     return table[labels]
 
 
-def _check(drawing: mrml.Drawing, node: Any, names: Mapping[str, str]) -> None:
+def _check(drawing: mrml.Drawing, names: Mapping[str, str]) -> None:
     """What was drawn is to be kept voxel for voxel."""
     for loser, winner, count in drawing.overlaps:
         raise NodeError(
@@ -161,40 +182,40 @@ def _check(drawing: mrml.Drawing, node: Any, names: Mapping[str, str]) -> None:
             ),
             _("Remove the overlap in one of them (Segment Editor, Logical operators: Subtract)."),
         )
-    advice = _("Copy its segments to a new segmentation with the scan as source geometry.")
-    for found, text in (
-        (drawing.resampled, _("{names} of {segmentation} lie on another grid than the scan.")),
-        (drawing.outside, _("Parts of {names} of {segmentation} lie outside the scan.")),
-    ):
-        if found:
-            listed = ", ".join(names.get(one, one) for one in found)
-            raise NodeError(text.format(names=listed, segmentation=node.GetName()), advice)
 
 
 def _put(
     job: DrawingJob,
     request: DrawingRequest,
     values: Mapping[str, int],
-    stamp: tuple[Any, ...],
+    drawing: mrml.Drawing,
+    mark: str,
     data: Mapping[str, Any],
     folder: JobFolder,
 ) -> Operation[Any]:
-    node, volume = request.segmentation, request.nodes[0]
+    node = request.segmentation
     block, origin = folder.read_labels(data["labels"])
-    yield 0.2
-    segments = yield from mrml.refilled_segments(node, volume, values, block, origin)
+    # They have done their work.
+    helpers = [one for one, name in _names(node).items() if request.scribbles and is_background(name)]
+    for helper in helpers:
+        block = np.where(block == values[helper], 0, block).astype(block.dtype)
     produced = yield from packed(block, origin, data["labels"]["shape_ijk"], values)
-    if node.GetScene() is None or mrml.content_stamp(node) != stamp:
+    labels = full_label_array(block, origin, data["labels"]["shape_ijk"])
+    images = yield from _redrawn(request, values, drawing, labels, int(data.get("drawn", {}).get("axis", -1)))
+    if made_mark(node) != mark:
         raise NodeError(
-            _("{name} was edited meanwhile; it was left as it is.").format(name=node.GetName()),
-            _("Finish the edit, then try it again."),
+            _("{name} was made anew meanwhile; it was left as it is.").format(name=node.GetName()),
+            _("Draw in it, then try it again."),
         )
-    job.keep(node)
-    mrml.put_segments(volume, segments, name="", into=node)
-    note_produced(node, produced)
-    if "drawn" in data:
-        note_drawn(node, data["drawn"], {value: segment_id for segment_id, value in values.items()})
-    _note_volumes(node, values, data)
+    with request.changing(node):
+        job.change(node, images)
+        for helper in helpers:
+            node.GetSegmentation().RemoveSegment(helper)
+        note_produced(node, produced)
+        if "drawn" in data:
+            note_drawn(node, data["drawn"], {value: segment_id for segment_id, value in values.items()})
+    job.changed(node)
+    _note_volumes(node, {one: value for one, value in values.items() if one not in helpers}, data)
     job.summary = DrawingSummary(
         tuple(data.get("followed", ())),
         str(data.get("plane", "")),
@@ -202,6 +223,31 @@ def _put(
         tuple(map(str, data.get("warnings", ()))),
     )
     return node
+
+
+def _redrawn(
+    request: DrawingRequest, values: Mapping[str, int], drawing: mrml.Drawing, labels: np.ndarray, axis: int
+) -> Operation[Mapping[str, Any]]:
+    """What `put_redrawn` takes, of the moment that it is put there: only voxels that followed, and none of a slice
+    (across the voxel `axis`; -1: none at all) in which anything was drawn meanwhile."""
+    node, volume = request.segmentation, request.nodes[0]
+    for _attempt in range(_ATTEMPTS):
+        stamp = mrml.content_stamp(node)
+        now = yield from mrml.drawing_steps(node, volume, values)
+        drawn = now.array != drawing.array
+        if axis >= 0:
+            drawn = drawn.any(axis=tuple(other for other in range(3) if other != 2 - axis), keepdims=True)
+        images = yield from redrawing_steps(node, volume, labels, values, drawn | (labels == drawing.array))
+        if mrml.content_stamp(node) == stamp:
+            return images
+    raise NodeError(
+        _("{name} is being edited; it was left as it is.").format(name=node.GetName()),
+        _("Finish the edit, then try it again."),
+    )
+
+
+def _names(node: Any) -> dict[str, str]:
+    return {segment.id: segment.name for segment in mrml.drawn_segments(node)}
 
 
 def _note_volumes(node: Any, values: Mapping[str, int], data: Mapping[str, Any]) -> None:

@@ -1,10 +1,21 @@
-"""What a user drew into a segmentation, as far as it can be told before anything follows from it."""
+"""What a user drew into a segmentation, as it is understood before anything follows from it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
+
+from .. import mrml
 from ..errors import DrawingError
+from ..jobs import Job, in_thread
+from ..jobs.runner import Operation
+from ..propagation.drawn import CHOOSE_PLANE, Drawn, axis_of_plane, find_drawn, plane_of
+from ..worker.client.requests import Drawing
+from .drawing_job import DrawingRequest, read_drawing, values_of
+from .session import SceneSession
 
 
 @dataclass(frozen=True)
@@ -23,3 +34,44 @@ class Understood:
     problem: DrawingError | None = None
     is_ambiguous: bool = False
     has_strokes: bool = False
+
+
+def start_looking(
+    session: SceneSession, request: DrawingRequest, callback: Callable[[Job[Understood]], object] | None = None
+) -> Job[Understood]:
+    """Find out what `start_drawing` of the same request would take for drawn."""
+    job: Job[Understood] = Job(session.loop, mrml.distinct_name(request.nodes[0]))
+    return job.run(_look(request), callback)
+
+
+def _look(request: DrawingRequest) -> Operation[Understood]:
+    yield 0.0
+    image = mrml.image_of(request.nodes)
+    values = values_of(mrml.drawn_segments(request.segmentation), request)
+    made, drawing = yield from read_drawing(request, values, image.grid.shape)
+    return (yield from in_thread(lambda: _understood(made, drawing.ijk_to_world)))
+
+
+def _understood(made: Drawing, ijk_to_world: Any) -> Understood:
+    now = made.array.transpose(2, 1, 0)
+    before = None if made.before is None else made.before.transpose(2, 1, 0)
+    changed = now != (0 if before is None else before)
+    found = Understood(has_strokes=bool(changed.any()))
+    axis = axis_of_plane(made.plane, ijk_to_world) if made.plane else None
+    earlier = Drawn.from_dict(made.earlier) if made.earlier else None
+    try:
+        drawn = find_drawn(now, before, made.names, axis=axis, earlier=earlier)
+    except DrawingError as error:
+        return replace(found, problem=error, is_ambiguous=error.hint == CHOOSE_PLANE)
+    touched = (
+        {int(value) for part in (now[changed], before[changed]) for value in np.unique(part)}
+        if before is not None
+        else set()
+    )
+    return replace(
+        found,
+        plane=plane_of(drawn.axis, ijk_to_world),
+        corrected=len(drawn.corrected),
+        names=tuple(made.names[value] for value in sorted(touched - set(drawn.structures)) if value in made.names),
+        structures=tuple((made.names[value], len(slices)) for value, slices in drawn.structures.items()),
+    )

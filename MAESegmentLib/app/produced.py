@@ -8,23 +8,47 @@ import json
 import zlib
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
+from ..mrml.redrawing import made_mark, mark_made
 from ..worker.job_folder import full_label_array
 
-PRODUCED, DRAWN = "MAESegment.Produced", "MAESegment.Drawn"
-#: Characters: a scene file holds it as text. The result of a larger scan is made again where it is needed.
-_LONGEST = 120_000
+PRODUCED, DRAWN, MADE = "MAESegment.Produced", "MAESegment.Drawn", "MAESegment.Made"
+#: Characters: a scene file holds it as text. That of a larger scan is known until the program ends.
+_LONGEST, _LONGEST_HERE = 120_000, 1 << 24
 _PART = 1 << 22
+#: The last ones by their marks: a state that Segment Editor's Undo brings back was made from another result.
+_RECENT: dict[str, dict[str, str]] = {}
+_MOST_RECENT = 12
 
 
 def note_produced(node: Any, text: str) -> None:
     """Keep what `packed` made; what was drawn before is forgotten."""
-    for name in (PRODUCED, DRAWN):
-        node.RemoveAttribute(name)
-    if text:
-        node.SetAttribute(PRODUCED, text)
+    mark = uuid4().hex
+    _RECENT[mark] = {PRODUCED: text, DRAWN: ""}
+    for old in [*_RECENT][:-_MOST_RECENT]:
+        del _RECENT[old]
+    mark_made(node, mark)
+    _write(node, mark)
+
+
+def _write(node: Any, mark: str) -> None:
+    """Into the attributes, which a scene keeps."""
+    for name, text in {**_RECENT[mark], MADE: mark}.items():
+        node.SetAttribute(name, text if 0 < len(text) <= _LONGEST else None)
+
+
+def _note(node: Any, name: str) -> str:
+    """What is noted of the voxels that the node has now; "" if nothing is known of them."""
+    mark = made_mark(node)
+    if mark in _RECENT:
+        if node.GetAttribute(MADE) != mark:
+            _write(node, mark)
+        return _RECENT[mark][name]
+    text = node.GetAttribute(name) or ""
+    return text if mark and node.GetAttribute(MADE) == mark and len(text) <= _LONGEST else ""
 
 
 def packed(
@@ -44,18 +68,18 @@ def packed(
     for first in range(0, len(block), step):
         parts.append(packer.compress(np.ascontiguousarray(block[first : first + step]).data))
         size += len(parts[-1])
-        if size > _LONGEST:
+        if size > _LONGEST_HERE:
             return ""
         yield first / len(block)
     text = f"{json.dumps(header)}\n{base64.b64encode(b''.join([*parts, packer.flush()])).decode()}"
-    return text if len(text) <= _LONGEST else ""
+    return text
 
 
 def produced_of(node: Any, shape_ijk: Sequence[int]) -> tuple[np.ndarray, dict[str, int]] | None:
     """(labels (K, J, I) of a grid of that shape, their values by segment ID); None if that is not known: files come
     from anywhere."""
-    text = node.GetAttribute(PRODUCED) or ""
-    if not 0 < len(text) <= _LONGEST:
+    text = _note(node, PRODUCED)
+    if not text:
         return None
     try:
         head, _newline, packed = text.partition("\n")
@@ -82,13 +106,15 @@ def produced_of(node: Any, shape_ijk: Sequence[int]) -> tuple[np.ndarray, dict[s
 def note_drawn(node: Any, drawn: Mapping[str, Any], ids: Mapping[int, str]) -> None:
     """Keep what an update found to be drawn, structures by segment ID."""
     structures = {ids[int(value)]: slices for value, slices in drawn["structures"].items() if int(value) in ids}
-    node.SetAttribute(DRAWN, json.dumps({**drawn, "structures": structures}))
+    mark = made_mark(node)
+    _RECENT[mark][DRAWN] = json.dumps({**drawn, "structures": structures})
+    _write(node, mark)
 
 
 def drawn_of(node: Any, values: Mapping[str, int]) -> dict[str, Any]:
     """What was drawn before, for the segments `values` (by ID); {} if nothing is known."""
     try:
-        drawn = dict(json.loads(node.GetAttribute(DRAWN) or "{}"))
+        drawn = dict(json.loads(_note(node, DRAWN) or "{}"))
         structures = {
             str(values[one]): list(found) for one, found in drawn.get("structures", {}).items() if one in values
         }

@@ -35,15 +35,14 @@ class Segment:
 class Drawing:
     """`array` (K, J, I) holds the values that were asked for, 0 elsewhere; `ijk_to_world` (4, 4) is the scan's.
 
-    `overlaps` are (segment, segment that won there, voxels); `outside` are segments that reach beyond the scan, and
-    `resampled` those that lie on another grid. All by segment ID.
+    `overlaps` are (segment, segment that won there, voxels); `outside` are segments that reach beyond the scan.
+    All by segment ID.
     """
 
     array: np.ndarray
     ijk_to_world: np.ndarray
     overlaps: tuple[tuple[str, str, int], ...] = ()
     outside: tuple[str, ...] = ()
-    resampled: tuple[str, ...] = ()
 
 
 def drawn_segments(node: Any) -> tuple[Segment, ...]:
@@ -104,11 +103,10 @@ class _Canvas:
         self._owners: dict[int, str] = {}
         self._overlaps: dict[tuple[str, str], int] = {}
         self._outside: dict[str, None] = {}
-        self._resampled: dict[str, None] = {}
 
     def finished(self) -> Drawing:
         overlaps = tuple((one, other, count) for (one, other), count in self._overlaps.items())
-        return Drawing(self._array, self._matrix, overlaps, tuple(self._outside), tuple(self._resampled))
+        return Drawing(self._array, self._matrix, overlaps, tuple(self._outside))
 
     def add(
         self, layer: Layer, node_to_world: np.ndarray, table: Mapping[int, tuple[str, int]]
@@ -119,7 +117,6 @@ class _Canvas:
         if offset is not None:
             yield from self._add_aligned(layer.voxels, offset, table)
         else:
-            self._resampled |= dict.fromkeys(segment_id for segment_id, _wanted in table.values())
             yield from self._add_resampled(layer.voxels, np.linalg.inv(mapping), table)
 
     def _add_aligned(

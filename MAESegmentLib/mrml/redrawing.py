@@ -7,10 +7,30 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 
 from .layers import block_of, image_matrix, oriented_image, places_of, segments_of
 from .matrices import parent_to_world
 from .volumes import image_of
+
+#: Tag of the segments, which knows what their voxels were made from. A tag rather than the node's attribute: Segment
+#: Editor's own Undo returns tags with the voxels.
+MADE_TAG = "MAESegment.Made"
+
+
+def mark_made(node: Any, mark: str) -> None:
+    """For `made_mark`, until the voxels are made anew."""
+    for segment in segments_of(node.GetSegmentation()).values():
+        segment.SetTag(MADE_TAG, mark)
+
+
+def made_mark(node: Any) -> str:
+    """What `mark_made` was told last; "" if nothing, or a state is back from before that."""
+    text = vtk.reference("")
+    for segment in segments_of(node.GetSegmentation()).values():
+        if segment.GetTag(MADE_TAG, text):
+            return str(text)
+    return ""
 
 
 class UndoPoint:

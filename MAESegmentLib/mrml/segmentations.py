@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,42 +112,11 @@ def put_segments(volume: Any, segments: Mapping[str, Any], *, name: str, into: A
     return node
 
 
-def refilled_segments(
-    node: Any, volume: Any, values: Mapping[str, int], block: np.ndarray, origin_ijk: Sequence[int]
-) -> Generator[float, None, Mapping[str, Any]]:
-    """The node's own segments (`values` by ID) with the voxels of `block`, for `put_segments`; see `prepare_segments`.
-
-    They count as edited: a user drew some of it.
-    """
-    image = yield from oriented_image(block, tuple(origin_ijk), ijk_to_ras(volume))
-    own = segments_of(node.GetSegmentation())
-    return {segment_id: _copied(own[segment_id], image, value) for segment_id, value in values.items()}
-
-
-def kept_segments(node: Any) -> dict[str, Any]:
-    """The node's segments as they are now, for `restore_segments`; no voxel is copied."""
-    return {
-        segment_id: _copied(segment, segment.GetRepresentation(LABELMAP), segment.GetLabelValue())
-        for segment_id, segment in segments_of(node.GetSegmentation()).items()
-    }
-
-
-def restore_segments(node: Any, segments: Mapping[str, Any]) -> None:
-    """What `kept_segments` kept, in place of what the node holds."""
-    with slicer.util.NodeModify(node):
-        _clear(node.GetSegmentation())
-        node.GetSegmentation().SetSourceRepresentationName(LABELMAP)
-        for segment_id, segment in segments.items():
-            node.GetSegmentation().AddSegment(segment, segment_id)
-
-
-def _copied(segment: Any, image: Any, value: int) -> Any:
-    copy = slicer.vtkSegment()
-    copy.DeepCopyMetadata(segment)
-    copy.SetLabelValue(value)
-    if image is not None:
-        copy.AddRepresentation(LABELMAP, image)
-    return copy
+def add_segment(node: Any, name: str, is_same: Callable[[str], bool]) -> None:
+    """An empty, grey one, unless there is one whose name is the same."""
+    content = node.GetSegmentation()
+    if not any(is_same(segment.GetName() or "") for segment in segments_of(content).values()):
+        content.AddEmptySegment("", name, (0.5, 0.5, 0.5))
 
 
 def label_map_of(node: Any, volume: Any, labels: Sequence[Label]) -> LabelMap:

@@ -15,7 +15,16 @@ from ..images.orientation import axis_codes
 PLANES = {"sagittal": "RL", "coronal": "AP", "axial": "SI"}
 #: A structure that was drawn on some slices only is so many slices thick at most where it was drawn.
 _THICKEST = 2
-_CHOOSE_PLANE = "Say in which plane it was drawn: axial, coronal or sagittal."
+#: The advice where only the plane is not clear.
+CHOOSE_PLANE = "Say in which plane it was drawn: axial, coronal or sagittal."
+
+
+#: A segment of this name is what is none of the others.
+BACKGROUND = "background"
+
+
+def is_background(name: str) -> bool:
+    return name.strip().casefold() == BACKGROUND
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,7 @@ def _common_axis(sparse: Mapping[int, Sequence[int]], names: Mapping[int, str]) 
     if len(common) == 1:
         return common.pop()
     which = ", ".join(names[value] for value in sparse)
-    raise DrawingError(f"It is not clear in which plane {which} was drawn: there are gaps in several.", _CHOOSE_PLANE)
+    raise DrawingError(f"It is not clear in which plane {which} was drawn: there are gaps in several.", CHOOSE_PLANE)
 
 
 def _flat_axis(changed: np.ndarray) -> int:
@@ -126,7 +135,7 @@ def _flat_axis(changed: np.ndarray) -> int:
         raise DrawingError(
             f"It is not clear in which plane the corrections were drawn: they touch {size} slices along the three "
             "axes of the scan.",
-            _CHOOSE_PLANE,
+            CHOOSE_PLANE,
         )
     return int(first)
 

@@ -11,11 +11,10 @@ import torch
 from ..errors import Cancelled, DrawingError
 from ..images.limits import memory_problem
 from ..images.volume import LabelMap, Volume
+from .drawn import is_background
 from .interpolation import signed_distance
 
 Block = tuple[slice, slice, slice]
-#: A segment of this name is what is none of the others.
-BACKGROUND = "background"
 #: mm about the scribbles that may change.
 RIM_MM = 15.0
 #: Of the box. More takes long, and a random walker does not reach so far.
@@ -49,7 +48,7 @@ def grow_scribbles(
     `within` is where they may grow. `prior` gives a model's probabilities in a box by label value (0: background).
     Without it the outlines of `before` count. A structure called "background" is what none of the others is to be.
     """
-    outside = {value for value, name in names.items() if name.strip().casefold() == BACKGROUND}
+    outside = {value for value, name in names.items() if is_background(name)}
     seeded = (now.array != 0) if before is None else now.array != before
     if not seeded.any():
         raise DrawingError("There are no scribbles.", "Draw into the structure, and with another segment beside it.")

@@ -30,6 +30,7 @@ from ..mrml.case_nodes import CONTENT as CASE_CONTENT
 from ..mrml.case_nodes import is_changed
 from ..mrml.content import CONTENT_TAG
 from ..mrml.layers import LABELMAP, block_of, image_matrix, layers_of, oriented_image, outcome, segments_of
+from ..mrml.redrawing import MADE_TAG
 from ..storage.atomic_file import replacing
 from ..storage.user_folders import make_private_folder
 from ..translation import tr as _
@@ -173,7 +174,7 @@ def _packed(node: Any, image: str, scan: str) -> dict[str, np.ndarray]:
         arrays[f"layer{number}"] = layer.voxels[block].copy()
         grids.append({"first": start[::-1], "matrix": image_matrix(layer.image).tolist()})
         places |= {order: (number, value) for order, value in layer.segments}
-    tags = (slicer.vtkSegment.GetTerminologyEntryTagName(), CONTENT_TAG)
+    tags = (slicer.vtkSegment.GetTerminologyEntryTagName(), CONTENT_TAG, MADE_TAG)
     about = {
         "format": 1,
         "image": image,

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
+from ... import mrml
 from ...bundle import Bundle
 from ...bundle.library import ModelChoice
+from ...errors import NodeError
+from ...jobs import Job
+from ...propagation.drawn import BACKGROUND, is_background
+from ...translation import tr as _
 from ..case_proposal import MODEL_HASH
 from ..drawing_job import DrawingJob, DrawingRequest, start_drawing
+from ..drawn import Understood, start_looking
 from .part import AUTO, Node, Part, nodes_of
 
 
@@ -24,6 +31,7 @@ class Drawing(Part):
         roi: Any = None,
         plane: str = "",
         device: str = AUTO,
+        changing: Callable[[Node], AbstractContextManager[Any]] | None = None,
         wait: bool = True,
         callback: Callable[[DrawingJob], None] | None = None,
     ) -> Any:
@@ -33,9 +41,10 @@ class Drawing(Part):
         in which a result was corrected are found by themselves, as are structures drawn on some slices only. `plane`
         ("axial", "coronal", "sagittal") is needed where that is ambiguous, which a `DrawingError` says. `modelName` is
         the model that helps (see `process`); None: the one that made the segmentation, if any. With `wait` the node is
-        returned, otherwise a job; `job.summary` says how each structure followed.
+        returned, otherwise a job; `job.summary` says how each structure followed. What is drawn meanwhile stays, too.
+        `changing(segmentationNode)` is a context around the change, for an editor's own undo.
         """
-        request = self._request(volumeNode, segmentationNode, modelName, roi, device, plane=plane)
+        request = self._request(volumeNode, segmentationNode, modelName, roi, device, changing, plane=plane)
         job = start_drawing(self.session, request, callback)
         return job.result() if wait and callback is None else job
 
@@ -47,6 +56,7 @@ class Drawing(Part):
         *,
         roi: Any = None,
         device: str = AUTO,
+        changing: Callable[[Node], AbstractContextManager[Any]] | None = None,
         wait: bool = True,
         callback: Callable[[DrawingJob], None] | None = None,
     ) -> Any:
@@ -54,16 +64,49 @@ class Drawing(Part):
         segment. One called "background" is what none of the others is to be; so is what was erased from a result. The
         rest as in `updateScan`.
         """
-        request = self._request(volumeNode, segmentationNode, modelName, roi, device, scribbles=True)
+        request = self._request(volumeNode, segmentationNode, modelName, roi, device, changing, scribbles=True)
         job = start_drawing(self.session, request, callback)
         return job.result() if wait and callback is None else job
 
+    def findDrawn(
+        self,
+        volumeNode: Node,
+        segmentationNode: Node,
+        modelName: ModelChoice = None,
+        *,
+        plane: str = "",
+        wait: bool = True,
+        callback: Callable[[Job[Understood]], None] | None = None,
+    ) -> Understood | Job[Understood]:
+        """What `updateScan` of the same arguments would take for drawn; nothing is changed."""
+        request = self._request(volumeNode, segmentationNode, modelName, None, AUTO, None, plane=plane)
+        job = start_looking(self.session, request, callback)
+        return job.result() if wait and callback is None else job
+
+    def addBackground(self, segmentationNode: Node) -> None:
+        """A segment for what is none of the structures, for `growScribbles`, unless there is one."""
+        mrml.add_segment(segmentationNode, BACKGROUND, is_background)
+
     def _request(
-        self, volume: Node, segmentation: Node, model: ModelChoice, roi: Any, device: str, **what: Any
+        self,
+        volume: Node,
+        segmentation: Node,
+        model: ModelChoice,
+        roi: Any,
+        device: str,
+        changing: Callable[[Node], AbstractContextManager[Any]] | None,
+        **what: Any,
     ) -> DrawingRequest:
-        bundle = self._model(segmentation, model)
+        bundle, nodes = self._model(segmentation, model), nodes_of(volume)
+        if not mrml.may_be_of(segmentation, nodes[0]):
+            names = {"segmentation": segmentation.GetName(), "scan": nodes[0].GetName()}
+            raise NodeError(
+                _("{segmentation} was not drawn on {scan}.").format(**names), _("Choose the scan that it was drawn on.")
+            )
+        if changing is not None:
+            what["changing"] = changing
         return DrawingRequest(
-            nodes_of(volume), segmentation, bundle, roi=roi, settings={"device": device} if bundle else {}, **what
+            nodes, segmentation, bundle, roi=roi, settings={"device": device} if bundle else {}, **what
         )
 
     def _model(self, segmentation: Node, model: ModelChoice) -> Bundle | None:

@@ -66,6 +66,8 @@ class Logic:
 
     updateScan = part("_drawing", Drawing.updateScan)
     growScribbles = part("_drawing", Drawing.growScribbles)
+    findDrawn = part("_drawing", Drawing.findDrawn)
+    addBackground = part("_drawing", Drawing.addBackground)
 
     setCaseFolder = part("_cases", Cases.setCaseFolder)
     caseFolder = part("_cases", Cases.caseFolder)
