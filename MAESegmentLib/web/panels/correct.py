@@ -35,6 +35,7 @@ class CorrectPanel(Panel):
         self._tools = EditorLogic(app.server, app.slicer_app)
         self._edited: Any = None
         self._forget: Any = None
+        self.is_looked_at = False
         self.fix = UpdatePresenter(self.logic, self, self._show_fix)
         self.put(what="", can_start=False)
         self._show_fix()
@@ -97,10 +98,6 @@ class CorrectPanel(Panel):
     def device(self) -> str:
         return self._segment.device
 
-    @property
-    def is_looked_at(self) -> bool:
-        return bool(self.app.state.tab == "correct")
-
     def changing(self, segmentation: Any) -> AbstractContextManager[None]:
         return self._tools.changing(segmentation)
 
@@ -146,6 +143,7 @@ class CorrectPanel(Panel):
 
     def _on_tab(self, tab: str, **_state: Any) -> None:
         """A brush that stays in the hand elsewhere would draw by accident."""
+        self.is_looked_at = tab == "correct"
         if tab != "correct":
             self._editor.deactivate_effect()
         else:
