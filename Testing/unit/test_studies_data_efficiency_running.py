@@ -18,7 +18,7 @@ from model_training.studies.data_efficiency.compute import step_flops
 from model_training.studies.data_efficiency.measuring import middle_part, middle_roi
 from model_training.studies.data_efficiency.pretraining import make_task, pretrain, transfer
 from model_training.studies.data_efficiency.repetition import repeat
-from model_training.studies.data_efficiency.result_files import METRICS, PRETEXTS, RUNS, read_rows
+from model_training.studies.data_efficiency.result_files import CHECK_GRID, METRICS, PRETEXTS, RUNS, read_rows
 from model_training.studies.data_efficiency.study import Study, read_study
 from model_training.studies.data_efficiency.training import Workplace, new_network, perform, weights_file
 from Testing.datasets import prepared_case, write_dataset
@@ -268,3 +268,15 @@ def test_a_prepared_case_is_cut_along_the_axis_that_is_meant() -> None:
     assert cut.shape == (8, 24, 10)
     assert cut.classes is not None
     assert np.array_equal(cut.image[0], case.image[0, 6:14, :, 4:14])
+
+
+def test_what_may_choose_is_measured_on_the_check_cases_where_the_plan_asks_for_it(
+    done: Path, study: Study, place: Workplace, tmp_path: Path
+) -> None:
+    (run,) = (run for run in study.runs() if run.arm == "scratch")
+    checked = replace(study, plans=tuple(replace(plan, checked=True, learning_rates=(1e-3,)) for plan in study.plans))
+    perform(run, replace(place, study=checked, results=tmp_path))
+    rows = read_rows(tmp_path / METRICS)
+    assert {row["case"] for row in rows if row["grid"] == CHECK_GRID} == {"case_2"}
+    assert {row["case"] for row in rows if row["grid"] != CHECK_GRID} == {"case_3", "case_4"}
+    assert not [row for row in read_rows(done / METRICS) if row["grid"] == CHECK_GRID]

@@ -10,6 +10,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -46,9 +47,9 @@ class Engine(Generic[S, R]):
     results: str = "results.csv"
 
     def missing(self, study: S, results: Path, only: str = "") -> list[R]:
-        """Runs that the results lack, in the study's order, whose names hold the words `only`."""
+        """Runs that the results lack, in the study's order, whose names hold the words `only`; * is anything."""
         done = self.finished(results)
-        return [run for run in self.runs(study) if run.name not in done and only in run.name]
+        return [run for run in self.runs(study) if run.name not in done and fnmatchcase(run.name, f"*{only}*")]
 
     def do_missing(self, study: S, data: Path, work: Path, results: Path, only: str = "") -> int:
         """Do the missing runs; returns how many there were. What another process has done meanwhile is left out."""
@@ -75,7 +76,9 @@ class Engine(Generic[S, R]):
             command.add_argument("--study", type=Path, default=self.folder / self.file)
             command.add_argument("--results", type=Path, default=self.folder / self.results)
         for command in (run, listing):
-            command.add_argument("--only", default="", metavar="WORDS", help="only runs whose names hold these words")
+            command.add_argument(
+                "--only", default="", metavar="WORDS", help="only runs whose names hold these words; * is anything"
+            )
         return parser, commands
 
     def main(self, doc: str | None, arguments: Sequence[str] | None = None) -> None:

@@ -30,7 +30,9 @@ RUN_COLUMNS = (
     "torch",
     "finished",
 )
-#: One row per run x checkpoint x case x label. `grid` is "network" (the curve, Dice only) or "scan" (the end).
+#: Dice of the check cases at the end, where the plan asks for it: what may choose something.
+CHECK_GRID = "check"
+#: One row per run x checkpoint x case x label. `grid` is "network" (the curve, Dice only), "scan" (the end) or "check".
 METRIC_COLUMNS = ("run", "step", "grid", "case", "label", "dice", "hd95_mm", "surface_dice")
 #: One row per finished pretraining.
 PRETEXT_COLUMNS = (

@@ -58,6 +58,8 @@ class Plan:
     #: Steps at which the curve is measured, as fractions of the steps; on so many test cases.
     curve_points: int = 6
     curve_cases: int | None = None
+    #: Runs that are measured on test cases are measured on the check cases too, at the end, on the network's grid.
+    checked: bool = False
     overlap: float = 0.25
     #: Only the middle of a scan, so many mm along R, A and S, is segmented when measuring; 0 is all of it.
     middle_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -220,7 +222,7 @@ def read_study(path: Path) -> Study:
     data = read_settings_file(path)
     arms = tuple(_made(Arm, entry) for entry in data["arms"])
     experiments = tuple(_experiment(entry) for entry in data["experiments"])
-    plans = tuple(_plan(entry) for entry in data["plans"])
+    plans = tuple(plan_of(entry) for entry in data["plans"])
     study = Study(_made(Endpoints, data.get("endpoints", {})), plans, arms, experiments)
     for kind in ("arms", "experiments"):
         names = [item.name for item in getattr(study, kind)]
@@ -239,7 +241,8 @@ def _experiment(entry: Mapping[str, Any]) -> Experiment:
     return _made(Experiment, {**entry, "labels": labels})
 
 
-def _plan(entry: Mapping[str, Any]) -> Plan:
+def plan_of(entry: Mapping[str, Any]) -> Plan:
+    """From its table in a study's file."""
     values = dict(entry)
     network = NnFormerConfig.preset(**values.pop("network"))
     preprocessing = values.pop("preprocessing")

@@ -28,7 +28,7 @@ from .compute import parameters, step_flops, where_and_when
 from .measuring import Row, mean_dice, middle_part, network_rows, scan_rows, segmenter_of
 from .networks import build_network
 from .pretraining import Pretrained, pretrain, pretraining_steps, transfer
-from .result_files import METRICS, RUNS, append_rows, finished_runs, read_rows
+from .result_files import CHECK_GRID, METRICS, RUNS, append_rows, finished_runs, read_rows
 from .study import Arm, Plan, Run, Study
 
 CURVE = "curve.json"
@@ -180,15 +180,18 @@ def _final_rows(
     """On the scans for figures that are reported, on the network's grid for the search."""
     network.load_state_dict(trained.weights)
     network.to(device).eval()
-    measured = cases.measured(run.measured_on)
+
+    def on_network(measured_on: str) -> list[Row]:
+        measured = _middle(cases.prepare(cases.measured(measured_on)), plan)
+        patch = plan.preprocessing.patch_size
+        return network_rows(network, measured, cases.labels.names, patch, device, plan.overlap)
+
     if run.measured_on == "validation":
         segmenter = segmenter_of(network, cases.labels, plan.preprocessing, device, plan.overlap)
-        rows = scan_rows(segmenter, measured, cases.labels, plan.middle_mm)
+        rows = scan_rows(segmenter, cases.measured(run.measured_on), cases.labels, plan.middle_mm)
+        rows += [{**row, "grid": CHECK_GRID} for row in (on_network("check") if plan.checked else ())]
     else:
-        patch = plan.preprocessing.patch_size
-        rows = network_rows(
-            network, _middle(cases.prepare(measured), plan), cases.labels.names, patch, device, plan.overlap
-        )
+        rows = on_network(run.measured_on)
     return [{"step": trained.step, **row} for row in rows]
 
 

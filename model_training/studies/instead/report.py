@@ -11,7 +11,7 @@ import numpy as np
 from ...tables import Row, read_rows, table, update_page
 from ..data_efficiency.statistics import Array, Interval, Resampling, difference, mean_interval
 from ..recipe import study as recipe
-from ..recipe.study import Run, Study, run_name
+from ..recipe.study import FINAL, Run, Study, run_name
 
 COLUMNS = ("task", "arm", "seed", "budget", "cases", "case", "structure", "dice", "steps", "seconds")
 RECIPE = Path(recipe.__file__).parent
@@ -24,7 +24,7 @@ _MEANS = "mean over cases"
 def finished(results: Path) -> set[str]:
     """Names of the runs that were done, here or by ../recipe."""
     return {
-        run_name(row["task"], row["arm"], row["seed"], row["budget"]) + (", final" if row["cases"] == "final" else "")
+        run_name(row["task"], row["arm"], row["seed"] + FINAL * (row["cases"] == "final"), row["budget"])
         for row in (*read_rows(results), *taken())
     }
 

@@ -14,6 +14,8 @@ from MAESegmentLib.errors import ConfigurationError
 Triple = tuple[float, float, float]
 #: Of results.csv; a run's rows begin with its key.
 COLUMNS = ("task", "arm", "seed", "budget", "structure", "dice", "cases", "steps", "seconds")
+#: Follows the seed in the name of a run that is measured on final cases.
+FINAL = " on final cases"
 #: Networks that the plain loop trains.
 PLAIN = ("segresnet", "dynunet", "nnformer")
 
@@ -64,7 +66,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        return run_name(*self.key) + (", final" if self.final else "")
+        task, arm, seed, budget = self.key
+        return run_name(task, arm, seed + FINAL * self.final, budget)
 
 
 @dataclass(frozen=True)
