@@ -131,7 +131,7 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
         choices=("best", "fast", "averaged"),
         default="best",
         help="best: as the model was measured (default); fast: fewer windows, no mirrored copies; averaged: the mean "
-        "over mirrored copies, where the model knows them, and shifted ones",
+        "over mirrored copies, where the model knows them, and shifted ones, in two to four times the time",
     )
     parser.add_argument("--precision", choices=_PRECISIONS, default="auto", help="number format (default: auto)")
     parser.add_argument(

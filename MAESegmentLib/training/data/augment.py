@@ -26,6 +26,9 @@ from ..settings import Augmentation
 ANISOTROPIC = 3.0
 #: Variance of a field of B-splines whose coefficients have variance 1, on average along one axis.
 _SPLINE_VARIANCE = 151 / 315
+#: How much the background's share of a voxel counts beside a structure's. Equal shares would take a tenth of the volume
+#: from a cord of 1.3 voxels' radius; like this it keeps 97 %, and one of 4 voxels gains 1 %.
+_BACKGROUND = 0.85
 
 
 def intensity_transform(settings: Augmentation) -> Compose:
@@ -144,7 +147,7 @@ def sample_patch(
 
 def _largest_shares(classes: Tensor, grid: Tensor) -> Tensor:
     """The class with the largest share of each place of `grid`: as from linear interpolation of every class by itself,
-    at a cost that does not grow with their number."""
+    at a cost that does not grow with their number. The background's counts for less, so that what is thin stays."""
     size = torch.tensor(classes.shape)
     place = ((grid[0].flip(-1) + 1) / 2 * (size - 1)).clamp(-torch.ones(3), size.float()).reshape(-1, 3)
     low = place.floor()
@@ -157,6 +160,7 @@ def _largest_shares(classes: Tensor, grid: Tensor) -> Tensor:
     mixed = (values != result).any(0).nonzero()[:, 0]
     values, upper = values[:, mixed], (place - low)[mixed]
     weights = torch.where(corners[:, None] == 1, upper, 1 - upper).prod(-1)
+    weights = torch.where(values == 0, _BACKGROUND * weights, weights)
     shares = torch.stack([(weights * (values == one)).sum(0) for one in values])
     result[mixed] = values.gather(0, shares.argmax(0)[None])[0]
     return result.reshape(grid.shape[1:4])
