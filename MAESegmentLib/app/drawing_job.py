@@ -150,6 +150,11 @@ def read_drawing(
     node = request.segmentation
     drawing = yield from mrml.drawing_steps(node, request.nodes[0], values)
     names = _names(node)
+    if not drawing.array.any() and any(not segment.is_empty for segment in mrml.drawn_segments(node)):
+        raise NodeError(
+            _("No segment of {name} lies within {scan}.").format(name=node.GetName(), scan=request.nodes[0].GetName()),
+            _("Choose the scan that the segmentation was drawn on."),
+        )
     _check(drawing, names)
     return Drawing(
         drawing.array,
@@ -209,6 +214,7 @@ def _put(
         )
     with request.changing(node):
         job.change(node, images)
+        mrml.note_volume(node, request.nodes[0])
         for helper in helpers:
             node.GetSegmentation().RemoveSegment(helper)
         note_produced(node, produced)
@@ -234,10 +240,11 @@ def _redrawn(
     for _attempt in range(_ATTEMPTS):
         stamp = mrml.content_stamp(node)
         now = yield from mrml.drawing_steps(node, volume, values)
-        drawn = now.array != drawing.array
+        there = {segment_id: value for segment_id, value in values.items() if segment_id in _names(node)}
+        drawn = now.array != np.where(np.isin(drawing.array, [*there.values()]), drawing.array, 0)
         if axis >= 0:
             drawn = drawn.any(axis=tuple(other for other in range(3) if other != 2 - axis), keepdims=True)
-        images = yield from redrawing_steps(node, volume, labels, values, drawn | (labels == drawing.array))
+        images = yield from redrawing_steps(node, volume, labels, there, drawn | (labels == drawing.array))
         if mrml.content_stamp(node) == stamp:
             return images
     raise NodeError(

@@ -30,6 +30,12 @@ def volume_of(segmentation: Any) -> Any:
     return scan if scan is not None else shown_beside(segmentation)
 
 
+def note_volume(segmentation: Any, volume: Any) -> None:
+    """That it was made on this scan, unless another one is known."""
+    if volume_of(segmentation) is None:
+        segmentation.SetNodeReferenceID(segmentation.GetReferenceImageGeometryReferenceRole(), volume.GetID())
+
+
 def may_be_of(segmentation: Any, volume: Any) -> bool:
     """Whether it was made on a scan, or nobody knows on which. What was made here and has no scan lost it: that was
     removed, so it is of no other one."""

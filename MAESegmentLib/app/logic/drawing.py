@@ -98,10 +98,10 @@ class Drawing(Part):
         **what: Any,
     ) -> DrawingRequest:
         bundle, nodes = self._model(segmentation, model), nodes_of(volume)
-        if not mrml.may_be_of(segmentation, nodes[0]):
+        if segmentation.GetAttribute(MODEL_HASH) and not mrml.may_be_of(segmentation, nodes[0]):
             names = {"segmentation": segmentation.GetName(), "scan": nodes[0].GetName()}
             raise NodeError(
-                _("{segmentation} was not drawn on {scan}.").format(**names), _("Choose the scan that it was drawn on.")
+                _("{segmentation} was not made on {scan}.").format(**names), _("Choose the scan that it was made on.")
             )
         if changing is not None:
             what["changing"] = changing
