@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
@@ -77,6 +78,17 @@ def yield_to_others() -> None:
         group = _AUTOGROUP.read_text().split()
         if group and os.getsid(0) == os.getpid() and int(group[-1]) < _BACKGROUND_NICE:
             _AUTOGROUP.write_text(str(_BACKGROUND_NICE))
+
+
+def process_began() -> float:
+    """When this process began, as `time.monotonic` tells time: importing torch may take long, too."""
+    import psutil
+
+    now = time.monotonic()
+    try:
+        return now - max(0.0, time.time() - psutil.Process().create_time())
+    except (psutil.Error, OSError):
+        return now
 
 
 def _lower_on_windows() -> None:

@@ -39,7 +39,9 @@ WORK = "work"
 CASES = "cases"
 BEFORE = "before.json"
 
-STOP, DISCARD = "stop", "discard"
+STOP, END, DISCARD = "stop", "end", "discard"
+#: A second press so soon after the first is the same wish.
+_SAME_PRESS_S = 1.0
 #: A process may take so long from its start until it has the lock (an antivirus may scan torch first).
 _START_S = 120.0
 _NAME = re.compile(r"run-\d{8}-\d{6}-[0-9a-f]{6}")
@@ -93,14 +95,14 @@ class FineTuneRun:
 
     @property
     def command(self) -> str:
-        """`STOP`, `DISCARD`, or ""."""
+        """`STOP`, `END`, `DISCARD`, or ""."""
         return str(_read_or_empty(self.path / CONTROL).get("command", ""))
 
     def status(self) -> RunStatus:
         """Where it stands."""
         written = _read_or_empty(self.path / STATUS)
-        known = {**_BEGINNING, **written, "state": "running", "stop_requested": self.command == STOP, "error": None}
-        status = RunStatus.from_dict(known)
+        known = {**_BEGINNING, **written, "state": "running", "error": None}
+        status = RunStatus.from_dict({**known, "stop_requested": self.command in (STOP, END)})
         if (self.path / RESULT).is_file():
             result = RunResult.from_dict(read_json(self.path / RESULT))
             return replace(status, state=RunState.DONE, fraction=1.0, eta_s=None, result=result, text=result.banner)
@@ -128,8 +130,10 @@ class FineTuneRun:
     # Commands ---------------------------------------------------------------------------------------------------------
 
     def stop_and_keep(self) -> None:
-        """End training soon and make a version of the best weights so far."""
-        write_json(self.path / CONTROL, {"command": STOP})
+        """End training soon and make a version of the best weights so far. A run by time anneals first: for a tenth of
+        the time that it took at most, or until this is called again."""
+        is_again = self.command == STOP and _age(self.path / CONTROL) > _SAME_PRESS_S
+        write_json(self.path / CONTROL, {"command": END if is_again or self.command == END else STOP})
 
     def discard(self) -> None:
         """End it and forget it; a version that was published stays."""
@@ -193,6 +197,8 @@ class StatusWriter:
         self._written = -math.inf
         self._content: dict[str, Any] = _BEGINNING
         self.steps = steps
+        #: Whether training plans them by the time that it has.
+        self.by_time = False
         self.device = ("", "")
 
     def __call__(self, progress: Progress) -> None:
@@ -211,6 +217,8 @@ class StatusWriter:
             "step": progress.step,
             "fold": list(progress.fold) if progress.fold and progress.fold[0] else None,
         }
+        if progress.steps and not self._content["fold"]:
+            self.steps = progress.steps
         if is_new or time.monotonic() - self._written >= _WRITE_EVERY_S:
             self.write()
 
@@ -235,8 +243,9 @@ class StatusWriter:
 
     def _text(self, progress: Progress) -> str:
         text = _STAGES.get(progress.stage, progress.stage)
-        if progress.stage in ("train", "validate") and self.steps:
-            text += f", step {progress.step} of {self.steps}"
+        steps = progress.steps or self.steps
+        if progress.stage in ("train", "validate") and steps:
+            text += f", step {progress.step} of {'about ' if self.by_time else ''}{steps}"
         which, count = progress.fold or (0, 0)
         if which:
             text = f"Leave-one-out {which} of {count}: {text[0].lower()}{text[1:]}"

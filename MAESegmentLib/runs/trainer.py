@@ -17,8 +17,8 @@ from pathlib import Path
 
 from ..errors import Cancelled, MAESegmentError, OutputError, WorkerError, expected
 from ..processes.environment import TRAIN, complaint
-from ..processes.processor import leave_a_core, yield_to_others
-from .run_folder import CASES, DISCARD, RESULT, STOP, WORK, FineTuneRun, StatusWriter, write_json
+from ..processes.processor import leave_a_core, process_began, yield_to_others
+from .run_folder import CASES, DISCARD, END, RESULT, STOP, WORK, FineTuneRun, StatusWriter, write_json
 
 #: Exit codes: done or discarded; failed with a reason in status.json; another process has the run.
 DONE, FAILED, BUSY = 0, 1, 2
@@ -65,7 +65,14 @@ def _work(run: FineTuneRun, status: StatusWriter) -> None:
             raise WorkerError(*trouble)
         from .training import FineTuneWork
 
-        work = FineTuneWork(run, status, should_cancel=_given(run, DISCARD), should_stop=_given(run, STOP))
+        work = FineTuneWork(
+            run,
+            status,
+            should_cancel=_given(run, DISCARD),
+            should_stop=_given(run, STOP, END),
+            should_end=_given(run, END),
+            begun=process_began(),
+        )
         write_json(run.path / RESULT, work.result().to_dict())
     # Large and not needed any more; logs and report stay.
     shutil.rmtree(run.path / CASES, ignore_errors=True)
@@ -73,14 +80,14 @@ def _work(run: FineTuneRun, status: StatusWriter) -> None:
     (run.work / "checkpoint.pt").unlink(missing_ok=True)
 
 
-def _given(run: FineTuneRun, command: str) -> Callable[[], bool]:
-    """Whether `command` has been given; the file is polled twice a second."""
+def _given(run: FineTuneRun, *commands: str) -> Callable[[], bool]:
+    """Whether one of them has been given; the file is polled twice a second."""
     polled, given = [0.0], [False]
 
     def is_given() -> bool:
         if not given[0] and time.monotonic() - polled[0] > _POLL_EVERY_S:
             polled[0] = time.monotonic()
-            given[0] = run.command == command
+            given[0] = run.command in commands
         return given[0]
 
     return is_given

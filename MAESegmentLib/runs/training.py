@@ -24,7 +24,7 @@ from ..training.data.labelling import store_dataset
 from ..training.defaults import default_settings
 from ..training.finetune import MODEL_FOLDER, finetune
 from ..training.recipe import Description
-from ..training.run_context import Progress, RunContext
+from ..training.run_context import Progress, RunContext, never
 from ..training.settings import FineTuneSettings
 from .records import CaseChange, RunResult
 from .run_folder import CASES, FineTuneRun, StatusWriter, read_json, write_json
@@ -46,9 +46,12 @@ class FineTuneWork:
         *,
         should_cancel: Callable[[], bool],
         should_stop: Callable[[], bool],
+        should_end: Callable[[], bool] = never,
+        begun: float | None = None,
     ) -> None:
+        """`begun`: when the process began, from where a run by time counts."""
         self._run, self._status = run, status
-        self._context = RunContext(status, should_cancel, should_stop)
+        self._context = RunContext(status, should_cancel, should_stop, should_end, begun=begun)
         self._request = run.request
         self._notes: list[str] = []
         self._begun = time.monotonic()
@@ -61,7 +64,9 @@ class FineTuneWork:
         dataset, new = store_dataset(self._run.path / CASES, store.labels(), self._base)
         for settings in self._attempts(new):
             device = resolve_device(settings.device)
-            self._status.steps, self._status.device = settings.steps, (str(device), device_title(device))
+            self._status.device = (str(device), device_title(device))
+            self._status.by_time = settings.minutes is not None
+            self._status.steps = 0 if self._status.by_time else settings.steps  # then training says how many
             try:
                 bundle = self._published(dataset, new, settings)
             except DeviceMemoryError as error:
@@ -219,8 +224,9 @@ def result_of(run: FineTuneRun, bundle: Bundle, notes: tuple[str, ...], seconds:
 def _how(measured: Mapping[str, Any]) -> str:
     count = int(measured["cases"])
     cases = "1 case" if count == 1 else f"{count} cases"
-    if str(measured["held_out"]).startswith("leave-one-out"):
-        return f"{cases}, each left out of training in turn"
+    how, _, shorter = str(measured["held_out"]).partition("; ")
+    if how.startswith("leave-one-out"):
+        return f"{cases}, each left out of training in turn{f' ({shorter})' if shorter else ''}"
     return cases.replace("case", "held-out case")
 
 

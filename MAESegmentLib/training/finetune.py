@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,13 +24,14 @@ from ..errors import ConfigurationError
 from ..inference.window_count import window_count
 from ..networks import NnFormer
 from ..preprocessing.plan import Preprocessing
-from ..storage.atomic_file import write_file
+from .before import keep_before, read_before
 from .data.drawing import Drawing
-from .data.holdout import Holdout, plan_holdout
+from .data.holdout import Holdout, only_held_out, plan_holdout
 from .data.labelling import LabelPlan, Sides, plan_labels
 from .data.prepared import CaseCache, PreparedCase
 from .data.preparing import Prepared, prepare_cases
 from .data.unlabelled import Unlabelled, prepare_unlabelled, scans_without_labels
+from .loop.budget import TimeBudget
 from .loop.checkpoint import CHECKPOINT
 from .loop.loop import Trained, train
 from .loop.output_folder import MODEL_FOLDER, DataRecord, claimed, finished_model
@@ -42,14 +42,13 @@ from .saving import familiarity_of, finite, save_model
 from .settings import FineTuneSettings
 from .tasks.initial import initial_network
 from .tasks.methods import check_one_part, scan_term
-from .tasks.segmentation import DiceTable, Measured, SegmentationTask, dice_table, mean_by_label, mean_dice
+from .tasks.segmentation import DiceTable, Measured, SegmentationTask, dice_table
+from .timetable import Timetable, part_of_steps
 
 __all__ = ["MODEL_FOLDER", "VersionOf", "finetune"]
 
 #: (name of the new model, whether it has the labels of its base) -> its version.
 VersionOf = Callable[[str, bool], str]
-#: Dice of the base on the held-out cases of a folder, measured before training begins.
-BEFORE = "before.json"
 FOLDS = "folds"
 
 
@@ -73,7 +72,8 @@ def finetune(
     the version just before the model is saved. `unlabelled` are scans, or folders of them, that have no labels and are
     learnt from as `settings` say. Called again with the same arguments after a kill, it resumes from its last
     checkpoint; after the end, it returns the finished model. Once `context` asks to stop, training ends and the best
-    weights so far are saved. All of a team call this alike; its first process writes, all return the model.
+    weights so far are saved, or, by time, those that a short fall of the learning rate leads to. All of a team call
+    this alike; its first process writes, all return the model.
     """
     team = context.team
     settings = team.settings(settings or FineTuneSettings())
@@ -93,22 +93,27 @@ def finetune(
     if finished is not None:
         return finished
     with claimed(out, team):
+        pace = Pace(settings.batch_size)
+        if settings.minutes is not None:
+            pace.budget = TimeBudget(settings.minutes, out, begun=context.begun, clock=pace.clock)
         preprocessing = _preprocessing(base, settings)
         cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
         tissues = settings.synthesis is not None
         prepared = prepare_cases(holdout.cases, preprocessing, cache, context, learnt=(dataset, plan), tissues=tissues)
         found = prepare_unlabelled(scans, prepared, base, preprocessing, context) if scans else None
         team.first(lambda: data().keep(out))  # once the files are known to be what they say
-        context = replace(context, pace=Pace(settings.batch_size))
+        context = replace(context, pace=pace)
         run = FineTuning(base, plan, preprocessing, settings, prepared, out, context, found)
-        run.plan_work(holdout, *holdout.folds)
+        planned, holdout = holdout, run.plan_work(holdout)
+        if holdout.how != planned.how:
+            prepared.label_notes.append(f"Held out: {holdout.how}.")
         same_labels = {label.name for label in base.labels} == set(plan.names)
         told = description
         if unlike := unlike_cases(base, [case.grey for case in prepared.cases if case.grey is not None]):
             # Not the base's: the new model would refuse the very scans it is trained on. Their grey values decide.
             told = replace(told, modality=told.modality or "unknown")
         text = told.completed(base, same_labels=same_labels, name=dataset.name, channels=run.channels)
-        prepared.label_notes.extend(_only_held_out(prepared, plan, holdout))
+        prepared.label_notes.extend(only_held_out(prepared, plan, holdout))
         if unlike:
             prepared.label_notes.append(unlike)
         left_out = () if found is None else found.warnings()
@@ -129,18 +134,6 @@ def finetune(
         cache.remove_files()
         context.log(*warnings)  # again, as hours may lie between
         return bundle
-
-
-def _only_held_out(prepared: Prepared, plan: LabelPlan, holdout: Holdout) -> list[str]:
-    """A note if a label has voxels in held-out cases alone."""
-    training = {case.id for case in holdout.training}
-    found, learnt = set(), set()
-    for case in prepared.cases:
-        channels = {channel for channel, _ in case.places}
-        found |= channels
-        learnt |= channels if case.id in training else set()
-    names = ", ".join(plan.names[channel - 1] for channel in sorted(found - learnt))
-    return [f"Only held-out cases have a voxel of {names}: it is checked, and not learnt."] if names else []
 
 
 def _check_same_name(out: Path, finished: Bundle, description: Description) -> None:
@@ -183,18 +176,25 @@ class FineTuning:
         network, self.notes = initial_network(base, plan, self.channels, settings)
         self.notes += () if scans is None else (scans.describe(),)
         self.network_config = network.config
+        self.times = Timetable.of(self.pace, len(prepared.cases), context.team)
 
-    def plan_work(self, *trainings: Holdout) -> None:
-        """All that `train` and `before_and_after` will do."""
-        for holdout in trainings:
-            windows = self._windows(holdout.held_out)
-            measuring = Work(windows=windows * (1 + self._base_knows_labels()))
+    def plan_work(self, holdout: Holdout) -> Holdout:
+        """All that `train` and `before_and_after` will do; by time less is measured where there is too little of it."""
+        if self.times is not None:
+            self.context.report(Progress("before", self.pace.fraction, self.pace.left_s))
+            self.times.measure(self._network(), self.channels, self.preprocessing.patch_size, self.settings.device)
+            return self.times.fitted(holdout, self._windows, self._passes())
+        for training in (holdout, *holdout.folds):
+            windows = self._windows(training.held_out)
+            measuring = Work(windows=windows * self._passes())
             self.pace.plan(work_after(0, self.settings, windows) + measuring)
+        return holdout
 
     def train(self, holdout: Holdout, folder: Path, fold: tuple[int, int] | None = None) -> Trained:
         """Train and validate in `folder`, after the base was measured on what is held out."""
-        context = self.context.part(self._windows(holdout.held_out), fold)
-        self._measure_before(holdout.held_out, folder, context)
+        windows = self._windows(holdout.checked)
+        context = self.context.part(windows, fold)
+        self._measure_before(holdout.checked, folder, context)
         network, cases = self._network(), self._cases(holdout.training)
         scans = None
         if self.scans is not None:
@@ -203,7 +203,7 @@ class FineTuning:
         task = SegmentationTask(
             network,
             cases,
-            self._held_out(holdout.held_out),
+            self._held_out(holdout.checked),
             self.plan.names,
             self.preprocessing.patch_size,
             self.settings,
@@ -214,8 +214,12 @@ class FineTuning:
             team=self.context.team,
             scans=scans,
         )
-        keep_best = self.settings.keep == "best" and bool(holdout.held_out)
-        return train(task, self.settings, folder, context, keep_best=keep_best, patience=self.settings.patience)
+        keep_best = self.settings.keep == "best" and bool(holdout.checked)
+        schedule = None
+        if self.times is not None:
+            schedule = self.times.schedule(self.settings, fold, windows, validates_last=keep_best)
+        how: dict[str, Any] = {"keep_best": keep_best, "patience": self.settings.patience, "schedule": schedule}
+        return train(task, self.settings, folder, context, **how)
 
     def leave_one_out(self, holdout: Holdout, final: Trained) -> Measured | None:
         """Train once per patient without it. An estimate of what the final model, which saw all, may reach.
@@ -225,7 +229,9 @@ class FineTuning:
         before: DiceTable = {}
         after: DiceTable = {}
         count = len(holdout.folds)
-        done = 0
+        if self.times is not None:
+            self.times.final_s = final.seconds
+        done, steps = 0, 0
         for number, fold in enumerate(holdout.folds):
             if final.stopped or self.context.all_reduce_stop():
                 break
@@ -238,19 +244,21 @@ class FineTuning:
             assert measured is not None
             before.update(measured.before or {})
             after.update(measured.after)
-            done += 1
+            done, steps = done + 1, steps + trained.step
         if not after:
             return None
         how = "leave-one-out" if done == count else f"leave-one-out, {done} of {count}"
+        if self.times is not None and (part := part_of_steps(steps / done, final.step)):
+            how += f"; {part}"
         return Measured(before or None, after, how, indicative_only=True)
 
     def before_and_after(self, trained: Trained, holdout: Holdout, folder: Path) -> Measured | None:
-        if not holdout.held_out:
+        if not holdout.checked:
             return None
-        before = self._read_before(holdout.held_out, folder)
+        before = read_before(folder, self._identity(holdout.checked))
         self.pace.start_lap()
-        after = self._dice(self._network(trained), holdout.held_out)
-        self.pace.lap(windows=self._windows(holdout.held_out))
+        after = self._dice(self._network(trained), holdout.checked)
+        self.pace.lap(windows=self._windows(holdout.checked))
         return Measured(before, after, holdout.how, indicative_only=trained.is_best)
 
     def save(self, trained: Trained, holdout: Holdout, measured: Measured | None, text: Description) -> Bundle:
@@ -324,37 +332,19 @@ class FineTuning:
         if not held_out or not self._base_knows_labels():
             return
         windows = self._windows(held_out)
-        if self._read_before(held_out, folder) is not None:
+        if read_before(folder, self._identity(held_out)) is not None:
             self.pace.skip(Work(windows=windows))
             return
         context.report(Progress("before", self.pace.fraction, self.pace.left_s))
         self.pace.start_lap()
         table = self._dice(self._network(), held_out)
         self.pace.lap(windows=windows)
-        means = {**mean_by_label(table), "mean": mean_dice(table)}
-        content = {
-            "identity": self._identity(held_out),
-            "table": finite(table),
-            "by_label": {name: value for name, value in means.items() if math.isfinite(value)},
-        }
+        identity = self._identity(held_out)
+        context.team.first(lambda: keep_before(folder, identity, table))
 
-        def write() -> None:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_file(folder / BEFORE, json.dumps(content))
-
-        context.team.first(write)
-
-    def _read_before(self, held_out: Sequence[Case], folder: Path) -> DiceTable | None:
-        try:
-            content = json.loads((folder / BEFORE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        if content.get("identity") != self._identity(held_out):
-            return None
-        return {
-            case: {label: math.nan if value is None else float(value) for label, value in row.items()}
-            for case, row in content["table"].items()
-        }
+    def _passes(self) -> int:
+        """How often what is held out is measured, besides validations: after training, and before where that can be."""
+        return 1 + self._base_knows_labels()
 
     def _base_knows_labels(self) -> bool:
         """Whether what is started from segments every label already, in images prepared as it knows them."""

@@ -23,6 +23,8 @@ class Progress:
     message: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     fold: tuple[int, int] | None = None
+    #: Planned in all; 0 where that is not known.
+    steps: int = 0
 
 
 Report = Callable[[Progress], None]
@@ -39,11 +41,17 @@ def never() -> bool:
 
 @dataclass(frozen=True)
 class RunContext:
-    """What surrounds a run. Cancelling keeps its checkpoint and raises `Cancelled`; stopping saves the best so far."""
+    """What surrounds a run. Cancelling keeps its checkpoint and raises `Cancelled`; stopping saves the best so far.
+
+    A run by time that is to stop anneals first, for a moment, unless it `should_end` at once.
+    """
 
     report: Report = ignore
     should_cancel: Callable[[], bool] = never
     should_stop: Callable[[], bool] = never
+    should_end: Callable[[], bool] = never
+    #: When the process began (`time.monotonic`), if its time counts from there.
+    begun: float | None = None
     team: Team = SOLO
     #: Of the whole run, where that is more than one training; `windows` are those of a validation.
     pace: Pace | None = None
@@ -57,6 +65,10 @@ class RunContext:
     def all_reduce_stop(self) -> bool:
         """Whether the run is to end early; the same in all of the team, which must all call this."""
         return self.may_stop and self.team.all_reduce_any(self.should_stop())
+
+    def all_reduce_end(self) -> bool:
+        """Whether a run that is stopping is to end at once, in the same way."""
+        return self.team.all_reduce_any(self.should_end())
 
     def check_cancelled(self, message: str = "", hint: str = "") -> None:
         """Raise `Cancelled` if that was asked for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -186,6 +187,10 @@ class LoopSettings:
         check("0 or more gigabytes", lambda gb: 0 <= gb < math.inf, "cache_gb")
         check(f"one of {get_args(Precision)}", lambda name: name in get_args(Precision), "precision")
 
+    @property
+    def most_steps(self) -> int:
+        return self.steps
+
     def parts(self) -> tuple[range, ...]:
         """Which patches of a step's batch are computed together."""
         size = self.micro_batch or self.batch_size
@@ -278,6 +283,10 @@ class FineTuneSettings(LoopSettings):
         check(f"one of {', '.join(methods)}", lambda method: method in methods, "unlabelled_method")
         check("above 0", lambda weight: 0 < weight < math.inf, "unlabelled_weight")
         check("a fraction from 0 to 1", _is_fraction, "unlabelled_ramp")
+
+    @property
+    def most_steps(self) -> int:
+        return self.steps if self.minutes is None else sys.maxsize // self.batch_size
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,9 @@ from MAESegmentLib.training.loop.checkpoint import CHECKPOINT, load_checkpoint, 
 from MAESegmentLib.training.loop.loop import Trained, train
 from MAESegmentLib.training.loop.optimiser import MovingAverage, parameter_groups, stage_scale
 from MAESegmentLib.training.loop.runlog import read_log
+from MAESegmentLib.training.loop.schedule import BySteps
 from MAESegmentLib.training.run_context import RunContext
-from MAESegmentLib.training.settings import FineTuneSettings
+from MAESegmentLib.training.settings import FineTuneSettings, LoopSettings
 from MAESegmentLib.training.tasks.losses import SegmentationLoss
 from MAESegmentLib.training.tasks.segmentation import SegmentationTask
 from Testing.bundles import tiny_network_config
@@ -236,12 +237,12 @@ def test_the_moving_average_warms_up_and_then_keeps_its_pace() -> None:
     torch.nn.init.zeros_(model.weight)
 
     def averaged(steps: Sequence[int], decay: float = 0.999) -> list[float]:
-        average = MovingAverage(model, decay)
+        average, schedule = MovingAverage(model, decay), BySteps(LoopSettings(ema_decay=decay))
         target = torch.nn.Linear(1, 1, bias=False)
         torch.nn.init.ones_(target.weight)
         values = []
         for step in steps:
-            average.update(target, step)
+            average.update(target, schedule.before(step - 1)[1])
             values.append(float(average.model.weight))
         assert not average.model.weight.requires_grad
         return values

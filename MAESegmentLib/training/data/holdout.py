@@ -12,6 +12,8 @@ from ...cases.case import Case
 from ...cases.dataset import CaseDataset
 from ...cases.records import role_name
 from ...errors import DatasetError
+from .labelling import LabelPlan
+from .preparing import Prepared
 
 #: With fewer cases than this, holding some out costs more than leave-one-out takes time.
 FEW_CASES = 5
@@ -21,12 +23,20 @@ HELD_OUT = 0.2
 
 @dataclass(frozen=True)
 class Holdout:
-    """`held_out` are the cases never trained on; leave-one-out has `folds` instead, each with its own."""
+    """`held_out` are the cases never trained on; leave-one-out has `folds` instead, each with its own.
+
+    `measured` are those of them that Dice is measured on; None: all.
+    """
 
     training: tuple[Case, ...]
     held_out: tuple[Case, ...] = ()
     folds: tuple[Holdout, ...] = ()
     how: str = "none"
+    measured: tuple[Case, ...] | None = None
+
+    @property
+    def checked(self) -> tuple[Case, ...]:
+        return self.held_out if self.measured is None else self.measured
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -72,6 +82,18 @@ def plan_holdout(dataset: CaseDataset, split: str | None, validation: str, seed:
     if not training:
         raise DatasetError("Every case is held out for validation; none is left to learn from.")
     return Holdout(training, held_out, how=how)
+
+
+def only_held_out(prepared: Prepared, plan: LabelPlan, holdout: Holdout) -> list[str]:
+    """A note if a label has voxels in held-out cases alone."""
+    training = {case.id for case in holdout.training}
+    found, learnt = set(), set()
+    for case in prepared.cases:
+        channels = {channel for channel, _ in case.places}
+        found |= channels
+        learnt |= channels if case.id in training else set()
+    names = ", ".join(plan.names[channel - 1] for channel in sorted(found - learnt))
+    return [f"Only held-out cases have a voxel of {names}: it is checked, and not learnt."] if names else []
 
 
 def _leave_one_out(chosen: Sequence[Case], groups: Sequence[str]) -> Holdout:

@@ -117,7 +117,7 @@ class PatchSamples(Dataset[tuple[Tensor, Tensor | None, str]]):
         self._drawn = lru_cache(maxsize=1)(self._volume)
 
     def __len__(self) -> int:
-        return self.settings.steps * self.settings.batch_size
+        return self.settings.most_steps * self.settings.batch_size
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor | None, str]:
         """Patch (C, D, H, W), classes (1, D, H, W) int64, case id."""
@@ -143,7 +143,7 @@ def batches(samples: PatchSamples, first_step: int, device: torch.device, team: 
     own = team.own(list(enumerate(settings.parts())))
     numbers = (
         [step * settings.batch_size + position for position in part]
-        for step in range(first_step, settings.steps)
+        for step in range(first_step, settings.most_steps)
         for _, part in own
     )
     part_of = cycle(number for number, _ in own)

@@ -20,9 +20,10 @@ from ..run_context import UNATTENDED, Progress, RunContext
 from ..settings import LoopSettings
 from .checkpoint import load_checkpoint, save_checkpoint
 from .distributed import seed_of
-from .optimiser import MovingAverage, learning_rate_at
-from .pace import Pace, work_after
+from .optimiser import MovingAverage
+from .pace import Pace
 from .runlog import RunLog
+from .schedule import BySteps, Schedule
 
 
 class Task(Protocol):
@@ -95,58 +96,62 @@ def train(
     *,
     keep_best: bool = False,
     patience: int | None = None,
+    schedule: Schedule | None = None,
 ) -> Trained:
-    """Train `task` up to `settings.steps`, resuming from the checkpoint in `folder` if there is one.
+    """Train `task` up to the end of its `schedule` (None: `settings.steps`), resuming from the checkpoint in `folder`.
 
     It ends early, with the best weights so far, once `context` asks to stop or `patience` validations were no better.
 
-    A run that was killed ends with the same weights as one that was not: patches, masks and dropout depend on the
-    seed and the step alone, and everything else is in the checkpoint. All of a team call this alike and get the same
-    result; the first process writes the folder.
+    A run by steps that was killed ends with the same weights as one that was not: patches, masks and dropout depend on
+    the seed and the step alone, and everything else is in the checkpoint. (By time see `ByTime`.) All of a team call
+    this alike and get the same result; the first process writes the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     device = resolve_device(settings.device)
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    schedule = schedule or BySteps(settings)
     # Whoever stops a run early wants the best; otherwise a second copy of the weights would be of no use.
-    track_best = keep_best or patience is not None or context.may_stop
-    run = _Run(task, settings, folder, device, context, keep_best=keep_best, track_best=track_best)
+    track_best = keep_best or patience is not None or (context.may_stop and not schedule.anneals)
+    run = _Run(task, settings, folder, device, context, schedule, keep_best=keep_best, track_best=track_best)
     run.resume()
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(RunLog(folder, resume_step=run.step)) if context.team.is_first else None
         pace = context.pace
         if pace is None:
             pace = Pace(settings.batch_size)
-            pace.plan(work_after(0, settings, context.windows))
-        pace.skip(work_after(0, settings, context.windows) - work_after(run.step, settings, context.windows))
+            pace.plan(schedule.work_left(0, context.windows))
+        pace.skip(schedule.work_left(0, context.windows) - schedule.work_left(run.step, context.windows))
         pace.start_lap()
 
         def report(stage: str, metrics: Mapping[str, float]) -> None:
-            context.report(Progress(stage, pace.fraction, pace.left_s, run.step, metrics=metrics))
+            steps = schedule.planned(run.step)
+            context.report(Progress(stage, pace.fraction, pace.left_s, run.step, metrics=metrics, steps=steps))
 
         batches = stack.enter_context(contextlib.closing(task.batches(run.step, device)))  # type: ignore[type-var]
-        while run.step < settings.steps and not run.stopped:
+        while not schedule.is_over(run.step) and not run.stopped:
             parts = run.next_parts(batches)
             with _explaining_memory(settings, device):
                 values = run.update(parts)
             pace.lap(steps=1)
-            run.stopped = context.all_reduce_stop()
-            last = run.stopped or run.step == settings.steps
+            run.stopped = context.all_reduce_stop() and (schedule.stop(run.step) or context.all_reduce_end())
+            due = schedule.after(run.step, values["loss"], stopped=run.stopped)
             report("train", values)
-            if log is not None and (run.step % settings.log_every == 0 or last):
+            if log is not None and due.log:
                 log.training(run.step, {**values, "seconds": run.seconds})
-            if run.step % settings.validate_every == 0 or last:
+            if due.validate:
                 report("validate", {})
                 results = run.validate()
                 pace.lap(windows=context.windows)
+                schedule.scored(results.get("score"), run.step)
                 if results:
                     if log is not None:
                         log.validation(run.step, results)
                     report("validate", results)
             run.stopped = run.stopped or run.is_stale(patience)
-            if run.step % settings.checkpoint_every == 0 or last or run.stopped:
+            if due.save or run.stopped:
                 run.save()
-        pace.skip(work_after(run.step, settings, context.windows))
+        pace.skip(schedule.work_left(run.step, context.windows))
     return run.result()
 
 
@@ -160,12 +165,13 @@ class _Run:
         folder: Path,
         device: torch.device,
         context: RunContext,
+        schedule: Schedule,
         *,
         keep_best: bool,
         track_best: bool,
     ) -> None:
         self.task, self.settings, self.folder, self.device = task, settings, folder, device
-        self.context, self.team = context, context.team
+        self.context, self.team, self.schedule = context, context.team, schedule
         self.keep_best, self.track_best = keep_best, track_best
         self.model = task.model.to(device)
         self.average = MovingAverage(self.model, settings.ema_decay)
@@ -201,6 +207,7 @@ class _Run:
                 self.taught.load_state(state.get("task", {}))
             self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
             self.stopped = state.get("stopped", False)
+            self.schedule.load(state.get("schedule", {}))
         self.team.check_same(self.step, f"the step to resume from in {self.folder}")
         self.network = self.team.data_parallel(self.model)
 
@@ -216,8 +223,10 @@ class _Run:
             "best": self.best,
             "stopped": self.stopped,
             "task": {} if self.taught is None else self.taught.state(),
+            "schedule": self.schedule.state(),
         }
         self.team.first(lambda: save_checkpoint(self.folder, state))
+        self.schedule.saved()
 
     def next_parts(self, batches: Iterator[Batch]) -> list[Batch]:
         """This process's parts of the next step; saves and raises `Cancelled` in all once one was cancelled."""
@@ -235,7 +244,7 @@ class _Run:
     def update(self, parts: Sequence[Batch]) -> dict[str, float]:
         """One optimiser step; a loss or gradient that is not finite stops the run before it can spoil the weights."""
         started = time.perf_counter()
-        rate = learning_rate_at(self.step, self.settings)
+        rate, average = self.schedule.before(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["lr_scale"]
         self.model.train()
@@ -248,7 +257,7 @@ class _Run:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.step += 1
-        self.average.update(self.model, self.step)
+        self.average.update(self.model, average)
         self.seconds += time.perf_counter() - started
         return {"loss": loss, "learning_rate": rate, "gradient_norm": float(norm)}
 
@@ -313,7 +322,8 @@ class _Run:
         if weights is None:
             weights = _on_cpu(self.average.model.state_dict())
         best = self.best
-        return Trained(weights, self.step, best["step"], best["score"], self.seconds, self.stopped, is_best)
+        stopped = self.stopped or self.schedule.asked
+        return Trained(weights, self.step, best["step"], best["score"], self.seconds, stopped, is_best)
 
     def _check(self, value: Tensor, what: str, parts: Sequence[Batch]) -> None:
         if not bool(torch.isfinite(value)):

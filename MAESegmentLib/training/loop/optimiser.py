@@ -63,18 +63,17 @@ def learning_rate_at(step: int, settings: LoopSettings) -> float:
 
 
 class MovingAverage:
-    """Exponential moving average of a model's weights; early on it forgets faster, so that it never lags far behind."""
+    """Exponential moving average of a model's weights, with a decay that should be low at first: it must not lag."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.model = copy.deepcopy(model).eval().requires_grad_(False) if decay else model
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """`step` counts finished updates."""
+    def update(self, model: nn.Module, decay: float) -> None:
+        """With the `decay` of this step."""
         if not self.decay:
             return
-        decay = min(self.decay, (1 + step) / (10 + step))
         averages, values = _floats(self.model.state_dict()), _floats(model.state_dict())
         torch._foreach_lerp_(averages, values, 1 - decay)
 
