@@ -233,9 +233,15 @@ class FineTuning:
             self.times.final_s = final.seconds
         done, steps = 0, 0
         for number, fold in enumerate(holdout.folds):
+            folder = self.out / FOLDS / f"{number:02d}"
             if final.stopped or self.context.all_reduce_stop():
                 break
-            folder = self.out / FOLDS / f"{number:02d}"
+            if self.times is not None and not (folder / CHECKPOINT).exists():
+                windows = self._passes() * self._windows(fold.held_out)
+                if not self.times.has_round(count - number, windows):
+                    why = f"Leave-one-out ended after {number} of {count}: the time was too short."
+                    self.prepared.label_notes.append(why)
+                    break
             self.context.log(f"Leave-one-out {number + 1} of {count}.")
             trained = self.train(fold, folder, (number + 1, count))
             if trained.stopped and self.settings.patience is None:

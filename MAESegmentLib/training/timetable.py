@@ -42,11 +42,6 @@ def saving_s(cases: int, window_s: float) -> float:
     return _SAVING_S + _ENCODER * window_s * scans * (1 if scans >= ENOUGH_TO_CALIBRATE else WINDOWS_OF_FEW)
 
 
-def fold_s(left_s: float, folds: int) -> float:
-    """Seconds that each round of leave-one-out gets of the time that is left when the training begins."""
-    return (1 - FINAL_SHARE) * left_s / folds
-
-
 def part_of_steps(fold: float, final: float) -> str:
     """What to say of folds with so many steps, beside those of the final model; nothing where they are as many."""
     ratio = round(final / max(fold, 1.0))
@@ -86,15 +81,24 @@ class Timetable:
     def fitted(self, holdout: Holdout, windows_of: Callable[[Sequence[Case]], int], passes: int) -> Holdout:
         """What of it there is time for, each held-out case being measured in so many `passes`."""
         if holdout.folds:
+            seconds = (1 - FINAL_SHARE) * self._left_s / len(holdout.folds)
             windows = max(windows_of(fold.held_out) for fold in holdout.folds)
-            fits = self._has_folds(len(holdout.folds), windows * passes)
-            return holdout if fits else replace(holdout, folds=(), how=NO_FOLDS)
+            return holdout if self.teaches(seconds, windows * passes) else replace(holdout, folds=(), how=NO_FOLDS)
         cases = holdout.held_out
         count = self._affordable([passes * windows_of([case]) for case in cases])
         if count == len(cases):
             return holdout
         how = f"{holdout.how}; {count or 'none'} of {len(cases)} measured, as the time is short"
         return replace(holdout, measured=cases[:count], how=how)
+
+    def teaches(self, seconds: float, windows: float) -> bool:
+        """Whether in so many seconds, with so many windows to measure, something can be learnt."""
+        training = seconds - windows * self._window_s
+        return self._agreed(training > FEWEST_STEPS * (self.pace.recent_step_s or 0.0)) > 0
+
+    def has_round(self, rounds: int, windows: float) -> bool:
+        """Whether the next of so many rounds can teach something, now that the pace of steps is known."""
+        return self.teaches(self._left_s / rounds, windows)
 
     def schedule(
         self, settings: FineTuneSettings, fold: tuple[int, int] | None, windows: float, *, validates_last: bool
@@ -135,11 +139,6 @@ class Timetable:
         """How many of the cases that need so many windows."""
         most = MEASURING_SHARE * self._left_s / (self._window_s or 1.0)
         return self._agreed(sum(sum(windows[: n + 1]) <= most for n in range(len(windows))))
-
-    def _has_folds(self, folds: int, windows: float) -> bool:
-        """Whether rounds of leave-one-out, which measure so many windows each, have time to learn something."""
-        training = fold_s(self._left_s, folds) - windows * self._window_s
-        return self._agreed(training > FEWEST_STEPS * (self.pace.recent_step_s or 0.0)) > 0
 
     def _agreed(self, value: float) -> int:
         return int(self.team.all_reduce_sum([float(value) if self.team.is_first else 0.0])[0])

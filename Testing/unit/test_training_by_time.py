@@ -107,11 +107,19 @@ def test_leave_one_out_is_done_in_the_same_time_and_says_what_it_is(machine: Mac
 
 
 def test_leave_one_out_without_time_is_left_out_and_that_is_said(machine: Machine) -> None:
+    machine.window_s = STEP_S / 6
     model = machine.run("loo")
     assert machine.now <= 60.0
     assert machine.steps() >= 25
     assert "validation" not in model.spec.metrics
     assert "Held out: none, as the time is too short for leave-one-out." in model.spec.training["notes"]
+
+
+def test_leave_one_out_is_left_out_where_steps_turn_out_to_take_long(machine: Machine) -> None:
+    model = machine.run("loo")
+    assert machine.now <= 60.0
+    assert "validation" not in model.spec.metrics
+    assert "Leave-one-out ended after 0 of 3: the time was too short." in model.spec.training["notes"]
 
 
 def test_cases_that_there_is_no_time_to_measure_are_not(machine: Machine) -> None:

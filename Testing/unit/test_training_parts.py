@@ -135,10 +135,10 @@ def test_dropout_and_masks_of_the_parts_of_a_step_differ() -> None:
 
 def test_a_run_that_began_before_later_settings_goes_on() -> None:
     whole = FineTuneSettings()
-    later = ("micro_batch", "sides", "synthesis", "foreground", "minutes", "until_no_better")
+    later = whole.LATER
     older = {key: value for key, value in whole.to_dict().items() if key not in later}
     decisive = {key: value for key, value in older.items() if key not in whole.INCIDENTAL}
-    later = ("elastic", "elastic_mm", "elastic_distance_mm", "label_shares")
+    later = whole.augmentation.LATER
     decisive["augmentation"] = {key: value for key, value in older["augmentation"].items() if key not in later}
     assert whole.fingerprint() == hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
     assert whole.fingerprint() != replace(whole, micro_batch=1).fingerprint()
