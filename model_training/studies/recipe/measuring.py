@@ -31,7 +31,7 @@ from ...tables import append_rows
 from .ours import fine_tune
 from .plain import PlainLoop
 from .study import Run, Study
-from .tasks import prepare_task
+from .tasks import prepare_task, scans_of
 
 #: The same for all: less than is used in practice, for the sake of time.
 _OVERLAP = 0.25
@@ -101,7 +101,8 @@ def measure_run(
     else:
         bundle, steps, seconds = base, 0, 0.0
         if run.budget:
-            bundle, steps, seconds = fine_tune(dataset, base, run.arm.settings, run.seed, run.budget, work)
+            scans = scans_of(run.task, data) if "unlabelled_method" in run.arm.settings else []
+            bundle, steps, seconds = fine_tune(dataset, base, run.arm.settings, run.seed, run.budget, work, scans)
         named = by_name(bundle.labels)
         values = {name: named[name].value for name in dataset.labels}
         can_be_mirrored = bool(mirrorable_axes(bundle.spec.inference, len(bundle.labels)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,13 @@ _TIMED = 8
 
 
 def fine_tune(
-    dataset: CaseDataset, base: Bundle, changed: Mapping[str, Any], seed: int, budget: float, work: Path
+    dataset: CaseDataset,
+    base: Bundle,
+    changed: Mapping[str, Any],
+    seed: int,
+    budget: float,
+    work: Path,
+    scans: Sequence[Path] = (),
 ) -> tuple[Bundle, int, float]:
     """The model after the steps that fit into `budget` processor seconds, how many these were, and the seconds.
 
@@ -32,13 +38,20 @@ def fine_tune(
     chosen = {**changed, "seed": seed, "threads": 1, "device": "cpu"}
     if (steps := chosen.get("steps")) is None:
         _, seconds = _run(dataset, base, {**chosen, "steps": 2 * _TIMED}, work / "timed")
+        if scans:  # a step costs more once they count
+            share = FineTuneSettings.from_dict(dict(changed)).unlabelled_ramp / 2
+            both = {**chosen, "steps": 2 * _TIMED, "unlabelled_ramp": 0.0}
+            seconds = share * seconds + (1 - share) * _run(dataset, base, both, work / "timed with scans", scans)[1]
         chosen["steps"] = steps = max(2 * _TIMED, round(budget / seconds))
-    bundle, seconds = _run(dataset, base, chosen, work / "run")
+    bundle, seconds = _run(dataset, base, chosen, work / "run", scans)
     return bundle, steps, seconds * steps
 
 
-def _run(dataset: CaseDataset, base: Bundle, chosen: Mapping[str, Any], folder: Path) -> tuple[Bundle, float]:
-    """The model, and processor seconds per step, of the second half of the steps."""
+def _run(
+    dataset: CaseDataset, base: Bundle, chosen: Mapping[str, Any], folder: Path, scans: Sequence[Path] = ()
+) -> tuple[Bundle, float]:
+    """The model, and processor seconds per step: of the second half of the steps, or with `scans`, of all after the
+    first."""
     shutil.rmtree(folder, ignore_errors=True)
     settings: FineTuneSettings = default_settings(
         base, new_labels=True, chosen={**chosen, "checkpoint_every": int(chosen["steps"])}
@@ -49,7 +62,9 @@ def _run(dataset: CaseDataset, base: Bundle, chosen: Mapping[str, Any], folder: 
         if progress.stage == "train":
             clock[progress.step] = time.process_time()
 
-    bundle = finetune(dataset, base, folder, settings, split="learn", validation="none", context=RunContext(note))
+    bundle = finetune(
+        dataset, base, folder, settings, split="learn", validation="none", unlabelled=scans, context=RunContext(note)
+    )
     last = max(clock)
-    middle = last // 2
-    return bundle, (clock[last] - clock[middle]) / (last - middle)
+    first = 1 if scans else last // 2
+    return bundle, (clock[last] - clock[first]) / (last - first)

@@ -24,6 +24,7 @@ PLAIN = ("segresnet", "dynunet", "nnformer")
 class Task:
     """`structures` maps a new label to the labels of `data` that it joins; the rest are `CaseDataset.select`'s words.
 
+    `scans` are cases whose images alone are learnt from, by arms that do so: "unlabelled" are all without label map.
     `final` are cases that are reported on once and choose nothing. Our arms start from `base` and have its grid. So has
     the plain loop without `spacing` (mm) and `patch` (voxels), in the order RAS; it clips grey values to `window`.
     """
@@ -38,6 +39,7 @@ class Task:
     patch: tuple[int, int, int] | None = None
     window: tuple[float, float] | None = None
     final: tuple[str, ...] = ()
+    scans: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def task_of(name: str, entry: Mapping[str, Any]) -> Task:
     task = Task(name, **values)
     if set(task.learn) & set(task.test):
         raise ConfigurationError(f"Task {name} tests on cases that it learns from.")
-    if any("validation" in cases for cases in (*task.learn, *task.test)):
+    if any("validation" in cases for cases in (*task.learn, *task.test, *task.scans)):
         raise ConfigurationError(
             f"Task {name} learns from validation cases, or chooses by them.", "Name them as its final cases."
         )

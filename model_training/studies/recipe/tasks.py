@@ -17,6 +17,8 @@ from .study import Task
 
 #: Value, in the files written here, of voxels that nobody annotated.
 _IGNORED = 255
+#: In `Task.scans`: the cases without label map.
+_UNLABELLED = "unlabelled"
 
 
 def prepare_task(task: Task, data: Path, work: Path) -> CaseDataset:
@@ -32,6 +34,17 @@ def prepare_task(task: Task, data: Path, work: Path) -> CaseDataset:
         ids = {name: [case.id for case in cases] for name, cases in splits.items()}
         write_cases(source, folder, task.structures, ids)
     return load_dataset(folder)
+
+
+def scans_of(task: Task, data: Path) -> list[Path]:
+    """The images that are learnt from without labels: none of a case that is learnt from or tested on."""
+    source = load_dataset(data / task.data)
+    named = ",".join(words for words in task.scans if words != _UNLABELLED)
+    chosen = list(source.select(named)) if named else []
+    if _UNLABELLED in task.scans:
+        chosen += [case for case in source.cases if case.label is None]
+    used = {case.group for case in source.select(",".join((*task.learn, *task.test, *task.final)))}
+    return [case.image[0] for case in chosen if case.group not in used]
 
 
 def write_cases(

@@ -1,0 +1,1 @@
+"""What scans without labels bring to a fine-tuning in the same processor time."""
