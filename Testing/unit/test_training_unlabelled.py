@@ -27,7 +27,7 @@ from MAESegmentLib.training.tasks import mean_teacher, self_training
 from MAESegmentLib.training.tasks.mean_teacher import MeanTeacher, agreement, merged
 from MAESegmentLib.training.tasks.reconstruction import Reconstruction
 from MAESegmentLib.training.tasks.self_training import SelfTraining
-from MAESegmentLib.training.tasks.terms import Volumes
+from MAESegmentLib.training.tasks.terms import Ramp, Volumes
 from Testing.bundles import save_taught, save_tiny, tiny_network_config, tiny_spec
 from Testing.datasets import prepared_case, save, write_dataset
 from Testing.phantoms import LABELS, PhantomFactory
@@ -89,6 +89,14 @@ def test_what_is_ignored_becomes_one_with_the_background() -> None:
     chances = torch.tensor([0.2, 0.3, 0.5]).reshape(1, 3, 1, 1, 1)
     assert merged(chances, [2]).flatten().tolist() == pytest.approx([0.7, 0.3])
     assert merged(chances, []) is chances
+
+
+def test_by_time_the_weight_and_the_looks_follow_what_is_planned() -> None:
+    """More steps fit into the time than the first ones told."""
+    ramp = Ramp(replace(SETTINGS, unlabelled_ramp=0.4))
+    ramp.planned = lambda step: 100 if step < 50 else 200
+    assert [round(ramp.weight(step), 3) for step in (19, 29, 49, 59, 199)] == [0.0, 0.5, 1.0, 0.5, 1.0]
+    assert [ramp.look(step) for step in (0, 9, 10, 49, 60, 199)] == [0, 0, 1, 4, 3, 9]
 
 
 def test_volumes_that_no_case_comes_near_are_implausible() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -61,8 +61,11 @@ class DivisibleTask(Task, Protocol):
 class TaughtTask(Task, Protocol):
     """A task that may learn from the moving average of its own weights, and has something to keep in a checkpoint."""
 
-    def begin(self, average: nn.Module, device: torch.device) -> None:
-        """Before the first step of this process, and before `load_state`; `average` changes with every step."""
+    def begin(self, average: nn.Module, device: torch.device, planned: Callable[[int], int]) -> None:
+        """Before the first step of this process, and before `load_state`; `average` changes with every step.
+
+        `planned` says how many steps there will be in all, as far as is known after so many.
+        """
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values."""
@@ -177,7 +180,7 @@ class _Run:
         self.average = MovingAverage(self.model, settings.ema_decay)
         self.taught = task if isinstance(task, TaughtTask) else None
         if self.taught is not None:
-            self.taught.begin(self.average.model, device)
+            self.taught.begin(self.average.model, device, lambda _: settings.steps)
         self.own_parts = len(self.team.own(settings.parts()))
         self.divisible = _divisible(task) if len(settings.parts()) > 1 else None
         self.optimiser = torch.optim.AdamW(

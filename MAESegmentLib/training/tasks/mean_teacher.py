@@ -44,7 +44,7 @@ class MeanTeacher:
                 "A mean teacher is a moving average of the weights, and ema_decay is 0.",
                 'Set ema_decay to 0.99, or unlabelled_method to "self_training".',
             )
-        self.ramp = Ramp.of(settings)
+        self.ramp = Ramp(settings)
         self._scans, self._channels, self._settings = scans, channels, settings
         self._patch = tuple(patch_size)
         self._volumes = Volumes.of(cases, channels)
@@ -71,8 +71,9 @@ class MeanTeacher:
 
     def loss(self, model: nn.Module, batch: Batch, step: int) -> Tensor:
         assert self._average is not None
-        if self.ramp.look(step) != self._look:
-            self._look, self._ignored = self.ramp.look(step), self._unlike_the_cases(step)
+        look = self.ramp.look(step)
+        if look > self._look:
+            self._look, self._ignored = look, self._unlike_the_cases(look)
         changed, as_it_is = batch.image.chunk(2, dim=1)
         with torch.no_grad():
             aim = self._chances(_finest(self._average(as_it_is)))
@@ -81,10 +82,10 @@ class MeanTeacher:
     def _chances(self, logits: Tensor) -> Tensor:
         return merged(logits.float().softmax(1), self._ignored)
 
-    def _unlike_the_cases(self, step: int) -> tuple[int, ...]:
+    def _unlike_the_cases(self, look: int) -> tuple[int, ...]:
         """The channels that are implausible in most of some scans."""
         assert self._average is not None
-        order = np.random.default_rng((self._settings.seed, 3_000_029, step)).permutation(len(self._scans))
+        order = np.random.default_rng((self._settings.seed, 3_000_029, look)).permutation(len(self._scans))
         found: list[int] = []
         for index in order[:_LOOKED_AT]:
             scan = self._scans[index]

@@ -39,7 +39,7 @@ class Reconstruction:
                 "scans without labels cannot be predicted.",
                 'Set unlabelled_method to "self_training", or fine-tune without these scans.',
             )
-        self.ramp = Ramp.of(settings)
+        self.ramp = Ramp(settings)
         self._autoencoder = autoencoder.float()
         self._autoencoder.encoder = model.encoder
         self._settings = settings

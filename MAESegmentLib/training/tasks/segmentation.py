@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,8 +73,9 @@ class SegmentationTask:
         scale = stage_scale(self.encoder_stages, self.settings.layer_decay)
         return parameter_groups(self.model, self.settings, scale) + more
 
-    def begin(self, average: nn.Module, device: torch.device) -> None:
+    def begin(self, average: nn.Module, device: torch.device, planned: Callable[[int], int]) -> None:
         if self.scans is not None:
+            self.scans.ramp.planned = planned
             self.scans.begin(average, device)
 
     def state(self) -> dict[str, Any]:

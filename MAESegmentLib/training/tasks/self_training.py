@@ -46,14 +46,15 @@ class SelfTraining:
         sides: Sides | None = None,
     ) -> None:
         """`channels` are those of the output, the background's among them."""
-        self.ramp = Ramp.of(settings)
+        self.ramp = Ramp(settings)
         self._scans, self._channels, self._settings = scans, channels, settings
         self._patch = tuple(patch_size)
         self._volumes = Volumes.of(cases, channels)
         self._cutter = PatchCutter(patch_size, settings, settings.foreground_fraction, sides)
         self._loss = SegmentationLoss(settings.deep_supervision_weights)
         self._teacher = copy.deepcopy(model).eval().requires_grad_(False)
-        self._look = -1
+        #: Of the last look, and how many windows may be labelled after it.
+        self._look, self._windows = -1, 0
         self._labelled: dict[int, PreparedCase] = {}
         self._average: nn.Module | None = None
         self._device = torch.device("cpu")
@@ -66,10 +67,11 @@ class SelfTraining:
         self._teacher.to(device)
 
     def state(self) -> dict[str, Any]:
-        return {"look": self._look, "teacher": self._teacher.state_dict() if self._look >= 0 else None}
+        teacher = self._teacher.state_dict() if self._look >= 0 else None
+        return {"look": self._look, "windows": self._windows, "teacher": teacher}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self._look = int(state["look"])
+        self._look, self._windows = int(state["look"]), int(state["windows"])
         if state["teacher"] is not None:
             self._teacher.load_state_dict(state["teacher"])
 
@@ -100,16 +102,17 @@ class SelfTraining:
 
     def _look_anew(self, step: int) -> None:
         look = self.ramp.look(step)
-        if look == self._look:
+        if look <= self._look:
             return
         assert self._average is not None
         self._teacher.load_state_dict(self._average.state_dict())
-        self._look = look
+        patches = self.ramp.until_next_look(step) * self._settings.batch_size
+        self._look, self._windows = look, round(_SHARE * _WINDOWS_A_PATCH * patches)
         self._labelled.clear()
 
     def _chosen(self) -> list[int]:
         """Scans of this look: as many, in random order, as can be labelled in the time there is."""
-        left = _SHARE * _WINDOWS_A_PATCH * self.ramp.every * self._settings.batch_size
+        left = self._windows
         chosen: list[int] = []
         for index in np.random.default_rng((self._settings.seed, 3_000_029, self._look)).permutation(len(self._scans)):
             left -= window_count(self._scans[index].shape, self._patch, self._settings.validation_overlap)

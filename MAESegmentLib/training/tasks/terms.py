@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -23,41 +23,32 @@ LOOKS = 10
 PLAUSIBLE = 2.0
 
 
-@dataclass(frozen=True)
 class Ramp:
-    """The weight of the scans: 0 for the first half of `share` of the `steps`, full after it, rising in between."""
+    """The weight of the scans: 0 for the first half of a share of the training, full after it, rising in between."""
 
-    steps: int
-    weight_at_end: float
-    share: float
-
-    @classmethod
-    def of(cls, settings: FineTuneSettings) -> Ramp:
-        return cls(settings.steps, settings.unlabelled_weight, settings.unlabelled_ramp)
-
-    @property
-    def first(self) -> int:
-        """The first step at which the scans weigh anything.
-
-        >>> ramp = Ramp(steps=100, weight_at_end=2.0, share=0.4)
-        >>> ramp.first, [ramp.weight(step) for step in (19, 29, 39, 99)]
-        (20, [0.0, 1.0, 2.0, 2.0])
-        """
-        return int(self.steps * self.share / 2)
+    def __init__(self, settings: FineTuneSettings) -> None:
+        self._weight, self._share = settings.unlabelled_weight, settings.unlabelled_ramp
+        #: Steps in all, as far as is known after so many.
+        self.planned: Callable[[int], int] = lambda _: settings.steps
 
     def weight(self, step: int) -> float:
-        half = self.steps * self.share / 2
-        risen = 1.0 if half == 0 else (step + 1 - half) / half
-        return self.weight_at_end * min(max(risen, 0.0), 1.0)
+        """Of a step, counted from 0.
+
+        >>> ramp = Ramp(FineTuneSettings(steps=100, unlabelled_weight=2.0, unlabelled_ramp=0.4))
+        >>> [ramp.weight(step) for step in (19, 29, 39, 99)]
+        [0.0, 1.0, 2.0, 2.0]
+        """
+        half = self._share / 2
+        risen = 1.0 if half == 0 else ((step + 1) / self.planned(step) - half) / half
+        return self._weight * round(min(max(risen, 0.0), 1.0), 6)
 
     def look(self, step: int) -> int:
-        """The last step, up to this one, at which the model looks at the scans anew."""
-        return self.first + (step - self.first) // self.every * self.every
+        """How many of the `LOOKS` of a training are over before this step: it looks anew when that rises."""
+        return LOOKS * step // max(1, self.planned(step))
 
-    @property
-    def every(self) -> int:
-        """Steps between two looks."""
-        return max(1, self.steps // LOOKS)
+    def until_next_look(self, step: int) -> int:
+        """Steps from one look to the next, about."""
+        return max(1, self.planned(step) // LOOKS)
 
 
 class ScanTerm(Protocol):
@@ -85,14 +76,14 @@ class ScanTerm(Protocol):
 
 
 def beside(labelled: Iterator[Batch], term: ScanTerm, first_step: int, device: torch.device) -> Iterator[Batch]:
-    """The `labelled` batches, each with the patches of scans for the same step."""
-    first = max(first_step, term.ramp.first)
-    with (
-        closing(labelled),  # type: ignore[type-var]
-        closing(term.batches(first, device)) as scans,  # type: ignore[type-var]
-    ):
+    """The `labelled` batches, each with the patches of scans for the same step once these weigh something."""
+    scans: Iterator[Batch] | None = None
+    with ExitStack() as stack:
+        stack.enter_context(closing(labelled))  # type: ignore[type-var]
         for step, batch in enumerate(labelled, first_step):
-            yield batch if step < first else replace(batch, unlabelled=next(scans))
+            if scans is None and term.ramp.weight(step) > 0:
+                scans = stack.enter_context(closing(term.batches(step, device)))  # type: ignore[type-var]
+            yield batch if scans is None else replace(batch, unlabelled=next(scans))
 
 
 def settings_of_scans(settings: FineTuneSettings) -> FineTuneSettings:
