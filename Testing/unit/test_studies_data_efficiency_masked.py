@@ -10,6 +10,7 @@ import torch
 from MAESegmentLib.networks import MaeConfig, NnFormer, transfer_matching
 from model_training.studies.data_efficiency.pretexts.corruptions import bend_intensities, shuffle_locally
 from model_training.studies.data_efficiency.pretexts.deepest import DeepestHead
+from model_training.studies.data_efficiency.pretexts.fusion import Fusing
 from model_training.studies.data_efficiency.pretexts.genesis import SPOILING_OPTIONS, Spoiling
 from model_training.studies.data_efficiency.pretexts.own_decoder import NnFormerAutoencoder
 from model_training.studies.data_efficiency.pretexts.simmim import SimMim
@@ -183,3 +184,10 @@ def test_no_change_is_left_out_and_all_can_be_turned_off() -> None:
 def test_a_constant_image_stays_finite() -> None:
     spoil = Spoiling(intensity=1, shuffling=1, painting=1)
     assert spoil(torch.full((1, 12, 12, 12), 3.0), seeded(0)).isfinite().all()
+
+
+def test_fusion_mixes_in_the_other_image_by_the_class_of_each_voxel() -> None:
+    fusing = Fusing(levels=2, fewest=3, most=3, edges=(0.3, 0.5))
+    classes = fusing.classes(torch.Size((12, 12, 12)), torch.Generator().manual_seed(0))
+    assert set(classes.unique().tolist()) == {0, 1, 2}
+    assert torch.equal(classes, fusing.classes(torch.Size((12, 12, 12)), torch.Generator().manual_seed(0)))

@@ -163,6 +163,8 @@ def test_pretraining_never_sees_a_test_image(study: Study, root: Path) -> None:
     cases = StudyCases.load(plan, root, root / "none")
     assert {case.id for case in cases.unlabelled()} == {"case_0", "case_1", "case_2"}
     assert len(cases.unlabelled(0.5)) == 2
+    fewer = StudyCases.load(replace(plan, images="case_1,case_3"), root, root / "none")
+    assert [case.id for case in fewer.unlabelled()] == ["case_1"]
     _, images = make_task(plan, study.arm("mae-data50"), cases)
     assert images == 2
 

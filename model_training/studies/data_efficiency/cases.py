@@ -51,9 +51,10 @@ class StudyCases:
         return self.dataset.select(self.plan.test if measured_on == "validation" else self.plan.check)
 
     def unlabelled(self, share: float = 1.0, seed: int = 0) -> tuple[Case, ...]:
-        """Every image but those of test patients, or a random share of the patients (nested over shares)."""
+        """The plan's images but those of test patients, or a random share of the patients (nested over shares)."""
         test = {case.group for case in self.dataset.select(self.plan.test)}
-        cases = [case for case in self.dataset.cases if case.group not in test]
+        images = self.dataset.select(self.plan.images) if self.plan.images else self.dataset.cases
+        cases = [case for case in images if case.group not in test]
         groups = list(dict.fromkeys(case.group for case in cases))
         order = np.random.default_rng((seed, 17)).permutation(len(groups))
         kept = {groups[int(n)] for n in order[: math.ceil(share * len(groups))]}

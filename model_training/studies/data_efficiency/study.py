@@ -61,6 +61,8 @@ class Plan:
     #: Runs that are measured on test cases are measured on the check cases too, at the end, on the network's grid.
     checked: bool = False
     overlap: float = 0.25
+    #: What pretraining sees, at most; "" is every image of the data set. Test patients it never sees.
+    images: str = ""
     #: Only the middle of a scan, so many mm along R, A and S, is segmented when measuring; 0 is all of it.
     middle_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
 

@@ -127,6 +127,7 @@ def _lengthened(plan: Plan, data: Mapping[str, Any]) -> Plan:
         curve_points=1,
         curve_cases=1,
         checked=True,
+        images="",
     )
 
 

@@ -23,6 +23,7 @@ from MAESegmentLib.training.tasks.masked import MaskedTask
 
 from .byol import BYOL_OPTIONS, ByolTask
 from .contrastive import SIMCLR_OPTIONS, SimClrTask
+from .fusion import FUSION_OPTIONS, FusionTask
 from .genesis import SPOILING_OPTIONS, GenesisTask
 from .own_decoder import NnFormerAutoencoder
 from .simmim import SimMim
@@ -54,6 +55,7 @@ PRETEXTS: dict[str, Pretext] = {
     "mae-decoder": Pretext(_masked(NnFormerAutoencoder), _MASKING_OPTIONS),
     "simmim": Pretext(_masked(SimMim), _MASKING_OPTIONS),
     "genesis": Pretext(GenesisTask, SPOILING_OPTIONS),
+    "volume-fusion": Pretext(FusionTask, FUSION_OPTIONS),
     "simclr": Pretext(SimClrTask, SIMCLR_OPTIONS),
     "byol": Pretext(ByolTask, BYOL_OPTIONS),
     "swin-ssl": Pretext(SwinTask, SWIN_OPTIONS),
