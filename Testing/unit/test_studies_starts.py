@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from MAESegmentLib.bundle import Bundle, ModelStore, open_bundle
+from MAESegmentLib.bundle import Bundle, ModelStore
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.images.reading import read_label_map
 from MAESegmentLib.training.settings import FineTuneSettings
+from MAESegmentLib.training.tasks.segmentation import SegmentationTask
 from model_training.studies.recipe.tasks import write_cases
 from model_training.studies.starts.__main__ import HERE, engine, finished
 from model_training.studies.starts.report import write_report
@@ -97,7 +99,7 @@ def test_every_start_is_measured_and_reported_with_what_it_cost(root: Path) -> N
     write_report(study, results, root)
     assert "| MAE, others | 10 | 0.5 | 0.5 | 11 |" in readme.read_text()
     assert "0 of 5 runs are missing" in readme.read_text()
-    assert sorted(path.name for path in (root / "work").iterdir()) == ["pretrained"]
+    assert not list((root / "work" / "runs").iterdir())
 
 
 def test_the_task_s_structure_is_not_annotated_where_others_are_learnt(root: Path) -> None:
@@ -112,14 +114,35 @@ def test_the_task_s_structure_is_not_annotated_where_others_are_learnt(root: Pat
     np.testing.assert_array_equal(array == 1, given == 1)
 
 
-def test_what_was_pretrained_is_found_again_and_a_killed_run_leaves_nothing_half(root: Path) -> None:
-    half = root / "work" / "process-1" / "pretraining" / "run"
-    half.mkdir(parents=True)
+def test_a_killed_run_goes_on_where_it_was_in_what_is_pretrained_too(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, results = read_study(root / "study.toml"), root / "results.csv"
+    losses, loss = 0, SegmentationTask.loss
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal losses
+        losses += 1
+        if losses in (4, 9):  # in the pretraining, then in the task
+            raise KeyboardInterrupt
+        return loss(*arguments, **options)
+
+    monkeypatch.setattr(SegmentationTask, "loss", counted)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            engine(models(root)).do_missing(study, root, root / "work", results, only="MAE, others")
+        assert not finished(results)
+    engine(models(root)).do_missing(study, root, root / "work", results, only="MAE, others")
+    assert len(finished(results)) == 1
+    assert losses == 5 + 5 + 2
+
+
+def test_what_was_pretrained_is_found_again(root: Path) -> None:
     first, weights = started(root, "MAE, others")
     assert [label.name for label in first.labels] == ["front"]
     assert weights == "pretrained"
     again, _ = started(root, "MAE, others")
-    assert again.content_hash == first.content_hash == open_bundle(first.path).content_hash
+    assert again.content_hash == first.content_hash
 
 
 def test_a_pretraining_that_sees_a_test_case_is_refused(root: Path) -> None:

@@ -32,18 +32,21 @@ def fine_tune(
 ) -> tuple[Bundle, int, float]:
     """The model after the steps that fit into `budget` processor seconds, how many these were, and the seconds.
 
-    Where `changed` names the steps, it gets these.
+    Where `changed` names the steps, they count as the budget, and a run that was killed goes on in `work`.
     """
     torch.set_num_threads(1)
     chosen = {**changed, "seed": seed, "threads": 1, "device": "cpu"}
-    if (steps := chosen.get("steps")) is None:
-        _, seconds = _run(dataset, base, {**chosen, "steps": 2 * _TIMED}, work / "timed")
-        if scans:  # a step costs more once they count
-            share = FineTuneSettings.from_dict(dict(changed)).unlabelled_ramp / 2
-            both = {**chosen, "steps": 2 * _TIMED, "unlabelled_ramp": 0.0}
-            seconds = share * seconds + (1 - share) * _run(dataset, base, both, work / "timed with scans", scans)[1]
-        chosen["steps"] = steps = max(2 * _TIMED, round(budget / seconds))
-    bundle, seconds = _run(dataset, base, chosen, work / "run", scans)
+    if "steps" in chosen:
+        settings = default_settings(base, new_labels=True, chosen=chosen)
+        bundle = finetune(dataset, base, work / "run", settings, split="learn", validation="none", unlabelled=scans)
+        return bundle, settings.steps, budget
+    _, seconds = _run(dataset, base, {**chosen, "steps": 2 * _TIMED}, work / "timed")
+    if scans:  # a step costs more once they count
+        share = FineTuneSettings.from_dict(dict(changed)).unlabelled_ramp / 2
+        both = {**chosen, "steps": 2 * _TIMED, "unlabelled_ramp": 0.0}
+        seconds = share * seconds + (1 - share) * _run(dataset, base, both, work / "timed with scans", scans)[1]
+    steps = max(2 * _TIMED, round(budget / seconds))
+    bundle, seconds = _run(dataset, base, {**chosen, "steps": steps}, work / "run", scans)
     return bundle, steps, seconds * steps
 
 

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -35,11 +34,11 @@ class Performer:
         """Make or find the start, learn the task, segment its test cases, and append a row per structure."""
         from ..recipe import study as recipe
         from ..recipe.measuring import measure_run
-        from .starting import start_of
+        from .starting import folder_of, start_of
 
         base = (self._models or ModelStore()).find(run.task.base)
         model, weights = start_of(study, run, data, work, base)
-        own = work / f"process-{os.getpid()}"
+        own = folder_of(run, work)
         settings = {**study.centre, **run.start.settings, "initial_weights": weights}
         arm = recipe.Arm(run.start.name, None, {**settings, "steps": study.steps(run, run.budget)})
         rows = measure_run(recipe.Run(run.task, arm, run.seed, run.budget), data, own, model)[0].mean_rows()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import math
 import re
 import runpy
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.networks import NnFormer
+from MAESegmentLib.storage.lock import FileLock
 from MAESegmentLib.training.recipe import read_settings_file
 
 from ..recipe.ours import fine_tune
@@ -28,34 +28,37 @@ _BRAIN_TISSUES = Path(__file__).parents[2] / "recipes" / "brain-mr" / "tissues.p
 
 
 def start_of(study: Study, run: Run, data: Path, work: Path, base: Bundle) -> tuple[Bundle, str]:
-    """The model, and which of its weights to begin with. `work` is shared: what is pretrained there is found again."""
+    """The model, and which of its weights to begin with. What is pretrained in `work` is found again, half or whole."""
     start, weights = run.start, run.start.weights
     if start.pretraining is not None:
         base, weights = _pretrained(study, run, start.pretraining, data, work, base), "pretrained"
     if start.decoder and not start.mean_outputs:
         return base, weights
-    return _changed(base, run, work / f"process-{os.getpid()}" / "changed"), weights
+    return _changed(base, run, folder_of(run, work) / "changed"), weights
+
+
+def folder_of(run: Run, work: Path) -> Path:
+    """Where a run is made, and goes on after it was killed."""
+    return work / "runs" / _slug(run.name)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _pretrained(study: Study, run: Run, pretraining: Pretraining, data: Path, work: Path, base: Bundle) -> Bundle:
-    """Made in a folder of this process and put in its place as a whole, so that a killed run leaves nothing half."""
     parts = (run.task.name, pretraining.name, run.start.weights, f"{pretraining.seconds:g}s", str(run.seed))
-    done = work / "pretrained" / re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower())
-    if not done.exists():
-        own = work / f"process-{os.getpid()}" / "pretraining"
-        dataset = _cases_without(run, pretraining, data, own / "cases")
-        steps = study.steps(run, pretraining.seconds)
+    folder = work / "pretrained" / _slug("-".join(parts))
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock", timeout_s=math.inf):  # another run may want the same
+        if not (folder / "without" / "dataset.json").is_file():
+            _write_cases_without(run, pretraining, data, folder)
+        dataset, steps = load_dataset(folder / "without"), study.steps(run, pretraining.seconds)
         settings = {**study.centre, **pretraining.settings, "initial_weights": run.start.weights, "steps": steps}
-        bundle, _, seconds = fine_tune(dataset, base, settings, run.seed, pretraining.seconds, own)
-        print(f"  pretrained: {pretraining.name}, {steps} steps, {seconds:.0f} s", flush=True)
-        done.parent.mkdir(parents=True, exist_ok=True)
-        if not done.exists():
-            bundle.path.replace(done)
-        shutil.rmtree(own)
-    return open_bundle(done)
+        return fine_tune(dataset, base, settings, run.seed, pretraining.seconds, folder)[0]
 
 
-def _cases_without(run: Run, pretraining: Pretraining, data: Path, folder: Path) -> CaseDataset:
+def _write_cases_without(run: Run, pretraining: Pretraining, data: Path, folder: Path) -> None:
     """What is learnt before the task: every structure but the task's own, in none of the cases it is tested on."""
     source = _maps(data / pretraining.data, folder) if pretraining.drawn else load_dataset(data / pretraining.data)
     chosen = source.select(pretraining.cases) if pretraining.cases else source.cases
@@ -66,7 +69,6 @@ def _cases_without(run: Run, pretraining: Pretraining, data: Path, folder: Path)
     others = {name: (name,) for name in source.labels if name not in own}
     splits = {"learn": [case.id for case in chosen]}
     write_cases(source, folder / "without", others, splits, [name for name in source.labels if name in own])
-    return load_dataset(folder / "without")
 
 
 def _maps(source: Path, folder: Path) -> CaseDataset:
@@ -82,6 +84,8 @@ def _maps(source: Path, folder: Path) -> CaseDataset:
 
 def _changed(base: Bundle, run: Run, folder: Path) -> Bundle:
     """`base` as a model of the task's structures, with new outputs or a new decoder as the run's start says."""
+    if folder.exists():
+        return open_bundle(folder)
     old = base.load_network().state_dict()
     spec = base.spec
     assert spec.network is not None
@@ -94,7 +98,7 @@ def _changed(base: Bundle, run: Run, folder: Path) -> Bundle:
             state[key] = value
         elif run.start.decoder and run.start.mean_outputs:
             state[key] = _mean_outputs(key, value, len(labels))
-    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     spec = replace(spec, labels=labels, network=config, autoencoder=None, metrics={}, inference={})
     return save_bundle(
         folder, spec, state, card="Made by a study.\n", licence_text="Not for use.\n", dtype=torch.float32
