@@ -53,8 +53,6 @@ class FineTuneSection:
         connect(ui.stepsLineEdit, "textChanged(QString)", self._on_steps)
         connect(ui.outcomeButton, "toggled(bool)", lambda _shown: self._show_outcome())
         self._set_up_choices()
-        for widget in (ui.moreSourceLabel, ui.moreSourceComboBox):
-            widget.visible = False
         self._show_run(None)
 
     def _set_up_choices(self) -> None:

@@ -127,19 +127,12 @@ class ImproveSection:
             mrml.hide(segmentation)
 
     def scans(self, source: str, folder: str) -> Any:
-        """Those that the user ticked, or all that are not stored as cases; or a folder."""
-        if source == FOLDER:
-            return folder if folder and Path(folder).is_dir() else ""
-        stored = stored_volumes()
-        return self.next_case.ticked or [node for node in volumes() if node not in stored]
+        """To be ranked."""
+        return _scans(source, folder, self.next_case.ticked)
 
     def more_scans(self, source: str, folder: str) -> Any:
-        """Those that the user ticked, or all that fit the model and are not stored as cases; or a folder."""
-        if source == FOLDER:
-            return folder if folder and Path(folder).is_dir() else ""
-        stored = stored_volumes()
-        fits = lambda node: self.bundle is None or self._logic.canFit(node, self.bundle)  # noqa: E731
-        return self.learning.ticked or [node for node in volumes() if node not in stored and fits(node)]
+        """To be learnt from without labels."""
+        return _scans(source, folder, self.learning.ticked)
 
     def show_scan(self, source: Any, position: tuple[float, float, float]) -> None:
         """As the input, and in the views at a point (RAS, mm)."""
@@ -246,3 +239,11 @@ class ImproveSection:
         """Only when the user comes to look: it takes a while."""
         if self._panel.parameters is not None:
             self.add_case.presenter.look_for_edits()
+
+
+def _scans(source: str, folder: str, ticked: list[Any]) -> Any:
+    """Those that the user ticked, or all that are not stored as cases; or a folder."""
+    if source == FOLDER:
+        return folder if folder and Path(folder).is_dir() else ""
+    stored = stored_volumes()
+    return ticked or [node for node in volumes() if node not in stored]

@@ -71,17 +71,11 @@ class FineTuneJob:
         self._session.watch.add(run, self)
         self.poll()
 
-    def store_first(
-        self,
-        pairs: Sequence[tuple[Any, Any]],
-        store_one: Callable[[Any, Any], CaseRecord | Job[CaseRecord]],
-        make_run: Callable[[list[CaseRecord]], FineTuneRun],
-    ) -> None:
-        """Begin once the cases are stored (see `store_cases`); what fails before that can be resumed."""
+    def begin_after(self, prepare: Callable[[], Operation[FineTuneRun]]) -> None:
+        """Begin the run that `prepare` makes, once it has stored what is learned from; what fails can be resumed."""
 
         def operation() -> Operation[None]:
-            records = yield from store_cases(pairs, store_one)
-            self.begin(make_run(records))
+            self.begin((yield from prepare()))
 
         self._store = lambda: Job[None](self._session.loop).run(operation(), changed)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,7 +30,7 @@ from ..runs import FineTuneEstimate, FineTuneRun, RunResult, RunState, create_ru
 from ..storage.user_folders import default_cases_folder, default_runs_folder
 from ..worker.client.requests import submit_case, submit_estimate, submit_scan_ranking
 from .handles import ConsoleJob, JobHandles
-from .training_request import chosen_cases, refuse_second_run, training_request
+from .training_request import chosen_cases, existing_places, refuse_second_run, training_request
 
 if TYPE_CHECKING:
     from ..processes.interpreter import Interpreter
@@ -161,6 +162,7 @@ class Learning:
         device: str = "auto",
         name: str = "",
         validation: str = "auto",
+        unlabelled: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
         wait: bool = True,
         callback: Callable[[ConsoleJob[RunResult]], None] | None = None,
         **settings: Any,
@@ -170,10 +172,15 @@ class Learning:
 
         `settings` are fields of `FineTuneSettings`; none is needed. `name` gives the result a name of its own instead
         of a new version. Without validation cases a few are checked by leave-one-out, at the cost of time; `validation`
-        "none" leaves that out. Nothing uses the new version until it is chosen: `use_version`.
+        "none" leaves that out. `unlabelled` are more scans, best from the same scanner, which need no labels: a folder,
+        or several places; what cannot be used is named in the result's notes. Nothing uses the new version until it is
+        chosen: `use_version`.
         """
+        given = [unlabelled] if isinstance(unlabelled, str | os.PathLike) else list(unlabelled)
+        places = tuple(map(str, existing_places(given)))
         refuse_second_run()
-        run = create_run(default_runs_folder(), self._request(cases, base_model, device, name, validation, settings))
+        request = self._request(cases, base_model, device, name, validation, settings)
+        run = create_run(default_runs_folder(), replace(request, unlabelled=places))
         start(run, self._host.interpreter(), self._host.environment)
         job: Job[RunResult] = Job(self._host.client.loop, run.id)
         return self._host.handles.outcome(job.run(self._follow(run)), wait, callback)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ..bundle import Bundle, ModelStore
 from ..cases.records import CHECK, CaseRecord
 from ..cases.store import CaseStore
 from ..errors import ConfigurationError, DatasetError, WorkerError
+from ..images.scans import check_exist
 from ..runs import RunRequest, RunState, list_runs
 from ..storage.user_folders import default_runs_folder
 from ..training.settings import FineTuneSettings
@@ -59,6 +62,13 @@ def training_request(
         validation="none" if validation == "none" else "auto",
         settings=checked_settings({**settings, **({} if device == "auto" else {"device": device})}),
     )
+
+
+def existing_places(places: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Files and folders with scans, from wherever it is read; `VolumeReadError` for one that is not there."""
+    found = [Path(place).expanduser().absolute() for place in places]
+    check_exist(found)
+    return found
 
 
 def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

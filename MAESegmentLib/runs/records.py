@@ -34,7 +34,7 @@ class RunRequest(Stored):
     checked by leave-one-out; with the `validation` "none" nothing is held out or measured. `settings` are the chosen
     fields of `FineTuneSettings`; what is not chosen is decided by `training.defaults`. The new version goes to the
     models in `models`. `unlabelled` are scans without labels to learn from too, files or folders; what is not an
-    absolute path lies in the folder of the run.
+    absolute path lies in the folder of the run. `notes` are sentences for the result.
     """
 
     base: Mapping[str, str]
@@ -48,6 +48,7 @@ class RunRequest(Stored):
     created: str = ""
     validation: Literal["auto", "none"] = "auto"
     unlabelled: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class RunResult(Stored):
 class RunStatus(Stored):
     """`stage` is "prepare", "before" (the base is measured), "train", "check", "fold" (leave-one-out) or "save".
 
-    `fold` is (which, of how many); `text` says all of it in a line.
+    `fold` is (which, of how many); `text` says all of it in a line. `warnings` are about what it learns from.
     """
 
     state: RunState
@@ -133,6 +134,7 @@ class RunStatus(Stored):
     device_title: str = ""
     seconds: float = 0.0
     stop_requested: bool = False
+    warnings: tuple[str, ...] = ()
     error: MAESegmentError | None = None
     result: RunResult | None = None
 

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shutil
 import sys
 import time
 import uuid
@@ -37,6 +38,8 @@ LOG = "trainer.log"
 WORK = "work"
 #: The cases as they were when the run began.
 CASES = "cases"
+#: Scans without labels that are files of the run's own.
+SCANS = "scans"
 BEFORE = "before.json"
 
 STOP, END, DISCARD = "stop", "end", "discard"
@@ -47,6 +50,8 @@ _START_S = 120.0
 _NAME = re.compile(r"run-\d{8}-\d{6}-[0-9a-f]{6}")
 #: A panel shows no more.
 _WRITE_EVERY_S = 1.0
+#: How a line of the log begins that the user is to see, and how many are shown.
+_WARNING, _MOST_WARNINGS = "Warning: ", 12
 #: What a status holds before the first report.
 _BEGINNING = {"stage": "prepare", "fraction": 0.0, "text": "Starting ..."}
 _STAGES = {
@@ -200,10 +205,14 @@ class StatusWriter:
         #: Whether training plans them by the time that it has.
         self.by_time = False
         self.device = ("", "")
+        self._warnings: list[str] = []
 
     def __call__(self, progress: Progress) -> None:
         if progress.stage == "log":
             print(progress.message, file=sys.stderr, flush=True)
+            warning = progress.message.removeprefix(_WARNING)
+            if warning not in (progress.message, *self._warnings):  # each round of leave-one-out says it again
+                self._warnings.append(warning)
             return
         stage = self._stage(progress)
         is_new = stage != self._content["stage"]
@@ -230,6 +239,7 @@ class StatusWriter:
             "steps": self.steps,
             "device": self.device[0],
             "device_title": self.device[1],
+            "warnings": self._warnings[:_MOST_WARNINGS],
             "seconds": round(time.monotonic() - self._begun, 1),
         }
         if error is not None:
@@ -254,15 +264,22 @@ class StatusWriter:
         return text
 
 
-def create_run(root: Path, request: RunRequest) -> FineTuneRun:
-    """A new run below `root`; it appears complete or not at all. `OutputError` if it cannot be written."""
+def create_run(root: Path, request: RunRequest, scans: Sequence[Path] = ()) -> FineTuneRun:
+    """A new run below `root`; it appears complete or not at all. `OutputError` if it cannot be written.
+
+    The files `scans` are moved into it, as scans without labels beside those of `request`.
+    """
     now = datetime.now()
     path = root / f"run-{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
     request = replace(request, created=request.created or now.isoformat(timespec="seconds"))
     try:
         make_private_folder(root)
         with writing(path, mode=0o700) as hidden:
-            write_json(hidden / REQUEST, request.to_dict())
+            for scan in scans:
+                (hidden / SCANS).mkdir(mode=0o700, exist_ok=True)
+                shutil.move(scan, hidden / SCANS / scan.name)
+            own = (f"{SCANS}/{scan.name}" for scan in scans)
+            write_json(hidden / REQUEST, replace(request, unlabelled=(*request.unlabelled, *own)).to_dict())
             publish(hidden, path)
     except OSError as error:
         raise OutputError(

@@ -18,7 +18,7 @@ from pathlib import Path
 from ..errors import Cancelled, MAESegmentError, OutputError, WorkerError, expected
 from ..processes.environment import TRAIN, complaint
 from ..processes.processor import leave_a_core, process_began, yield_to_others
-from .run_folder import CASES, DISCARD, END, RESULT, STOP, WORK, FineTuneRun, StatusWriter, write_json
+from .run_folder import CASES, DISCARD, END, RESULT, SCANS, STOP, WORK, FineTuneRun, StatusWriter, write_json
 
 #: Exit codes: done or discarded; failed with a reason in status.json; another process has the run.
 DONE, FAILED, BUSY = 0, 1, 2
@@ -75,7 +75,8 @@ def _work(run: FineTuneRun, status: StatusWriter) -> None:
         )
         write_json(run.path / RESULT, work.result().to_dict())
     # Large and not needed any more; logs and report stay.
-    shutil.rmtree(run.path / CASES, ignore_errors=True)
+    for name in (CASES, SCANS):
+        shutil.rmtree(run.path / name, ignore_errors=True)
     shutil.rmtree(run.work / "model", ignore_errors=True)
     (run.work / "checkpoint.pt").unlink(missing_ok=True)
 
@@ -95,7 +96,7 @@ def _given(run: FineTuneRun, *commands: str) -> Callable[[], bool]:
 
 def _discard(run: FineTuneRun) -> None:
     """Delete what is large; the folder itself can go only once its lock is free, so not here."""
-    for name in (WORK, CASES):
+    for name in (WORK, CASES, SCANS):
         shutil.rmtree(run.path / name, ignore_errors=True)
 
 

@@ -205,7 +205,7 @@ def result_of(run: FineTuneRun, bundle: Bundle, notes: tuple[str, ...], seconds:
         "parent": dict(bundle.parent or {}),
         "cases": len(training["cases"]),
         "seconds": round(seconds, 1),
-        "notes": (*report.get("label_notes", ()), *report.get("unlabelled_notes", ()), *notes),
+        "notes": (*report.get("label_notes", ()), *run.request.notes, *report.get("unlabelled_notes", ()), *notes),
     }
     if not measured:
         return RunResult(how="nothing was held out", indicative_only=True, **common)

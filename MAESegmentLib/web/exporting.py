@@ -16,10 +16,10 @@ from ..errors import NodeError, OutputError
 from ..images.labels import Label
 from ..images.volume import LabelMap
 from ..storage.atomic_file import replacing
+from ..storage.file_names import file_name, unique_file_names
 from ..text import in_words
 from ..translation import tr as _
 from .door.confined import confined
-from .door.file_names import file_name, unique_file_names
 from .workspace import Scan
 
 T = TypeVar("T")

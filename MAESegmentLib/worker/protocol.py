@@ -74,6 +74,16 @@ class AddCase(Message):
 
 
 @dataclass(frozen=True)
+class WriteScan(Message):
+    """Write the volume in `folder` (a job folder) to the image file `file`, with the voxels that a case has of it."""
+
+    type: ClassVar[str] = "write_scan"
+    id: str
+    folder: str
+    file: str
+
+
+@dataclass(frozen=True)
 class Estimate(Message):
     """Measure how long the fine-tuning that `run` (a `finetuning.RunRequest`) asks for takes here, and its memory."""
 
@@ -237,7 +247,8 @@ class Error(Message):
 
 
 REQUESTS: dict[str, type[Message]] = {
-    cls.type: cls for cls in (Segment, Devices, AddCase, Estimate, Rank, UpdateScan, GrowScribbles, Cancel, Shutdown)
+    cls.type: cls
+    for cls in (Segment, Devices, AddCase, WriteScan, Estimate, Rank, UpdateScan, GrowScribbles, Cancel, Shutdown)
 }
 EVENTS: dict[str, type[Message]] = {
     cls.type: cls for cls in (Hello, Ready, Accepted, Started, Progress, Log, Result, Error)

@@ -35,7 +35,7 @@ def phantom(seed: int):
     return PhantomFactory()(shape=(20, 22, 18), noise=20.0, seed=seed)
 
 
-def test_from_a_corrected_scan_to_a_version_and_its_comparison(console, clinic):
+def test_from_a_corrected_scan_to_a_version_and_its_comparison(console, clinic, tmp_path):
     with pytest.raises(DatasetError, match="no case to learn from"):
         console.fine_tune()
     scan = phantom(0)
@@ -53,11 +53,19 @@ def test_from_a_corrected_scan_to_a_version_and_its_comparison(console, clinic):
         console.add_case(PhantomFactory()(channels=2).volume, scan.label_map, "tiny-mr")
     assert console.add_case(scan.volume, scan.label_map, "tiny-mr", update=record.id).revision == 2
     assert [case.id for case in console.cases()] == [record.id]
-    job = console.fine_tune([record.id], wait=False, **{**SETTINGS, "steps": 2})
+    with pytest.raises(VolumeReadError, match="nowhere"):
+        console.fine_tune(unlabelled="nowhere")
+    more = tmp_path / "more scans"
+    more.mkdir()
+    for name, seed in (("same", 0), ("other", 5)):
+        write_volume(more / f"{name}.nii.gz", phantom(seed).volume)
+    job = console.fine_tune([record.id], unlabelled=more, wait=False, **{**SETTINGS, "steps": 2})
     with pytest.raises(WorkerError, match="running already"):
         console.fine_tune(**SETTINGS)
     result = job.result(600)
     assert job.state is JobState.DONE
+    assert f"Left out: same.nii.gz: it is the image of case {record.id}." in result.notes
+    assert "1 scan without labels to learn from; 1 could not be used." in result.notes
     assert result.parent["hash"] == clinic.base.content_hash
     new = f"tiny-mr@{result.model['version']}"
     comparison = console.compare(phantom(1).volume, clinic.base, new, device="cpu")

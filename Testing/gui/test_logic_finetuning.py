@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import slicer
 
+from MAESegmentLib import mrml
+from MAESegmentLib.errors import DatasetError
+from MAESegmentLib.images import read_volume
 from Testing.gui.logic_fixtures import edit
 
 pytestmark = pytest.mark.usefixtures("case_root")
@@ -128,6 +131,42 @@ def test_a_pair_that_cannot_be_stored_ends_it_with_the_reason(logic, pairs, draw
     assert logic.fineTuneRuns() == []
 
 
+@pytest.mark.usefixtures("cases")
+def test_scans_of_the_scene_are_learnt_from_but_for_those_that_are_named(logic, scene, volume, process_events_until):
+    other, blank = scene.oblique("Other: 1/2"), scene.plain("Blank")
+    slicer.util.arrayFromVolume(other)[::2] += 1
+    slicer.util.arrayFromVolume(blank)[:] = 7
+    job = logic.fineTune(unlabelled=[volume, other, blank], validation="none", wait=False, **QUICK)
+    process_events_until(lambda: job.run is not None, 600.0)
+    run = job.run
+    assert run.request.unlabelled == ("scans/Scan.nii.gz", "scans/Other_ 1_2.nii.gz")
+    assert (run.path / "scans").stat().st_mode & 0o077 == 0
+    for node, file in zip((volume, other), run.request.unlabelled, strict=True):
+        found = read_volume(run.path / file)
+        np.testing.assert_array_equal(found.array[0], slicer.util.arrayFromVolume(node).transpose(2, 1, 0))
+        np.testing.assert_allclose(found.ijk_to_ras, mrml.image_of((node,)).ijk_to_world, atol=1e-5)
+    assert [*logic.session.working_folder.iterdir()] == []
+    process_events_until(lambda: job.status.warnings or job.is_finished, 600.0)
+    same = "Left out: Scan.nii.gz: it is the image of case case-0001."
+    assert same in job.status.warnings
+    notes = job.result(600).notes
+    assert any(note.startswith("Left out: Blank: The scan is blank") for note in notes)
+    assert {"1 scan without labels to learn from; 1 could not be used.", same} <= {*notes}
+    process_events_until(lambda: not run.is_alive, 60.0)
+    assert not (run.path / "scans").exists(), "patients' scans are not kept"
+
+
+@pytest.mark.usefixtures("cases")
+def test_without_a_usable_scan_among_those_without_labels_nothing_begins(logic, scene):
+    blank = scene.plain("Blank")
+    slicer.util.arrayFromVolume(blank)[:] = 7
+    job = logic.fineTune(unlabelled=blank, wait=False, **QUICK)
+    with pytest.raises(DatasetError, match="Left out: Blank"):
+        job.result(600)
+    assert logic.fineTuneRuns() == []
+    assert [*logic.session.working_folder.iterdir()] == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -136,6 +175,7 @@ def test_a_pair_that_cannot_be_stored_ends_it_with_the_reason(logic, pairs, draw
         ({"speed": 3}, "no setting called speed"),
         ({"steps": 0}, "steps"),
         ({"cases": ["case-0001", (None, None)]}, "pairs of nodes"),
+        ({"unlabelled": "/no/such folder"}, "There is no /no/such folder"),
     ],
 )
 def test_what_cannot_work_is_said_at_once(logic, volume, corrected, arguments, words):

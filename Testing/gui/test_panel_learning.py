@@ -100,6 +100,25 @@ def test_leave_one_out_can_be_left_out_where_it_is_the_only_way(fake_logic, ui, 
 
 
 @pytest.mark.usefixtures("cases")
+def test_scans_without_labels_are_ticked_or_all_of_the_scene_or_of_a_folder(fake_logic, panel, ui, tmp_path):
+    assert not ui.moreVolumesSelector.visible
+    first, second = (slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name) for name in "AB")
+    ui.moreSourceComboBox.setCurrentIndex(1)
+    assert (ui.moreVolumesSelector.visible, ui.moreFolderPathLineEdit.visible) == (True, False)
+    assert ui.moreNoteLabel.text.startswith("MNI152 head, A, B. The model also learns")
+    ui.moreVolumesSelector.setCheckState(second, 2)
+    assert ui.moreNoteLabel.text.startswith("B. ")
+    ui.moreSourceComboBox.setCurrentIndex(2)
+    assert (ui.moreVolumesSelector.visible, ui.moreFolderPathLineEdit.visible) == (False, True)
+    assert "Choose a folder" in ui.fineTuneButton.toolTip
+    ui.moreFolderPathLineEdit.currentPath = str(tmp_path)
+    ui.fineTuneButton.click()
+    assert fake_logic.runs[-1].arguments["unlabelled"] == str(tmp_path)
+    assert panel.improve.more_scans("scene", "") == [second]
+    assert first not in panel.improve.learning.ticked
+
+
+@pytest.mark.usefixtures("cases")
 def test_what_times_brought_is_shown_when_it_is_asked_for(ui):
     assert not ui.measuredTable.visible
     ui.measuredButton.click()

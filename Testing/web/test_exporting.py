@@ -18,9 +18,9 @@ from MAESegmentLib import mrml
 from MAESegmentLib.errors import NodeError, OutputError
 from MAESegmentLib.images.reading import read_label_map
 from MAESegmentLib.images.volume import Volume
+from MAESegmentLib.storage.file_names import file_name, unique_file_names, uploaded_name
 from MAESegmentLib.web import exporting
 from MAESegmentLib.web.door.downloads import Downloads
-from MAESegmentLib.web.door.file_names import file_name, unique_file_names, uploaded_name
 from MAESegmentLib.web.panels.export import ExportPanel
 from MAESegmentLib.web.panels.improve import ImprovePanel
 from MAESegmentLib.web.workspace import Scan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...bundle import Bundle
@@ -12,14 +13,16 @@ from ...console.training_request import checked_settings, chosen_cases, refuse_s
 from ...errors import ConfigurationError, MAESegmentError
 from ...inference.settings import InferenceSettings
 from ...jobs import Job
-from ...runs import FineTuneEstimate, RunRequest, RunResult, RunState, create_run, list_runs
+from ...jobs.runner import Operation
+from ...runs import FineTuneEstimate, FineTuneRun, RunRequest, RunResult, RunState, create_run, list_runs
 from ...storage.user_folders import default_runs_folder
 from ...translation import tr as _
 from ...worker.client.requests import submit_estimate
 from ..comparing import CompareJob, ComparisonNodes, start_comparison
-from ..finetuning import FineTuneJob
+from ..finetuning import FineTuneJob, store_cases
 from ..processing import roi_box
 from ..ranking import RankedVolume, RankJob, sources_of, start_ranking
+from ..scan_files import divided, run_with_scans
 from .cases import Cases
 from .part import AUTO, Host, Node, Part
 from .segment import Segmenting
@@ -60,6 +63,7 @@ class Learning(Part):
         device: str = AUTO,
         name: str = "",
         validation: str = "auto",
+        unlabelled: Any = None,
         wait: bool = True,
         callback: Callable[[FineTuneJob], None] | None = None,
         **settings: Any,
@@ -69,24 +73,32 @@ class Learning(Part):
         `cases` are ids or records of stored cases (None: all of them), or pairs (volume node, segmentation node), which
         are stored first. `settings` are fields of `FineTuneSettings`; none is needed. `name` gives the result a name of
         its own instead of a new version. Without validation cases a few are checked by leave-one-out, at the cost of
-        time; `validation` "none" leaves that out. Nothing uses the new version until it is chosen: `useVersion`, or the
-        job's `accept()`.
+        time; `validation` "none" leaves that out. `unlabelled` are more scans, best from the same scanner, which need
+        no labels: a folder, files or volume nodes; what cannot be used is named in the result's notes. Nothing uses the
+        new version until it is chosen: `useVersion`, or the job's `accept()`.
         """
         base = self.library.find(baseModel)
-        store = self._cases.caseStore(base)
-        how = (device, name, validation, settings)
+        pairs, (places, nodes) = _pairs(cases), divided(unlabelled)
         refuse_second_run()
         job = FineTuneJob(self.session, self.library.store, callback)
-        pairs = _pairs(cases)
-        if pairs:
-            checked_settings(settings)
-            job.store_first(
-                pairs,
-                lambda volume, node: self._stored(volume, node, base),
-                lambda records: create_run(default_runs_folder(), self._request(base, records, *how)),
-            )
+        records = [] if pairs else chosen_cases(self._cases.caseStore(base), cases)
+
+        def request_for(records: Sequence[CaseRecord]) -> RunRequest:
+            request = self._request(base, records, device, name, validation, settings)
+            return replace(request, unlabelled=tuple(map(str, places)))
+
+        def prepare() -> Operation[FineTuneRun]:
+            stored = records
+            if pairs:
+                stored = yield from store_cases(pairs, lambda volume, node: self._stored(volume, node, base))
+            return (yield from run_with_scans(self.session, nodes, request_for(stored)))
+
+        # What is wrong is raised at once.
+        checked_settings(settings)
+        request = None if pairs else request_for(records)
+        if request is None or nodes:
+            job.begin_after(prepare)
         else:
-            request = self._request(base, chosen_cases(store, cases), *how)
             job.begin(create_run(default_runs_folder(), request))
         return job.result() if wait and callback is None else job
 

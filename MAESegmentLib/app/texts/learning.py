@@ -150,8 +150,11 @@ def estimate_text(estimate: Any) -> str:
     return f"{text}."
 
 
-def run_text(status: Any, now: datetime, *, at_latest: bool = False) -> str:
-    """What a run is doing, when it will end by the clock, and how much longer that is. `at_latest`: or earlier."""
+def run_text(status: Any, now: datetime, *, at_latest: bool = False, notes: Sequence[str] = ()) -> str:
+    """What a run is doing, when it will end by the clock, and how much longer that is. `at_latest`: or earlier.
+
+    Below stand what it warns of, and `notes` about what it was given.
+    """
     text = status.text or _("Starting ...")
     if status.eta_s is not None and status.eta_s >= 1:
         ends = (
@@ -163,7 +166,7 @@ def run_text(status: Any, now: datetime, *, at_latest: bool = False) -> str:
         text = ends.format(text=text.rstrip(". ") + ".", clock=clock, time=duration_text(status.eta_s))
     if status.device_title:
         text = _("{text}, on {device}").format(text=text.rstrip(". "), device=status.device_title)
-    return text.rstrip(". ") + "."
+    return "\n".join([text.rstrip(". ") + ".", *(f"\u26a0 {warning}" for warning in (*notes, *status.warnings))])
 
 
 def clock_text(moment: datetime, now: datetime) -> str:

@@ -17,8 +17,8 @@ from aiohttp import web
 
 from ...errors import MAESegmentError, OutputError, VolumeReadError
 from ...images.scans import is_dicom, is_image
+from ...storage.file_names import uploaded_name
 from ...storage.zip_directory import DirectoryTooLong, check_directory
-from .file_names import uploaded_name
 
 _CHUNK = 1 << 20
 #: A zip may unpack to so many files, and to so many times its own size.

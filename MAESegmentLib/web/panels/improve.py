@@ -176,12 +176,8 @@ class ImprovePanel(Panel):
         return [scan.node for scan in self.workspace.scans if scan.node not in stored]
 
     def more_scans(self, source: str, folder: str) -> list[Any]:
-        """As `scans`, but of the open ones those that fit the model."""
-        found = self.scans(source, folder)
-        return [one for one in found if isinstance(one, Path) or self.bundle is None or self._fits(one)]
-
-    def _fits(self, node: Any) -> bool:
-        return bool(self.logic.canFit(node, self.bundle))
+        """To be learnt from without labels: the same as may be ranked."""
+        return self.scans(source, folder)
 
     def show_scan(self, source: Any, position: tuple[float, float, float]) -> None:
         self.run(self._show_scan(source, position))

@@ -8,7 +8,7 @@ from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
 from ...app.presenters.add_case import role_options
-from ...app.presenters.learning.training_choices import measured_intro, measured_titles, time_options
+from ...app.presenters.learning.training_choices import measured_intro, measured_titles, source_options, time_options
 from ...app.presenters.next_case import FOLDER, SCENE, intro
 from ...translation import tr as _
 from .panel import COMPACT, bar, caption, card, line, quoted, shown, table
@@ -141,6 +141,17 @@ def _build_choices(panel: Any) -> None:
         disabled=(f"!!{choices}.notice",),
     )
     caption(f"{choices}.notice", id="time-note")
+    sources = source_options(
+        folders=bool(panel.app.config.folders), scene=_("The other open scans"), folder=_("All on this server")
+    )
+    panel.select(
+        "more",
+        [(option.key, option.text) for option in sources],
+        label=_("More scans from the same scanner (no labels needed)"),
+        id="more-select",
+        classes="mt-3",
+    )
+    caption(f"{choices}.scans_note", id="more-note")
     v3.VCheckbox(
         v_if=(f"{choices}.validates !== null",),
         v_model=(panel.name("validates"),),

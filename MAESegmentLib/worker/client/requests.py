@@ -16,7 +16,7 @@ from ...inference.ranking import Uncertainty
 from ...jobs import Job
 from ...runs.records import FineTuneEstimate, RunRequest
 from ..job_folder import JobFolder
-from ..protocol import AddCase, Estimate, GrowScribbles, Message, Rank, Segment, UpdateScan
+from ..protocol import AddCase, Estimate, GrowScribbles, Message, Rank, Segment, UpdateScan, WriteScan
 from .client import WorkerClient
 
 if TYPE_CHECKING:
@@ -171,6 +171,25 @@ def submit_drawing(
         yield from _part_of(folder.write_volume(channels, ijk_to_ras), len(arrays), len(arrays) + 1)
 
     return _submit_with_folder(client, working_folder, request, prepare, finish, job)
+
+
+def submit_scan_file(
+    client: WorkerClient,
+    channels: Sequence[np.ndarray],
+    ijk_to_ras: np.ndarray,
+    *,
+    file: Path,
+    working_folder: Path,
+) -> Job[Path]:
+    """Write (K, J, I) `channels` to the image file `file`, whose path is the result; `DatasetError` if nobody could
+    learn from them. The arrays are read turn by turn of the event loop."""
+    return _submit_with_folder(
+        client,
+        working_folder,
+        lambda folder: WriteScan(client.new_id(), str(folder.path), str(file)),
+        lambda folder: folder.write_volume(channels, ijk_to_ras),
+        lambda _data, _folder: file,
+    )
 
 
 def submit_estimate(client: WorkerClient, request: RunRequest) -> Job[FineTuneEstimate]:

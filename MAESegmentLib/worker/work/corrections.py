@@ -1,16 +1,18 @@
-"""What the worker does with a corrected case (check it, store it), and how long learning from all would take here."""
+"""What the worker does for learning: it stores corrected cases, writes scans, and measures how long it would take."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+from ...cases.snapshot import stored_image
 from ...cases.store import CaseStore
 from ...cases.submission import CaseIssue, CaseSubmission
 from ...errors import Cancelled
+from ...images.writing import write_volume
 from ...runs.records import RunRequest
 from ..job_folder import JobFolder
-from ..protocol import AddCase, Estimate, Message, Progress, Result
+from ..protocol import AddCase, Estimate, Message, Progress, Result, WriteScan
 
 Send = Callable[[Message], None]
 
@@ -28,6 +30,17 @@ def add_case(request: AddCase, send: Send, should_cancel: Callable[[], bool]) ->
     send(Progress(request.id, "write", 0.0))
     record = CaseStore(Path(request.store)).add(volume, label_map, submission, warnings.append)
     return Result(request.id, {"case": record.to_dict(), "notes": [warning.message for warning in warnings]})
+
+
+def write_scan(request: WriteScan, send: Send, should_cancel: Callable[[], bool]) -> Result:
+    """`DatasetError` for a scan that could not be a case's. `data` is empty."""
+    send(Progress(request.id, "load", 0.0))
+    image = stored_image(JobFolder(Path(request.folder)).read_volume())
+    if should_cancel():
+        raise Cancelled()
+    send(Progress(request.id, "write", 0.0))
+    write_volume(request.file, image)
+    return Result(request.id, {})
 
 
 def estimate(request: Estimate, send: Send, should_cancel: Callable[[], bool]) -> Result:

@@ -34,6 +34,7 @@ from ..protocol import (
     Result,
     Segment,
     UpdateScan,
+    WriteScan,
 )
 from .stage_clock import StageClock
 
@@ -72,6 +73,8 @@ class SegmentationWork:
                 return following.grow(request, send, should_cancel)
             if isinstance(request, AddCase):
                 return corrections.add_case(request, send, should_cancel)
+            if isinstance(request, WriteScan):
+                return corrections.write_scan(request, send, should_cancel)
             self.forget_models()  # their memory will be free, too, when it is needed
             return corrections.estimate(cast(Estimate, request), send, should_cancel)
         except ModuleNotFoundError as error:

@@ -284,6 +284,25 @@ def test_run_that_ends_when_it_gets_no_better_may_end_earlier(presenter, run):
     assert "Ends at 14:31 at the latest" in presenter.state().run.text
 
 
+def test_run_by_time_says_how_it_ends_when_it_is_stopped_and_can_be_hurried(presenter, run):
+    run.run.request = replace(run.run.request, settings={"minutes": 10.0})
+    run.tell(RUNNING)
+    stop = presenter.state().run.stop
+    assert (stop.text, stop.is_enabled) == ("Stop and keep", True)
+    assert "(annealing) within about 30 s" in stop.tip, "a tenth of the 300 s that it took"
+    presenter.stop()
+    stop = presenter.state().run.stop
+    assert (stop.text, stop.is_enabled) == ("Finish at once", True)
+    presenter.stop()
+    assert run.asked == ["stop", "stop"]
+
+
+def test_what_was_left_out_is_named_while_it_runs(presenter, run):
+    run.run.request = replace(run.run.request, notes=("Left out: Blank.",))
+    run.tell(replace(RUNNING, warnings=("Left out: a CT.",)))
+    assert presenter.state().run.text.splitlines()[1:] == ["\u26a0 Left out: Blank.", "\u26a0 Left out: a CT."]
+
+
 # Under way ------------------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from MAESegmentLib.app.finetuning import FineTuneJob
+from MAESegmentLib.app.finetuning import FineTuneJob, store_cases
 from MAESegmentLib.app.session import RunWatch
 from MAESegmentLib.cases.records import CaseRecord
 from MAESegmentLib.errors import Cancelled, OutputError, WorkerError
@@ -42,8 +42,11 @@ def job(session: SimpleNamespace, tmp_path: Path) -> FineTuneJob:
         assert [record.id for record in records] == ["case-0001"]
         return create_run(tmp_path, REQUEST)
 
+    def prepare():
+        return make_run((yield from store_cases([("volume", "node")], store)))
+
     job = FineTuneJob(session, None)
-    job.store_first([("volume", "node")], store, make_run)
+    job.begin_after(prepare)
     session.loop.advance(0)
     assert (job.status.state, job.run) == (RunState.FAILED, None)
     return job

@@ -135,8 +135,8 @@ class FineTunePresenter:
         colours = {label.name: label.colour for label in reversed(labels)}
         is_ending = self._discarding is self.job
         status, curves, asks = self.job.status, self.job.curves, self._asks_discard
-        settings = self.job.run.request.settings if self.job.run is not None else {}
-        how: dict[str, Any] = {"title": self._title(), "asks": asks, "is_ending": is_ending, "settings": settings}
+        request = self.job.run.request if self.job.run is not None else None
+        how: dict[str, Any] = {"title": self._title(), "asks": asks, "is_ending": is_ending, "request": request}
         return view_of(status, curves, colours, now=self.now(), **how)
 
     def _title(self) -> str:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from ....runs import Curves, RunResult, RunState, RunStatus
+from ....runs import Curves, RunRequest, RunResult, RunState, RunStatus
 from ....text import in_words
 from ....translation import tr as _
 from ...curves import Colour, colour_of
 from ...texts.learning import banner_text, change_text, dice_text, interrupted_text, run_text
+from ...texts.messages import duration_text
 from ..elements import Control, Option, Question
 from .training_choices import ChoicesState
 
 UNDER_WAY = (RunState.RUNNING, RunState.WAITING)
 _MEAN = "mean"
+#: What a run by time takes to end, of the time that it took.
+_ANNEALING = 0.1
 
 
 @dataclass(frozen=True)
@@ -83,23 +85,20 @@ def view_of(
     title: str = "",
     asks: bool = False,
     is_ending: bool = False,
-    settings: Mapping[str, Any],
+    request: RunRequest | None = None,
 ) -> RunView:
     """`asks`: the user wants to discard it and is asked whether they are sure. `is_ending`: it is being discarded.
-    `settings` are those that were chosen for the run."""
+    `request` is what the run was asked for."""
     is_running = status.state in UNDER_WAY
     nothing = "" if status.step > 0 else _("Nothing has been learned yet.")
-    stop_tip = _("End training now and make a version of the best weights so far; it is validated as usual.")
+    settings, notes = (request.settings, request.notes) if request is not None else ({}, ())
+    is_timed = settings.get("minutes") is not None
     return RunView(
         title=title,
         is_running=is_running,
-        text=run_text(status, now, at_latest=bool(settings.get("until_no_better"))),
+        text=run_text(status, now, at_latest=bool(settings.get("until_no_better")), notes=notes),
         fraction=status.fraction,
-        stop=Control(
-            _("Stopping...") if status.stop_requested else _("Stop and keep best"),
-            nothing or stop_tip,
-            not nothing and not status.stop_requested and not is_ending,
-        ),
+        stop=_stop(status, nothing, is_timed=is_timed, is_ending=is_ending),
         discard=Control(
             _("Discarding...") if is_ending else _("Cancel and discard"),
             _("End training now and keep nothing."),
@@ -114,6 +113,22 @@ def view_of(
         dice=_dice_rows(status.result, curves, colours),
         outcome=_outcome_rows(status.result),
     )
+
+
+def _stop(status: RunStatus, nothing: str, *, is_timed: bool, is_ending: bool) -> Control:
+    """A run by time lowers the learning rate to its end first, unless it is asked twice."""
+    if status.stop_requested:
+        hurry = _("Keep the weights as they are now: without the rest of the annealing they are less accurate.")
+        text = _("Finish at once") if is_timed else _("Stopping...")
+        return Control(text, hurry if is_timed else "", is_timed and not is_ending)
+    tip = _("End training now and make a version of the best weights so far; it is validated as usual.")
+    if is_timed:
+        tip = _(
+            "Finish now: the learning rate falls to its end (annealing) within about {time}, then a version is made "
+            "and validated as usual."
+        ).format(time=duration_text(_ANNEALING * status.seconds))
+    text = _("Stop and keep") if is_timed else _("Stop and keep best")
+    return Control(text, nothing or tip, not nothing and not is_ending)
 
 
 def _discard_question() -> Question:

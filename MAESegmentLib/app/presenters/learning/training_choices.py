@@ -11,6 +11,7 @@ from ....cases.records import CaseRecord
 from ....errors import ConfigurationError
 from ....runs.durations import DURATIONS, Duration
 from ....runs.measured import measured
+from ....training.settings import FineTuneSettings
 from ....translation import tr as _
 from ...texts.learning import ENOUGH_CASES, dice_text, validation_count
 from ...texts.messages import duration_text
@@ -29,8 +30,8 @@ class ScansHost(Protocol):
     """The panel around."""
 
     def more_scans(self, source: str, folder: str) -> Any:
-        """Scans without labels, as `fineTune` takes them: volumes of the scene, those that the user chose or that fit
-        the model and are not stored as cases; or a folder, or the scans of one. Empty if there are none."""
+        """Scans without labels, as `fineTune` takes them: volumes of the scene, those that the user chose or that are
+        not stored as cases; or a folder, or the scans of one. Empty if there are none."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class TrainingChoices:
             return ""
         if self.source == FOLDER:
             return _("Choose a folder of more scans, or learn from the cases alone.")
-        return _("There is no open scan that fits the model and has no corrected case: learn from the cases alone.")
+        return _("There is no open scan without a corrected case: learn from the cases alone.")
 
     def scans(self) -> dict[str, Any]:
         """Arguments of `fineTune` for scans without labels."""
@@ -137,8 +138,13 @@ class TrainingChoices:
 
 
 def scans_use() -> str:
-    """What scans without labels are good for."""
-    return _("The model also learns from its own predictions on these scans; they are neither corrected nor stored.")
+    """What scans without labels are used for, unless the user chooses another method in a script."""
+    use = {
+        "self_training": _("The model also learns from its own confident predictions on these scans."),
+        "mean_teacher": _("On these scans the model also learns to agree with the average of its recent selves."),
+        "masked": _("On these scans the model also learns to fill in what is hidden from it."),
+    }[FineTuneSettings.unlabelled_method]
+    return use + " " + _("They are neither corrected nor stored; one that cannot be used is named.")
 
 
 def source_options(*, folders: bool, scene: str, folder: str) -> list[Option]:
