@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+from scipy import ndimage
 
 from ..errors import Cancelled, DrawingError
 from ..images.limits import memory_problem
@@ -19,9 +19,10 @@ Block = tuple[slice, slice, slice]
 RIM_MM = 15.0
 #: Of the box. More takes long, and a random walker does not reach so far.
 MOST_VOXELS = 4_000_000
-#: How much a neighbour of other grey values counts, how much the prior, and how soft an outline is as a prior (mm).
+#: How much less a neighbour of other grey values counts, how much a model or result counts, and how soft an outline is
+#: (mm). Judging voxels by the scribbled grey values as well was tried: it made outlines worse.
 _EDGES, _PRIOR, _SOFT_MM = 3.0, 0.02, 2.0
-_ITERATIONS, _TOLERANCE = 300, 1e-3
+_ITERATIONS, _TOLERANCE = 300, 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +63,14 @@ def grow_scribbles(
     if len(values) < 2:
         raise DrawingError("Only background is scribbled.", "Draw into the structure, too, with its own segment.")
     shares = dict(prior(box)) if prior is not None else _outlines(before, box, values, spacing)
+    if any(value not in shares or not shares[value].any() for value in np.unique(seeds[is_seed])):
+        # What is scribbled is new: nothing is known of it, and what is known of the rest stays.
+        shares = {}
+        if before is not None:
+            seeds = np.where(is_seed, seeds, before[box])
+            is_seed = is_seed | (before[box] != 0)
     if not (shares or (seeds[is_seed] == 0).any()):
-        is_seed = is_seed | _border(is_seed.shape)  # nothing else says where it ends
+        is_seed = is_seed | (_border(is_seed.shape) & (seeds == 0))  # nothing else says where it ends
     chosen = _walk(volume.array[(slice(None), *box)], seeds, is_seed, values, shares, spacing, should_cancel)
     result = np.array(now.array if before is None else before)
     result[box] = chosen
@@ -101,9 +108,10 @@ def _outlines(
     """How likely each label is by a result alone: less certain near its outlines."""
     if before is None:
         return {}
-    scores = np.stack([signed_distance(before[box] == value, spacing) / _SOFT_MM for value in values])
+    had = [value for value in values if (before[box] == value).any()]
+    scores = np.stack([signed_distance(before[box] == value, spacing) / _SOFT_MM for value in had])
     scores = np.exp(scores - scores.max(axis=0))
-    return dict(zip(values, scores / scores.sum(axis=0), strict=True))
+    return dict(zip(had, scores / scores.sum(axis=0), strict=True))
 
 
 def _border(shape: tuple[int, ...]) -> np.ndarray:
@@ -122,70 +130,68 @@ def _walk(
     should_cancel: Callable[[], bool],
 ) -> np.ndarray:
     """The label of each voxel whose seed a random walker from there meets first, or where it ends by the prior."""
+    image = ndimage.gaussian_filter(np.asarray(image, np.float32), (0, 0.7, 0.7, 0.7))
     links = _links(image, spacing)
-    free = torch.from_numpy(~is_seed).float()
-    known = torch.stack([torch.from_numpy((seeds == value) & is_seed).float() for value in values])
-    prior = torch.zeros_like(known)
-    for number, value in enumerate(values):
+    free = (~is_seed).astype(np.float32)
+    # Background is what is left of 1.
+    known = np.stack([(seeds == value) & is_seed for value in values[1:]]).astype(np.float32)
+    prior = np.zeros_like(known)
+    for number, value in enumerate(values[1:]):
         if value in shares:
-            prior[number] = torch.from_numpy(np.asarray(shares[value], np.float32)) * _PRIOR
-    total = prior.sum(dim=0) + sum(_degree(link, axis, free.shape) for axis, link in enumerate(links))
+            prior[number] = np.asarray(shares[value], np.float32) * np.float32(_PRIOR)
+    total = (_PRIOR if shares else 0.0) + _neighbours(np.ones_like(known[:1]), links)[0]
+
     # (D + P - W) x = p + W s on the free voxels, by conjugate gradients, all labels at once.
+    def apply(x: np.ndarray) -> np.ndarray:
+        image_of: np.ndarray = (total * x - _neighbours(x, links)) * free
+        return image_of
+
+    inverse = free / np.maximum(total, 1e-9)
     right = (prior + _neighbours(known, links)) * free
-    found = torch.where(free > 0, prior / prior.sum(dim=0).clamp(min=1e-9), 0.0)
-
-    def apply(x: torch.Tensor) -> torch.Tensor:
-        return (total * x - _neighbours(x, links)) * free
-
-    inverse = free / total.clamp(min=1e-9)
+    # From undecided, and not to the last digit: what leaks through an outline comes last.
+    found = free * (prior / np.float32(_PRIOR) if shares else np.full_like(known, 1 / len(values)))
     rest = right - apply(found)
     scaled = inverse * rest
-    direction, size = scaled.clone(), _dot(rest, scaled)
-    end = _TOLERANCE**2 * _dot(right, inverse * right).clamp(min=1e-12)
+    direction, size = scaled.copy(), _dot(rest, scaled)
+    end = _TOLERANCE**2 * np.maximum(_dot(right, inverse * right), 1e-12)
     for number in range(_ITERATIONS):
         if number % 10 == 0 and should_cancel():
             raise Cancelled()
-        if bool((size <= end).all()):
+        if (size <= end).all():
             break
         image_of = apply(direction)
-        step = size / _dot(direction, image_of).clamp(min=1e-20)
+        step = size / np.maximum(_dot(direction, image_of), 1e-20)
         found += step * direction
         rest -= step * image_of
         scaled = inverse * rest
         before, size = size, _dot(rest, scaled)
-        direction = scaled + size / before.clamp(min=1e-20) * direction
-    winners = (found + known).argmax(dim=0).numpy()
-    chosen: np.ndarray = np.asarray(values)[winners]
+        direction = scaled + size / np.maximum(before, 1e-20) * direction
+    found += known
+    chosen: np.ndarray = np.asarray(values)[np.stack([1 - found.sum(axis=0), *found]).argmax(axis=0)]
     return chosen
 
 
-def _links(image: np.ndarray, spacing: Sequence[float]) -> list[torch.Tensor]:
+def _links(image: np.ndarray, spacing: Sequence[float]) -> list[np.ndarray]:
     """How alike neighbours along each axis are, 0..1, and near."""
-    grey = torch.from_numpy(np.ascontiguousarray(image, np.float32))
-    differences = [(grey.diff(dim=axis + 1) ** 2).sum(dim=0) for axis in range(3)]
-    usual = max(float(torch.cat([one.flatten() for one in differences]).mean()), 1e-12)
-    nearest = float(min(spacing))
+    differences = [(np.diff(image, axis=axis + 1) ** 2).sum(axis=0) for axis in range(3)]
+    usual = max(float(np.concatenate([one.ravel() for one in differences]).mean()), 1e-12)
+    nearest = min(spacing)
     return [
-        torch.exp(-_EDGES * difference / usual).clamp(min=1e-4) * (nearest / float(mm)) ** 2
+        np.maximum(np.exp(-_EDGES / usual * difference), 1e-4) * np.float32((nearest / mm) ** 2)
         for difference, mm in zip(differences, spacing, strict=True)
     ]
 
 
-def _neighbours(x: torch.Tensor, links: Sequence[torch.Tensor]) -> torch.Tensor:
-    found = torch.zeros_like(x)
+def _neighbours(x: np.ndarray, links: Sequence[np.ndarray]) -> np.ndarray:
+    """The sum of each voxel's neighbours in (label, I, J, K), as far as they are linked."""
+    found = np.zeros_like(x)
     for axis, link in enumerate(links, start=1):
-        size = x.shape[axis] - 1
-        found.narrow(axis, 0, size).add_(link * x.narrow(axis, 1, size))
-        found.narrow(axis, 1, size).add_(link * x.narrow(axis, 0, size))
+        lower, upper = ((slice(None),) * axis + (part,) for part in (slice(None, -1), slice(1, None)))
+        found[lower] += link * x[upper]
+        found[upper] += link * x[lower]
     return found
 
 
-def _degree(link: torch.Tensor, axis: int, shape: torch.Size) -> torch.Tensor:
-    found = torch.zeros(shape)
-    found.narrow(axis, 0, link.shape[axis]).add_(link)
-    found.narrow(axis, 1, link.shape[axis]).add_(link)
+def _dot(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.einsum("lijk,lijk->l", one, other)[:, None, None, None]
     return found
-
-
-def _dot(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    return (one * other).sum(dim=(1, 2, 3), keepdim=True)

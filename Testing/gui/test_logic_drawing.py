@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
+from scipy import ndimage
 
+from MAESegmentLib.errors import Cancelled, DrawingError, NodeError
+from MAESegmentLib.jobs import JobState
 from Testing.gui.logic_fixtures import segment_names
 
 
@@ -54,3 +57,95 @@ def test_structures_drawn_on_some_slices_are_filled_and_what_was_drawn_stays(log
     for name, mask in masks(node, volume).items():
         np.testing.assert_array_equal(mask, drawn[name])
     assert not job.undo()
+
+
+def write(node, name, mask, volume):
+    """Replace a segment's voxels, as Segment Editor does."""
+    segment_id = node.GetSegmentation().GetSegmentIdBySegmentName(name)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, segment_id, volume)
+
+
+def corrected_result(logic, volume, truth, slices):
+    """A result of the model of which slices were corrected so that "front" has what the truth says, and a rim."""
+    node = logic.process(volume)
+    before = masks(node, volume)
+    mask = before["front"].copy()
+    for k in slices:
+        mask[k] = ndimage.binary_dilation(truth["front"][k], iterations=2) & ~before["back"][k]
+    write(node, "front", mask, volume)
+    return node, before, mask
+
+
+def test_corrected_slices_of_a_result_stay_and_their_neighbours_follow(logic, volume, truth):
+    middle = int(np.median(np.flatnonzero(truth["front"].any(axis=(1, 2)))))
+    node, before, drawn = corrected_result(logic, volume, truth, [middle])
+    job = logic.updateScan(volume, node, wait=False)
+    job.result(120)
+    found = masks(node, volume)
+    np.testing.assert_array_equal(found["front"][middle], drawn[middle])
+    assert found["front"][middle + 1].sum() > before["front"][middle + 1].sum()
+    np.testing.assert_array_equal(found["back"], before["back"])
+    assert not found["absent"].any()
+    # Again: what was drawn first is still the user's, and a second correction follows, too.
+    second = found["front"].copy()
+    second[middle + 2] = before["front"][middle + 2]
+    write(node, "front", second, volume)
+    logic.updateScan(volume, node)
+    again = masks(node, volume)["front"]
+    np.testing.assert_array_equal(again[middle], drawn[middle])
+    np.testing.assert_array_equal(again[middle + 2], before["front"][middle + 2])
+    assert job.undo()
+    np.testing.assert_array_equal(masks(node, volume)["front"], drawn)
+
+
+def test_what_cannot_be_kept_as_it_was_drawn_is_refused(logic, volume, draw, truth):
+    drawn = every_third(truth["front"])
+    node = draw(volume, front=drawn, back=drawn)
+    if node.GetSegmentation().GetNumberOfLayers() < 2:
+        pytest.skip("these segments cannot overlap here")
+    with pytest.raises(NodeError, match="overlap in"):
+        logic.updateScan(volume, node)
+    np.testing.assert_array_equal(masks(node, volume)["front"], drawn)
+
+
+def test_nothing_to_follow_from_is_said(logic, volume, draw, truth):
+    with pytest.raises(DrawingError, match="nothing for the rest of the scan"):
+        logic.updateScan(volume, draw(volume, front=truth["front"]))
+    with pytest.raises(NodeError, match="Nothing is drawn"):
+        logic.updateScan(volume, draw(volume, front=None))
+
+
+def test_cancelled_or_edited_meanwhile_leaves_the_segmentation_alone(logic, volume, draw, truth, session):
+    drawn = every_third(truth["front"])
+    node = draw(volume, front=drawn)
+    job = logic.updateScan(volume, node, wait=False)
+    job.cancel()
+    with pytest.raises(Cancelled):
+        job.result(60)
+    np.testing.assert_array_equal(masks(node, volume)["front"], drawn)
+    job = logic.updateScan(volume, node, wait=False)
+    while job.state is JobState.PREPARING:
+        session.loop.pump(0.01) if hasattr(session.loop, "pump") else session.loop.wait_until(lambda: True, 0.01)
+    write(node, "front", truth["front"], volume)
+    with pytest.raises(NodeError, match="was edited meanwhile"):
+        job.result(60)
+    np.testing.assert_array_equal(masks(node, volume)["front"], truth["front"])
+    assert [*session.working_folder.iterdir()] == []
+
+
+def test_scribbles_grow_into_what_is_there_and_stay(logic, volume, draw, truth):
+    line = {}
+    for name in ("front", "back"):
+        k = int(np.median(np.flatnonzero(truth[name].any(axis=(1, 2)))))
+        line[name] = (
+            ndimage.binary_erosion(truth[name], iterations=2) & (np.arange(len(truth[name])) == k)[:, None, None]
+        )
+    outside = ~ndimage.binary_dilation(truth["front"] | truth["back"], iterations=3)
+    line["background"] = outside & (np.arange(outside.shape[0]) % 5 == 0)[:, None, None]
+    node = draw(volume, **line)
+    logic.growScribbles(volume, node)
+    found = masks(node, volume)
+    for name in line:
+        assert found[name][line[name]].all()
+        if name in truth:
+            assert dice(found[name], truth[name]) > 0.8

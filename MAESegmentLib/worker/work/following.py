@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ...bundle import Bundle, open_bundle
 from ...errors import WorkerError
 from ...images.labels import Label
 from ...images.roi import Roi
 from ...images.volume import LabelMap
 from ...images.volumetry import volumes_ml
+from ...inference.predictor import Predictor
 from ...propagation.drawn import Drawn, axis_of_plane
-from ...propagation.scribbles import grow_scribbles
+from ...propagation.evidence import shares_in
+from ...propagation.scribbles import Block, grow_scribbles
 from ...propagation.update import update_scan
 from ..job_folder import JobFolder
 from ..protocol import GrowScribbles, Message, Result, UpdateScan
 from .stage_clock import StageClock
 
 Send = Callable[[Message], None]
+#: The loaded network of a model with the chosen settings.
+PredictorOf = Callable[[Bundle, Mapping[str, Any]], Predictor]
 
 
 def update(request: UpdateScan, send: Send, should_cancel: Callable[[], bool]) -> Result:
@@ -49,7 +56,7 @@ def update(request: UpdateScan, send: Send, should_cancel: Callable[[], bool]) -
     return _written(request.id, clock, folder, updated.label_map, names, data)
 
 
-def grow(request: GrowScribbles, send: Send, should_cancel: Callable[[], bool]) -> Result:
+def grow(request: GrowScribbles, send: Send, should_cancel: Callable[[], bool], predictor_of: PredictorOf) -> Result:
     """`data` has the labels, and which of them the scribbles could become."""
     clock = StageClock(request.id, send)
     clock.enter("load")
@@ -61,7 +68,28 @@ def grow(request: GrowScribbles, send: Send, should_cancel: Callable[[], bool]) 
     names = {int(value): name for value, name in request.names.items()}
     within = Roi.of(request.roi).voxels(volume.grid) if request.roi else None
     clock.enter("segment")
-    grown = grow_scribbles(volume, now, before, names, within=within, should_cancel=should_cancel)
+    predictor = predictor_of(open_bundle(request.model), request.settings) if request.model else None
+
+    def prior(box: Block) -> dict[int, np.ndarray]:
+        assert predictor is not None
+        return shares_in(
+            predictor,
+            volume,
+            box,
+            names,
+            report=lambda fraction: clock.report("segment", fraction),
+            should_cancel=should_cancel,
+        )
+
+    grown = grow_scribbles(
+        volume,
+        now,
+        before,
+        names,
+        within=within,
+        prior=prior if predictor is not None else None,
+        should_cancel=should_cancel,
+    )
     data = {"values": list(grown.values), "warnings": []}
     return _written(request.id, clock, folder, grown.label_map, names, data)
 

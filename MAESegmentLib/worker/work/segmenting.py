@@ -70,7 +70,7 @@ class SegmentationWork:
             if isinstance(request, UpdateScan):
                 return following.update(request, send, should_cancel)
             if isinstance(request, GrowScribbles):
-                return following.grow(request, send, should_cancel)
+                return following.grow(request, send, should_cancel, self.predictor)
             if isinstance(request, AddCase):
                 return corrections.add_case(request, send, should_cancel)
             if isinstance(request, WriteScan):
