@@ -20,7 +20,7 @@ _REGION, _BOX, _FRAME, _NAME = "MAESegment.Region", "MAESegment.Box", "MAESegmen
 #: Role of the references to the volumes that it was made of, one a channel.
 _INPUT = "MAESegment.Input"
 #: Attributes of what was made here begin so, and have at most so many characters.
-_OURS, _LONGEST = "MAESegment.", 1 << 20
+_OURS, _LONGEST = "MAESegment.", 1 << 17
 #: A box that was moved by less is the same box: saving a scene rounds.
 _SAME_MM = 0.05
 
