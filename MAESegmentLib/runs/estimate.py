@@ -30,6 +30,7 @@ from ..training.loop.loop import train
 from ..training.run_context import Progress, RunContext
 from ..training.settings import FineTuneSettings
 from ..training.tasks.initial import initial_network
+from ..training.tasks.methods import scan_term
 from ..training.tasks.segmentation import SegmentationTask, dice_table
 from .records import FineTuneEstimate, RunRequest
 
@@ -72,7 +73,8 @@ def estimate_run(
     free = _free_bytes(device)
     report(0.0)
     with _threads_of_trainer(settings):
-        measured = _measure(base, plan, settings, records[run.training[0]].channels, report, should_cancel)
+        channels, scans = records[run.training[0]].channels, bool(run.unlabelled)
+        measured = _measure(base, plan, settings, channels, report, should_cancel, scans=scans)
     return _estimate(base, run, settings, list(records.values()), measured, free, device)
 
 
@@ -94,7 +96,10 @@ def _measure(
     channels: int,
     report: Callable[[float], None],
     should_cancel: Callable[[], bool],
+    *,
+    scans: bool,
 ) -> _Measured:
+    """`scans`: as a step is once scans without labels count."""
     device = resolve_device(settings.device)
     network, _notes = initial_network(base, plan, channels, settings)
     patch = base.spec.preprocessing.patch_size
@@ -102,7 +107,12 @@ def _measure(
     short = replace(
         settings, steps=_STEPS, validate_every=_STEPS + 1, checkpoint_every=_STEPS + 1, log_every=_STEPS, patience=None
     )
-    task = SegmentationTask(network, [case], [], plan.names, patch, short, encoder_stages=len(network.config.depths))
+    term = None
+    if scans:
+        short = replace(short, unlabelled_ramp=0.0)
+        term = scan_term(network, base, len(plan.labels) + 1, [replace(case, classes=None)], [case], patch, short)
+    stages = len(network.config.depths)
+    task = SegmentationTask(network, [case], [], plan.names, patch, short, encoder_stages=stages, scans=term)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     times = [time.perf_counter()]

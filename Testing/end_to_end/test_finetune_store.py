@@ -12,7 +12,7 @@ import pytest
 from MAESegmentLib.bundle import open_bundle
 from MAESegmentLib.cases.submission import CaseSubmission
 from MAESegmentLib.cli.main import main
-from MAESegmentLib.errors import DatasetError, OutputError
+from MAESegmentLib.errors import ConfigurationError, DatasetError, OutputError
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import LabelMap
 from MAESegmentLib.images.writing import write_volume
@@ -127,6 +127,10 @@ def test_how_long_it_takes_is_measured_in_the_worker(clinic: Clinic) -> None:
     with real_worker() as client:
         three = submit_estimate(client, clinic.request()).result(120)
         kept = submit_estimate(client, clinic.request(check=["case-0003"])).result(120)
+        # A step of these has a batch of scans beside that of the cases, and says what is wrong with it.
+        settings = {**SETTINGS, "unlabelled_method": "mean_teacher", "ema_decay": 0}
+        with pytest.raises(ConfigurationError, match="ema_decay is 0"):
+            submit_estimate(client, replace(clinic.request(settings=settings), unlabelled=("scans",))).result(120)
         with pytest.raises(DatasetError, match="no case case-0099"):
             submit_estimate(client, clinic.request(training=["case-0099"])).result(120)
     assert three.how == "leave-one-out (indicative only)"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,12 +17,14 @@ import pytest
 from MAESegmentLib.bundle import ModelStore, verify_bundle
 from MAESegmentLib.errors import BundleError
 from MAESegmentLib.images.hashing import FIRST, voxel_hash
+from MAESegmentLib.images.writing import write_volume
 from MAESegmentLib.runs import FineTuneRun, RunState, create_run, list_runs
 from MAESegmentLib.runs.run_folder import StatusWriter
 from MAESegmentLib.runs.trainer import DONE, work_through
 from MAESegmentLib.runs.training import FineTuneWork
 from MAESegmentLib.training.run_context import Progress
 from Testing.finetuning import SETTINGS, Clinic, launch, make_clinic, wait_for_end, wait_until
+from Testing.phantoms import PhantomFactory
 
 #: So many steps that something can happen meanwhile.
 LONG = {**SETTINGS, "steps": 4000, "validate_every": 2}
@@ -87,9 +90,19 @@ def test_cases_kept_to_check_are_never_trained_on(clinic: Clinic) -> None:
     assert str(clinic.folder) not in json.dumps(training)
 
 
-def test_killed_training_goes_on_from_its_last_checkpoint_with_the_cases_that_it_had(clinic: Clinic) -> None:
+@pytest.mark.parametrize("method", [None, "masked"], ids=["cases alone", "with scans without labels"])
+def test_killed_training_goes_on_from_its_last_checkpoint_with_the_cases_that_it_had(
+    clinic: Clinic, method: str | None
+) -> None:
     """To the same weights as a training that was not killed, though a case was removed meanwhile."""
     request = clinic.request(check=["case-0003"], settings={**SETTINGS, "steps": 40})
+    if method is not None:
+        (clinic.folder / "scans").mkdir()
+        for seed in (7, 8):
+            scan = PhantomFactory()(shape=(20, 22, 18), noise=20.0, seed=seed).volume
+            write_volume(clinic.folder / "scans" / f"{seed}.nii.gz", scan)
+        settings = {**request.settings, "unlabelled_method": method, "unlabelled_ramp": 0.2}
+        request = replace(request, settings=settings, unlabelled=(str(clinic.folder / "scans"),))
     whole = clinic.train(request).status().outcome()
     run = clinic.start(request)
     wait_for_step(run, 5)
