@@ -93,7 +93,7 @@ def finetune(
     if finished is not None:
         return finished
     with claimed(out, team):
-        pace = Pace(settings.batch_size)
+        pace = Pace(settings.batch_size, context.clock)
         if settings.minutes is not None:
             pace.budget = TimeBudget(settings.minutes, out, begun=context.begun, clock=pace.clock)
         preprocessing = _preprocessing(base, settings)

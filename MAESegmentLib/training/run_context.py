@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -50,7 +51,9 @@ class RunContext:
     should_cancel: Callable[[], bool] = never
     should_stop: Callable[[], bool] = never
     should_end: Callable[[], bool] = never
-    #: When the process began (`time.monotonic`), if its time counts from there.
+    #: What the time of a run by time, and its pace, are told from.
+    clock: Callable[[], float] = time.perf_counter
+    #: When the process began, by `clock`, if its time counts from there.
     begun: float | None = None
     team: Team = SOLO
     #: Of the whole run, where that is more than one training; `windows` are those of a validation.

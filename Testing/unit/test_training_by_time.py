@@ -71,7 +71,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         _self.pace.lap(windows=1)
 
     monkeypatch.setattr(loop._Run, "update", slow_update)
-    monkeypatch.setattr(finetune_code, "Pace", lambda batch_size: Pace(batch_size, lambda: machine.now))
+    monkeypatch.setattr(finetune_code, "Pace", lambda batch_size, _: Pace(batch_size, lambda: machine.now))
     monkeypatch.setattr(timetable.Timetable, "measure", slow_window)
     for module in (segmentation, finetune_code):
         monkeypatch.setattr(module, "dice_table", slow_table)

@@ -17,7 +17,7 @@ COLUMNS = ("task", "arm", "seed", "budget", "cases", "case", "structure", "dice"
 RECIPE = Path(recipe.__file__).parent
 #: Tasks and arms of ../recipe that are ours under another name; its results are means over cases.
 SAME_TASKS = {"brain": "brain, 3 cases", "atrium": "left atrium, 4 cases"}
-SAME_ARMS = {"centre": "ours, shipped model", "plain segresnet": "SegResNet", "plain dynunet": "DynUNet"}
+SAME_ARMS = {"plain segresnet": "SegResNet", "plain dynunet": "DynUNet"}
 _MEANS = "mean over cases"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -74,8 +74,8 @@ class Performer:
     ways: Mapping[str, Mirroring] = field(default_factory=lambda: dict(_PLAIN))
 
     def __call__(self, _study: Study, run: Run, data: Path, work: Path, results: Path) -> None:
-        """Train, segment the run's cases, and append its rows."""
-        own = work / f"process-{os.getpid()}"
+        """Train, segment the run's cases, and append its rows; what a killed one left is found again."""
+        own = work / f"run-{hashlib.sha256(repr(run).encode()).hexdigest()[:12]}"
         base = (self.models or ModelStore()).find(run.task.base)
         _check_new(run, base)
         rows = [row for measured in measure_run(run, data, own, base, self.ways) for row in self.rows_of(run, measured)]
@@ -102,7 +102,9 @@ def measure_run(
         bundle, steps, seconds = base, 0, 0.0
         if run.budget:
             scans = scans_of(run.task, data) if "unlabelled_method" in run.arm.settings else []
-            bundle, steps, seconds = fine_tune(dataset, base, run.arm.settings, run.seed, run.budget, work, scans)
+            bundle, steps, seconds = fine_tune(
+                *(dataset, base, run.arm.settings, run.seed, run.budget, work, scans), by_time=run.arm.by_time
+            )
         named = by_name(bundle.labels)
         values = {name: named[name].value for name in dataset.labels}
         can_be_mirrored = bool(mirrorable_axes(bundle.spec.inference, len(bundle.labels)))

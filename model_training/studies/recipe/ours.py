@@ -29,13 +29,19 @@ def fine_tune(
     budget: float,
     work: Path,
     scans: Sequence[Path] = (),
+    *,
+    by_time: bool = False,
 ) -> tuple[Bundle, int, float]:
     """The model after the steps that fit into `budget` processor seconds, how many these were, and the seconds.
 
-    Where `changed` names the steps, they count as the budget, and a run that was killed goes on in `work`.
+    Where `changed` names the steps, they count as the budget. `by_time`, it is given the time, and plans its steps
+    itself. In both cases a run that was killed resumes in `work`.
     """
     torch.set_num_threads(1)
     chosen = {**changed, "seed": seed, "threads": 1, "device": "cpu"}
+    if by_time:
+        bundle, clock = _train(dataset, base, {**chosen, "minutes": budget / 60}, work / "run", scans)
+        return bundle, max(clock, default=0), budget  # 0: it had ended before this process began
     if "steps" in chosen:
         settings = default_settings(base, new_labels=True, chosen=chosen)
         bundle = finetune(dataset, base, work / "run", settings, split="learn", validation="none", unlabelled=scans)
@@ -56,18 +62,25 @@ def _run(
     """The model, and processor seconds per step: of the second half of the steps, or with `scans`, of all after the
     first."""
     shutil.rmtree(folder, ignore_errors=True)
-    settings: FineTuneSettings = default_settings(
-        base, new_labels=True, chosen={**chosen, "checkpoint_every": int(chosen["steps"])}
-    )
+    bundle, clock = _train(dataset, base, {**chosen, "checkpoint_every": int(chosen["steps"])}, folder, scans)
+    last = max(clock)
+    first = 1 if scans else last // 2
+    return bundle, (clock[last] - clock[first]) / (last - first)
+
+
+def _train(
+    dataset: CaseDataset, base: Bundle, chosen: Mapping[str, Any], folder: Path, scans: Sequence[Path]
+) -> tuple[Bundle, dict[int, float]]:
+    """The model, and the processor time after each step. Time, where it decides, is the processor's too."""
+    settings: FineTuneSettings = default_settings(base, new_labels=True, chosen=chosen)
     clock: dict[int, float] = {}
 
     def note(progress: Progress) -> None:
         if progress.stage == "train":
             clock[progress.step] = time.process_time()
 
+    context = RunContext(note, clock=time.process_time)
     bundle = finetune(
-        dataset, base, folder, settings, split="learn", validation="none", unlabelled=scans, context=RunContext(note)
+        dataset, base, folder, settings, split="learn", validation="none", unlabelled=scans, context=context
     )
-    last = max(clock)
-    first = 1 if scans else last // 2
-    return bundle, (clock[last] - clock[first]) / (last - first)
+    return bundle, clock

@@ -44,11 +44,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Arm:
-    """`network` is one of `PLAIN`, or None for our fine-tuning with `settings` (fields of `FineTuneSettings`)."""
+    """`network` is one of `PLAIN`, or None for our fine-tuning with `settings` (fields of `FineTuneSettings`).
+
+    `by_time`, fine-tuning is given its time, as a user gives it, and not the steps that fit.
+    """
 
     name: str
     network: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    by_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,9 @@ def task_of(name: str, entry: Mapping[str, Any]) -> Task:
 def _arm(name: str, entry: Mapping[str, Any], centre: Mapping[str, Any]) -> Arm:
     network = entry.get("plain")
     if network is None:
-        return Arm(name, None, {**centre, **entry})
+        settings = {**centre, **entry}
+        by_time = bool(settings.pop("by_time", False))
+        return Arm(name, None, settings, by_time)
     if network not in PLAIN:
         raise ConfigurationError(f"Arm {name}: the plain loop knows {', '.join(PLAIN)}.")
     return Arm(name, network)
