@@ -278,6 +278,31 @@ def test_a_killed_run_repeats_its_steps_from_the_last_checkpoint(
         assert torch.equal(value, killed.load_network().state_dict()[name]), name
 
 
+@pytest.mark.usefixtures("believed")
+def test_a_run_by_time_learns_from_the_scans_in_its_later_part(
+    base: Bundle, dataset: CaseDataset, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many steps there will be is not known when it begins; stopped, it goes on from its checkpoint."""
+    learnt: list[int] = []
+    loss = SelfTraining.loss
+
+    def noted(term: SelfTraining, model: nn.Module, batch: Batch, step: int) -> torch.Tensor:
+        learnt.append(step)
+        return loss(term, model, batch, step)
+
+    monkeypatch.setattr(SelfTraining, "loss", noted)
+    settings = FineTuneSettings(minutes=0.3, ema_decay=0.9, device="cpu", precision="fp32", threads=1)
+    how = {"validation": "none", "unlabelled": [scans]}
+    context = RunContext(should_cancel=lambda: len(learnt) >= 3)
+    with pytest.raises(Cancelled):
+        finetune(dataset, base, tmp_path / "run", settings, context=context, **how)
+    assert learnt[0] > 0
+    before = len(learnt)
+    child = finetune(dataset, base, tmp_path / "run", settings, **how)
+    assert len(learnt) > before
+    assert learnt[-1] == child.spec.training["steps"] - 1
+
+
 def test_scans_of_which_the_model_knows_nothing_change_nothing(
     base: Bundle, dataset: CaseDataset, scans: Path, tmp_path: Path
 ) -> None:

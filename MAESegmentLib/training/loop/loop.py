@@ -180,7 +180,7 @@ class _Run:
         self.average = MovingAverage(self.model, settings.ema_decay)
         self.taught = task if isinstance(task, TaughtTask) else None
         if self.taught is not None:
-            self.taught.begin(self.average.model, device, lambda _: settings.steps)
+            self.taught.begin(self.average.model, device, schedule.planned)
         self.own_parts = len(self.team.own(settings.parts()))
         self.divisible = _divisible(task) if len(settings.parts()) > 1 else None
         self.optimiser = torch.optim.AdamW(

@@ -39,7 +39,7 @@ class Ramp:
         [0.0, 1.0, 2.0, 2.0]
         """
         half = self._share / 2
-        risen = 1.0 if half == 0 else ((step + 1) / self.planned(step) - half) / half
+        risen = 1.0 if half == 0 else ((step + 1) / max(1, self.planned(step)) - half) / half
         return self._weight * round(min(max(risen, 0.0), 1.0), 6)
 
     def look(self, step: int) -> int:
