@@ -13,6 +13,7 @@ from ..errors import DrawingError
 from ..jobs import Job, in_thread
 from ..jobs.runner import Operation
 from ..propagation.drawn import CHOOSE_PLANE, Drawn, axis_of_plane, find_drawn, plane_of
+from ..translation import tr as _
 from ..worker.client.requests import Drawing
 from .drawing_job import DrawingRequest, read_drawing, values_of
 from .session import SceneSession
@@ -57,6 +58,9 @@ def _understood(made: Drawing, ijk_to_world: Any) -> Understood:
     before = None if made.before is None else made.before.transpose(2, 1, 0)
     changed = now != (0 if before is None else before)
     found = Understood(has_strokes=bool(changed.any()))
+    if before is not None and not found.has_strokes:
+        advice = _("Correct one to three slices of it, or draw a new structure on every fourth slice or so.")
+        return replace(found, problem=DrawingError(_("Nothing was drawn since this result was made."), advice))
     axis = axis_of_plane(made.plane, ijk_to_world) if made.plane else None
     earlier = Drawn.from_dict(made.earlier) if made.earlier else None
     try:

@@ -58,7 +58,7 @@ def test_update_is_shown_cancelled_and_ends_with_what_was_done(fake_logic, ui, f
     assert job.cancel_requested
     job.succeed(segmentation, SUMMARY)
     assert (ui.updateButton.text, ui.updateProgressBar.visible) == ("Update this scan", False)
-    assert ui.updateSaidLabel.text.startswith("Updated in 2 s.")
+    assert ui.updateSaidLabel.text.startswith("Updated in 1 s.")
     assert ui.undoUpdateButton.visible
     ui.undoUpdateButton.click()
     assert job.undone == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -72,14 +73,14 @@ class UpdateState:
     @property
     def line(self) -> str:
         """`text` where it helps: that nothing was drawn since is no news once something was done."""
-        return self.text if self.is_running or self.is_understood or not self.said else ""
+        return (self.text or self.blocked) if self.is_running or self.is_understood or not self.said else ""
 
     @property
     def update(self) -> Control:
         """The button of the slices."""
         tip = _(
-            "The slices between and beside those that you drew follow, in this segmentation. What you drew stays as it "
-            "is, and so does the model."
+            "The slices between and beside those that you drew follow, in this segmentation; it takes some seconds. "
+            "What you drew stays as it is, and so does the model."
         )
         missing = _("Correct one to three slices of the result, or draw a structure on every fourth slice, first.")
         missing = "" if self.is_understood else self.text or missing
@@ -128,6 +129,7 @@ class UpdatePresenter(JobPresenter[UpdateState]):
         self._place = host
         self._subject: tuple[Any, ...] = ()
         self._plane = ""
+        self._begun_at = 0.0
         self._looking: Any = None
         #: The last job that changed a segmentation, by the ID of that: it can be undone.
         self._undo: dict[str, Any] = {}
@@ -141,7 +143,7 @@ class UpdatePresenter(JobPresenter[UpdateState]):
         if self._subject != (host.volume, host.segmentation):
             self._subject = (host.volume, host.segmentation)
             self._plane = ""
-            self._put(said="", asks=None)
+            self._put(text="", said="", is_understood=False, can_grow=False, asks=None)
             self.look()
         self._show_undo()
 
@@ -269,13 +271,16 @@ class UpdatePresenter(JobPresenter[UpdateState]):
                 **how,
             )
 
+        self._begun_at = time.monotonic()
         self._follow(begin, kind=kind, is_cancelling=False, said="", asks=None)
 
     def _on_look(self, job: Any) -> None:
         if job is not self._looking or self._is_closed:
             return
         if not job.is_finished:
-            self._put(text=_("Reading what was drawn..."), is_understood=False, can_grow=False)
+            # What is understood of it already holds until then: a press meanwhile is none too early.
+            if not self.state.is_understood:
+                self._put(text=_("Reading what was drawn..."))
             return
         self._looking = None
         if job.error is not None:
@@ -317,7 +322,7 @@ class UpdatePresenter(JobPresenter[UpdateState]):
     def _succeeded(self, job: Any) -> None:
         node, text = job.result(), grown_text if self.state.kind == GROW else updated_text
         self._undo[node.GetID()] = job
-        said = text(job.summary)
+        said = text(job.summary, time.monotonic() - self._begun_at)
         if node is not self._place.segmentation:
             said = f"{node.GetName()}: {said}"
         self._put(said="\n".join([said, *job.summary.warnings]))

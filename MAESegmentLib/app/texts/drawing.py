@@ -26,9 +26,9 @@ def understood_text(found: Any) -> str:
     return _("{what}. The rest will follow; what you drew stays.").format(what="; ".join(parts))
 
 
-def updated_text(summary: Any) -> str:
+def updated_text(summary: Any, seconds: float) -> str:
     """What became of each structure, by which method and why, and that the model knows nothing of it."""
-    lines = [_("Updated in {time}.").format(time=duration_text(summary.seconds))]
+    lines = [_("Updated in {time}.").format(time=duration_text(seconds))]
     for one in summary.followed:
         text = _("{name}: {why} ({n} {plane} slices).")
         if len(one["slices"]) == 1:
@@ -37,8 +37,8 @@ def updated_text(summary: Any) -> str:
     return "\n".join([*lines, _unchanged()])
 
 
-def grown_text(summary: Any) -> str:
-    return "\n".join([_("Grown in {time}.").format(time=duration_text(summary.seconds)), _unchanged()])
+def grown_text(_summary: Any, seconds: float) -> str:
+    return "\n".join([_("Grown in {time}.").format(time=duration_text(seconds)), _unchanged()])
 
 
 def _unchanged() -> str:

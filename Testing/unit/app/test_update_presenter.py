@@ -81,6 +81,7 @@ def test_what_is_missing_is_the_reason(logic, place, missing, word):
     for button in (fix.state.update, fix.state.grow, fix.state.scribble):
         assert not button.is_enabled
         assert word in button.tip
+    assert fix.state.line == fix.state.blocked
     fix.press_update()
     fix.press_grow()
     fix.press_scribble()
@@ -135,7 +136,7 @@ def test_update_works_on_what_is_shown_and_says_how_it_was_done(logic, place, fi
     logic.drawn = NOTHING
     job.succeed(place.segmentation, SUMMARY)
     assert fix.state.said.splitlines() == [
-        "Updated in 3 s.",
+        "Updated in 1 s.",
         "left parotid: carried over (3 axial slices).",
         "What you drew is as you drew it. The model is unchanged: add the case to teach it.",
         "A warning.",
@@ -178,7 +179,7 @@ def test_scribbles_grow_in_what_is_shown(logic, place, fix):
     fix.press_grow()
     assert (fix.state.grow.text, fix.state.update.is_enabled) == ("Cancel", False)
     logic.last("growScribbles").succeed(place.segmentation, SUMMARY)
-    assert fix.state.said.startswith("Grown in 3 s.\nWhat you drew")
+    assert fix.state.said.startswith("Grown in 1 s.\nWhat you drew")
     assert fix.state.can_undo
 
 
@@ -247,12 +248,13 @@ def test_a_closed_scene_leaves_nothing(logic, place, fix, updated):  # noqa: ARG
 def test_what_was_looked_for_in_another_one_is_not_shown(logic, place, fix):
     logic.drawn = None
     fix.look()
-    assert "Reading" in fix.state.line
+    assert fix.state.update.is_enabled, "it was understood already"
     old = logic.last("findDrawn")
     place.segmentation = segmentation("Knee - bones")
     fix.update()
     assert old.cancel_requested
     old.succeed(CORRECTED)
+    assert "Reading" in fix.state.line
     assert not fix.state.update.is_enabled
     logic.last("findDrawn").succeed(CORRECTED)
     assert fix.state.update.is_enabled
