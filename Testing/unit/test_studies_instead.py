@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,8 +51,7 @@ def test_the_report_says_who_is_ahead_and_by_how_much(study: Study, tmp_path: Pa
     ahead = "+0.100 [+0.100, +0.100]"
     assert f"{TASK}, 2.5 min** (pool, 2 seeds): {OURS} 0.810; {OTHER} 0.710 ({ahead})" in page
     assert f"| 150 | {OTHER} | **0.710** [0.700, 0.720] | 0.710, 0.710 | {ahead} | 0.710 | 0.710 | 300, 300 |" in page
-    assert f'--only "{TASK}, {OURS}, seed 2, 150 s"' in page
-    assert f'--only "{TASK}, {OURS}, seed 1, 150 s"' not in page
+    assert f'$RUN --only "{TASK}, *seed ?, 150 s"  # 8 runs' in page, "four arms, three seeds, four of these are there"
 
 
 def test_final_cases_have_a_table_of_their_own(study: Study, tmp_path: Path) -> None:
@@ -62,7 +62,8 @@ def test_final_cases_have_a_table_of_their_own(study: Study, tmp_path: Path) -> 
     assert "| 600 |" not in page.split("## Final results")[0]
     assert "| 600 |" in page.split("## Final results")[1]
     assert f"{TASK}, 10 min** (validation, 1 seed)" in page
-    assert f'--only "{TASK}, {OURS}, seed 0, 600 s"' in page, "measuring on validation is no run on the pool"
+    assert f'$RUN --only "{TASK}, *seed ?, 600 s"  # 12 runs' in page, "measuring on validation is no run on the pool"
+    assert f'$RUN --only "{TASK}, * on final cases, 600 s"  # 10 runs' in page
 
 
 def test_what_the_recipe_study_has_done_is_not_done_again(study: Study) -> None:
@@ -76,6 +77,14 @@ def test_what_the_recipe_study_has_done_is_not_done_again(study: Study) -> None:
     for name, own in SAME_ARMS.items():
         assert replace(settings[own], name=name) == settings[name]
     assert {row["task"] for row in taken()} <= set(SAME_TASKS.values())
+
+
+def test_the_words_of_a_group_find_its_missing_runs_and_no_others(study: Study, tmp_path: Path) -> None:
+    page = report(study, tmp_path)
+    commands = re.findall(r'--only "(.+)"  # (\d+) runs', page)
+    found = [[run.name for run in engine().missing(study, tmp_path / "none.csv", words)] for words, _ in commands]
+    assert [len(names) for names in found] == [int(count) for _, count in commands]
+    assert sum(map(len, found)) == len(engine().missing(study, tmp_path / "none.csv"))
 
 
 @pytest.mark.parametrize("part", ["learn", "test"])

@@ -51,16 +51,27 @@ def write_report(study: Study, results: Path, folder: Path) -> None:
     there = finished(results)
     rows = own + [row for row in taken() if run_name(*(row[column] for column in COLUMNS[:4])) in planned]
     missing = [run for run in study.runs if run.name not in there]
-    commands = "\n".join(f'$RUN --only "{run.name}"' for run in missing)
+    commands = "\n".join(f'$RUN --only "{words}"  # {len(of)} runs' for words, of in _groups(missing).items())
+    hours = sum(run.budget for run in missing) / 3600
     update_page(
         folder / "README.md",
         {
             "learnt": _sentences(study.runs, rows),
             "results": _table(study.runs, rows, final=False),
             "final": _table(study.runs, rows, final=True),
-            "missing": f"{len(missing)} of {len(study.runs)} runs are missing.\n\n```\n{commands}\n```",
+            "missing": f"{len(missing)} of {len(study.runs)} runs are missing, {hours:.0f} hours of training.\n\n"
+            f"```\n{commands}\n```",
         },
     )
+
+
+def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs of the same task, budget and cases, by the words with which `--only` finds them all; in their order."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        words = f"{run.task.name}, *{FINAL if run.final else 'seed ?'}, {run.budget:g} s"
+        groups.setdefault(words, []).append(run)
+    return groups
 
 
 class _Scores:
