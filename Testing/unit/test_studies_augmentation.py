@@ -62,8 +62,8 @@ def test_a_model_is_measured_in_every_way_it_has_and_the_tables_say_so(root: Pat
     assert finished(results) == {run.name for run in study.runs}
     means = {(row["arm"], row["averaging"]): row for row in read_rows(results) if row["structure"] == "mean"}
     assert list(means) == [
-        *(("as it ships", way) for way in ("off", "shifted")),
-        *(("mirrored", way) for way in ("off", "mirrored", "shifted")),
+        *(("as it ships", way) for way in ("off", "shifted", "overlap 50 %")),
+        *(("mirrored", way) for way in ("off", "mirrored", "shifted", "overlap 50 %")),
     ]
     assert means["as it ships", "off"]["steps"] == "0", "nothing was learnt"
     assert all(0 <= float(row["dice"]) <= 1 and float(row["seconds_a_case"]) > 0 for row in means.values())

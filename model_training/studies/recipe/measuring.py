@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from MAESegmentLib.images.labels import by_name
 from MAESegmentLib.images.reading import read_label_map, read_volume
 from MAESegmentLib.images.volume import LabelMap
 from MAESegmentLib.inference.predictor import Predictor
-from MAESegmentLib.inference.settings import InferenceSettings, Mirroring
+from MAESegmentLib.inference.settings import InferenceSettings
 
 from ...tables import append_rows
 from .ours import fine_tune
@@ -35,7 +35,9 @@ from .tasks import prepare_task, scans_of
 
 #: The same for all: less than is used in practice, for the sake of time.
 _OVERLAP = 0.25
-_PLAIN: Mapping[str, Mirroring] = {"": False}
+#: By name, what our models are segmented with (fields of `InferenceSettings`), each measured.
+Ways = Mapping[str, Mapping[str, Any]]
+_PLAIN: Ways = {"": {}}
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,7 @@ class Performer:
     columns: Sequence[str]
     rows_of: RowsOf
     models: ModelStore | None = None
-    #: By name, what our models are segmented with, each measured.
-    ways: Mapping[str, Mirroring] = field(default_factory=lambda: dict(_PLAIN))
+    ways: Ways = field(default_factory=lambda: dict(_PLAIN))
 
     def __call__(self, _study: Study, run: Run, data: Path, work: Path, results: Path) -> None:
         """Train, segment the run's cases, and append its rows; what a killed one left is found again."""
@@ -83,9 +84,7 @@ class Performer:
         shutil.rmtree(own)
 
 
-def measure_run(
-    run: Run, data: Path, work: Path, base: Bundle, ways: Mapping[str, Mirroring] = _PLAIN
-) -> list[Measured]:
+def measure_run(run: Run, data: Path, work: Path, base: Bundle, ways: Ways = _PLAIN) -> list[Measured]:
     """Train, and segment the run's cases in all `ways` that the model has; with a budget of 0, by the base itself."""
     torch.set_num_threads(1)
     dataset = prepare_task(run.task, data, work)
@@ -108,9 +107,9 @@ def measure_run(
         named = by_name(bundle.labels)
         values = {name: named[name].value for name in dataset.labels}
         can_be_mirrored = bool(mirrorable_axes(bundle.spec.inference, len(bundle.labels)))
-        for way, mirroring in ways.items():
-            if mirroring is not True or can_be_mirrored:
-                segments[way] = _segmenting(bundle, mirroring)
+        for way, changes in ways.items():
+            if can_be_mirrored or changes.get("mirroring") is not True:
+                segments[way] = _segmenting(bundle, changes)
     cases = dataset.select("final" if run.final else "test")
     found = []
     for way, segment in segments.items():
@@ -124,9 +123,9 @@ def measure_run(
     return found
 
 
-def _segmenting(bundle: Bundle, mirroring: Mirroring) -> Callable[[Case], LabelMap]:
-    settings = InferenceSettings(device="cpu", overlap=_OVERLAP, mirroring=mirroring, check_familiarity=False)
-    predictor = Predictor(bundle, settings)
+def _segmenting(bundle: Bundle, changes: Mapping[str, Any]) -> Callable[[Case], LabelMap]:
+    settings = InferenceSettings(device="cpu", overlap=_OVERLAP, mirroring=False, check_familiarity=False)
+    predictor = Predictor(bundle, replace(settings, **changes))
     return lambda case: predictor.predict(read_volume(case.image[0])).label_map
 
 
