@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
             now,
             None if before is None else before.array,
             {label.value: label.name for label in labels},
+            volume=volume,
             axis=axis_of_plane(arguments.axis, volume.ijk_to_ras) if arguments.axis else None,
             report=bar.update,
         )
@@ -129,4 +130,4 @@ def _print_result(updated: Updated, path: Path) -> None:
 
 
 def _reasons(updated: Updated) -> Sequence[str]:
-    return list(dict.fromkeys(f"{one.method}: {one.why}" for one in updated.followed))
+    return [f"{one.name}: {one.why}" for one in updated.followed]

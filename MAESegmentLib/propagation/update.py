@@ -10,17 +10,19 @@ import numpy as np
 
 from ..errors import Cancelled, DeviceMemoryError
 from ..images.limits import memory_problem
-from ..images.volume import Grid, LabelMap
+from ..images.volume import Grid, LabelMap, Volume
 from .drawn import Drawn, find_drawn, plane_of
 from .interpolation import fill_between
+from .refining import BAND_MM, GreyValues, Refinement, block_about, fits, learn
 from .spreading import follow_corrections
 
 Report = Callable[[float], None]
 
 #: What the slices between were made by.
-INTERPOLATION, CORRECTION = "interpolation", "correction"
+INTERPOLATION, REFINED, CORRECTION = "interpolation", "interpolation and grey values", "correction"
 _WHY = {
     INTERPOLATION: "its outline was interpolated between the drawn slices",
+    REFINED: "its outline was interpolated between the drawn slices and moved to where grey values change as on those",
     CORRECTION: "what was corrected on the slice was carried over to its neighbours, less with every slice",
 }
 
@@ -62,6 +64,7 @@ def update_scan(
     before: np.ndarray | None,
     names: Mapping[int, str],
     *,
+    volume: Volume | None = None,
     axis: int | None = None,
     earlier: Drawn | None = None,
     report: Report = lambda _fraction: None,
@@ -69,19 +72,20 @@ def update_scan(
 ) -> Updated:
     """`now` is what the user left, `before` the result (I, J, K) that it was corrected from; `names` by label value.
 
-    A structure that is drawn on some slices only is filled between them; corrections of a result are carried over to
-    the slices beside. `DrawingError` if there is nothing to follow from.
+    A structure that is drawn on some slices only is filled between them, by the grey values of `volume`, too, where
+    that foretells drawn slices better; corrections of a result are carried over to the slices beside. `DrawingError` if
+    there is nothing to follow from.
     """
     check_memory(now.grid)
     drawn = find_drawn(now.array, before, names, axis=axis, earlier=earlier)
     result = np.array(now.array)
     kept = _kept(now.array, before, drawn)
-    steps = len(drawn.structures) + bool(drawn.corrected)
-    for number, done in enumerate(_steps(now, before, drawn, result, kept)):
+    refined: dict[int, Refinement] = {}
+    for done in _steps(now, before, drawn, result, kept, volume, refined):
         if should_cancel():
             raise Cancelled()
-        report(min((number + done) / max(1, steps), 1.0))
-    followed = tuple(_followed(now.array, result, drawn, names, before))
+        report(min(done, 1.0))
+    followed = tuple(_followed(now.array, result, drawn, names, before, refined))
     return Updated(LabelMap(result, now.ijk_to_ras), drawn, plane_of(drawn.axis, now.ijk_to_ras), followed)
 
 
@@ -108,13 +112,41 @@ def _kept(now: np.ndarray, before: np.ndarray | None, drawn: Drawn) -> np.ndarra
 
 
 def _steps(
-    now: LabelMap, before: np.ndarray | None, drawn: Drawn, result: np.ndarray, kept: np.ndarray
+    now: LabelMap,
+    before: np.ndarray | None,
+    drawn: Drawn,
+    result: np.ndarray,
+    kept: np.ndarray,
+    volume: Volume | None,
+    refined: dict[int, Refinement],
 ) -> Iterator[float]:
     spacing = [float(mm) for mm in now.grid.spacing]
     if drawn.corrected and before is not None:
-        yield from follow_corrections(now.array, before, drawn, result, kept, spacing)
-    if drawn.structures:
-        yield from _fill(now.array, before, drawn, result, kept, spacing)
+        for share in follow_corrections(now.array, before, drawn, result, kept, spacing):
+            yield share / (2 if drawn.structures else 1)
+    if not drawn.structures:
+        return
+    plane_spacing = [mm for other, mm in enumerate(spacing) if other != drawn.axis]
+    grey = _grey_values(now.array, drawn, volume, plane_spacing)
+    if grey is not None:
+        for value, slices in drawn.structures.items():
+            found = learn(np.moveaxis(now.array, drawn.axis, 0), value, slices, grey, plane_spacing)
+            if found is not None:
+                refined[value] = found
+            yield 0.5
+    for share in _fill(now.array, before, drawn, result, kept, spacing, grey, refined):
+        yield 0.5 + share / 2
+
+
+def _grey_values(now: np.ndarray, drawn: Drawn, volume: Volume | None, spacing: list[float]) -> GreyValues | None:
+    """None without a scan, or without the memory for it."""
+    if volume is None:
+        return None
+    rim = [int(np.ceil((BAND_MM + 2) / mm)) for mm in spacing]
+    block = block_about(np.moveaxis(now, drawn.axis, 0), rim, drawn.structures)
+    if not fits(len(volume.array), block):
+        return None
+    return GreyValues(np.moveaxis(volume.array, drawn.axis + 1, 1), block)
 
 
 def _fill(
@@ -124,12 +156,18 @@ def _fill(
     result: np.ndarray,
     kept: np.ndarray,
     spacing: list[float],
+    grey: GreyValues | None,
+    refined: Mapping[int, Refinement],
 ) -> Iterator[float]:
     planes, closed = (np.moveaxis(array, drawn.axis, 0) for array in (result, kept))
     yields = _yielding(now, before, drawn)
     last = max(slices[-1] for slices in drawn.structures.values() if slices)
     for index, depths in fill_between(now, drawn.axis, drawn.structures, spacing):
         plane, values = planes[index], np.array(sorted(depths))
+        for value in values:
+            if grey is not None and value in refined:
+                part = grey.block[1:]
+                depths[value][part] = refined[value].moved(depths[value][part], grey.of(index))
         stack = np.stack([depths[value] for value in values])
         plane[np.isin(plane, values) & ~closed[index]] = 0
         free = ~closed[index] & (stack.max(axis=0) > 0)
@@ -156,13 +194,23 @@ def _yielding(now: np.ndarray, before: np.ndarray | None, drawn: Drawn) -> set[t
 
 
 def _followed(
-    now: np.ndarray, result: np.ndarray, drawn: Drawn, names: Mapping[int, str], before: np.ndarray | None
+    now: np.ndarray,
+    result: np.ndarray,
+    drawn: Drawn,
+    names: Mapping[int, str],
+    before: np.ndarray | None,
+    refined: Mapping[int, Refinement],
 ) -> Iterator[Followed]:
     for value, name in names.items():
         slices = drawn.structures.get(value)
-        method = CORRECTION if slices is None else INTERPOLATION
-        if slices is None:
-            slices = drawn.corrected if before is not None else ()
+        if slices is not None:
+            method = REFINED if value in refined else INTERPOLATION
+        else:
+            method, slices = CORRECTION, drawn.corrected if before is not None else ()
         changed = int(np.count_nonzero((now == value) != (result == value)))
-        if slices and (changed or method is INTERPOLATION):
-            yield Followed(value, name, slices, method, _WHY[method], changed)
+        why = _WHY[method]
+        if method is REFINED:
+            with_it, alone = refined[value].dice
+            why += f" (drawn slices that it did not see: Dice {with_it:.2f}, {alone:.2f} by outlines alone)"
+        if slices and (changed or method is not CORRECTION):
+            yield Followed(value, name, slices, method, why, changed)

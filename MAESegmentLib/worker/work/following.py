@@ -42,6 +42,7 @@ def update(request: UpdateScan, send: Send, should_cancel: Callable[[], bool]) -
         now,
         before,
         names,
+        volume=volume,
         axis=axis_of_plane(request.plane, volume.ijk_to_ras) if request.plane else None,
         earlier=_earlier(request),
         report=lambda fraction: clock.report("segment", fraction),
