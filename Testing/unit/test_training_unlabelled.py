@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -374,6 +375,9 @@ def test_scans_that_cannot_be_used_are_named_and_left_out(
     shutil.copy(tmp_path / "data" / "images" / "case_0.nii.gz", scans / "learnt.nii.gz")
     shutil.copy(tmp_path / "data" / "images" / "case_2.nii.gz", scans / "validation.nii.gz")
     shutil.copy(scans / "scan_11.nii.gz", scans / "twin.nii.gz")
+    image = nib.load(tmp_path / "data" / "images" / "case_1.nii.gz")
+    rescaled = nib.Nifti1Image(np.asarray(image.dataobj, np.float64) * 2.5 + 7.0, image.affine)
+    nib.save(nib.as_closest_canonical(rescaled).slicer[::-1], scans / "exported_again.nii.gz")
     save(scans / "blank.nii.gz", np.full((20, 20, 20), 7.0, np.float32), np.eye(4))
     save(scans / "channels.nii.gz", np.zeros((20, 20, 20, 2), np.float32), np.eye(4))
     said: list[str] = []
@@ -386,13 +390,14 @@ def test_scans_that_cannot_be_used_are_named_and_left_out(
         "Warning: Left out: broken.nii.gz: ",
         "learnt.nii.gz: it is the image of case case_0.",
         "validation.nii.gz: it is the image of case case_2.",
+        "exported_again.nii.gz: it is the image of case case_1.",
         "twin.nii.gz: it is the image of scan_11.nii.gz.",
         "Left out: blank.nii.gz: ",
         "Left out: channels.nii.gz: ",
-        "2 scans without labels to learn from; 6 could not be used.",
+        "2 scans without labels to learn from; 7 could not be used.",
     ):
         assert expected in text, text
-    assert child.spec.training["unlabelled"]["left_out"] == 6
+    assert child.spec.training["unlabelled"]["left_out"] == 7
     assert len(child.spec.training["unlabelled"]["images"]) == 2
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert any("broken.nii.gz" in note for note in report["unlabelled_notes"])

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from ...evaluation.metrics import dice
-from ...inference.segmenter import GPU_BATCH
-from ...inference.windows import rows_of_image
 from ..data.drawing import Drawing
 from ..data.labelling import Sides
 from ..data.patches import Batch, PatchSamples, batches
@@ -23,7 +21,7 @@ from ..loop.optimiser import parameter_groups, stage_scale
 from ..saving import dice_markdown
 from ..settings import FineTuneSettings
 from .losses import SegmentationLoss
-from .terms import ScanTerm, beside
+from .terms import ScanTerm, beside, rows_of_case
 
 #: Dice per case and label; NaN where neither reference nor prediction has the label, or it was not annotated.
 DiceTable = dict[str, dict[str, float]]
@@ -143,12 +141,8 @@ def _segment(
     model: nn.Module, case: PreparedCase, patch_size: Sequence[int], device: torch.device, overlap: float
 ) -> tuple[np.ndarray, int]:
     """Output channel of every voxel (D, H, W), and the number of channels, by the windows of inference."""
-    image = torch.from_numpy(case.image)
     found, channels = np.empty(case.shape, np.uint8), 0
-    d, h, w = patch_size
-    batch_size = 2 if device.type == "cpu" else GPU_BATCH
-    rows = rows_of_image(image, model, (d, h, w), overlap, batch_size=batch_size, device=device, accumulate_on=device)
-    for row, scores in rows:
+    for row, scores in rows_of_case(model, case, patch_size, overlap, device):
         found[row], channels = scores.argmax(0).cpu().numpy(), len(scores)
     return found, channels
 

@@ -123,17 +123,23 @@ def volumes_of(classes: np.ndarray | None, spacing: Sequence[float], channels: i
     return result
 
 
+def rows_of_case(
+    model: nn.Module, case: PreparedCase, patch_size: Sequence[int], overlap: float, device: torch.device
+) -> Iterator[tuple[int, Tensor]]:
+    """Each row and its scores (K, H, W) of a whole prepared case, by the windows of inference."""
+    d, h, w = patch_size
+    batch_size = 2 if device.type == "cpu" else GPU_BATCH
+    image = torch.from_numpy(case.image)
+    return rows_of_image(image, model, (d, h, w), overlap, batch_size=batch_size, device=device, accumulate_on=device)
+
+
 @torch.no_grad()
 def segmented(
     model: nn.Module, scan: PreparedCase, patch_size: Sequence[int], overlap: float, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
     """The output channel of every voxel, uint8 (D, H, W), and how sure the model is of it, float32 0..1."""
     found, sure = np.empty(scan.shape, np.uint8), np.empty(scan.shape, np.float32)
-    d, h, w = patch_size
-    batch_size = 2 if device.type == "cpu" else GPU_BATCH
-    image = torch.from_numpy(scan.image)
-    rows = rows_of_image(image, model, (d, h, w), overlap, batch_size=batch_size, device=device, accumulate_on=device)
-    for row, scores in rows:
+    for row, scores in rows_of_case(model, scan, patch_size, overlap, device):
         chance, channel = scores.float().softmax(0).max(0)
         found[row], sure[row] = channel.cpu().numpy(), chance.cpu().numpy()
     return found, sure
