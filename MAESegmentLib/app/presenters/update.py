@@ -68,7 +68,12 @@ class UpdateState:
     is_understood: bool = False
     can_grow: bool = False
     can_undo: bool = False
-    asks: Question | None = None
+    asks_plane: Question | None = None
+    asks_undo: Question | None = None
+
+    @property
+    def asks(self) -> Question | None:
+        return self.asks_undo or self.asks_plane
 
     @property
     def line(self) -> str:
@@ -143,7 +148,7 @@ class UpdatePresenter(JobPresenter[UpdateState]):
         if self._subject != (host.volume, host.segmentation):
             self._subject = (host.volume, host.segmentation)
             self._plane = ""
-            self._put(text="", said="", is_understood=False, can_grow=False, asks=None)
+            self._put(text="", said="", is_understood=False, can_grow=False, asks_plane=None, asks_undo=None)
             self.look()
         self._show_undo()
 
@@ -154,7 +159,7 @@ class UpdatePresenter(JobPresenter[UpdateState]):
             return
         host = self._place
         if self.state.blocked or not host.is_looked_at:
-            self._put(text="", is_understood=False, can_grow=False, asks=None)
+            self._put(text="", is_understood=False, can_grow=False, asks_plane=None)
             return
         try:
             job = self._logic.findDrawn(host.volume, host.segmentation, plane=self._plane, wait=False)
@@ -171,7 +176,9 @@ class UpdatePresenter(JobPresenter[UpdateState]):
         self._look_no_more()
         self._undo.clear()
         self._subject = ()
-        self._put(text="", said="", is_understood=False, can_grow=False, can_undo=False, asks=None)
+        self._put(
+            text="", said="", is_understood=False, can_grow=False, can_undo=False, asks_plane=None, asks_undo=None
+        )
 
     def close(self) -> None:
         self._look_no_more()
@@ -208,12 +215,12 @@ class UpdatePresenter(JobPresenter[UpdateState]):
             return
         text = _("{name} was edited since. Undoing the update takes those edits back, too.")
         options = Option("undo_both", _("Undo both")), Option("keep", _("Keep both"))
-        self._put(asks=Question(text.format(name=self._place.segmentation.GetName()), options))
+        self._put(asks_undo=Question(text.format(name=self._place.segmentation.GetName()), options))
 
     def undo_both(self) -> None:
         """The update, and what was edited since."""
         job, node = self._last(), self._place.segmentation
-        self._put(asks=None)
+        self._put(asks_undo=None)
         if job is not None and not self.state.is_running:
             del self._undo[node.GetID()]
             with self._place.changing(node):
@@ -222,7 +229,7 @@ class UpdatePresenter(JobPresenter[UpdateState]):
             self._after(node)
 
     def keep(self) -> None:
-        self._put(asks=None)
+        self._put(asks_undo=None)
 
     def axial(self) -> None:
         self._in_plane("axial")
@@ -242,7 +249,7 @@ class UpdatePresenter(JobPresenter[UpdateState]):
 
     def _in_plane(self, plane: str) -> None:
         self._plane = plane
-        self._put(asks=None)
+        self._put(asks_plane=None)
         self.look()
 
     def _known(self) -> bool:
@@ -272,7 +279,7 @@ class UpdatePresenter(JobPresenter[UpdateState]):
             )
 
         self._begun_at = time.monotonic()
-        self._follow(begin, kind=kind, is_cancelling=False, said="", asks=None)
+        self._follow(begin, kind=kind, is_cancelling=False, said="", asks_plane=None, asks_undo=None)
 
     def _on_look(self, job: Any) -> None:
         if job is not self._looking or self._is_closed:
@@ -295,7 +302,7 @@ class UpdatePresenter(JobPresenter[UpdateState]):
             if found.is_ambiguous:
                 planes = (("axial", _("Axial")), ("coronal", _("Coronal")), ("sagittal", _("Sagittal")))
                 asks = Question(found.problem.message, tuple(Option(key, title) for key, title in planes))
-        self._put(text=text, is_understood=found.problem is None, can_grow=found.has_strokes, asks=asks)
+        self._put(text=text, is_understood=found.problem is None, can_grow=found.has_strokes, asks_plane=asks)
 
     def _unreadable(self, error: Exception) -> None:
         if not isinstance(error, Cancelled):

@@ -198,6 +198,7 @@ def test_undo_asks_before_it_takes_back_what_was_drawn_since(fix, updated, answe
     updated.is_edited_since = True
     fix.press_undo()
     assert updated.undone == 0
+    fix.look()  # the hand comes to rest
     assert "Head - organs was edited since" in fix.state.asks.text
     fix.act(answer)
     assert updated.undone == (answer == "undo_both")
