@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--before", type=Path, metavar="RESULT", help="the result before it was corrected: slices that differ were"
     )
-    options.add_model(parser, f"the model that helps (default: none): {options.MODEL}")
+    options.add_model(parser, "the model whose labels the values are, for files that give them no names")
     parser.add_argument(
         "--axis",
         default="",

@@ -70,7 +70,8 @@ class Drawing:
 
         `before` is the result that `label_map` was corrected from. Structures drawn on some slices only are found by
         themselves. `plane` ("axial", "coronal", "sagittal") is needed where it is ambiguous, which a `DrawingError`
-        says. `model` helps, if one is given. `labels` say what the values mean (default: the model's).
+        says. `labels` say what the values mean (default: those of `model`, if one is given). Nothing changes outside
+        `roi`.
         """
         return self._submit(scan, label_map, model, before, labels, roi, device, out, wait, callback, plane=plane)
 
@@ -89,7 +90,8 @@ class Drawing:
         callback: Callable[[ConsoleJob[UpdatedVolume]], None] | None = None,
     ) -> UpdatedVolume | ConsoleJob[UpdatedVolume]:
         """Grow scribbles within a box about them (or `roi`): where `label_map` differs from the result `before`, else
-        all of it. A label called "background" is what none of the others is to be. The rest as in `update_scan`."""
+        all of it. A label called "background" is what none of the others is to be. What `model` says guides them. The
+        rest as in `update_scan`."""
         return self._submit(scan, label_map, model, before, labels, roi, device, out, wait, callback, scribbles=True)
 
     def _submit(

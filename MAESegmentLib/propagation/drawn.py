@@ -80,7 +80,9 @@ def find_drawn(
     if axis is None and earlier.axis >= 0:
         axis = earlier.axis
     sparse = {value: _sparse_axes(now == value, axis) for value in names if value not in earlier.structures}
-    sparse = {value: axes for value, axes in sparse.items() if axes}
+    # A result may have gaps by itself.
+    had = {value for value in names if before is not None and _sparse_axes(before == value, axis)}
+    sparse = {value: axes for value, axes in sparse.items() if axes and value not in had}
     axis = _common_axis(sparse, names) if axis is None else axis
     structures: dict[int, tuple[int, ...]] = {}
     changed = np.zeros(now.shape, bool) if before is None else now != before

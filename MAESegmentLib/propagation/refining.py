@@ -21,6 +21,8 @@ Block = tuple[slice, slice, slice]
 BAND_MM = 8.0
 #: Between drawn slices the outline is as trustworthy as this many outlines of twice the distance.
 _TRUST = 2.0
+#: By how much Dice has to be better on drawn slices that were not learnt from.
+_BETTER = 0.005
 #: A millimetre of the outline counts at least so much.
 _LEAST = 0.1
 _RIDGE, _ROUNDS, _MOST_SAMPLES, _FEWEST_SAMPLES = 1e-2, 12, 20_000, 20
@@ -102,7 +104,7 @@ def learn(
         for row, made in enumerate((found, distance > 0)):
             counts[row] += 2 * np.count_nonzero(made & mask), np.count_nonzero(made) + np.count_nonzero(mask)
     with_it, alone = (float(row[0] / max(row[1], 1)) for row in counts)
-    if with_it <= alone:
+    if with_it <= alone + _BETTER:
         return None
     return Refinement(whole.weights, whole.middle, whole.spread, (with_it, alone))
 

@@ -22,6 +22,7 @@ MOST_VOXELS = 4_000_000
 #: How much less a neighbour of other grey values counts, how much a model or result counts, and how soft an outline is
 #: (mm). Judging voxels by the scribbled grey values as well was tried: it made outlines worse.
 _EDGES, _PRIOR, _SOFT_MM = 3.0, 0.02, 2.0
+_NOTHING = np.zeros(1)
 _ITERATIONS, _TOLERANCE = 300, 1e-2
 
 
@@ -63,7 +64,8 @@ def grow_scribbles(
     if len(values) < 2:
         raise DrawingError("Only background is scribbled.", "Draw into the structure, too, with its own segment.")
     shares = dict(prior(box)) if prior is not None else _outlines(before, box, values, spacing)
-    if any(value not in shares or not shares[value].any() for value in np.unique(seeds[is_seed])):
+    fresh = [value for value in np.unique(seeds[is_seed]) if value and not shares.get(value, _NOTHING).any()]
+    if fresh:
         # What is scribbled is new: nothing is known of it, and what is known of the rest stays.
         shares = {}
         if before is not None:
@@ -72,6 +74,8 @@ def grow_scribbles(
     if not (shares or (seeds[is_seed] == 0).any()):
         is_seed = is_seed | (_border(is_seed.shape) & (seeds == 0))  # nothing else says where it ends
     chosen = _walk(volume.array[(slice(None), *box)], seeds, is_seed, values, shares, spacing, should_cancel)
+    if fresh and before is not None:
+        chosen = np.where((before[box] == 0) & ~np.isin(chosen, fresh), 0, chosen)
     result = np.array(now.array if before is None else before)
     result[box] = chosen
     result[seeded] = now.array[seeded]

@@ -13,7 +13,7 @@ from ..images.limits import memory_problem
 from ..images.volume import Grid, LabelMap, Volume
 from .drawn import Drawn, find_drawn, plane_of
 from .interpolation import fill_between
-from .refining import BAND_MM, GreyValues, Refinement, block_about, fits, learn
+from .refining import BAND_MM, Block, GreyValues, Refinement, block_about, fits, learn
 from .spreading import follow_corrections
 
 Report = Callable[[float], None]
@@ -65,6 +65,7 @@ def update_scan(
     names: Mapping[int, str],
     *,
     volume: Volume | None = None,
+    within: Block | None = None,
     axis: int | None = None,
     earlier: Drawn | None = None,
     report: Report = lambda _fraction: None,
@@ -73,13 +74,17 @@ def update_scan(
     """`now` is what the user left, `before` the result (I, J, K) that it was corrected from; `names` by label value.
 
     A structure that is drawn on some slices only is filled between them, by the grey values of `volume`, too, where
-    that foretells drawn slices better; corrections of a result are carried over to the slices beside. `DrawingError` if
-    there is nothing to follow from.
+    that foretells drawn slices better; corrections of a result are carried over to the slices beside. Nothing changes
+    outside the block `within`. `DrawingError` if there is nothing to follow from.
     """
     check_memory(now.grid)
     drawn = find_drawn(now.array, before, names, axis=axis, earlier=earlier)
     result = np.array(now.array)
     kept = _kept(now.array, before, drawn)
+    if within is not None:
+        inside = np.zeros_like(kept)
+        inside[within] = True
+        kept |= ~inside
     refined: dict[int, Refinement] = {}
     for done in _steps(now, before, drawn, result, kept, volume, refined):
         if should_cancel():

@@ -114,8 +114,8 @@ class UpdateScan(Message):
     result that it was corrected from if `has_before`.
 
     `names` are the labels by their values, `plane` that of the slices ("axial"; "": found), `earlier` what an update
-    before was told was drawn (`propagation.drawn.Drawn.to_dict`). `model`, `settings` and `roi` as in `Segment`;
-    without a model, outlines alone are used.
+    before was told was drawn (`propagation.drawn.Drawn.to_dict`). Nothing changes outside `roi`. No network is run:
+    grey values and outlines are used.
     """
 
     type: ClassVar[str] = "update_scan"
@@ -125,15 +125,14 @@ class UpdateScan(Message):
     has_before: bool = False
     plane: str = ""
     earlier: Mapping[str, Any] = field(default_factory=dict)
-    model: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
     roi: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
 class GrowScribbles(Message):
     """Grow the scribbles in `folder`, a label map beside the scan (with the result that they were drawn into, if
-    `has_before`), within a box about them. The rest as in `UpdateScan`."""
+    `has_before`), within a box about them, guided by what `model` says, if one is given. `settings` and `roi` as in
+    `Segment`, `names` as in `UpdateScan`."""
 
     type: ClassVar[str] = "grow_scribbles"
     id: str

@@ -39,9 +39,10 @@ class Drawing(Part):
 
         The result goes into the same segmentation, with what was drawn as it was; `job.undo()` takes it back. Slices
         in which a result was corrected are found by themselves, as are structures drawn on some slices only. `plane`
-        ("axial", "coronal", "sagittal") is needed where that is ambiguous, which a `DrawingError` says. `modelName` is
-        the model that helps (see `process`); None: the one that made the segmentation, if any. With `wait` the node is
-        returned, otherwise a job; `job.summary` says how each structure followed. What is drawn meanwhile stays, too.
+        ("axial", "coronal", "sagittal") is needed where that is ambiguous, which a `DrawingError` says. Nothing changes
+        outside `roi`. `modelName` is the model whose labels these are (see `process`); None: the one that made it, if
+        any. With `wait` the node is returned, otherwise a job; `job.summary` says how each structure followed. What is
+        drawn meanwhile stays, too.
         `changing(segmentationNode)` is a context around the change, for an editor's own undo.
         """
         request = self._request(volumeNode, segmentationNode, modelName, roi, device, changing, plane=plane)
@@ -61,8 +62,8 @@ class Drawing(Part):
         callback: Callable[[DrawingJob], None] | None = None,
     ) -> Any:
         """Grow scribbles within a box about them (or `roi`): in a result where they were drawn since, else every
-        segment. One called "background" is what none of the others is to be; so is what was erased from a result. The
-        rest as in `updateScan`.
+        segment. One called "background" is what none of the others is to be; so is what was erased from a result.
+        What the model says guides them. The rest as in `updateScan`.
         """
         request = self._request(volumeNode, segmentationNode, modelName, roi, device, changing, scribbles=True)
         job = start_drawing(self.session, request, callback)

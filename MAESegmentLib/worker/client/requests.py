@@ -152,7 +152,8 @@ def submit_drawing(
     finish: Callable[[Mapping[str, Any], JobFolder], Any],
     job: Job[Any] | None = None,
 ) -> Job[Any]:
-    """Let the scan follow from a drawing, or grow its scribbles; the rest as in `submit_segmentation`."""
+    """Let the scan follow from a drawing, or grow its scribbles, guided by `model`; the rest as in
+    `submit_segmentation`."""
     arrays = [drawing.array, *([] if drawing.before is None else [drawing.before])]
     _check_label_maps(arrays, channels)
     bounds = _bounds(roi)
@@ -160,10 +161,9 @@ def submit_drawing(
     def request(folder: JobFolder) -> Message:
         names = {str(value): name for value, name in drawing.names.items()}
         where = (client.new_id(), str(folder.path), names, drawing.before is not None)
-        how: dict[str, Any] = {"model": str(model.path) if model else "", "settings": dict(settings), "roi": bounds}
         if scribbles:
-            return GrowScribbles(*where, **how)
-        return UpdateScan(*where, drawing.plane, dict(drawing.earlier), **how)
+            return GrowScribbles(*where, str(model.path) if model else "", dict(settings), bounds)
+        return UpdateScan(*where, drawing.plane, dict(drawing.earlier), bounds)
 
     def prepare(folder: JobFolder) -> Iterator[float]:
         for number, array in enumerate(arrays):

@@ -12,7 +12,7 @@ from ...bundle import Bundle, open_bundle
 from ...errors import WorkerError
 from ...images.labels import Label
 from ...images.roi import Roi
-from ...images.volume import LabelMap
+from ...images.volume import LabelMap, Volume
 from ...images.volumetry import volumes_ml
 from ...inference.predictor import Predictor
 from ...propagation.drawn import Drawn, axis_of_plane
@@ -43,6 +43,7 @@ def update(request: UpdateScan, send: Send, should_cancel: Callable[[], bool]) -
         before,
         names,
         volume=volume,
+        within=_within(request, volume),
         axis=axis_of_plane(request.plane, volume.ijk_to_ras) if request.plane else None,
         earlier=_earlier(request),
         report=lambda fraction: clock.report("segment", fraction),
@@ -67,7 +68,6 @@ def grow(request: GrowScribbles, send: Send, should_cancel: Callable[[], bool], 
     now = folder.read_label_map(volume)
     before = folder.read_label_map(volume, before=True).array if request.has_before else None
     names = {int(value): name for value, name in request.names.items()}
-    within = Roi.of(request.roi).voxels(volume.grid) if request.roi else None
     clock.enter("segment")
     predictor = predictor_of(open_bundle(request.model), request.settings) if request.model else None
 
@@ -87,12 +87,16 @@ def grow(request: GrowScribbles, send: Send, should_cancel: Callable[[], bool], 
         now,
         before,
         names,
-        within=within,
+        within=_within(request, volume),
         prior=prior if predictor is not None else None,
         should_cancel=should_cancel,
     )
     data = {"values": list(grown.values), "warnings": []}
     return _written(request.id, clock, folder, grown.label_map, names, data)
+
+
+def _within(request: UpdateScan | GrowScribbles, volume: Volume) -> Block | None:
+    return Roi.of(request.roi).voxels(volume.grid) if request.roi else None
 
 
 def _earlier(request: UpdateScan) -> Drawn | None:

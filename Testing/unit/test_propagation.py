@@ -1,0 +1,129 @@
+"""What follows from drawn slices and scribbles, on shapes whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from MAESegmentLib.errors import Cancelled, DrawingError
+from MAESegmentLib.images.volume import LabelMap, Volume
+from MAESegmentLib.propagation.drawn import Drawn, find_drawn
+from MAESegmentLib.propagation.interpolation import between
+from MAESegmentLib.propagation.scribbles import grow_scribbles
+from MAESegmentLib.propagation.update import INTERPOLATION, REFINED, update_scan
+
+GRID = np.meshgrid(*[np.arange(n) for n in (40, 36, 30)], indexing="ij")
+MATRIX = np.diag([1.0, 1.0, 2.0, 1.0])
+NAMES = {1: "one", 2: "two"}
+
+
+def ball(centre, radii) -> np.ndarray:
+    return sum(((axis - c) / r) ** 2 for axis, c, r in zip(GRID, centre, radii, strict=True)) <= 1
+
+
+def disc(centre, radius, shape=(40, 40)) -> np.ndarray:
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    return (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 <= radius**2
+
+
+def on(mask: np.ndarray, slices) -> np.ndarray:
+    kept = np.zeros_like(mask)
+    kept[..., slices] = mask[..., slices]
+    return kept
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_drawn_slices_are_met_exactly(share):
+    first, last = disc((12, 12), 6), disc((22, 25), 4) | disc((8, 30), 3)
+    (found,) = between(first, last, [share], (1.0, 1.0))
+    np.testing.assert_array_equal(found > 0, first if share == 0 else last)
+
+
+def test_what_moves_farther_than_it_is_wide_moves_and_does_not_vanish():
+    (found,) = between(disc((10, 10), 3), disc((10, 16), 3), [0.5], (1.0, 1.0))
+    middle = np.argwhere(found > 0).mean(axis=0)
+    np.testing.assert_allclose(middle, (10, 13), atol=0.5)
+    assert 20 <= (found > 0).sum() <= 36
+
+
+def test_one_piece_that_splits_is_two_on_the_way_and_one_that_ends_shrinks():
+    one, two = disc((20, 20), 9), disc((20, 12), 5) | disc((20, 28), 5)
+    near, far = between(one, two, [0.1, 0.9], (1.0, 1.0))
+    assert (near > 0)[20, 20]
+    assert not (far > 0)[20, 20]
+    early, late = between(one, np.zeros_like(one), [0.25, 0.75], (1.0, 1.0))
+    assert 0 < (early > 0).sum() < one.sum()
+    assert not (late > 0).any()
+
+
+def test_structures_never_overlap_and_do_not_cover_what_was_drawn_whole():
+    other = ball((20, 26, 15), (8, 6, 8))
+    masks = {1: ball((14, 14, 15), (9, 9, 12)) & ~other, 2: ball((27, 14, 15), (9, 9, 12)) & ~other}
+    masks[1] &= ~masks[2]
+    now = np.zeros(other.shape, np.uint8)
+    for value, mask in masks.items():
+        now[on(mask, slice(3, 28, 4))] = value
+    now[other] = 3
+    updated = update_scan(LabelMap(now, MATRIX), None, {**NAMES, 3: "whole"})
+    array = updated.label_map.array
+    np.testing.assert_array_equal(array == 3, other)
+    np.testing.assert_array_equal(array[now != 0], now[now != 0])
+    for value, mask in masks.items():
+        assert 2 * ((array == value) & mask).sum() / ((array == value).sum() + mask.sum()) > 0.9
+    assert (updated.plane, updated.drawn.axis) == ("axial", 2)
+
+
+def test_grey_values_move_the_outline_where_they_foretell_drawn_slices():
+    """A tube that winds from slice to slice: no interpolation can know how."""
+    slices = range(0, 30, 4)
+    path = 18 + 6 * np.sin(np.arange(30) * 0.8)
+    mask = (GRID[0] - path[GRID[2]]) ** 2 + (GRID[1] - 18) ** 2 <= 36
+    noise = np.random.default_rng(0).normal(0, 20, mask.shape)
+    volume = Volume((100.0 * mask + noise)[None].astype(np.float32), MATRIX)
+    now = LabelMap(on(mask, list(slices)).astype(np.uint8), MATRIX)
+    scores, methods = [], []
+    for scan in (None, volume):
+        updated = update_scan(now, None, {1: "tube"}, volume=scan)
+        found = updated.label_map.array[..., : slices[-1]] == 1
+        truth = mask[..., : slices[-1]]
+        np.testing.assert_array_equal(updated.label_map.array[..., slices], now.array[..., slices])
+        scores.append(2 * (found & truth).sum() / (found.sum() + truth.sum()))
+        methods.append(updated.followed[0].method)
+    assert methods == [INTERPOLATION, REFINED]
+    assert scores[1] > scores[0] + 0.05
+    blank = Volume(noise[None].astype(np.float32), MATRIX)
+    found = update_scan(now, None, {1: "tube"}, volume=blank).label_map.array[..., : slices[-1]] == 1
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > scores[0] - 0.03
+
+
+def test_nothing_changes_outside_the_box_and_a_cancel_is_heard():
+    now = LabelMap(on(ball((20, 18, 15), (9, 9, 12)), slice(3, 28, 4)).astype(np.uint8), MATRIX)
+    box = (slice(0, 20), slice(0, 36), slice(0, 30))
+    array = update_scan(now, None, {1: "one"}, within=box).label_map.array
+    np.testing.assert_array_equal(array[20:], now.array[20:])
+    assert (array[:20] != now.array[:20]).any()
+    with pytest.raises(Cancelled):
+        update_scan(now, None, {1: "one"}, should_cancel=lambda: True)
+
+
+def test_a_result_that_has_gaps_by_itself_is_not_taken_for_drawn():
+    before = on(ball((20, 18, 15), (9, 9, 12)), [8, 12, 16]).astype(np.uint8)
+    now = before.copy()
+    now[14:22, 14:22, 12] = 0
+    drawn = find_drawn(now, before, {1: "one"})
+    assert drawn == Drawn(2, (12,), {})
+
+
+def test_scribbles_stay_and_a_new_structure_takes_nothing_from_what_is_there():
+    one, two = ball((12, 18, 15), (8, 8, 8)), ball((29, 18, 15), (8, 8, 8))
+    grey = np.where(one, 100, np.where(two, 60, 0)) + np.random.default_rng(0).normal(0, 5, one.shape)
+    volume = Volume(grey[None].astype(np.float32), MATRIX)
+    before = one.astype(np.uint8)
+    now = before.copy()
+    now[26:33, 18, 15] = 2
+    found = grow_scribbles(volume, LabelMap(now, MATRIX), before, NAMES).label_map.array
+    np.testing.assert_array_equal(found == 1, one)
+    assert (found[26:33, 18, 15] == 2).all()
+    assert 2 * ((found == 2) & two).sum() / ((found == 2).sum() + two.sum()) > 0.85
+    with pytest.raises(DrawingError, match="no scribbles"):
+        grow_scribbles(volume, LabelMap(before, MATRIX), before, NAMES)
