@@ -11,13 +11,25 @@ import pytest
 from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.training.settings import FineTuneSettings
+from model_training.studies.data_efficiency.result_files import METRICS, RUNS
+from model_training.studies.data_efficiency.result_files import append_rows as append_results
 from model_training.studies.instead.__main__ import HERE, engine
-from model_training.studies.instead.report import COLUMNS, RECIPE, SAME_ARMS, SAME_TASKS, finished, taken, write_report
+from model_training.studies.instead.report import (
+    COLUMNS,
+    RECIPE,
+    SAME_ARMS,
+    SAME_TASKS,
+    finished,
+    nnunet,
+    taken,
+    write_report,
+)
 from model_training.studies.recipe.study import Study, read_study
 from model_training.tables import append_rows, read_rows
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.datasets import write_dataset
 from Testing.phantoms import LABELS
+from Testing.study_results import final_row, run_row
 
 TASK = "hippocampus, 4 cases"
 OURS, OTHER = "ours, its MAE encoder", "SegResNet"
@@ -77,6 +89,16 @@ def test_what_the_recipe_study_has_done_is_not_done_again(study: Study) -> None:
     for name, own in SAME_ARMS.items():
         assert replace(settings[own], name=name) == settings[name]
     assert {row["task"] for row in taken()} <= set(SAME_TASKS.values())
+
+
+def test_nnunet_stands_beside_the_ten_minutes_with_the_time_that_it_had(tmp_path: Path) -> None:
+    name = "small/hippocampus_mr/nnunet/n4/s0"
+    append_results(
+        tmp_path / RUNS, [run_row(name, seconds=3900.0, steps=250), run_row("small/hippocampus_mr/mae/n4/s0")]
+    )
+    append_results(tmp_path / METRICS, [final_row(name, "case 1", "anterior", 0.85)])
+    (row,) = nnunet(tmp_path)
+    assert (row["task"], row["arm"], row["budget"], row["dice"]) == (TASK, "nnU-Net v2 in 65 min", "600", "0.85")
 
 
 def test_the_words_of_a_group_find_its_missing_runs_and_no_others(study: Study, tmp_path: Path) -> None:

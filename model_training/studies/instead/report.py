@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 
 from ...tables import Row, read_rows, table, update_page
+from ..data_efficiency import result_files
 from ..data_efficiency.statistics import Array, Interval, Resampling, difference, mean_interval
-from ..recipe import study as recipe
+from ..data_efficiency.study import NNUNET
 from ..recipe.study import FINAL, Run, Study, run_name
 
 COLUMNS = ("task", "arm", "seed", "budget", "cases", "case", "structure", "dice", "steps", "seconds")
-RECIPE = Path(recipe.__file__).parent
+HERE = Path(__file__).parent
+RECIPE = HERE.parent / "recipe"
 #: Tasks and arms of ../recipe that are ours under another name; its results are means over cases.
 SAME_TASKS = {"brain": "brain, 3 cases", "atrium": "left atrium, 4 cases"}
 SAME_ARMS = {"plain segresnet": "SegResNet", "plain dynunet": "DynUNet"}
@@ -44,12 +46,33 @@ def taken(results: Path = RECIPE / "results.csv") -> list[Row]:
     ]
 
 
+def nnunet(results: Path = HERE.parent / "data_efficiency" / "results") -> list[Row]:
+    """What nnU-Net v2 itself reached on the final cases of the hippocampus, in one of its epochs, beside 10 minutes."""
+    runs = {row["run"]: row for row in result_files.read_rows(results / result_files.RUNS)}
+    return [
+        {
+            "task": f"hippocampus, {run['labels']} cases",
+            "budget": "600",
+            "cases": "final",
+            "seed": run["seed"],
+            "arm": f"nnU-Net v2 in {float(run['seconds']) / 60:.0f} min",
+            "structure": row["label"],
+            "case": row["case"],
+            "dice": row["dice"],
+            "steps": run["steps"],
+            "seconds": run["seconds"],
+        }
+        for row in result_files.read_rows(results / result_files.METRICS)
+        if (run := runs.get(row["run"])) and (run["arm"], run["scale"]) == (NNUNET, "small") and row["grid"] == "scan"
+    ]
+
+
 def write_report(study: Study, results: Path, folder: Path) -> None:
     """Refresh the marked parts of `folder`/README.md."""
     planned = {run.name for run in study.runs}
     own = read_rows(results)
     there = finished(results)
-    rows = own + [row for row in taken() if run_name(*(row[column] for column in COLUMNS[:4])) in planned]
+    rows = own + [row for row in taken() if run_name(*(row[column] for column in COLUMNS[:4])) in planned] + nnunet()
     missing = [run for run in study.runs if run.name not in there]
     commands = "\n".join(f'$RUN --only "{words}"  # {len(of)} runs' for words, of in _groups(missing).items())
     hours = sum(run.budget for run in missing) / 3600
@@ -125,17 +148,20 @@ def _bounds(interval: Interval, sign: str) -> str:
 
 
 def _cells(runs: Sequence[Run], rows: Sequence[Row], *, final: bool) -> dict[tuple[str, str], dict[str, _Scores]]:
-    """By task and budget, and by arm in the study's order: what has results. Tasks in their order, budgets rising."""
-    cells: dict[tuple[str, str], dict[str, _Scores]] = {}
-    chosen = [run for run in runs if run.final == final]
-    tasks = list(dict.fromkeys(run.task.name for run in chosen))
-    for run in sorted(chosen, key=lambda run: (tasks.index(run.task.name), run.budget)):
-        task, arm, _, budget = run.key
-        own = [row for row in rows if (row["task"], row["arm"], row["budget"]) == (task, arm, budget)]
-        own = [row for row in own if (row["cases"] == "final") == final]
-        if own:
-            cells.setdefault((task, budget), {}).setdefault(arm, _Scores(own))
-    return cells
+    """By task and budget, and by arm: what has results. In the study's order, budgets rising."""
+    tasks = list(dict.fromkeys(run.task.name for run in runs))
+    arms = list(dict.fromkeys(run.arm.name for run in runs))
+    groups: dict[tuple[str, str], dict[str, list[Row]]] = {}
+    chosen = [row for row in rows if (row["cases"] == "final") == final and row["task"] in tasks]
+    chosen.sort(key=lambda row: (tasks.index(row["task"]), float(row["budget"]), [*arms, row["arm"]].index(row["arm"])))
+    for row in chosen:
+        groups.setdefault((row["task"], row["budget"]), {}).setdefault(row["arm"], []).append(row)
+    return {key: {arm: _Scores(own) for arm, own in of.items()} for key, of in groups.items()}
+
+
+def _ours(arms: Mapping[str, _Scores]) -> tuple[str, _Scores | None]:
+    """The first arm that is fine-tuning."""
+    return next(((arm, scores) for arm, scores in arms.items() if arm.startswith("ours")), ("", None))
 
 
 def _sentences(runs: Sequence[Run], rows: Sequence[Row]) -> str:
@@ -143,9 +169,9 @@ def _sentences(runs: Sequence[Run], rows: Sequence[Row]) -> str:
     final = _cells(runs, rows, final=True)
     lines = []
     for (task, budget), arms in {**_cells(runs, rows, final=False), **final}.items():
-        if len(arms) < 2:
+        ours, first = _ours(arms)
+        if first is None or len(arms) < 2:
             continue
-        ours, first = next(iter(arms.items()))
         others = [f"{arm} {scores.mean():.3f} ({first.minus(scores)})" for arm, scores in arms.items() if arm != ours]
         where = "validation" if (task, budget) in final else "pool"
         seeds = f"{len(first.of_seeds)} seed{'s' * (len(first.of_seeds) != 1)}"
@@ -162,11 +188,11 @@ def _table(runs: Sequence[Run], rows: Sequence[Row], *, final: bool) -> str:
         lines: list[list[str]] = []
         structures: list[str] = []
         for (_, budget), arms in ((key, arms) for key, arms in cells.items() if key[0] == task):
-            first = next(iter(arms.values()))
-            structures = first.structures
+            _, first = _ours(arms)
+            structures = next(iter(arms.values())).structures
             for arm, scores in sorted(arms.items(), key=lambda item: -item[1].mean()):
                 seeds = ", ".join(f"{values.mean():.3f}" for values in scores.of_seeds.values())
-                minus = "" if scores is first else first.minus(scores)
+                minus = "" if first is None or scores is first else first.minus(scores)
                 own = [f"{value:.3f}" for value in scores.of_structures()]
                 dice = f"**{scores.mean():.3f}**{scores.interval()}"
                 lines.append([budget, arm, dice, seeds, minus, *own, ", ".join(scores.steps.values())])
