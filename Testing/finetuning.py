@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from MAESegmentLib.bundle import Bundle, ModelStore
 from MAESegmentLib.cases.store import CaseStore
@@ -100,3 +103,16 @@ def wait_until(run: FineTuneRun, condition: Callable[[], bool], timeout_s: float
 
 def wait_for_end(run: FineTuneRun, timeout_s: float = 600.0) -> None:
     wait_until(run, lambda: run.status().is_finished and not run.is_alive, timeout_s)
+
+
+def trainer_pid(run: FineTuneRun) -> int:
+    """Of the process that has the run."""
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        if str(run.path) in (process.info["cmdline"] or ()):
+            return int(process.info["pid"])
+    raise AssertionError("no process has this run")
+
+
+def kill_trainer(run: FineTuneRun) -> None:
+    os.kill(trainer_pid(run), signal.SIGKILL)
+    wait_until(run, lambda: not run.is_alive)

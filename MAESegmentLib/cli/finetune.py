@@ -47,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="name of the new model (default: the base's, if the labels are the same)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML or JSON file with only training settings")
     parser.add_argument(
+        "--minutes",
+        type=float,
+        metavar="MIN",
+        help="time for all of it, in place of --steps: it trains for as long as that leaves, and ends in time",
+    )
+    parser.add_argument(
         "--synthesise",
         action="store_true",
         help="the images are tissue maps: draw training images from them, as SynthSeg does",
@@ -60,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from ..bundle import ModelStore
+    from ..processes.processor import process_began
     from ..training.finetune import finetune
     from ..training.loop.distributed import joined
     from ..training.recipe import read_recipe, read_settings_file
@@ -69,6 +76,10 @@ def run(arguments: argparse.Namespace) -> int:
     settings = options.training_settings(
         arguments, {**recipe.settings, **(read_settings_file(arguments.config) if arguments.config else {})}
     )
+    if arguments.minutes is not None:
+        # A recipe's number of steps gives way; one on the command line contradicts.
+        settings = {name: value for name, value in settings.items() if name != "steps" or arguments.steps is not None}
+        settings["minutes"] = arguments.minutes
     if arguments.from_scratch:
         settings["initial_weights"] = "random"
     if arguments.synthesise:
@@ -98,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
             # A number that no version among the models has, so that the result can join them.
             version_of=None if description.version else partial(_version, models, base),
             unlabelled=arguments.unlabelled,
-            context=RunContext(display, should_cancel, team=team),
+            context=RunContext(display, should_cancel, team=team, begun=process_began()),
         )
     if team.is_first:
         _print_result(bundle)

@@ -278,7 +278,8 @@ def _describe(progress: Progress) -> str:
     if "loss" in progress.metrics:
         parts.append(f"loss {progress.metrics['loss']:.3f}")
     if progress.eta_s is not None:
-        parts.append(f"{duration(progress.eta_s)} left")
+        ends = time.strftime("%H:%M", time.localtime(time.time() + progress.eta_s))
+        parts.append(f"{duration(progress.eta_s)} left, until {ends}")
     return ", ".join(parts)
 
 

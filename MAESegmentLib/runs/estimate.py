@@ -32,6 +32,7 @@ from ..training.settings import FineTuneSettings
 from ..training.tasks.initial import initial_network
 from ..training.tasks.methods import scan_term
 from ..training.tasks.segmentation import SegmentationTask, dice_table
+from ..training.timetable import LEAST_TRAINING, planned_s, saving_s
 from .records import FineTuneEstimate, RunRequest
 
 #: As many steps as this, or as fit into the time; the first, which warms up, is not counted.
@@ -39,6 +40,8 @@ _STEPS = 6
 _SECONDS = 8.0
 #: Starting the process, reading and preparing cases, saving the model.
 _START_S = 20.0
+#: Fewer steps are of no use; adapting to another scanner takes 150.
+_FEWEST_STEPS = 100
 #: No more of the free memory should be asked for.
 _SAFE_SHARE = 0.9
 
@@ -105,7 +108,14 @@ def _measure(
     patch = base.spec.preprocessing.patch_size
     case = _made_up(patch, channels, len(plan.labels))
     short = replace(
-        settings, steps=_STEPS, validate_every=_STEPS + 1, checkpoint_every=_STEPS + 1, log_every=_STEPS, patience=None
+        settings,
+        minutes=None,
+        until_no_better=False,
+        steps=_STEPS,
+        validate_every=_STEPS + 1,
+        checkpoint_every=_STEPS + 1,
+        log_every=_STEPS,
+        patience=None,
     )
     term = None
     if scans:
@@ -155,15 +165,27 @@ def _estimate(
     device: torch.device,
 ) -> FineTuneEstimate:
     training, held_out, folds, how = _plan(run)
+    steps = settings.steps
     by_id = {record.id: record for record in records}
     windows = [_windows(by_id[name], base, settings) for name in (*run.training, *run.check)]
-    checks = settings.steps // settings.validate_every + 2  # and before and after
-    checked = held_out if not folds else 1
-    seconds = _START_S + (folds + 1) * settings.steps * measured.step
-    seconds += (folds or 1) * checks * checked * float(np.mean(windows)) * measured.window
+    warnings = []
+    checked = float(np.mean(windows)) * measured.window * (held_out if not folds else 1)
+    if settings.minutes is None:
+        checks = steps // settings.validate_every + 2  # and before and after
+        seconds = _START_S + (folds + 1) * steps * measured.step + (folds or 1) * checks * checked
+    else:
+        seconds = 60 * settings.minutes
+        left_s = seconds - _START_S - saving_s(training, measured.window)
+        training_s, has_folds = planned_s(left_s, folds, 2 * checked, measured.step)  # before and after
+        steps = round(max(training_s, LEAST_TRAINING * seconds) / measured.step)
+        how = how if has_folds else "nothing: the time is too short for leave-one-out"
+        if steps < _FEWEST_STEPS:
+            warnings.append(
+                f"This computer does only about {steps} steps in {settings.minutes:g} minutes, too few to learn from: "
+                f"choose a longer time."
+            )
     voxels = sum(math.prod(_shape(by_id[name], base)) for name in (*run.training, *run.check))
     memory = measured.memory + (5.0 * voxels if device.type == "cpu" else 0.0)
-    warnings = []
     if memory > _SAFE_SHARE * free:
         warnings.append(
             f"It needs about {memory / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: close other programs."
@@ -171,7 +193,8 @@ def _estimate(
     return FineTuneEstimate(
         seconds=round(seconds, 1),
         seconds_per_step=round(measured.step, 4),
-        steps=settings.steps,
+        steps=steps,
+        patches=steps * settings.batch_size,
         memory_bytes=memory,
         free_bytes=free,
         device=str(device),

@@ -171,7 +171,8 @@ class Curves:
 class FineTuneEstimate(Stored):
     """Measured by a few steps on this machine: how long a run takes and what memory it needs, of what is free.
 
-    `cases` are trained on, `how` says what the result is checked on.
+    `cases` are trained on, `how` says what the result is checked on. By time, `steps` and `patches` (0: not known) are
+    what the final model is trained on within it.
     """
 
     seconds: float
@@ -184,6 +185,7 @@ class FineTuneEstimate(Stored):
     cases: int
     how: str
     warnings: tuple[str, ...] = ()
+    patches: int = 0
 
 
 def _number(value: float, other: float | None = None) -> str:

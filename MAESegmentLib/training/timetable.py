@@ -42,6 +42,17 @@ def saving_s(cases: int, window_s: float) -> float:
     return _SAVING_S + _ENCODER * window_s * scans * (1 if scans >= ENOUGH_TO_CALIBRATE else WINDOWS_OF_FEW)
 
 
+def planned_s(left_s: float, folds: int, measuring_s: float, step_s: float) -> tuple[float, bool]:
+    """Seconds that the final model is trained for, and whether so many rounds of leave-one-out, if any, take place.
+
+    Of `left_s` without saving; measuring what is held out, or in one round, takes so many seconds.
+    """
+    if folds and (1 - FINAL_SHARE) * left_s / folds - measuring_s > FEWEST_STEPS * step_s:
+        return FINAL_SHARE * left_s, True
+    measuring_s = 0.0 if folds else min(measuring_s, MEASURING_SHARE * left_s)
+    return left_s - measuring_s, not folds
+
+
 def part_of_steps(fold: float, final: float) -> str:
     """What to say of folds with so many steps, beside those of the final model; nothing where they are as many."""
     ratio = round(final / max(fold, 1.0))
@@ -81,9 +92,9 @@ class Timetable:
     def fitted(self, holdout: Holdout, windows_of: Callable[[Sequence[Case]], int], passes: int) -> Holdout:
         """What of it there is time for, each held-out case being measured in so many `passes`."""
         if holdout.folds:
-            seconds = (1 - FINAL_SHARE) * self._left_s / len(holdout.folds)
-            windows = max(windows_of(fold.held_out) for fold in holdout.folds)
-            return holdout if self.teaches(seconds, windows * passes) else replace(holdout, folds=(), how=NO_FOLDS)
+            measuring = passes * max(windows_of(fold.held_out) for fold in holdout.folds) * self._window_s
+            _, fits = planned_s(self._left_s, len(holdout.folds), measuring, self.pace.recent_step_s or 0.0)
+            return holdout if self._agreed(fits) else replace(holdout, folds=(), how=NO_FOLDS)
         cases = holdout.held_out
         count = self._affordable([passes * windows_of([case]) for case in cases])
         if count == len(cases):
@@ -91,14 +102,10 @@ class Timetable:
         how = f"{holdout.how}; {count or 'none'} of {len(cases)} measured, as the time is short"
         return replace(holdout, measured=cases[:count], how=how)
 
-    def teaches(self, seconds: float, windows: float) -> bool:
-        """Whether in so many seconds, with so many windows to measure, something can be learnt."""
-        training = seconds - windows * self._window_s
-        return self._agreed(training > FEWEST_STEPS * (self.pace.recent_step_s or 0.0)) > 0
-
     def has_round(self, rounds: int, windows: float) -> bool:
         """Whether the next of so many rounds can teach something, now that the pace of steps is known."""
-        return self.teaches(self._left_s / rounds, windows)
+        training = self._left_s / rounds - windows * self._window_s
+        return self._agreed(training > FEWEST_STEPS * (self.pace.recent_step_s or 0.0)) > 0
 
     def schedule(
         self, settings: FineTuneSettings, fold: tuple[int, int] | None, windows: float, *, validates_last: bool

@@ -127,12 +127,18 @@ def test_how_long_it_takes_is_measured_in_the_worker(clinic: Clinic) -> None:
     with real_worker() as client:
         three = submit_estimate(client, clinic.request()).result(120)
         kept = submit_estimate(client, clinic.request(check=["case-0003"])).result(120)
+        by_time = {"minutes": 0.02, "device": "cpu", "threads": 1}
+        timed = submit_estimate(client, clinic.request(settings=by_time)).result(120)
         # A step of these has a batch of scans beside that of the cases, and says what is wrong with it.
         settings = {**SETTINGS, "unlabelled_method": "mean_teacher", "ema_decay": 0}
         with pytest.raises(ConfigurationError, match="ema_decay is 0"):
             submit_estimate(client, replace(clinic.request(settings=settings), unlabelled=("scans",))).result(120)
         with pytest.raises(DatasetError, match="no case case-0099"):
             submit_estimate(client, clinic.request(training=["case-0099"])).result(120)
+    assert timed.seconds == 1.2
+    assert timed.patches == 2 * timed.steps
+    assert "too few to learn from" in timed.warnings[0]
+    assert timed.how.startswith("nothing: the time is too short")
     assert three.how == "leave-one-out (indicative only)"
     assert kept.how == "1 validation case"
     assert (three.cases, kept.cases) == (3, 2)

@@ -23,7 +23,16 @@ from MAESegmentLib.runs.run_folder import StatusWriter
 from MAESegmentLib.runs.trainer import DONE, work_through
 from MAESegmentLib.runs.training import FineTuneWork
 from MAESegmentLib.training.run_context import Progress
-from Testing.finetuning import SETTINGS, Clinic, launch, make_clinic, wait_for_end, wait_until
+from Testing.finetuning import (
+    SETTINGS,
+    Clinic,
+    kill_trainer,
+    launch,
+    make_clinic,
+    trainer_pid,
+    wait_for_end,
+    wait_until,
+)
 from Testing.phantoms import PhantomFactory
 
 #: So many steps that something can happen meanwhile.
@@ -33,19 +42,6 @@ LONG = {**SETTINGS, "steps": 4000, "validate_every": 2}
 @pytest.fixture
 def clinic(tmp_path: Path) -> Clinic:
     return make_clinic(tmp_path)
-
-
-def trainer_pid(run: FineTuneRun) -> int:
-    """Of the process that has the run."""
-    for process in psutil.process_iter(["pid", "cmdline"]):
-        if str(run.path) in (process.info["cmdline"] or ()):
-            return int(process.info["pid"])
-    raise AssertionError("no process has this run")
-
-
-def kill(run: FineTuneRun) -> None:
-    os.kill(trainer_pid(run), signal.SIGKILL)
-    wait_until(run, lambda: not run.is_alive)
 
 
 def wait_for_step(run: FineTuneRun, step: int) -> None:
@@ -106,7 +102,7 @@ def test_killed_training_goes_on_from_its_last_checkpoint_with_the_cases_that_it
     whole = clinic.train(request).status().outcome()
     run = clinic.start(request)
     wait_for_step(run, 5)
-    kill(run)
+    kill_trainer(run)
     assert run.status().state is RunState.INTERRUPTED
     assert versions(clinic) == ["1.0.0", "1.1.0"]
     clinic.store.remove("case-0001")
