@@ -22,8 +22,8 @@ WARMUP_STEPS, DECAY_STEPS = 100, 10
 STALE_SECONDS, STALE_SHARE, BETTER = 1800.0, 1 / 3, 0.002
 #: Validations of a training at most, and the share of its time that they may take.
 VALIDATIONS, VALIDATING = 10, 0.1
-#: Seconds between two checkpoints at least; of a long training a hundredth.
-SAVE_SECONDS = 10.0
+#: Seconds between two checkpoints: a hundredth of the training within these bounds.
+SAVE_SECONDS = (10.0, 60.0)
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ class ByTime:
         due = now - plan.validated >= every and (not falls or self._left_s > every / 2)
         log = last or now - plan.logged >= length / 100
         validate = self._validates and ((self._validates_last or validation <= length / 20) if last else due)
-        save = last or now - plan.saved >= max(SAVE_SECONDS, length / 100)
+        save = last or now - plan.saved >= min(max(SAVE_SECONDS[0], length / 100), SAVE_SECONDS[1])
         log, validate, save, last = (value > 0 for value in self._agreed(log, validate, save, last))
         plan.logged = now if log else plan.logged
         plan.over = last
