@@ -63,7 +63,7 @@ class FineTuneSection:
             ui.moreSourceComboBox.addItem(option.text, option.key)
         ui.moreFolderPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
         ui.measuredLabel.text = breakable(measured_intro())
-        self._measured = RowTable(ui.measuredTable, "sfff", measured_titles())
+        self._measured = RowTable(ui.measuredTable, "sfff", measured_titles(), soon=self._soon)
         connect(ui.timeComboBox, "currentIndexChanged(int)", lambda _index: self._on_time())
         connect(ui.validateCheckBox, "toggled(bool)", self._on_validate)
         connect(ui.moreSourceComboBox, "currentIndexChanged(int)", lambda _index: self._on_scans())
@@ -144,10 +144,11 @@ class FineTuneSection:
         """What times brought is shown when the user asks for it."""
         ui, rows = self._ui, measured_rows()
         ui.measuredButton.visible = bool(rows)
+        is_shown = bool(rows) and ui.measuredButton.checked
         for widget in (ui.measuredLabel, ui.measuredTable):
-            widget.visible = bool(rows) and ui.measuredButton.checked
+            widget.visible = is_shown
         self._measured.show(
-            rows,
+            rows if is_shown else (),
             lambda row: [text_item(row.structure, row.tip), *map(figure_item, (row.cases, row.time, row.dice))],
         )
 

@@ -1,13 +1,13 @@
 """Draws the README's pictures of learning: `python -m Testing.gui.make_learning_screenshots Resources/Screenshots`.
 
 A real fine-tuning, started by the panel's buttons: hippocampus scans with noise on them, as from a much faster scan
-that the model never saw, with the labels of the data set as a user's corrections. It takes some minutes (a number as
-a second argument takes so many steps instead), and needs the folder `hippocampus_mr` of MAESEGMENT_DATA.
+that the model never saw, with the labels of the data set as a user's corrections. It takes ten minutes, the standard
+time (a number as a second argument takes so many steps instead), and needs the folder `hippocampus_mr` of
+MAESEGMENT_DATA.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import tempfile
@@ -50,8 +50,7 @@ def main(folder: Path, data: Path, steps: int = 0) -> None:
     model = next(bundle for bundle in logic.models() if bundle.name == "hippocampus-mr")
     panel.parameters.modelName = f"{model.name}@{model.version}"
     panel.parameters.inputVolume, panel.parameters.outputSegmentation = add_cases(logic, model, data)
-    if steps:
-        logic.fineTune = functools.partial(logic.fineTune, steps=steps)
+    ui.stepsLineEdit.text = str(steps or "")
     for button in (ui.inputsCollapsibleButton, ui.modelCollapsibleButton, ui.outputsCollapsibleButton):
         button.collapsed = True
     ui.improveCollapsibleButton.collapsed = False

@@ -262,6 +262,17 @@ def test_edited_case(fake_logic, panel, four_cases, look_at_both):
     look_at_both("23-improve-edited-case")
 
 
+def test_what_is_chosen_before_fine_tuning(panel, four_cases, ui, look_at_both, settle):
+    four_cases.pop()
+    panel.improve.refresh()
+    ui.casesCollapsibleButton.collapsed = True
+    ui.measuredButton.click()
+    ui.stepsLineEdit.setText("300")
+    ui.moreSourceComboBox.setCurrentIndex(2)
+    settle()
+    look_at_both("29-improve-choices")
+
+
 def test_fine_tuning_under_way_and_finished(run, ui, look_at_both):
     run.tell(RUNNING, run_curves(180))
     ui.discardRunButton.click()
@@ -288,6 +299,7 @@ def test_fine_tuning_interrupted_and_estimate(fake_logic, panel, ui, look_at_bot
     fake_logic.last("estimateFineTune").succeed(
         SimpleNamespace(
             seconds=1500.0,
+            steps=800,
             memory_bytes=3.4 * GIB,
             free_bytes=11.6 * GIB,
             device_title="Intel Xeon Platinum 8481C, 2 cores",

@@ -139,9 +139,9 @@ def plan_text(
 
 
 def estimate_text(estimate: Any) -> str:
-    """ "About 12 min on Intel ... (measured); needs 1.1 of 12 GB memory"."""
-    text = _("About {time} on {device} (measured)").format(
-        time=duration_text(estimate.seconds), device=estimate.device_title
+    """ "About 12 min for 800 steps on Intel ... (measured); needs 1.1 of 12 GB memory"."""
+    text = _("About {time} for {steps} steps on {device} (measured)").format(
+        time=duration_text(estimate.seconds), steps=estimate.steps, device=estimate.device_title
     )
     if estimate.memory_bytes and estimate.free_bytes:
         text += _("; needs {needed} of {free} GB of free memory").format(

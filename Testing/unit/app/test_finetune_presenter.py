@@ -18,6 +18,7 @@ from Testing.fake_logic import GIB, RUNNING, FakeLogic, FakeRun, case_record, ru
 
 ESTIMATE = SimpleNamespace(
     seconds=720.0,
+    steps=800,
     memory_bytes=1.1 * GIB,
     free_bytes=12 * GIB,
     device_title="NVIDIA T4",
@@ -136,7 +137,7 @@ def test_estimate_is_measured_on_request_and_forgotten_with_other_cases(logic, p
     assert presenter.state().start.is_enabled, "starting does not wait for it"
     logic.last("estimateFineTune").succeed(ESTIMATE)
     plan = presenter.state().plan
-    assert "About 12 min on NVIDIA T4 (measured); needs 1.1 of 12 GB of free memory." in plan
+    assert "About 12 min for 800 steps on NVIDIA T4 (measured); needs 1.1 of 12 GB of free memory." in plan
     assert "\u26a0 The disk is slow." in plan
     host.records.pop()
     assert "measured" not in presenter.state().plan
@@ -204,10 +205,12 @@ def test_time_that_is_not_offered_is_not_taken(logic, presenter, kept):
 def test_steps_take_the_place_of_the_time_and_say_so(logic, presenter):
     presenter.set_steps("40")
     assert "takes the place of the time" in presenter.state().choices.notice
+    assert presenter.state().estimate.text == "Estimate time"
     presenter.start()
     assert "minutes" not in logic.runs[-1].arguments
     presenter.set_steps(" ")
     assert presenter.state().choices.notice == ""
+    assert presenter.state().estimate.text == "Estimate steps"
 
 
 def test_another_time_forgets_the_estimate(logic, presenter):
@@ -238,8 +241,8 @@ def test_leave_one_out_of_steps_says_what_it_costs(presenter, host):
     assert "within this time" in presenter.state().choices.validation_text
     presenter.set_steps("100")
     state = presenter.state().choices
-    assert "3 more trainings of as many steps" in state.validation_text
-    assert "4 times as long" in state.validation_tip
+    assert "4 times as long" in state.validation_text
+    assert "3 more trainings of as many steps" in state.validation_tip
 
 
 def test_scans_without_labels_are_named_and_handed_on(logic, presenter, host):

@@ -81,8 +81,6 @@ class FineTunePresenter:
         self._forget_old_estimate()
         host = self.host
         reason = reason or self._missing()
-        is_measuring = self._estimate.job is not None
-        estimate_tip = _("Run a few steps on this computer to estimate the time and memory that fine-tuning needs.")
         return FineTuneState(
             plan=plan_text(
                 host.records, host.bundle, self._estimate.value, is_validated=self.choices.is_validated(host.records)
@@ -96,13 +94,17 @@ class FineTunePresenter:
                     "current model is not changed, and you decide afterwards which one to use."
                 ),
             ),
-            estimate=Control(
-                _("Measuring...") if is_measuring else _("Estimate time"),
-                reason or estimate_tip,
-                not reason and not is_measuring,
-            ),
+            estimate=self._estimate_button(reason),
             run=self._run_view() if self.job is not None else None,
         )
+
+    def _estimate_button(self, reason: str) -> Control:
+        text, tip = _("Estimate steps"), _("Do a few steps on this computer to estimate how many fit into the time.")
+        if self.choices.steps.strip():
+            text, tip = _("Estimate time"), _("Do a few steps on this computer to estimate how long fine-tuning takes.")
+        is_measuring = self._estimate.job is not None
+        tip += " " + _("The memory that it needs is measured, too.")
+        return Control(_("Measuring...") if is_measuring else text, reason or tip, not reason and not is_measuring)
 
     @property
     def summary(self) -> str:

@@ -202,11 +202,11 @@ def _rounds(records: Sequence[CaseRecord]) -> int:
 def _validation(rounds: int, *, is_timed: bool) -> tuple[str, str]:
     tip = _("Each case is left out of a training of its own, and measured. Indicative only: there are few cases.")
     if is_timed:
-        text = _("Estimate the accuracy by leave-one-out, within this time")
+        text = _("Estimate accuracy by leave-one-out, within this time")
         more = _("The trainings for it are shorter. Without it, the whole time goes to the model.")
     else:
-        text = _("Estimate the accuracy by leave-one-out ({n} more trainings of as many steps)").format(n=rounds)
-        more = _("It takes about {n} times as long as without.").format(n=rounds + 1)
+        text = _("Estimate accuracy by leave-one-out ({n} times as long)").format(n=rounds + 1)
+        more = _("It takes {n} more trainings of as many steps.").format(n=rounds)
     return text, f"{tip} {more}"
 
 
