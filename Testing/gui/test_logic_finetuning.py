@@ -104,6 +104,20 @@ def test_a_new_version_is_used_once_it_is_accepted(logic, volume):
     assert logic.defaultModel().content_hash == base.content_hash
 
 
+@pytest.mark.usefixtures("cases")
+def test_a_run_of_minutes_says_when_it_ends_and_is_stopped_with_what_it_has_learned(logic, process_events_until):
+    job = logic.fineTune(minutes=5.0, validation="none", threads=1, wait=False)
+    process_events_until(lambda: job.status.step > 2 and job.status.eta_s is not None, 600.0)
+    # Saving the model is counted, and what preparing took is gone.
+    assert 60 < job.status.eta_s < 300
+    job.stopAndKeep()
+    process_events_until(lambda: job.status.stop_requested, 60.0)
+    result = job.result(600)
+    assert result.mean_after is None, "nothing was held out"
+    assert result.seconds < 240
+    assert (result.model["version"], result.cases) == ("1.1.0", 3)
+
+
 def test_pairs_of_nodes_are_stored_first(logic, pairs, process_events_until):
     logic.addCase(*pairs[0])
     logic.addCase(*pairs[1])
