@@ -42,6 +42,7 @@ CALLS = (
         True,
         nodes=(_SCAN, ("label_map", "segmentationNode"), ("model", "modelName")),
         only_files=("before", "labels", "out"),
+        only_slicer=("changing",),
     ),
     Call(
         "grow_scribbles",
@@ -50,6 +51,7 @@ CALLS = (
         True,
         nodes=(_SCAN, ("label_map", "segmentationNode"), ("model", "modelName")),
         only_files=("before", "labels", "out"),
+        only_slicer=("changing",),
     ),
     Call("compare", "Segment a scan with two versions and find where they differ.", "a comparison", True, (_SCAN,)),
     Call(

@@ -141,3 +141,19 @@ def test_scribbles_grow_into_what_is_there_and_stay(logic, volume, draw, truth):
     for name, mask in found.items():
         assert mask[line[name]].all()
         assert dice(mask, truth[name]) > 0.8
+
+
+def test_strokes_into_a_result_are_guided_by_its_model(logic, volume, truth):
+    node = logic.process(volume)
+    before = masks(node, volume)
+    k = int(np.median(np.flatnonzero(truth["front"].any(axis=(1, 2)))))
+    erased = before["front"].copy()
+    rows = np.flatnonzero(erased[k].any(axis=1))
+    stroke = np.zeros_like(erased)
+    stroke[k, rows[0] : rows[0] + 2] = erased[k, rows[0] : rows[0] + 2]
+    write(node, "front", erased & ~stroke, volume)
+    logic.growScribbles(volume, node)
+    found = masks(node, volume)
+    assert not found["front"][stroke].any()
+    assert dice(found["front"], before["front"]) > 0.6
+    assert dice(found["back"], before["back"]) > 0.8
