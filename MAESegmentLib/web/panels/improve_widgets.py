@@ -142,14 +142,15 @@ def _build_choices(panel: Any) -> None:
     )
     caption(f"{choices}.notice", id="time-note")
     sources = source_options(
-        folders=bool(panel.app.config.folders), scene=_("The other open scans"), folder=_("All on this server")
+        folders=bool(panel.app.config.folders), scene=_("The open scans"), folder=_("All on this server")
     )
+    more = _("More scans from the same scanner (no labels needed)")
+    html.Div(more, classes="text-caption mt-3")
     panel.select(
         "more",
         [(option.key, option.text) for option in sources],
-        label=_("More scans from the same scanner (no labels needed)"),
         id="more-select",
-        classes="mt-3",
+        raw_attrs=[f'aria-label="{more}"'],
     )
     caption(f"{choices}.scans_note", id="more-note")
     v3.VCheckbox(

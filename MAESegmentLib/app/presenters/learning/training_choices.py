@@ -144,7 +144,11 @@ def scans_use() -> str:
         "mean_teacher": _("On these scans the model also learns to agree with the average of its recent selves."),
         "masked": _("On these scans the model also learns to fill in what is hidden from it."),
     }[FineTuneSettings.unlabelled_method]
-    return use + " " + _("They are neither corrected nor stored; one that cannot be used is named.")
+    price = _(
+        "Fewer steps fit into the time; whether the scans are worth that is not measured yet, so compare with a "
+        "version made without them. One that cannot be used is named."
+    )
+    return f"{use} {price}"
 
 
 def source_options(*, folders: bool, scene: str, folder: str) -> list[Option]:

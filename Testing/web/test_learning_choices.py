@@ -1,0 +1,23 @@
+"""What is chosen on the page before a fine-tuning."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from Testing.web.browser import open_sample, screenshot, show
+
+
+def test_time_and_scans_without_labels_are_chosen_and_the_time_is_kept(user, app_environment):
+    open_sample(user)
+    show(user, "improve")
+    user.choose("time-select", "Quick (2 min)")
+    user.choose("more-select", "The open scans")
+    user.until(lambda: "MNI152" in user.text("more-note"), "which scans, and what for")
+    assert "its own confident predictions" in user.text("more-note")
+    user.press("measured")
+    user.until(lambda: "Left atrium (MR)" in user.panel(), "what was measured")
+    screenshot(user, "app-learning-choices")
+    (kept,) = Path(app_environment["XDG_DATA_HOME"]).glob("maesegment/choices/*.json")
+    assert json.loads(kept.read_text()) == {"FineTuneTime": "quick"}
+    assert user.problems() == []
