@@ -16,7 +16,7 @@ from ..text import listed
 from .case import IGNORED, Case
 
 #: Label maps have fewer unnamed values than this, scans have more.
-_VALUES_OF_A_SCAN = 20
+VALUES_OF_A_SCAN = 20
 
 
 def read_image(case: Case, channels: int | None = None) -> Volume:
@@ -115,7 +115,7 @@ class Meanings:
 
 def perhaps_a_scan(values: int) -> str:
     """A sentence, with a space before it, if a label map has so many unnamed values that it may be none; else ""."""
-    return " With so many values, it may be a scan, not a label map." if values > _VALUES_OF_A_SCAN else ""
+    return " With so many values, it may be a scan, not a label map." if values > VALUES_OF_A_SCAN else ""
 
 
 def meanings_of(

@@ -378,6 +378,7 @@ def test_scans_that_cannot_be_used_are_named_and_left_out(
     image = nib.load(tmp_path / "data" / "images" / "case_1.nii.gz")
     rescaled = nib.Nifti1Image(np.asarray(image.dataobj, np.float64) * 2.5 + 7.0, image.affine)
     nib.save(nib.as_closest_canonical(rescaled).slicer[::-1], scans / "exported_again.nii.gz")
+    shutil.copy(tmp_path / "data" / "labels" / "case_0.nii.gz", scans / "segmentation.nii.gz")
     save(scans / "blank.nii.gz", np.full((20, 20, 20), 7.0, np.float32), np.eye(4))
     save(scans / "channels.nii.gz", np.zeros((20, 20, 20, 2), np.float32), np.eye(4))
     said: list[str] = []
@@ -391,22 +392,30 @@ def test_scans_that_cannot_be_used_are_named_and_left_out(
         "learnt.nii.gz: it is the image of case case_0.",
         "validation.nii.gz: it is the image of case case_2.",
         "exported_again.nii.gz: it is the image of case case_1.",
+        "segmentation.nii.gz: It has 3 different values only, as a label map has.",
         "twin.nii.gz: it is the image of scan_11.nii.gz.",
         "Left out: blank.nii.gz: ",
         "Left out: channels.nii.gz: ",
-        "2 scans without labels to learn from; 7 could not be used.",
+        "2 scans without labels to learn from; 8 could not be used.",
     ):
         assert expected in text, text
-    assert child.spec.training["unlabelled"]["left_out"] == 7
+    assert child.spec.training["unlabelled"]["left_out"] == 8
     assert len(child.spec.training["unlabelled"]["images"]) == 2
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert any("broken.nii.gz" in note for note in report["unlabelled_notes"])
 
 
+def two_humps(seed: int) -> np.ndarray:
+    """Grey values of another kind of scan."""
+    rng = np.random.default_rng(seed)
+    humps = rng.choice([-3000.0, 5000.0], (24, 24, 24)) + rng.normal(0.0, 50.0, (24, 24, 24))
+    return np.asarray(humps, np.float32)
+
+
 def test_scans_of_another_kind_are_left_out(dataset: CaseDataset, scans: Path, tmp_path: Path) -> None:
     known = [PhantomFactory()(shape=(20 + n % 3, 22, 18), noise=20.0, seed=n).volume for n in range(12)]
     taught = save_taught(tmp_path / "models", known, labels=LABELS)
-    values = np.random.default_rng(0).choice([-3000.0, 5000.0], (24, 24, 24)).astype(np.float32)
+    values = two_humps(0)
     save(scans / "other.nii.gz", values, np.eye(4))
     said: list[str] = []
     context = RunContext(lambda progress: said.append(progress.message))
@@ -416,7 +425,7 @@ def test_scans_of_another_kind_are_left_out(dataset: CaseDataset, scans: Path, t
 
 def test_what_counts_is_the_cases_where_the_base_knows_another_kind(scans: Path, tmp_path: Path) -> None:
     """Its own rule would leave out every scan that is like the cases."""
-    values = [np.random.default_rng(n).choice([-3000.0, 5000.0], (24, 24, 24)).astype(np.float32) for n in range(3)]
+    values = [two_humps(n) for n in range(3)]
     taught = save_taught(tmp_path / "models", [PhantomFactory()(noise=20.0, seed=n).volume for n in range(12)])
     labels = np.zeros((24, 24, 24), np.uint8)
     labels[4:10, 4:10, 4:10] = 1

@@ -14,7 +14,7 @@ from ...bundle import Bundle
 from ...bundle.scan_statistics import fit_space
 from ...bundle.suitability import LIMIT, ScanFacts, mismatch, unlike_cases
 from ...cases.case import Case
-from ...cases.checks import read_image
+from ...cases.checks import VALUES_OF_A_SCAN, read_image
 from ...errors import DatasetError, MAESegmentError
 from ...images.hashing import FIRST, voxel_hash
 from ...images.scans import find_scans
@@ -144,6 +144,9 @@ class _Fit:
 
     def problem(self, volume: Volume) -> str:
         """Why it is not, in a sentence; "" if it is."""
+        values = len(np.unique(volume.array[:, ::2, ::2, ::2]))
+        if values <= VALUES_OF_A_SCAN:
+            return f"It has {values} different values only, as a label map has."
         if self._space is None:
             return mismatch(self._base, ScanFacts.of(volume))
         grey = describe_grey_values(volume.array, self._recipe)
