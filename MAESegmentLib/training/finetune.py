@@ -100,7 +100,7 @@ def finetune(
         cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
         tissues = settings.synthesis is not None
         prepared = prepare_cases(holdout.cases, preprocessing, cache, context, learnt=(dataset, plan), tissues=tissues)
-        found = prepare_unlabelled(scans, prepared, base, preprocessing, context) if scans else None
+        found = prepare_unlabelled(scans, prepared, dataset, base, preprocessing, context) if scans else None
         team.first(lambda: data().keep(out))  # once the files are known to be what they say
         context = replace(context, pace=pace)
         run = FineTuning(base, plan, preprocessing, settings, prepared, out, context, found)

@@ -451,6 +451,23 @@ def test_without_one_usable_scan_it_says_so_before_training(base: Bundle, datase
         finetune(dataset, base, tmp_path / "run", SETTINGS, unlabelled=[tmp_path / "empty"])
 
 
+def test_validation_cases_that_a_run_does_not_read_are_not_learnt_from_either(base: Bundle, tmp_path: Path) -> None:
+    """What comes of the run will be measured on them: the folder of all images is given."""
+    folder = write_dataset(tmp_path / "data", 4, splits={"pool": ["case_0", "case_1"], "validation": ["case_3"]})
+    child = finetune(
+        load_dataset(folder),
+        base,
+        tmp_path / "run",
+        replace(SETTINGS, steps=1),
+        split="pool",
+        validation="none",
+        unlabelled=[folder / "images"],
+    )
+    assert len(child.spec.training["unlabelled"]["images"]) == 1
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert "Left out: case_3.nii.gz: it is the image of validation case case_3." in report["unlabelled_notes"]
+
+
 def test_a_step_in_parts_is_refused(base: Bundle, dataset: CaseDataset, scans: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="one process"):
         finetune(dataset, base, tmp_path / "run", replace(SETTINGS, micro_batch=1), unlabelled=[scans])

@@ -15,6 +15,8 @@ from ...bundle.scan_statistics import fit_space
 from ...bundle.suitability import LIMIT, ScanFacts, mismatch, unlike_cases
 from ...cases.case import Case
 from ...cases.checks import VALUES_OF_A_SCAN, read_image
+from ...cases.dataset import CaseDataset
+from ...cases.records import VALIDATION
 from ...errors import DatasetError, MAESegmentError
 from ...images.hashing import FIRST, voxel_hash
 from ...images.scans import find_scans
@@ -78,11 +80,19 @@ def scans_without_labels(places: Sequence[Path]) -> list[Case]:
 
 
 def prepare_unlabelled(
-    scans: Sequence[Case], prepared: Prepared, base: Bundle, preprocessing: Preprocessing, context: RunContext
+    scans: Sequence[Case],
+    prepared: Prepared,
+    dataset: CaseDataset,
+    base: Bundle,
+    preprocessing: Preprocessing,
+    context: RunContext,
 ) -> Unlabelled:
     """`scans` as the network sees them, without those that cannot be read, are nothing like the `prepared` cases, or
-    are one of these, held out or not. What the cases left of the memory is theirs; `DatasetError` if none can be used.
+    are one of these, held out or not, or a file of the validation split of `dataset`.
+
+    What the cases left of the memory is theirs; `DatasetError` if none can be used.
     """
+    reserved = _validation_files(dataset)
     known = {hashes["image"]: f"case {name}" for name, hashes in prepared.hashes.items()}
     channels = len(prepared.cases[0].image)
     fits = _Fit(base, preprocessing, [case.grey for case in prepared.cases if case.grey is not None])
@@ -93,6 +103,9 @@ def prepare_unlabelled(
     for number, scan in enumerate(scans):
         context.check_cancelled()
         context.report(Progress("prepare", number / len(scans), message=scan.id))
+        if scan.image[0].resolve() in reserved:
+            left_out.append(f"{scan.id}: it is the image of validation case {reserved[scan.image[0].resolve()]}.")
+            continue
         try:
             volume = read_image(scan, channels)
             hashed = voxel_hash(volume.array, FIRST)
@@ -119,6 +132,13 @@ def prepare_unlabelled(
         )
     order = sorted(range(len(hashes)), key=hashes.__getitem__)
     return Unlabelled([cache[n] for n in order], tuple(hashes[n] for n in order), tuple(left_out))
+
+
+def _validation_files(dataset: CaseDataset) -> dict[Path, str]:
+    """Of cases that a run may not hold out, and that what comes of it will be measured on all the same."""
+    split = dataset.split_called(VALIDATION)
+    cases = dataset.select(split) if split is not None and dataset.splits[split] else ()
+    return {path.resolve(): case.id for case in cases for path in case.image}
 
 
 def _prepared(name: str, volume: Volume, preprocessing: Preprocessing) -> PreparedCase:
