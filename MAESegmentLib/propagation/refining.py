@@ -21,6 +21,8 @@ Block = tuple[slice, slice, slice]
 BAND_MM = 8.0
 #: Between drawn slices the outline is as trustworthy as this many outlines of twice the distance.
 _TRUST = 2.0
+#: Drawn slices are left out in so many parts.
+_FOLDS = 5
 #: By how much Dice has to be better on drawn slices that were not learnt from.
 _BETTER = 0.005
 #: A millimetre of the outline counts at least so much.
@@ -92,12 +94,13 @@ def learn(
     if len(samples) < 2:
         return None
     whole = _fitted(samples)
-    halves = [_fitted(samples[start::2]) for start in (0, 1)]
-    if whole is None or any(half is None for half in halves):
+    folds = min(len(samples), _FOLDS)
+    without = [_fitted([one for number, one in enumerate(samples) if number % folds != fold]) for fold in range(folds)]
+    if whole is None or any(found is None for found in without):
         return None
     counts = np.zeros((2, 2))
     for number, (distance, mask, features) in enumerate(samples):
-        other = halves[1 - number % 2]
+        other = without[number % folds]
         assert other is not None
         # At the distance that it learnt from, an outline counts once.
         found = _TRUST * (other.moved(distance, features) - distance) + distance > 0

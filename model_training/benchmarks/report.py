@@ -260,7 +260,26 @@ PLOTS: dict[str, Callable[[list[Row]], bytes]] = {
     "volumes": partial(stages_plot, stages=_STAGES),
     "memory": memory_plot,
 }
+
+
 #: Page -> mark -> result file and table.
+def updates_table(rows: Rows) -> str:
+    """Mean Dice over the scans, each structure counted once a scan, of every task and method."""
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    structures = list(dict.fromkeys(row["structure"] for row in rows))
+    lines = []
+    for task in sorted({row["task"] for row in rows}):
+        for method in methods:
+            of = [row for row in rows if (row["task"], row["method"]) == (task, method)]
+            if of:
+                scores = [[float(row["dice"]) for row in of if row["structure"] == name] for name in structures]
+                means = [f"{sum(found) / len(found):.3f}" if found else "" for found in scores]
+                mean = sum(float(row["dice"]) for row in of) / len(of)
+                scans = len({row["scan"] for row in of})
+                lines.append([task, method, str(scans), f"{mean:.3f}", *means])
+    return table(["drawn", "the rest by", "scans", "mean", *structures], lines)
+
+
 TABLES: dict[Path, dict[str, tuple[str, Callable[[list[Row]], str]]]] = {
     README: {
         "network": ("network", network_table),
@@ -268,6 +287,7 @@ TABLES: dict[Path, dict[str, tuple[str, Callable[[list[Row]], str]]]] = {
         "finetuning": ("finetuning", finetuning_table),
         "familiarity": ("familiarity", familiarity_table),
         "familiarity_few": ("familiarity_few", few_table),
+        "updates": ("updates", updates_table),
     },
     VOLUMES: {
         "volumes": ("volumes", volumes_table),

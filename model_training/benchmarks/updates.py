@@ -30,15 +30,15 @@ GAPS = (2, 4, 8)
 CORRECTED = (1, 2, 3)
 #: Mandible is there, which few of these scans have, then the larynx.
 FIRST = ("Mandible", "Larynx")
-AXIS_NAME = "axial"
 
 
 def main() -> None:
     arguments = begin(__doc__, _add)
     rows: list[dict[str, object]] = []
     for scan, volume, reference, names in cases(arguments.data / "headneck_ct", arguments.cases):
-        rows += drawn_rows(scan, volume, reference, names, itk=arguments.itk)
-        if not arguments.itk:
+        if arguments.task != "corrected":
+            rows += drawn_rows(scan, volume, reference, names, itk=arguments.itk)
+        if arguments.task != "drawn" and not arguments.itk:
             rows += corrected_rows(scan, volume, reference, names)
         print(scan, len(rows), flush=True)
     record("updates", rows, ("scan", "task", "method", "structure"))
@@ -47,6 +47,7 @@ def main() -> None:
 def _add(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     parser.add_argument("--cases", type=int, default=8, help="how many scans (default: %(default)s)")
+    parser.add_argument("--task", choices=("drawn", "corrected"), help="only this one")
     parser.add_argument("--itk", action="store_true", help="only ITK's interpolation")
 
 
