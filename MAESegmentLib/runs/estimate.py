@@ -178,7 +178,9 @@ def _estimate(
         left_s = seconds - _START_S - saving_s(training, measured.window)
         training_s, has_folds = planned_s(left_s, folds, 2 * checked, measured.step)  # before and after
         steps = round(max(training_s, LEAST_TRAINING * seconds) / measured.step)
-        how = how if has_folds else "nothing: the time is too short for leave-one-out"
+        if folds:
+            shorter = "leave-one-out in shorter rounds: a lower bound (indicative only)"
+            how = shorter if has_folds else "nothing: the time is too short for leave-one-out"
         if steps < _FEWEST_STEPS:
             warnings.append(
                 f"This computer does only about {steps} steps in {settings.minutes:g} minutes, too few to learn from: "

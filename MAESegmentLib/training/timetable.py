@@ -25,7 +25,7 @@ FINAL_SHARE = 0.6
 #: Of the time left, what measuring on held-out cases may take, before and after training together.
 MEASURING_SHARE = 1 / 3
 #: Of the chosen time, what the final model is trained for in any case: where a busy computer or many cases have used
-#: up the time before that, the run takes longer, and says so.
+#: up the time before that, the run takes longer, as the time left that it reports says.
 LEAST_TRAINING = 0.25
 #: Fewer steps teach nothing that a figure could be taken of.
 FEWEST_STEPS = 50

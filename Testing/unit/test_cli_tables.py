@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from MAESegmentLib.cli.case_stores import case_table
 from MAESegmentLib.cli.evaluate import difference_table, summary_table
 from MAESegmentLib.cli.models import label_table, list_table
 from MAESegmentLib.cli.next_case import table_of
-from MAESegmentLib.cli.terminal import make_console
+from MAESegmentLib.cli.terminal import make_console, training_display
 from MAESegmentLib.evaluation.metrics import Score, Status
 from MAESegmentLib.evaluation.report import summarise
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.inference.ranking import RankedScan
 from MAESegmentLib.inference.uncertainty import Uncertainty
+from MAESegmentLib.training.run_context import Progress
 from Testing.fake_logic import case_record
 
 LABELS = tuple(Label(n, name) for n, name in enumerate(("Brainstem", "LeftParotid", "optic chiasm", "Mandible"), 1))
@@ -74,3 +76,11 @@ def test_a_table_fits_80_columns_and_breaks_no_word(make, tmp_path: Path, monkey
     assert max(map(len, shown.splitlines())) <= 80
     assert [text for text in TABLES[make] if text not in shown] == [], shown
     assert not [line for line in shown.splitlines() if line.rstrip().endswith("■")], shown
+
+
+def test_the_progress_of_a_training_says_when_it_ends(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_000_000.0)
+    with training_display(is_shown=True) as display:
+        display(Progress("train", 0.5, 5400.0, 7, metrics={"loss": 0.25}))
+    clock = time.strftime("%H:%M", time.localtime(1_005_400.0))
+    assert f"Training 50 % step 7, loss 0.250, 1 h 30 min left, until {clock}" in capsys.readouterr().err

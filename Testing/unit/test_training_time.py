@@ -220,13 +220,13 @@ class Follower(Team):
     def all_reduce_sum(self, values: Sequence[float] = (), failed: Exception | None = None) -> list[float]:
         assert failed is None
         assert not any(values)  # it has no say
-        return SAID.pop(0)
+        return SAID.pop(0) if values else []
 
 
 class First(Team):
     def all_reduce_sum(self, values: Sequence[float] = (), failed: Exception | None = None) -> list[float]:
         assert failed is None
-        SAID.append(list(values))
+        SAID.extend([list(values)] if values else [])
         return list(values)
 
 

@@ -138,7 +138,7 @@ class ByTime:
     anew before each, from the pace of the last few. Patches, masks and dropout follow from the number of the step, as
     ever; the learning rate follows from the clock. So a killed run resumes with the plan and the time in its
     checkpoint and ends in time, but not with the same weights as one that was not killed. In a team the first process
-    decides.
+    decides. The moving average, unless it is off, spans a ninth of the steps so far, or of the fall.
     """
 
     def __init__(
@@ -246,8 +246,7 @@ class ByTime:
 
     def saved(self) -> None:
         self._plan.saved = self._budget.spent_s
-        if self._team.is_first:
-            self._budget.keep()
+        self._team.first(self._budget.keep)
 
     def _fall_from_now(self, step: int, seconds: float) -> float:
         """Ends within so many seconds; returns the new deadline."""
