@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ..worker.client.client import WorkerClient
 
 Scan = str | os.PathLike[str] | Volume | Sequence[str | os.PathLike[str]]
+#: A folder, a file, or several of them.
+Places = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 Box = Sequence[float] | str | os.PathLike[str] | Roi
 
 _POLL_EVERY_S = 0.2
@@ -146,12 +148,14 @@ class Learning:
         *,
         device: str = "auto",
         validation: str = "auto",
+        unlabelled: Places = (),
         wait: bool = True,
         callback: Callable[[ConsoleJob[FineTuneEstimate]], None] | None = None,
         **settings: Any,
     ) -> FineTuneEstimate | ConsoleJob[FineTuneEstimate]:
         """Measure, by a few steps here, how long `fine_tune` of the same arguments takes, and its memory."""
         request = self._request(cases, base_model, device, "", validation, settings)
+        request = replace(request, unlabelled=_listed(unlabelled))
         return self._host.handles.outcome(submit_estimate(self._host.client, request), wait, callback)
 
     def fine_tune(
@@ -162,7 +166,7 @@ class Learning:
         device: str = "auto",
         name: str = "",
         validation: str = "auto",
-        unlabelled: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
+        unlabelled: Places = (),
         wait: bool = True,
         callback: Callable[[ConsoleJob[RunResult]], None] | None = None,
         **settings: Any,
@@ -176,8 +180,7 @@ class Learning:
         or several places; what cannot be used is named in the result's notes. Nothing uses the new version until it is
         chosen: `use_version`.
         """
-        given = [unlabelled] if isinstance(unlabelled, str | os.PathLike) else list(unlabelled)
-        places = tuple(map(str, existing_places(given)))
+        places = _listed(unlabelled)
         refuse_second_run()
         request = self._request(cases, base_model, device, name, validation, settings)
         run = create_run(default_runs_folder(), replace(request, unlabelled=places))
@@ -279,6 +282,11 @@ class Learning:
             run.discard()
             raise
         return status.outcome()
+
+
+def _listed(places: Places) -> tuple[str, ...]:
+    given = [places] if isinstance(places, str | os.PathLike) else list(places)
+    return tuple(map(str, existing_places(given)))
 
 
 def _share(stage: str, number: int, count: int) -> Callable[[Job[Any]], JobProgress]:

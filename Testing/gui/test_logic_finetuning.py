@@ -246,7 +246,7 @@ def test_while_the_gpu_trains_the_processor_segments_and_says_so(logic, volume, 
 
 
 @pytest.mark.usefixtures("cases")
-def test_an_estimate_is_measured_here(logic):
+def test_an_estimate_is_measured_here(logic, volume):
     estimate = logic.estimateFineTune(steps=100)
     assert estimate.steps == 100
     assert estimate.cases == 3
@@ -254,3 +254,6 @@ def test_an_estimate_is_measured_here(logic):
     assert estimate.memory_bytes > 0
     assert estimate.device == "cpu"
     assert estimate.device_title
+    by_time = logic.estimateFineTune(minutes=1.0, validation="none", unlabelled=volume)
+    assert by_time.seconds == 60.0
+    assert by_time.steps > 0

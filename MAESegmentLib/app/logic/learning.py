@@ -43,6 +43,7 @@ class Learning(Part):
         *,
         device: str = AUTO,
         validation: str = "auto",
+        unlabelled: Any = None,
         wait: bool = True,
         callback: Callable[[Job[FineTuneEstimate]], None] | None = None,
         **settings: Any,
@@ -50,7 +51,11 @@ class Learning(Part):
         """Measure, by a few steps here, how long `fineTune` of the same arguments takes, and its memory."""
         base = self.library.find(baseModel)
         records = chosen_cases(self._cases.caseStore(base), cases)
-        job = submit_estimate(self.session.client, self._request(base, records, device, "", validation, settings))
+        places, nodes = divided(unlabelled)
+        request = self._request(base, records, device, "", validation, settings)
+        # Only that there are some is looked at.
+        request = replace(request, unlabelled=(*map(str, places), *(node.GetName() for node in nodes)))
+        job = submit_estimate(self.session.client, request)
         if callback is not None:
             job.add_listener(callback)
         return job.result() if wait and callback is None else job

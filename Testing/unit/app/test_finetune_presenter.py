@@ -219,6 +219,12 @@ def test_another_time_forgets_the_estimate(logic, presenter):
     logic.last("estimateFineTune").succeed(ESTIMATE)
     presenter.set_time("quick")
     assert "measured" not in presenter.state().plan
+    presenter.estimate()
+    logic.last("estimateFineTune").succeed(ESTIMATE)
+    presenter.set_scans("folder", "/scans")
+    assert "measured" not in presenter.state().plan, "a step takes longer with them"
+    presenter.estimate()
+    assert logic.last("estimateFineTune").arguments["unlabelled"] == "/scans"
 
 
 @pytest.mark.parametrize(

@@ -196,14 +196,14 @@ class FineTunePresenter:
         """Where scans without labels come from: nowhere (""), the scene, or a folder. A page may send anything."""
         if source in (NO_MORE, SCENE, FOLDER):
             self.choices.source, self.choices.folder = source, folder
-            self.changed()
+            self._choice_changed()
 
     def estimate(self) -> None:
         """Measure how long it would take."""
 
         def begin() -> None:
             self._forget_old_estimate()
-            settings = self.choices.settings(self.host.records)
+            settings = {**self.choices.settings(self.host.records), **self.choices.scans()}
             job = self.logic.estimateFineTune(
                 baseModel=self.host.bundle, device=self.host.device, wait=False, **settings
             )
@@ -271,7 +271,7 @@ class FineTunePresenter:
     def _forget_old_estimate(self) -> None:
         host, choices = self.host, self.choices
         model = host.bundle.content_hash if host.bundle is not None else ""
-        chosen = (choices.steps, choices.duration, choices.validates)
+        chosen = (choices.steps, choices.duration, choices.validates, bool(choices.source))
         of = (host.device, model, *chosen, *((record.id, record.role) for record in host.records))
         if of != self._estimate.of:
             self._cancel_estimate()
