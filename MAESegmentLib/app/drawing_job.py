@@ -125,6 +125,7 @@ def _follow(
     job: DrawingJob, session: SceneSession, request: DrawingRequest, values: Mapping[str, int], shape: tuple[int, ...]
 ) -> Operation[Any]:
     yield 0.0
+    stamp = mrml.content_stamp(request.segmentation)
     made, drawing = yield from read_drawing(request, values, shape)
     mark = made_mark(request.segmentation)
     image = mrml.image_of(request.nodes)
@@ -138,7 +139,7 @@ def _follow(
         settings=request.settings,
         roi=roi_box(request.roi, request.nodes[0].GetScene()),
         working_folder=session.working_folder,
-        finish=lambda data, folder: _put(job, request, values, drawing, mark, data, folder),
+        finish=lambda data, folder: _put(job, request, values, drawing, (stamp, mark), data, folder),
     )
     return (yield from job.following(following))
 
@@ -194,11 +195,11 @@ def _put(
     request: DrawingRequest,
     values: Mapping[str, int],
     drawing: mrml.Drawing,
-    mark: str,
+    was: tuple[tuple[Any, ...], str],
     data: Mapping[str, Any],
     folder: JobFolder,
 ) -> Operation[Any]:
-    node = request.segmentation
+    node, (stamp, mark) = request.segmentation, was
     block, origin = folder.read_labels(data["labels"])
     # They have done their work.
     helpers = [one for one, name in _names(node).items() if request.scribbles and is_background(name)]
@@ -206,7 +207,8 @@ def _put(
         block = np.where(block == values[helper], 0, block).astype(block.dtype)
     produced = yield from packed(block, origin, data["labels"]["shape_ijk"], values)
     labels = full_label_array(block, origin, data["labels"]["shape_ijk"])
-    images = yield from _redrawn(request, values, drawing, labels, int(data.get("drawn", {}).get("axis", -1)))
+    axis = int(data.get("drawn", {}).get("axis", -1))
+    images = yield from _redrawn(request, values, drawing, stamp, labels, axis)
     if made_mark(node) != mark:
         raise NodeError(
             _("{name} was made anew meanwhile; it was left as it is.").format(name=node.GetName()),
@@ -232,19 +234,27 @@ def _put(
 
 
 def _redrawn(
-    request: DrawingRequest, values: Mapping[str, int], drawing: mrml.Drawing, labels: np.ndarray, axis: int
+    request: DrawingRequest,
+    values: Mapping[str, int],
+    drawing: mrml.Drawing,
+    drawn_at: tuple[Any, ...],
+    labels: np.ndarray,
+    axis: int,
 ) -> Operation[Mapping[str, Any]]:
     """What `put_redrawn` takes, of the moment that it is put there: only voxels that followed, and none of a slice
     (across the voxel `axis`; -1: none at all) in which anything was drawn meanwhile."""
     node, volume = request.segmentation, request.nodes[0]
     for _attempt in range(_ATTEMPTS):
         stamp = mrml.content_stamp(node)
-        now = yield from mrml.drawing_steps(node, volume, values)
+        kept = labels == drawing.array
         there = {segment_id: value for segment_id, value in values.items() if segment_id in _names(node)}
-        drawn = now.array != np.where(np.isin(drawing.array, [*there.values()]), drawing.array, 0)
-        if axis >= 0:
-            drawn = drawn.any(axis=tuple(other for other in range(3) if other != 2 - axis), keepdims=True)
-        images = yield from redrawing_steps(node, volume, labels, there, drawn | (labels == drawing.array))
+        if stamp != drawn_at:
+            now = yield from mrml.drawing_steps(node, volume, values)
+            drawn = now.array != np.where(np.isin(drawing.array, [*there.values()]), drawing.array, 0)
+            if axis >= 0:
+                drawn = drawn.any(axis=tuple(other for other in range(3) if other != 2 - axis), keepdims=True)
+            kept |= drawn
+        images = yield from redrawing_steps(node, volume, labels, there, kept)
         if mrml.content_stamp(node) == stamp:
             return images
     raise NodeError(

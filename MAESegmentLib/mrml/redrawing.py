@@ -62,6 +62,7 @@ def redrawing_steps(
     places = places_of({one: segments[one] for one in values if one in segments})
     world_to_ijk = np.linalg.inv(image_of([volume]).ijk_to_world)
     kept = np.broadcast_to(kept, labels.shape)
+    whole = block_of(labels)
     images: dict[str, Any] = {}
     for number, (segment_id, value) in enumerate(values.items()):
         if segment_id not in segments:
@@ -69,9 +70,9 @@ def redrawing_steps(
         layer, old_value = places.get(segment_id, (None, 0))
         matrix = image_matrix(layer.image) if layer is not None else _own_grid(node, world_to_ijk)
         to_ijk = world_to_ijk @ parent_to_world(node) @ matrix
-        found = block_of((labels == value).view(np.uint8))
+        found = block_of((labels[whole] == value).view(np.uint8)) if whole is not None else None
         old_extent = layer.image.GetExtent() if layer is not None else None
-        extent = _joined(_bounds(found, np.linalg.inv(to_ijk)), old_extent)
+        extent = _joined(_bounds(whole, found, np.linalg.inv(to_ijk)), old_extent)
         if extent is None:
             continue
         i0, i1, j0, j1, k0, k1 = extent
@@ -123,11 +124,14 @@ def _own_grid(node: Any, world_to_ijk: np.ndarray) -> np.ndarray:
     return np.linalg.inv(world_to_ijk @ parent_to_world(node))
 
 
-def _bounds(block: tuple[slice, ...] | None, to_own: np.ndarray) -> tuple[int, ...] | None:
-    """The extent (i0, i1, j0, ...) in a segment's own grid that holds a block of the volume."""
-    if block is None:
+def _bounds(
+    whole: tuple[slice, ...] | None, block: tuple[slice, ...] | None, to_own: np.ndarray
+) -> tuple[int, ...] | None:
+    """The extent (i0, i1, j0, ...) in a segment's own grid that holds a block of a block of the volume."""
+    if whole is None or block is None:
         return None
-    ends = [(part.start - 0.5, part.stop - 0.5) for part in block[::-1]]
+    parts = [(part.start + outer.start, part.stop + outer.start) for part, outer in zip(block, whole, strict=True)]
+    ends = [(start - 0.5, stop - 0.5) for start, stop in parts[::-1]]
     corners = np.array([(i, j, k, 1.0) for i in ends[0] for j in ends[1] for k in ends[2]]) @ to_own.T
     low, high = np.ceil(corners[:, :3].min(axis=0) - 1e-6), np.floor(corners[:, :3].max(axis=0) + 1e-6)
     return tuple(int(end) for pair in zip(low, np.maximum(low, high), strict=True) for end in pair)

@@ -9,9 +9,21 @@ import slicer
 from MAESegmentLib import mrml
 from MAESegmentLib.mrml.layers import outcome
 from MAESegmentLib.mrml.matrices import ijk_to_ras
-from MAESegmentLib.mrml.redrawing import UndoPoint, put_redrawn, redrawing_steps
+from MAESegmentLib.mrml.redrawing import UndoPoint, made_mark, mark_made, put_redrawn, redrawing_steps
 from Testing import slicer_core
-from Testing.mrml.nodes import GRIDS, TRANSFORMS, brush, grid, labels_for, paint, rotation, segmented, volume, voxels_of
+from Testing.mrml.nodes import (
+    GRIDS,
+    TRANSFORMS,
+    brush,
+    grid,
+    labels_for,
+    paint,
+    read_segmentation,
+    rotation,
+    segmented,
+    volume,
+    voxels_of,
+)
 
 SHAPE = (9, 11, 13)
 VALUES = {"Segment_1": 1, "Segment_3": 3, "Segment_4": 4}
@@ -107,6 +119,22 @@ def test_on_a_grid_of_its_own_what_was_drawn_stays_to_the_voxel(fine) -> None:
     np.testing.assert_array_equal(
         slicer.util.arrayFromSegmentBinaryLabelmap(node, empty, own), inside & ~keep & (there == 2)
     )
+
+
+def test_the_mark_of_what_voxels_were_made_from_is_saved_with_them(tmp_path) -> None:
+    scan = volume(GRIDS["oblique"])
+    node = segmented(scan, labels_for(SHAPE))
+    assert made_mark(node) == ""
+    mark_made(node, "first")
+    point = UndoPoint(node)
+    redraw(node, scan, shifted(), VALUES, in_slices(3))
+    mark_made(node, "second")
+    storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
+    storage.SetFileName(str(tmp_path / "drawn.seg.nrrd"))
+    assert storage.WriteData(node)
+    assert made_mark(read_segmentation(tmp_path / "drawn.seg.nrrd")) == "second"
+    point.restore()
+    assert made_mark(node) == "first"
 
 
 def test_undoing_returns_voxels_names_colours_and_which_segments_there_are() -> None:
