@@ -21,7 +21,7 @@ _LONGEST, _LONGEST_HERE = 120_000, 1 << 24
 _PART = 1 << 22
 #: The last ones by their marks: a state that Segment Editor's Undo brings back was made from another result.
 _RECENT: dict[str, dict[str, str]] = {}
-_MOST_RECENT = 12
+_MOST_RECENT = 40
 
 
 def note_produced(node: Any, text: str) -> None:

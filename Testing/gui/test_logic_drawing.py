@@ -51,7 +51,8 @@ def test_structures_drawn_on_some_slices_are_filled_and_what_was_drawn_stays(log
         np.testing.assert_array_equal(found[name][on], mask[on])
         assert dice(found[name], truth[name]) > 0.85
     assert not (found["front"] & found["back"]).any()
-    assert [one["method"] for one in job.summary.followed] == ["interpolation", "interpolation"]
+    assert all(one["method"].startswith("interpolation") for one in job.summary.followed)
+    assert len(job.summary.followed) == 2
     assert job.undo()
     for name, mask in masks(node, volume).items():
         np.testing.assert_array_equal(mask, drawn[name])
