@@ -25,6 +25,10 @@ def follow_corrections(
     labels, results, planes, closed = (np.moveaxis(one, drawn.axis, 0) for one in (now, before, result, kept))
     plane_spacing = [mm for other, mm in enumerate(spacing) if other != drawn.axis]
     reach = max(1.0, REACH_MM / spacing[drawn.axis])
+    block = _block(labels, results, drawn, plane_spacing, int(np.ceil(reach)))
+    if block is None:
+        return
+    labels, results, planes, closed = (one[(slice(None), *block)] for one in (labels, results, planes, closed))
     changes = {index: _changes(labels[index], results[index], drawn, plane_spacing) for index in drawn.corrected}
     targets = sorted(
         index
@@ -41,6 +45,31 @@ def follow_corrections(
             plane_spacing,
         )
         yield number / len(targets)
+
+
+def _block(
+    labels: np.ndarray, results: np.ndarray, drawn: Drawn, spacing: Sequence[float], reach: int
+) -> tuple[slice, slice] | None:
+    """About all that was changed, in any slice that is in reach: nothing moves beyond."""
+    near = sorted(
+        {index for one in drawn.corrected for index in range(max(0, one - reach), min(len(labels), one + reach + 1))}
+    )
+    changed = {
+        int(value)
+        for index in drawn.corrected
+        for part in (labels, results)
+        for value in np.unique(part[index][labels[index] != results[index]])
+    }
+    there = np.zeros(labels.shape[1:], bool)
+    for index in near:
+        there |= np.isin(labels[index], list(changed - {0})) | np.isin(results[index], list(changed - {0}))
+    if not there.any():
+        return None
+    parts = []
+    for axis, mm in ((1, spacing[0]), (0, spacing[1])):
+        found, rim = np.flatnonzero(there.any(axis=axis)), int(np.ceil(REACH_MM / mm))
+        parts.append(slice(max(0, int(found[0]) - rim), int(found[-1]) + 1 + rim))
+    return parts[0], parts[1]
 
 
 def _weights(index: int, corrected: Sequence[int], reach: float) -> list[tuple[int, float]]:
