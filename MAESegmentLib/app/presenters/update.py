@@ -145,8 +145,8 @@ class UpdatePresenter(JobPresenter[UpdateState]):
         """After each change in the panel; cheap unless another segmentation is chosen."""
         host = self._place
         self._put(blocked=reason or self._missing())
-        if self._subject != (host.volume, host.segmentation):
-            self._subject = (host.volume, host.segmentation)
+        if self._subject != (host.volume, host.segmentation, host.roi):
+            self._subject = (host.volume, host.segmentation, host.roi)
             self._plane = ""
             self._put(text="", said="", is_understood=False, can_grow=False, asks_plane=None, asks_undo=None)
             self.look()
@@ -297,6 +297,8 @@ class UpdatePresenter(JobPresenter[UpdateState]):
         asks = None
         if found.problem is None:
             text = understood_text(found)
+            if self._place.roi is not None:
+                text += " " + _("Nothing changes outside the chosen region.")
         else:
             text = error_text(found.problem)
             if found.is_ambiguous:

@@ -96,6 +96,15 @@ def test_where_nothing_was_drawn_both_buttons_say_so(logic, fix):
     assert fix.state.scribble.is_enabled
 
 
+def test_a_region_confines_it_and_that_is_said(place, fix):
+    place.roi = "box"
+    fix.update()
+    assert fix.state.line.endswith("what you drew stays. Nothing changes outside the chosen region.")
+    place.roi = None
+    fix.update()
+    assert fix.state.line.endswith("what you drew stays.")
+
+
 def test_nothing_is_read_while_nobody_looks(logic, place):
     place.is_looked_at = False
     fix = UpdatePresenter(logic, place, lambda: None)
