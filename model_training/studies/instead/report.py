@@ -177,7 +177,7 @@ def _sentences(runs: Sequence[Run], rows: Sequence[Row]) -> str:
         seeds = f"{len(first.of_seeds)} seed{'s' * (len(first.of_seeds) != 1)}"
         said = f"{ours} {first.mean():.3f}; {'; '.join(others)}"
         lines.append(f"* **{task}, {float(budget) / 60:g} min** ({where}, {seeds}): {said}.")
-    return "\n".join(lines) or "Nothing has been run."
+    return "\n".join(lines) or "Nothing can be compared yet."
 
 
 def _table(runs: Sequence[Run], rows: Sequence[Row], *, final: bool) -> str:
