@@ -16,10 +16,11 @@ import pytest
 from MAESegmentLib.cli.main import build_parser, main
 from MAESegmentLib.images import write_label_map, write_volume
 from MAESegmentLib.images.labels import Label
+from MAESegmentLib.images.volume import LabelMap
 from Testing.datasets import save, write_dataset
 from Testing.dicom_series import SeriesRecipe
 from Testing.documentation import PAGES, REASONS, REPOSITORY, Block, blocks, maesegment_words
-from Testing.phantoms import PhantomFactory
+from Testing.phantoms import Phantom, PhantomFactory
 
 SHELL = [block for page in PAGES for block in blocks(page, "sh")]
 PYTHON = [block for page in PAGES for block in blocks(page, "python")]
@@ -53,6 +54,7 @@ def home(tmp_path: Path, phantom: PhantomFactory, monkeypatch: pytest.MonkeyPatc
         write_volume(Path(f"{name}.nii.gz"), small.volume)
     write_volume(Path("head.nii.gz"), phantom(shape=(40, 40, 40), spacing=(3.0, 3.0, 3.0), noise=20.0).volume)
     write_label_map(Path("corrected.seg.nrrd"), small.label_map, [Label(1, "anterior"), Label(2, "posterior")])
+    _draw(small)
     SeriesRecipe(np.random.default_rng(0).integers(0, 2000, (12, 24, 20))).write(Path("ct_series"))
     write_dataset(Path("my_cases"), 5, labels=LABELS)
     write_dataset(Path("my_test_cases"), 2, labels=LABELS)
@@ -61,6 +63,17 @@ def home(tmp_path: Path, phantom: PhantomFactory, monkeypatch: pytest.MonkeyPatc
     for path in (write_dataset(Path("my_dataset"), 5, labels=LABELS) / "images").iterdir():
         image = nib.load(path)
         save(path, np.asarray(image.dataobj).clip(0).astype(np.int16) // 400, image.affine)
+
+
+def _draw(scan: Phantom) -> None:
+    """A result, the same with a slice corrected, and a structure on every second slice."""
+    result, corrected, some = (scan.label_map.array.copy() for _ in range(3))
+    middle = int(np.median(np.flatnonzero((result == 1).any(axis=(0, 1)))))
+    corrected[..., middle][corrected[..., middle] == 1] = 0
+    some[some != 1] = 0
+    some[..., middle % 2 :: 2] = 0
+    for name, array in (("result", result), ("corrected_slice", corrected), ("some_slices", some)):
+        write_label_map(Path(f"{name}.seg.nrrd"), LabelMap(array, scan.label_map.ijk_to_ras), scan.labels)
 
 
 def failure(block: Block, command: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str | None:
