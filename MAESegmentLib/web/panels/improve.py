@@ -232,7 +232,8 @@ class ImprovePanel(Panel):
             plan=state.plan,
             choices=plain(state.choices),
             time=state.choices.time,
-            validates=bool(state.choices.validates),
+            # What is put comes back as if it were chosen: where nothing is to be chosen, the choice stays as it is.
+            validates=self.finetune.choices.validates,
             more=state.choices.source,
             start=plain(state.start),
             estimate=plain(state.estimate),
