@@ -148,7 +148,7 @@ class Learning:
         *,
         device: str = "auto",
         validation: str = "auto",
-        unlabelled: Places = (),
+        unlabelled: Places | None = None,
         wait: bool = True,
         callback: Callable[[ConsoleJob[FineTuneEstimate]], None] | None = None,
         **settings: Any,
@@ -166,7 +166,7 @@ class Learning:
         device: str = "auto",
         name: str = "",
         validation: str = "auto",
-        unlabelled: Places = (),
+        unlabelled: Places | None = None,
         wait: bool = True,
         callback: Callable[[ConsoleJob[RunResult]], None] | None = None,
         **settings: Any,
@@ -284,8 +284,8 @@ class Learning:
         return status.outcome()
 
 
-def _listed(places: Places) -> tuple[str, ...]:
-    given = [places] if isinstance(places, str | os.PathLike) else list(places)
+def _listed(places: Places | None) -> tuple[str, ...]:
+    given = [places] if isinstance(places, str | os.PathLike) else list(places or ())
     return tuple(map(str, existing_places(given)))
 
 

@@ -45,7 +45,10 @@ class Drawn:
     def from_dict(cls, data: Mapping[str, Any]) -> Drawn:
         """`ValueError`, `TypeError` or `KeyError` for what is not that."""
         structures = {int(value): _slices(slices) for value, slices in dict(data["structures"]).items()}
-        return cls(int(data["axis"]), _slices(data["corrected"]), structures)
+        axis = int(data["axis"])
+        if not -1 <= axis <= 2:
+            raise ValueError(f"there is no axis {axis}")
+        return cls(axis, _slices(data["corrected"]), structures)
 
 
 def axis_of_plane(plane: str, ijk_to_ras: np.ndarray) -> int:
@@ -79,35 +82,45 @@ def find_drawn(
     earlier = earlier or Drawn()
     if axis is None and earlier.axis >= 0:
         axis = earlier.axis
-    sparse = {value: _sparse_axes(now == value, axis) for value in names if value not in earlier.structures}
-    # A result may have gaps by itself.
-    had = {value for value in names if before is not None and _sparse_axes(before == value, axis)}
-    sparse = {value: axes for value, axes in sparse.items() if axes and value not in had}
+    sparse = {value: _sparse_axes(now, before, value, axis) for value in names if value not in earlier.structures}
+    sparse = {value: axes for value, axes in sparse.items() if axes}
     axis = _common_axis(sparse, names) if axis is None else axis
     structures: dict[int, tuple[int, ...]] = {}
     changed = np.zeros(now.shape, bool) if before is None else now != before
     for value in sparse:
         changed &= (now != value) if before is None else (now != value) & (before != value)
+    gone = [value for value in names if before is not None and not (now == value).any()]
+    if before is not None and gone:
+        # Nothing follows from a structure that was removed altogether; it stays so.
+        changed &= (now != 0) | ~np.isin(before, gone)
     if axis is None and changed.any():
         axis = _flat_axis(changed)
     if axis is None:
         raise _nothing(now, names)
     for value in sparse:
         structures[value] = _occupied(now == value, axis)
-    for value, slices in earlier.structures.items():
+    there = range(now.shape[axis])
+    for value in set(earlier.structures) - set(gone):
         touched = () if before is None else _occupied((now == value) != (before == value), axis)
-        structures[value] = _joined(slices, touched)
+        structures[value] = _joined(set(earlier.structures[value]) & set(there), touched)
         changed &= (now != value) if before is None else (now != value) & (before != value)
-    corrected = _joined(earlier.corrected, _occupied(changed, axis))
+    corrected = _joined(set(earlier.corrected) & set(there), _occupied(changed, axis))
     if not corrected and not structures:
         raise _nothing(now, names)
     return Drawn(axis, corrected, structures)
 
 
-def _sparse_axes(mask: np.ndarray, axis: int | None) -> list[int]:
-    """Across which axes a structure is drawn on some slices only; with a given `axis` any gap counts."""
+def _sparse_axes(now: np.ndarray, before: np.ndarray | None, value: int, axis: int | None) -> list[int]:
+    """Across which axes a structure is drawn on some slices only; with a given `axis` any gap of a new one counts."""
     axes = range(3) if axis is None else (axis,)
-    return [one for one in axes if _has_gaps(_occupied(mask, one), any_thickness=axis is not None)]
+    mask = now == value
+    had = None if before is None else before == value
+    if had is None or not had.any():
+        return [one for one in axes if _has_gaps(_occupied(mask, one), any_thickness=axis is not None)]
+    # A result may have gaps by itself, and a slice that was erased from it, or added beyond its end, is a correction.
+    if any(_has_gaps(_occupied(had, one), any_thickness=axis is not None) for one in axes):
+        return []
+    return [one for one in axes if _is_redrawn(_occupied(mask, one))]
 
 
 def _has_gaps(slices: Sequence[int], *, any_thickness: bool) -> bool:
@@ -115,6 +128,12 @@ def _has_gaps(slices: Sequence[int], *, any_thickness: bool) -> bool:
         return False
     runs = np.diff(np.flatnonzero(np.diff([-2, *slices, slices[-1] + 2]) > 1))
     return any_thickness or int(runs.max()) <= _THICKEST
+
+
+def _is_redrawn(slices: Sequence[int]) -> bool:
+    """Whether at least every second slice is left out between three or more."""
+    left_out = slices[-1] - slices[0] + 1 - len(slices) if slices else 0
+    return len(slices) > 2 and left_out >= len(slices) - 1 and _has_gaps(slices, any_thickness=False)
 
 
 def _common_axis(sparse: Mapping[int, Sequence[int]], names: Mapping[int, str]) -> int | None:

@@ -80,7 +80,7 @@ def update_scan(
     check_memory(now.grid)
     drawn = find_drawn(now.array, before, names, axis=axis, earlier=earlier)
     result = np.array(now.array)
-    kept = _kept(now.array, before, drawn)
+    kept = _kept(now.array, before, drawn, earlier or Drawn())
     if within is not None:
         inside = np.zeros_like(kept)
         inside[within] = True
@@ -103,15 +103,19 @@ def check_memory(grid: Grid) -> None:
         )
 
 
-def _kept(now: np.ndarray, before: np.ndarray | None, drawn: Drawn) -> np.ndarray:
+def _kept(now: np.ndarray, before: np.ndarray | None, drawn: Drawn, earlier: Drawn) -> np.ndarray:
     """Voxels that are the user's: they stay, whatever follows."""
     kept = np.zeros(now.shape, bool) if before is None else now != before
     planes, labels = np.moveaxis(kept, drawn.axis, 0), np.moveaxis(now, drawn.axis, 0)
-    planes[list(drawn.corrected)] = True
+    # What was drawn on them then cannot be told any more; structures that are drawn on others still go through them.
+    once = [index for index in drawn.corrected if index in set(earlier.corrected)]
+    planes[once] |= labels[once] != 0
     for value, slices in drawn.structures.items():
         inside = [index for index in range(slices[0], slices[-1]) if index not in set(slices)] if slices else []
-        # What was made of it by an update before is made again.
+        # What was made of it by an update before, or by the model where it was drawn anew, is made again.
         planes[inside] &= labels[inside] != value
+        if before is not None:
+            planes[inside] &= (labels[inside] != 0) | (np.moveaxis(before, drawn.axis, 0)[inside] != value)
         planes[list(slices)] |= labels[list(slices)] == value
     return kept
 

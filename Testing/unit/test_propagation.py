@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from MAESegmentLib.errors import Cancelled, DrawingError
 from MAESegmentLib.images.volume import LabelMap, Volume
@@ -112,6 +114,98 @@ def test_a_result_that_has_gaps_by_itself_is_not_taken_for_drawn():
     now[14:22, 14:22, 12] = 0
     drawn = find_drawn(now, before, {1: "one"})
     assert drawn == Drawn(2, (12,), {})
+
+
+BALL = ball((20, 18, 15), (9, 9, 12)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("axis", "earlier"), [(None, None), (2, None), (None, Drawn(2, (5,)))])
+def test_a_slice_erased_from_a_result_or_added_beyond_its_end_is_a_correction(axis, earlier):
+    """Also where the plane is known, so that any gap of a new structure would count as left out."""
+    known = earlier.corrected if earlier else ()
+    erased = BALL.copy()
+    erased[..., 15] = 0
+    updated = update_scan(LabelMap(erased, MATRIX), BALL, NAMES, axis=axis, earlier=earlier)
+    assert updated.drawn == Drawn(2, (*known, 15), {})
+    found = updated.label_map.array
+    assert not found[..., 15].any()
+    assert 0 < found[..., 18:].sum() < BALL[..., 18:].sum()
+    added = BALL.copy()
+    added[15:25, 13:23, 29] = 1
+    updated = update_scan(LabelMap(added, MATRIX), BALL, NAMES, axis=axis, earlier=earlier)
+    assert updated.drawn == Drawn(2, (*known, 29), {})
+    assert updated.label_map.array[..., 28].any()
+
+
+def test_a_structure_of_a_result_that_was_drawn_anew_on_every_fourth_slice_is_filled():
+    now = on(BALL, slice(3, 28, 4))
+    updated = update_scan(LabelMap(now, MATRIX), BALL, NAMES)
+    found = updated.label_map.array
+    assert updated.drawn == Drawn(2, (), {1: tuple(range(3, 28, 4))})
+    np.testing.assert_array_equal(found[..., 3:28:4], now[..., 3:28:4])
+    assert 2 * (found & BALL).sum() / (found.sum() + BALL.sum()) > 0.95
+
+
+@pytest.mark.parametrize("earlier", [None, Drawn(2, (), {2: (12, 16, 20)}), Drawn(2, (90,), {2: (12, 99)})])
+def test_a_structure_that_was_removed_altogether_stays_so_and_hides_no_correction(earlier):
+    before = BALL.copy()
+    before[2:6, 2:6, 4:29] = 2
+    now = BALL.copy()
+    now[22:, :, 15] = 0
+    volume = Volume(100.0 * before[None].astype(np.float32), MATRIX)
+    updated = update_scan(LabelMap(now, MATRIX), before, NAMES, volume=volume, earlier=earlier)
+    assert updated.drawn == Drawn(2, (15,), {})
+    found = updated.label_map.array
+    assert not (found == 2).any()
+    assert found[22:, :, 16].sum() < now[22:, :, 16].sum()
+    with pytest.raises(DrawingError, match="nothing for the rest"):
+        update_scan(LabelMap(BALL, MATRIX), before, NAMES, earlier=earlier)
+
+
+@pytest.mark.parametrize("earlier", [None, Drawn(2, (13,))])
+def test_a_new_structure_goes_through_a_slice_on_which_another_was_corrected(earlier):
+    before = np.where(ball((8, 18, 15), (7, 9, 12)), 2, 0).astype(np.uint8)
+    new = ball((30, 18, 15), (8, 9, 12))
+    now = np.where(on(new, slice(3, 28, 4)), 1, before).astype(np.uint8)
+    if earlier is None:
+        now[2:5, :, 13] = 0
+    found = update_scan(LabelMap(now, MATRIX), before, NAMES, earlier=earlier).label_map.array
+    np.testing.assert_array_equal(found[:20, :, 13], now[:20, :, 13])
+    assert 2 * ((found == 1) & new).sum() / ((found == 1).sum() + new.sum()) > 0.95
+
+
+@given(st.data())
+def test_what_was_drawn_stays_to_the_voxel_whatever_it_is(data):
+    """Random corrections of a random result, new structures on some slices, an update before, any plane."""
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    shape = tuple(data.draw(st.tuples(*[st.integers(3, 12)] * 3)))
+    axis = data.draw(st.integers(0, 2))
+    before = data.draw(st.sampled_from([None, random.integers(0, 3, shape).astype(np.uint8)]))
+    now = np.zeros(shape, np.uint8) if before is None else before.copy()
+    planes = np.moveaxis(now, axis, 0)
+    corrected = data.draw(st.lists(st.integers(0, shape[axis] - 1), max_size=2)) if before is not None else []
+    planes[corrected] = random.integers(0, 3, planes[corrected].shape)
+    sparse = range(data.draw(st.integers(0, 1)), shape[axis], 2)
+    planes[sparse] = np.where(random.random(planes[sparse].shape) < 0.5, 3, planes[sparse])
+    earlier = data.draw(st.sampled_from([None, Drawn(axis, (1,), {2: (0, 2)})])) if before is not None else None
+    volume = data.draw(st.sampled_from([None, Volume(random.normal(size=(1, *shape)).astype(np.float32), MATRIX)]))
+    try:
+        updated = update_scan(
+            LabelMap(now.copy(), MATRIX),
+            before,
+            {1: "one", 2: "two", 3: "new"},
+            volume=volume,
+            axis=axis,
+            earlier=earlier,
+        )
+    except DrawingError:
+        return
+    found = updated.label_map.array
+    drawn = now != (0 if before is None else before)
+    np.testing.assert_array_equal(found[drawn], now[drawn])
+    for value, slices in updated.drawn.structures.items():
+        had, has = (np.moveaxis(one, axis, 0)[list(slices)] == value for one in (now, found))
+        assert (has >= had).all()
 
 
 def test_scribbles_stay_and_a_new_structure_takes_nothing_from_what_is_there():
