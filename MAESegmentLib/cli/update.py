@@ -59,13 +59,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     bundle = ModelLibrary().find(arguments.model, verify=True) if arguments.model else None
     volume = read_volume(arguments.scan)
-    now, labels = _read(arguments.segmentation, volume, bundle)
-    before, labels = _before(arguments.before, volume, labels, bundle)
+    now, labels, is_named = _read(arguments.segmentation, volume, bundle)
+    before = None
+    if arguments.before:
+        before, labels = _before(arguments.before, volume, labels, is_named, bundle)
     check_label_map_destination(arguments.out, source=volume, labels=labels)
     with ProgressBar("Updating", shown=not arguments.quiet) as bar:
         updated = update_scan(
             now,
-            None if before is None else before.array,
+            before.array if before is not None else None,
             {label.value: label.name for label in labels},
             volume=volume,
             axis=axis_of_plane(arguments.axis, volume.ijk_to_ras) if arguments.axis else None,
@@ -77,8 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read(path: Path, volume: Volume, bundle: Bundle | None) -> tuple[LabelMap, tuple[Label, ...]]:
-    """On the scan's grid, with a name for each value."""
+def _read(path: Path, volume: Volume, bundle: Bundle | None) -> tuple[LabelMap, tuple[Label, ...], bool]:
+    """On the scan's grid, with a name for each value; and whether the file or the model has any names."""
     import numpy as np
 
     from ..images.formats.dicom.belonging import place_on
@@ -90,33 +92,47 @@ def _read(path: Path, volume: Volume, bundle: Bundle | None) -> tuple[LabelMap, 
     for note in notes:
         say(f"note: {note}", error=True)
     known = {label.value: label for label in labels or (bundle.labels if bundle is not None else ())}
+    is_named = bool(known)
     for value in sorted({int(value) for value in np.unique(label_map.array)} - {0, *known}):
         known[value] = Label(value, f"label {value}", distinct_colour(value))
-    return label_map, tuple(known.values())
+    return label_map, tuple(known.values()), is_named
 
 
 def _before(
-    path: Path | None, volume: Volume, labels: tuple[Label, ...], bundle: Bundle | None
-) -> tuple[LabelMap | None, tuple[Label, ...]]:
+    path: Path, volume: Volume, labels: tuple[Label, ...], is_named: bool, bundle: Bundle | None
+) -> tuple[LabelMap, tuple[Label, ...]]:
     """The result with the values of what was drawn, by the names of the structures; and all structures of both."""
-    if path is None:
-        return None, labels
-    from ..images.labels import by_name
-
-    before, were = _read(path, volume, bundle)
-    now = by_name(labels)
+    before, were, was_named = _read(path, volume, bundle)
+    if was_named != is_named:
+        say("note: only one of the two segmentations names its structures; they were matched by value.", error=True)
+    same = _same(were, labels, by_value=was_named != is_named)
     free = max([0, *(label.value for label in labels)])
-    values = {}
     for label in were:
-        same = now.get(label.name)
-        if same is None:
+        if label.value not in same:
             free += 1
-            same = replace(label, value=free)
-            labels = (*labels, same)
-        values[label.value] = same.value
+            same[label.value] = replace(label, value=free)
+            labels = (*labels, same[label.value])
     if free > 65535:
         raise ConfigurationError("The two segmentations have more labels than a file can hold.")
-    return before.with_values(values), labels
+    return before.with_values({value: label.value for value, label in same.items()}), labels
+
+
+def _same(were: Sequence[Label], labels: Sequence[Label], *, by_value: bool) -> dict[int, Label]:
+    """Which of `labels` each value of `were` is; of several of one name, that of the same value, else the next."""
+    from ..images.labels import loose_name
+
+    rest: dict[str | int, list[Label]] = {}
+    for label in labels:
+        rest.setdefault(label.value if by_value else loose_name(label.name), []).append(label)
+    same: dict[int, Label] = {}
+    for is_exact in (True, False):
+        for label in were:
+            alike = rest.get(label.value if by_value else loose_name(label.name), [])
+            found = next((one for one in alike if one.value == label.value or not is_exact), None)
+            if found is not None and label.value not in same:
+                alike.remove(found)
+                same[label.value] = found
+    return same
 
 
 def _print_result(updated: Updated, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,34 @@ def test_correction_is_carried_to_its_neighbours_and_no_farther(tmp_path, capsys
         dice(found[..., near] == 1, truth[..., near] == 1) > dice(result[..., near] == 1, truth[..., near] == 1) + 0.1
     )
     np.testing.assert_array_equal(found == 2, result == 2)
+
+
+def test_structures_of_the_same_name_or_without_one_are_those_of_the_result(tmp_path, capsys):
+    scan = PhantomFactory()()
+    truth, matrix = scan.label_map.array, scan.volume.ijk_to_ras
+    image = write_volume(tmp_path / "scan.nii.gz", scan.volume)
+    now = truth.copy()
+    middle = int(np.median(np.flatnonzero((truth == 1).any(axis=(0, 1)))))
+    now[..., middle][now[..., middle] == 1] = 0
+    lesions = [replace(label, name="Lesion") for label in LABELS]
+    paths = {
+        name: write_label_map(tmp_path / name, LabelMap(array, matrix), labels)
+        for name, array, labels in (
+            ("before.seg.nrrd", truth, lesions),
+            ("before.nii.gz", truth, LABELS),
+            ("now.seg.nrrd", now, lesions),
+        )
+    }
+    for before in ("before.seg.nrrd", "before.nii.gz"):
+        words = [str(image), str(paths["now.seg.nrrd"]), "--before", str(paths[before]), "--overwrite"]
+        assert main(["update", *words, "-o", str(tmp_path / "out.seg.nrrd")]) == 0
+        said = capsys.readouterr()
+        assert "drawn in axial slices" in said.out
+        assert ("matched by value" in said.err) == before.endswith(".nii.gz")
+        found = read_label_map(tmp_path / "out.seg.nrrd").on_grid(scan.volume.grid).array
+        np.testing.assert_array_equal(found[..., middle], now[..., middle])
+        assert (found[..., middle + 1] == 1).sum() < (truth[..., middle + 1] == 1).sum()
+        np.testing.assert_array_equal(found == 2, truth == 2)
 
 
 def test_what_does_not_say_what_is_to_follow_is_refused_and_nothing_is_written(tmp_path, capsys):

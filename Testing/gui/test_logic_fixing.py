@@ -208,6 +208,14 @@ def test_a_drawing_of_which_nobody_knew_the_scan_is_of_this_one_from_now_on(logi
     assert mrml.volume_of(node) is volume
 
 
+def test_an_updated_drawing_is_of_its_scan_also_where_no_model_made_it(logic, scene, volume, node):
+    """What is known of its slices would be taken for that of another scan's."""
+    logic.updateScan(volume, node)
+    for call in (logic.updateScan, logic.growScribbles, logic.findDrawn):
+        with pytest.raises(NodeError, match="was not made on Other"):
+            call(scene.oblique("Other"), node)
+
+
 def test_the_background_of_scribbles_goes_once_they_have_grown(logic, volume, draw, truth):
     node = draw(volume, front=None)
     logic.addBackground(node)

@@ -16,6 +16,7 @@ from ...translation import tr as _
 from ..case_proposal import MODEL_HASH
 from ..drawing_job import DrawingJob, DrawingRequest, start_drawing
 from ..drawn import Understood, start_looking
+from ..produced import MADE
 from .part import AUTO, Node, Part, nodes_of
 
 
@@ -99,7 +100,8 @@ class Drawing(Part):
         **what: Any,
     ) -> DrawingRequest:
         bundle, nodes = self._model(segmentation, model), nodes_of(volume)
-        if segmentation.GetAttribute(MODEL_HASH) and not mrml.may_be_of(segmentation, nodes[0]):
+        is_made = segmentation.GetAttribute(MODEL_HASH) or segmentation.GetAttribute(MADE)
+        if is_made and not mrml.may_be_of(segmentation, nodes[0]):
             names = {"segmentation": segmentation.GetName(), "scan": nodes[0].GetName()}
             raise NodeError(
                 _("{segmentation} was not made on {scan}.").format(**names), _("Choose the scan that it was made on.")
