@@ -73,13 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..training.run_context import RunContext
 
     recipe = read_recipe(arguments.recipe)
-    settings = options.training_settings(
-        arguments, {**recipe.settings, **(read_settings_file(arguments.config) if arguments.config else {})}
-    )
-    if arguments.minutes is not None:
-        # A recipe's number of steps gives way; one on the command line contradicts.
-        settings = {name: value for name, value in settings.items() if name != "steps" or arguments.steps is not None}
-        settings["minutes"] = arguments.minutes
+    settings = _chosen(arguments, recipe.settings, read_settings_file(arguments.config) if arguments.config else {})
     if arguments.from_scratch:
         settings["initial_weights"] = "random"
     if arguments.synthesise:
@@ -114,6 +108,25 @@ def run(arguments: argparse.Namespace) -> int:
     if team.is_first:
         _print_result(bundle)
     return 0
+
+
+def _chosen(arguments: argparse.Namespace, recipe: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe gives way to a file of settings, and that to the command line."""
+    from ..training.settings import refuse_time_and_steps
+
+    own = {} if arguments.minutes is None else {"minutes": arguments.minutes}
+    given = {**options.training_settings(arguments, {}), **own}
+    below = {**_beside(config, recipe), **config}
+    chosen = {**options.training_settings(arguments, _beside(given, below)), **own}
+    refuse_time_and_steps(chosen)
+    return chosen
+
+
+def _beside(above: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what `above` takes the place of: a number of steps by a time, and the other way round."""
+    gone: tuple[str, ...] = ("steps",) if above.get("minutes") is not None else ()
+    gone += ("minutes", "until_no_better") if above.get("steps") is not None else ()
+    return {name: value for name, value in below.items() if name not in gone}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ..errors import ConfigurationError, DatasetError, WorkerError
 from ..images.scans import check_exist
 from ..runs import RunRequest, RunState, list_runs
 from ..storage.user_folders import default_runs_folder
-from ..training.settings import FineTuneSettings
+from ..training.settings import FineTuneSettings, refuse_time_and_steps
 from ..translation import tr as _
 
 
@@ -76,6 +76,7 @@ def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     unknown = sorted(set(settings) - set(FineTuneSettings.__dataclass_fields__))
     if unknown:
         raise ConfigurationError(_("There is no setting called {names}.").format(names=", ".join(unknown)))
+    refuse_time_and_steps(settings)
     FineTuneSettings(**settings)
     return dict(settings)
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from ..bundle import Bundle
 from ..bundle.sides import mirrorable_axes, sides_of
-from ..errors import ConfigurationError
 from ..images.labels import other_names
-from .settings import FineTuneSettings
+from .settings import FineTuneSettings, refuse_time_and_steps
 
 #: A model's own labels on another scanner's images: learnt gently, because otherwise it forgets the old ones.
 ADAPT: dict[str, Any] = {
@@ -40,6 +39,7 @@ def default_settings(
     are learnt; None: all of the base among them.
     """
     chosen = dict(chosen or {})
+    refuse_time_and_steps(chosen)
     from_scratch = (
         new_labels or base.kind != "segmentation" or chosen.get("initial_weights", "pretrained") != "pretrained"
     )
@@ -49,10 +49,8 @@ def default_settings(
         values.setdefault("validate_every", max(1, steps // _POINTS))
         values.setdefault("checkpoint_every", max(1, min(_SAVE_EVERY, steps // _POINTS)))
         values.setdefault("log_every", max(1, steps // 100))
-    elif chosen.get("steps") is None:
-        del values["steps"]
     else:
-        raise ConfigurationError("The time and the number of steps exclude each other.", "Give only one of the two.")
+        del values["steps"]
     if new_labels and base.spec.preprocessing.intensity.kind == "zscore":
         values.setdefault("foreground", True)
     # A structure with a side must not be mirrored; the base knows along which axes its own labels may be.

@@ -262,7 +262,7 @@ class FineTuneSettings(LoopSettings):
         super().__post_init__()
         object.__setattr__(self, "sides", tuple(tuple(pair) for pair in self.sides))
         check = partial(_check, self)
-        check("a number of minutes above 0, or unset", lambda time: time is None or 0 < time < math.inf, "minutes")
+        check("a number of minutes above 0, up to a year, or unset", _is_unset_or_time, "minutes")
         if self.minutes is not None and self.steps != LoopSettings.steps:
             raise ConfigurationError(
                 f"Settings steps ({self.steps}) and minutes ({self.minutes:g}) exclude each other.",
@@ -313,6 +313,12 @@ class PretrainSettings(LoopSettings):
         check("a whole number above 0", lambda n: n >= 1, "open_volumes")
 
 
+def refuse_time_and_steps(chosen: Mapping[str, Any]) -> None:
+    """Where both were chosen, even if the number of steps is the one that nobody needs to choose."""
+    if chosen.get("minutes") is not None and chosen.get("steps") is not None:
+        raise ConfigurationError("The time and the number of steps exclude each other.", "Give only one of the two.")
+
+
 def _used(settings: Any) -> dict[str, Any]:
     """All settings but those that came later and are not used."""
     unused = {f.name for f in fields(settings) if f.name in settings.LATER and getattr(settings, f.name) == f.default}
@@ -339,6 +345,10 @@ def _is_unset_or_positive(value: int | None) -> bool:
     return value is None or value >= 1
 
 
+def _is_unset_or_time(minutes: float | None) -> bool:
+    return minutes is None or (not isinstance(minutes, bool) and 0 < minutes <= 366 * 24 * 60)
+
+
 def _are_distinct_pairs(pairs: Iterable[Sequence[str]]) -> bool:
     names = [loose_name(name) for pair in pairs for name in pair]
     return all(len(pair) == 2 for pair in pairs) and len(set(names)) == len(names)
@@ -348,5 +358,9 @@ def _check(settings: Any, wanted: str, is_valid: Callable[[Any], object], *names
     """Raise `ConfigurationError` unless each of the fields `names` is what is `wanted`."""
     for name in names:
         value = getattr(settings, name)
-        if not is_valid(value):
+        try:
+            fits = is_valid(value)
+        except TypeError:  # text where a number belongs
+            fits = False
+        if not fits:
             raise ConfigurationError(f"Setting {group}{name} is {value!r}; it must be {wanted}.")
