@@ -15,6 +15,8 @@ _USERS_WAITING = ("OMP_WAIT_POLICY", "KMP_LIBRARY", *_WAITING)
 _USERS_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 #: Nice value of background work: about a tenth of what a program of normal priority gets.
 _BACKGROUND_NICE = 10
+#: From the start of a process until it has imported torch; an antivirus may scan that first.
+_LONGEST_START_S = 120.0
 _AUTOGROUP = Path("/proc/self/autogroup")
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -81,12 +83,15 @@ def yield_to_others() -> None:
 
 
 def process_began() -> float:
-    """When this process began, as `time.monotonic` tells time: importing torch may take long, too."""
+    """When this process began, as `time.perf_counter` tells time: importing torch may take long, too.
+
+    The system notes it by the clock on the wall, which may have been set meanwhile: not longer ago than a start takes.
+    """
     import psutil
 
-    now = time.monotonic()
+    now = time.perf_counter()
     try:
-        return now - max(0.0, time.time() - psutil.Process().create_time())
+        return now - min(max(0.0, time.time() - psutil.Process().create_time()), _LONGEST_START_S)
     except (psutil.Error, OSError):
         return now
 

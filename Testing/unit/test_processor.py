@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,12 @@ def test_cores_are_those_of_the_affinity_mask() -> None:
 
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
     assert wait(fork(work)) == 0
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0])
+def test_a_clock_that_was_set_meanwhile_does_not_take_the_time_of_a_run(
+    jump: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    monkeypatch.setattr(processor.time, "time", lambda: real() + jump)
+    assert -0.1 <= time.perf_counter() - processor.process_began() <= 121.0
