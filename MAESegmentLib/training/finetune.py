@@ -95,14 +95,16 @@ def finetune(
     with claimed(out, team):
         pace = Pace(settings.batch_size, context.clock)
         if settings.minutes is not None:
+            if not (out / CHECKPOINT).exists():
+                team.first(lambda: TimeBudget.forget(out))
             pace.budget = TimeBudget(settings.minutes, out, begun=context.begun, clock=pace.clock)
         preprocessing = _preprocessing(base, settings)
         cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
         tissues = settings.synthesis is not None
         prepared = prepare_cases(holdout.cases, preprocessing, cache, context, learnt=(dataset, plan), tissues=tissues)
+        context = replace(context, pace=pace)
         found = prepare_unlabelled(scans, prepared, dataset, base, preprocessing, context) if scans else None
         team.first(lambda: data().keep(out))  # once the files are known to be what they say
-        context = replace(context, pace=pace)
         run = FineTuning(base, plan, preprocessing, settings, prepared, out, context, found)
         planned, holdout = holdout, run.plan_work(holdout)
         if holdout.how != planned.how:

@@ -90,13 +90,16 @@ class Timetable:
         self.pace.lap(windows=1)
 
     def fitted(self, holdout: Holdout, windows_of: Callable[[Sequence[Case]], int], passes: int) -> Holdout:
-        """What of it there is time for, each held-out case being measured in so many `passes`."""
+        """What of it there is time for, each held-out case being measured in so many `passes`; a run that resumes
+        stays with what it decided when it began, and has left time for."""
         if holdout.folds:
             measuring = passes * max(windows_of(fold.held_out) for fold in holdout.folds) * self._window_s
             _, fits = planned_s(self._left_s, len(holdout.folds), measuring, self.pace.recent_step_s or 0.0)
-            return holdout if self._agreed(fits) else replace(holdout, folds=(), how=NO_FOLDS)
+            decided = self._agreed(self.budget.decide("folds", fits))
+            return holdout if decided else replace(holdout, folds=(), how=NO_FOLDS)
         cases = holdout.held_out
-        count = self._affordable([passes * windows_of([case]) for case in cases])
+        affordable = self._affordable([passes * windows_of([case]) for case in cases])
+        count = self._agreed(self.budget.decide("measured", affordable))
         if count == len(cases):
             return holdout
         how = f"{holdout.how}; {count or 'none'} of {len(cases)} measured, as the time is short"
@@ -145,7 +148,7 @@ class Timetable:
     def _affordable(self, windows: Sequence[int]) -> int:
         """How many of the cases that need so many windows."""
         most = MEASURING_SHARE * self._left_s / (self._window_s or 1.0)
-        return self._agreed(sum(sum(windows[: n + 1]) <= most for n in range(len(windows))))
+        return sum(sum(windows[: n + 1]) <= most for n in range(len(windows)))
 
     def _agreed(self, value: float) -> int:
         return int(self.team.all_reduce_sum([float(value) if self.team.is_first else 0.0])[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from MAESegmentLib.images.labels import Label
 from MAESegmentLib.inference.window_count import window_count
 from MAESegmentLib.training import finetune as finetune_code
 from MAESegmentLib.training import timetable
+from MAESegmentLib.training.data import unlabelled
 from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.loop import loop
 from MAESegmentLib.training.loop.pace import Pace
@@ -22,10 +25,19 @@ from MAESegmentLib.training.run_context import Progress, RunContext
 from MAESegmentLib.training.settings import FineTuneSettings
 from MAESegmentLib.training.tasks import segmentation
 from Testing.bundles import save_tiny, tiny_spec
-from Testing.datasets import write_dataset
+from Testing.datasets import save, write_dataset
+from Testing.phantoms import PhantomFactory
 
 SETTINGS = FineTuneSettings(minutes=1.0, device="cpu", precision="fp32", threads=1)
 STEP_S = 2.0
+
+
+class Killed(Exception):
+    pass
+
+
+def killed(*_: Any, **__: Any) -> None:
+    raise Killed
 
 
 @dataclass
@@ -40,9 +52,11 @@ class Machine:
     window_s: float = 0.02
     said: list[Progress] = field(default_factory=list)
 
-    def run(self, validation: str, settings: FineTuneSettings = SETTINGS, **context: Any) -> Bundle:
-        around = RunContext(self.said.append, **context)
-        return finetune(self.dataset, self.base, self.folder / "run", settings, validation=validation, context=around)
+    def run(
+        self, validation: str, settings: FineTuneSettings = SETTINGS, unlabelled: Sequence[Path] = (), **context: Any
+    ) -> Bundle:
+        how = {"validation": validation, "unlabelled": unlabelled, "context": RunContext(self.said.append, **context)}
+        return finetune(self.dataset, self.base, self.folder / "run", settings, **how)
 
     def steps(self, *, rounds: bool = False) -> int:
         """Of the final model, or of all rounds of leave-one-out."""
@@ -145,6 +159,73 @@ def test_a_cancelled_run_resumes_with_the_time_that_it_has_left(at: int, machine
     spent, machine.now = machine.now, 10_000.0
     machine.run("case_2")
     assert 50.0 < spent + machine.now - 10_000.0 <= 60.0
+
+
+@pytest.mark.parametrize("window_s", [0.02, 1.2])
+def test_a_run_killed_near_its_end_still_measures_what_it_had_decided_to(window_s: float, machine: Machine) -> None:
+    """Two of two, or one of two: not fewer because little time is left."""
+    machine.window_s = window_s
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(finetune_code.FineTuning, "save", killed)
+        with pytest.raises(Killed):
+            machine.run("case_1,case_2")
+    machine.now = 10_000.0
+    model = machine.run("case_1,case_2")
+    assert model.spec.metrics["validation"]["cases"] == (2 if window_s < 1 else 1)
+
+
+def test_a_run_killed_in_the_last_round_keeps_the_rounds_before_it(machine: Machine) -> None:
+    machine.step_s = 0.1
+    with pytest.raises(Cancelled):
+        machine.run(
+            "loo",
+            replace(SETTINGS, batch_size=1),
+            should_cancel=lambda: any(one.fold == (3, 3) and one.step > 40 for one in machine.said),
+        )
+    spent, machine.now = machine.now, 10_000.0
+    model = machine.run("loo", replace(SETTINGS, batch_size=1))
+    assert model.spec.metrics["validation"]["cases"] == 3
+    assert spent + machine.now - 10_000.0 <= 61.0
+
+
+def test_what_a_run_spent_that_never_began_to_train_is_not_the_next_ones(machine: Machine) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(finetune_code, "train", killed)
+        machine.now = 40.0
+        with pytest.raises(Killed):
+            machine.run("none", begun=0.0)
+    assert (machine.folder / "run" / "time.json").exists()
+    machine.now = 10_000.0
+    machine.run("none")
+    assert 50.0 < machine.now - 10_000.0 <= 60.0
+
+
+def test_scans_without_labels_leave_most_of_the_time_to_training(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a folder of thousands as many are read as there is time for, and the same ones once the run resumes."""
+    folder, prepared = machine.folder / "scans", unlabelled._prepared
+    for seed in range(9):
+        volume = PhantomFactory()(shape=(21, 22, 18), noise=20.0, seed=100 + seed).volume
+        save(folder / f"scan {seed} Größe.nii.gz", volume.array[0], volume.ijk_to_ras)
+
+    def slow(*arguments: Any) -> Any:
+        machine.now += 4.0
+        return prepared(*arguments)
+
+    monkeypatch.setattr(unlabelled, "_prepared", slow)
+    with pytest.raises(Cancelled):
+        machine.run("none", unlabelled=[folder], should_cancel=lambda: machine.steps() >= 2)
+    before, machine.now = machine.now, 10_000.0
+    model = machine.run("none", unlabelled=[folder])
+    assert len(model.spec.training["unlabelled"]["images"]) == 4
+    assert model.spec.training["unlabelled"]["left_out"] == 5
+    assert before + machine.now - 10_000.0 <= 60.0
+    assert any("there was no time to read it" in one.message for one in machine.said)
+    shutil.rmtree(machine.folder / "run")
+    machine.now = 0.0
+    model = machine.run("none", unlabelled=[folder], should_stop=lambda: machine.now > 5.0)
+    assert len(model.spec.training["unlabelled"]["images"]) == 2
 
 
 def test_stop_and_keep_ends_soon_and_a_second_stop_at_once(machine: Machine) -> None:

@@ -29,6 +29,10 @@ from .prepared import CaseCache, PreparedCase, as_array
 from .preparing import MAX_NAMED, Prepared
 
 _SUBFOLDER = "unlabelled"
+#: What a run by time decides: how many of them it looks at.
+SCANS = "scans"
+#: Of the time of a run by time, what preparing scans may take: they are of no use without steps that learn from them.
+PREPARING_SHARE = 0.2
 #: Normalised grey values of one scan that was stored twice differ by less, on the average.
 _SAME = 0.02
 
@@ -90,7 +94,8 @@ def prepare_unlabelled(
     """`scans` as the network sees them, without those that cannot be read, are nothing like the `prepared` cases, or
     are one of these, held out or not, or a file of the validation split of `dataset`.
 
-    What the cases left of the memory is theirs; `DatasetError` if none can be used.
+    What the cases left of the memory is theirs; `DatasetError` if none can be used. By time, or once `context` asks to
+    stop, those of many that are not reached in a share of the time are left out, in an order that is not theirs.
     """
     reserved = _validation_files(dataset)
     known = {hashes["image"]: f"case {name}" for name, hashes in prepared.hashes.items()}
@@ -100,8 +105,12 @@ def prepare_unlabelled(
     cache = CaseCache(left / 1e9, prepared.cases.folder / _SUBFOLDER)
     hashes: list[str] = []
     left_out: list[str] = []
-    for number, scan in enumerate(scans):
+    is_over = _Preparing(context)
+    for number, scan in enumerate(is_over.in_order(scans)):
         context.check_cancelled()
+        if is_over(number, any_ready=bool(hashes)):
+            left_out.append(f"{scan.id}: there was no time to read it.")
+            continue
         context.report(Progress("prepare", number / len(scans), message=scan.id))
         if scan.image[0].resolve() in reserved:
             left_out.append(f"{scan.id}: it is the image of validation case {reserved[scan.image[0].resolve()]}.")
@@ -125,6 +134,7 @@ def prepare_unlabelled(
             continue
         known[hashed] = scan.id
         hashes.append(hashed)
+    is_over.end(len(scans))
     if not hashes:
         raise DatasetError(
             "None of the scans without labels can be used:\n" + "\n".join(left_out[:MAX_NAMED]),
@@ -132,6 +142,34 @@ def prepare_unlabelled(
         )
     order = sorted(range(len(hashes)), key=hashes.__getitem__)
     return Unlabelled([cache[n] for n in order], tuple(hashes[n] for n in order), tuple(left_out))
+
+
+class _Preparing:
+    """When no more scans are prepared; a run by time that resumes takes as many as it began with."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._context, self._budget = context, None if context.pace is None else context.pace.budget
+        if self._budget is not None:
+            self._end_s = self._budget.spent_s + PREPARING_SHARE * self._budget.end_s
+
+    def in_order(self, scans: Sequence[Case]) -> list[Case]:
+        """By time any may be left out, not those of the last scanner in the alphabet."""
+        order = range(len(scans)) if self._budget is None else np.random.default_rng(0).permutation(len(scans))
+        return [scans[n] for n in order]
+
+    def __call__(self, number: int, *, any_ready: bool) -> bool:
+        """Whether before the scan of this `number`, of which some before are ready."""
+        if self._budget is None:
+            return False
+        most = self._budget.decided(SCANS)
+        if most is None and any_ready and (self._budget.spent_s > self._end_s or self._context.all_reduce_stop()):
+            most = self._budget.decide(SCANS, number)
+        return most is not None and number >= most
+
+    def end(self, count: int) -> None:
+        """So many were looked at, unless fewer were."""
+        if self._budget is not None:
+            self._budget.decide(SCANS, count)
 
 
 def _validation_files(dataset: CaseDataset) -> dict[Path, str]:

@@ -18,17 +18,22 @@ class TimeBudget:
     `begun` is when this process began, by `clock`; None: now. A killed process loses what it had not kept.
     """
 
+    @staticmethod
+    def forget(folder: Path) -> None:
+        """What was spent and decided by a run that has not begun to train: another may begin here."""
+        (folder / FILE).unlink(missing_ok=True)
+
     def __init__(
         self,
         minutes: float,
         folder: Path,
         *,
         begun: float | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._file, self._clock = folder / FILE, clock
         self._begun = clock() if begun is None else begun
-        self._before = _spent_before(self._file)
+        self._before, self._decided = _kept(self._file)
         #: When it is to be over, in seconds of the run.
         self.end_s = 60.0 * minutes
 
@@ -40,13 +45,24 @@ class TimeBudget:
     def left_s(self) -> float:
         return max(0.0, self.end_s - self.spent_s)
 
+    def decided(self, what: str) -> int | None:
+        """As it was decided before, maybe in an earlier process, when more time was left."""
+        return self._decided.get(what)
+
+    def decide(self, what: str, value: int) -> int:
+        """For all processes of the run, from when it is kept; the first decision stands."""
+        return self._decided.setdefault(what, value)
+
     def keep(self) -> None:
-        """Note what was spent."""
-        write_file(self._file, json.dumps({"spent_s": round(self.spent_s, 3)}) + "\n")
+        """Note what was spent and decided."""
+        content = {"spent_s": round(self.spent_s, 3), "decided": self._decided}
+        write_file(self._file, json.dumps(content) + "\n")
 
 
-def _spent_before(file: Path) -> float:
+def _kept(file: Path) -> tuple[float, dict[str, int]]:
     try:
-        return max(0.0, float(json.loads(file.read_text(encoding="utf-8"))["spent_s"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
+        content = json.loads(file.read_text(encoding="utf-8"))
+        decided = {str(what): int(value) for what, value in content.get("decided", {}).items()}
+        return max(0.0, float(content["spent_s"])), decided
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return 0.0, {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -63,7 +64,8 @@ class DataRecord:
     training: Mapping[str, str]
     held_out: Mapping[str, str]
     labels: Sequence[str] = ()
-    #: Scans that have none; what cannot be read of these is left out of the run.
+    #: Scans that have none; what cannot be read of these is left out of the run. There may be thousands: of each file
+    #: its size and beginning; a checkpoint knows the voxels.
     unlabelled: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -75,7 +77,7 @@ class DataRecord:
         unlabelled: Iterable[Case] = (),
     ) -> DataRecord:
         """Reads every file; `DatasetError` if one of a case cannot be read."""
-        return cls(_digests(training), _digests(held_out), tuple(labels), _digests(unlabelled, or_unreadable=True))
+        return cls(_digests(training), _digests(held_out), tuple(labels), _digests(unlabelled, are_scans=True))
 
     def check_same(self, out: Path, context: RunContext) -> None:
         """For a finished run in `out`: refuse other data than that it was made of; a warning if that is not known."""
@@ -147,26 +149,30 @@ def _changes(before: Mapping[str, str], now: Mapping[str, str], role: str, what:
     return [*changed, *gone, *new]
 
 
-def _digests(cases: Iterable[Case], *, or_unreadable: bool = False) -> dict[str, str]:
+def _digests(cases: Iterable[Case], *, are_scans: bool = False) -> dict[str, str]:
     found = {}
     for case in cases:
         try:
-            found[case.id] = _digest(case)
+            found[case.id] = _digest(case, beginning=are_scans)
         except DatasetError:
-            if not or_unreadable:
+            if not are_scans:
                 raise
             found[case.id] = "unreadable"
     return found
 
 
-def _digest(case: Case) -> str:
+def _digest(case: Case, *, beginning: bool = False) -> str:
     found = hashlib.sha256(json.dumps([case.group, sorted(case.unknown)]).encode())
     try:
         for path in case.files:
             for file in _files(path):
                 with file.open("rb") as stream:
+                    if beginning:
+                        found.update(str(os.fstat(stream.fileno()).st_size).encode())
                     while block := stream.read(2**20):
                         found.update(block)
+                        if beginning:
+                            break
     except OSError as error:
         raise DatasetError(
             f"Case {case.id} cannot be read: {error.strerror or error} ({error.filename}).",
