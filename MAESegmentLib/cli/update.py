@@ -139,7 +139,10 @@ def _print_result(updated: Updated, path: Path) -> None:
     table = make_table("Structure", "Slices", "Followed by", "Voxels changed", right=["Slices", "Voxels changed"])
     for one in updated.followed:
         table.add_row(one.name, str(len(one.slices)), one.method, str(one.changed_voxels))
-    make_console().print(table)
+    if updated.followed:
+        make_console().print(table)
+    else:
+        say("no other slice changed: the others are too far away, or were right already")
     for why in _reasons(updated):
         say(why)
     say(f"drawn in {updated.plane} slices; segmentation: {path}")

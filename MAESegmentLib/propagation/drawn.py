@@ -10,13 +10,14 @@ import numpy as np
 
 from ..errors import DrawingError
 from ..images.orientation import axis_codes
+from ..translation import tr as _
 
 #: What planes are called, and the directions across them.
 PLANES = {"sagittal": "RL", "coronal": "AP", "axial": "SI"}
 #: A structure that was drawn on some slices only is so many slices thick at most where it was drawn.
 _THICKEST = 2
 #: The advice where only the plane is not clear.
-CHOOSE_PLANE = "Say in which plane it was drawn: axial, coronal or sagittal."
+CHOOSE_PLANE = _("Say in which plane it was drawn: axial, coronal or sagittal.")
 
 
 #: A segment of this name is what is none of the others.
@@ -57,7 +58,9 @@ def axis_of_plane(plane: str, ijk_to_ras: np.ndarray) -> int:
         return "IJK".index(plane.upper())
     directions = PLANES.get(plane.lower())
     if directions is None:
-        raise DrawingError(f"{plane!r} is not a plane.", "Choose axial, coronal or sagittal.")
+        raise DrawingError(
+            _("{plane} is not a plane.").format(plane=repr(plane)), _("Choose axial, coronal or sagittal.")
+        )
     return next(axis for axis, code in enumerate(axis_codes(ijk_to_ras)) if code in directions)
 
 
@@ -86,7 +89,7 @@ def find_drawn(
     sparse = {value: axes for value, axes in sparse.items() if axes}
     axis = _common_axis(sparse, names) if axis is None else axis
     structures: dict[int, tuple[int, ...]] = {}
-    changed = np.zeros(now.shape, bool) if before is None else now != before
+    changed = np.zeros_like(now, bool) if before is None else now != before
     for value in sparse:
         changed &= (now != value) if before is None else (now != value) & (before != value)
     gone = [value for value in names if before is not None and not (now == value).any()]
@@ -144,7 +147,8 @@ def _common_axis(sparse: Mapping[int, Sequence[int]], names: Mapping[int, str]) 
     if len(common) == 1:
         return common.pop()
     which = ", ".join(names[value] for value in sparse)
-    raise DrawingError(f"It is not clear in which plane {which} was drawn: there are gaps in several.", CHOOSE_PLANE)
+    text = _("It is not clear in which plane {which} was drawn: there are gaps in several.")
+    raise DrawingError(text.format(which=which), CHOOSE_PLANE)
 
 
 def _flat_axis(changed: np.ndarray) -> int:
@@ -152,23 +156,26 @@ def _flat_axis(changed: np.ndarray) -> int:
     counts = [len(_occupied(changed, axis)) for axis in range(3)]
     first, second = np.argsort(counts, kind="stable")[:2]
     if 3 * counts[first] > 2 * counts[second]:
-        size = " x ".join(map(str, counts))
-        raise DrawingError(
-            f"It is not clear in which plane the corrections were drawn: they touch {size} slices along the three "
-            "axes of the scan.",
-            CHOOSE_PLANE,
+        text = _(
+            "It is not clear in which plane the corrections were drawn: they touch {size} slices along the three axes "
+            "of the scan."
         )
+        raise DrawingError(text.format(size=" x ".join(map(str, counts))), CHOOSE_PLANE)
     return int(first)
 
 
 def _nothing(now: np.ndarray, names: Mapping[int, str]) -> DrawingError:
     if not any((now == value).any() for value in names):
-        return DrawingError("Nothing is drawn.", "Draw a structure on some slices, or correct a result, first.")
+        return DrawingError(_("Nothing is drawn."), _("Draw a structure on some slices, or correct a result, first."))
     return DrawingError(
-        "There is nothing for the rest of the scan to follow from: no structure is drawn with slices left out, and no "
-        "correction of a result is known.",
-        "Correct a slice of a result, or draw a structure on every fourth slice or so, from its first slice to its "
-        "last.",
+        _(
+            "There is nothing for the rest of the scan to follow from: no structure is drawn with slices left out, and "
+            "no correction of a result is known."
+        ),
+        _(
+            "Correct a slice of a result, or draw a structure on every fourth slice or so of one plane, from its first "
+            "slice to its last."
+        ),
     )
 
 

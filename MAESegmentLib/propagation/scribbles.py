@@ -11,6 +11,7 @@ from scipy import ndimage
 from ..errors import Cancelled, DrawingError
 from ..images.limits import memory_problem
 from ..images.volume import LabelMap, Volume
+from ..translation import tr as _
 from .drawn import is_background
 from .interpolation import signed_distance
 
@@ -53,7 +54,9 @@ def grow_scribbles(
     outside = {value for value, name in names.items() if is_background(name)}
     seeded = (now.array != 0) if before is None else now.array != before
     if not seeded.any():
-        raise DrawingError("There are no scribbles.", "Draw into the structure, and with another segment beside it.")
+        raise DrawingError(
+            _("There are no scribbles."), _("Draw into the structure, and with another segment beside it.")
+        )
     box = _box(seeded, now, within)
     seeds = np.where(seeded[box], now.array[box], 0).astype(np.int64)
     seeds[np.isin(seeds, list(outside))] = 0
@@ -62,7 +65,7 @@ def grow_scribbles(
     values = sorted({0, *np.unique(seeds[is_seed]).tolist(), *there})
     spacing = [float(mm) for mm in now.grid.spacing]
     if len(values) < 2:
-        raise DrawingError("Only background is scribbled.", "Draw into the structure, too, with its own segment.")
+        raise DrawingError(_("Only background is scribbled."), _("Draw into the structure, too, with its own segment."))
     shares = dict(prior(box)) if prior is not None else _outlines(before, box, values, spacing)
     fresh = [value for value in np.unique(seeds[is_seed]) if value and not shares.get(value, _NOTHING).any()]
     if fresh:
@@ -92,15 +95,15 @@ def _box(seeded: np.ndarray, now: LabelMap, within: Block | None) -> Block:
         if within is not None:
             low, high = max(low, within[axis].start), min(high, within[axis].stop)
         if high - low < 1:
-            raise DrawingError("The scribbles lie outside the box.", "Move the box over them, or leave it out.")
+            raise DrawingError(_("The scribbles lie outside the box."), _("Move the box over them, or leave it out."))
         parts.append(slice(low, high))
     size = [part.stop - part.start for part in parts]
     voxels = int(np.prod(size))
     by = " x ".join(map(str, size))
     if voxels > MOST_VOXELS or memory_problem(200 * voxels):
+        text = _("The scribbles spread over {size} = {voxels:,} voxels; at most {most:,} are grown at once.")
         raise DrawingError(
-            f"The scribbles spread over {by} = {voxels:,} voxels; at most {MOST_VOXELS:,} are grown at once.",
-            "Give a smaller box, and grow part after part.",
+            text.format(size=by, voxels=voxels, most=MOST_VOXELS), _("Give a smaller box, and grow part after part.")
         )
     i, j, k = parts
     return i, j, k

@@ -11,42 +11,33 @@ import numpy as np
 from ..errors import Cancelled, DeviceMemoryError
 from ..images.limits import memory_problem
 from ..images.volume import Grid, LabelMap, Volume
+from ..translation import tr as _
 from .drawn import Drawn, find_drawn, plane_of
 from .interpolation import fill_between
+from .reasons import CORRECTION, INTERPOLATION, REFINED, why
 from .refining import BAND_MM, Block, GreyValues, Refinement, block_about, fits, learn
 from .spreading import follow_corrections
 
 Report = Callable[[float], None]
 
-#: What the slices between were made by.
-INTERPOLATION, REFINED, CORRECTION = "interpolation", "interpolation and grey values", "correction"
-_WHY = {
-    INTERPOLATION: "its outline was interpolated between the drawn slices",
-    REFINED: "its outline was interpolated between the drawn slices and moved to where grey values change as on those",
-    CORRECTION: "what was corrected on the slice was carried over to its neighbours, less with every slice",
-}
-
 
 @dataclass(frozen=True)
 class Followed:
-    """How the rest of one structure was made: by which `method` from which slices, and why by that."""
+    """How the rest of one structure was made: by which `method` from which slices; `dice` as `reasons.why` has it."""
 
     value: int
     name: str
     slices: tuple[int, ...]
     method: str
-    why: str
     changed_voxels: int
+    dice: tuple[float, float] | None = None
+
+    @property
+    def why(self) -> str:
+        return why(self.method, self.dice)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Followed:
-        slices = tuple(int(index) for index in data["slices"])
-        return cls(
-            int(data["value"]), str(data["name"]), slices, *(data[key] for key in ("method", "why", "changed_voxels"))
-        )
+        return {**asdict(self), "why": self.why}
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,14 +89,14 @@ def check_memory(grid: Grid) -> None:
     """Raise before memory is taken that is not there: for two label maps and three masks."""
     if problem := memory_problem(7 * int(np.prod(grid.shape, dtype=np.int64))):
         raise DeviceMemoryError(
-            f"The scan is too large to be updated on this computer: {problem}.",
-            "Close other programs, or crop the scan.",
+            _("The scan is too large to be updated on this computer: {problem}.").format(problem=problem),
+            _("Close other programs, or crop the scan."),
         )
 
 
 def _kept(now: np.ndarray, before: np.ndarray | None, drawn: Drawn, earlier: Drawn) -> np.ndarray:
     """Voxels that are the user's: they stay, whatever follows."""
-    kept = np.zeros(now.shape, bool) if before is None else now != before
+    kept = np.zeros_like(now, bool) if before is None else now != before
     planes, labels = np.moveaxis(kept, drawn.axis, 0), np.moveaxis(now, drawn.axis, 0)
     # What was drawn on them then cannot be told any more; structures that are drawn on others still go through them.
     once = [index for index in drawn.corrected if index in set(earlier.corrected)]
@@ -217,9 +208,5 @@ def _followed(
         else:
             method, slices = CORRECTION, drawn.corrected if before is not None else ()
         changed = int(np.count_nonzero((now == value) != (result == value)))
-        why = _WHY[method]
-        if method is REFINED:
-            with_it, alone = refined[value].dice
-            why += f" (drawn slices that it did not see: Dice {with_it:.2f}, {alone:.2f} by outlines alone)"
         if slices and (changed or method is not CORRECTION):
-            yield Followed(value, name, slices, method, why, changed)
+            yield Followed(value, name, slices, method, changed, refined[value].dice if value in refined else None)

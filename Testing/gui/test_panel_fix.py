@@ -13,7 +13,7 @@ from MAESegmentLib.errors import DrawingError, WorkerError
 from Testing.gui.standin import SegmentEditor
 
 CORRECTED = Understood("axial", corrected=2, names=("anterior",), has_strokes=True)
-FOLLOWED = {"name": "anterior", "slices": [3, 5], "method": "correction", "why": "carried over"}
+FOLLOWED = {"name": "anterior", "slices": [3, 5], "method": "correction"}
 SUMMARY = SimpleNamespace(followed=(FOLLOWED,), plane="axial", seconds=1.2, warnings=())
 
 

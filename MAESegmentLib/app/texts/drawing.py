@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...propagation.reasons import why
 from ...text import in_words
 from ...translation import tr as _
 from .messages import duration_text
@@ -17,12 +18,12 @@ def understood_text(found: Any) -> str:
     parts = []
     if found.corrected:
         one, more = _("1 corrected {plane} slice"), _("{n} corrected {plane} slices")
-        parts.append((one if found.corrected == 1 else more).format(n=found.corrected, plane=found.plane))
+        parts.append((one if found.corrected == 1 else more).format(n=found.corrected, plane=_plane(found.plane)))
         if found.names:
             parts[-1] = _("{slices} of {names}").format(slices=parts[-1], names=_listed(found.names))
     for name, slices in found.structures:
         text = _("{name} drawn on {n} {plane} slices")
-        parts.append(text.format(name=in_words(name), n=slices, plane=found.plane))
+        parts.append(text.format(name=in_words(name), n=slices, plane=_plane(found.plane)))
     return _("{what}. The rest will follow; what you drew stays.").format(what="; ".join(parts))
 
 
@@ -33,12 +34,19 @@ def updated_text(summary: Any, seconds: float) -> str:
         text = _("{name}: {why} ({n} {plane} slices).")
         if len(one["slices"]) == 1:
             text = _("{name}: {why} (1 {plane} slice).")
-        lines.append(text.format(name=in_words(one["name"]), why=one["why"], n=len(one["slices"]), plane=summary.plane))
+        reason, name = why(one["method"], one.get("dice")), in_words(one["name"])
+        lines.append(text.format(name=name, why=reason, n=len(one["slices"]), plane=_plane(summary.plane)))
+    if not summary.followed:
+        lines.append(_("No other slice changed: the others are too far away, or were right already."))
     return "\n".join([*lines, _unchanged()])
 
 
 def grown_text(_summary: Any, seconds: float) -> str:
     return "\n".join([_("Grown in {time}.").format(time=duration_text(seconds)), _unchanged()])
+
+
+def _plane(plane: str) -> str:
+    return {"axial": _("axial"), "coronal": _("coronal"), "sagittal": _("sagittal")}.get(plane, plane)
 
 
 def _unchanged() -> str:

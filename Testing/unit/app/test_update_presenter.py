@@ -10,6 +10,7 @@ import pytest
 from MAESegmentLib.app.drawn import Understood
 from MAESegmentLib.app.presenters.presenter import plain
 from MAESegmentLib.app.presenters.update import UpdatePresenter
+from MAESegmentLib.app.texts.drawing import updated_text
 from MAESegmentLib.errors import Cancelled, DrawingError, NodeError, WorkerError
 
 CORRECTED = Understood("axial", corrected=3, names=("left_parotid",), has_strokes=True)
@@ -17,7 +18,7 @@ NOTHING = Understood(problem=DrawingError("Nothing is drawn.", "Draw first."))
 AMBIGUOUS = Understood(
     problem=DrawingError("It is not clear in which plane.", "Say which."), is_ambiguous=True, has_strokes=True
 )
-FOLLOWED = {"name": "left_parotid", "slices": [4, 9, 14], "method": "correction", "why": "carried over"}
+FOLLOWED = {"name": "left_parotid", "slices": [4, 9, 14], "method": "correction"}
 SUMMARY = SimpleNamespace(followed=(FOLLOWED,), plane="axial", seconds=2.3, warnings=("A warning.",))
 
 
@@ -146,7 +147,8 @@ def test_update_works_on_what_is_shown_and_says_how_it_was_done(logic, place, fi
     job.succeed(place.segmentation, SUMMARY)
     assert fix.state.said.splitlines() == [
         "Updated in 1 s.",
-        "left parotid: carried over (3 axial slices).",
+        "left parotid: what was corrected on the slice was carried over to its neighbours, less with every slice "
+        "(3 axial slices).",
         "What you drew is as you drew it. The model is unchanged: add the case to teach it.",
         "A warning.",
     ]
@@ -275,3 +277,8 @@ def test_what_cannot_be_read_is_said_where_it_would_be_understood(logic, place, 
     fix.look()
     assert (fix.state.line, place.errors) == ("The segments are surfaces. Convert them.", [])
     assert not fix.state.update.is_enabled
+
+
+def test_an_update_that_changed_nothing_says_so():
+    said = updated_text(SimpleNamespace(followed=(), plane="axial"), 1.0)
+    assert "No other slice changed" in said
