@@ -426,6 +426,9 @@ class FakeLogic:
     def addBackground(self, segmentation: Any) -> None:
         self._begin("addBackground", segmentation)
 
+    def removeBackground(self, segmentation: Any) -> None:
+        self._begin("removeBackground", segmentation)
+
     # Learning ---------------------------------------------------------------------------------------------------------
 
     def estimateFineTune(self, cases: Any = None, baseModel: Any = None, *, wait: bool, **settings: Any) -> FakeJob:

@@ -86,6 +86,7 @@ class Panel:
                 self._show_volume()
         if self.dependencies.report is None and not self.dependencies.is_checking:
             self.dependencies.check()
+        self.fix.presenter.end_scribbling()
         self.improve.enter()
         self.update()
         self.fix.presenter.look()

@@ -11,7 +11,7 @@ import slicer
 from ..errors import NodeError
 from ..images.labels import Label, same_names, terminology_entry
 from ..images.volume import LabelMap
-from .annotations import drawing_steps
+from .annotations import drawing_steps, drawn_segments
 from .content import remember_segments
 from .frames import shown_beside
 from .layers import LABELMAP, image_matrix, oriented_image, outcome, segments_of
@@ -123,6 +123,13 @@ def add_segment(node: Any, name: str, is_same: Callable[[str], bool]) -> None:
     content = node.GetSegmentation()
     if not any(is_same(segment.GetName() or "") for segment in segments_of(content).values()):
         content.AddEmptySegment("", name, (0.5, 0.5, 0.5))
+
+
+def remove_empty_segments(node: Any, is_meant: Callable[[str], bool]) -> None:
+    """Those of a name that is meant."""
+    for segment in drawn_segments(node):
+        if segment.is_empty and is_meant(segment.name):
+            node.GetSegmentation().RemoveSegment(segment.id)
 
 
 def label_map_of(node: Any, volume: Any, labels: Sequence[Label]) -> LabelMap:

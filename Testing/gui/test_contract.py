@@ -16,7 +16,7 @@ from Testing.documentation import PAGES, REPOSITORY, blocks, with_calls
 #: What the logic has besides: for its panels, for the scene, for whoever sends a report.
 ONLY_SLICER = {
     *("defaultModel", "problems", "removableReason", "setCaseFolder", "caseFolder", "proposeCase", "identifyScan"),
-    *("outputFor", "scanOf", "scanNames", "preferModel", "canFit", "findDrawn", "addBackground"),
+    *("outputFor", "scanOf", "scanNames", "preferModel", "canFit", "findDrawn", "addBackground", "removeBackground"),
     *("openCase", "changedCases", "fineTuneRuns", "processBatch", "processSequence", "diagnostics", "getParameterNode"),
 }
 #: What a console has besides.

@@ -216,6 +216,21 @@ def test_an_updated_drawing_is_of_its_scan_also_where_no_model_made_it(logic, sc
             call(scene.oblique("Other"), node)
 
 
+def test_a_background_is_no_structure_of_a_case_and_an_empty_one_does_not_stay(logic, volume, draw, truth):
+    node = draw(volume, front=truth["front"])
+    logic.addBackground(node)
+    logic.removeBackground(node)
+    assert segment_names(node) == ["front"]
+    logic.addBackground(node)
+    edge = np.zeros(truth["front"].shape[1:], bool)
+    edge[2, 2:-2] = True
+    paint(node, volume, "background", 0, edge)
+    logic.removeBackground(node)
+    assert segment_names(node) == ["front", "background"], "something was drawn"
+    kinds = {one.segment: one.kind for one in logic.proposeCase(volume, node, logic.models()[0].name).choices}
+    assert kinds["background"] == "left out"
+
+
 def test_the_background_of_scribbles_goes_once_they_have_grown(logic, volume, draw, truth):
     node = draw(volume, front=None)
     logic.addBackground(node)

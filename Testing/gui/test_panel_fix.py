@@ -87,6 +87,8 @@ def test_scribble_opens_the_brush_on_what_is_shown(fake_logic, panel, ui, fix, s
     assert fake_logic.called("addBackground") == [[segmentation]]
     assert slicer.util.selected_modules == ["SegmentEditor"]
     assert (editor.segmentationNode(), editor.volume, editor.effect) == (segmentation, panel.volume, "Paint")
+    panel.enter()
+    assert fake_logic.called("removeBackground") == [[segmentation]]
     ui.growButton.click()
     assert fake_logic.last("growScribbles").arguments["segmentation"] is segmentation
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from ... import mrml
@@ -88,6 +88,11 @@ class Drawing(Part):
     def addBackground(self, segmentationNode: Node) -> None:
         """A segment for what is none of the structures, for `growScribbles`, unless there is one."""
         mrml.add_segment(segmentationNode, BACKGROUND, is_background)
+
+    def removeBackground(self, segmentationNode: Node) -> None:
+        """Remove what `addBackground` added, if nothing was drawn in it."""
+        with suppress(NodeError):  # there are no voxels to look at
+            mrml.remove_empty_segments(segmentationNode, is_background)
 
     def _request(
         self,

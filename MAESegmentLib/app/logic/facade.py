@@ -68,6 +68,7 @@ class Logic:
     growScribbles = part("_drawing", Drawing.growScribbles)
     findDrawn = part("_drawing", Drawing.findDrawn)
     addBackground = part("_drawing", Drawing.addBackground)
+    removeBackground = part("_drawing", Drawing.removeBackground)
 
     setCaseFolder = part("_cases", Cases.setCaseFolder)
     caseFolder = part("_cases", Cases.caseFolder)

@@ -55,7 +55,7 @@ class UpdateHost(Protocol):
 class UpdateState:
     """`text` says what would be done, or why nothing can be, or where it stands; `said` what was done last.
 
-    `kind` is what runs, or ran last.
+    `kind` is what runs, or ran last; `is_old_news`: nothing was drawn since.
     """
 
     blocked: str = ""
@@ -66,6 +66,7 @@ class UpdateState:
     text: str = ""
     said: str = ""
     is_understood: bool = False
+    is_old_news: bool = False
     can_grow: bool = False
     can_undo: bool = False
     asks_plane: Question | None = None
@@ -78,7 +79,7 @@ class UpdateState:
     @property
     def line(self) -> str:
         """`text` where it helps: that nothing was drawn since is no news once something was done."""
-        return (self.text or self.blocked) if self.is_running or self.is_understood or not self.said else ""
+        return "" if self.is_old_news and self.said and not self.is_running else self.text or self.blocked
 
     @property
     def update(self) -> Control:
@@ -136,6 +137,7 @@ class UpdatePresenter(JobPresenter[UpdateState]):
         self._plane = ""
         self._begun_at = 0.0
         self._looking: Any = None
+        self._scribbled: Any = None
         #: The last job that changed a segmentation, by the ID of that: it can be undone.
         self._undo: dict[str, Any] = {}
 
@@ -148,6 +150,9 @@ class UpdatePresenter(JobPresenter[UpdateState]):
         if self._subject != (host.volume, host.segmentation, host.roi):
             self._subject = (host.volume, host.segmentation, host.roi)
             self._plane = ""
+            if self._scribbled is not host.segmentation:
+                self.end_scribbling()
+            self._undo = {key: job for key, job in self._undo.items() if job.result().GetScene() is not None}
             self._put(text="", said="", is_understood=False, can_grow=False, asks_plane=None, asks_undo=None)
             self.look()
         self._show_undo()
@@ -202,8 +207,17 @@ class UpdatePresenter(JobPresenter[UpdateState]):
 
     def press_scribble(self) -> None:
         if self.state.scribble.is_enabled:
-            self._logic.addBackground(self._place.segmentation)
+            self._scribbled = node = self._place.segmentation
+            self._logic.addBackground(node)
             self._place.scribble()
+
+    def end_scribbling(self) -> None:
+        """The user is back, or draws elsewhere: a background in which nothing was drawn goes."""
+        if self.state.is_running:
+            return
+        node, self._scribbled = self._scribbled, None
+        if node is not None and node.GetScene() is not None:
+            self._logic.removeBackground(node)
 
     def press_undo(self) -> None:
         """Take back the last change; asks first if the user has drawn since."""
@@ -287,7 +301,7 @@ class UpdatePresenter(JobPresenter[UpdateState]):
         if not job.is_finished:
             # What is understood of it already holds until then: a press meanwhile is none too early.
             if not self.state.is_understood:
-                self._put(text=_("Reading what was drawn..."))
+                self._put(text=_("Reading what was drawn..."), is_old_news=True)
             return
         self._looking = None
         if job.error is not None:
@@ -304,12 +318,14 @@ class UpdatePresenter(JobPresenter[UpdateState]):
             if found.is_ambiguous:
                 planes = (("axial", _("Axial")), ("coronal", _("Coronal")), ("sagittal", _("Sagittal")))
                 asks = Question(found.problem.message, tuple(Option(key, title) for key, title in planes))
-        self._put(text=text, is_understood=found.problem is None, can_grow=found.has_strokes, asks_plane=asks)
+        is_understood, strokes = found.problem is None, found.has_strokes
+        is_old = not is_understood and not strokes
+        self._put(text=text, is_understood=is_understood, is_old_news=is_old, can_grow=strokes, asks_plane=asks)
 
     def _unreadable(self, error: Exception) -> None:
         if not isinstance(error, Cancelled):
             self._put(text=error_text(error) if isinstance(error, MAESegmentError) else str(error))
-            self._put(is_understood=False, can_grow=False)
+            self._put(is_understood=False, is_old_news=False, can_grow=False)
 
     def _runs(self, kind: str) -> bool:
         return self.state.is_running and self.state.kind == kind

@@ -24,7 +24,8 @@ def understood_text(found: Any) -> str:
     for name, slices in found.structures:
         text = _("{name} drawn on {n} {plane} slices")
         parts.append(text.format(name=in_words(name), n=slices, plane=_plane(found.plane)))
-    return _("{what}. The rest will follow; what you drew stays.").format(what="; ".join(parts))
+    whole = _("All of a corrected slice counts as right. ") if found.corrected else ""
+    return _("{what}. {whole}The rest will follow; what you drew stays.").format(what="; ".join(parts), whole=whole)
 
 
 def updated_text(summary: Any, seconds: float) -> str:

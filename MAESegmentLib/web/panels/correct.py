@@ -146,6 +146,9 @@ class CorrectPanel(Panel):
         self.is_looked_at = tab == "correct"
         if tab != "correct":
             self._editor.deactivate_effect()
+            self.fix.end_scribbling()
+            if self._edited is not None:
+                self._tools.list_again()
         else:
             self.fix.look()
         # Its handles would be dragged instead.

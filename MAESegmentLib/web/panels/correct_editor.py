@@ -154,8 +154,16 @@ class EditorLogic(SegmentEditorLogic):
 
     def paint(self) -> None:
         """Take the brush into the hand."""
-        self._on_segment_editor_changed()
+        self.list_again()
         self.segmentation_editor.set_active_effect_type(effects.SegmentationEffectPaint)
+
+    def list_again(self) -> None:
+        """Segments came or went, perhaps the one that is drawn in."""
+        editor = self.segmentation_editor
+        there = [*editor.get_all_segment_properties()]
+        if there and editor.get_active_segment_id() not in there:
+            editor.set_active_segment_id(there[0])
+        self._on_segment_editor_changed()
 
     def _on_segment_display_changed(self, _display_state: Any) -> None:
         """A surface that follows every stroke of the brush would stop it."""

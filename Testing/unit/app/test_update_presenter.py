@@ -65,13 +65,16 @@ def updated(logic, place, fix):
 
 def test_it_says_what_it_understood_before_the_button_is_pressed(fix):
     assert fix.state.update.is_enabled
-    assert fix.state.line == "3 corrected axial slices of left parotid. The rest will follow; what you drew stays."
+    assert fix.state.line == (
+        "3 corrected axial slices of left parotid. All of a corrected slice counts as right. "
+        "The rest will follow; what you drew stays."
+    )
 
 
 def test_a_new_structure_on_every_fourth_slice_is_understood_too(logic, fix):
     logic.drawn = Understood("coronal", corrected=1, structures=(("kidney", 6),), has_strokes=True)
     fix.look()
-    assert fix.state.line.startswith("1 corrected coronal slice; kidney drawn on 6 coronal slices. The rest")
+    assert fix.state.line.startswith("1 corrected coronal slice; kidney drawn on 6 coronal slices. All of a")
 
 
 @pytest.mark.parametrize(("missing", "word"), [("volume", "scan"), ("segmentation", "draw")])
@@ -192,6 +195,36 @@ def test_scribbles_grow_in_what_is_shown(logic, place, fix):
     logic.last("growScribbles").succeed(place.segmentation, SUMMARY)
     assert fix.state.said.startswith("Grown in 1 s.\nWhat you drew")
     assert fix.state.can_undo
+
+
+@pytest.mark.parametrize("comes", ["back", "from another segmentation"])
+def test_a_background_in_which_nothing_was_drawn_goes_when_the_user(logic, place, fix, comes):
+    drawn_in = place.segmentation
+    fix.press_scribble()
+    fix.look()
+    assert logic.called("removeBackground") == [], "the brush is in the hand still"
+    if comes == "back":
+        fix.end_scribbling()
+        fix.end_scribbling()
+    else:
+        place.segmentation = segmentation("Another")
+        fix.update()
+    assert logic.called("removeBackground") == [[drawn_in]]
+
+
+def test_what_is_wrong_with_what_was_drawn_after_an_update_is_said(logic, fix, updated):  # noqa: ARG001
+    logic.drawn = NOTHING
+    fix.look()
+    assert fix.state.line == "", "what was done stands there"
+    logic.drawn = Understood(problem=DrawingError("There is nothing to follow from.", "Draw."), has_strokes=True)
+    fix.look()
+    assert fix.state.line == "There is nothing to follow from. Draw."
+
+
+def test_an_overlap_that_was_drawn_after_an_update_is_said(logic, fix, updated):  # noqa: ARG001
+    logic.refusals["findDrawn"] = NodeError("A and B overlap in 3 voxels.", "Remove it.")
+    fix.look()
+    assert fix.state.line == "A and B overlap in 3 voxels. Remove it."
 
 
 def test_undo_takes_the_update_back_once(place, fix, updated):
