@@ -42,7 +42,10 @@ def with_speed(speed: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """`values`, and for those that are None what the speed chooses. `ConfigurationError` if there is no such speed."""
     if speed not in SPEEDS:
         raise ConfigurationError(f"Speed {speed!r} is none of {', '.join(SPEEDS)}.")
-    return {**SPEEDS[speed], **{name: value for name, value in values.items() if value is not None}}
+    given = {name: value for name, value in values.items() if value is not None}
+    if SPEEDS[speed].get("mirroring") == SHIFTED and given.get("mirroring") is True:
+        del given["mirroring"]  # the mirrored copies are among those that are averaged
+    return {**SPEEDS[speed], **given}
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,7 @@ def test_scripts_have_the_same_names_and_what_is_given_wins():
         ([], (0.5, True)),
         (["--speed", "fast"], (0.25, False)),
         (["--speed", "averaged"], (0.5, "shifted")),
+        (["--speed", "averaged", "--mirror"], (0.5, "shifted")),
     ):
         settings = options.inference_settings(parser.parse_args(given), model)
         assert (settings.overlap, settings.mirroring) == expected
