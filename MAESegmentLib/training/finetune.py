@@ -43,7 +43,7 @@ from .settings import FineTuneSettings
 from .tasks.initial import initial_network
 from .tasks.methods import check_one_part, scan_term
 from .tasks.segmentation import DiceTable, Measured, SegmentationTask, dice_table
-from .timetable import Timetable, part_of_steps
+from .timetable import Timetable, few_steps, part_of_steps
 
 __all__ = ["MODEL_FOLDER", "VersionOf", "finetune"]
 
@@ -95,9 +95,8 @@ def finetune(
     with claimed(out, team):
         pace = Pace(settings.batch_size, context.clock)
         if settings.minutes is not None:
-            if not (out / CHECKPOINT).exists():
-                team.first(lambda: TimeBudget.forget(out))
-            pace.budget = TimeBudget(settings.minutes, out, begun=context.begun, clock=pace.clock)
+            has_begun = (out / CHECKPOINT).exists()
+            pace.budget = TimeBudget(settings.minutes, out, begun=context.begun, resumes=has_begun, clock=pace.clock)
         preprocessing = _preprocessing(base, settings)
         cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
         tissues = settings.synthesis is not None
@@ -119,11 +118,15 @@ def finetune(
         if unlike:
             prepared.label_notes.append(unlike)
         left_out = () if found is None else found.warnings()
-        warnings = [f"Warning: {note}" for note in (*dataset.notes, *prepared.label_notes, *prepared.twins, *left_out)]
+
+        def warnings() -> list[str]:
+            return [f"Warning: {note}" for note in (*dataset.notes, *prepared.label_notes, *prepared.twins, *left_out)]
+
         notes = (*prepared.notes, cache.describe(), f"Held out: {holdout.how}.", *run.notes, *team.describe(settings))
-        context.log(*warnings, *notes)
+        context.log(*warnings(), *notes)
         # The model comes first, its leave-one-out estimate after it: whoever stops early still has a model.
         trained = run.train(holdout, out, (0, len(holdout.folds)) if holdout.folds else None)
+        prepared.label_notes.extend(() if run.times is None else few_steps(trained))
         measured = run.leave_one_out(holdout, trained) if holdout.folds else run.before_and_after(trained, holdout, out)
 
         def save() -> Bundle:
@@ -134,7 +137,7 @@ def finetune(
 
         bundle = team.first(save) or open_bundle(out / MODEL_FOLDER)
         cache.remove_files()
-        context.log(*warnings)  # again, as hours may lie between
+        context.log(*warnings())  # again, as hours may lie between, and with what came to light
         return bundle
 
 

@@ -15,6 +15,7 @@ from ..device import resolve_device
 from .data.holdout import Holdout
 from .loop.budget import TimeBudget
 from .loop.distributed import SOLO, Team
+from .loop.loop import Trained
 from .loop.pace import Pace
 from .loop.schedule import ByTime
 from .saving import MAX_SCANS, WINDOWS_OF_FEW
@@ -51,6 +52,14 @@ def planned_s(left_s: float, folds: int, measuring_s: float, step_s: float) -> t
         return FINAL_SHARE * left_s, True
     measuring_s = 0.0 if folds else min(measuring_s, MEASURING_SHARE * left_s)
     return left_s - measuring_s, not folds
+
+
+def few_steps(trained: Trained) -> tuple[str, ...]:
+    """What to say of a model that had too few, unless that is what the user wanted."""
+    if trained.stopped or trained.step >= FEWEST_STEPS:
+        return ()
+    count = "1 step" if trained.step == 1 else f"{trained.step} steps"
+    return (f"Only {count} fitted into the time, too few to learn from: give it more time, or do not use this model.",)
 
 
 def part_of_steps(fold: float, final: float) -> str:

@@ -30,6 +30,7 @@ from Testing.phantoms import PhantomFactory
 
 SETTINGS = FineTuneSettings(minutes=1.0, device="cpu", precision="fp32", threads=1)
 STEP_S = 2.0
+TOO_FEW = "Only 17 steps fitted into the time, too few to learn from: give it more time, or do not use this model."
 
 
 class Killed(Exception):
@@ -133,7 +134,9 @@ def test_leave_one_out_is_left_out_where_steps_turn_out_to_take_long(machine: Ma
     model = machine.run("loo")
     assert machine.now <= 60.0
     assert "validation" not in model.spec.metrics
-    assert "Leave-one-out ended after 0 of 3: the time was too short." in model.spec.training["notes"]
+    for note in ("Leave-one-out ended after 0 of 3: the time was too short.", TOO_FEW):
+        assert note in model.spec.training["notes"]
+        assert f"Warning: {note}" in [one.message for one in machine.said]
 
 
 def test_cases_that_there_is_no_time_to_measure_are_not(machine: Machine) -> None:

@@ -15,13 +15,9 @@ FILE = "time.json"
 class TimeBudget:
     """Seconds that the run in `folder` has and has spent, also in earlier processes, but not between them.
 
-    `begun` is when this process began, by `clock`; None: now. A killed process loses what it had not kept.
+    `begun` is when this process began, by `clock`; None: now. A killed process loses what it had not kept. Only a run
+    that `resumes` goes on with what was spent and decided there.
     """
-
-    @staticmethod
-    def forget(folder: Path) -> None:
-        """What was spent and decided by a run that has not begun to train: another may begin here."""
-        (folder / FILE).unlink(missing_ok=True)
 
     def __init__(
         self,
@@ -29,11 +25,12 @@ class TimeBudget:
         folder: Path,
         *,
         begun: float | None = None,
+        resumes: bool = True,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._file, self._clock = folder / FILE, clock
         self._begun = clock() if begun is None else begun
-        self._before, self._decided = _kept(self._file)
+        self._before, self._decided = _kept(self._file) if resumes else (0.0, {})
         #: When it is to be over, in seconds of the run.
         self.end_s = 60.0 * minutes
 
