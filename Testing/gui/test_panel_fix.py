@@ -28,6 +28,7 @@ def editor(monkeypatch):
 def fix(fake_logic, panel, ui, segmentation, settle, editor):  # noqa: ARG001
     """The section, unfolded, over a result of which two slices were corrected."""
     fake_logic.drawn = CORRECTED
+    panel.fix.presenter.double_click_s = 0.0
     ui.fixCollapsibleButton.collapsed = False
     settle()
     return panel.fix

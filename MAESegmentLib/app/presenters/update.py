@@ -136,6 +136,8 @@ class UpdatePresenter(JobPresenter[UpdateState]):
         self._subject: tuple[Any, ...] = ()
         self._plane = ""
         self._begun_at = 0.0
+        #: A second press within this time is that of a double click, not of Cancel.
+        self.double_click_s = 0.5
         self._looking: Any = None
         self._scribbled: Any = None
         #: The last job that changed a segmentation, by the ID of that: it can be undone.
@@ -194,14 +196,14 @@ class UpdatePresenter(JobPresenter[UpdateState]):
     def press_update(self) -> None:
         """Update the scan, or cancel that."""
         if self._runs(UPDATE):
-            self.cancel()
+            self._press_cancel()
         elif self.state.update.is_enabled:
             self._start(UPDATE, self._logic.updateScan, plane=self._plane)
 
     def press_grow(self) -> None:
         """Grow from the scribbles, or cancel that."""
         if self._runs(GROW):
-            self.cancel()
+            self._press_cancel()
         elif self.state.grow.is_enabled:
             self._start(GROW, self._logic.growScribbles)
 
@@ -326,6 +328,10 @@ class UpdatePresenter(JobPresenter[UpdateState]):
         if not isinstance(error, Cancelled):
             self._put(text=error_text(error) if isinstance(error, MAESegmentError) else str(error))
             self._put(is_understood=False, is_old_news=False, can_grow=False)
+
+    def _press_cancel(self) -> None:
+        if time.monotonic() - self._begun_at >= self.double_click_s:
+            self.cancel()
 
     def _runs(self, kind: str) -> bool:
         return self.state.is_running and self.state.kind == kind

@@ -50,6 +50,7 @@ def fix(logic, place):
     """Three slices were corrected."""
     logic.drawn = CORRECTED
     fix = UpdatePresenter(logic, place, lambda: None)
+    fix.double_click_s = 0.0
     fix.update()
     return fix
 
@@ -159,6 +160,15 @@ def test_update_works_on_what_is_shown_and_says_how_it_was_done(logic, place, fi
     assert place.told == [("changed", place.segmentation)]
     assert fix.state.can_undo
     assert plain(fix.state)["undo"]["text"] == "Undo update"
+
+
+@pytest.mark.parametrize(("press", "call"), [("press_update", "updateScan"), ("press_grow", "growScribbles")])
+def test_double_click_starts_and_does_not_cancel(logic, fix, press, call):
+    fix.double_click_s = 60.0
+    getattr(fix, press)()
+    getattr(fix, press)()
+    (job,) = logic.jobs_of[call]
+    assert not job.cancel_requested
 
 
 def test_cancel_leaves_all_as_it_is_and_it_can_begin_again(logic, place, fix):
