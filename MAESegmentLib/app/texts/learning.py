@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from ...bundle import Bundle
@@ -162,7 +162,8 @@ def run_text(status: Any, now: datetime, *, at_latest: bool = False, notes: Sequ
             if at_latest
             else _("{text} Ends at about {clock} ({time} left)")
         )
-        clock = clock_text(now + timedelta(seconds=status.eta_s), now)
+        # By the clock on the wall, also in a night in which that changes.
+        clock = clock_text(datetime.fromtimestamp(now.timestamp() + status.eta_s), now)
         text = ends.format(text=text.rstrip(". ") + ".", clock=clock, time=duration_text(status.eta_s))
     if status.device_title:
         text = _("{text}, on {device}").format(text=text.rstrip(". "), device=status.device_title)

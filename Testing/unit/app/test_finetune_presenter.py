@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import datetime
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 from MAESegmentLib.app.finetuning import FineTuneJob
 from MAESegmentLib.app.presenters.learning.finetune import FineTunePresenter
 from MAESegmentLib.app.presenters.learning.training_choices import TIME, time_options
+from MAESegmentLib.app.texts.learning import run_text
 from MAESegmentLib.errors import OutputError, TrainingError, WorkerError
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.runs import Curves, RunRequest, RunState, RunStatus
@@ -276,6 +278,19 @@ def test_source_that_is_not_offered_is_not_taken(logic, presenter):
     presenter.set_scans("/etc")
     presenter.start()
     assert "unlabelled" not in logic.runs[-1].arguments
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="The time zone is the system's.")
+def test_the_end_is_by_the_clock_on_the_wall_when_that_is_put_back(monkeypatch):
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        evening = datetime(2026, 10, 24, 22, 0)
+        status = replace(RUNNING, eta_s=8 * 3600.0)
+        assert "Ends at about 05:00 tomorrow (8.0 h left)" in run_text(status, evening)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize(
