@@ -85,6 +85,11 @@ def find_drawn(
     earlier = earlier or Drawn()
     if axis is None and earlier.axis >= 0:
         axis = earlier.axis
+    if axis != earlier.axis and (earlier.corrected or earlier.structures):
+        raise DrawingError(
+            _("An update before followed from slices of another plane, which would not be kept."),
+            _("Go on in that plane, without choosing one."),
+        )
     sparse = {value: _sparse_axes(now, before, value, axis) for value in names if value not in earlier.structures}
     sparse = {value: axes for value, axes in sparse.items() if axes}
     axis = _common_axis(sparse, names) if axis is None else axis

@@ -12,7 +12,7 @@ from ..errors import Cancelled, DrawingError
 from ..images.limits import memory_problem
 from ..images.volume import LabelMap, Volume
 from ..translation import tr as _
-from .drawn import is_background
+from .drawn import Drawn, is_background
 from .interpolation import signed_distance
 
 Block = tuple[slice, slice, slice]
@@ -34,6 +34,8 @@ class Grown:
     label_map: LabelMap
     box: Block
     values: tuple[int, ...]
+    #: The slices that were drawn before, but for those that were scribbled on.
+    drawn: Drawn | None = None
 
 
 def grow_scribbles(
@@ -44,12 +46,14 @@ def grow_scribbles(
     *,
     within: Block | None = None,
     prior: Callable[[Block], Mapping[int, np.ndarray]] | None = None,
+    earlier: Drawn | None = None,
     should_cancel: Callable[[], bool] = lambda: False,
 ) -> Grown:
     """`now` holds the scribbles: where it differs from the result `before` (I, J, K), or all that is drawn in it.
 
     `within` is where they may grow. `prior` gives a model's probabilities in a box by label value (0: background).
-    Without it the outlines of `before` count. A structure called "background" is what none of the others is to be.
+    Without it the outlines of `before` count. What was drawn `earlier` stays on slices that are not scribbled on. A
+    structure called "background" is what none of the others is to be.
     """
     outside = {value for value, name in names.items() if is_background(name)}
     seeded = (now.array != 0) if before is None else now.array != before
@@ -82,7 +86,28 @@ def grow_scribbles(
     result = np.array(now.array if before is None else before)
     result[box] = chosen
     result[seeded] = now.array[seeded]
-    return Grown(LabelMap(result, now.ijk_to_ras), box, tuple(value for value in values if value))
+    drawn = None if earlier is None else _returned(result, now.array, seeded, earlier, fresh)
+    return Grown(LabelMap(result, now.ijk_to_ras), box, tuple(value for value in values if value), drawn)
+
+
+def _returned(
+    result: np.ndarray, now: np.ndarray, seeded: np.ndarray, earlier: Drawn, fresh: Sequence[int]
+) -> Drawn | None:
+    """Put back what was drawn earlier; what is scribbled for the first time may go through those slices."""
+    if earlier.axis < 0:
+        return None
+    planes, labels, strokes = (np.moveaxis(one, earlier.axis, 0) for one in (result, now, seeded))
+    left = {index for index in range(len(planes)) if not strokes[index].any()}
+    for index in left & set(earlier.corrected):
+        moved = (labels[index] != 0) | ~np.isin(planes[index], fresh)
+        planes[index][moved] = labels[index][moved]
+    for value, slices in earlier.structures.items():
+        for index in left & set(slices):
+            moved = (planes[index] == value) != (labels[index] == value)
+            planes[index][moved] = labels[index][moved]
+    # A structure is no longer what lies between its slices: they are corrected slices of a result now.
+    still = left & {*earlier.corrected, *(index for found in earlier.structures.values() for index in found)}
+    return Drawn(earlier.axis, tuple(sorted(still)), {}) if still else None
 
 
 def _box(seeded: np.ndarray, now: LabelMap, within: Block | None) -> Block:

@@ -132,7 +132,7 @@ class UpdateScan(Message):
 class GrowScribbles(Message):
     """Grow the scribbles in `folder`, a label map beside the scan (with the result that they were drawn into, if
     `has_before`), within a box about them, guided by what `model` says, if one is given. `settings` and `roi` as in
-    `Segment`, `names` as in `UpdateScan`."""
+    `Segment`, `names` and `earlier` as in `UpdateScan`."""
 
     type: ClassVar[str] = "grow_scribbles"
     id: str
@@ -142,6 +142,7 @@ class GrowScribbles(Message):
     model: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     roi: tuple[float, ...] | None = None
+    earlier: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,22 @@ def test_corrected_slices_of_a_result_stay_and_their_neighbours_follow(logic, vo
     np.testing.assert_array_equal(masks(node, volume)["front"], drawn)
 
 
+def test_corrected_slices_stay_while_strokes_on_another_grow_and_are_known_after(logic, volume, truth):
+    slices = np.flatnonzero(truth["front"].any(axis=(1, 2)))
+    first, second, third = (int(slices[len(slices) // 2 + n]) for n in (-1, 1, 2))
+    node, _before, mask = corrected_result(logic, volume, truth, [first])
+    logic.updateScan(volume, node)
+    for k, grows in ((second, True), (third, False)):
+        now = masks(node, volume)["front"]
+        row = int(np.flatnonzero(now[k].any(axis=1))[0])
+        now[k, row - 2 : row] = now[k, row]
+        write(node, "front", now, volume)
+        if grows:
+            logic.growScribbles(volume, node)
+        np.testing.assert_array_equal(masks(node, volume)["front"][first], mask[first])
+    assert logic.findDrawn(volume, node).corrected == 2
+
+
 def test_what_cannot_be_kept_as_it_was_drawn_is_refused(logic, volume, draw, truth):
     drawn = every_third(truth["front"])
     node = draw(volume, front=drawn, back=drawn)

@@ -221,3 +221,30 @@ def test_scribbles_stay_and_a_new_structure_takes_nothing_from_what_is_there():
     assert 2 * ((found == 2) & two).sum() / ((found == 2).sum() + two.sum()) > 0.85
     with pytest.raises(DrawingError, match="no scribbles"):
         grow_scribbles(volume, LabelMap(before, MATRIX), before, NAMES)
+
+
+@pytest.mark.parametrize("earlier", [Drawn(2, (13, 99), {}), Drawn(2, (), {1: (13,)})])
+def test_slices_drawn_before_stay_while_scribbles_grow_and_after(earlier):
+    volume = Volume(100.0 * ball((20, 18, 15), (11, 11, 12))[None].astype(np.float32), MATRIX)
+    before = BALL.copy()
+    before[..., 13] = 0
+    before[15:25, 15:21, 13] = 1
+    now = before.copy()
+    now[10:30, 18, 15] = 1
+    now[4:8, 4:30, 15] = 0
+    plain = grow_scribbles(volume, LabelMap(now, MATRIX), before, NAMES).label_map.array
+    assert (plain[..., 13] != now[..., 13]).any()
+    grown = grow_scribbles(volume, LabelMap(now, MATRIX), before, NAMES, earlier=earlier)
+    np.testing.assert_array_equal(grown.label_map.array[..., 13], now[..., 13])
+    assert (grown.label_map.array[..., 15] != now[..., 15]).any()
+    assert grown.drawn == Drawn(2, (13,), {})
+    scribbled = now.copy()
+    scribbled[10:14, 18, 13] = 1
+    assert grow_scribbles(volume, LabelMap(scribbled, MATRIX), before, NAMES, earlier=earlier).drawn is None
+
+
+def test_another_plane_than_that_of_the_slices_drawn_before_is_refused():
+    now = BALL.copy()
+    now[20] = 0
+    with pytest.raises(DrawingError, match="another plane"):
+        find_drawn(now, BALL, NAMES, axis=0, earlier=Drawn(2, (5,)))

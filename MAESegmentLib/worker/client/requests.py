@@ -161,9 +161,10 @@ def submit_drawing(
     def request(folder: JobFolder) -> Message:
         names = {str(value): name for value, name in drawing.names.items()}
         where = (client.new_id(), str(folder.path), names, drawing.before is not None)
+        earlier = dict(drawing.earlier)
         if scribbles:
-            return GrowScribbles(*where, str(model.path) if model else "", dict(settings), bounds)
-        return UpdateScan(*where, drawing.plane, dict(drawing.earlier), bounds)
+            return GrowScribbles(*where, str(model.path) if model else "", dict(settings), bounds, earlier)
+        return UpdateScan(*where, drawing.plane, earlier, bounds)
 
     def prepare(folder: JobFolder) -> Iterator[float]:
         for number, array in enumerate(arrays):

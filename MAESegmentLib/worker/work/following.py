@@ -89,9 +89,12 @@ def grow(request: GrowScribbles, send: Send, should_cancel: Callable[[], bool], 
         names,
         within=_within(request, volume),
         prior=prior if predictor is not None else None,
+        earlier=_earlier(request),
         should_cancel=should_cancel,
     )
-    data = {"values": list(grown.values), "warnings": []}
+    data: dict[str, Any] = {"values": list(grown.values), "warnings": []}
+    if grown.drawn is not None:
+        data["drawn"] = grown.drawn.to_dict()
     return _written(request.id, clock, folder, grown.label_map, names, data)
 
 
@@ -99,7 +102,7 @@ def _within(request: UpdateScan | GrowScribbles, volume: Volume) -> Block | None
     return Roi.of(request.roi).voxels(volume.grid) if request.roi else None
 
 
-def _earlier(request: UpdateScan) -> Drawn | None:
+def _earlier(request: UpdateScan | GrowScribbles) -> Drawn | None:
     try:
         return Drawn.from_dict(request.earlier) if request.earlier else None
     except (ValueError, TypeError, KeyError, OverflowError) as error:
