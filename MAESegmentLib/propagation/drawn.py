@@ -16,6 +16,8 @@ from ..translation import tr as _
 PLANES = {"sagittal": "RL", "coronal": "AP", "axial": "SI"}
 #: A structure that was drawn on some slices only is so many slices thick at most where it was drawn.
 _THICKEST = 2
+#: So many slices are corrected at once.
+_FEW = 3
 #: The advice where only the plane is not clear.
 CHOOSE_PLANE = _("Say in which plane it was drawn: axial, coronal or sagittal.")
 
@@ -86,10 +88,7 @@ def find_drawn(
     if axis is None and earlier.axis >= 0:
         axis = earlier.axis
     if axis != earlier.axis and (earlier.corrected or earlier.structures):
-        raise DrawingError(
-            _("An update before followed from slices of another plane, which would not be kept."),
-            _("Go on in that plane, without choosing one."),
-        )
+        raise _other_plane()
     sparse = {value: _sparse_axes(now, before, value, axis) for value in names if value not in earlier.structures}
     sparse = {value: axes for value, axes in sparse.items() if axes}
     axis = _common_axis(sparse, names) if axis is None else axis
@@ -107,6 +106,10 @@ def find_drawn(
         raise _nothing(now, names)
     for value in sparse:
         structures[value] = _occupied(now == value, axis)
+    if earlier.axis >= 0 and changed.any():
+        counts = [len(_occupied(changed, one)) for one in range(3)]
+        if min(counts) <= _FEW and 3 * min(counts) <= counts[axis]:
+            raise _other_plane()
     there = range(now.shape[axis])
     for value in set(earlier.structures) - set(gone):
         touched = () if before is None else _occupied((now == value) != (before == value), axis)
@@ -167,6 +170,14 @@ def _flat_axis(changed: np.ndarray) -> int:
         )
         raise DrawingError(text.format(size=" x ".join(map(str, counts))), CHOOSE_PLANE)
     return int(first)
+
+
+def _other_plane() -> DrawingError:
+    """Slices of two planes cannot both be kept and followed."""
+    return DrawingError(
+        _("The slices that an update before followed from were drawn in another plane."),
+        _("Draw in the same plane as before, and choose no other."),
+    )
 
 
 def _nothing(now: np.ndarray, names: Mapping[int, str]) -> DrawingError:

@@ -246,5 +246,7 @@ def test_slices_drawn_before_stay_while_scribbles_grow_and_after(earlier):
 def test_another_plane_than_that_of_the_slices_drawn_before_is_refused():
     now = BALL.copy()
     now[20] = 0
-    with pytest.raises(DrawingError, match="another plane"):
-        find_drawn(now, BALL, NAMES, axis=0, earlier=Drawn(2, (5,)))
+    for axis in (0, None):
+        for earlier in (Drawn(2, (5,)), Drawn(2, (), {1: (3, 7, 11, 15, 19, 23, 27)})):
+            with pytest.raises(DrawingError, match="another plane"):
+                find_drawn(now, BALL, NAMES, axis=axis, earlier=earlier)
