@@ -53,6 +53,8 @@ def default_settings(
         del values["steps"]
     if new_labels and base.spec.preprocessing.intensity.kind == "zscore":
         values.setdefault("foreground", True)
+    if new_labels and values.get("synthesis") is None:
+        values.setdefault("spacing", "structures")
     # A structure with a side must not be mirrored; the base knows along which axes its own labels may be.
     augmentation = dict(values.get("augmentation", {}))
     known_axes = () if new_labels else base.spec.inference.get("mirror_axes", ())

@@ -30,6 +30,7 @@ from .data.holdout import Holdout, only_held_out, plan_holdout
 from .data.labelling import LabelPlan, Sides, plan_labels
 from .data.prepared import CaseCache, PreparedCase
 from .data.preparing import Prepared, prepare_cases
+from .data.spacing import fit_to_structures
 from .data.unlabelled import Unlabelled, prepare_unlabelled, scans_without_labels
 from .loop.budget import TimeBudget
 from .loop.checkpoint import CHECKPOINT
@@ -97,10 +98,11 @@ def finetune(
         if settings.minutes is not None:
             has_begun = (out / CHECKPOINT).exists()
             pace.budget = TimeBudget(settings.minutes, out, begun=context.begun, resumes=has_begun, clock=pace.clock)
-        preprocessing = _preprocessing(base, settings)
+        preprocessing, of_spacing = _preprocessing(base, settings, holdout.training, dataset, plan)
         cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
         tissues = settings.synthesis is not None
         prepared = prepare_cases(holdout.cases, preprocessing, cache, context, learnt=(dataset, plan), tissues=tissues)
+        prepared.label_notes.extend(of_spacing)
         context = replace(context, pace=pace)
         found = prepare_unlabelled(scans, prepared, dataset, base, preprocessing, context) if scans else None
         team.first(lambda: data().keep(out))  # once the files are known to be what they say
@@ -149,12 +151,18 @@ def _check_same_name(out: Path, finished: Bundle, description: Description) -> N
         )
 
 
-def _preprocessing(base: Bundle, settings: FineTuneSettings) -> Preprocessing:
-    """The base's, with another choice of what grey values are taken over where the settings say so."""
-    own = base.spec.preprocessing
-    if settings.foreground is None:
-        return own
-    return replace(own, intensity=replace(own.intensity, foreground=settings.foreground))
+def _preprocessing(
+    base: Bundle, settings: FineTuneSettings, training: Sequence[Case], dataset: CaseDataset, plan: LabelPlan
+) -> tuple[Preprocessing, list[str]]:
+    """The base's, with other voxels or another choice of what grey values are taken over where the settings say so;
+    and what there is to say of the voxels."""
+    chosen = base.spec.preprocessing
+    if settings.foreground is not None:
+        chosen = replace(chosen, intensity=replace(chosen.intensity, foreground=settings.foreground))
+    if settings.spacing == "base":
+        return chosen, []
+    fitted, note = fit_to_structures(chosen, training, dataset, plan)
+    return fitted, [note] if note else []
 
 
 class FineTuning:

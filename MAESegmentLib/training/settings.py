@@ -245,6 +245,9 @@ class FineTuneSettings(LoopSettings):
     deep_supervision: bool | None = None
     #: Whether grey values are taken over the body, and images cropped to it; None: as in the base.
     foreground: bool | None = None
+    #: "base": voxels as large as the base's. "structures": larger where the new structures are larger than a patch of
+    #: the base, unless a case annotates what the base knows (`training/data/spacing`).
+    spacing: Literal["base", "structures"] = "base"
     #: Overlap of the sliding windows in validation.
     validation_overlap: float = 0.25
     #: How scans without labels are learnt from, where there are some, and what that weighs beside the cases.
@@ -254,7 +257,7 @@ class FineTuneSettings(LoopSettings):
     unlabelled_ramp: float = 0.4
 
     LATER: ClassVar[frozenset[str]] = LoopSettings.LATER | {
-        *("sides", "foreground", "minutes", "until_no_better"),
+        *("sides", "foreground", "spacing", "minutes", "until_no_better"),
         *("unlabelled_method", "unlabelled_weight", "unlabelled_ramp"),
     }
 
@@ -275,6 +278,7 @@ class FineTuneSettings(LoopSettings):
         check("from 0 to 1", _is_fraction, "foreground_fraction")
         check("weights", lambda all_: bool(all_) and min(all_) >= 0 and sum(all_) > 0, "deep_supervision_weights")
         check("1 or more, or unset", _is_unset_or_positive, "patience")
+        check('"base" or "structures"', lambda spacing: spacing in ("base", "structures"), "spacing")
         check('"last" or "best"', lambda keep: keep in ("last", "best"), "keep")
         starts = ("pretrained", "autoencoder", "random")
         check('"pretrained", "autoencoder" or "random"', lambda start: start in starts, "initial_weights")

@@ -92,7 +92,7 @@ def measure_run(run: Run, data: Path, work: Path, base: Bundle, ways: Ways = _PL
     values = dataset.labels
     if run.arm.network is not None:
         task, plan = run.task, base.spec.preprocessing
-        grid = task.spacing or plan.spacing, task.patch or plan.patch_size
+        grid = run.arm.spacing or task.spacing or plan.spacing, task.patch or plan.patch_size
         loop = PlainLoop(*grid, len(dataset.labels) + 1, run.seed, _OVERLAP, task.window)
         network, steps, seconds = loop.train(run.arm.network, base, dataset.select("learn"), run.budget)
 

@@ -46,13 +46,15 @@ class Task:
 class Arm:
     """`network` is one of `PLAIN`, or None for our fine-tuning with `settings` (fields of `FineTuneSettings`).
 
-    `by_time`, fine-tuning is given its time, as a user gives it, and not the steps that fit.
+    `by_time`, fine-tuning is given its time, as a user gives it, and not the steps that fit. `spacing` (mm, RAS) is of
+    the plain loop, in place of the task's.
     """
 
     name: str
     network: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     by_time: bool = False
+    spacing: Triple | None = None
 
 
 @dataclass(frozen=True)
@@ -126,4 +128,5 @@ def _arm(name: str, entry: Mapping[str, Any], centre: Mapping[str, Any]) -> Arm:
         return Arm(name, None, settings, by_time)
     if network not in PLAIN:
         raise ConfigurationError(f"Arm {name}: the plain loop knows {', '.join(PLAIN)}.")
-    return Arm(name, network)
+    d, h, w = entry.get("spacing", (0.0, 0.0, 0.0))
+    return Arm(name, network, spacing=(d, h, w) if "spacing" in entry else None)
