@@ -243,7 +243,8 @@ class FineTuning:
         after: DiceTable = {}
         count = len(holdout.folds)
         if self.times is not None:
-            self.times.final_s = final.seconds
+            by_pace = final.step * (self.pace.recent_step_s or 0.0)  # with the making of patches
+            self.times.final_s = max(final.seconds, by_pace)
         done, steps = 0, 0
         for number, fold in enumerate(holdout.folds):
             folder = self.out / FOLDS / f"{number:02d}"

@@ -139,7 +139,9 @@ def test_corrections_become_a_version_that_is_used_only_when_accepted(
     panel, ui, corrected, scene, job, segment, model, monkeypatch, process_events_until
 ):
     logic, store = panel._logic, panel._logic.library.store
-    monkeypatch.setattr(logic, "fineTune", partial(logic.fineTune, **QUICK), raising=False)
+    few_steps = partial(logic.fineTune, **QUICK)
+    # In place of the minutes that the panel offers.
+    monkeypatch.setattr(logic, "fineTune", lambda **all_: few_steps(**{**all_, "minutes": None}), raising=False)
     assert [corrected(scene.plain("A")), corrected(scene.left_handed("B"))] == ["case-0001", "case-0002"]
     names = [ui.casesTable.item(row, 1).text().splitlines()[0] for row in (0, 1)]
     assert names == ["case-0001 (A)", "case-0002 (B)"]

@@ -291,7 +291,7 @@ def test_perfect_outputs_at_every_level_cost_nearly_nothing() -> None:
         {"precision": "fp8"},
         {"layer_decay": 0.0},
         {"augmentation": {"affine": 2.0}},
-        {"augmentation": {"elastic": 1.0}},
+        {"augmentation": {"elastics": 1.0}},
         {"setps": 5},
     ],
 )

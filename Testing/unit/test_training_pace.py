@@ -39,7 +39,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Nothing takes any time but a step and the segmentation of held-out cases."""
     clock = Clock()
-    monkeypatch.setattr(finetune_code, "Pace", lambda batch_size: Pace(batch_size, clock))
+    monkeypatch.setattr(finetune_code, "Pace", lambda batch_size, _: Pace(batch_size, clock))
     update, dice_table = loop._Run.update, segmentation.dice_table
 
     def slow_update(*arguments: Any) -> Any:

@@ -18,6 +18,6 @@ def test_time_and_scans_without_labels_are_chosen_and_the_time_is_kept(user, app
     user.press("measured")
     user.until(lambda: "Left atrium (MR)" in user.panel(), "what was measured")
     screenshot(user, "app-learning-choices")
-    (kept,) = Path(app_environment["XDG_DATA_HOME"]).glob("maesegment/choices/*.json")
-    assert json.loads(kept.read_text()) == {"FineTuneTime": "quick"}
+    kept = Path(app_environment["XDG_DATA_HOME"]).glob("maesegment/choices/*.json")  # one a browser, of other tests too
+    assert "quick" in [json.loads(file.read_text()).get("FineTuneTime") for file in kept]
     assert user.problems() == []
