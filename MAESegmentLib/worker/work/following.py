@@ -30,13 +30,7 @@ PredictorOf = Callable[[Bundle, Mapping[str, Any]], Predictor]
 
 def update(request: UpdateScan, send: Send, should_cancel: Callable[[], bool]) -> Result:
     """`data` has the labels, what was drawn, and how each structure followed."""
-    clock = StageClock(request.id, send)
-    clock.enter("load")
-    folder = JobFolder(Path(request.folder))
-    volume = folder.read_volume()
-    volume.grid.check()
-    now = folder.read_label_map(volume)
-    before = folder.read_label_map(volume, before=True).array if request.has_before else None
+    clock, folder, volume, now, before = _opened(request, send)
     names = {int(value): name for value, name in request.names.items()}
     updated = update_scan(
         now,
@@ -60,13 +54,7 @@ def update(request: UpdateScan, send: Send, should_cancel: Callable[[], bool]) -
 
 def grow(request: GrowScribbles, send: Send, should_cancel: Callable[[], bool], predictor_of: PredictorOf) -> Result:
     """`data` has the labels, and which of them the scribbles could become."""
-    clock = StageClock(request.id, send)
-    clock.enter("load")
-    folder = JobFolder(Path(request.folder))
-    volume = folder.read_volume()
-    volume.grid.check()
-    now = folder.read_label_map(volume)
-    before = folder.read_label_map(volume, before=True).array if request.has_before else None
+    clock, folder, volume, now, before = _opened(request, send)
     names = {int(value): name for value, name in request.names.items()}
     clock.enter("segment")
     predictor = predictor_of(open_bundle(request.model), request.settings) if request.model else None
@@ -96,6 +84,19 @@ def grow(request: GrowScribbles, send: Send, should_cancel: Callable[[], bool], 
     if grown.drawn is not None:
         data["drawn"] = grown.drawn.to_dict()
     return _written(request.id, clock, folder, grown.label_map, names, data)
+
+
+def _opened(
+    request: UpdateScan | GrowScribbles, send: Send
+) -> tuple[StageClock, JobFolder, Volume, LabelMap, np.ndarray | None]:
+    """The job's clock and folder, the scan, and the segmentation as it is and as it was produced."""
+    clock = StageClock(request.id, send)
+    clock.enter("load")
+    folder = JobFolder(Path(request.folder))
+    volume = folder.read_volume()
+    volume.grid.check()
+    before = folder.read_label_map(volume, before=True).array if request.has_before else None
+    return clock, folder, volume, folder.read_label_map(volume), before
 
 
 def _within(request: UpdateScan | GrowScribbles, volume: Volume) -> Block | None:
