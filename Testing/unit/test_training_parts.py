@@ -159,6 +159,7 @@ import os, sys
 from pathlib import Path
 import numpy as np
 from MAESegmentLib.errors import MAESegmentError
+from MAESegmentLib.processes.ending import end_process
 from MAESegmentLib.training.loop.distributed import joined
 from MAESegmentLib.training.loop.loop import train
 from MAESegmentLib.training.run_context import RunContext
@@ -191,6 +192,7 @@ with joined("cpu") as team:
     stopped = segmentation(SETTINGS, team)
     context = RunContext(should_cancel=lambda: team.rank == 1, team=team)
     told(lambda: train(stopped, SETTINGS, folder / "stopped", context))
+end_process(0)  # as the command does
 """
 
 

@@ -13,7 +13,7 @@ import time
 import unicodedata
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,7 +79,12 @@ class User:
         return any(element.is_displayed() for element in self.driver.find_elements("id", name))
 
     def text(self, name: str) -> str:
-        return self.find(name).text if self.see(name) else ""
+        """What stands there now; nothing, where it is not to be seen."""
+        from selenium.common.exceptions import StaleElementReferenceException
+
+        while True:
+            with suppress(StaleElementReferenceException):  # drawn again in between, so it is there to be read again
+                return self.find(name).text if self.see(name) else ""
 
     def press(self, name: str) -> None:
         """Click, as soon as it can be."""

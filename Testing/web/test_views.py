@@ -21,6 +21,12 @@ def point_at(user: User, dx: int, dy: int) -> str:
     return user.until(lambda: ":" in user.text("pointer-Axial") and user.text("pointer-Axial"), "a grey value")
 
 
+def middle(user: User, view: str) -> tuple[bool, bool]:
+    """Whether the name of this view stands right of the middle of the page, and below it."""
+    place = user.find(f"name-{view}").rect
+    return place["x"] + place["width"] / 2 > 830, place["y"] > 400
+
+
 def grey_values(path, text: str) -> set[float]:
     """Of the voxels that the place may be in, which was rounded."""
     volume = read_volume(path)
@@ -35,25 +41,17 @@ def grey_values(path, text: str) -> set[float]:
 
 def test_views_say_which_plane_which_side_where_and_what_is_under_the_pointer(user):
     open_sample(user)
-    middles = {
-        name: (place["x"] + place["width"] / 2 > 830, place["y"] > 400)
-        for name, place in ((name, user.find(f"name-{name}").rect) for name in ("Axial", "3D", "Coronal", "Sagittal"))
-    }
-    assert middles == {
-        "Axial": (False, False),
-        "3D": (True, False),
-        "Coronal": (False, True),
-        "Sagittal": (True, True),
-    }, "as in Slicer's Four-Up"
+    places = {"Axial": (False, False), "3D": (True, False), "Coronal": (False, True), "Sagittal": (True, True)}
+    user.until(lambda: {name: middle(user, name) for name in places} == places, "the places as in Slicer's Four-Up")
     for letter, word in (
         ("Axial-R", "Right"),
         ("Axial-L", "Left"),
         ("Sagittal-A", "Anterior"),
         ("Coronal-I", "Inferior"),
     ):
-        assert user.find(letter).accessible_name == word
-    assert user.find("Axial-R").rect["x"] < user.find("Axial-L").rect["x"]
-    before = user.text("position-Axial")
+        user.until(lambda letter=letter, word=word: user.find(letter).accessible_name == word, f"{letter} is {word}")
+    user.until(lambda: user.find("Axial-R").rect["x"] < user.find("Axial-L").rect["x"], "right on the left")
+    before = user.until(lambda: user.text("position-Axial"), "where the slice is")
     assert re.fullmatch(r"(Superior|Inferior) \d+\.\d mm", before)
     user.driver.find_element("css selector", '[aria-label="Axial: slice"]').send_keys(Keys.ARROW_RIGHT)
     user.until(lambda: user.text("position-Axial") not in ("", before), "another slice")
