@@ -29,7 +29,10 @@ def follow_corrections(
     if block is None:
         return
     labels, results, planes, closed = (one[(slice(None), *block)] for one in (labels, results, planes, closed))
+    for value, index in _ends(labels, results, drawn, spacing[drawn.axis]):
+        planes[index][(labels[index] == value) & ~closed[index]] = 0
     changes = {index: _changes(labels[index], results[index], drawn, plane_spacing) for index in drawn.corrected}
+    replaced = {value for index in drawn.corrected for value in _erased(labels[index], results[index], drawn, True)}
     targets = sorted(
         index
         for index in range(len(planes))
@@ -42,6 +45,7 @@ def follow_corrections(
             results[index],
             closed[index],
             [(share, changes[one]) for one, share in weights],
+            replaced,
             plane_spacing,
         )
         yield number / len(targets)
@@ -84,11 +88,15 @@ _Change = tuple[np.ndarray, float]
 
 
 def _changes(now: np.ndarray, before: np.ndarray, drawn: Drawn, spacing: Sequence[float]) -> dict[int, _Change]:
-    """By label value: by how many mm its outline was moved outwards, and how deep the structure is."""
+    """By label value: by how many mm its outline was moved outwards, and how deep the structure is.
+
+    Of a structure that was erased no outline is left to move.
+    """
     found: dict[int, _Change] = {}
+    erased = _erased(now, before, drawn, False)
     for value in np.union1d(np.unique(now), np.unique(before)):
         mask, was = now == value, before == value
-        if value == 0 or value in drawn.structures or np.array_equal(mask, was):
+        if value == 0 or value in drawn.structures or value in erased or np.array_equal(mask, was):
             continue
         distances = [signed_distance(one, spacing) for one in (mask, was)]
         depth = float(max(distance.max() for distance in distances))
@@ -97,14 +105,41 @@ def _changes(now: np.ndarray, before: np.ndarray, drawn: Drawn, spacing: Sequenc
     return found
 
 
+def _erased(now: np.ndarray, before: np.ndarray, drawn: Drawn, is_replaced: bool) -> set[int]:
+    """Structures of which a slice has nothing any more; `is_replaced`: most of it is another structure now."""
+    gone = {int(value) for value in np.unique(before)} - {int(value) for value in np.unique(now)}
+    left = {value for value in gone - {0, *drawn.structures} if (now[before == value] != 0).mean() > 0.5}
+    return left if is_replaced else gone - {0, *drawn.structures} - left
+
+
+def _ends(labels: np.ndarray, results: np.ndarray, drawn: Drawn, mm: float) -> Iterator[tuple[int, int]]:
+    """(structure, slice) of what an erased slice cuts off: an end that ran too far, much shorter than what is left.
+
+    In the middle of a long structure only the erased slice goes.
+    """
+    erased = {index: _erased(labels[index], results[index], drawn, False) for index in drawn.corrected}
+    for value in set().union(*erased.values()):
+        there = np.flatnonzero((labels == value).any(axis=(1, 2)))
+        if not there.size:
+            continue
+        runs = np.split(there, np.flatnonzero(np.diff(there) > 1) + 1)
+        longest = max(map(len, runs))
+        for run in runs:
+            beside = [value in erased.get(int(index), ()) for index in (run[0] - 1, run[-1] + 1)]
+            is_short = len(run) * mm <= REACH_MM and 2 * len(run) <= longest
+            if any(beside) and is_short and not set(drawn.corrected) & set(run.tolist()):
+                yield from ((value, int(index)) for index in run)
+
+
 def _follow(
     plane: np.ndarray,
     before: np.ndarray,
     closed: np.ndarray,
     changes: Sequence[tuple[float, dict[int, _Change]]],
+    replaced: set[int],
     spacing: Sequence[float],
 ) -> None:
-    """One slice, changed in place."""
+    """One slice, changed in place; what was `replaced` by another structure becomes one of them, never nothing."""
     values = sorted({value for _share, change in changes for value in change})
     if not values:
         return
@@ -115,6 +150,7 @@ def _follow(
         own = np.maximum(signed_distance(before == value, spacing), -depth)
         distances.append(own + sum(share * moved for share, moved, _depth in parts))
     stack = np.stack(distances)
-    winner = np.where(stack.max(axis=0) > 0, np.array(values)[stack.argmax(axis=0)], 0)
+    is_one = (stack.max(axis=0) > 0) | np.isin(before, list(replaced & set(values)))
+    winner = np.where(is_one, np.array(values)[stack.argmax(axis=0)], 0)
     free = ~closed & ((before == 0) | np.isin(before, values))
     plane[free] = winner[free]

@@ -127,14 +127,46 @@ def test_a_slice_erased_from_a_result_or_added_beyond_its_end_is_a_correction(ax
     erased[..., 15] = 0
     updated = update_scan(LabelMap(erased, MATRIX), BALL, NAMES, axis=axis, earlier=earlier)
     assert updated.drawn == Drawn(2, (*known, 15), {})
-    found = updated.label_map.array
-    assert not found[..., 15].any()
-    assert 0 < found[..., 18:].sum() < BALL[..., 18:].sum()
+    np.testing.assert_array_equal(updated.label_map.array, erased)
     added = BALL.copy()
     added[15:25, 13:23, 29] = 1
     updated = update_scan(LabelMap(added, MATRIX), BALL, NAMES, axis=axis, earlier=earlier)
     assert updated.drawn == Drawn(2, (*known, 29), {})
     assert updated.label_map.array[..., 28].any()
+
+
+TUBE = ((GRID[0] - 20) ** 2 + (GRID[1] - 18) ** 2 <= 64).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("erased", "left"),
+    [
+        ([15], [*range(15), *range(16, 30)]),  # the middle of a long structure
+        ([25], range(25)),  # an end that ran too far goes
+        ([29], range(29)),  # so it does slice after slice, and no more than that
+        ([5, 25], range(6, 25)),
+        ([10, 13], [*range(10), *range(14, 30)]),  # what is left between two goes
+    ],
+)
+def test_an_erased_slice_takes_the_end_that_it_cuts_off_and_shrinks_nothing(erased, left):
+    now = TUBE.copy()
+    now[..., erased] = 0
+    found = update_scan(LabelMap(now, MATRIX), TUBE, NAMES).label_map.array
+    np.testing.assert_array_equal(found, on(TUBE, list(left)))
+    kept = now.copy()
+    kept[20, 18, 28] = 0  # the user looked at that slice, too: it is there on purpose
+    if erased == [25]:
+        found = update_scan(LabelMap(kept, MATRIX), TUBE, NAMES).label_map.array
+        assert found[..., 26:].any(axis=(0, 1)).all()
+
+
+def test_a_slice_that_was_given_to_another_structure_leaves_no_hole_beside():
+    now = TUBE.copy()
+    now[..., 15] *= 2
+    found = update_scan(LabelMap(now, MATRIX), TUBE, NAMES).label_map.array
+    np.testing.assert_array_equal(found > 0, TUBE > 0)
+    assert (found[..., [13, 17]][TUBE[..., [13, 17]] > 0] == 2).all()
+    assert (found[..., [9, 21]][TUBE[..., [9, 21]] > 0] == 1).all()
 
 
 def test_a_structure_of_a_result_that_was_drawn_anew_on_every_fourth_slice_is_filled():
