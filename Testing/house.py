@@ -73,7 +73,7 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
     (_room("inference", "predictor.py", "numpy torch monai matplotlib"), _room("cases", "store.py", "numpy")),
     (
         _room("evaluation", "metrics.py", "numpy torch monai rich"),
-        _room("training", "finetune.py", "numpy scipy torch monai matplotlib tomli"),
+        _room("training", "finetune.py", "numpy scipy torch matplotlib tomli"),
         _room("propagation", "update.py", "numpy scipy torch"),
     ),
     (_room("runs", "run_folder.py", "numpy psutil torch"),),

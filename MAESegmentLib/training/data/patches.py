@@ -18,9 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..loop.distributed import SOLO, Team
 from ..settings import LoopSettings
-from .augment import intensity_transform, random_displacement, random_geometry, sample_patch
+from .augment import random_displacement, random_geometry, sample_patch
 from .drawing import Drawing
 from .labelling import Sides
+from .perturbation import change_intensities
 from .prepared import PreparedCase
 
 
@@ -56,7 +57,6 @@ class PatchCutter:
         self.augmentation = settings.augmentation
         self.sides = sides
         self.foreground_fraction = foreground_fraction
-        self._intensity = intensity_transform(settings.augmentation)
 
     def cut(self, case: PreparedCase, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
         """Patch (C, D, H, W), classes (1, D, H, W) int64; every random choice is drawn from `rng`."""
@@ -77,9 +77,7 @@ class PatchCutter:
         )
         if self.sides is not None and classes is not None and self.sides.axis in mirrored:
             classes = self.sides.exchange(classes)
-        self._intensity.set_random_state(seed=int(rng.integers(2**31)))
-        # As MONAI's own tensor class it would slow every operation of the network (about a tenth of a small step).
-        image = torch.as_tensor(self._intensity(image), dtype=torch.float32).as_subclass(Tensor) * inside
+        image = change_intensities(image, self.augmentation, int(rng.integers(2**31))) * inside
         return image, None if classes is None else classes[None].long()
 
     def _start(self, case: PreparedCase, rng: np.random.Generator) -> list[int]:

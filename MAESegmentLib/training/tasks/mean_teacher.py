@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ...device import autocast
 from ...errors import ConfigurationError
-from ..data.augment import intensity_transform
 from ..data.patches import Batch, PatchSamples, batches
+from ..data.perturbation import change_intensities
 from ..data.prepared import PreparedCase
 from ..settings import FineTuneSettings
 from .terms import Ramp, Volumes, segmented, settings_of_scans, volumes_of
@@ -101,13 +101,13 @@ class TwoViews(PatchSamples):
 
     def __init__(self, scans: Sequence[PreparedCase], patch_size: Sequence[int], settings: FineTuneSettings) -> None:
         super().__init__(scans, patch_size, settings_of_scans(settings))
-        self._change = intensity_transform(settings.augmentation)
+        self._changes = settings.augmentation
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor | None, str]:
         image, _, name = super().__getitem__(number)
-        self._change.set_random_state(seed=int(np.random.default_rng((self.settings.seed, 5, number)).integers(2**31)))
         inside = image != 0  # what lies beyond the scan stays as inference has it
-        changed = torch.as_tensor(self._change(image), dtype=torch.float32).as_subclass(Tensor) * inside
+        seed = int(np.random.default_rng((self.settings.seed, 5, number)).integers(2**31))
+        changed = change_intensities(image, self._changes, seed) * inside
         return torch.cat([changed, image]), None, name
 
 

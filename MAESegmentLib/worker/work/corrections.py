@@ -45,7 +45,7 @@ def write_scan(request: WriteScan, send: Send, should_cancel: Callable[[], bool]
 
 def estimate(request: Estimate, send: Send, should_cancel: Callable[[], bool]) -> Result:
     """`data` is {"estimate": a `FineTuneEstimate` as a dictionary}."""
-    from ...runs.estimate import estimate_run  # MONAI with it, which storing a case does not need
+    from ...runs.estimate import estimate_run  # training with it, which storing a case does not need
 
     def report(fraction: float) -> None:
         send(Progress(request.id, "measure", fraction))

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from MAESegmentLib.training.data.augment import intensity_transform, random_geometry, sample_patch
+from MAESegmentLib.training.data.augment import random_geometry, sample_patch
 from MAESegmentLib.training.data.patches import PatchSamples
+from MAESegmentLib.training.data.perturbation import change_intensities
 from MAESegmentLib.training.data.prepared import PreparedCase
 from MAESegmentLib.training.settings import Augmentation, LoopSettings
 
@@ -44,7 +45,6 @@ class ViewSamples(PatchSamples):
         super().__init__(cases, patch_size, replace(settings, augmentation=Augmentation.none()))
         self.views = views
         self._augmentation = view_augmentation(settings.augmentation)
-        self._change = intensity_transform(self._augmentation)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor | None, str]:
         """Views (views * C, D, H, W), no classes, case id."""
@@ -57,10 +57,7 @@ class ViewSamples(PatchSamples):
     def _view(self, patch: Tensor, spacing: Sequence[float], rng: np.random.Generator) -> Tensor:
         geometry, _ = random_geometry(self._augmentation, spacing, self.patch_size, rng)
         view, _, inside = sample_patch(patch, None, (0, 0, 0), self.patch_size, geometry)
-        self._change.set_random_state(seed=int(rng.integers(2**31)))
-        # MONAI returns its own tensors, which would slow every operation of the network.
-        changed = torch.as_tensor(self._change(view), dtype=torch.float32).as_subclass(Tensor)
-        return changed * inside
+        return change_intensities(view, self._augmentation, int(rng.integers(2**31))) * inside
 
 
 def split_views(image: Tensor, views: int) -> Tensor:
