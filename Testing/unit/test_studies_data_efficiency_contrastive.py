@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from monai.transforms import Compose
 
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.networks import MaeConfig
@@ -70,7 +69,6 @@ def test_views_show_the_patch_that_other_pretexts_get() -> None:
     samples = ViewSamples([case], PATCH, SETTINGS)
     grey = dict.fromkeys(("noise", "blur", "brightness", "contrast", "low_resolution", "gamma"), 0.0)
     samples._augmentation = replace(samples._augmentation, **grey)
-    samples._change = Compose([])
     patch, stacked = PatchSamples([case], PATCH, plain)[3][0], samples[3][0]
     inside = stacked[:3] != 0
     for axis in range(3):

@@ -6,7 +6,7 @@ training starts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -42,7 +42,7 @@ def _noise(patch: Tensor, rng: RandomState, most: float) -> Tensor:
     return patch + torch.from_numpy(rng.normal(0.0, rng.uniform(0, most), tuple(patch.shape))).float()
 
 
-def _blur(patch: Tensor, rng: RandomState, sigmas: Sequence[float]) -> Tensor:
+def _blur(patch: Tensor, rng: RandomState, sigmas: tuple[float, float]) -> Tensor:
     kernels = [_gaussian(rng.uniform(*sigmas)) for _axis in range(3)]
     d, h, w = (len(kernel) // 2 for kernel in kernels)
     blurred = F.pad(patch[:, None], (w, w, h, h, d, d))
