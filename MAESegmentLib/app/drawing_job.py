@@ -207,8 +207,9 @@ def _put(
         block = np.where(block == values[helper], 0, block).astype(block.dtype)
     produced = yield from packed(block, origin, data["labels"]["shape_ijk"], values)
     labels = full_label_array(block, origin, data["labels"]["shape_ijk"])
-    axis = int(data.get("drawn", {}).get("axis", -1))
-    images = yield from _redrawn(request, values, drawing, stamp, labels, axis)
+    drawn = data.get("drawn", {})
+    axes = {int(one["axis"]) for one in (drawn, *drawn.get("also", ())) if one} - {-1}
+    images = yield from _redrawn(request, values, drawing, stamp, labels, axes)
     if made_mark(node) != mark:
         raise NodeError(
             _("{name} was made anew meanwhile; it was left as it is.").format(name=node.GetName()),
@@ -239,10 +240,10 @@ def _redrawn(
     drawing: mrml.Drawing,
     drawn_at: tuple[Any, ...],
     labels: np.ndarray,
-    axis: int,
+    axes: set[int],
 ) -> Operation[Mapping[str, Any]]:
     """What `put_redrawn` takes, of the moment that it is put there: only voxels that followed, and none of a slice
-    (across the voxel `axis`; -1: none at all) in which anything was drawn meanwhile."""
+    (across the voxel `axes`) in which anything was drawn meanwhile."""
     node, volume = request.segmentation, request.nodes[0]
     for _attempt in range(_ATTEMPTS):
         stamp = mrml.content_stamp(node)
@@ -251,9 +252,9 @@ def _redrawn(
         if stamp != drawn_at:
             now = yield from mrml.drawing_steps(node, volume, values)
             drawn = now.array != np.where(np.isin(drawing.array, [*there.values()]), drawing.array, 0)
-            if axis >= 0:
-                drawn = drawn.any(axis=tuple(other for other in range(3) if other != 2 - axis), keepdims=True)
             kept |= drawn
+            for axis in axes:
+                kept |= drawn.any(axis=tuple(other for other in range(3) if other != 2 - axis), keepdims=True)
         images = yield from redrawing_steps(node, volume, labels, there, kept)
         if mrml.content_stamp(node) == stamp:
             return images

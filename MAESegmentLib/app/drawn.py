@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,8 @@ from .. import mrml
 from ..errors import DrawingError
 from ..jobs import Job, in_thread
 from ..jobs.runner import Operation
-from ..propagation.drawn import CHOOSE_PLANE, Drawn, axis_of_plane, find_drawn, plane_of
+from ..propagation.drawn import CHOOSE_PLANE, Drawn, axis_of_plane, plane_of
+from ..propagation.planes import find_all, unused
 from ..translation import tr as _
 from ..worker.client.requests import Drawing
 from .drawing_job import DrawingRequest, read_drawing, values_of
@@ -22,7 +23,8 @@ from .session import SceneSession
 @dataclass(frozen=True)
 class Understood:
     """Slices of a `plane` ("axial"): so many of a result were `corrected`, where structures called `names` changed, and
-    `structures` (name, slices) were drawn on some slices only.
+    `structures` (name, slices) were drawn on some slices only. `also` is what was drawn in other planes, `notes` say
+    what cannot be used.
 
     `problem` says why the rest of the scan cannot follow; `is_ambiguous`: because the plane is not clear.
     `has_strokes`: whether anything was drawn that could grow.
@@ -32,6 +34,8 @@ class Understood:
     corrected: int = 0
     names: tuple[str, ...] = ()
     structures: tuple[tuple[str, int], ...] = ()
+    also: tuple[Understood, ...] = ()
+    notes: tuple[str, ...] = ()
     problem: DrawingError | None = None
     is_ambiguous: bool = False
     has_strokes: bool = False
@@ -64,18 +68,36 @@ def _understood(made: Drawing, ijk_to_world: Any) -> Understood:
     axis = axis_of_plane(made.plane, ijk_to_world) if made.plane else None
     earlier = Drawn.from_dict(made.earlier) if made.earlier else None
     try:
-        drawn = find_drawn(now, before, made.names, axis=axis, earlier=earlier)
+        drawn = find_all(now, before, made.names, axis=axis, earlier=earlier)
     except DrawingError as error:
         return replace(found, problem=error, is_ambiguous=error.hint == CHOOSE_PLANE)
-    touched = (
-        {int(value) for part in (now[changed], before[changed]) for value in np.unique(part)}
-        if before is not None
-        else set()
+    first, *others = (
+        _part(part, changed, now, before, made.names, ijk_to_world)
+        for part in (drawn, *(drawn.also if earlier is None else ()))
     )
-    return replace(
-        found,
-        plane=plane_of(drawn.axis, ijk_to_world),
-        corrected=len(drawn.corrected),
-        names=tuple(made.names[value] for value in sorted(touched - set(drawn.structures)) if value in made.names),
-        structures=tuple((made.names[value], len(slices)) for value, slices in drawn.structures.items()),
+    notes = tuple(unused(now, before, made.names, drawn, ijk_to_world))
+    return replace(first, has_strokes=found.has_strokes, also=tuple(others), notes=notes)
+
+
+def _part(
+    part: Drawn,
+    changed: np.ndarray,
+    now: np.ndarray,
+    before: np.ndarray | None,
+    names: Mapping[int, str],
+    ijk_to_world: Any,
+) -> Understood:
+    """What was drawn in one plane."""
+    there = np.moveaxis(changed, part.axis, 0)[list(part.corrected)]
+    touched = {
+        int(value)
+        for labels in (now, before)
+        if labels is not None and before is not None
+        for value in np.unique(np.moveaxis(labels, part.axis, 0)[list(part.corrected)][there])
+    }
+    return Understood(
+        plane=plane_of(part.axis, ijk_to_world),
+        corrected=len(part.corrected),
+        names=tuple(names[value] for value in sorted(touched - set(part.structures)) if value in names),
+        structures=tuple((names[value], len(slices)) for value, slices in part.structures.items()),
     )

@@ -105,9 +105,8 @@ def produced_of(node: Any, shape_ijk: Sequence[int]) -> tuple[np.ndarray, dict[s
 
 def note_drawn(node: Any, drawn: Mapping[str, Any], ids: Mapping[int, str]) -> None:
     """Keep what an update found to be drawn, structures by segment ID."""
-    structures = {ids[int(value)]: slices for value, slices in drawn["structures"].items() if int(value) in ids}
     mark = made_mark(node)
-    _RECENT[mark][DRAWN] = json.dumps({**drawn, "structures": structures})
+    _RECENT[mark][DRAWN] = json.dumps(_renamed(drawn, {str(value): one for value, one in ids.items()}))
     _write(node, mark)
 
 
@@ -115,9 +114,14 @@ def drawn_of(node: Any, values: Mapping[str, int]) -> dict[str, Any]:
     """What was drawn before, for the segments `values` (by ID); {} if nothing is known."""
     try:
         drawn = dict(json.loads(_note(node, DRAWN) or "{}"))
-        structures = {
-            str(values[one]): list(found) for one, found in drawn.get("structures", {}).items() if one in values
-        }
-        return {**drawn, "structures": structures} if drawn else {}
+        return _renamed(drawn, values) if drawn else {}
     except (ValueError, TypeError, AttributeError, RecursionError):
         return {}
+
+
+def _renamed(drawn: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    """In all planes; what has no name is left out."""
+    found = drawn.get("structures", {}).items()
+    structures = {str(names[one]): list(slices) for one, slices in found if one in names}
+    also = [_renamed(one, names) for one in drawn.get("also", ())]
+    return {**drawn, "structures": structures, **({"also": also} if also else {})}

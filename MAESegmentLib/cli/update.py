@@ -145,7 +145,10 @@ def _print_result(updated: Updated, path: Path) -> None:
         say("no other slice changed: the others are too far away, or were right already")
     for why in _reasons(updated):
         say(why)
-    say(f"drawn in {updated.plane} slices; segmentation: {path}")
+    for note in updated.notes:
+        say(f"note: {note}", error=True)
+    planes = " and ".join(dict.fromkeys([updated.plane, *(one.plane for one in updated.followed)]))
+    say(f"drawn in {planes} slices; segmentation: {path}")
 
 
 def _reasons(updated: Updated) -> Sequence[str]:

@@ -17,7 +17,7 @@ PLANES = {"sagittal": "RL", "coronal": "AP", "axial": "SI"}
 #: A structure that was drawn on some slices only is so many slices thick at most where it was drawn.
 _THICKEST = 2
 #: So many slices are corrected at once.
-_FEW = 3
+FEW = 3
 #: The advice where only the plane is not clear.
 CHOOSE_PLANE = _("Say in which plane it was drawn: axial, coronal or sagittal.")
 
@@ -33,16 +33,18 @@ def is_background(name: str) -> bool:
 @dataclass(frozen=True)
 class Drawn:
     """Slices across `axis` (0..2: I, J, K). All of a `corrected` slice counts as drawn; `structures` are those drawn on
-    some slices only, by label value."""
+    some slices only, by label value. `also` is what was drawn at once in other planes."""
 
     axis: int = -1
     corrected: tuple[int, ...] = ()
     structures: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    also: tuple[Drawn, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` reads it back."""
         structures = {str(value): list(slices) for value, slices in self.structures.items()}
-        return {"axis": self.axis, "corrected": list(self.corrected), "structures": structures}
+        also = {"also": [one.to_dict() for one in self.also]} if self.also else {}
+        return {"axis": self.axis, "corrected": list(self.corrected), "structures": structures, **also}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Drawn:
@@ -51,7 +53,8 @@ class Drawn:
         axis = int(data["axis"])
         if not -1 <= axis <= 2:
             raise ValueError(f"there is no axis {axis}")
-        return cls(axis, _slices(data["corrected"]), structures)
+        also = tuple(cls.from_dict({**one, "also": ()}) for one in data.get("also", ()))
+        return cls(axis, _slices(data["corrected"]), structures, also)
 
 
 def axis_of_plane(plane: str, ijk_to_ras: np.ndarray) -> int:
@@ -89,7 +92,7 @@ def find_drawn(
         axis = earlier.axis
     if axis != earlier.axis and (earlier.corrected or earlier.structures):
         raise _other_plane()
-    sparse = {value: _sparse_axes(now, before, value, axis) for value in names if value not in earlier.structures}
+    sparse = {value: sparse_axes(now, before, value, axis) for value in names if value not in earlier.structures}
     sparse = {value: axes for value, axes in sparse.items() if axes}
     axis = _common_axis(sparse, names) if axis is None else axis
     structures: dict[int, tuple[int, ...]] = {}
@@ -105,36 +108,36 @@ def find_drawn(
     if axis is None:
         raise _nothing(now, names)
     for value in sparse:
-        structures[value] = _occupied(now == value, axis)
+        structures[value] = occupied(now == value, axis)
     if earlier.axis >= 0 and changed.any():
-        counts = [len(_occupied(changed, one)) for one in range(3)]
-        if min(counts) <= _FEW and 3 * min(counts) <= counts[axis]:
+        counts = [len(occupied(changed, one)) for one in range(3)]
+        if min(counts) <= FEW and 3 * min(counts) <= counts[axis]:
             raise _other_plane()
     there = range(now.shape[axis])
     for value in set(earlier.structures) - set(gone):
-        touched = () if before is None else _occupied((now == value) != (before == value), axis)
+        touched = () if before is None else occupied((now == value) != (before == value), axis)
         structures[value] = _joined(set(earlier.structures[value]) & set(there), touched)
         changed &= (now != value) if before is None else (now != value) & (before != value)
-    corrected = _joined(set(earlier.corrected) & set(there), _occupied(changed, axis))
+    corrected = _joined(set(earlier.corrected) & set(there), occupied(changed, axis))
     if not corrected and not structures:
         raise _nothing(now, names)
     return Drawn(axis, corrected, structures)
 
 
-def _sparse_axes(now: np.ndarray, before: np.ndarray | None, value: int, axis: int | None) -> list[int]:
+def sparse_axes(now: np.ndarray, before: np.ndarray | None, value: int, axis: int | None) -> list[int]:
     """Across which axes a structure is drawn on some slices only; with a given `axis` any gap of a new one counts."""
     axes = range(3) if axis is None else (axis,)
     mask = now == value
     had = None if before is None else before == value
     if had is None or not had.any():
-        return [one for one in axes if _has_gaps(_occupied(mask, one), any_thickness=axis is not None)]
+        return [one for one in axes if has_gaps(occupied(mask, one), any_thickness=axis is not None)]
     # A result may have gaps by itself, and a slice that was erased from it, or added beyond its end, is a correction.
-    if any(_has_gaps(_occupied(had, one), any_thickness=axis is not None) for one in axes):
+    if any(has_gaps(occupied(had, one), any_thickness=axis is not None) for one in axes):
         return []
-    return [one for one in axes if _is_redrawn(_occupied(mask, one))]
+    return [one for one in axes if _is_redrawn(occupied(mask, one))]
 
 
-def _has_gaps(slices: Sequence[int], *, any_thickness: bool) -> bool:
+def has_gaps(slices: Sequence[int], *, any_thickness: bool) -> bool:
     if len(slices) < 2 or slices[-1] - slices[0] + 1 == len(slices):
         return False
     runs = np.diff(np.flatnonzero(np.diff([-2, *slices, slices[-1] + 2]) > 1))
@@ -144,7 +147,7 @@ def _has_gaps(slices: Sequence[int], *, any_thickness: bool) -> bool:
 def _is_redrawn(slices: Sequence[int]) -> bool:
     """Whether at least every second slice is left out between three or more."""
     left_out = slices[-1] - slices[0] + 1 - len(slices) if slices else 0
-    return len(slices) > 2 and left_out >= len(slices) - 1 and _has_gaps(slices, any_thickness=False)
+    return len(slices) > 2 and left_out >= len(slices) - 1 and has_gaps(slices, any_thickness=False)
 
 
 def _common_axis(sparse: Mapping[int, Sequence[int]], names: Mapping[int, str]) -> int | None:
@@ -161,7 +164,7 @@ def _common_axis(sparse: Mapping[int, Sequence[int]], names: Mapping[int, str]) 
 
 def _flat_axis(changed: np.ndarray) -> int:
     """Across which axis the changes touch fewest slices."""
-    counts = [len(_occupied(changed, axis)) for axis in range(3)]
+    counts = [len(occupied(changed, axis)) for axis in range(3)]
     first, second = np.argsort(counts, kind="stable")[:2]
     if 3 * counts[first] > 2 * counts[second]:
         text = _(
@@ -195,7 +198,7 @@ def _nothing(now: np.ndarray, names: Mapping[int, str]) -> DrawingError:
     )
 
 
-def _occupied(mask: np.ndarray, axis: int) -> tuple[int, ...]:
+def occupied(mask: np.ndarray, axis: int) -> tuple[int, ...]:
     others = tuple(other for other in range(3) if other != axis)
     return tuple(int(index) for index in np.flatnonzero(mask.any(axis=others)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -14,6 +14,7 @@ from ..images.volume import LabelMap, Volume
 from ..translation import tr as _
 from .drawn import Drawn, is_background
 from .interpolation import signed_distance
+from .planes import slices_of
 
 Block = tuple[slice, slice, slice]
 #: mm about the scribbles that may change.
@@ -94,20 +95,21 @@ def _returned(
     result: np.ndarray, now: np.ndarray, seeded: np.ndarray, earlier: Drawn, fresh: Sequence[int]
 ) -> Drawn | None:
     """Put back what was drawn earlier; what is scribbled for the first time may go through those slices."""
-    if earlier.axis < 0:
-        return None
-    planes, labels, strokes = (np.moveaxis(one, earlier.axis, 0) for one in (result, now, seeded))
-    left = {index for index in range(len(planes)) if not strokes[index].any()}
-    for index in left & set(earlier.corrected):
-        moved = (labels[index] != 0) | ~np.isin(planes[index], fresh)
-        planes[index][moved] = labels[index][moved]
-    for value, slices in earlier.structures.items():
-        for index in left & set(slices):
-            moved = (planes[index] == value) != (labels[index] == value)
+    parts: list[Drawn] = []
+    for one in (earlier, *earlier.also) if earlier.axis >= 0 else ():
+        planes, labels, strokes = (np.moveaxis(array, one.axis, 0) for array in (result, now, seeded))
+        left = {index for index in range(len(planes)) if not strokes[index].any()}
+        for index in left & set(one.corrected):
+            moved = (labels[index] != 0) | ~np.isin(planes[index], fresh)
             planes[index][moved] = labels[index][moved]
-    # A structure is no longer what lies between its slices: they are corrected slices of a result now.
-    still = left & {*earlier.corrected, *(index for found in earlier.structures.values() for index in found)}
-    return Drawn(earlier.axis, tuple(sorted(still)), {}) if still else None
+        for value, slices in one.structures.items():
+            for index in left & set(slices):
+                moved = (planes[index] == value) != (labels[index] == value)
+                planes[index][moved] = labels[index][moved]
+        # A structure is no longer what lies between its slices: they are corrected slices of a result now.
+        if still := left & slices_of(one):
+            parts.append(Drawn(one.axis, tuple(sorted(still))))
+    return replace(parts[0], also=tuple(parts[1:])) if parts else None
 
 
 def _box(seeded: np.ndarray, now: LabelMap, within: Block | None) -> Block:

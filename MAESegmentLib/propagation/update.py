@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from ..errors import Cancelled, DeviceMemoryError
 from ..images.limits import memory_problem
 from ..images.volume import Grid, LabelMap, Volume
 from ..translation import tr as _
-from .drawn import Drawn, find_drawn, plane_of
+from .drawn import Drawn, plane_of
 from .interpolation import fill_between
+from .planes import find_all, slices_of, turned_to, unused
 from .reasons import CORRECTION, INTERPOLATION, REFINED, why
 from .refining import BAND_MM, Block, GreyValues, Refinement, block_about, fits, learn
 from .spreading import follow_corrections
@@ -31,6 +32,8 @@ class Followed:
     method: str
     changed_voxels: int
     dice: tuple[float, float] | None = None
+    #: What the slices are called ("axial").
+    plane: str = ""
 
     @property
     def why(self) -> str:
@@ -42,12 +45,14 @@ class Followed:
 
 @dataclass(frozen=True, eq=False)
 class Updated:
-    """`label_map` has what was drawn exactly as it was. `plane` is what the slices are called ("axial")."""
+    """`label_map` has what was drawn exactly as it was. `plane` is what the slices are called ("axial"), of several
+    planes those of the first; `notes` say what could not be used."""
 
     label_map: LabelMap
     drawn: Drawn
     plane: str
     followed: tuple[Followed, ...]
+    notes: tuple[str, ...] = ()
 
 
 def update_scan(
@@ -69,20 +74,71 @@ def update_scan(
     outside the block `within`. `DrawingError` if there is nothing to follow from.
     """
     check_memory(now.grid)
-    drawn = find_drawn(now.array, before, names, axis=axis, earlier=earlier)
-    result = np.array(now.array)
-    kept = _kept(now.array, before, drawn, earlier or Drawn())
+    drawn = find_all(now.array, before, names, axis=axis, earlier=earlier)
+    earlier = turned_to(drawn.axis, earlier or Drawn())
+    outside = np.zeros_like(now.array, bool)
     if within is not None:
-        inside = np.zeros_like(kept)
-        inside[within] = True
-        kept |= ~inside
-    refined: dict[int, Refinement] = {}
-    for done in _steps(now, before, drawn, result, kept, volume, refined):
-        if should_cancel():
-            raise Cancelled()
-        report(min(done, 1.0))
-    followed = tuple(_followed(now.array, result, drawn, names, before, refined))
-    return Updated(LabelMap(result, now.ijk_to_ras), drawn, plane_of(drawn.axis, now.ijk_to_ras), followed)
+        outside[...] = True
+        outside[within] = False
+    result, followed = now.array, []
+    # What was drawn in another plane before is only kept.
+    parts = (drawn, *(drawn.also if earlier.axis < 0 else ()))
+    for number, part in enumerate(parts):
+        labels, was, right = now.array, before, outside
+        if len(parts) > 1:
+            labels, was, right = _alone(now.array, result if number else before, parts, number)
+        result = np.array(labels)
+        kept = _kept(labels, was, part, earlier) | outside
+        refined: dict[int, Refinement] = {}
+        for done in _steps(LabelMap(labels, now.ijk_to_ras), was, part, result, (kept, right), volume, refined):
+            if should_cancel():
+                raise Cancelled()
+            report((number + min(done, 1.0)) / len(parts))
+        plane = plane_of(part.axis, now.ijk_to_ras)
+        followed += [replace(one, plane=plane) for one in _followed(labels, result, part, names, was, refined)]
+    if len(parts) > 1:
+        drawn_by_hand = outside | (now.array != (0 if before is None else before))
+        result[drawn_by_hand] = now.array[drawn_by_hand]
+    notes = tuple(unused(now.array, before, names, drawn, now.ijk_to_ras))
+    plane = plane_of(drawn.axis, now.ijk_to_ras)
+    return Updated(LabelMap(result, now.ijk_to_ras), drawn, plane, tuple(followed), notes)
+
+
+def _alone(
+    now: np.ndarray, result: np.ndarray | None, parts: Sequence[Drawn], number: int
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """What was drawn in one of several planes, on what followed from those before, that, and what is right already.
+
+    So a slice corrects what followed from other planes, and nothing is moved twice.
+    """
+    part = parts[number]
+    known = {value for one in parts for value in one.structures}
+    labels = np.where(np.isin(now, [*known]), 0, now) if result is None else np.array(result)
+    right = np.zeros_like(now, bool)
+    for one in parts[:number]:
+        np.moveaxis(right, one.axis, 0)[list(one.corrected)] = True
+        for value, slices in one.structures.items():
+            np.moveaxis(right, one.axis, 0)[list(slices)] |= np.moveaxis(now, one.axis, 0)[list(slices)] == value
+    planes, drawn, done = (np.moveaxis(one, part.axis, 0) for one in (labels, now, _lines(now, parts, number)))
+    for index in part.corrected:
+        # Other planes' structures only cross this slice, unless they were drawn on it.
+        crossing = [value for value in known if not ((drawn[index] == value) & ~done[index]).any()]
+        own = ~np.isin(drawn[index], crossing) & ~(np.isin(planes[index], crossing) & (drawn[index] == 0))
+        planes[index][own] = drawn[index][own]
+    for value, slices in part.structures.items():
+        for index in slices:
+            planes[index][drawn[index] == value] = value
+    return labels, result, right
+
+
+def _lines(now: np.ndarray, parts: Sequence[Drawn], number: int) -> np.ndarray:
+    """Voxels of slices in which a structure was drawn in the other planes."""
+    lines = np.zeros_like(now, bool)
+    for one in (*parts[:number], *parts[number + 1 :]):
+        planes, labels = np.moveaxis(lines, one.axis, 0), np.moveaxis(now, one.axis, 0)
+        for value, slices in one.structures.items():
+            planes[list(slices)] |= labels[list(slices)] == value
+    return lines
 
 
 def check_memory(grid: Grid) -> None:
@@ -101,6 +157,10 @@ def _kept(now: np.ndarray, before: np.ndarray | None, drawn: Drawn, earlier: Dra
     # What was drawn on them then cannot be told any more; structures that are drawn on others still go through them.
     once = [index for index in drawn.corrected if index in set(earlier.corrected)]
     planes[once] |= labels[once] != 0
+    for one in earlier.also:
+        others, there = np.moveaxis(kept, one.axis, 0), np.moveaxis(now, one.axis, 0)
+        for index in slices_of(one) & set(range(len(there))):
+            others[index] |= there[index] != 0
     for value, slices in drawn.structures.items():
         inside = [index for index in range(slices[0], slices[-1]) if index not in set(slices)] if slices else []
         # What was made of it by an update before, or by the model where it was drawn anew, is made again.
@@ -116,13 +176,15 @@ def _steps(
     before: np.ndarray | None,
     drawn: Drawn,
     result: np.ndarray,
-    kept: np.ndarray,
+    closed: tuple[np.ndarray, np.ndarray],
     volume: Volume | None,
     refined: dict[int, Refinement],
 ) -> Iterator[float]:
+    """`closed`: what stays, and what also does where only structures go through that are drawn on some slices."""
+    kept, right = closed
     spacing = [float(mm) for mm in now.grid.spacing]
     if drawn.corrected and before is not None:
-        for share in follow_corrections(now.array, before, drawn, result, kept, spacing):
+        for share in follow_corrections(now.array, before, drawn, result, kept | right, spacing):
             yield share / (2 if drawn.structures else 1)
     if not drawn.structures:
         return

@@ -91,7 +91,8 @@ def test_structures_of_the_same_name_or_without_one_are_those_of_the_result(tmp_
     image = write_volume(tmp_path / "scan.nii.gz", scan.volume)
     now = truth.copy()
     middle = int(np.median(np.flatnonzero((truth == 1).any(axis=(0, 1)))))
-    now[..., middle][now[..., middle] == 1] = 0
+    rows = np.argwhere(now[..., middle] == 1)[:, 0]
+    now[: int(np.median(rows)), :, middle][now[: int(np.median(rows)), :, middle] == 1] = 0
     lesions = [replace(label, name="Lesion") for label in LABELS]
     paths = {
         name: write_label_map(tmp_path / name, LabelMap(array, matrix), labels)

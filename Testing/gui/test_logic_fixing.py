@@ -92,6 +92,22 @@ def test_corrected_slices_of_a_result_are_known_and_followed(logic, model, volum
     assert logic.findDrawn(volume, node) == found
 
 
+def test_what_was_drawn_in_two_planes_stays_in_the_next_update_too(logic, volume, draw, truth):
+    across = every_third(truth["back"].transpose(2, 1, 0)).transpose(2, 1, 0)
+    node = draw(volume, front=every_third(truth["front"]), back=across)
+    found = logic.findDrawn(volume, node)
+    assert {found.structures[0][0], found.also[0].structures[0][0]} == {"front", "back"}
+    logic.updateScan(volume, node)
+    drawn = masks(node, volume)["front"]
+    k = slices_of(drawn)[1]
+    drawn[k] = np.roll(drawn[k], 1, axis=0)
+    paint(node, volume, "front", k, drawn[k] & ~masks(node, volume)["back"][k])
+    logic.updateScan(volume, node)
+    back = masks(node, volume)["back"]
+    assert back[across].all()
+    assert back.sum() > 2 * across.sum()
+
+
 def test_what_is_drawn_while_it_runs_stays(logic, volume, node, truth):
     slices = slices_of(every_third(truth["front"]))
     between, other = slices[1] + 1, slices[2] + 1

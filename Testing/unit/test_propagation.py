@@ -11,6 +11,7 @@ from MAESegmentLib.errors import Cancelled, DrawingError
 from MAESegmentLib.images.volume import LabelMap, Volume
 from MAESegmentLib.propagation.drawn import Drawn, find_drawn
 from MAESegmentLib.propagation.interpolation import between
+from MAESegmentLib.propagation.planes import find_all
 from MAESegmentLib.propagation.scribbles import grow_scribbles
 from MAESegmentLib.propagation.update import INTERPOLATION, REFINED, update_scan
 
@@ -220,14 +221,18 @@ def test_what_was_drawn_stays_to_the_voxel_whatever_it_is(data):
     sparse = range(data.draw(st.integers(0, 1)), shape[axis], 2)
     planes[sparse] = np.where(random.random(planes[sparse].shape) < 0.5, 3, planes[sparse])
     earlier = data.draw(st.sampled_from([None, Drawn(axis, (1,), {2: (0, 2)})])) if before is not None else None
+    if data.draw(st.booleans()):
+        other = np.moveaxis(now, (axis + 1) % 3, 0)
+        other[:1] = random.integers(0, 5, other[:1].shape)
+        other[2:3] = np.where(random.random(other[2:3].shape) < 0.9, 4, other[2:3])
     volume = data.draw(st.sampled_from([None, Volume(random.normal(size=(1, *shape)).astype(np.float32), MATRIX)]))
     try:
         updated = update_scan(
             LabelMap(now.copy(), MATRIX),
             before,
-            {1: "one", 2: "two", 3: "new"},
+            {1: "one", 2: "two", 3: "new", 4: "across"},
             volume=volume,
-            axis=axis,
+            axis=data.draw(st.sampled_from([axis, None])),
             earlier=earlier,
         )
     except DrawingError:
@@ -236,7 +241,7 @@ def test_what_was_drawn_stays_to_the_voxel_whatever_it_is(data):
     drawn = now != (0 if before is None else before)
     np.testing.assert_array_equal(found[drawn], now[drawn])
     for value, slices in updated.drawn.structures.items():
-        had, has = (np.moveaxis(one, axis, 0)[list(slices)] == value for one in (now, found))
+        had, has = (np.moveaxis(one, updated.drawn.axis, 0)[list(slices)] == value for one in (now, found))
         assert (has >= had).all()
 
 
@@ -282,3 +287,76 @@ def test_another_plane_than_that_of_the_slices_drawn_before_is_refused():
         for earlier in (Drawn(2, (5,)), Drawn(2, (), {1: (3, 7, 11, 15, 19, 23, 27)})):
             with pytest.raises(DrawingError, match="another plane"):
                 find_drawn(now, BALL, NAMES, axis=axis, earlier=earlier)
+
+
+ONE, TWO = ball((11, 18, 15), (8, 12, 13)), ball((29, 18, 15), (8, 12, 13))
+
+
+def across(mask, **slices) -> np.ndarray:
+    """What of it lies on these slices across I, J or K."""
+    return np.logical_or.reduce([mask & np.isin(GRID["ijk".index(axis)], list(of)) for axis, of in slices.items()])
+
+
+def dice(found, truth) -> float:
+    return 2 * (found & truth).sum() / (found.sum() + truth.sum())
+
+
+@pytest.mark.parametrize("axis", [None, 0, 2])
+def test_structures_that_were_drawn_in_different_planes_are_both_filled(axis):
+    now = across(ONE, k=range(3, 28, 4)) + 2 * across(TWO, i=range(21, 38, 4)).astype(np.uint8)
+    updated = update_scan(LabelMap(now, MATRIX), None, NAMES, axis=axis)
+    found = updated.label_map.array
+    np.testing.assert_array_equal(found[now > 0], now[now > 0])
+    for value, across_axis in ((1, 2), (2, 0)):
+        alone = update_scan(LabelMap(np.where(now == value, now, 0), MATRIX), None, NAMES, axis=across_axis)
+        assert dice(found == value, alone.label_map.array == value) > 0.98
+    assert {(one.name, one.plane) for one in updated.followed} == {("one", "axial"), ("two", "sagittal")}
+    assert Drawn.from_dict(updated.drawn.to_dict()) == updated.drawn
+    # What was drawn in either plane stays, whatever follows in the next update.
+    again = found.copy()
+    again[5:17, 10:26, 13] = 0
+    later = update_scan(LabelMap(again, MATRIX), found, NAMES, earlier=updated.drawn)
+    assert later.plane == "axial"
+    np.testing.assert_array_equal(later.label_map.array[now == 2], 2)
+
+
+def test_a_structure_that_was_drawn_in_two_planes_follows_from_both():
+    truth = ONE & ~((GRID[1] > 14) & (GRID[1] < 22) & (np.abs(GRID[2] - 15) < 3))  # no axial slice tells of this hole
+    now = across(truth, k=[3, 8, 12, 18, 22, 27], i=[9, 13]).astype(np.uint8)
+    updated = update_scan(LabelMap(now, MATRIX), None, NAMES)
+    found = updated.label_map.array
+    np.testing.assert_array_equal(found[9], truth[9])
+    alone = update_scan(LabelMap(across(truth, k=[3, 8, 12, 18, 22, 27]).astype(np.uint8), MATRIX), None, NAMES)
+    assert dice(found == 1, truth) > dice(alone.label_map.array == 1, truth) + 0.02
+    assert [one.plane for one in updated.followed] == ["axial", "sagittal"]
+
+
+def test_corrections_in_two_planes_are_both_carried_over_and_none_is_twice():
+    truth, now, alone = ball((20, 18, 15), (12, 12, 15)), BALL.copy(), []
+    for index in ((..., 10), (24,)):
+        now[index] = truth[index]
+        one = BALL.copy()
+        one[index] = truth[index]
+        alone.append(update_scan(LabelMap(one, MATRIX), BALL, NAMES).label_map.array)
+    updated = update_scan(LabelMap(now, MATRIX), BALL, NAMES)
+    assert {part.axis: part.corrected for part in (updated.drawn, *updated.drawn.also)} == {0: (24,), 2: (10,)}
+    found = updated.label_map.array
+    assert dice(found == 1, truth) > max(dice(one == 1, truth) for one in alone) + 0.03
+    assert (found > truth).sum() < 100, "what one plane moved is not moved again"
+    np.testing.assert_array_equal(found[..., 10], now[..., 10])
+    np.testing.assert_array_equal(found[24], now[24])
+
+
+@pytest.mark.parametrize("radius", [1, 2, 4])
+def test_what_a_ball_has_drawn_is_in_no_plane(radius):
+    now = np.where(ball((6, 6, 8), [radius + 0.5] * 3), 1, BALL)
+    with pytest.raises(DrawingError, match="not clear in which plane"):
+        find_all(now, BALL, NAMES)
+
+
+def test_a_structure_on_one_slice_from_which_nothing_follows_is_named():
+    now = across(ONE, k=range(3, 28, 4)) + 2 * across(TWO, i=[29]).astype(np.uint8)
+    updated = update_scan(LabelMap(now, MATRIX), None, NAMES)
+    np.testing.assert_array_equal(updated.label_map.array == 2, now == 2)
+    assert "two is drawn on 1 sagittal slice" in updated.notes[0]
+    assert not update_scan(LabelMap(np.where(TWO, 2, now), MATRIX), None, NAMES).notes, "a whole structure is no slice"

@@ -15,6 +15,15 @@ _MOST_NAMES = 4
 
 def understood_text(found: Any) -> str:
     """What an update would do with an `app.drawn.Understood`."""
+    planes = (found, *found.also)
+    what = "; ".join(part for one in planes for part in _drawn(one))
+    whole = _("All of a corrected slice counts as right. ") if any(one.corrected for one in planes) else ""
+    text = _("{what}. {whole}The rest will follow; what you drew stays.").format(what=what, whole=whole)
+    return " ".join([text, *found.notes])
+
+
+def _drawn(found: Any) -> list[str]:
+    """In one plane."""
     parts = []
     if found.corrected:
         one, more = _("1 corrected {plane} slice"), _("{n} corrected {plane} slices")
@@ -24,8 +33,7 @@ def understood_text(found: Any) -> str:
     for name, slices in found.structures:
         text = _("{name} drawn on {n} {plane} slices")
         parts.append(text.format(name=in_words(name), n=slices, plane=_plane(found.plane)))
-    whole = _("All of a corrected slice counts as right. ") if found.corrected else ""
-    return _("{what}. {whole}The rest will follow; what you drew stays.").format(what="; ".join(parts), whole=whole)
+    return parts
 
 
 def updated_text(summary: Any, seconds: float) -> str:
@@ -36,7 +44,9 @@ def updated_text(summary: Any, seconds: float) -> str:
         if len(one["slices"]) == 1:
             text = _("{name}: {why} (1 {plane} slice).")
         reason, name = why(one["method"], one.get("dice")), in_words(one["name"])
-        lines.append(text.format(name=name, why=reason, n=len(one["slices"]), plane=_plane(summary.plane)))
+        lines.append(
+            text.format(name=name, why=reason, n=len(one["slices"]), plane=_plane(one.get("plane") or summary.plane))
+        )
     if not summary.followed:
         lines.append(_("No other slice changed: the others are too far away, or were right already."))
     return "\n".join([*lines, _unchanged()])

@@ -47,7 +47,7 @@ def update(request: UpdateScan, send: Send, should_cancel: Callable[[], bool]) -
         "drawn": updated.drawn.to_dict(),
         "plane": updated.plane,
         "followed": [one.to_dict() for one in updated.followed],
-        "warnings": [],
+        "warnings": list(updated.notes),
     }
     return _written(request.id, clock, folder, updated.label_map, names, data)
 

@@ -78,6 +78,20 @@ def test_a_new_structure_on_every_fourth_slice_is_understood_too(logic, fix):
     assert fix.state.line.startswith("1 corrected coronal slice; kidney drawn on 6 coronal slices. All of a")
 
 
+def test_what_was_drawn_in_two_planes_is_said_of_each_and_so_is_what_cannot_be_used(logic, fix):
+    also = (Understood("sagittal", corrected=1, names=("left_parotid",)),)
+    logic.drawn = Understood("axial", structures=(("kidney", 6),), also=also, notes=("A cyst stays as it is.",))
+    fix.look()
+    assert fix.state.line == (
+        "kidney drawn on 6 axial slices; 1 corrected sagittal slice of left parotid. All of a corrected slice counts "
+        "as right. The rest will follow; what you drew stays. A cyst stays as it is."
+    )
+    followed = ({**FOLLOWED, "plane": "axial"}, {**FOLLOWED, "plane": "sagittal", "slices": [20]})
+    said = updated_text(SimpleNamespace(followed=followed, plane="axial"), 1.0)
+    assert "(3 axial slices)" in said
+    assert "(1 sagittal slice)" in said
+
+
 @pytest.mark.parametrize(("missing", "word"), [("volume", "scan"), ("segmentation", "draw")])
 def test_what_is_missing_is_the_reason(logic, place, missing, word):
     setattr(place, missing, None)
