@@ -104,7 +104,8 @@ def finetune(
         prepared = prepare_cases(holdout.cases, preprocessing, cache, context, learnt=(dataset, plan), tissues=tissues)
         prepared.label_notes.extend(of_spacing)
         context = replace(context, pace=pace)
-        found = prepare_unlabelled(scans, prepared, dataset, base, preprocessing, context) if scans else None
+        given = prepared, holdout, dataset, base, preprocessing, context
+        found = prepare_unlabelled(scans, *given) if scans else None
         team.first(lambda: data().keep(out))  # once the files are known to be what they say
         run = FineTuning(base, plan, preprocessing, settings, prepared, out, context, found)
         planned, holdout = holdout, run.plan_work(holdout)

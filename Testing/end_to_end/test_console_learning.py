@@ -57,8 +57,9 @@ def test_from_a_corrected_scan_to_a_version_and_its_comparison(console, clinic, 
         console.fine_tune(unlabelled="nowhere")
     more = tmp_path / "more scans"
     more.mkdir()
-    for name, seed in (("same", 0), ("other", 5)):
-        write_volume(more / f"{name}.nii.gz", phantom(seed).volume)
+    other = PhantomFactory()(shape=(27, 22, 18), noise=20.0, seed=5)
+    for name, volume in (("same", scan.volume), ("other", other.volume)):
+        write_volume(more / f"{name}.nii.gz", volume)
     job = console.fine_tune([record.id], unlabelled=more, wait=False, **{**SETTINGS, "steps": 2})
     with pytest.raises(WorkerError, match="running already"):
         console.fine_tune(**SETTINGS)

@@ -95,7 +95,7 @@ def test_killed_training_goes_on_from_its_last_checkpoint_with_the_cases_that_it
     if method is not None:
         (clinic.folder / "scans").mkdir()
         for seed in (7, 8):
-            scan = PhantomFactory()(shape=(20, 22, 18), noise=20.0, seed=seed).volume
+            scan = PhantomFactory()(shape=(27, 22, 18), noise=20.0, seed=seed).volume
             write_volume(clinic.folder / "scans" / f"{seed}.nii.gz", scan)
         settings = {**request.settings, "unlabelled_method": method, "unlabelled_ramp": 0.2}
         request = replace(request, settings=settings, unlabelled=(str(clinic.folder / "scans"),))

@@ -209,7 +209,7 @@ def test_scans_without_labels_leave_most_of_the_time_to_training(
     """Of a folder of thousands as many are read as there is time for, and the same ones once the run resumes."""
     folder, prepared = machine.folder / "scans", unlabelled._prepared
     for seed in range(9):
-        volume = PhantomFactory()(shape=(21, 22, 18), noise=20.0, seed=100 + seed).volume
+        volume = PhantomFactory()(shape=(27, 22, 18), noise=20.0, seed=100 + seed).volume
         save(folder / f"scan {seed} Größe.nii.gz", volume.array[0], volume.ijk_to_ras)
 
     def slow(*arguments: Any) -> Any:

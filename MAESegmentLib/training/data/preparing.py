@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,10 @@ from ...preprocessing.plan import Preprocessing
 from ..run_context import UNATTENDED, Progress, RunContext
 from .labelling import LabelPlan
 from .prepared import IGNORED, CaseCache, PreparedCase, as_array, places_of
+from .recognising import identity_of
+
+if TYPE_CHECKING:
+    from ...images.formats.dicom.headers import Identity
 
 #: So many unusable cases are named in one message.
 MAX_NAMED = 10
@@ -36,6 +41,8 @@ class Prepared:
     notes: list[str] = field(default_factory=list)
     #: About labels, without any case's name: they go into the bundle.
     label_notes: list[str] = field(default_factory=list)
+    #: What DICOM headers say of whose the cases are, where they are DICOM; for this run alone, never stored.
+    identities: dict[str, Identity | None] = field(default_factory=dict)
 
     @property
     def twins(self) -> list[str]:
@@ -82,7 +89,7 @@ def prepare_cases(
             ready = replace(ready, classes=classes, places=places_of(classes), unknown=unknown)
             notes += _lost(whole, shown)
         cache.add(ready)
-        prepared.hashes[case.id] = hashes
+        prepared.hashes[case.id], prepared.identities[case.id] = hashes, identity_of(volume)
         prepared.notes.extend(f"Case {case.id}: {note}" for note in notes)
 
     _each(cases, prepare, context)

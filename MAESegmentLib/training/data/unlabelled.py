@@ -25,16 +25,16 @@ from ...preprocessing.grey_values import GreyValues, describe_grey_values
 from ...preprocessing.plan import Preprocessing
 from ...text import listed
 from ..run_context import Progress, RunContext
+from .holdout import Holdout
 from .prepared import CaseCache, PreparedCase, as_array
 from .preparing import MAX_NAMED, Prepared
+from .recognising import Patients, identity_of
 
 _SUBFOLDER = "unlabelled"
-#: What a run by time decides: how many of them it looks at.
-SCANS = "scans"
+#: What a run by time decides: how many of them it looks at, and how many validation cases that it does not read itself.
+SCANS, RESERVED = "scans", "reserved"
 #: Of the time of a run by time, what preparing scans may take: they are of no use without steps that learn from them.
 PREPARING_SHARE = 0.2
-#: Normalised grey values of one scan that was stored twice differ by less, on the average.
-_SAME = 0.02
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Unlabelled:
     cases: Sequence[PreparedCase]
     hashes: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    #: Of how many no header says that they are of nobody who is held out.
+    unchecked: int = 0
 
     @property
     def identity(self) -> str:
@@ -58,7 +60,14 @@ class Unlabelled:
         """How many there are, without their names: it goes into the bundle."""
         count = len(self.hashes)
         text = f"{count} scan{'' if count == 1 else 's'} without labels to learn from"
-        return f"{text}; {len(self.left_out)} could not be used." if self.left_out else f"{text}."
+        text = f"{text}; {len(self.left_out)} could not be used." if self.left_out else f"{text}."
+        if not self.unchecked:
+            return text
+        which = "it" if count == 1 else "any of them" if self.unchecked == count else f"any of {self.unchecked} of them"
+        return (
+            f"{text} Whether {which} shows a patient who is held out, which would flatter the validation, was checked "
+            "by file names and likeness alone: no DICOM headers say whose they are."
+        )
 
     def warnings(self) -> list[str]:
         """Which were left out, and why; for the log."""
@@ -86,18 +95,20 @@ def scans_without_labels(places: Sequence[Path]) -> list[Case]:
 def prepare_unlabelled(
     scans: Sequence[Case],
     prepared: Prepared,
+    holdout: Holdout,
     dataset: CaseDataset,
     base: Bundle,
     preprocessing: Preprocessing,
     context: RunContext,
 ) -> Unlabelled:
     """`scans` as the network sees them, without those that cannot be read, are nothing like the `prepared` cases, or
-    are one of these, held out or not, or a file of the validation split of `dataset`.
+    are one of these, or of a patient who is held out, in the validation split of `dataset` too, as far as that shows.
 
     What the cases left of the memory is theirs; `DatasetError` if none can be used. By time, or once `context` asks to
     stop, those of many that are not reached in a share of the time are left out, in an order that is not theirs.
     """
-    reserved = _validation_files(dataset)
+    preparing = _Preparing(context)
+    patients = _patients(prepared, holdout, dataset, preprocessing, preparing)
     known = {hashes["image"]: f"case {name}" for name, hashes in prepared.hashes.items()}
     channels = len(prepared.cases[0].image)
     fits = _Fit(base, preprocessing, [case.grey for case in prepared.cases if case.grey is not None])
@@ -105,28 +116,25 @@ def prepare_unlabelled(
     cache = CaseCache(left / 1e9, prepared.cases.folder / _SUBFOLDER)
     hashes: list[str] = []
     left_out: list[str] = []
-    is_over = _Preparing(context)
-    for number, scan in enumerate(is_over.in_order(scans)):
+    unchecked = 0
+    for number, scan in enumerate(preparing.in_order(scans)):
         context.check_cancelled()
-        if is_over(number, any_ready=bool(hashes)):
+        if preparing.is_over(SCANS, number, may_end=bool(hashes)):
             left_out.append(f"{scan.id}: there was no time to read it.")
             continue
         context.report(Progress("prepare", number / len(scans), message=scan.id))
-        if scan.image[0].resolve() in reserved:
-            left_out.append(f"{scan.id}: it is the image of validation case {reserved[scan.image[0].resolve()]}.")
-            continue
         try:
-            volume = read_image(scan, channels)
-            hashed = voxel_hash(volume.array, FIRST)
-            if hashed in known:
-                left_out.append(f"{scan.id}: it is the image of {known[hashed]}.")
-                continue
-            if reason := fits.problem(volume):
+            reason = patients.by_name(scan)
+            if not reason:
+                volume = read_image(scan, channels)
+                hashed = voxel_hash(volume.array, FIRST)
+                same = f"it is the image of {known[hashed]}." if hashed in known else ""
+                reason = same or patients.by_headers(volume) or fits.problem(volume)
+            if not reason:
+                ready = _prepared(scan.id, volume, preprocessing)
+                reason = patients.by_image(ready.image)
+            if reason:
                 left_out.append(f"{scan.id}: {reason}")
-                continue
-            ready = _prepared(scan.id, volume, preprocessing)
-            if same := next((case.id for case in prepared.cases if _is_same_image(case.image, ready.image)), None):
-                left_out.append(f"{scan.id}: it is the image of case {same}.")
                 continue
             cache.add(ready)
         except MAESegmentError as error:
@@ -134,21 +142,22 @@ def prepare_unlabelled(
             continue
         known[hashed] = scan.id
         hashes.append(hashed)
-    is_over.end(len(scans))
+        unchecked += not patients.can_check(volume)
+    preparing.end(SCANS, len(scans))
     if not hashes:
         raise DatasetError(
             "None of the scans without labels can be used:\n" + "\n".join(left_out[:MAX_NAMED]),
             "Give other scans, or fine-tune without them.",
         )
     order = sorted(range(len(hashes)), key=hashes.__getitem__)
-    return Unlabelled([cache[n] for n in order], tuple(hashes[n] for n in order), tuple(left_out))
+    return Unlabelled([cache[n] for n in order], tuple(hashes[n] for n in order), tuple(left_out), unchecked)
 
 
 class _Preparing:
-    """When no more scans are prepared; a run by time that resumes takes as many as it began with."""
+    """When no more is prepared; a run by time that resumes takes as many as it began with."""
 
     def __init__(self, context: RunContext) -> None:
-        self._context, self._budget = context, None if context.pace is None else context.pace.budget
+        self.context, self._budget = context, None if context.pace is None else context.pace.budget
         if self._budget is not None:
             self._end_s = self._budget.spent_s + PREPARING_SHARE * self._budget.end_s
 
@@ -157,37 +166,54 @@ class _Preparing:
         order = range(len(scans)) if self._budget is None else np.random.default_rng(0).permutation(len(scans))
         return [scans[n] for n in order]
 
-    def __call__(self, number: int, *, any_ready: bool) -> bool:
-        """Whether before the scan of this `number`, of which some before are ready."""
+    def is_over(self, what: str, number: int, *, may_end: bool = True) -> bool:
+        """Whether before the one of this `number`; not yet unless it `may_end`."""
         if self._budget is None:
             return False
-        most = self._budget.decided(SCANS)
-        if most is None and any_ready and (self._budget.spent_s > self._end_s or self._context.all_reduce_stop()):
-            most = self._budget.decide(SCANS, number)
+        most = self._budget.decided(what)
+        if most is None and may_end and (self._budget.spent_s > self._end_s or self.context.all_reduce_stop()):
+            most = self._budget.decide(what, number)
         return most is not None and number >= most
 
-    def end(self, count: int) -> None:
+    def end(self, what: str, count: int) -> None:
         """So many were looked at, unless fewer were."""
         if self._budget is not None:
-            self._budget.decide(SCANS, count)
+            self._budget.decide(what, count)
 
 
-def _validation_files(dataset: CaseDataset) -> dict[Path, str]:
-    """Of cases that a run may not hold out, and that what comes of it will be measured on all the same."""
+def _patients(
+    prepared: Prepared, holdout: Holdout, dataset: CaseDataset, preprocessing: Preprocessing, preparing: _Preparing
+) -> Patients:
+    """Of the prepared cases, and of those that what comes of the run will be measured on all the same."""
     split = dataset.split_called(VALIDATION)
-    cases = dataset.select(split) if split is not None and dataset.splits[split] else ()
-    return {path.resolve(): case.id for case in cases for path in case.image}
+    reserved = dataset.select(split) if split is not None and dataset.splits[split] else ()
+    patients = Patients()
+    patients.hold_out(case for part in (holdout, *holdout.folds) for case in part.held_out)
+    patients.hold_out(reserved, f"{VALIDATION} case")
+    cases = {case.id: case for case in holdout.cases}
+    for ready in prepared.cases:
+        patients.add(cases[ready.id], ready.image, prepared.identities[ready.id])
+    more = [case for case in reserved if case.id not in cases]
+    channels = len(prepared.cases[0].image)
+    for number, case in enumerate(more):
+        preparing.context.check_cancelled()
+        if preparing.is_over(RESERVED, number):
+            patients.unread += 1
+            continue
+        preparing.context.report(Progress("prepare", 0.0, message=case.id))
+        try:
+            volume = read_image(case, channels)
+            patients.add(case, _prepared(case.id, volume, preprocessing).image, identity_of(volume))
+        except MAESegmentError:
+            patients.unread += 1  # nor can anything be measured on it
+    preparing.end(RESERVED, len(more))
+    return patients
 
 
 def _prepared(name: str, volume: Volume, preprocessing: Preprocessing) -> PreparedCase:
     ready = preprocessing.prepare(volume)
     d, h, w = (float(s) for s in ready.grid.spacing)
     return PreparedCase(name, as_array(ready.image), (d, h, w))
-
-
-def _is_same_image(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two images on the network's grid are of one scan, whatever files, types and axes they came from."""
-    return one.shape == other.shape and float(np.abs(one - other).mean()) < _SAME
 
 
 class _Fit:
