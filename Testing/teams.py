@@ -16,10 +16,12 @@ from .skips import REPOSITORY
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "PYTHONFAULTHANDLER": "1"}
 
 
-def torchrun(processes: int, arguments: Sequence[str], *, restarts: int = 0) -> subprocess.Popen[str]:
+def torchrun(
+    processes: int, arguments: Sequence[str], *, restarts: int = 0, module: str = "MAESegmentLib.cli"
+) -> subprocess.Popen[str]:
     """`maesegment` with these arguments in several processes of this machine."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    launcher += ["--max-restarts", str(restarts), "-m", "MAESegmentLib.cli"]
+    launcher += ["--max-restarts", str(restarts), "-m", module]
     return subprocess.Popen(
         [*launcher, *arguments],
         cwd=REPOSITORY,

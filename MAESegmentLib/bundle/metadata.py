@@ -17,6 +17,8 @@ from .schema import FORMAT_VERSION, broken, check_metadata
 from .spec import ModelSpec
 
 SCHEMA_URL = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+#: The oldest MONAI that runs a bundle, named where none is installed.
+_MONAI = "1.4.0"
 _PLAIN_FIELDS = ("name", "version", "description", "intended_use", "copyright", "data_source", "authors")
 _OWN_FIELDS = ("modality", "licence", "metrics", "training", "reconstruction_error", "parent", "inference")
 
@@ -53,7 +55,7 @@ def build_metadata(spec: ModelSpec, files: Mapping[str, str]) -> dict[str, Any]:
     metadata = {key: getattr(spec, key) for key in _PLAIN_FIELDS} | {
         "schema": SCHEMA_URL,
         "changelog": {spec.version: spec.changelog},
-        "monai_version": _installed("monai"),
+        "monai_version": _installed("monai", otherwise=_MONAI),
         "pytorch_version": _installed("torch"),
         "numpy_version": _installed("numpy"),
         "required_packages_version": {name: _installed(name) for name in ("maesegment", "nibabel")},
@@ -153,10 +155,10 @@ def _plain(value: Any, text: Callable[[str], str] = lambda text: text) -> Any:
     raise ConfigurationError(f"A model's metadata cannot hold a {type(value).__name__}: {value!r}.")
 
 
-def _installed(package: str) -> str:
+def _installed(package: str, otherwise: str = "0") -> str:
     try:
         return version(package).split("+")[0]
     except PackageNotFoundError:
         from ..version import __version__
 
-        return __version__ if package == "maesegment" else "0"
+        return __version__ if package == "maesegment" else otherwise

@@ -44,7 +44,6 @@ REQUIREMENTS = (
     Requirement("torch", "torch", "2.6", "runs the network", 900.0, is_torch=True),
     Requirement("numpy", "numpy", "1.26", "arrays", 17.0),
     Requirement("psutil", "psutil", "5.9", "free memory", 0.3),
-    Requirement("monai", "monai", "1.4", "training", 2.0, purpose=TRAIN),
     Requirement("scipy", "scipy", "1.11", "updates of a scan", 40.0, purpose=TRAIN),
     Requirement("nibabel", "nibabel", "5.2", "corrected cases as files", 3.3, purpose=TRAIN),
     Requirement("matplotlib", "matplotlib", "3.8", "pictures of cases and curves", 20.0, purpose=TRAIN),

@@ -11,7 +11,7 @@ import torch
 
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.cli.main import main
-from MAESegmentLib.runs import FineTuneRun, RunState
+from MAESegmentLib.runs import FineTuneRun, RunState, launching
 from MAESegmentLib.runs.run_folder import CONTROL, END, STOP
 from MAESegmentLib.training.loop.checkpoint import CHECKPOINT
 from MAESegmentLib.training.loop.runlog import read_log
@@ -29,10 +29,16 @@ def clinic(tmp_path: Path) -> Clinic:
     return make_clinic(tmp_path)
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launching, "_TRAINER", "Testing.hasty")
+
+
 def rates(run: FineTuneRun) -> list[float]:
     return [row["learning_rate"] for row in read_log(run.work / "log.csv")]
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_killed_run_resumes_its_plan_and_a_stop_anneals_it(clinic: Clinic) -> None:
     run = clinic.start(clinic.request(check=["case-0003"], settings=LONG))
     wait_until(run, (run.work / CHECKPOINT).exists)
@@ -102,8 +108,8 @@ def test_the_shell_trains_for_the_time_and_says_that_steps_contradict(
 @pytest.mark.slow
 def test_a_team_agrees_on_the_plan_and_resumes_it(data: Path, base: Bundle, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    more = ("--validation", "case_2", "--batch-size", "2", "--minutes", "0.6")
-    team = torchrun(2, fine_tuning(data, base, out, *more), restarts=1)
+    more = ("--validation", "case_2", "--batch-size", "2")
+    team = torchrun(2, fine_tuning(data, base, out, *more), restarts=1, module="Testing.hasty")
     wait_for((out / CHECKPOINT).exists, team)
     os.kill(process_of_rank(team, 1), 9)
     output, _ = team.communicate(timeout=400)

@@ -57,7 +57,10 @@ def versions(clinic: Clinic) -> list[str]:
     return [bundle.version for bundle in bundles]
 
 
-def test_a_few_cases_make_a_version_with_proof_that_nobody_uses_unasked(clinic: Clinic) -> None:
+def test_a_few_cases_make_a_version_with_proof_that_nobody_uses_unasked(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "monai", None)  # Slicer is not asked to install it
     run = clinic.train(clinic.request())
     result = run.status().outcome()
     child = clinic.models.find(f"tiny-mr@{result.model['version']}")

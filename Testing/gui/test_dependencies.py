@@ -95,8 +95,8 @@ def test_checks_for_two_purposes_do_not_disturb_each_other(dependencies, session
         checks.check(lambda report, purpose=purpose: reports.update({purpose: report}), purpose)
     process_events_until(lambda: len(reports) == 2, 120.0)
     assert {purpose: report.purpose for purpose, report in reports.items()} == {"segment": "segment", "train": "train"}
-    assert "monai" not in reports["segment"].packages
-    assert "monai" in reports["train"].packages
+    assert "nibabel" not in reports["segment"].packages
+    assert "nibabel" in reports["train"].packages
 
 
 @pytest.mark.parametrize("output", ["", "Segmentation fault", "[1, 2]", '{"problems": 3}'])

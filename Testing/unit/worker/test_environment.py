@@ -118,21 +118,21 @@ def test_everything_is_missing(packages):
 
 
 def test_whoever_segments_is_not_asked_for_what_only_training_needs(packages):
-    for name in ("monai", "nibabel", "matplotlib"):
+    for name in ("scipy", "nibabel", "matplotlib"):
         packages.remove(name)
     assert packages.report(SEGMENT)["problems"] == packages.report()["problems"] == []
     problems = packages.report(TRAIN)["problems"]
-    assert [problem["name"] for problem in problems] == ["monai", "nibabel", "matplotlib"]
+    assert [problem["name"] for problem in problems] == ["scipy", "nibabel", "matplotlib"]
     assert {problem["purpose"] for problem in problems} == {TRAIN}
 
 
 def test_whoever_trains_is_asked_for_all(packages):
     packages.remove("psutil")
-    packages.install("monai", "1.3")
+    packages.install("nibabel", "5.1")
     problems = packages.report(TRAIN)["problems"]
     assert [(one["name"], one["kind"], one["purpose"]) for one in problems] == [
         ("psutil", "missing", SEGMENT),
-        ("monai", "old", TRAIN),
+        ("nibabel", "old", TRAIN),
     ]
 
 
