@@ -136,7 +136,7 @@ class FineTuneRun:
 
     def stop_and_keep(self) -> None:
         """End training soon and make a version of the best weights so far. A run by time anneals first: for a tenth of
-        the time that it took at most, or until this is called again."""
+        the time that it took, a minute at most, or until this is called again."""
         is_again = self.command == STOP and _age(self.path / CONTROL) > _SAME_PRESS_S
         write_json(self.path / CONTROL, {"command": END if is_again or self.command == END else STOP})
 

@@ -136,11 +136,13 @@ def test_stopping_anneals_at_once_for_a_tenth_of_the_time_so_far(at: int, tmp_pa
     assert machine.budget.left_s == pytest.approx(10.0, abs=0.5)
 
 
-def test_a_long_run_that_is_stopped_takes_no_more_than_minutes(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, step_s=2.0, minutes=480.0)
+@pytest.mark.parametrize(("minutes", "at"), [(60.0, 1200), (480.0, 7000)], ids=["an hour", "overnight"])
+def test_a_long_run_that_is_stopped_takes_no_more_than_a_minute(minutes: float, at: int, tmp_path: Path) -> None:
+    machine = Machine(tmp_path, step_s=2.0, minutes=minutes)
     machine.start()
-    steps = machine.train(stop_at=7000)
-    assert steps == pytest.approx(7150, abs=2)
+    assert machine.train(stop_at=at) == pytest.approx(at + 30, abs=2)
+    assert machine.rates[-1] == pytest.approx(0.01, abs=0.02)
+    assert machine.budget.left_s == pytest.approx(10.0, abs=2.5), "saving alone"
 
 
 @pytest.mark.parametrize("at", [1, 4, 100, 250, 400])

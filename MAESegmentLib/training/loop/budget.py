@@ -10,6 +10,13 @@ from pathlib import Path
 from ...storage.atomic_file import write_file
 
 FILE = "time.json"
+#: Where the user stops a training, its learning rate falls for a share of the time so far, for so many seconds at most.
+_STOP_SHARE, _STOP_SECONDS = 0.1, 60.0
+
+
+def annealing_s(spent_s: float) -> float:
+    """Seconds from *Stop and keep* to the end of a training that has run for so many."""
+    return min(_STOP_SHARE * spent_s, _STOP_SECONDS)
 
 
 class TimeBudget:

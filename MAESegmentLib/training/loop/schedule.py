@@ -7,15 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from ..settings import LoopSettings
-from .budget import TimeBudget
+from .budget import TimeBudget, annealing_s
 from .distributed import SOLO, Team
 from .optimiser import learning_rate_at
 from .pace import Pace, Work, work_after
 
 #: Share of the time over which the learning rate falls at the end.
 DECAY = 0.25
-#: Where the user stops it, the share of the time so far, and the most seconds.
-STOP_DECAY, STOP_SECONDS = 0.1, 300.0
 #: Steps of a warm-up at most, and of a decay at least: a tenth of the steps before it, up to so many.
 WARMUP_STEPS, DECAY_STEPS = 100, 10
 #: Not better for long: so many seconds, and such a share of the time so far, with no rise above this share of the best.
@@ -221,7 +219,7 @@ class ByTime:
         plan, now = self._plan, self._budget.spent_s
         if self.anneals and not plan.asked:
             plan.asked = True
-            self._fall_from_now(step, min(STOP_DECAY * (now - plan.begun), STOP_SECONDS))
+            self._fall_from_now(step, annealing_s(now - plan.begun))
             self._budget.end_s = min(self._budget.end_s, plan.deadline + self._tail_s)
         return not self.anneals
 

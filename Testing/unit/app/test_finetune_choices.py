@@ -153,6 +153,11 @@ def test_run_by_time_says_how_it_ends_when_it_is_stopped_and_can_be_hurried(pres
     stop = presenter.state().run.stop
     assert (stop.text, stop.is_enabled) == ("Stop and keep", True)
     assert "(annealing) within about 30 s" in stop.tip, "a tenth of the 300 s that it took"
+    run.tell(replace(RUNNING, seconds=4 * 3600.0))
+    assert "(annealing) within about 60 s" in presenter.state().run.stop.tip
+    run.tell(replace(RUNNING, stage="fold", fold=(1, 3)))
+    assert presenter.state().run.stop.tip.startswith("End leave-one-out now: the model is trained already")
+    run.tell(RUNNING)
     presenter.stop()
     stop = presenter.state().run.stop
     assert (stop.text, stop.is_enabled) == ("Finish at once", True)

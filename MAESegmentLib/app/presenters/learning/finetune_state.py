@@ -8,6 +8,7 @@ from datetime import datetime
 
 from ....runs import Curves, RunRequest, RunResult, RunState, RunStatus
 from ....text import in_words
+from ....training.loop.budget import annealing_s
 from ....translation import tr as _
 from ...curves import Colour, colour_of
 from ...texts.learning import banner_text, change_text, dice_text, interrupted_text, run_text
@@ -17,8 +18,6 @@ from .training_choices import ChoicesState
 
 UNDER_WAY = (RunState.RUNNING, RunState.WAITING)
 _MEAN = "mean"
-#: What a run by time takes to end, of the time that it took.
-_ANNEALING = 0.1
 
 
 @dataclass(frozen=True)
@@ -122,11 +121,13 @@ def _stop(status: RunStatus, nothing: str, *, is_timed: bool, is_ending: bool) -
         text = _("Finish at once") if is_timed else _("Stopping...")
         return Control(text, hurry if is_timed else "", is_timed and not is_ending)
     tip = _("End training now and make a version of the best weights so far; it is validated as usual.")
-    if is_timed:
+    if is_timed and status.fold is not None:
+        tip = _("End leave-one-out now: the model is trained already, and its version is made without it.")
+    elif is_timed:
         tip = _(
             "Finish now: the learning rate falls to its end (annealing) within about {time}, then a version is made "
             "and validated as usual."
-        ).format(time=duration_text(_ANNEALING * status.seconds))
+        ).format(time=duration_text(annealing_s(status.seconds)))
     text = _("Stop and keep") if is_timed else _("Stop and keep best")
     return Control(text, nothing or tip, not nothing and not is_ending)
 
