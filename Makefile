@@ -23,9 +23,11 @@ ARGS ?=
 PYTHON ?=
 RUN ?=
 DATA ?= $(or $(MAESEGMENT_DATA),../shared/data)
-# One process a core, each with one thread: more threads than cores wait for each other most of the time. A file's tests
-# stay together, since they share what their fixtures made, and files keep their order: the slow ones come first.
-SIDE_BY_SIDE = -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# One process more than there are cores, since tests often wait for programs of their own, up to four, each with one
+# thread: more threads than cores wait for each other most of the time. A file's tests stay together, since they share
+# what their fixtures made, and files keep their order: the slow ones come first.
+SIDE_BY_SIDE = -n $$(cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 3 ? cores + 1 : 4))) \
+  --dist loadfile --no-loadscope-reorder
 STUDY = $(BIN)/python -m model_training.studies.data_efficiency
 
 .DEFAULT_GOAL := help
@@ -41,8 +43,9 @@ run: $(READY)
 app: $(APP_READY)
 	$(BIN)/maesegment app $(ARGS)
 
+# Hundreds of processes load the library: that is compiled once, also where the environment forbids to keep it.
 test: $(TEST_READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 lint: $(TEST_READY)
 	$(BIN)/ruff check .
