@@ -15,6 +15,8 @@ import psutil
 import torch
 
 from ..bundle import Bundle, open_bundle
+from ..cases.case import Case
+from ..cases.layout import image_names
 from ..cases.records import CaseRecord
 from ..cases.store import CaseStore
 from ..device import device_title, resolve_device
@@ -24,22 +26,29 @@ from ..inference.window_count import window_count
 from ..processes.processor import background_threads
 from ..training.data.holdout import FEW_CASES, HELD_OUT
 from ..training.data.labelling import LabelPlan, plan_labels
-from ..training.data.prepared import PreparedCase, places_of
+from ..training.data.prepared import CaseCache, PreparedCase, places_of
+from ..training.data.preparing import prepare_cases
+from ..training.data.unlabelled import PREPARING_SHARE, scans_without_labels
 from ..training.defaults import default_settings
+from ..training.loop.budget import LEAST_TRAINING, in_minutes
 from ..training.loop.loop import train
 from ..training.run_context import Progress, RunContext
 from ..training.settings import FineTuneSettings
 from ..training.tasks.initial import initial_network
 from ..training.tasks.methods import scan_term
 from ..training.tasks.segmentation import SegmentationTask, dice_table
-from ..training.timetable import LEAST_TRAINING, planned_s, saving_s
+from ..training.timetable import planned_s, saving_s
 from .records import FineTuneEstimate, RunRequest
 
 #: As many steps as this, or as fit into the time; the first, which warms up, is not counted.
 _STEPS = 6
 _SECONDS = 8.0
-#: Starting the process, reading and preparing cases, saving the model.
+#: Starting the process, and saving the model.
 _START_S = 20.0
+#: Preparing is timed on so many scans without labels.
+_SCANS = 2
+#: A run by time that ends later than by this share of its time says so.
+_LATE = 0.05
 #: Fewer steps are of no use; adapting to another scanner takes 150.
 _FEWEST_STEPS = 100
 #: No more of the free memory should be asked for.
@@ -53,6 +62,9 @@ class _Measured:
     step: float
     window: float
     memory: float
+    #: Seconds of reading and preparing all cases, and all scans without labels.
+    cases_s: float = 0.0
+    scans_s: float = 0.0
 
 
 def estimate_run(
@@ -78,6 +90,8 @@ def estimate_run(
     with _threads_of_trainer(settings):
         channels, scans = records[run.training[0]].channels, bool(run.unlabelled)
         measured = _measure(base, plan, settings, channels, report, should_cancel, scans=scans)
+        cases_s, scans_s = _preparing_s(base, run, store, [records[name] for name in (*run.training, *run.check)])
+    measured = replace(measured, cases_s=cases_s, scans_s=scans_s)
     return _estimate(base, run, settings, list(records.values()), measured, free, device)
 
 
@@ -147,6 +161,35 @@ def _measure(
     return _Measured(float(np.median(steps[1:] if len(steps) > 1 else steps)), window, float(memory))
 
 
+def _preparing_s(base: Bundle, run: RunRequest, store: CaseStore, records: Sequence[CaseRecord]) -> tuple[float, float]:
+    """Of the cases, as long as a middling one takes for its size; of scans without labels, as long as some of them."""
+    clock = time.perf_counter
+    sizes = [math.prod(record.shape) * record.channels for record in records]
+    number = int(np.argsort(sizes)[len(sizes) // 2])
+    name = records[number].id
+    files = tuple(store.case_path(name) / file for file in image_names(records[number].channels))
+    with tempfile.TemporaryDirectory(prefix="maesegment-estimate-") as folder:
+        cache = CaseCache(1.0, Path(folder))
+
+        def seconds(case: Case) -> float:
+            begun = clock()
+            with suppress(DatasetError):  # which the run names
+                prepare_cases([case], base.spec.preprocessing, cache)
+            return clock() - begun
+
+        begun = clock()
+        store.read_label_map(name)
+        case_s = (clock() - begun + seconds(Case(name, files))) / sizes[number] * float(np.mean(sizes))
+        given = [Path(place) for place in run.unlabelled]
+        there = [place for place in given if place.is_absolute()]  # others are of the scene, and no files yet
+        begun = clock()
+        scans = scans_without_labels(there)
+        finding_s = clock() - begun
+        sample = [seconds(scan) for scan in scans[:: max(1, len(scans) // _SCANS)][:_SCANS]]
+    scan_s = float(np.mean(sample)) if sample else 0.0
+    return case_s * len(records), finding_s + scan_s * len(scans) + case_s * (len(given) - len(there))
+
+
 def _made_up(patch: Sequence[int], channels: int, labels: int) -> PreparedCase:
     """Noise of the size of a patch with every label somewhere: it costs what a real patch does."""
     rng = np.random.default_rng(0)
@@ -172,12 +215,21 @@ def _estimate(
     checked = float(np.mean(windows)) * measured.window * (held_out if not folds else 1)
     if settings.minutes is None:
         checks = steps // settings.validate_every + 2  # and before and after
-        seconds = _START_S + (folds + 1) * steps * measured.step + (folds or 1) * checks * checked
+        seconds = _START_S + measured.cases_s + measured.scans_s
+        seconds += (folds + 1) * steps * measured.step + (folds or 1) * checks * checked
     else:
-        seconds = 60 * settings.minutes
-        left_s = seconds - _START_S - saving_s(training, measured.window)
-        training_s, has_folds = planned_s(left_s, folds, 2 * checked, measured.step)  # before and after
-        steps = round(max(training_s, LEAST_TRAINING * seconds) / measured.step)
+        chosen = 60 * settings.minutes
+        preparing = _START_S + measured.cases_s + min(measured.scans_s, PREPARING_SHARE * chosen)
+        before_s = preparing + saving_s(training, measured.window)
+        training_s, has_folds = planned_s(max(0.0, chosen - before_s), folds, 2 * checked, measured.step)
+        training_s = max(training_s, LEAST_TRAINING * chosen)
+        seconds, steps = max(chosen, before_s + training_s), round(training_s / measured.step)
+        if seconds > (1 + _LATE) * chosen:
+            warnings.append(
+                f"Starting and preparing the cases takes {in_minutes(preparing)} of the {settings.minutes:g} min: "
+                f"training gets a quarter of the time all the same, and the run ends after {in_minutes(seconds)}. "
+                "Choose a longer time."
+            )
         if folds:
             shorter = "leave-one-out in shorter rounds: a lower bound (indicative only)"
             how = shorter if has_folds else "nothing: the time is too short for leave-one-out"

@@ -101,9 +101,9 @@ def finetune(
         preprocessing, of_spacing = _preprocessing(base, settings, holdout.training, dataset, plan)
         cache = CaseCache(settings.cache_gb / team.local_size, team.own_folder(out / "prepared"))
         tissues = settings.synthesis is not None
+        context = replace(context, pace=pace)
         prepared = prepare_cases(holdout.cases, preprocessing, cache, context, learnt=(dataset, plan), tissues=tissues)
         prepared.label_notes.extend(of_spacing)
-        context = replace(context, pace=pace)
         given = prepared, holdout, dataset, base, preprocessing, context
         found = prepare_unlabelled(scans, *given) if scans else None
         team.first(lambda: data().keep(out))  # once the files are known to be what they say
@@ -232,6 +232,9 @@ class FineTuning:
         schedule = None
         if self.times is not None:
             schedule = self.times.schedule(self.settings, fold, windows, validates_last=keep_best)
+            if self.times.late and not (fold and fold[0]) and not (folder / CHECKPOINT).exists():
+                self.prepared.label_notes.extend(self.times.late)
+                self.context.log(*(f"Warning: {note}" for note in self.times.late))
         how: dict[str, Any] = {"keep_best": keep_best, "patience": self.settings.patience, "schedule": schedule}
         return train(task, self.settings, folder, context, **how)
 

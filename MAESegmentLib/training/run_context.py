@@ -78,6 +78,18 @@ class RunContext:
         if self.should_cancel():
             raise Cancelled(message, hint) if message else Cancelled()
 
+    def reports_preparing(self) -> Callable[[int, int, str], None]:
+        """Of what begins now: takes how many of how many are prepared, and the name of the next one."""
+        budget = None if self.pace is None else self.pace.budget
+        began_s = 0.0 if budget is None else budget.spent_s
+
+        def report(number: int, count: int, name: str) -> None:
+            share = number / count
+            left_s = None if budget is None else budget.left_while_preparing_s(began_s, share)
+            self.report(Progress("prepare", share, left_s, message=name))
+
+        return report
+
     def log(self, *messages: str) -> None:
         for message in messages:
             self.report(Progress("log", message=message))

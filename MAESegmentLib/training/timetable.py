@@ -13,7 +13,7 @@ from ..bundle.scan_statistics import ENOUGH_TO_CALIBRATE
 from ..cases.case import Case
 from ..device import resolve_device
 from .data.holdout import Holdout
-from .loop.budget import TimeBudget
+from .loop.budget import LEAST_TRAINING, TimeBudget, in_minutes
 from .loop.distributed import SOLO, Team
 from .loop.loop import Trained
 from .loop.pace import Pace
@@ -25,14 +25,13 @@ from .settings import FineTuneSettings
 FINAL_SHARE = 0.6
 #: Of the time left, what measuring on held-out cases may take, before and after training together.
 MEASURING_SHARE = 1 / 3
-#: Of the chosen time, what the final model is trained for in any case: where a busy computer or many cases have used
-#: up the time before that, the run takes longer, as the time left that it reports says.
-LEAST_TRAINING = 0.25
 #: Fewer steps teach nothing that a figure could be taken of.
 FEWEST_STEPS = 50
 #: Seconds of saving and publishing a model, without describing its training scans, which is an encoder's share of a
 #: window each.
 _SAVING_S, _ENCODER = 4.0, 0.5
+#: A run that ends later than by this share of its time says so.
+_LATE = 0.05
 _PARTS = ("half", "a third", "a quarter", "a fifth", "a sixth", "a seventh", "an eighth", "a ninth", "a tenth")
 NO_FOLDS = "none, as the time is too short for leave-one-out"
 
@@ -81,6 +80,8 @@ class Timetable:
     team: Team = SOLO
     #: Of training the final model; no round of leave-one-out takes longer.
     final_s: float = math.inf
+    #: That the run takes longer than was chosen, and why.
+    late: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, pace: Pace, cases: int, team: Team) -> Timetable | None:
@@ -129,6 +130,7 @@ class Timetable:
         tail_s = windows * self._window_s + saving_s(self.cases, self._window_s)
         if not which:
             seconds = max(seconds, LEAST_TRAINING * 60 * (settings.minutes or 0.0))
+            self.late = self._late(settings.minutes or 0.0, seconds + tail_s)
             self.budget.end_s = max(self.budget.end_s, self.budget.spent_s + seconds + tail_s)
         self.team.first(self.budget.keep)
         return ByTime(
@@ -143,6 +145,16 @@ class Timetable:
             validates=not which,  # the curves of rounds, each with steps of its own, have no mean
             validates_last=validates_last,
             team=self.team,
+        )
+
+    def _late(self, minutes: float, to_come_s: float) -> tuple[str, ...]:
+        end_s = self.budget.spent_s + to_come_s
+        if end_s <= (1 + _LATE) * 60 * minutes:
+            return ()
+        return (
+            f"{in_minutes(self.budget.spent_s)} of the {minutes:g} min were over before training began, with starting, "
+            "reading and preparing: it trains for a quarter of the time all the same, and all of it takes about "
+            f"{in_minutes(end_s)}. A longer time teaches more.",
         )
 
     @property

@@ -136,9 +136,10 @@ def test_how_long_it_takes_is_measured_in_the_worker(clinic: Clinic) -> None:
             submit_estimate(client, replace(clinic.request(settings=settings), unlabelled=("scans",))).result(120)
         with pytest.raises(DatasetError, match="no case case-0099"):
             submit_estimate(client, clinic.request(training=["case-0099"])).result(120)
-    assert timed.seconds == 1.2
+    assert 20.0 < timed.seconds < 60.0, "starting and saving alone take longer than what was chosen"
     assert timed.patches == 2 * timed.steps
-    assert "too few to learn from" in timed.warnings[0]
+    assert "Choose a longer time." in timed.warnings[0]
+    assert "too few to learn from" in timed.warnings[1]
     assert timed.how.startswith("nothing: the time is too short")
     assert three.how == "leave-one-out (indicative only)"
     assert kept.how == "1 validation case"

@@ -17,7 +17,7 @@ from MAESegmentLib.images.labels import Label
 from MAESegmentLib.inference.window_count import window_count
 from MAESegmentLib.training import finetune as finetune_code
 from MAESegmentLib.training import timetable
-from MAESegmentLib.training.data import unlabelled
+from MAESegmentLib.training.data import preparing, unlabelled
 from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.loop import loop
 from MAESegmentLib.training.loop.pace import Pace
@@ -82,6 +82,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         return dice_table(model, cases, names, patch, *rest)
 
     def slow_window(_self: Any, *_: Any) -> None:
+        _self.pace.start_lap()
         machine.now += machine.window_s
         _self.pace.lap(windows=1)
 
@@ -153,6 +154,34 @@ def test_a_computer_that_was_busy_until_then_trains_for_a_quarter_of_the_time(ma
     model = machine.run("none", begun=0.0)
     assert model.spec.training["steps"] == pytest.approx(0.25 * 60 / STEP_S, abs=1)
     assert machine.said[-2].eta_s is None or machine.said[-2].eta_s < 60.0
+
+
+def test_preparing_that_takes_all_of_the_time_is_said_and_counts(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = preparing.read_image
+
+    def slow(*arguments: Any) -> Any:
+        machine.now += 25.0
+        return read(*arguments)
+
+    monkeypatch.setattr(preparing, "read_image", slow)
+    model = machine.run("none")
+    ends = [one.eta_s for one in machine.said if one.stage == "prepare"]
+    assert ends == pytest.approx([60.0, 50.0 + 15.0, 25.0 + 15.0])
+    assert machine.now == pytest.approx(75.0 + 15.0, abs=STEP_S)
+    assert model.spec.training["steps"] == pytest.approx(15.0 / STEP_S, abs=1)
+    note = next(note for note in model.spec.training["notes"] if "before training began" in note)
+    assert note.startswith("1.3 min of the 1 min were over")
+    assert "all of it takes about 1.6 min" in note
+    warnings = [n for n, one in enumerate(machine.said) if one.message == f"Warning: {note}"]
+    assert warnings[0] < next(n for n, one in enumerate(machine.said) if one.stage == "train")
+
+
+def test_preparing_that_leaves_time_is_not_worth_a_word(machine: Machine) -> None:
+    machine.now = 20.0
+    model = machine.run("none", begun=0.0)
+    assert not any("before training began" in note for note in model.spec.training["notes"])
 
 
 @pytest.mark.parametrize("at", [1, 3, 20, 26])

@@ -18,7 +18,7 @@ from ...preprocessing.foreground import Block
 from ...preprocessing.grey_values import describe_grey_values
 from ...preprocessing.grid import NetworkGrid
 from ...preprocessing.plan import Preprocessing
-from ..run_context import UNATTENDED, Progress, RunContext
+from ..run_context import UNATTENDED, RunContext
 from .labelling import LabelPlan
 from .prepared import IGNORED, CaseCache, PreparedCase, as_array, places_of
 from .recognising import identity_of
@@ -158,9 +158,10 @@ def _network_image(
 
 def _each(cases: Sequence[Case], prepare: Callable[[Case], None], context: RunContext) -> None:
     problems: list[DatasetError] = []
+    report = context.reports_preparing()
     for number, case in enumerate(cases):
         context.check_cancelled()
-        context.report(Progress("prepare", number / len(cases), message=case.id))
+        report(number, len(cases), case.id)
         try:
             prepare(case)
         except DatasetError as error:

@@ -122,7 +122,7 @@ def prepare_unlabelled(
         if preparing.is_over(SCANS, number, may_end=bool(hashes)):
             left_out.append(f"{scan.id}: there was no time to read it.")
             continue
-        context.report(Progress("prepare", number / len(scans), message=scan.id))
+        context.report(Progress("prepare", number / len(scans), preparing.left_s, message=scan.id))
         try:
             reason = patients.by_name(scan)
             if not reason:
@@ -160,6 +160,11 @@ class _Preparing:
         self.context, self._budget = context, None if context.pace is None else context.pace.budget
         if self._budget is not None:
             self._end_s = self._budget.spent_s + PREPARING_SHARE * self._budget.end_s
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the end of the run; None where steps decide."""
+        return None if self._budget is None else self._budget.left_while_preparing_s(0.0, 1.0)
 
     def in_order(self, scans: Sequence[Case]) -> list[Case]:
         """By time any may be left out, not those of the last scanner in the alphabet."""
@@ -200,7 +205,7 @@ def _patients(
         if preparing.is_over(RESERVED, number):
             patients.unread += 1
             continue
-        preparing.context.report(Progress("prepare", 0.0, message=case.id))
+        preparing.context.report(Progress("prepare", 0.0, preparing.left_s, message=case.id))
         try:
             volume = read_image(case, channels)
             patients.add(case, _prepared(case.id, volume, preprocessing).image, identity_of(volume))

@@ -12,6 +12,14 @@ from ...storage.atomic_file import write_file
 FILE = "time.json"
 #: Where the user stops a training, its learning rate falls for a share of the time so far, for so many seconds at most.
 _STOP_SHARE, _STOP_SECONDS = 0.1, 60.0
+#: Of the chosen time, what the final model is trained for in any case: where a busy computer or many cases have used
+#: up the time before that, the run takes longer, as the time left that it reports says.
+LEAST_TRAINING = 0.25
+
+
+def in_minutes(seconds: float) -> str:
+    """ "0.7 min" or "12 min"."""
+    return f"{seconds / 60:.1f} min" if seconds < 600 else f"{seconds / 60:.0f} min"
 
 
 def annealing_s(spent_s: float) -> float:
@@ -48,6 +56,14 @@ class TimeBudget:
     @property
     def left_s(self) -> float:
         return max(0.0, self.end_s - self.spent_s)
+
+    def left_while_preparing_s(self, began_s: float, share: float) -> float:
+        """Seconds until the end, if such a share is prepared since `began_s`: later than planned where that takes long.
+
+        Training gets its least time all the same.
+        """
+        preparing_s = (self.spent_s - began_s) * (1 / share - 1) if share > 0 else 0.0
+        return max(self.left_s, preparing_s + LEAST_TRAINING * self.end_s)
 
     def decided(self, what: str) -> int | None:
         """As it was decided before, maybe in an earlier process, when more time was left."""
