@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..propagation.drawn import CHOOSE_PLANE, Drawn, axis_of_plane, plane_of
 from ..propagation.planes import find_all, unused
 from ..translation import tr as _
 from ..worker.client.requests import Drawing
-from .drawing_job import DrawingRequest, read_drawing, values_of
+from .drawing_job import DrawingRequest, read_layers, values_of
 from .session import SceneSession
 
 
@@ -53,8 +53,25 @@ def _look(request: DrawingRequest) -> Operation[Understood]:
     yield 0.0
     image = mrml.image_of(request.nodes)
     values = values_of(mrml.drawn_segments(request.segmentation), request)
-    made, drawing = yield from read_drawing(request, values, image.grid.shape)
-    return (yield from in_thread(lambda: _understood(made, drawing.ijk_to_world)))
+    layers = yield from read_layers(request, values, image.grid.shape)
+    found = yield from in_thread(lambda: [_understood(one.told, one.drawing.ijk_to_world) for one in layers])
+    return _together(found)
+
+
+def _together(found: Sequence[Understood]) -> Understood:
+    """Of segments that overlap."""
+    for is_wanted in (lambda one: one.is_ambiguous, lambda one: one.problem is None, lambda _one: True):
+        chosen = [one for one in found if is_wanted(one)]
+        if chosen:
+            break
+    first, *others = chosen
+    others = others if first.problem is None else []
+    return replace(
+        first,
+        also=(*first.also, *(part for one in others for part in (replace(one, also=(), notes=()), *one.also))),
+        notes=tuple(note for one in (first, *others) for note in one.notes),
+        has_strokes=any(one.has_strokes for one in found),
+    )
 
 
 def _understood(made: Drawing, ijk_to_world: Any) -> Understood:

@@ -22,6 +22,7 @@ _PART = 1 << 22
 #: The last ones by their marks: a state that Segment Editor's Undo brings back was made from another result.
 _RECENT: dict[str, dict[str, str]] = {}
 _MOST_RECENT = 40
+_MOST_LAYERS = 100
 
 
 def note_produced(node: Any, text: str) -> None:
@@ -75,31 +76,33 @@ def packed(
     return text
 
 
-def produced_of(node: Any, shape_ijk: Sequence[int]) -> tuple[np.ndarray, dict[str, int]] | None:
-    """(labels (K, J, I) of a grid of that shape, their values by segment ID); None if that is not known: files come
-    from anywhere."""
-    text = _note(node, PRODUCED)
-    if not text:
-        return None
+def produced_of(node: Any, shape_ijk: Sequence[int]) -> list[tuple[np.ndarray, dict[str, int]]]:
+    """(labels (K, J, I) of a grid of that shape, their values by segment ID), several where segments overlap; [] if
+    that is not known: files come from anywhere."""
+    lines = _note(node, PRODUCED).split("\n")
+    if len(lines) > 2 * _MOST_LAYERS:
+        return []
     try:
-        head, _newline, packed = text.partition("\n")
-        header = json.loads(head)
-        if list(header["shape"]) != [int(size) for size in shape_ijk]:
-            return None
-        types: dict[str, np.dtype[Any]] = {"|u1": np.dtype("u1"), "<u2": np.dtype("<u2")}
-        dtype = types[header["type"]]
-        size = [int(n) for n in header["size"]]
-        origin = [int(n) for n in header["origin"]]
-        ends = np.add(origin, size[::-1])
-        if len(size) != 3 or min(*size, *origin) < 0 or np.any(ends > shape_ijk):
-            return None
-        nbytes = int(np.prod(size)) * dtype.itemsize
-        unpacker = zlib.decompressobj()
-        voxels = unpacker.decompress(base64.b64decode(packed, validate=True), nbytes + 1)
-        block = np.frombuffer(voxels, dtype).reshape(size)
-        values = {str(name): int(value) for name, value in header["values"].items()}
+        return [_unpacked(*pair, shape_ijk) for pair in zip(lines[::2], lines[1::2], strict=True)]
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, zlib.error):
-        return None
+        return []
+
+
+def _unpacked(head: str, packed: str, shape_ijk: Sequence[int]) -> tuple[np.ndarray, dict[str, int]]:
+    header = json.loads(head)
+    types: dict[str, np.dtype[Any]] = {"|u1": np.dtype("u1"), "<u2": np.dtype("<u2")}
+    dtype = types[header["type"]]
+    size = [int(n) for n in header["size"]]
+    origin = [int(n) for n in header["origin"]]
+    ends = np.add(origin, size[::-1])
+    is_of_it = list(header["shape"]) == [int(size) for size in shape_ijk]
+    if not is_of_it or len(size) != 3 or min(*size, *origin) < 0 or np.any(ends > shape_ijk):
+        raise ValueError("another grid")
+    nbytes = int(np.prod(size)) * dtype.itemsize
+    unpacker = zlib.decompressobj()
+    voxels = unpacker.decompress(base64.b64decode(packed, validate=True), nbytes + 1)
+    block = np.frombuffer(voxels, dtype).reshape(size)
+    values = {str(name): int(value) for name, value in header["values"].items()}
     return full_label_array(block, origin, shape_ijk), values
 
 

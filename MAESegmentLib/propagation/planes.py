@@ -56,6 +56,16 @@ def turned_to(axis: int, drawn: Drawn) -> Drawn:
     return replace(first, also=tuple(others))
 
 
+def joined(parts: Sequence[Drawn]) -> Drawn | None:
+    """Of several drawings of one scan, by plane; None if there are none."""
+    found: dict[int, Drawn] = {}
+    for part in parts:
+        one = found.get(part.axis, Drawn(part.axis))
+        corrected = tuple(sorted({*one.corrected, *part.corrected}))
+        found[part.axis] = Drawn(part.axis, corrected, {**one.structures, **part.structures})
+    return replace(next(iter(found.values())), also=tuple(found.values())[1:]) if found else None
+
+
 def slices_of(drawn: Drawn) -> set[int]:
     """All in which anything of it was drawn."""
     return {*drawn.corrected, *(index for slices in drawn.structures.values() for index in slices)}

@@ -114,12 +114,39 @@ def test_corrected_slices_stay_while_strokes_on_another_grow_and_are_known_after
     assert logic.findDrawn(volume, node).corrected == 2
 
 
-def test_what_cannot_be_kept_as_it_was_drawn_is_refused(logic, volume, draw, truth):
+def test_segments_that_overlap_follow_each_in_its_own_layer(logic, volume, draw, truth):
+    inner = ndimage.binary_erosion(truth["front"], iterations=2)
+    drawn = {"front": every_third(truth["front"]), "inside": every_third(inner), "back": truth["back"]}
+    node = draw(volume, **drawn)
+    understood = logic.findDrawn(volume, node)
+    assert {name for one in (understood, *understood.also) for name, _n in one.structures} == {"front", "inside"}
+    job = logic.updateScan(volume, node, wait=False)
+    job.result(120)
+    found = masks(node, volume)
+    for name, mask in {"front": truth["front"], "inside": inner}.items():
+        np.testing.assert_array_equal(found[name] & every_third(mask), drawn[name])
+        assert dice(found[name], mask) > 0.8
+    np.testing.assert_array_equal(found["back"], truth["back"])
+    assert {one["name"] for one in job.summary.followed} == {"front", "inside"}
+    assert not logic.findDrawn(volume, node).has_strokes
+    # One of both is corrected: only that follows, and what was drawn before stays.
+    k = int(np.median(np.flatnonzero(inner.any(axis=(1, 2))))) + 1
+    now = found["inside"].copy()
+    now[k] = found["front"][k]
+    write(node, "inside", now, volume)
+    logic.updateScan(volume, node)
+    again = masks(node, volume)
+    np.testing.assert_array_equal(again["front"], found["front"])
+    np.testing.assert_array_equal(again["inside"][k], now[k])
+    assert again["inside"].sum() > now.sum()
+    assert again["inside"][drawn["inside"]].all()
+
+
+def test_a_background_that_overlaps_a_structure_is_refused(logic, volume, draw, truth):
     drawn = every_third(truth["front"])
-    node = draw(volume, front=drawn, back=drawn)
-    assert node.GetSegmentation().GetNumberOfLayers() == 2
+    node = draw(volume, front=drawn, background=drawn)
     with pytest.raises(NodeError, match="overlap in"):
-        logic.updateScan(volume, node)
+        logic.growScribbles(volume, node)
     np.testing.assert_array_equal(masks(node, volume)["front"], drawn)
 
 
