@@ -16,7 +16,6 @@ from ..cases.submission import ERROR, WARNING, CaseIssue, CaseSubmission
 from ..errors import MAESegmentError, NodeError
 from ..images.labels import ByName, Label, by_name, loose_name
 from ..mrml import case_nodes as case_scene
-from ..propagation.drawn import is_background
 from ..translation import tr as _
 
 #: What `process` notes on its results.
@@ -115,14 +114,9 @@ def known_labels(bundle: Bundle, store: CaseStore) -> tuple[Label, ...]:
 def propose_choices(
     segments: Sequence[mrml.Segment], segmentation: Any, bundle: Bundle, known: Sequence[Label], store: CaseStore
 ) -> list[LabelMatch]:
-    """One for each segment. What our own model drew is clear, whatever a user said of such names before; strokes that
-    say where none of the structures is are none."""
+    """One for each segment. What our own model drew is clear, whatever a user said of such names before."""
     names = [label.name for label in known]
     choices = propose_mapping([one.name for one in segments], names, store.remembered())
-    choices = [
-        LabelMatch(one.segment, None, "left out") if one.label is None and is_background(one.segment) else one
-        for one in choices
-    ]
     if not segmentation.GetAttribute(MODEL_HASH):
         return choices
     own = {mrml.segment_id_of(label): label.name for label in bundle.labels}

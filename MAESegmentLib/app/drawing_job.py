@@ -13,12 +13,12 @@ import numpy as np
 from .. import mrml
 from ..bundle import Bundle
 from ..errors import DrawingError, NodeError
-from ..images.labels import Label, by_name
+from ..images.labels import Label, by_name, is_background
 from ..jobs import Job, JobProgress, JobState
 from ..jobs.runner import Operation
 from ..mrml.layers import block_of
 from ..mrml.redrawing import UndoPoint, made_mark, put_redrawn, redrawing_steps
-from ..propagation.drawn import CHOOSE_PLANE, Drawn, is_background
+from ..propagation.drawn import CHOOSE_PLANE, Drawn
 from ..propagation.planes import joined
 from ..translation import tr as _
 from ..worker.client.requests import Drawing, submit_drawing
@@ -184,12 +184,8 @@ def _follow(
 
 
 def _read(layer: DrawingLayer, data: Mapping[str, Any], folder: JobFolder) -> _Done:
-    """Without the background, which has done its work."""
     block, origin = folder.read_labels(data["labels"])
-    labels = full_label_array(block, origin, data["labels"]["shape_ijk"])
-    helpers = [value for value, name in layer.told.names.items() if is_background(name)]
-    labels[np.isin(labels, helpers)] = 0
-    return _Done(layer, labels, data)
+    return _Done(layer, full_label_array(block, origin, data["labels"]["shape_ijk"]), data)
 
 
 def read_layers(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..images.labels import plain_name
+from ..images.labels import is_background, plain_name
 
 #: Similarity (difflib, 0 to 1) from which two names are proposed as one; "Brainstem" and "BrainStm" have 0.94.
 _SIMILAR = 0.81
@@ -23,7 +23,7 @@ class LabelMatch:
     """`segment` is taken for `label` (None: not stored).
 
     `kind`: "same" name, "remembered" from an earlier case, "similar" name, "new" (no label is like it: `label` is
-    None until the user says that it is to be a new one), or "left out" (as before).
+    None until the user says that it is to be a new one), or "left out" (as before, or a background).
     """
 
     segment: str
@@ -48,6 +48,8 @@ def propose_mapping(
             choices[number] = LabelMatch(segment, label, "left out" if label is None else "remembered")
         elif plain in known:
             choices[number] = LabelMatch(segment, known[plain], "same")
+        elif is_background(segment):
+            choices[number] = LabelMatch(segment, None, "left out")  # strokes that say where no structure is
     taken = {choice.label for choice in choices.values()}
     open_labels = [name for name in model_labels if name not in taken]
     for number, label in _similar(segments, [n for n in range(len(segments)) if n not in choices], open_labels):

@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_output(arguments.out, overwrite=arguments.overwrite)
 
     from ..bundle.library import ModelLibrary
+    from ..images.labels import is_background
     from ..images.reading import read_volume
     from ..images.writing import check_label_map_destination, write_label_map
     from ..propagation.drawn import axis_of_plane
@@ -73,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
             axis=axis_of_plane(arguments.axis, volume.ijk_to_ras) if arguments.axis else None,
             report=bar.update,
         )
+    labels = tuple(label for label in labels if not is_background(label.name))
     path = write_label_map(arguments.out, updated.label_map, labels, source=volume, volume_name=arguments.scan.name)
     if not arguments.quiet:
         _print_result(updated, path)

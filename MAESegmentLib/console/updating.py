@@ -15,7 +15,7 @@ from ..bundle.library import ModelChoice
 from ..bundle.spec import check_channels
 from ..errors import ConfigurationError
 from ..images.formats.dicom.belonging import place_on
-from ..images.labels import Label
+from ..images.labels import Label, is_background
 from ..images.roi import Roi
 from ..images.volume import LabelMap, Volume
 from ..worker.client.requests import Drawing as DrawnMaps
@@ -173,7 +173,7 @@ def _result(
     yield 0.5
     result = UpdatedVolume(
         label_map=LabelMap(array.T, volume.ijk_to_ras),
-        labels=labels,
+        labels=tuple(label for label in labels if not is_background(label.name)),
         followed=tuple(data.get("followed", ())),
         plane=str(data.get("plane", "")),
         volumes_ml={int(value): float(ml) for value, ml in data["volumes_ml"].items()},

@@ -132,6 +132,14 @@ def plain_name(name: str) -> str:
     return re.sub(r"[\s_-]+", "", loose_name(name))
 
 
+#: A segment of this name is what is none of the others.
+BACKGROUND = "background"
+
+
+def is_background(name: str) -> bool:
+    return name.strip().casefold() == BACKGROUND
+
+
 def same_names(name: str, known: Iterable[str]) -> list[str]:
     """Which of the `known` names `name` may stand for: the same one, else those alike by the strictest rule that finds
     any. Several cannot be told apart."""

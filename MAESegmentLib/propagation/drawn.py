@@ -22,14 +22,6 @@ FEW = 3
 CHOOSE_PLANE = _("Say in which plane it was drawn: axial, coronal or sagittal.")
 
 
-#: A segment of this name is what is none of the others.
-BACKGROUND = "background"
-
-
-def is_background(name: str) -> bool:
-    return name.strip().casefold() == BACKGROUND
-
-
 @dataclass(frozen=True)
 class Drawn:
     """Slices across `axis` (0..2: I, J, K). All of a `corrected` slice counts as drawn; `structures` are those drawn on

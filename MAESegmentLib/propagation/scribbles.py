@@ -9,10 +9,11 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import Cancelled, DrawingError
+from ..images.labels import is_background
 from ..images.limits import memory_problem
 from ..images.volume import LabelMap, Volume
 from ..translation import tr as _
-from .drawn import Drawn, is_background
+from .drawn import Drawn
 from .interpolation import signed_distance
 from .planes import slices_of
 
@@ -30,7 +31,8 @@ _ITERATIONS, _TOLERANCE = 300, 1e-2
 
 @dataclass(frozen=True, eq=False)
 class Grown:
-    """`label_map` has every scribbled voxel as it was drawn; only voxels in `box` (I, J, K) differ from before."""
+    """`label_map` has every scribbled voxel as it was drawn, but for those of a background; only voxels in `box`
+    (I, J, K) differ from before."""
 
     label_map: LabelMap
     box: Block
@@ -87,6 +89,7 @@ def grow_scribbles(
     result = np.array(now.array if before is None else before)
     result[box] = chosen
     result[seeded] = now.array[seeded]
+    result[np.isin(result, list(outside))] = 0
     drawn = None if earlier is None else _returned(result, now.array, seeded, earlier, fresh)
     return Grown(LabelMap(result, now.ijk_to_ras), box, tuple(value for value in values if value), drawn)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import Cancelled, DeviceMemoryError
+from ..images.labels import is_background
 from ..images.limits import memory_problem
 from ..images.volume import Grid, LabelMap, Volume
 from ..translation import tr as _
@@ -74,6 +75,12 @@ def update_scan(
     outside the block `within`. `DrawingError` if there is nothing to follow from.
     """
     check_memory(now.grid)
+    notes = []
+    if hidden := [value for value, name in names.items() if is_background(name)]:
+        names = {value: name for value, name in names.items() if value not in hidden}
+        now = LabelMap(np.where(np.isin(now.array, hidden), 0, now.array), now.ijk_to_ras)
+        before = None if before is None else np.where(np.isin(before, hidden), 0, before)
+        notes.append(_("The background is no structure: it was left out."))
     drawn = find_all(now.array, before, names, axis=axis, earlier=earlier)
     earlier = turned_to(drawn.axis, earlier or Drawn())
     outside = np.zeros_like(now.array, bool)
@@ -99,9 +106,9 @@ def update_scan(
     if len(parts) > 1:
         drawn_by_hand = outside | (now.array != (0 if before is None else before))
         result[drawn_by_hand] = now.array[drawn_by_hand]
-    notes = tuple(unused(now.array, before, names, drawn, now.ijk_to_ras))
+    notes += unused(now.array, before, names, drawn, now.ijk_to_ras)
     plane = plane_of(drawn.axis, now.ijk_to_ras)
-    return Updated(LabelMap(result, now.ijk_to_ras), drawn, plane, tuple(followed), notes)
+    return Updated(LabelMap(result, now.ijk_to_ras), drawn, plane, tuple(followed), tuple(notes))
 
 
 def _alone(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from .. import mrml
 from ..errors import NodeError, OutputError
-from ..images.labels import Label
+from ..images.labels import Label, is_background
 from ..images.volume import LabelMap
 from ..storage.atomic_file import replacing
 from ..storage.file_names import file_name, unique_file_names
@@ -65,8 +65,13 @@ def formats_of(scan: Scan) -> list[Format]:
 async def export(
     scan: Scan, segmentation: Any, ending: str, folder: Path, *, with_empty: bool = False
 ) -> tuple[Path, tuple[str, ...]]:
-    """(the file, what to know about it). A structure without voxels is left out unless it is asked for."""
-    segments = mrml.drawn_segments(segmentation)
+    """(the file, what to know about it). A structure without voxels is left out unless it is asked for, a background
+    always."""
+    every = mrml.drawn_segments(segmentation)
+    segments = [segment for segment in every if not is_background(segment.name)]
+    notes = []
+    if any(not segment.is_empty for segment in every if segment not in segments):
+        notes.append(_("Left out: the background, which is no structure but says where there is none."))
     if all(segment.is_empty for segment in segments):
         text = _("Nothing is drawn in {segmentation}.").format(segmentation=segmentation.GetName())
         raise NodeError(text, _("Segment or draw something first."))
@@ -78,7 +83,8 @@ async def export(
         for _step in mrml.surface_steps(segmentation):
             await asyncio.sleep(0)
         segmentation.CreateClosedSurfaceRepresentation()
-        return await _stl(segmentation, segments, path)
+        path, said = await _stl(segmentation, segments, path)
+        return path, (*notes, *said)
     numbered = zip(segments, _labels(segments), strict=True)
     written = {segment: label for segment, label in numbered if with_empty or not segment.is_empty}
     values, labels = {segment.id: label.value for segment, label in written.items()}, list(written.values())
@@ -95,7 +101,7 @@ async def export(
 
     names = {segment.id: in_words(segment.name) for segment in segments}
     text = _("{one} and {other} overlap in {count} voxels; there, {other} was written.")
-    notes = [
+    notes += [
         text.format(one=names[loser], other=names[winner], count=count) for loser, winner, count in drawing.overlaps
     ]
     if left_out := [in_words(segment.name) for segment in segments if segment not in written]:

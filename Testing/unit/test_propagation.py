@@ -260,6 +260,16 @@ def test_scribbles_stay_and_a_new_structure_takes_nothing_from_what_is_there():
         grow_scribbles(volume, LabelMap(before, MATRIX), before, NAMES)
 
 
+def test_a_background_is_left_in_no_result():
+    now = on(BALL, slice(3, 28, 4))
+    now[1:3, 2:30, 3:28:4] = 2
+    names = {1: "one", 2: "Background"}
+    updated = update_scan(LabelMap(now, MATRIX), None, names)
+    assert (set(np.unique(updated.label_map.array)), len(updated.notes)) == ({0, 1}, 1)
+    volume = Volume(100.0 * BALL[None].astype(np.float32), MATRIX)
+    assert set(np.unique(grow_scribbles(volume, LabelMap(now, MATRIX), None, names).label_map.array)) == {0, 1}
+
+
 @pytest.mark.parametrize("earlier", [Drawn(2, (13, 99), {}), Drawn(2, (), {1: (13,)})])
 def test_slices_drawn_before_stay_while_scribbles_grow_and_after(earlier):
     volume = Volume(100.0 * ball((20, 18, 15), (11, 11, 12))[None].astype(np.float32), MATRIX)

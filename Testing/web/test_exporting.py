@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from MAESegmentLib import mrml
 from MAESegmentLib.errors import NodeError, OutputError
-from MAESegmentLib.images.reading import read_label_map
+from MAESegmentLib.images.reading import read_label_map, read_segments
 from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.storage.file_names import file_name, unique_file_names, uploaded_name
 from MAESegmentLib.web import exporting
@@ -152,6 +152,23 @@ def test_a_structure_without_voxels_is_left_out_and_named_unless_asked_for(with_
     assert header.count("_Name:=") == 2 + with_empty
     # The number that is the empty one's is nobody else's.
     assert set(np.unique(read_label_map(path).array)) == {0, 2, 3}
+
+
+@pytest.mark.parametrize("ending", [".seg.nrrd", ".nii.gz", ".zip"])
+def test_a_background_of_scribbles_is_no_structure_and_that_is_said(ending, tmp_path):
+    scan, node = drawn(("A", "Background"))
+    path, notes = exported(scan, node, ending, tmp_path, with_empty=True)
+    assert "the background, which is no structure" in " ".join(notes)
+    if ending == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            assert archive.namelist() == ["A.stl"]
+        return
+    label_map, labels = read_segments(path)
+    assert [label.name for label in labels] == (["A"] if ending == ".seg.nrrd" else [])
+    assert len(np.unique(label_map.array)) == 2
+    scan, node = drawn(("background",))
+    with pytest.raises(NodeError, match="Nothing is drawn"):
+        exported(scan, node, ending, tmp_path)
 
 
 def test_exported_surfaces_are_not_shown(tmp_path):

@@ -10,8 +10,8 @@ from ... import mrml
 from ...bundle import Bundle
 from ...bundle.library import ModelChoice
 from ...errors import NodeError
+from ...images.labels import BACKGROUND, is_background
 from ...jobs import Job
-from ...propagation.drawn import BACKGROUND, is_background
 from ...translation import tr as _
 from ..case_proposal import MODEL_HASH
 from ..drawing_job import DrawingJob, DrawingRequest, start_drawing

@@ -63,6 +63,12 @@ def test_earlier_answers_come_first() -> None:
     ]
 
 
+def test_a_background_is_left_out_unless_somebody_says_what_it_is() -> None:
+    assert proposed("Background ", HEAD_AND_NECK) == (None, "left out")
+    (choice,) = propose_mapping(["background"], HEAD_AND_NECK, {"background": "Tumour"})
+    assert choice.label == "Tumour"
+
+
 def test_label_is_similar_to_one_segment_at_most_and_the_closest_gets_it() -> None:
     choices = propose_mapping(["Mandibles", "Mandibula", "spinal cord", "SpinalCords"], HEAD_AND_NECK, {})
     assert [choice.kind for choice in choices] == ["similar", "new", "same", "new"]
