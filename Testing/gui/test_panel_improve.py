@@ -275,8 +275,9 @@ def scans(ui, improve, add_volume, settle):
 
 
 @pytest.fixture
-def rank(fake_logic, ui, scans):
+def rank(fake_logic, panel, ui, scans):
     """Press Rank; returns the job, with a row for each scan, and the rows."""
+    panel.improve.next_case.presenter.double_click_s = 0.0
 
     def rank():
         ui.rankButton.click()

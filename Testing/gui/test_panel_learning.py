@@ -354,6 +354,7 @@ def test_two_versions_on_the_chosen_volume(fake_logic, panel, ui, add_volume, se
     chosen(panel, ui, add_volume)
     settle()
     assert (ui.comparisonTable.visible, ui.comparisonLabel.visible) == (False, False)
+    panel.improve.versions.compare.presenter.double_click_s = 0.0
     ui.compareButton.click()
     ui.compareButton.click()
     assert fake_logic.last("compare").cancel_requested

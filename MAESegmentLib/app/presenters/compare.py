@@ -98,7 +98,7 @@ class ComparePresenter(JobPresenter[CompareState]):
     def press(self) -> None:
         """The one button: compare the chosen version with the one in use, or cancel."""
         if self._job is not None:
-            self.cancel()
+            self.press_cancel()
         elif self._host.bundle is not None and self.state.chosen:
             self.start(self.state.chosen, name_of(self._host.bundle))
 

@@ -99,7 +99,7 @@ class NextCasePresenter(JobPresenter[NextCaseState]):
     def press(self) -> None:
         """The one button: rank, or cancel."""
         if self._job is not None:
-            self.cancel()
+            self.press_cancel()
             return
         host = self._host
         self.update()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
@@ -107,11 +108,19 @@ class Presenter(Generic[S]):
 class JobPresenter(Presenter[S]):
     """Of one job at a time, which its button cancels. The state has `is_running` and `fraction`."""
 
+    #: A second press within this time is that of a double click, not of Cancel.
+    double_click_s = 0.5
     _job: Any = None
+    _begun_at = 0.0
 
     def cancel(self) -> None:
         if self._job is not None:
             self._job.cancel()
+
+    def press_cancel(self) -> None:
+        """The button that began it says Cancel now, under the pointer."""
+        if time.monotonic() - self._begun_at >= self.double_click_s:
+            self.cancel()
 
     def close(self) -> None:
         self.cancel()
@@ -124,7 +133,7 @@ class JobPresenter(Presenter[S]):
         except Exception as error:
             self._host.failed(error)
             return False
-        self._job = job
+        self._job, self._begun_at = job, time.monotonic()
         self._put(is_running=True, fraction=0.0, **changes)
         job.add_listener(self._on_job)
         self._on_job(job)

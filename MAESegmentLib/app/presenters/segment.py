@@ -282,14 +282,14 @@ class SegmentPresenter:
         self._again = again
         self._scene_was_closed = False
         self._fraction, self._text, self._drawn_at = 0.0, "", 0.0
-        self._begun_at, self._begun_with = time.monotonic(), [*self.host.nodes]
+        self._begun_with = [*self.host.nodes]
         try:
             job = begin(lambda job: listener(job) if self._is_open else None)
         except Exception as error:
             self.show_error(logged(error))
         else:
             if not job.is_finished:
-                self.job = job
+                self.job, self._begun_at = job, time.monotonic()
                 listener(job)
         self._changed()
 

@@ -135,9 +135,6 @@ class UpdatePresenter(JobPresenter[UpdateState]):
         self._place = host
         self._subject: tuple[Any, ...] = ()
         self._plane = ""
-        self._begun_at = 0.0
-        #: A second press within this time is that of a double click, not of Cancel.
-        self.double_click_s = 0.5
         self._looking: Any = None
         self._scribbled: Any = None
         #: The last job that changed a segmentation, by the ID of that: it can be undone.
@@ -196,14 +193,14 @@ class UpdatePresenter(JobPresenter[UpdateState]):
     def press_update(self) -> None:
         """Update the scan, or cancel that."""
         if self._runs(UPDATE):
-            self._press_cancel()
+            self.press_cancel()
         elif self.state.update.is_enabled:
             self._start(UPDATE, self._logic.updateScan, plane=self._plane)
 
     def press_grow(self) -> None:
         """Grow from the scribbles, or cancel that."""
         if self._runs(GROW):
-            self._press_cancel()
+            self.press_cancel()
         elif self.state.grow.is_enabled:
             self._start(GROW, self._logic.growScribbles)
 
@@ -294,7 +291,6 @@ class UpdatePresenter(JobPresenter[UpdateState]):
                 **how,
             )
 
-        self._begun_at = time.monotonic()
         self._follow(begin, kind=kind, is_cancelling=False, said="", asks_plane=None, asks_undo=None)
 
     def _on_look(self, job: Any) -> None:
@@ -328,10 +324,6 @@ class UpdatePresenter(JobPresenter[UpdateState]):
         if not isinstance(error, Cancelled):
             self._put(text=error_text(error) if isinstance(error, MAESegmentError) else str(error))
             self._put(is_understood=False, is_old_news=False, can_grow=False)
-
-    def _press_cancel(self) -> None:
-        if time.monotonic() - self._begun_at >= self.double_click_s:
-            self.cancel()
 
     def _runs(self, kind: str) -> bool:
         return self.state.is_running and self.state.kind == kind

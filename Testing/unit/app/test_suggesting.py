@@ -14,6 +14,7 @@ def suggesting(logic, host):
     """Two scans are open."""
     host.offered = ["first", "second"]
     suggesting = NextCasePresenter(logic, host, lambda: None)
+    suggesting.double_click_s = 0.0
     suggesting.update("")
     return suggesting
 
@@ -97,6 +98,13 @@ def test_a_folder_of_scans(logic, suggesting):
     suggesting.set_folder("/data/scans")
     suggesting.press()
     assert logic.called("nextCases")[0][0] == "/data/scans"
+
+
+def test_double_click_ranks_and_does_not_cancel(logic, suggesting):
+    suggesting.double_click_s = 60.0
+    suggesting.press()
+    suggesting.press()
+    assert not logic.last("nextCases").cancel_requested
 
 
 @pytest.mark.parametrize("error", [Cancelled(), WorkerError("The worker ended.")])

@@ -167,6 +167,7 @@ def test_only_what_nothing_depends_on_can_be_deleted(host, versions):
 @pytest.fixture
 def comparing(logic, host, versions):
     comparing = ComparePresenter(logic, host, lambda: None)
+    comparing.double_click_s = 0.0
     comparing.update(versions.versions, versions.state.previous)
     return comparing
 
@@ -205,6 +206,13 @@ def test_two_versions_on_the_chosen_volume(logic, host, comparing):
     ]
     assert not state.is_running
     assert host.shown == [found.disagreement]
+
+
+def test_double_click_compares_and_does_not_cancel(logic, comparing):
+    comparing.double_click_s = 60.0
+    comparing.press()
+    comparing.press()
+    assert not logic.last("compare").cancel_requested
 
 
 @pytest.mark.parametrize("error", [Cancelled(), BundleError("Version 1.2.1 is damaged.")])
