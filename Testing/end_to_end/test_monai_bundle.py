@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import monai.bundle
 import numpy as np
 import pytest
 
@@ -74,16 +75,19 @@ def test_monai_bundle_gives_the_labels_of_the_predictor_and_runs_nothing_that_ca
 
 
 @pytest.mark.timeout(300)
-def test_monai_bundle_refuses_a_scan_that_the_model_cannot_fit_unless_told(tmp_path: Path) -> None:
+def test_monai_bundle_refuses_a_scan_that_the_model_cannot_fit_unless_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its function, which `python -m monai.bundle run` calls."""
     folder = tmp_path / "headneck-ct"
     shutil.copytree(REPOSITORY / "Resources" / "Models" / "headneck-ct", folder)
     scan = write_volume(tmp_path / "head.nii.gz", PhantomFactory()(noise=30.0).volume)
     output = tmp_path / "out.nii.gz"
-    arguments = ("--input", str(scan), "--output", str(output), "--device", "cpu")
-    refused = run_monai(folder, *arguments)
-    assert refused.returncode != 0
-    assert "nothing like the CT scans that headneck-ct was trained on" in refused.stderr
+    monkeypatch.chdir(folder)
+    chosen = {"config_file": "configs/inference.json", "input": str(scan), "output": str(output), "device": "cpu"}
+    with pytest.raises(RuntimeError) as refused:
+        monai.bundle.run(**chosen)
+    assert "nothing like the CT scans that headneck-ct was trained on" in str(refused.value.__cause__)
     assert not output.exists()
-    done = run_monai(folder, *arguments, "--inferer#allow_mismatch", "True")
-    assert done.returncode == 0, done.stderr[-2000:]
+    monai.bundle.run(**chosen, **{"inferer#allow_mismatch": True})
     assert output.exists()

@@ -17,6 +17,7 @@ import pytest
 from MAESegmentLib.bundle import ModelStore, open_bundle, save_bundle
 from MAESegmentLib.bundle.library import ModelLibrary
 from MAESegmentLib.processes.process_tree import descendants
+from MAESegmentLib.storage.lock import FileLock
 from MAESegmentLib.storage.user_folders import default_runs_folder
 from Testing.skips import REPOSITORY
 from Testing.slicer.body_model import LABELS, NAME, body_on, make_model
@@ -96,9 +97,13 @@ def _command(pid: int) -> bytes:
 
 @pytest.fixture(scope="session")
 def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's folder of models, with the one of the self test."""
-    folder = tmp_path_factory.mktemp("models")
-    make_model(folder / NAME / "1.0.0")
+    """A user's folder of models, with the one of the self test, which processes side by side train once for all."""
+    folder, base = tmp_path_factory.mktemp("models"), tmp_path_factory.getbasetemp()
+    trained = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / NAME
+    with FileLock(trained.with_suffix(".lock"), timeout_s=300.0):
+        if not trained.exists():
+            make_model(trained)
+    shutil.copytree(trained, folder / NAME / "1.0.0")
     return folder
 
 

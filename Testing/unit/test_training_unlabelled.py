@@ -292,7 +292,7 @@ def test_a_run_by_time_learns_from_the_scans_in_its_later_part(
         return loss(term, model, batch, step)
 
     monkeypatch.setattr(SelfTraining, "loss", noted)
-    settings = FineTuneSettings(minutes=0.3, ema_decay=0.9, device="cpu", precision="fp32", threads=1)
+    settings = FineTuneSettings(minutes=0.1, ema_decay=0.9, device="cpu", precision="fp32", threads=1)
     how = {"validation": "none", "unlabelled": [scans]}
     context = RunContext(should_cancel=lambda: len(learnt) >= 3)
     with pytest.raises(Cancelled):

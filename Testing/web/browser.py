@@ -95,7 +95,7 @@ class User:
         """What `condition` returns once it is true; fails with what is on the screen."""
         from selenium.common.exceptions import WebDriverException
 
-        end = time.monotonic() + timeout_s
+        end, pause = time.monotonic() + timeout_s, 0.02
         while True:
             try:
                 if found := condition():
@@ -103,7 +103,8 @@ class User:
             except WebDriverException:
                 pass
             assert time.monotonic() < end, f"still waiting for {what}; the panel says: {self.panel()}"
-            time.sleep(0.05)
+            time.sleep(pause)
+            pause = min(1.5 * pause, 0.2)  # to look takes the browser some of its time
 
     def panel(self) -> str:
         from selenium.common.exceptions import WebDriverException

@@ -97,6 +97,9 @@ def _user_of_module(app: App, tmp_path_factory: pytest.TempPathFactory) -> Itera
     (user.session,) = (one for one in session_processes(app) if one not in known)
     yield user
     user.driver.quit()
+    for session in session_processes(app):  # it would live on, in case its user comes back
+        if session not in known:
+            session.terminate()
 
 
 @pytest.fixture
