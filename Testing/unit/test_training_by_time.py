@@ -16,7 +16,7 @@ from MAESegmentLib.errors import Cancelled
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.inference.window_count import window_count
 from MAESegmentLib.training import finetune as finetune_code
-from MAESegmentLib.training import timetable
+from MAESegmentLib.training import rounds, timetable
 from MAESegmentLib.training.data import preparing, unlabelled
 from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.loop import loop
@@ -89,7 +89,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(loop._Run, "update", slow_update)
     monkeypatch.setattr(finetune_code, "Pace", lambda batch_size, _: Pace(batch_size, lambda: machine.now))
     monkeypatch.setattr(timetable.Timetable, "measure", slow_window)
-    for module in (segmentation, finetune_code):
+    for module in (segmentation, rounds):
         monkeypatch.setattr(module, "dice_table", slow_table)
     return machine
 
@@ -198,7 +198,7 @@ def test_a_run_killed_near_its_end_still_measures_what_it_had_decided_to(window_
     """Two of two, or one of two: not fewer because little time is left."""
     machine.window_s = window_s
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(finetune_code.FineTuning, "save", killed)
+        patched.setattr(rounds.FineTuning, "save", killed)
         with pytest.raises(Killed):
             machine.run("case_1,case_2")
     machine.now = 10_000.0
@@ -222,7 +222,7 @@ def test_a_run_killed_in_the_last_round_keeps_the_rounds_before_it(machine: Mach
 
 def test_what_a_run_spent_that_never_began_to_train_is_not_the_next_ones(machine: Machine) -> None:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(finetune_code, "train", killed)
+        patched.setattr(rounds, "train", killed)
         machine.now = 40.0
         with pytest.raises(Killed):
             machine.run("none", begun=0.0)

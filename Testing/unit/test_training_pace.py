@@ -12,6 +12,7 @@ from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.errors import Cancelled
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.training import finetune as finetune_code
+from MAESegmentLib.training import rounds
 from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.loop import loop
 from MAESegmentLib.training.loop.pace import Pace, Work, work_after
@@ -51,7 +52,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         return dice_table(model, cases, *rest)
 
     monkeypatch.setattr(loop._Run, "update", slow_update)
-    for module in (segmentation, finetune_code):
+    for module in (segmentation, rounds):
         monkeypatch.setattr(module, "dice_table", slow_table)
     return clock
 
