@@ -8,6 +8,7 @@ from typing import Any
 from ..bundle import Bundle
 from ..bundle.sides import mirrorable_axes, sides_of
 from ..images.labels import other_names
+from ..torchrun import Launch
 from .settings import FineTuneSettings, refuse_time_and_steps
 
 #: A model's own labels on another scanner's images: learnt gently, because otherwise it forgets the old ones.
@@ -19,8 +20,15 @@ ADAPT: dict[str, Any] = {
     "ema_decay": 0.99,
     "foreground_fraction": 0.5,
 }
-#: Labels that the model starts without need larger steps, and more of them.
-NEW_LABELS: dict[str, Any] = {**ADAPT, "steps": 800, "learning_rate": 3e-3}
+#: Labels that the model starts without need larger steps, and more of them; and the few cases that show them need much
+#: changing, because otherwise they are learnt by heart (`model_training/studies/recipe`).
+NEW_LABELS: dict[str, Any] = {
+    **ADAPT,
+    "steps": 1500,
+    "batch_size": 1,
+    "learning_rate": 3e-3,
+    "augmentation": {"affine": 0.9, "stretch": 1.2, "elastic": 0.8, "label_shares": True},
+}
 #: Points of the curve that the user watches, and how often at most (steps) the work is saved.
 _POINTS = 10
 _SAVE_EVERY = 25
@@ -43,7 +51,12 @@ def default_settings(
     from_scratch = (
         new_labels or base.kind != "segmentation" or chosen.get("initial_weights", "pretrained") != "pretrained"
     )
-    values = {**(NEW_LABELS if from_scratch else ADAPT), **chosen}
+    defaults = NEW_LABELS if from_scratch else ADAPT
+    values = {**defaults, **chosen}
+    if "batch_size" in defaults:  # every process of a team needs a patch of each step
+        values["batch_size"] = chosen.get(
+            "batch_size", max(defaults["batch_size"], Launch.from_environment().world_size)
+        )
     if chosen.get("minutes") is None:
         steps = int(values["steps"])
         values.setdefault("validate_every", max(1, steps // _POINTS))
@@ -56,7 +69,9 @@ def default_settings(
     if new_labels and values.get("synthesis") is None:
         values.setdefault("spacing", "structures")
     # A structure with a side must not be mirrored; the base knows along which axes its own labels may be.
-    augmentation = dict(values.get("augmentation", {}))
+    # Images that are drawn differ enough by themselves.
+    changed = {} if values.get("synthesis") is not None else defaults.get("augmentation", {})
+    augmentation = {**changed, **chosen.get("augmentation", {})}
     known_axes = () if new_labels else base.spec.inference.get("mirror_axes", ())
     names = [label.name for label in base.labels]
     sides = sides_of(base.spec.inference, len(names))

@@ -30,6 +30,8 @@ class Augmentation:
     affine: float = 0.3
     rotation_degrees: float = 20.0
     scale: tuple[float, float] = (0.75, 1.35)
+    #: Along each axis, a further factor from 1 / stretch to stretch.
+    stretch: float = 1.0
     #: Largest random shift, as a fraction of the patch.
     shift: float = 0.1
     #: Axes (0, 1, 2 = D, H, W) along which a patch may be mirrored. None unless no label has a side.
@@ -50,7 +52,9 @@ class Augmentation:
     gamma: float = 0.3
 
     #: As for the settings below.
-    LATER: ClassVar[frozenset[str]] = frozenset({"elastic", "elastic_mm", "elastic_distance_mm", "label_shares"})
+    LATER: ClassVar[frozenset[str]] = frozenset(
+        {"stretch", "elastic", "elastic_mm", "elastic_distance_mm", "label_shares"}
+    )
 
     def __post_init__(self) -> None:
         _tuples(self)
@@ -58,6 +62,7 @@ class Augmentation:
         chances = ("affine", "elastic", "noise", "blur", "brightness", "contrast", "low_resolution", "gamma")
         check("a chance from 0 to 1", _is_fraction, *chances)
         check("two increasing factors above 0", lambda pair: 0 < pair[0] <= pair[1], "scale")
+        check("a factor of 1 or more", lambda factor: 1 <= factor < math.inf, "stretch")
         check("axes out of 0, 1, 2", lambda axes: set(axes) <= {0, 1, 2}, "flip_axes")
         check("a fraction of the patch below 1", lambda shift: 0 <= shift < 1, "shift")
         check("0 mm or more", lambda mm: 0 <= mm < math.inf, "elastic_mm")

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from MAESegmentLib.bundle import ModelStore
-from MAESegmentLib.training.defaults import NEW_LABELS
 from model_training.studies.simulated_clinic.__main__ import HERE, engine
 from model_training.studies.simulated_clinic.clinic import Clinic, read_clinic
 from model_training.studies.simulated_clinic.report import write_report
@@ -89,10 +88,3 @@ def test_the_committed_clinic_learns_no_organ_that_its_settings_were_chosen_on()
     chosen_on = {row["label"] for row in rows if row["scenario"].startswith("ct-")}
     assert chosen_on
     assert not chosen_on & set(clinic.labels)
-
-
-def test_the_committed_clinic_learns_as_a_user_would_who_touches_nothing() -> None:
-    clinic = read_clinic(HERE / "clinic.toml")
-    settings = clinic.runs[0].settings
-    for name in ("steps", "learning_rate", "layer_decay", "warmup", "foreground_fraction"):
-        assert getattr(settings, name) == NEW_LABELS[name], name

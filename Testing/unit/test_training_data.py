@@ -109,8 +109,18 @@ def test_rotation_keeps_lengths_in_mm_on_anisotropic_voxels() -> None:
     np.testing.assert_allclose(in_mm @ in_mm.T, np.eye(3), atol=1e-9)
 
 
+def test_axes_are_stretched_against_each_other() -> None:
+    settings = Augmentation(affine=1.0, scale=(1.0, 1.0), rotation_degrees=0.0, stretch=1.2)
+    rng = np.random.default_rng(3)
+    factors = np.array([np.diag(random_geometry(settings, (1.0, 1.5, 2.5), PATCH, rng)[0][:, :3]) for _ in range(200)])
+    assert 1 / 1.2 <= factors.min() < 0.86
+    assert 1.17 < factors.max() <= 1.2
+    assert abs(np.corrcoef(factors.T)[~np.eye(3, dtype=bool)]).max() < 0.3
+
+
 def test_thick_slices_are_not_mixed() -> None:
-    geometry, _ = random_geometry(Augmentation(affine=1.0), (10.0, 1.4, 1.4), PATCH, np.random.default_rng(2))
+    settings = Augmentation(affine=1.0, stretch=1.2)
+    geometry, _ = random_geometry(settings, (10.0, 1.4, 1.4), PATCH, np.random.default_rng(2))
     np.testing.assert_allclose(geometry[0, :3], [1, 0, 0], atol=1e-12)
     np.testing.assert_allclose(geometry[1:, 0], 0, atol=1e-12)
 

@@ -10,6 +10,7 @@ import pytest
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.preprocessing.intensity import IntensityRecipe
 from MAESegmentLib.training.defaults import default_settings
+from MAESegmentLib.training.settings import Augmentation
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.phantoms import LABELS
 
@@ -56,3 +57,23 @@ def test_new_labels_take_grey_values_over_the_body_where_these_are_relative(
     model = base(tmp_path, kind)
     assert default_settings(model, new_labels=True).foreground is expected
     assert default_settings(model, new_labels=True, chosen={"foreground": False}).foreground is False
+
+
+def test_new_labels_are_learnt_from_one_patch_a_step_that_is_changed_much(tmp_path: Path) -> None:
+    """Each part of the augmentation may be chosen without losing the others."""
+    model = base(tmp_path)
+    settings = default_settings(model, new_labels=True)
+    assert settings.batch_size == 1
+    assert settings.augmentation == Augmentation(affine=0.9, stretch=1.2, elastic=0.8, label_shares=True)
+    chosen = default_settings(model, new_labels=True, chosen={"augmentation": {"elastic": 0.0}, "batch_size": 4})
+    assert chosen.augmentation == replace(settings.augmentation, elastic=0.0)
+    assert chosen.batch_size == 4
+    drawn = default_settings(model, new_labels=True, chosen={"synthesis": {}})
+    assert drawn.augmentation == Augmentation(), "drawn images differ by themselves"
+    known = default_settings(model, new_labels=False)
+    assert (known.batch_size, known.augmentation.elastic) == (2, 0.0)
+
+
+def test_every_process_of_a_team_has_a_patch_of_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert default_settings(base(tmp_path), new_labels=True).batch_size == 3

@@ -38,6 +38,8 @@ def random_geometry(
         mm = np.asarray(spacing, dtype=float)
         angles = np.radians(rng.uniform(-1, 1, 3) * settings.rotation_degrees)
         factors = np.full(3, np.exp(rng.uniform(*np.log(settings.scale))))
+        if settings.stretch > 1:  # else nothing is drawn, and runs without it stay what they were
+            factors = factors * np.exp(rng.uniform(-1, 1, 3) * math.log(settings.stretch))
         thick = _thick_axis(mm)
         if thick is not None:
             angles[np.arange(3) != thick] = 0.0

@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 RECIPE = HERE.parent / "recipe"
 #: Tasks and arms of ../recipe that are ours under another name; its results are means over cases.
 SAME_TASKS = {"brain": "brain, 3 cases", "atrium": "left atrium, 4 cases"}
-SAME_ARMS = {"plain segresnet": "SegResNet", "plain dynunet": "DynUNet"}
+SAME_ARMS = {"plain segresnet, 2 mm": "SegResNet", "plain dynunet, 2 mm": "DynUNet"}
 _MEANS = "mean over cases"
 
 

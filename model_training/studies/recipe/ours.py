@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from MAESegmentLib.cases.dataset import CaseDataset
 from MAESegmentLib.training.defaults import default_settings
 from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.run_context import Progress, RunContext
-from MAESegmentLib.training.settings import FineTuneSettings
+from MAESegmentLib.training.settings import Augmentation, FineTuneSettings
 
 #: Steps that are timed, after as many to warm up.
 _TIMED = 8
@@ -38,7 +39,9 @@ def fine_tune(
     itself. In both cases a run that was killed resumes in `work`.
     """
     torch.set_num_threads(1)
-    chosen = {**changed, "seed": seed, "threads": 1, "device": "cpu"}
+    # What a study does not name is as the settings' own defaults have it: those of fine-tuning change.
+    augmentation = {**asdict(Augmentation()), **changed.get("augmentation", {})}
+    chosen = {**changed, "augmentation": augmentation, "seed": seed, "threads": 1, "device": "cpu"}
     if by_time:
         bundle, clock = _train(dataset, base, {**chosen, "minutes": budget / 60}, work / "run", scans)
         return bundle, max(clock, default=0), budget  # 0: it had ended before this process began
