@@ -16,7 +16,8 @@ from ..preprocessing.plan import Preprocessing
 from .data.holdout import only_held_out, plan_holdout
 from .data.labelling import LabelPlan, plan_labels
 from .data.prepared import CaseCache
-from .data.preparing import prepare_cases
+from .data.preparing import MAX_NAMED, prepare_cases
+from .data.recognising import Patients
 from .data.spacing import fit_to_structures
 from .data.unlabelled import prepare_unlabelled, scans_without_labels
 from .loop.budget import TimeBudget
@@ -103,10 +104,11 @@ def finetune(
         prepared.label_notes.extend(only_held_out(prepared, plan, holdout))
         if unlike:
             prepared.label_notes.append(unlike)
-        left_out = () if found is None else found.warnings()
+        of_cases = [*prepared.twins, *Patients.of(holdout, prepared).across()[:MAX_NAMED]]
+        of_cases += [] if found is None else found.warnings()
 
         def warnings() -> list[str]:
-            return [f"Warning: {note}" for note in (*dataset.notes, *prepared.label_notes, *prepared.twins, *left_out)]
+            return [f"Warning: {note}" for note in (*dataset.notes, *prepared.label_notes, *of_cases)]
 
         notes = (*prepared.notes, cache.describe(), f"Held out: {holdout.how}.", *run.notes, *team.describe(settings))
         context.log(*warnings(), *notes)

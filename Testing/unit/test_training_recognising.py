@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ from pydicom.uid import generate_uid
 from torch.nn.functional import interpolate
 
 from MAESegmentLib.bundle import Bundle
-from MAESegmentLib.cases.dataset import load_dataset
+from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.volume import Volume
-from MAESegmentLib.training.data.holdout import plan_holdout
+from MAESegmentLib.training.data.holdout import Holdout, plan_holdout
 from MAESegmentLib.training.data.labelling import plan_labels
 from MAESegmentLib.training.data.prepared import CaseCache
-from MAESegmentLib.training.data.preparing import prepare_cases
+from MAESegmentLib.training.data.preparing import Prepared, prepare_cases
+from MAESegmentLib.training.data.recognising import Patients
 from MAESegmentLib.training.data.unlabelled import Unlabelled, prepare_unlabelled, scans_without_labels
 from MAESegmentLib.training.run_context import UNATTENDED
 from Testing.bundles import save_tiny, tiny_spec
@@ -63,11 +65,15 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+def prepared_of(folder: Path, base: Bundle, dataset: CaseDataset, holdout: Holdout) -> Prepared:
+    plan, cache = plan_labels(dataset.labels, base.labels), CaseCache(1.0, folder / "prepared")
+    return prepare_cases(holdout.cases, base.spec.preprocessing, cache, learnt=(dataset, plan))
+
+
 def found(folder: Path, base: Bundle, scans: Path, validation: str, split: str | None = None) -> Unlabelled:
     dataset = load_dataset(folder)
     holdout = plan_holdout(dataset, split, validation, 0)
-    plan, recipe = plan_labels(dataset.labels, base.labels), base.spec.preprocessing
-    prepared = prepare_cases(holdout.cases, recipe, CaseCache(1.0, folder / "prepared"), learnt=(dataset, plan))
+    prepared, recipe = prepared_of(folder, base, dataset, holdout), base.spec.preprocessing
     return prepare_unlabelled(scans_without_labels([scans]), prepared, holdout, dataset, base, recipe, UNATTENDED)
 
 
@@ -124,6 +130,36 @@ def test_another_series_of_a_held_out_patient_is_known_by_its_headers(
         write_dicom(folder / "images" / f"case_{n}", n, "ANON")
     write_dicom(more / "T2", 31, "ANON")
     assert len(found(folder, base, more, "case_3").hashes) == 4
+    assert found(folder, base, more, "case_3").unchecked == 4
+
+
+def test_cases_of_one_patient_that_are_held_out_from_each_other_are_named(folder: Path, base: Bundle) -> None:
+    """By headers, or as another frame of the same heart is; unless they are of one group."""
+    for n, whose in enumerate(("PT1", "PT2", "PT1", "PT4")):
+        (folder / "images" / f"case_{n}.nii.gz").unlink()
+        matrix = read_volume(write_dicom(folder / "images" / f"case_{n}", n % 3, whose)).ijk_to_ras
+        labels = read_volume(folder / "labels" / f"case_{n}.nii.gz").array[0].astype(np.uint8)
+        save(folder / "labels" / f"case_{n}.nii.gz", labels, matrix)
+
+    def said(validation: str) -> list[str]:
+        dataset = load_dataset(folder)
+        holdout = plan_holdout(dataset, None, validation, 0)
+        return Patients.of(holdout, prepared_of(folder, base, dataset, holdout)).across()
+
+    rest = 'and one is held out from the other, which flatters the validation: give them one "group", or leave one out.'
+    headers = f"Case case_0 and case case_2 are of one patient by their DICOM headers, {rest}"
+    image = f"Case case_0 and case case_3 look the same, {rest}"
+    assert said("loo") == [headers, image]
+    assert said("case_3") == [image]
+    assert said("none") == []
+    content = json.loads((folder / "dataset.json").read_text())
+    content["splits"] = {}
+    content["cases"] = [
+        {"id": f"case_{n}", "image": f"images/case_{n}", "label": f"labels/case_{n}.nii.gz", "group": f"P{n % 2}"}
+        for n in range(3)
+    ]
+    (folder / "dataset.json").write_text(json.dumps(content))
+    assert said("loo") == []
 
 
 def test_it_says_so_where_nobody_can_tell_whose_a_scan_is(folder: Path, base: Bundle, tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from ...preprocessing.plan import Preprocessing
 from ..run_context import UNATTENDED, RunContext
 from .labelling import LabelPlan
 from .prepared import IGNORED, CaseCache, PreparedCase, as_array, places_of
-from .recognising import identity_of
 
 if TYPE_CHECKING:
     from ...images.formats.dicom.headers import Identity
@@ -96,6 +95,11 @@ def prepare_cases(
     if learnt is not None:
         _check_absent(prepared, learnt[1])
     return prepared
+
+
+def identity_of(volume: Volume) -> Identity | None:
+    """What DICOM headers say of whose it is; None for other files."""
+    return getattr(volume.source, "identity", None)
 
 
 def _label_map(case: Case, volume: Volume, dataset: CaseDataset, plan: LabelPlan) -> LabelMap:

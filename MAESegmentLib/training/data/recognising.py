@@ -19,6 +19,8 @@ from torch.nn.functional import adaptive_avg_pool3d
 from ...cases.case import Case
 from ...images.scans import without_ending
 from ...images.volume import Volume
+from .holdout import Holdout
+from .preparing import Prepared, identity_of
 
 if TYPE_CHECKING:
     from ...images.formats.dicom.headers import Identity
@@ -29,10 +31,12 @@ _VOXELS = 24
 #: other patients 0.94 at most (hippocampus, head and neck, heart, atrium), in whole brains 0.97. So no less than half
 #: way from the most that the cases reach among themselves to 1; of a single patient that is taken to be 0.97.
 _CORRELATED, _ALONE = 0.95, 0.97
+_COPIES = (1 + _ALONE) / 2
 #: Copies have the same size, or nearly so where voxels are of another size.
 _SIZE, _SIZE_VOXELS = 0.06, 3
 #: What DICOM says only of one patient, unless somebody who removed names wrote the same everywhere.
 _HEADERS = ("patient_id", "study_uid", "frame_of_reference")
+_NOBODY = frozenset({"", "0", "anon", "anonymous", "anonymised", "anonymized", "none", "unknown"})
 _SEPARATORS = tuple("_-. ")
 
 
@@ -42,7 +46,6 @@ class _Known:
 
     name: str
     group: str
-    is_held_out: bool
     identity: Identity | None
     shape: np.ndarray
     thumbnail: np.ndarray
@@ -66,10 +69,17 @@ class Patients:
 
     def add(self, case: Case, image: np.ndarray, identity: Identity | None) -> None:
         """With its `image` as the network sees it."""
-        is_held_out = case.group.casefold() in self._groups
-        self._known.append(
-            _Known(f"case {case.id}", case.group, is_held_out, identity, np.array(image.shape), _thumbnail(image))
-        )
+        known = _Known(f"case {case.id}", case.group, identity, np.array(image.shape), _thumbnail(image))
+        self._known.append(known)
+
+    @classmethod
+    def of(cls, holdout: Holdout, prepared: Prepared) -> Patients:
+        """Of the cases that a run reads."""
+        patients, cases = cls(), {case.id: case for case in holdout.cases}
+        patients.hold_out(case for part in (holdout, *holdout.folds) for case in part.held_out)
+        for ready in prepared.cases:
+            patients.add(cases[ready.id], ready.image, prepared.identities.get(ready.id))
+        return patients
 
     def by_name(self, scan: Case) -> str:
         """Why it may not be learnt from, in a sentence; "" if nothing speaks against it. So do the others."""
@@ -84,16 +94,9 @@ class Patients:
         return ""
 
     def by_headers(self, volume: Volume) -> str:
-        found = identity_of(volume)
-        for field in _HEADERS if found is not None else ():
-            value = getattr(found, field)
-            groups = {one.group for one in self._known if value and _says(one, field) == value}
-            # Of most of several patients, it tells nothing.
-            if len(groups) > 1 and 2 * len(groups) > len({one.group for one in self._known}):
-                continue
-            for one in self._known:
-                if one.is_held_out and one.group in groups:
-                    return f"its DICOM headers are of the patient of {one.name}, who is held out."
+        for one in self._known:
+            if self._is_held_out(one) and self._same_headers(identity_of(volume), one.identity):
+                return f"its DICOM headers are of the patient of {one.name}, who is held out."
         return ""
 
     def by_image(self, image: np.ndarray) -> str:
@@ -105,9 +108,47 @@ class Patients:
 
     def can_check(self, volume: Volume) -> bool:
         """Whether headers say if it is of a patient who is held out."""
-        held_out = [one for one in self._known if one.is_held_out]
-        says = bool(getattr(identity_of(volume), _HEADERS[0], ""))
-        return not self._groups or (says and not self.unread and all(_says(one, _HEADERS[0]) for one in held_out))
+        whose = [identity_of(volume), *(one.identity for one in self._known if self._is_held_out(one))]
+        return not self._groups or (not self.unread and all(self._says(one, _HEADERS[0]) for one in whose))
+
+    def across(self) -> list[str]:
+        """Notes on cases that are held out from others of the same patient, as far as that shows."""
+        notes = []
+        for one, other in combinations(self._known, 2):
+            if one.group == other.group or not (self._is_held_out(one) or self._is_held_out(other)):
+                continue
+            why = (
+                "are of one patient by their DICOM headers" if self._same_headers(one.identity, other.identity) else ""
+            )
+            if not why and _same_size(one.shape, other.shape) and float(one.thumbnail @ other.thumbnail) >= _COPIES:
+                why = "look the same"
+            if why:
+                notes.append(
+                    f"C{one.name[1:]} and {other.name} {why}, and one is held out from the other, which flatters the "
+                    'validation: give them one "group", or leave one out.'
+                )
+        return notes
+
+    def _is_held_out(self, one: _Known) -> bool:
+        return one.group.casefold() in self._groups
+
+    def _same_headers(self, one: Identity | None, other: Identity | None) -> bool:
+        return any(self._says(one, field) and self._says(one, field) == self._says(other, field) for field in _HEADERS)
+
+    def _says(self, identity: Identity | None, field: str) -> str:
+        """ "" where that tells nobody apart."""
+        said = "" if identity is None else str(getattr(identity, field))
+        return "" if said.casefold() in _NOBODY or said in self._everywhere else said
+
+    @cached_property
+    def _everywhere(self) -> set[str]:
+        """What headers of most of several patients say."""
+        groups: dict[str, set[str]] = {}
+        for one in self._known:
+            for field in _HEADERS if one.identity is not None else ():
+                groups.setdefault(str(getattr(one.identity, field)), set()).add(one.group)
+        count = len({one.group for one in self._known})
+        return {said for said, by in groups.items() if len(by) > 1 and 2 * len(by) > count}
 
     @cached_property
     def _limit(self) -> float:
@@ -117,17 +158,8 @@ class Patients:
             if one.group != other.group
         ]
         # Cases that are one scan stored twice say nothing of patients.
-        most = max((value for value in pairs if value < (1 + _ALONE) / 2), default=_ALONE)
+        most = max((value for value in pairs if value < _COPIES), default=_ALONE)
         return max(_CORRELATED, (1 + most) / 2)
-
-
-def identity_of(volume: Volume) -> Identity | None:
-    """What DICOM headers say of whose it is; None for other files."""
-    return getattr(volume.source, "identity", None)
-
-
-def _says(one: _Known, field: str) -> str:
-    return "" if one.identity is None else str(getattr(one.identity, field))
 
 
 def _same_size(one: np.ndarray, other: np.ndarray) -> bool:

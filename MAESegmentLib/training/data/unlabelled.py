@@ -27,8 +27,8 @@ from ...text import listed
 from ..run_context import Progress, RunContext
 from .holdout import Holdout
 from .prepared import CaseCache, PreparedCase, as_array
-from .preparing import MAX_NAMED, Prepared
-from .recognising import Patients, identity_of
+from .preparing import MAX_NAMED, Prepared, identity_of
+from .recognising import Patients
 
 _SUBFOLDER = "unlabelled"
 #: What a run by time decides: how many of them it looks at, and how many validation cases that it does not read itself.
@@ -192,13 +192,10 @@ def _patients(
     """Of the prepared cases, and of those that what comes of the run will be measured on all the same."""
     split = dataset.split_called(VALIDATION)
     reserved = dataset.select(split) if split is not None and dataset.splits[split] else ()
-    patients = Patients()
-    patients.hold_out(case for part in (holdout, *holdout.folds) for case in part.held_out)
+    patients = Patients.of(holdout, prepared)
     patients.hold_out(reserved, f"{VALIDATION} case")
-    cases = {case.id: case for case in holdout.cases}
-    for ready in prepared.cases:
-        patients.add(cases[ready.id], ready.image, prepared.identities[ready.id])
-    more = [case for case in reserved if case.id not in cases]
+    read = {case.id for case in holdout.cases}
+    more = [case for case in reserved if case.id not in read]
     channels = len(prepared.cases[0].image)
     for number, case in enumerate(more):
         preparing.context.check_cancelled()
