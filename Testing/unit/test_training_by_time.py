@@ -189,8 +189,11 @@ def test_a_cancelled_run_resumes_with_the_time_that_it_has_left(at: int, machine
     with pytest.raises(Cancelled):
         machine.run("case_2", should_cancel=lambda: machine.steps() >= at)
     spent, machine.now = machine.now, 10_000.0
+    machine.said.clear()
     machine.run("case_2")
     assert 50.0 < spent + machine.now - 10_000.0 <= 60.0
+    left_s = [one.eta_s or 0.0 for one in machine.said if one.stage == "train"]
+    assert left_s[0] <= 60.0 - spent, "it does not promise a training of its own"
 
 
 @pytest.mark.parametrize("window_s", [0.02, 1.2])

@@ -46,8 +46,8 @@ class TimeBudget:
         self._file, self._clock = folder / FILE, clock
         self._begun = clock() if begun is None else begun
         self._before, self._decided = _kept(self._file) if resumes else (0.0, {})
-        #: When it is to be over, in seconds of the run.
-        self.end_s = 60.0 * minutes
+        #: What the user chose, and when it is to be over, in seconds of the run.
+        self.chosen_s = self.end_s = 60.0 * minutes
 
     @property
     def spent_s(self) -> float:

@@ -239,8 +239,9 @@ class ByTime:
             planned, self._plan = self._plan, _Plan(**state)
             # What follows a training has its own time: this one ends by then, whatever was lost.
             self._plan.deadline = max(min(self._plan.deadline, planned.deadline), self._budget.spent_s)
-            if self._plan.asked:
-                self._budget.end_s = min(self._budget.end_s, self._plan.deadline + self._tail_s)
+            end_s = self._plan.deadline + self._tail_s
+            chosen_s = 0.0 if self._plan.asked else self._budget.chosen_s
+            self._budget.end_s = min(self._budget.end_s, max(chosen_s, end_s))
 
     def saved(self) -> None:
         self._plan.saved = self._budget.spent_s
