@@ -27,7 +27,7 @@ from .phantoms import PhantomFactory
 def fine_tune(folder: str) -> None:
     """Cases stored, a model fine-tuned on them for a time, and the new version added to the models."""
     clinic = make_clinic(Path(folder))
-    by_time = {"minutes": 0.2, "device": "cpu", "threads": 1}
+    by_time = {"minutes": 0.1, "device": "cpu", "threads": 1}
     run = clinic.start(clinic.request(check=["case-0003"], settings=by_time))
     policy = _policy_of_trainer(run)
     wait_for_end(run)
