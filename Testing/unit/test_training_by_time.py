@@ -112,11 +112,18 @@ def test_time_before_the_run_counts_from_the_start_of_its_process(machine: Machi
     assert 1050.0 < machine.now <= 1060.0
 
 
+@pytest.fixture
+def twelve_teach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round of leave-one-out is worth while from twelve steps on, in place of fifty that would have to be done."""
+    monkeypatch.setattr(timetable, "FEWEST_STEPS", 12)
+
+
+@pytest.mark.usefixtures("twelve_teach")
 def test_leave_one_out_is_done_in_the_same_time_and_says_what_it_is(machine: Machine) -> None:
-    machine.step_s = 0.1
+    machine.step_s = 0.4
     model = machine.run("loo", replace(SETTINGS, batch_size=1))
     assert 50.0 < machine.now <= 60.0
-    assert machine.steps() > machine.steps(rounds=True) > 150
+    assert machine.steps() > machine.steps(rounds=True) > 36
     measured = model.spec.metrics["validation"]
     assert measured["held_out"] == "leave-one-out; folds of a fifth of the steps: a lower bound"
     assert measured["cases"] == 3
@@ -209,13 +216,14 @@ def test_a_run_killed_near_its_end_still_measures_what_it_had_decided_to(window_
     assert model.spec.metrics["validation"]["cases"] == (2 if window_s < 1 else 1)
 
 
+@pytest.mark.usefixtures("twelve_teach")
 def test_a_run_killed_in_the_last_round_keeps_the_rounds_before_it(machine: Machine) -> None:
-    machine.step_s = 0.1
+    machine.step_s = 0.4
     with pytest.raises(Cancelled):
         machine.run(
             "loo",
             replace(SETTINGS, batch_size=1),
-            should_cancel=lambda: any(one.fold == (3, 3) and one.step > 40 for one in machine.said),
+            should_cancel=lambda: any(one.fold == (3, 3) and one.step > 10 for one in machine.said),
         )
     spent, machine.now = machine.now, 10_000.0
     model = machine.run("loo", replace(SETTINGS, batch_size=1))
