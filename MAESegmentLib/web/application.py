@@ -38,6 +38,7 @@ class Application(Page):
                 "notice_kind": "warning" if config.notice else "info",
                 "notice_offers": [],
                 "windows": 1,
+                "time_zone": "",
                 "layout": FIRST_LAYOUT,
                 "layouts": self.views.layouts,
             }

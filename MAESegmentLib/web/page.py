@@ -80,6 +80,7 @@ def build(app: Any) -> None:
     """Everything once; sections are filled by their panels."""
     with VAppLayout(app.server, vuetify_config=_THEME) as layout:
         client.Style(_STYLE + STYLE)
+        client.ClientTriggers(created="time_zone = Intl.DateTimeFormat().resolvedOptions().timeZone")
         with v3.VAppBar(density="compact", elevation=1):
             fold = quoted(_("Show or hide the panel"))
             v3.VBtn(

@@ -56,7 +56,7 @@ class Kept:
 
     @property
     def when(self) -> str:
-        return time.strftime("%d %b %H:%M", time.localtime(self.at))
+        return time.strftime("%d %b %H:%M %Z", time.localtime(self.at))
 
 
 class Unsaved:

@@ -9,6 +9,8 @@ from Testing.web.browser import open_sample, screenshot, show
 
 
 def test_time_and_scans_without_labels_are_chosen_and_the_time_is_kept(user, app_environment):
+    zone = "return [trame.state.get('time_zone'), Intl.DateTimeFormat().resolvedOptions().timeZone]"
+    assert len({*user.driver.execute_script(zone)}) == 1, "a training ends by the browser's clock"
     open_sample(user)
     show(user, "improve")
     user.choose("time-select", "Quick (2 min)")

@@ -163,7 +163,7 @@ def run_text(status: Any, now: datetime, *, at_latest: bool = False, notes: Sequ
             else _("{text} Ends at about {clock} ({time} left)")
         )
         # By the clock on the wall, also in a night in which that changes.
-        clock = clock_text(datetime.fromtimestamp(now.timestamp() + status.eta_s), now)
+        clock = clock_text(datetime.fromtimestamp(now.timestamp() + status.eta_s, now.tzinfo), now)
         text = ends.format(text=text.rstrip(". ") + ".", clock=clock, time=duration_text(status.eta_s))
     if status.device_title:
         text = _("{text}, on {device}").format(text=text.rstrip(". "), device=status.device_title)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from ...app.presenters.add_case import AddCasePresenter
 from ...app.presenters.cases import CaseRow, CasesPresenter
@@ -49,7 +52,7 @@ class ImprovePanel(Panel):
         self._notice = ""
         self.adding = AddCasePresenter(self.logic, self, self._show_cases)
         self.cases = CasesPresenter(self.logic, self, self._show_cases)
-        self.finetune = FineTunePresenter(self.logic, self, self._show_run)
+        self.finetune = FineTunePresenter(self.logic, self, self._show_run, self._now)
         self.versions = VersionsPresenter(self.logic, self, self._show_versions)
         self.comparison = ComparePresenter(self.logic, self, self._show_comparison)
         self.ranking = NextCasePresenter(self.logic, self, self._show_ranking)
@@ -69,9 +72,16 @@ class ImprovePanel(Panel):
         app.state.change("segment_region")(lambda **_state: self.update())
         app.state.change("segment_model")(lambda **_state: self._on_model())
         app.state.change("tab")(self._on_tab)
+        app.state.change("time_zone")(lambda **_state: self._show_run())
 
     def build(self) -> None:
         build(self)
+
+    def _now(self) -> datetime:
+        """Where the browser is; as the server's clock has it if that is not known. A page may send anything."""
+        with suppress(ValueError, KeyError, OSError, TypeError):
+            return datetime.now(ZoneInfo(self.app.state["time_zone"]))
+        return datetime.now()
 
     def update(self) -> None:
         """Show what is missing, and the cases of the chosen model."""
