@@ -7,7 +7,7 @@ that foretells drawn slices it did not see better than outlines alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,22 +52,26 @@ class Refinement:
 
 
 class GreyValues:
-    """Features of the planes (C, N, H, W) of a scan, in a block of them."""
+    """Features of the planes (C, N, H, W) of a scan, in a block of them, once all `steps` are done."""
 
     def __init__(self, planes: np.ndarray, block: Block) -> None:
         self.block = block
-        part = np.asarray(planes[(slice(None), *block)], np.float32)
+        self._planes = planes
+
+    def steps(self) -> Iterator[None]:
+        """Each may take seconds on a large scan."""
+        part = np.asarray(self._planes[(slice(None), *self.block)], np.float32)
         found = []
         for channel in part:
             low, high = np.percentile(channel[:, ::2, ::2], (1, 99))
             clipped = np.clip(channel, low, high)
-            found += [
-                clipped,
-                ndimage.gaussian_filter(clipped, 1),
-                ndimage.gaussian_filter(clipped, 2),
-                ndimage.gaussian_gradient_magnitude(clipped, 1),
-                channel,
-            ]
+            found.append(clipped)
+            for smoothed in (1, 2):
+                yield
+                found.append(ndimage.gaussian_filter(clipped, smoothed))
+            yield
+            found += [ndimage.gaussian_gradient_magnitude(clipped, 1), channel]
+        yield
         self._found = np.stack(found)
 
     def of(self, index: int) -> np.ndarray:

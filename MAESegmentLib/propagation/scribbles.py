@@ -86,6 +86,8 @@ def grow_scribbles(
     chosen = _walk(volume.array[(slice(None), *box)], seeds, is_seed, values, shares, spacing, should_cancel)
     if fresh and before is not None:
         chosen = np.where((before[box] == 0) & ~np.isin(chosen, fresh), 0, chosen)
+    if should_cancel():
+        raise Cancelled()
     result = np.array(now.array if before is None else before)
     result[box] = chosen
     result[seeded] = now.array[seeded]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,8 @@ def update_scan(
         result = np.array(labels)
         kept = _kept(labels, was, part, earlier) | outside
         refined: dict[int, Refinement] = {}
-        for done in _steps(LabelMap(labels, now.ijk_to_ras), was, part, result, (kept, right), volume, refined):
+        steps = _steps(LabelMap(labels, now.ijk_to_ras), was, part, result, (kept, right), volume, refined)
+        for done in chain(steps, [1.0]):  # also after the last one
             if should_cancel():
                 raise Cancelled()
             report((number + min(done, 1.0)) / len(parts))
@@ -198,6 +200,8 @@ def _steps(
     plane_spacing = [mm for other, mm in enumerate(spacing) if other != drawn.axis]
     grey = _grey_values(now.array, drawn, volume, plane_spacing)
     if grey is not None:
+        for _step in grey.steps():
+            yield 0.5
         for value, slices in drawn.structures.items():
             found = learn(np.moveaxis(now.array, drawn.axis, 0), value, slices, grey, plane_spacing)
             if found is not None:

@@ -109,6 +109,27 @@ def test_nothing_changes_outside_the_box_and_a_cancel_is_heard():
         update_scan(now, None, {1: "one"}, should_cancel=lambda: True)
 
 
+@pytest.mark.parametrize("is_grown", [False, True])
+def test_a_cancel_is_heard_at_every_step_and_after_the_last(is_grown):
+    """Also between the features of grey values, each of which takes seconds on a large scan."""
+    now = LabelMap(on(ball((20, 18, 15), (9, 9, 12)), slice(3, 28, 4)).astype(np.uint8), MATRIX)
+    volume = Volume(100.0 * BALL[None].astype(np.float32), MATRIX)
+
+    def run(should_cancel):
+        if is_grown:
+            return grow_scribbles(volume, now, None, {1: "one"}, should_cancel=should_cancel)
+        return update_scan(now, None, {1: "one"}, volume=volume, should_cancel=should_cancel)
+
+    asked = []
+    run(lambda: bool(asked.append(None)))
+    features, between, learnt, end = 4, 18, 1, 1
+    assert is_grown or len(asked) == features + learnt + between + end
+    for last in (1, 2, len(asked)):
+        left = iter(range(1, last))
+        with pytest.raises(Cancelled):
+            run(lambda left=left: next(left, None) is None)
+
+
 def test_a_result_that_has_gaps_by_itself_is_not_taken_for_drawn():
     before = on(ball((20, 18, 15), (9, 9, 12)), [8, 12, 16]).astype(np.uint8)
     now = before.copy()
