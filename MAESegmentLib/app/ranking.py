@@ -12,6 +12,7 @@ from typing import Any
 from .. import mrml
 from ..bundle import Bundle
 from ..cases.dataset import load_dataset
+from ..console.calls import several
 from ..errors import DatasetError, MAESegmentError
 from ..inference.ranking import Uncertainty, rank
 from ..jobs import EventLoop, Job, JobProgress
@@ -124,7 +125,11 @@ def sources_of(volumes: Any) -> list[tuple[str, Any]]:
                 advice,
             )
         return found
-    nodes = list(volumes) if isinstance(volumes, Sequence) else [volumes]
+    kinds, advice = (mrml.Node, Path), _("Give volume nodes, files, or a folder of scans.")
+    listed = several(volumes, kinds, advice, inside=(str, list, tuple))
+    nodes = [Path(one) if isinstance(one, str) else one for one in listed]
+    for node in nodes:
+        several(node, kinds, advice)
     return [(node.name if isinstance(node, Path) else _first(node).GetName(), node) for node in nodes]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import mrml
+from ..console.calls import several
 from ..console.training_request import existing_places
 from ..errors import DatasetError, GeometryError, NodeError
 from ..jobs import JobProgress
@@ -24,10 +25,10 @@ from .session import SceneSession
 
 def divided(unlabelled: Any) -> tuple[list[Path], list[Any]]:
     """(files and folders, volume nodes), of one of them or several; raises for a place that is not there."""
-    is_one = isinstance(unlabelled, str | os.PathLike) or hasattr(unlabelled, "GetName")
-    given = [unlabelled] if is_one else list(unlabelled or ())
-    nodes = [one for one in given if hasattr(one, "GetName")]
-    return existing_places([one for one in given if not hasattr(one, "GetName")]), nodes
+    kinds = (str, os.PathLike, mrml.Node)
+    given = several(unlabelled, kinds, _("Give a folder, a file or a volume node, or several of them."))
+    nodes = [one for one in given if isinstance(one, mrml.Node)]
+    return existing_places([one for one in given if not isinstance(one, mrml.Node)]), nodes
 
 
 def run_with_scans(session: SceneSession, nodes: Sequence[Any], request: RunRequest) -> Operation[FineTuneRun]:

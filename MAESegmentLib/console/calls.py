@@ -8,8 +8,11 @@ returns a job at once, with `state`, `progress`, `is_finished`, `error`, `cancel
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from ..errors import ConfigurationError
+from ..translation import tr as _
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,3 +26,15 @@ def part(attribute: str, method: Callable[Concatenate[Any, P], R]) -> Callable[C
         return method(getattr(self, attribute), *args, **kwargs)
 
     return call
+
+
+def several(given: Any, kinds: tuple[type[Any], ...], expected: str, inside: tuple[type[Any], ...] = ()) -> list[Any]:
+    """One of `kinds`, several or None, as a list; those of `inside` are one only within a list. `ConfigurationError`,
+    which says what is `expected`, for all else."""
+    if given is None or isinstance(given, kinds):
+        return [] if given is None else [given]
+    listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str | bytes) else [given]
+    for one in listed:
+        if not isinstance(one, (*kinds, *inside)):
+            raise ConfigurationError(_("{kind} was given.").format(kind=type(one).__name__), expected)
+    return listed

@@ -29,6 +29,7 @@ from ..jobs.runner import Operation
 from ..runs import FineTuneEstimate, FineTuneRun, RunResult, RunState, create_run, start
 from ..storage.user_folders import default_cases_folder, default_runs_folder
 from ..worker.client.requests import submit_case, submit_estimate, submit_scan_ranking
+from .calls import several
 from .handles import ConsoleJob, JobHandles
 from .training_request import chosen_cases, existing_places, refuse_second_run, training_request
 
@@ -117,7 +118,8 @@ class Learning:
         if reason := mismatch(bundle, ScanFacts.of(volume)):
             warnings.warn(reason, stacklevel=2)
         label_map, _assumed = place_on(label_map, volume)
-        known = tuple(bundle.labels if labels is None else labels)
+        known = tuple(bundle.labels if labels is None else several(labels, (Label,), "Give `Label`s."))
+        absent = several(absent, (str,), "Give names of labels.")
         drawn = [label for label in known if (label_map.array == label.value).any()]
         looked_for = ByName((name, True) for name in (*absent, *(label.name for label in drawn)))
         submission = CaseSubmission(
@@ -155,7 +157,7 @@ class Learning:
     ) -> FineTuneEstimate | ConsoleJob[FineTuneEstimate]:
         """Measure, by a few steps here, how long `fine_tune` of the same arguments takes, and its memory."""
         request = self._request(cases, base_model, device, "", validation, settings)
-        request = replace(request, unlabelled=_listed(unlabelled))
+        request = replace(request, unlabelled=tuple(map(str, existing_places(unlabelled))))
         return self._host.handles.outcome(submit_estimate(self._host.client, request), wait, callback)
 
     def fine_tune(
@@ -180,7 +182,7 @@ class Learning:
         or several places; what cannot be used is named in the result's notes. Nothing uses the new version until it is
         chosen: `use_version`.
         """
-        places = _listed(unlabelled)
+        places = tuple(map(str, existing_places(unlabelled)))
         refuse_second_run()
         request = self._request(cases, base_model, device, name, validation, settings)
         run = create_run(default_runs_folder(), replace(request, unlabelled=places))
@@ -231,7 +233,7 @@ class Learning:
     ) -> list[RankedScan] | ConsoleJob[list[RankedScan]]:
         """Rank scans (folders, files) by how uncertain the model is. The one most worth correcting comes first, those
         that could not be measured last."""
-        places = [Path(scans)] if isinstance(scans, str | os.PathLike) else [Path(scan) for scan in scans]
+        places = [Path(scan) for scan in several(scans, (str, os.PathLike), "Give folders or files with scans.")]
         paths = find_scans(places)
         if not paths:
             raise DatasetError(f"There is no scan in {', '.join(map(str, places))}.", "Give a folder with scans.")
@@ -282,11 +284,6 @@ class Learning:
             run.discard()
             raise
         return status.outcome()
-
-
-def _listed(places: Places | None) -> tuple[str, ...]:
-    given = [places] if isinstance(places, str | os.PathLike) else list(places or ())
-    return tuple(map(str, existing_places(given)))
 
 
 def _share(stage: str, number: int, count: int) -> Callable[[Job[Any]], JobProgress]:

@@ -16,13 +16,14 @@ from ..runs import RunRequest, RunState, list_runs
 from ..storage.user_folders import default_runs_folder
 from ..training.settings import FineTuneSettings, refuse_time_and_steps
 from ..translation import tr as _
+from .calls import several
 
 
 def chosen_cases(store: CaseStore, cases: str | CaseRecord | Iterable[str | CaseRecord] | None) -> list[CaseRecord]:
     """By id or record; None: all of them. `DatasetError` for one that is not there."""
     if cases is None:
         return store.list()
-    chosen = [cases] if isinstance(cases, str | CaseRecord) else list(cases)
+    chosen = several(cases, (str, CaseRecord), _("Give ids or records of stored cases."))
     return [store.get(case if isinstance(case, str) else case.id) for case in chosen]
 
 
@@ -64,9 +65,10 @@ def training_request(
     )
 
 
-def existing_places(places: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Files and folders with scans, from wherever it is read; `VolumeReadError` for one that is not there."""
-    found = [Path(place).expanduser().absolute() for place in places]
+def existing_places(places: Any) -> list[Path]:
+    """Of a file or folder with scans, or several, from wherever it is read; `VolumeReadError` for what is not there."""
+    given = several(places, (str, os.PathLike), _("Give a folder or a file with scans, or several of them."))
+    found = [Path(place).expanduser().absolute() for place in given]
     check_exist(found)
     return found
 

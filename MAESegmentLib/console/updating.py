@@ -21,6 +21,7 @@ from ..images.volume import LabelMap, Volume
 from ..worker.client.requests import Drawing as DrawnMaps
 from ..worker.client.requests import submit_drawing
 from ..worker.job_folder import JobFolder, full_label_array
+from .calls import several
 from .handles import ConsoleJob
 from .learning import Box, Host, Scan
 
@@ -149,7 +150,8 @@ def _placed(label_map: LabelMap, volume: Volume) -> LabelMap:
 
 def _labels(maps: Sequence[LabelMap], bundle: Bundle | None, labels: Sequence[Label] | None) -> tuple[Label, ...]:
     """What was given or the model's, and a name for every other value that is drawn."""
-    known = {label.value: label for label in (labels or (bundle.labels if bundle is not None else ()))}
+    given = several(labels, (Label,), "Give `Label`s.") or (bundle.labels if bundle is not None else ())
+    known = {label.value: label for label in given}
     for value in sorted({int(value) for one in maps for value in np.unique(one.array)} - {0, *known}):
         known[value] = Label(value, f"label {value}")
     return tuple(known.values())

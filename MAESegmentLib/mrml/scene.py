@@ -11,6 +11,9 @@ import vtk
 
 from ..translation import tr as _
 
+#: Of any kind.
+Node: type[Any] = slicer.vtkMRMLNode
+
 
 def unique_name(name: str) -> str:
     """`name`, with a number behind it if a node of the scene is called like that.

@@ -55,6 +55,12 @@ def test_from_a_corrected_scan_to_a_version_and_its_comparison(console, clinic, 
     assert [case.id for case in console.cases()] == [record.id]
     with pytest.raises(VolumeReadError, match="nowhere"):
         console.fine_tune(unlabelled="nowhere")
+    for call in (lambda it: console.fine_tune(unlabelled=it), lambda it: console.fine_tune(it), console.next_cases):
+        for wrong in (scan.volume, [7]):
+            with pytest.raises(ConfigurationError, match="was given"):
+                call(wrong)
+    with pytest.raises(ConfigurationError, match="was given"):
+        console.add_case(scan.volume, scan.label_map, "tiny-mr", absent=7)
     more = tmp_path / "more scans"
     more.mkdir()
     other = PhantomFactory()(shape=(27, 22, 18), noise=20.0, seed=5)

@@ -9,7 +9,8 @@ import pytest
 import slicer
 
 from MAESegmentLib import mrml
-from MAESegmentLib.errors import DatasetError
+from MAESegmentLib.app.logic.learning import _pairs
+from MAESegmentLib.errors import ConfigurationError, DatasetError
 from MAESegmentLib.images import read_volume
 from Testing.gui.logic_fixtures import edit
 
@@ -191,6 +192,9 @@ def test_without_a_usable_scan_among_those_without_labels_nothing_begins(logic, 
         ({"steps": 0}, "steps"),
         ({"cases": ["case-0001", (None, None)]}, "pairs of nodes"),
         ({"unlabelled": "/no/such folder"}, "There is no /no/such folder"),
+        ({"unlabelled": 7}, r"int was given.\nGive a folder, a file or a volume node"),
+        ({"unlabelled": [None]}, "NoneType was given"),
+        ({"cases": 7}, r"int was given.\nGive ids of stored cases, or pairs"),
     ],
 )
 def test_what_cannot_work_is_said_at_once(logic, volume, corrected, arguments, words):
@@ -199,6 +203,16 @@ def test_what_cannot_work_is_said_at_once(logic, volume, corrected, arguments, w
     with pytest.raises(Exception, match=words):
         logic.fineTune(**arguments)
     assert logic.fineTuneRuns() == []
+
+
+def test_one_node_is_a_list_of_one_and_anything_else_is_refused(logic, volume, corrected):
+    assert [row.name for row in logic.processBatch(volume)] == ["Scan"]
+    assert len(logic.nextCases(volume)) == 1
+    for call in (logic.processBatch, logic.nextCases, lambda it: logic.addCase(volume, corrected, absent=it)):
+        for wrong in (7, [None], b"scan"):
+            with pytest.raises(ConfigurationError, match="was given"):
+                call(wrong)
+    assert _pairs((volume, corrected)) == _pairs([[volume, corrected]]) == [(volume, corrected)]
 
 
 def test_cases_kept_to_check_are_not_learnt_from(logic, volume, corrected):

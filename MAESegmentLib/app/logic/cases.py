@@ -11,6 +11,7 @@ from ...bundle import Bundle
 from ...bundle.library import ModelChoice
 from ...cases.records import CaseRecord
 from ...cases.store import CaseStore
+from ...console.calls import several
 from ...errors import DatasetError, DuplicateCase, MAESegmentError, NodeError
 from ...mrml import case_nodes as case_scene
 from ...translation import tr as _
@@ -176,7 +177,7 @@ class Cases(Part):
 
 def _listed(names: Sequence[str] | str) -> tuple[str, ...]:
     """A single name is one name, not its letters."""
-    return (names,) if isinstance(names, str) else tuple(names)
+    return tuple(several(names, (str,), _("Give names of labels.")))
 
 
 def _id_of(case: CaseRecord | str) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ... import mrml
 from ...bundle import Bundle
 from ...bundle.library import ModelChoice
 from ...cases.records import CaseRecord
+from ...console.calls import several
 from ...console.training_request import checked_settings, chosen_cases, refuse_second_run, training_request
 from ...errors import ConfigurationError, MAESegmentError
 from ...inference.settings import InferenceSettings
@@ -188,11 +190,13 @@ def _pairs(cases: Any) -> list[tuple[Any, Any]]:
     """(volume node, segmentation node) if that is what was given."""
     if cases is None or isinstance(cases, str | CaseRecord):
         return []
-    listed = list(cases)
+    is_one = isinstance(cases, tuple) and len(cases) == 2 and all(isinstance(one, mrml.Node) for one in cases)
+    advice = _("Give ids of stored cases, or pairs (volume node, segmentation node).")
+    listed = [cases] if is_one else several(cases, (str, CaseRecord), advice, inside=(list, tuple))
     pairs = [tuple(one) for one in listed if isinstance(one, tuple | list) and len(one) == 2]
     if pairs and len(pairs) < len(listed):
         raise ConfigurationError(
             _("Some of the cases are pairs of nodes and some are not."),
-            _("Give ids of stored cases, or pairs (volume node, segmentation node)."),
+            advice,
         )
     return [(volume, node) for volume, node in pairs]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ... import mrml
 from ...bundle import Bundle
 from ...bundle.library import ModelChoice
 from ...bundle.suitability import ScanFacts, can_fit
+from ...console.calls import several
 from ...errors import MAESegmentError
 from ...inference.settings import InferenceSettings, Mirroring
 from ...mrml import distinct_name, facts_of
@@ -116,7 +118,8 @@ class Segmenting(Part):
             first = node[0] if isinstance(node, Sequence) else node
             return distinct_name(first), lambda: self.process(node, bundle, device, wait=False, **options)
 
-        job = start_batch([item(node) for node in volumeNodes], self.session.loop, callback)
+        nodes = several(volumeNodes, (mrml.Node,), _("Give volume nodes."), inside=(list, tuple))
+        job = start_batch([item(node) for node in nodes], self.session.loop, callback)
         return job.result() if wait and callback is None else job
 
     def processSequence(
