@@ -54,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--modality", metavar="CT", help="of DICOM series, only those of this modality; other files are always included"
     )
     options.add_roi(parser, "segment only this box in every scan")
+    parser.add_argument(
+        "--statistics",
+        action="store_true",
+        help="also statistics.csv: volume, grey values and extent of each structure; results without are made again",
+    )
     parser.add_argument("--retry-failed", action="store_true", help="retry the scans that failed in an earlier run")
     options.add_allow_mismatch(parser)
     options.add_inference(parser)
@@ -89,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         roi,
         retry_before=_run_began(launch) if arguments.retry_failed else "",
         rank=launch.rank,
+        statistics=arguments.statistics,
     )
     batch = Batch(plan, bundle.labels)
     if batch.left():
@@ -240,8 +246,11 @@ class _Display:
 def _report(batch: Batch, plan: BatchPlan, quiet: bool) -> int:
     rows = batch.rows()
     failed = [rows[scan.key] for scan in plan.scans if rows[scan.key].status != "done"]
+    statistics = f" Statistics: {batch.write_statistics()}" if plan.statistics else ""
     if not quiet:
-        say(f"{len(rows) - len(failed)} of {len(rows)} scans segmented. Table: {plan.folder / 'volumes.csv'}")
+        say(
+            f"{len(rows) - len(failed)} of {len(rows)} scans segmented. Table: {plan.folder / 'volumes.csv'}{statistics}"
+        )
     if failed:
         lines = [f"  {row.volume} ({row.source}): {row.reason}" for row in failed[:_LISTED]]
         if len(failed) > _LISTED:

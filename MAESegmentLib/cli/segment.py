@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, OutputError
-from ..storage.atomic_file import check_writable
+from ..storage.atomic_file import check_writable, write_file
 from . import options
 from .terminal import ProgressBar, make_console, make_table, say
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..bundle import Bundle
-    from ..images.labels import Label
     from ..images.volume import Volume
     from ..inference.settings import Prediction
 
@@ -43,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_roi(parser, "segment only this box")
     parser.add_argument(
         "--preview", type=Path, metavar="OUT.png", help="also write a picture of three planes with contours"
+    )
+    parser.add_argument(
+        "--statistics",
+        type=Path,
+        metavar="OUT.csv",
+        help="also write volume, grey values and extent of each structure, as Slicer's Segment Statistics names them",
     )
     parser.add_argument(
         "--probabilities",
@@ -91,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
             want_probabilities=arguments.probabilities is not None,
             want_entropy=arguments.entropy is not None,
         )
-    written = _write(outputs, volume, prediction, bundle.labels, arguments.scan[0].name)
+    written = _write(outputs, volume, prediction, bundle, arguments.scan[0].name)
     if not arguments.quiet:
         _print_result(prediction, bundle, written, [*allowed, *prediction.warnings])
     return 0
@@ -105,10 +110,10 @@ def _check_outputs(arguments: argparse.Namespace) -> dict[str, Path]:
     if output.is_dir():  # a DICOM folder gets DICOM
         output /= "segmentation.dcm" if arguments.scan[0].is_dir() else default_output(arguments.scan[0])
     outputs = {"segmentation": output}
-    for name in ("preview", "probabilities", "entropy"):
+    for name in ("preview", "statistics", "probabilities", "entropy"):
         if getattr(arguments, name):
             outputs[name] = getattr(arguments, name)
-    endings = {"segmentation": _LABEL_MAP_ENDINGS, "preview": (".png",)}
+    endings = {"segmentation": _LABEL_MAP_ENDINGS, "preview": (".png",), "statistics": (".csv",)}
     inputs = {path.resolve() for path in arguments.scan}
     for name, path in outputs.items():
         if path.resolve() in inputs:
@@ -131,10 +136,11 @@ def check_output(path: Path, endings: Sequence[str] = _LABEL_MAP_ENDINGS, *, ove
 
 
 def _write(
-    outputs: dict[str, Path], volume: Volume, prediction: Prediction, labels: Sequence[Label], volume_name: str
+    outputs: dict[str, Path], volume: Volume, prediction: Prediction, bundle: Bundle, volume_name: str
 ) -> dict[str, Path]:
     from ..images.writing import write_label_map, write_volume
 
+    labels = bundle.labels
     written = {
         "segmentation": write_label_map(
             outputs["segmentation"], prediction.label_map, labels, source=volume, volume_name=volume_name
@@ -147,6 +153,12 @@ def _write(
         from ..inference.preview import write_preview
 
         written["preview"] = write_preview(outputs["preview"], volume, prediction.label_map, labels)
+    if "statistics" in outputs:
+        from ..images.segment_statistics import measure_labels, statistics_csv
+
+        written["statistics"] = outputs["statistics"]
+        found = measure_labels(prediction.label_map, labels, volume.array)
+        write_file(outputs["statistics"], statistics_csv(found, bundle.channels))
     return written
 
 

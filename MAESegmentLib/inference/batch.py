@@ -18,10 +18,11 @@ from ..errors import Cancelled, MAESegmentError, OutputError
 from ..images.archive import ArchivedScan
 from ..images.labels import Label
 from ..images.roi import Roi
-from ..images.volume import Volume
+from ..images.segment_statistics import measure_labels, statistics_csv
+from ..images.volume import LabelMap, Volume
 from ..images.volumetry import volumes_ml
 from ..images.writing import check_label_map_destination, write_label_map
-from ..storage.atomic_file import check_writable
+from ..storage.atomic_file import check_writable, write_file
 from ..storage.lock import FileLock
 from ..text import visible
 from .batch_table import DONE, FAILED, VolumeRow, VolumeTable, utc_now
@@ -49,7 +50,8 @@ class BatchPlan:
     """Which scans are to be segmented, and where to.
 
     `ending` is that of the results; with `.dcm`, scans that are not DICOM become `.seg.nrrd`. Rows that failed before
-    `retry_before` (as `utc_now` gives it) are tried again; those that failed later, or never since, are not.
+    `retry_before` (as `utc_now` gives it) are tried again; those that failed later, or never since, are not. With
+    `statistics`, a table of each result is written beside, in the folder `statistics`.
     """
 
     folder: Path
@@ -58,6 +60,7 @@ class BatchPlan:
     roi: Roi | None = None
     retry_before: str = ""
     rank: int = 0
+    statistics: bool = False
 
     def outputs(self) -> dict[str, str]:
         """Key of each scan -> its result, below `folder`; the same in every run, and no two alike."""
@@ -94,6 +97,16 @@ class Batch:
     def left(self) -> list[ArchivedScan]:
         """The scans that are still to be segmented: without a row, or with one that no longer holds."""
         return self._left_of(self._plan.scans)
+
+    def write_statistics(self) -> Path:
+        """All tables of the scans that are done in one, `statistics.csv`."""
+        rows = self.rows()
+        done = [scan for scan in self._plan.scans if scan.key in rows and rows[scan.key].status == DONE]
+        tables = [self._statistics_file(scan).read_text(encoding="utf-8").splitlines(keepends=True) for scan in done]
+        header = tables[0][:1] if tables else [statistics_csv([], output="")]
+        path = self._plan.folder / "statistics.csv"
+        write_file(path, "".join([*header, *(line for table in tables for line in table[1:])]))
+        return path
 
     def run(
         self,
@@ -138,6 +151,8 @@ class Batch:
             return False
         if row.status == FAILED:
             return row.finished >= self._plan.retry_before
+        if self._plan.statistics and not self._statistics_file(scan).is_file():
+            return False
         # A table does not hold every character of a name; where it does, the file is where it was put.
         name = self._outputs[scan.key]
         try:
@@ -146,6 +161,10 @@ class Batch:
             )
         except (OSError, ValueError):
             return False
+
+    def _statistics_file(self, scan: ArchivedScan) -> Path:
+        name = self._outputs[scan.key].partition("/")[2]
+        return self._plan.folder / "statistics" / f"{name}.csv"
 
     @contextmanager
     def _claimed(self, scan: ArchivedScan) -> Iterator[bool]:
@@ -203,6 +222,7 @@ class Batch:
             prediction = predictor.predict(volume, roi=self._plan.roi, progress=progress, should_cancel=should_cancel)
             write_label_map(temporary, prediction.label_map, self._labels, source=volume, volume_name=scan.name)
             size = temporary.stat().st_size
+            self._note_statistics(scan, volume, prediction.label_map)
             _place(temporary, self._plan.folder / output)
         return replace(
             row,
@@ -214,6 +234,14 @@ class Batch:
             ml=volumes_ml(prediction.label_map, self._labels),
             cleaned=cleaned_text(prediction.cleaned),
         )
+
+    def _note_statistics(self, scan: ArchivedScan, volume: Volume, label_map: LabelMap) -> None:
+        file = self._statistics_file(scan)
+        file.unlink(missing_ok=True)  # of the result before
+        if self._plan.statistics:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            found = measure_labels(label_map, self._labels, volume.array)
+            write_file(file, statistics_csv(found, output=self._outputs[scan.key]))
 
     @contextmanager
     def _workplace(self, scan: ArchivedScan) -> Iterator[Path]:

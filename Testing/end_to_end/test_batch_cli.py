@@ -103,6 +103,32 @@ def test_every_good_scan_of_an_archive_is_segmented_and_bad_ones_are_told(
     assert "cut.nii.gz" in said
 
 
+def test_statistics_of_all_scans_are_one_table_also_when_asked_for_later(
+    model: Bundle, archive: Path, tmp_path: Path
+) -> None:
+    out, sources = tmp_path / "out", (archive / "one" / "head.nii.gz", archive / "two")
+    assert batch(model, out, *sources) == 0
+    assert not (out / "statistics").exists()
+    assert batch(model, out, *sources, "--statistics") == 0
+    written = (out / "statistics.csv").read_text()
+    rows = list(csv.DictReader(written.splitlines()))
+    volumes = {row["output"]: row for row in table(out).values()}
+    assert [(row["output"], row["Segment"]) for row in rows] == [
+        (output, label.name) for output in volumes for label in model.labels
+    ]
+    for row in rows:
+        volume_ml = float(volumes[row["output"]][f"{row['Segment']}_ml"])
+        assert float(row["Volume cm3"]) == pytest.approx(volume_ml, rel=1e-4)
+    before = table(out)
+    (out / "statistics.csv").unlink()
+    assert batch(model, out, *sources, "--statistics") == 0
+    assert (out / "statistics.csv").read_text() == written
+    assert table(out) == before, "nothing is segmented again"
+    (out / before[str(sources[0])]["output"]).unlink()
+    assert batch(model, out, *sources) == 0
+    assert len(list((out / "statistics").rglob("*.csv"))) == 1, "none is left of a result that was replaced"
+
+
 def test_an_archive_of_real_files_good_and_bad(model: Bundle, real_data: Path, tmp_path: Path) -> None:
     for archive in (real_data / "geometry" / "dicom").glob("*.tar.gz"):
         with tarfile.open(archive) as packed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,12 +75,21 @@ def test_a_scan_becomes_a_segmentation_here_and_a_table(
 
 def test_every_output_can_be_had_at_once(model: Bundle, scan: Path, tmp_path: Path) -> None:
     names = {"-o": "s.nii.gz", "--preview": "p.png", "--probabilities": "q.nii.gz", "--entropy": "e.nrrd"}
+    names["--statistics"] = "t.csv"
     assert segment(model, scan, *(x for k, v in names.items() for x in (k, tmp_path / v))) == 0
     labels = np.asarray(nib.load(tmp_path / "s.nii.gz").dataobj)
     probabilities = np.asarray(nib.load(tmp_path / "q.nii.gz").dataobj)
     np.testing.assert_array_equal(probabilities.argmax(axis=-1), labels)
     assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
     assert (tmp_path / "e.nrrd").is_file()
+    grey = np.asarray(nib.load(scan).dataobj)
+    rows = list(csv.DictReader((tmp_path / "t.csv").open()))
+    assert [row["Segment"] for row in rows] == [label.name for label in model.labels]
+    for label, row in zip(model.labels, rows, strict=True):
+        mask = labels == label.value
+        assert int(row["Voxel count"]) == mask.sum()
+        if mask.any():
+            assert float(row["Mean"]) == pytest.approx(grey[mask].mean(), rel=1e-5)
 
 
 def test_a_roi_with_negative_bounds_confines_the_result(model: Bundle, scan: Path, tmp_path: Path) -> None:
@@ -116,6 +126,8 @@ def test_what_exists_is_replaced_only_on_request(model: Bundle, scan: Path, tmp_
         (["-o", "{folder}/s.dcm"], "the input is not DICOM"),
         (["-o", "{folder}/s.nii.gz", "--preview", "{folder}/p.svg"], "not written in this format"),
         (["-o", "{folder}/s.nii.gz", "--entropy", "{folder}/s.nii.gz"], "same name"),
+        (["-o", "{folder}/s.nii.gz", "--statistics", "{folder}/in/head.nii.gz", "--overwrite"], "never overwritten"),
+        (["-o", "{folder}/s.nii.gz", "--statistics", "{folder}/t.txt"], "not written in this format"),
         (["-o", "{folder}/s.nii.gz", "--roi", "900,950,0,9,0,9"], "outside the volume"),
         (["-o", "{folder}/s.nii.gz", "--roi", "1,2"], "not six numbers"),
         (["-o", "{folder}/s.nii.gz", "--roi", ""], "not six numbers"),
