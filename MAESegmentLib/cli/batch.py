@@ -246,11 +246,11 @@ class _Display:
 def _report(batch: Batch, plan: BatchPlan, quiet: bool) -> int:
     rows = batch.rows()
     failed = [rows[scan.key] for scan in plan.scans if rows[scan.key].status != "done"]
-    statistics = f" Statistics: {batch.write_statistics()}" if plan.statistics else ""
+    statistics = batch.write_statistics() if plan.statistics else None
     if not quiet:
-        say(
-            f"{len(rows) - len(failed)} of {len(rows)} scans segmented. Table: {plan.folder / 'volumes.csv'}{statistics}"
-        )
+        say(f"{len(rows) - len(failed)} of {len(rows)} scans segmented. Table: {plan.folder / 'volumes.csv'}")
+        if statistics is not None:
+            say(f"Statistics: {statistics}")
     if failed:
         lines = [f"  {row.volume} ({row.source}): {row.reason}" for row in failed[:_LISTED]]
         if len(failed) > _LISTED:

@@ -35,8 +35,9 @@ class SegmentStatistics:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SegmentStatistics:
         """`asdict`, perhaps from a file of others: `ValueError` if a figure is none."""
-        lists = [tuple(map(float, data[name])) for name in ("means", "deviations", "extent_mm")]
-        found = cls(int(data["voxels"]), float(data["volume_mm3"]), *lists, int(data["border_voxels"]))
+        means, deviations, extent = (tuple(map(float, data[name])) for name in ("means", "deviations", "extent_mm"))
+        voxels, border = int(data["voxels"]), int(data["border_voxels"])
+        found = cls(voxels, float(data["volume_mm3"]), means, deviations, extent, border)
         figures = (found.voxels, found.border_voxels, found.volume_mm3, *found.deviations, *found.extent_mm)
         if not all(0 <= one < math.inf for one in figures) or not all(map(math.isfinite, found.means)):
             raise ValueError("this is not a figure")
@@ -46,12 +47,12 @@ class SegmentStatistics:
 def measure(
     array: np.ndarray,
     values: Sequence[int],
-    channels: Sequence[np.ndarray],
+    channels: Sequence[np.ndarray] | np.ndarray,
     ijk_to_ras: np.ndarray,
     first_ijk: Sequence[int] = (0, 0, 0),
 ) -> dict[int, SegmentStatistics]:
-    """Label value -> statistics, for all of `values`. `channels` and `ijk_to_ras` are those of the whole scan (I, J, K),
-    of which the unsigned `array` of labels may be the part that begins at `first_ijk`.
+    """Label value -> statistics, for all of `values`. `channels` (I, J, K) and `ijk_to_ras` are those of the whole
+    scan, of which the unsigned `array` of labels may be the part that begins at `first_ijk`.
 
     >>> measure(np.ones((2, 2, 2), np.uint8), [1, 2], [np.full((4, 4, 4), -5)], np.eye(4), (1, 1, 1))[1]
     SegmentStatistics(voxels=8, volume_mm3=8.0, means=(-5.0,), deviations=(0.0,), extent_mm=(2.0, 2.0, 2.0), \
@@ -71,7 +72,7 @@ border_voxels=0)
 
 
 def measure_labels(
-    label_map: LabelMap, labels: Sequence[Label], channels: Sequence[np.ndarray]
+    label_map: LabelMap, labels: Sequence[Label], channels: Sequence[np.ndarray] | np.ndarray
 ) -> list[tuple[str, SegmentStatistics]]:
     """(name, statistics) of `labels`, in their order; `channels` are those of the scan, on the grid of the labels."""
     found = measure(label_map.array, [label.value for label in labels], channels, label_map.ijk_to_ras)
@@ -79,7 +80,7 @@ def measure_labels(
 
 
 def _measured(
-    mask: np.ndarray, channels: Sequence[np.ndarray], matrix: np.ndarray, first: Sequence[int]
+    mask: np.ndarray, channels: Sequence[np.ndarray] | np.ndarray, matrix: np.ndarray, first: Sequence[int]
 ) -> SegmentStatistics:
     count = int(np.count_nonzero(mask))
     if not count:
@@ -122,7 +123,7 @@ def statistics_csv(
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([*([] if output is None else ["output"]), *map(csv_cell, header)])
     for name, one in rows:
-        pairs = [figure for pair in zip(one.means, one.deviations, strict=True) for figure in pair]
+        pairs: list[float | None] = [figure for pair in zip(one.means, one.deviations, strict=True) for figure in pair]
         figures: list[float | None] = [one.volume_mm3, one.volume_mm3 / 1000]
         figures += [*(pairs or [None] * len(grey)), *(one.extent_mm or [None] * 3)]
         cells = ["" if figure is None else f"{figure:.10g}" for figure in figures]

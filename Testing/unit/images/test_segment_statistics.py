@@ -60,7 +60,7 @@ def test_table_of_several_channels_and_of_an_empty_structure() -> None:
     found = measure(labels(), [1, 3], [GREY, -GREY], np.diag([0.5, 0.5, 2, 1]))
     text = statistics_csv([("=kidney", found[1]), ("bladder", found[3])], ["T1", "T2"], output="head")
     kidney, bladder = csv.DictReader(io.StringIO(text))
-    assert kidney["Segment"] == "'=kidney" and kidney["output"] == "head"
+    assert (kidney["Segment"], kidney["output"]) == ("'=kidney", "head")
     assert (kidney["Voxel count"], kidney["Volume mm3"], kidney["Volume cm3"]) == ("18", "9", "0.009")
     assert [kidney[f"Extent {axis} mm"] for axis in "RAS"] == ["1.5", "1.5", "4"]
     assert float(kidney["Mean (T2)"]) == pytest.approx(-float(kidney["Mean (T1)"]))
