@@ -52,8 +52,6 @@ _TRIPLES_OF_STAGES = {
     "down_strides": (1, 2),
     "down_paddings": (0, 1),
 }
-
-
 _FLAGS = ("deep_supervision", "mask_padding", "mask_shift")
 
 
@@ -140,6 +138,7 @@ def _check_network(where: str, found: Mapping[str, Any], patch: Sequence[int], r
         raise report(f"{where}.global_stages", "does not hold only true and false")
     _flags(where, found, _FLAGS, report)
     _triple(f"{where}.crop_size", found.get("crop_size"), 1, 1024, report)
+    _count(f"{where}.detail_channels", found.get("detail_channels", 0), 0, 256, report)
     ratio = found.get("mlp_ratio", 4.0)
     if not _is_number(ratio) or not 0.1 <= ratio <= 32:
         raise report(f"{where}.mlp_ratio", "is not a number from 0.1 to 32")
@@ -158,6 +157,7 @@ def _check_activations(where: str, found: Mapping[str, Any], patch: Sequence[int
     half = [-(-n // s) for n, s in zip(patch, strides[0], strict=True)]
     tokens = [-(-n // s) for n, s in zip(half, strides[1], strict=True)]
     widest = max(math.prod(half) * found["embed_dim"] // 2, math.prod(tokens) * found["embed_dim"])
+    widest = max(widest, math.prod(patch) * found.get("detail_channels", 0))
     if widest > _MAX_ACTIVATIONS or math.prod(patch) * found["out_channels"] > _MAX_SCORES:
         raise report(where, "describes a network that needs far too much memory for one patch")
     for stage, is_global in enumerate(found["global_stages"]):

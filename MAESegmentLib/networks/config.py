@@ -46,6 +46,8 @@ class NnFormerConfig:
     mlp_ratio: float = 4.0
     drop_path: float = 0.2
     deep_supervision: bool = False
+    #: Channels of a convolutional head at full resolution beside that of the tokens, which nnFormer has not; 0: none.
+    detail_channels: int = 0
     #: The official code lets tokens attend to padding, and its ACDC variant across the shift's wrap-around.
     mask_padding: bool = True
     mask_shift: bool = True
@@ -87,6 +89,8 @@ class NnFormerConfig:
             raise ConfigurationError("embed_strides needs two entries, one per convolution pair.")
         if min(self.in_channels, self.out_channels, self.embed_dim, *self.depths, *self.decoder_depths) < 1:
             raise ConfigurationError("Channels and depths must be at least 1.")
+        if self.detail_channels < 0:
+            raise ConfigurationError(f"detail_channels is {self.detail_channels}; it must be 0 (none) or more.")
         if self.embed_dim % 2:
             raise ConfigurationError(f"embed_dim is {self.embed_dim}; it must be even.")
         for stage, dim in enumerate(self.dims):

@@ -190,6 +190,36 @@ def _block(
     return Block(attention, config.dims[stage], config.mlp_ratio, drop_path)
 
 
+class Detail(nn.Module):
+    """Logits (B, K, D, H, W) from the finest tokens and the image's own voxels, which tokens blur; not in nnFormer.
+
+    They are added to those of the tokens, and start at 0: a network that gets this head answers as before.
+    """
+
+    def __init__(self, config: NnFormerConfig) -> None:
+        super().__init__()
+        width = config.detail_channels
+        self.tokens = nn.ConvTranspose3d(config.dims[0], width, config.token_size, config.token_size)
+        self.image = nn.Conv3d(config.in_channels, width, 3, padding=1)
+        self.norm1 = nn.LayerNorm(width)
+        self.conv = nn.Conv3d(width, width, 3, padding=1)
+        self.norm2 = nn.LayerNorm(width)
+        self.out = nn.Conv3d(width, config.out_channels, 1)
+
+    def forward(self, tokens: Tensor, image: Tensor) -> Tensor:
+        d, h, w = image.shape[2:]
+        features = to_voxels(tokens, self.tokens)[:, :, :d, :h, :w] + self.image(image)
+        features = _to_conv(_gelu_norm(self.norm1, _to_tokens(features)))
+        features = _to_conv(_gelu_norm(self.norm2, _to_tokens(self.conv(features))))
+        logits: Tensor = self.out(features)
+        return logits
+
+    def start_at_zero(self) -> None:
+        nn.init.zeros_(self.out.weight)
+        if self.out.bias is not None:
+            nn.init.zeros_(self.out.bias)
+
+
 class NnFormer(nn.Module):
     """The segmentation network. Input (B, C, D, H, W) of any size from one token up; output logits of the same size.
 
@@ -213,7 +243,10 @@ class NnFormer(nn.Module):
         self.heads = nn.ModuleList(  # finest first
             nn.ConvTranspose3d(config.dims[stage], config.out_channels, token, token) for stage in range(levels)
         )
+        self.detail = Detail(config) if config.detail_channels else None
         self.apply(_initialise)
+        if self.detail is not None:
+            self.detail.start_at_zero()
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         *skips, tokens = self.encoder(image)
@@ -224,6 +257,8 @@ class NnFormer(nn.Module):
         levels.reverse()
         d, h, w = image.shape[2:]
         full = to_voxels(levels[0], self.heads[0])[:, :, :d, :h, :w]
+        if self.detail is not None:
+            full = full + self.detail(levels[0], image)
         if not (self.training and self.config.deep_supervision):
             return full
         return [full, *(to_voxels(level, head) for head, level in zip(self.heads[1:], levels[1:], strict=False))]

@@ -248,6 +248,7 @@ class FineTuneSettings(LoopSettings):
     #: Change these of the base model's network; None leaves them as they are.
     drop_path: float | None = None
     deep_supervision: bool | None = None
+    detail_channels: int | None = None
     #: Whether grey values are taken over the body, and images cropped to it; None: as in the base.
     foreground: bool | None = None
     #: "base": voxels as large as the base's. "structures": larger where the new structures are larger than a patch of
@@ -262,7 +263,7 @@ class FineTuneSettings(LoopSettings):
     unlabelled_ramp: float = 0.4
 
     LATER: ClassVar[frozenset[str]] = LoopSettings.LATER | {
-        *("sides", "foreground", "spacing", "minutes", "until_no_better"),
+        *("sides", "foreground", "spacing", "minutes", "until_no_better", "detail_channels"),
         *("unlabelled_method", "unlabelled_weight", "unlabelled_ramp"),
     }
 
@@ -283,6 +284,7 @@ class FineTuneSettings(LoopSettings):
         check("from 0 to 1", _is_fraction, "foreground_fraction")
         check("weights", lambda all_: bool(all_) and min(all_) >= 0 and sum(all_) > 0, "deep_supervision_weights")
         check("1 or more, or unset", _is_unset_or_positive, "patience")
+        check("0 (none) or more, or unset", lambda n: n is None or n >= 0, "detail_channels")
         check('"base" or "structures"', lambda spacing: spacing in ("base", "structures"), "spacing")
         check('"last" or "best"', lambda keep: keep in ("last", "best"), "keep")
         starts = ("pretrained", "autoencoder", "random")

@@ -63,7 +63,7 @@ def test_the_report_says_who_is_ahead_and_by_how_much(study: Study, tmp_path: Pa
     ahead = "+0.100 [+0.100, +0.100]"
     assert f"{TASK}, 2.5 min** (pool, 2 seeds): {OURS} 0.810; {OTHER} 0.710 ({ahead})" in page
     assert f"| 150 | {OTHER} | **0.710** [0.700, 0.720] | 0.710, 0.710 | {ahead} | 0.710 | 0.710 | 300, 300 |" in page
-    assert f'$RUN --only "{TASK}, *seed ?, 150 s"  # 10 runs' in page, "six or four arms; four are there"
+    assert f'$RUN --only "{TASK}, *seed ?, 150 s"  # 11 runs' in page, "seven or four arms; four are there"
 
 
 def test_final_cases_have_a_table_of_their_own(study: Study, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_final_cases_have_a_table_of_their_own(study: Study, tmp_path: Path) -> 
         assert f"| 600 | {arm} |" not in on_pool
         assert f"| 600 | {arm} |" in on_validation
     assert f"{TASK}, 10 min** (validation, 1 seed)" in page
-    assert f'$RUN --only "{TASK}, *seed ?, 600 s"  # 12 runs' in page, "measuring on validation is no run on the pool"
+    assert f'$RUN --only "{TASK}, *seed ?, 600 s"  # 13 runs' in page, "measuring on validation is no run on the pool"
     assert f'$RUN --only "{TASK}, * on final cases, 600 s"  # 10 runs' in page
 
 

@@ -6,12 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from MAESegmentLib.bundle import Bundle, open_bundle
+from MAESegmentLib.bundle import Bundle, open_bundle, save_bundle
 from MAESegmentLib.cases.checks import read_image
 from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 from MAESegmentLib.errors import Cancelled, ConfigurationError, DatasetError
@@ -40,14 +41,30 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return save_tiny(tmp_path_factory.mktemp("mae") / "tiny-mae", autoencoder_spec())
 
 
+@pytest.fixture(scope="module")
+def detailed(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A model with a detail head that has learnt something."""
+    folder, spec = tmp_path_factory.mktemp("detailed"), tiny_spec(labels=LABELS)
+    assert spec.network is not None
+    spec = replace(spec, network=replace(spec.network, detail_channels=4))
+    state = save_tiny(folder / "new", spec).load_network().state_dict()
+    torch.manual_seed(1)
+    learnt = {
+        key: 0.1 * torch.randn_like(value) if key.startswith("detail.") else value for key, value in state.items()
+    }
+    return save_bundle(folder / "learnt", spec, learnt, card="# tiny\n", licence_text="Apache License 2.0\n")
+
+
 @pytest.fixture
 def dataset(tmp_path: Path) -> CaseDataset:
     return load_dataset(write_dataset(tmp_path / "data", 3))
 
 
-def network_for(base: Bundle, labels: dict[str, int], wanted: Sequence[str] | None = None, channels: int = 1):
+def network_for(
+    base: Bundle, labels: dict[str, int], wanted: Sequence[str] | None = None, channels: int = 1, **changes: Any
+):
     plan = plan_labels(labels, base.labels, wanted)
-    return initial_network(base, plan, channels, QUICK), plan
+    return initial_network(base, plan, channels, replace(QUICK, **changes)), plan
 
 
 def test_same_labels_start_as_the_base_model_whatever_their_order(base: Bundle) -> None:
@@ -72,7 +89,33 @@ def test_new_label_gets_a_new_output_beside_the_known_ones(base: Bundle) -> None
     assert "new: tumour" in notes[0]
 
 
-def test_two_channels_of_the_same_image_look_like_one(base: Bundle) -> None:
+def test_detail_head_of_the_base_is_taken_over_row_by_row(detailed: Bundle) -> None:
+    (network, _), plan = network_for(detailed, {"tumour": 5, "back": 2})
+    back, tumour = (plan.names.index(name) + 1 for name in ("back", "tumour"))
+    torch.testing.assert_close(network.eval()(PIXEL)[:, [0, back]], detailed.load_network()(PIXEL)[:, [0, 2]])
+    assert not network.detail.out.weight[tumour].any()
+
+
+@pytest.mark.parametrize("channels", [4, 6])
+def test_detail_head_that_the_base_lacks_changes_nothing_at_first(
+    base: Bundle, detailed: Bundle, channels: int
+) -> None:
+    (network, _), _ = network_for(base, {"front": 1, "back": 2}, detail_channels=channels)
+    assert network.config.detail_channels == channels
+    torch.testing.assert_close(network.eval()(PIXEL), base.load_network()(PIXEL))
+    (network, _), _ = network_for(detailed, {"front": 1, "back": 2}, detail_channels=0)
+    assert network.detail is None
+
+
+def test_detail_head_of_another_width_begins_anew(detailed: Bundle) -> None:
+    (network, _), _ = network_for(detailed, {"front": 1, "back": 2}, detail_channels=6)
+    assert network.detail.out.weight.shape == (3, 6, 1, 1, 1)
+    assert not network.detail.out.weight.any()
+
+
+@pytest.mark.parametrize("kind", ["base", "detailed"])
+def test_two_channels_of_the_same_image_look_like_one(kind: str, request: pytest.FixtureRequest) -> None:
+    base = request.getfixturevalue(kind)
     (network, notes), _ = network_for(base, {"front": 1, "back": 2}, channels=2)
     twice = PIXEL.expand(1, 2, 16, 16, 16)
     torch.testing.assert_close(network.eval()(twice), base.load_network()(PIXEL), atol=1e-4, rtol=1e-4)

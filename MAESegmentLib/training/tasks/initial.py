@@ -13,7 +13,9 @@ from ...networks import NnFormer, NnFormerConfig, transfer_encoder, transfer_mat
 from ..data.labelling import LabelPlan
 from ..settings import FineTuneSettings
 
-_STEM = "encoder.embedding.pair1.conv1.weight"
+#: First convolutions of an image.
+_STEMS = ("encoder.embedding.pair1.conv1.weight", "detail.image.weight")
+_DETAIL_WIDTH = "detail.norm1.weight"
 
 
 def initial_network(
@@ -53,20 +55,28 @@ def _config(base: Bundle, plan: LabelPlan, channels: int, settings: FineTuneSett
         config = replace(config, drop_path=settings.drop_path)
     if settings.deep_supervision is not None:
         config = replace(config, deep_supervision=settings.deep_supervision)
+    if settings.detail_channels is not None:
+        config = replace(config, detail_channels=settings.detail_channels)
     return config
 
 
 def _fit_head(state: dict[str, Tensor], network: NnFormer, plan: LabelPlan) -> dict[str, Tensor]:
-    """Rows of the base's head in the order of the new labels; a new label keeps the network's random row."""
+    """Rows of the base's heads in the order of the new labels; a new label keeps the network's new row, and a head that
+    the base lacks its new weights."""
     own = network.state_dict()
     fitted = dict(state)
+    heads: tuple[str, ...] = ("heads.", "detail.out.")
+    if _DETAIL_WIDTH not in state or state[_DETAIL_WIDTH].shape != own.get(_DETAIL_WIDTH, torch.empty(0)).shape:
+        fitted |= {key: fresh for key, fresh in own.items() if key.startswith("detail.")}
+        heads = heads[:1]
     for key, fresh in own.items():
-        if not key.startswith("heads."):
+        if not key.startswith(heads):
             continue
         fitted[key] = fresh.clone()
         if key not in state:
             continue  # deep supervision that the base lacked
-        axis = 1 if key.endswith("weight") else 0  # transposed convolution: (in, out, d, h, w)
+        # Transposed convolutions have (in, out, d, h, w).
+        axis = 1 if key.startswith("heads.") and key.endswith("weight") else 0
         for target, origin in enumerate((0, *plan.origins)):
             if origin is not None:
                 fitted[key].select(axis, target).copy_(state[key].select(axis, origin))
@@ -74,11 +84,16 @@ def _fit_head(state: dict[str, Tensor], network: NnFormer, plan: LabelPlan) -> d
 
 
 def _fit_stem(state: dict[str, Tensor], channels: int, notes: list[str]) -> dict[str, Tensor]:
-    """Give the first convolution `channels` inputs that together respond like the old ones."""
-    weight = state[_STEM]  # (out, in, d, h, w)
-    old = weight.shape[1]
-    if old == channels:
-        return state
-    mean = weight.mean(dim=1, keepdim=True) * (old / channels)
-    notes.append(f"The first convolution is re-made for {channels} input channels instead of {old}.")
-    return {**state, _STEM: mean.expand(-1, channels, -1, -1, -1).clone()}
+    """Give the first convolutions `channels` inputs that together respond like the old ones."""
+    fitted = dict(state)
+    for key in _STEMS:
+        weight = state.get(key)  # (out, in, d, h, w)
+        if weight is None or weight.shape[1] == channels:
+            continue
+        mean = weight.mean(dim=1, keepdim=True) * (weight.shape[1] / channels)
+        if key == _STEMS[0]:
+            notes.append(
+                f"The first convolution is re-made for {channels} input channels instead of {weight.shape[1]}."
+            )
+        fitted[key] = mean.expand(-1, channels, -1, -1, -1).clone()
+    return fitted

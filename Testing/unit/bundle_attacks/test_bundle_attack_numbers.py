@@ -46,6 +46,8 @@ HUGE = 10**18
         ("network.embed_strides", [[2, 2, 2]]),
         ("network.down_strides", [[2, 2, HUGE]]),
         ("network.out_channels", HUGE),
+        ("network.detail_channels", HUGE),
+        ("network.detail_channels", -1),
         ("network.mlp_ratio", 1e9),
         ("network.mlp_ratio", None),
         ("network.crop_size", [HUGE] * 3),
