@@ -34,6 +34,7 @@ class AddCaseBar:
         connect(ui.addCaseButton, "clicked()", self._on_add)
         connect(ui.namesButton, "clicked()", lambda: self._on_add(check_names=True))
         connect(ui.confirmCaseButton, "clicked()", self.presenter.confirm)
+        connect(ui.restCaseButton, "clicked()", self.presenter.leave_out_rest)
         connect(ui.cancelCaseButton, "clicked()", self.presenter.cancel)
         self._show()
 
@@ -92,6 +93,8 @@ class AddCaseBar:
         ui.mappingTable.visible = bool(question.rows)
         ui.findingsLabel.text = breakable(question.issues)
         ui.findingsLabel.visible = bool(question.issues)
+        ui.restCaseButton.text = question.rest_text
+        ui.restCaseButton.visible = bool(question.rest_text)
         ui.confirmCaseButton.text = question.confirm_text
         ui.confirmCaseButton.enabled = not question.missing
         ui.confirmCaseButton.toolTip = tooltip(question.missing or self.presenter.state.tip)
@@ -104,19 +107,25 @@ class MappingTable:
         self._table = table
         self._answer = answer
         self._rows: tuple[Any, ...] = ()
+        self._combos: list[Any] = []
         RowTable(table, "ss", (_("Segment"), _("Stored as")))
 
     def show(self, questions: Sequence[LabelQuestion]) -> None:
         """The boxes are made for new questions only: they change under the hand of the user."""
         rows = tuple((question.title, question.options) for question in questions)
         if rows == self._rows:
+            for combo, question in zip(self._combos, questions, strict=True):
+                combo.blockSignals(True)  # it is known already
+                combo.setCurrentIndex(max(combo.findData(question.answer), 0))
+                combo.blockSignals(False)
             return
-        self._rows = rows
+        self._rows, self._combos = rows, []
         self._table.setRowCount(0)
         self._table.setRowCount(len(questions))
         for number, question in enumerate(questions):
             self._table.setItem(number, 0, text_item(question.title))
-            self._table.setCellWidget(number, 1, self._combo(number, question))
+            self._combos.append(self._combo(number, question))
+            self._table.setCellWidget(number, 1, self._combos[-1])
         fit_height(self._table, 8)
 
     def _combo(self, number: int, question: LabelQuestion) -> Any:

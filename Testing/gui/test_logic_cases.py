@@ -94,6 +94,41 @@ def test_a_result_of_a_scan_that_was_removed_is_asked_about(logic, scene, volume
     assert finding.message == "Drawn was made on a scan that was removed, not on Other."
 
 
+def test_what_another_tool_made_is_asked_about_once_and_stored_where_it_is(logic, scene):
+    """Another grid, overlaps, names of its own, no colours, no scan, no display."""
+    from MAESegmentLib import mrml
+    from MAESegmentLib.mrml.layers import oriented_image, outcome
+    from Testing.slicer.body_model import body_on
+
+    for number, volume in enumerate((scene.oblique("One"), scene.left_handed("Two"))):
+        matrix, shape = mrml.image_of([volume]).ijk_to_world, volume.GetImageData().GetDimensions()
+        fine = matrix @ np.diag([0.5, 0.5, 0.5, 1.0])  # and off by part of a voxel
+        fine[:3, 3] -= matrix[:3, :3] @ np.full(3, 0.2)
+        labels = body_on(tuple(2 * n for n in shape[::-1]), fine)[1]
+        masks = {"part_front": labels == 1, "back_": labels == 2, "kidney_left": labels > 0, "heart": labels == 1}
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "total")
+        for name, mask in masks.items():
+            segment = slicer.vtkSegment()
+            segment.SetName(name)
+            segment.AddRepresentation("Binary labelmap", outcome(oriented_image(mask.astype("u1"), (0, 0, 0), fine)))
+            node.GetSegmentation().AddSegment(segment, name)
+        proposal = logic.proposeCase(volume, node)
+        assert {finding.severity for finding in proposal.findings} <= {"warning"}
+        how = {}
+        if number == 0:
+            assert kinds(proposal) == dict(zip(masks, ("new", "same", "new", "new"), strict=True))
+            how = {"mapping": {"part_front": "front", "kidney_left": None, "heart": None}}
+        job = logic.addCase(volume, node, wait=False, **how)
+        record = job.result()
+        assert (record.labels, job.notes) == (("front", "back"), ["Not annotated in this case: absent."])
+        found = logic.caseStore().read_label_map(record.id)
+        values = {label.name: label.value for label in logic.caseStore().labels()}
+        truth = body_on(shape[::-1], matrix)[1].T
+        for name, value in (("front", 1), ("back", 2)):
+            mask, wanted = found.array == values[name], truth == value
+            assert 2 * np.sum(mask & wanted) / (mask.sum() + wanted.sum()) > 0.93
+
+
 # Storing it ----------------------------------------------------------------------------------------------------------
 
 

@@ -64,6 +64,23 @@ def test_case_is_stored_with_what_is_chosen(fake_logic, panel, ui, improve, segm
 
 
 @pytest.mark.usefixtures("segmentation")
+def test_what_another_tool_drew_beside_is_left_out_in_one_click(fake_logic, ui, add, process_events_until):
+    others = [LabelMatch(name, None, "new") for name in ("kidney_left", "kidney_right", "heart")]
+    similar = LabelMatch("front_part", "anterior", "similar")
+    fake_logic.proposal = Proposal(choices=(*others[:2], similar, others[2]))
+    add()
+    assert texts_of(ui.mappingTable, 0)[0] == "front_part"
+    assert (ui.confirmCaseButton.enabled, ui.restCaseButton.text) == (False, "Leave out the other 3")
+    ui.restCaseButton.click()
+    assert [label_combo(ui, row).currentText for row in (0, 1, 3)] == ["anterior", *["Leave out (not annotated)"] * 2]
+    assert not ui.restCaseButton.visible
+    ui.confirmCaseButton.click()
+    process_events_until(lambda: "addCase" in fake_logic.jobs_of, 20)
+    expected = {"front_part": "anterior", **dict.fromkeys(("kidney_left", "kidney_right", "heart"))}
+    assert fake_logic.last("addCase").arguments["mapping"] == expected
+
+
+@pytest.mark.usefixtures("segmentation")
 def test_questions_are_answered_in_a_table(fake_logic, ui, add, process_events_until):
     empty = CaseIssue("empty", "warning", "posterior has no voxel.", "", {"label": "posterior"})
     partial = CaseIssue("partial", "warning", "Slices 20 to 40 have no label.", "Choose a region.")

@@ -14,7 +14,7 @@ from ...jobs import Job
 from ...translation import tr as _
 from ..texts.learning import added_text, issues_text, labels_text
 from .elements import Option, Question
-from .label_questions import ABSENT, NEW, OPEN, LabelQuestion, empty_question, segment_question
+from .label_questions import ABSENT, LEFT_OUT, NEW, OPEN, LabelQuestion, empty_question, segment_question
 from .presenter import CaseHost, Presenter, in_background
 
 #: Kinds of `LabelMatch` that a user must look at.
@@ -36,6 +36,13 @@ class CaseQuestion:
     @property
     def confirm_text(self) -> str:
         return _("Update") if self.update_of else _("Add")
+
+    @property
+    def rest_text(self) -> str:
+        """Of the button for all that is not answered, as where another tool drew a hundred structures; "" if there is
+        hardly any."""
+        count = sum(row.answer == OPEN for row in self.rows)
+        return _("Leave out the other {n}").format(n=count) if count > 1 else ""
 
 
 @dataclass(frozen=True)
@@ -186,6 +193,14 @@ class AddCasePresenter(Presenter[AddCaseState]):
                 self._put(question=replace(question, rows=tuple(rows)))
                 self._check_answers()
 
+    def leave_out_rest(self) -> None:
+        """All that is not answered yet."""
+        question = self.state.question
+        if question is not None:
+            rows = (replace(row, answer=LEFT_OUT) if row.answer == OPEN else row for row in question.rows)
+            self._put(question=replace(question, rows=tuple(rows)))
+            self._check_answers()
+
     def confirm(self) -> None:
         """Store it with the answers."""
         question, target = self.state.question, self._asked
@@ -288,7 +303,9 @@ class AddCasePresenter(Presenter[AddCaseState]):
         if unclear or check_names:
             lines.append(_("Which label is each segment? Your choices are remembered."))
         shown = [match for match in proposal.choices if check_names or unclear or match.kind != "same"]
-        rows = [segment_question(match, proposal.modelLabels) for match in shown]
+        # What no label is like stands last: of another tool's structures, those that matter come first.
+        ordered = sorted(shown, key=lambda match: match.kind == "new")
+        rows = [segment_question(match, proposal.modelLabels) for match in ordered]
         empty = dict.fromkeys(str(one.details["label"]) for one in issues if one.kind == _EMPTY)
         question = CaseQuestion(
             "\n".join(lines) or _("Before it is stored:"),

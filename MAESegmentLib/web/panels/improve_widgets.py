@@ -88,6 +88,8 @@ def _build_adding(panel: Any) -> None:
                 disabled=(f"!!{question}.missing",),
                 size="small",
             )
+            rest = f"{question}.rest_text"
+            panel.button(shown(rest), adding.leave_out_rest, id="rest-case", v_if=(rest,), variant="tonal")
             panel.button(_("Cancel"), adding.cancel, id="cancel-case", variant="text")
     line(f"{add}.added", "text-body-2 info-text mt-2", id="case-said")
 
