@@ -101,6 +101,6 @@ $(APP_READY): $(READY) Testing/system_packages.sh
 	@touch $@
 
 $(TEST_READY): $(READY) Testing/system_packages.sh
-	$(PIP_INSTALL) -e ".[train,demo,slicer,dev]"
+	$(PIP_INSTALL) -e ".[train,demo,slicer,openvino,dev]"
 	bash Testing/system_packages.sh $(BIN)/python views panel browser
 	@touch $@

@@ -57,7 +57,7 @@ def run_kernel(device: torch.device) -> None:
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
     """Mixed precision for `device`; "auto" takes bf16 where the hardware multiplies it natively, else fp32."""
-    dtype = _dtype(device, precision)
+    dtype = dtype_of(device, precision)
     return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
@@ -66,7 +66,7 @@ def at_precision(network: nn.Module, device: torch.device, precision: str) -> Ca
 
     Its weights are cast once: in inference mode, autocast would cast them all for every window again.
     """
-    dtype = _dtype(device, precision)
+    dtype = dtype_of(device, precision)
     if dtype is torch.float32:
         return network
     products = (nn.Linear, nn.modules.conv._ConvNd)  # what autocast lowers
@@ -84,7 +84,8 @@ def at_precision(network: nn.Module, device: torch.device, precision: str) -> Ca
     return run
 
 
-def _dtype(device: torch.device, precision: str) -> torch.dtype:
+def dtype_of(device: torch.device, precision: str) -> torch.dtype:
+    """What products are computed in."""
     if precision == "auto":
         if device.type == "cuda":
             return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16

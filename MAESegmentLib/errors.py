@@ -227,7 +227,7 @@ def _remedy(error: OSError) -> str:
 
 
 #: What torch, cuDNN and cuBLAS say; all raise a `RuntimeError`, or what is derived from it.
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "status_alloc_failed")
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "status_alloc_failed", "bad_alloc")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REASONS = {
     **dict.fromkeys(_FULL, "the disk (or your quota) is full"),

@@ -70,7 +70,7 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
     ),
     (_room("preprocessing", "plan.py", "numpy torch"),),
     (_room("bundle", "folder.py", "numpy torch platformdirs"),),
-    (_room("inference", "predictor.py", "numpy torch monai matplotlib"), _room("cases", "store.py", "numpy")),
+    (_room("inference", "predictor.py", "numpy torch openvino monai matplotlib"), _room("cases", "store.py", "numpy")),
     (
         _room("evaluation", "metrics.py", "numpy torch monai rich"),
         _room("training", "finetune.py", "numpy scipy torch matplotlib tomli"),

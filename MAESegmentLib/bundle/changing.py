@@ -12,6 +12,7 @@ from ..errors import BundleError, refused
 from ..storage.atomic_file import sync
 from ..storage.atomic_folder import publish, recover, remove, writing
 from ..storage.lock import FileLock
+from ..storage.user_folders import conversion_file
 from .folder import METADATA, Bundle
 
 
@@ -77,4 +78,5 @@ def take_out(bundle: Bundle) -> None:
         hint = "Check that you may write there and that no other program uses it."
         raise refused(f"Model {bundle.name} {bundle.version} could not be removed", error, hint) from error
     with suppress(OSError):
+        conversion_file(bundle.path.parents[1], bundle.content_hash).unlink(missing_ok=True)
         bundle.path.parent.rmdir()  # if it was the name's last version

@@ -105,17 +105,15 @@ class ModelStore:
         """
         families: dict[str, Bundles] = {}
         for bundle in self.list():
-            if kind not in (None, bundle.kind):
-                continue
-            families.setdefault(bundle.name, []).append(bundle)
+            if kind in (None, bundle.kind):
+                families.setdefault(bundle.name, []).append(bundle)
         return {name: self._meant(versions) for name, versions in families.items()}
 
     def select(self, bundle: Bundle) -> None:
         """From now on, `bundle`, which is in the store, is what its name alone means."""
         if all(other.content_hash != bundle.content_hash for other in self.list()):
             raise BundleError(
-                f"{bundle.name} {bundle.version} is not among your models.",
-                f"Import {bundle.path} first.",
+                f"{bundle.name} {bundle.version} is not among your models.", f"Import {bundle.path} first."
             )
         with changing(self.user_folder):
             self._note_selected(bundle.name, bundle.version)

@@ -53,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     remove.add_argument("model", metavar="NAME@VERSION", help="a version that no other was made from")
     options.add_yes(remove)
 
+    prepare = options.add_action(
+        actions, "prepare", "convert models for OpenVINO, which segments faster on a processor", _prepare
+    )
+    prepare.add_argument(
+        "models", nargs="*", metavar="MODEL", help=f"{options.MODEL} (default: every model that segments)"
+    )
+
     compare = options.add_action(
         actions, "compare", "compare the Dice of two models on the same cases", evaluate.compare
     )
@@ -181,6 +188,19 @@ def _remove(arguments: argparse.Namespace) -> int:
     now = store.meant().get(bundle.name)
     if now is not None:
         say(f"  {bundle.name} means version {now.version}.")
+    return 0
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    from ..bundle.library import SEGMENTATION
+    from ..inference.runtimes.conversion import prepare
+
+    store = _store()
+    for bundle in [store.find(text) for text in arguments.models] or store.meant(kind=SEGMENTATION).values():
+        made = prepare(bundle)
+        size = f"{made.file.stat().st_size / 2**20:.1f} MB"
+        say(f"Prepared {bundle.name} {bundle.version} for OpenVINO: {made.file} ({size})")
+        say(f"  its scores differ from PyTorch's by {made.difference:.0e} of the largest")
     return 0
 
 

@@ -135,6 +135,13 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--precision", choices=_PRECISIONS, default="auto", help="number format (default: auto)")
     parser.add_argument(
+        "--runtime",
+        choices=("auto", "torch", "openvino"),
+        default="auto",
+        help="what runs the network; auto: on a processor OpenVINO, if it is installed and the model was prepared for "
+        "it (`maesegment models prepare`), else torch (default: auto)",
+    )
+    parser.add_argument(
         "--overlap", type=float, help="fraction of a window that the next one overlaps, 0 to 0.9 (default: the model's)"
     )
     parser.add_argument(
@@ -162,7 +169,7 @@ def inference_settings(arguments: argparse.Namespace, bundle: Bundle, **changes:
     chosen: dict[str, Any] = {"device": arguments.device}
     if hasattr(arguments, "overlap"):
         chosen |= {"precision": arguments.precision, "overlap": arguments.overlap, "mirroring": arguments.mirror}
-        chosen |= {"allow_cpu": not arguments.no_cpu, "clean": not arguments.no_clean}
+        chosen |= {"runtime": arguments.runtime, "allow_cpu": not arguments.no_cpu, "clean": not arguments.no_clean}
         chosen = with_speed(arguments.speed, chosen)
     return InferenceSettings.of_model(bundle.spec.inference, **{**chosen, **changes})
 

@@ -171,7 +171,7 @@ def _print_result(prediction: Prediction, bundle: Bundle, written: dict[str, Pat
     for label in bundle.labels:
         table.add_row(label.name, f"{volumes[label.value]:.2f}" if volumes[label.value] else "not found")
     make_console().print(table)
-    say(f"{prediction.seconds:.1f} seconds on {prediction.device}")
+    say(f"{prediction.seconds:.1f} seconds on {prediction.ran_on(prediction.device)}")
     if prediction.cleaned:
         say(f"cleaned: {cleaned_text(prediction.cleaned)}")
     for name, path in written.items():

@@ -104,6 +104,7 @@ class Console:
         roi: Box | None = None,
         speed: str = "best",
         precision: str = "auto",
+        runtime: str = "auto",
         overlap: float | None = None,
         mirroring: Mirroring | None = None,
         allow_cpu: bool = True,
@@ -117,7 +118,8 @@ class Console:
         `model` is a name or the beginning of one, NAME@VERSION, a folder or a bundle; None is the only one there is.
         `roi` is R0, R1, A0, A1, S0, S1 in RAS mm: numbers, or text or a file as `--roi` takes it. `speed` is "best", as
         the model was measured, "fast", or "averaged" over mirrored and shifted copies: overlap and mirroring that are
-        given win. `out` is written when the result is there. `MismatchError` if the model cannot fit the scan, unless
+        given win. `runtime` is "torch", or "openvino" on the processor; "auto" takes that for a model that was prepared
+        for it. `out` is written when the result is there. `MismatchError` if the model cannot fit the scan, unless
         `allow_mismatch`.
         """
         bundle = self.library.find(model)
@@ -125,6 +127,7 @@ class Console:
             device=device,
             speed=speed,
             precision=precision,
+            runtime=runtime,
             overlap=overlap,
             mirroring=mirroring,
             allow_cpu=allow_cpu,

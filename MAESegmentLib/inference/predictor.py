@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property, partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..bundle import Bundle
@@ -21,8 +22,10 @@ from ..images.volumetry import voxel_ml
 from ..preprocessing.plan import Prepared
 from .familiarity import Familiarity, compare, statistics_of
 from .islands import MUCH, Cleaned, clean
+from .runtimes.openvino_runtime import OpenVinoRuntime, stored_runtime
+from .runtimes.torch_runtime import Runtime
 from .segmenter import Segmenter, stop_if
-from .settings import InferenceSettings, ReportStage, ShouldCancel
+from .settings import OPENVINO, TORCH, InferenceSettings, ReportStage, ShouldCancel
 
 
 class Predictor(Segmenter):
@@ -31,7 +34,9 @@ class Predictor(Segmenter):
     def __init__(
         self, bundle: Bundle, settings: InferenceSettings | None = None, *, network: nn.Module | None = None
     ) -> None:
-        """`network` is the bundle's own if it has been loaded already."""
+        """`network` is the bundle's own if it has been loaded already; torch runs what is given."""
+        self._converts = None if network is not None else bundle
+        self._openvino: OpenVinoRuntime | None = None
         #: The bundle's description.
         self.spec = spec = bundle.spec
         super().__init__(
@@ -43,6 +48,18 @@ class Predictor(Segmenter):
             sides=sides_of(spec.inference, len(spec.labels)),
             token_size=(1, 1, 1) if spec.network is None else spec.network.token_size,
         )
+
+    def runtime_on(self, device: torch.device) -> Runtime:
+        """A model that was converted for OpenVINO meanwhile is found by the next scan."""
+        bundle, chosen = self._converts, self.settings.runtime
+        if bundle is None or chosen == TORCH or device.type != "cpu":
+            return super().runtime_on(device)
+        self._openvino = self._openvino or stored_runtime(bundle, self.settings.precision)
+        if self._openvino is None and chosen == OPENVINO:
+            from .runtimes.conversion import prepare
+
+            self._openvino = OpenVinoRuntime(prepare(bundle).converted, self.settings.precision)
+        return self._openvino or super().runtime_on(device)
 
     def familiarity(self, volume: Volume, prepared: Prepared) -> Familiarity | None:
         """How far `volume`, of which `prepared` was made, is from the training scans; None if these are unknown."""

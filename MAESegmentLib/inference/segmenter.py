@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from ..bundle.sides import Sides
-from ..device import at_precision, resolve_device
-from ..errors import Cancelled, DeviceMemoryError, WeightsError
+from ..device import resolve_device
+from ..errors import Cancelled, ConfigurationError, DeviceMemoryError, WeightsError
 from ..images.limits import memory_problem
 from ..images.roi import Roi
 from ..images.volume import LabelMap, Volume
@@ -20,7 +20,8 @@ from ..preprocessing.plan import Prepared, Preprocessing
 from .fallback import Step, run_first_that_fits, steps_for
 from .islands import Cleaned
 from .restore import RowRestorer
-from .settings import InferenceSettings, Prediction, ReportStage, ShouldCancel
+from .runtimes.torch_runtime import Runtime, TorchRuntime
+from .settings import OPENVINO, InferenceSettings, Prediction, ReportStage, ShouldCancel
 from .window_count import window_count
 from .windows import Network, mirrored, rows_of_image
 
@@ -48,9 +49,9 @@ class Segmenter:
         """`mirror_axes` are those the network was trained to be flipped along, used if `settings.mirroring` is True;
         `sides` says which structures change places across one of them. `token_size` is in voxels."""
         self.settings = settings or InferenceSettings()
-        self.device = resolve_device(self.settings.device)
+        self.device = resolve_device("cpu" if self.settings.runtime == OPENVINO else self.settings.device)
         self.preprocessing = preprocessing
-        self._network = network
+        self._torch = TorchRuntime(network)
         self._values = tuple(values)
         self._mirror_axes = self.settings.mirror_axes(mirror_axes)
         self._sides = sides
@@ -80,8 +81,9 @@ class Segmenter:
         prepared = self.prepare(volume, roi, report, should_cancel)
         warnings = [str(note) for note in getattr(volume, "notes", ())]
 
-        def run(step: Step) -> None:
-            """One attempt with the means of `step`; fills the maps where something was prepared."""
+        def run(step: Step) -> str:
+            """One attempt with the means of `step`; fills the maps where something was prepared. The runtime's name."""
+            runtime = self.runtime_on(step.device)
             region = prepared.region
             restorer = RowRestorer(
                 prepared.grid,
@@ -91,14 +93,15 @@ class Segmenter:
                 entropy=None if entropy is None else entropy[region],
             )
             with torch.inference_mode():
-                network = mirrored(self.network_on(step.device), self._mirror_axes, self._sides)
+                network = mirrored(self._checked(runtime, step.device), self._mirror_axes, self._sides)
                 rows = self.rows(
                     network, prepared, step, self.settings.overlap, report, should_cancel, shift=self._shift
                 )
                 for row, scores in rows:
                     restorer.push(row, scores)
+            return runtime.name
 
-        _, step = run_first_that_fits(self.steps(), run, warnings.append)
+        runtime, step = run_first_that_fits(self.steps(), run, warnings.append)
         report("restore", 0.0)
         if not labels.any():
             structures = len(self._values) - 1
@@ -117,6 +120,7 @@ class Segmenter:
             probabilities=None if probabilities is None else Volume(probabilities, volume.ijk_to_ras),
             entropy=None if entropy is None else Volume(entropy[None], volume.ijk_to_ras),
             cleaned=cleaned,
+            runtime=runtime,
         )
 
     def prepare(
@@ -183,8 +187,8 @@ class Segmenter:
 
     @property
     def network(self) -> nn.Module:
-        """On the device that it ran on last."""
-        return self._network
+        """Torch's, on the device that it ran on last."""
+        return self._torch.network
 
     def estimate_seconds(self, volume: Volume, roi: Roi | None, device: torch.device) -> float:
         """How long the network would take for `volume`, or what lies within `roi`, from one window on `device`."""
@@ -209,13 +213,23 @@ class Segmenter:
 
     def network_on(self, device: torch.device) -> Network:
         """The network on `device` at the chosen precision, without mirroring; `WeightsError` for useless scores."""
-        network = self._network.to(device).eval()
-        fast = at_precision(network, device, self.settings.precision)
+        return self._checked(self.runtime_on(device), device)
+
+    def runtime_on(self, device: torch.device) -> Runtime:  # noqa: ARG002
+        """What runs the network on `device`."""
+        if self.settings.runtime == OPENVINO:
+            raise ConfigurationError(
+                "Only the network of a saved model is converted for OpenVINO.", "Choose the runtime torch."
+            )
+        return self._torch
+
+    def _checked(self, runtime: Runtime, device: torch.device) -> Network:
+        fast = runtime.network_on(device, self.settings.precision)
 
         def scores(patches: torch.Tensor) -> torch.Tensor:
-            result: torch.Tensor = fast(patches)
+            result = fast(patches)
             if not _is_finite(result):  # half precision overflowed: this batch again in full
-                result = network(patches)
+                result = runtime.network_on(device, "fp32")(patches)
                 if not _is_finite(result):
                     raise WeightsError(
                         "The network gives scores that are not finite.",

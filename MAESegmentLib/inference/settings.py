@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="SegmentationSummary")
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+#: "auto" is OpenVINO on a processor, for a model that was converted for it, where it is installed; else torch.
+RuntimeChoice = Literal["auto", "torch", "openvino"]
+TORCH: Literal["torch"] = "torch"
+OPENVINO: Literal["openvino"] = "openvino"
 
 #: Called with a stage ("prepare", "segment", "restore") and how far that stage is, 0..1.
 ReportStage = Callable[[str, float], None]
@@ -62,6 +66,7 @@ class InferenceSettings:
     batch_size: int | None = None
     device: str = "auto"
     precision: Precision = "auto"
+    runtime: RuntimeChoice = "auto"
     allow_cpu: bool = True
     check_familiarity: bool = True
     clean: bool = True
@@ -74,6 +79,15 @@ class InferenceSettings:
             raise ConfigurationError(f"Batch size {self.batch_size} is not a positive number of windows.")
         if self.precision not in get_args(Precision):
             raise ConfigurationError(f"Precision {self.precision!r} is none of {', '.join(get_args(Precision))}.")
+        if self.runtime not in get_args(RuntimeChoice):
+            raise ConfigurationError(f"Runtime {self.runtime!r} is none of {', '.join(get_args(RuntimeChoice))}.")
+        if self.runtime == OPENVINO and (
+            self.device.strip().lower() not in ("auto", "cpu") or self.precision == "fp16"
+        ):
+            raise ConfigurationError(
+                f"OpenVINO runs on the processor, in fp32 or bf16: not on {self.device} in {self.precision}.",
+                "Choose the runtime torch, or the device cpu and another precision.",
+            )
         for name in ("allow_cpu", "check_familiarity", "clean"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigurationError(f"{name} {getattr(self, name)!r} is neither True nor False.")
@@ -97,16 +111,15 @@ class InferenceSettings:
 
     @classmethod
     def chosen(cls, *, speed: str = "best", **values: Any) -> dict[str, Any]:
-        """Those of `values`, and what `speed` chooses, that are not left to the model (None, precision "auto"). Refuses
+        """Those of `values`, and what `speed` chooses, that are not left to the model (None, "auto"). Refuses
         what cannot work, before anything is started."""
-        if values.get("precision") == "auto":
-            values["precision"] = None
+        values |= {name: None for name in ("precision", "runtime") if values.get(name) == "auto"}
         chosen = with_speed(speed, values)
         cls(**chosen)
         return chosen
 
     def decisive(self) -> dict[str, Any]:
-        """What decides about the results, as JSON. Device and precision change them by less than rounding matters."""
+        """What decides about the results, as JSON. Device, precision, runtime change them by no more than rounding."""
         mirroring = list(self.mirroring) if isinstance(self.mirroring, tuple) else self.mirroring
         # Versions before did not write `clean`, and what they wrote may be continued.
         return {"overlap": self.overlap, "mirroring": mirroring, **({} if self.clean else {"clean": False})}
@@ -180,6 +193,11 @@ class Prediction:
     probabilities: Volume | None = field(default=None, repr=False)
     entropy: Volume | None = field(default=None, repr=False)
     cleaned: Mapping[str, Cleaned] = field(default_factory=dict)
+    runtime: str = TORCH
+
+    def ran_on(self, device: str) -> str:
+        """The name of the device, and what ran the network there if that is not torch."""
+        return f"{device}, OpenVINO" if self.runtime == OPENVINO else device
 
 
 def default_output(scan: str | Path) -> Path:

@@ -15,6 +15,11 @@ def default_models_folder() -> Path:
     return _chosen("MAESEGMENT_MODELS") or user_data_folder() / "models"
 
 
+def conversion_file(models_folder: Path, content_hash: str) -> Path:
+    """What OpenVINO runs of the model with this content: hidden among the user's models, never in a model."""
+    return models_folder / ".converted" / f"{content_hash}.1"  # 1: as networks are converted now
+
+
 def default_shipped_folder() -> Path:
     """The models that ship: inside the package in a wheel and in the Slicer extension, beside it in a source tree."""
     inside = _PACKAGE / "Resources" / "Models"

@@ -52,6 +52,7 @@ class Segmenting(Part):
         roi: Any = None,
         speed: str = "best",
         precision: str = AUTO,
+        runtime: str = AUTO,
         overlap: float | None = None,
         mirroring: Mirroring | None = None,
         allowCpu: bool = True,
@@ -66,7 +67,8 @@ class Segmenting(Part):
         `model` is a name, name@version, a folder or a bundle. With `wait` the node is returned and Slicer stays alive
         meanwhile; with `wait=False` or a `callback` (called with the job after every change) a job is returned.
         `roi` is an ROI node, its name, or R0, R1, A0, A1, S0, S1 in mm (numbers, or text as the command takes it).
-        `speed` is "best", as the model was measured, "fast" or "averaged": overlap and mirroring that are given win. An
+        `speed` is "best", as the model was measured, "fast" or "averaged": overlap and mirroring that are given win.
+        `runtime` is "torch", or "openvino" on the processor; "auto" takes that for a model that was prepared for it. An
         `outputSegmentation` that the user edited is replaced only with `overwrite`. While a fine-tuning has the GPU,
         "auto" is the processor. `MismatchError` if the model cannot fit the scan (see `bundle.suitability`), unless
         `allowMismatch`; with `askForBox` also if the model wants a box, and the scan is much larger.
@@ -82,6 +84,7 @@ class Segmenting(Part):
                 device=device,
                 speed=speed,
                 precision=precision,
+                runtime=runtime,
                 overlap=overlap,
                 mirroring=mirroring,
                 allow_cpu=allowCpu,

@@ -110,7 +110,7 @@ class SegmentationWork:
             "seconds": round(clock.total, 4),
             "network_seconds": round(clock.seconds.get("segment", 0.0), 4),
             "device": prediction.device,
-            "device_title": device_title(torch.device(prediction.device)),
+            "device_title": prediction.ran_on(device_title(torch.device(prediction.device))),
             "warnings": list(prediction.warnings),
             "volumes_ml": {str(value): round(ml, 4) for value, ml in volumes.items()},
             "model": bundle.reference,

@@ -1,0 +1,1 @@
+"""What runs the network: torch on any device, or OpenVINO on the processor."""
