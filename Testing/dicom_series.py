@@ -221,3 +221,19 @@ def resaved(seg: Path, change: Callable[[Dataset], object]) -> Path:
     change(dataset)
     dataset.save_as(seg)
     return seg
+
+
+def structures(volume: Volume) -> LabelMap:
+    """On a scan of at least 30 x 30 x 14 voxels: a ball (1), a thin tube (2), a ring (5), islands (6), one of them in
+    the ring, and something at the scan's border (7)."""
+    array = np.zeros(volume.grid.shape, np.uint8)
+    i, j, k = np.indices(array.shape)
+    mm = np.stack([i, j, k], axis=-1) * volume.grid.spacing
+    array[np.linalg.norm(mm - mm[9, 9, 6], axis=-1) < 5.2] = 1
+    array[(abs(i - 3 - k // 2) <= 1) & (abs(j - 22) <= 1)] = 2
+    from_middle = np.hypot(i - 24, j - 15)
+    array[(from_middle < 8) & (from_middle > 3.5) & (k > 3) & (k < 10)] = 5
+    array[(from_middle < 2) & (k > 2) & (k < 8)] = 6
+    array[14:17, 26:29, 9:12] = 6
+    array[-4:, -5:, -3:] = 7
+    return LabelMap(array, volume.ijk_to_ras)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: Exit code when some scan could not be segmented.
 INCOMPLETE = 1
-_ENDINGS = {"seg.nrrd": ".seg.nrrd", "nii.gz": ".nii.gz", "dicom": ".dcm"}
+_ENDINGS = {"seg.nrrd": ".seg.nrrd", "nii.gz": ".nii.gz", "dicom": ".dcm", "rtstruct": ".rtstruct.dcm"}
 #: So many failures are listed in the terminal; all are in the table.
 _LISTED = 20
 #: While an archive is searched, a line at most this often.
@@ -48,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=tuple(_ENDINGS),
         default="seg.nrrd",
-        help="seg.nrrd (default), nii.gz, or dicom: DICOM SEG for DICOM series, seg.nrrd for other files",
+        help="seg.nrrd (default), nii.gz; or dicom (DICOM SEG) or rtstruct (contours) for DICOM series, seg.nrrd for "
+        "other files",
     )
     parser.add_argument(
         "--modality", metavar="CT", help="of DICOM series, only those of this modality; other files are always included"

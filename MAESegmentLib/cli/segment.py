@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_out(
         parser,
         "OUT",
-        "a .seg.nrrd (default: named after IN, in the current folder), .nii.gz, or for DICOM input .dcm file",
+        "a .seg.nrrd (default: named after IN, in the current folder), .nii.gz, or for DICOM input .dcm (DICOM SEG) or "
+        ".rtstruct.dcm file",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace output files that exist")
     parser.add_argument("--series", metavar="UID", help="the series to read, if the DICOM folder holds several")

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SEGMENTATION",
         help="what was drawn on it: a result of which some slices were corrected, or structures drawn on some slices",
     )
-    options.add_out(parser, "OUT", "a .seg.nrrd, .nii.gz, or for DICOM input .dcm file", required=True)
+    options.add_out(parser, "OUT", "a .seg.nrrd, .nii.gz, or for DICOM input .dcm or .rtstruct.dcm file", required=True)
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     parser.add_argument(
         "--before", type=Path, metavar="RESULT", help="the result before it was corrected: slices that differ were"

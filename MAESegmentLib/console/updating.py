@@ -40,7 +40,7 @@ class UpdatedVolume:
     source: Volume | None = field(default=None, repr=False)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write `.seg.nrrd`, `.nii.gz`, or (if the scan was DICOM) `.dcm`; returns the file's path."""
+        """Write `.seg.nrrd`, `.nii.gz`, or (of a DICOM scan) `.dcm` or `.rtstruct.dcm`; returns the file's path."""
         from ..images.writing import write_label_map
 
         return write_label_map(Path(path), self.label_map, self.labels, source=self.source)

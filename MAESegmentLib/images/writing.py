@@ -24,7 +24,11 @@ def check_label_map_destination(
     """
     path = Path(path)
     target = _label_map_target(path)
-    if target.name.lower().endswith(".dcm"):
+    if _is_rtstruct(target):
+        from .formats.dicom.rtstruct_writing import check_rtstruct_source
+
+        check_rtstruct_source(source, labels)
+    elif target.name.lower().endswith(".dcm"):
         from .formats.dicom.seg_writing import check_seg_source
 
         check_seg_source(source, labels)
@@ -39,7 +43,8 @@ def write_label_map(
     source: Volume | None = None,
     volume_name: str = "",
 ) -> Path:
-    """Write by extension: `.nii`, `.nii.gz`, `.seg.nrrd`; `.dcm` or an existing folder for DICOM SEG (needs `source`).
+    """Write by extension: `.nii`, `.nii.gz`, `.seg.nrrd`; `.rtstruct.dcm` for RTSTRUCT, any other `.dcm` or an existing
+    folder for DICOM SEG (both need `source`).
 
     Every label becomes a segment, also one without voxels. Returns the file written.
     """
@@ -47,7 +52,11 @@ def write_label_map(
     _check_values(target, label_map, labels)
     compact = LabelMap(_smallest(label_map.array), label_map.ijk_to_ras)
     with replacing(target) as temporary:
-        if target.name.lower().endswith(".dcm"):
+        if _is_rtstruct(target):
+            from .formats.dicom.rtstruct_writing import write_rtstruct
+
+            write_rtstruct(temporary, compact, labels, source, volume_name)
+        elif target.name.lower().endswith(".dcm"):
             from .formats.dicom.seg_writing import write_dicom_seg
 
             write_dicom_seg(temporary, compact, labels, source, volume_name)
@@ -68,9 +77,14 @@ def _label_map_target(path: Path) -> Path:
     if not path.name.lower().endswith((".nii", ".nii.gz", ".seg.nrrd", ".dcm")):
         raise OutputError(
             f"{path.name}: a segmentation is not written in this format.",
-            "Name the file .seg.nrrd (3D Slicer), .nii.gz, or .dcm (DICOM SEG, for DICOM input).",
+            "Name the file .seg.nrrd (3D Slicer), .nii.gz, or, for DICOM input, .dcm (DICOM SEG) or .rtstruct.dcm.",
         )
     return path
+
+
+def _is_rtstruct(target: Path) -> bool:
+    """Also what is called `rtstruct.dcm` or `patient_RTSTRUCT.dcm`: nobody who names it so wants a DICOM SEG."""
+    return target.name.lower().endswith("rtstruct.dcm")
 
 
 def write_volume(path: str | Path, volume: Volume) -> Path:

@@ -49,9 +49,9 @@ class Predicts(Protocol):
 class BatchPlan:
     """Which scans are to be segmented, and where to.
 
-    `ending` is that of the results; with `.dcm`, scans that are not DICOM become `.seg.nrrd`. Rows that failed before
-    `retry_before` (as `utc_now` gives it) are tried again; those that failed later, or never since, are not. With
-    `statistics`, a table of each result is written beside, in the folder `statistics`.
+    `ending` is that of the results; with one of DICOM (`.dcm`), scans that are not DICOM become `.seg.nrrd`. Rows that
+    failed before `retry_before` (as `utc_now` gives it) are tried again; those that failed later, or never since, are
+    not. With `statistics`, a table of each result is written beside, in the folder `statistics`.
     """
 
     folder: Path
@@ -77,7 +77,7 @@ class BatchPlan:
         if not is_alone or not fits:
             kept = name if fits else os.fsencode(name)[:_LONGEST_NAME].decode(errors="ignore")
             name = f"{kept}-{scan.key[:8]}"
-        return f"{folder}{slash}{name}{'.seg.nrrd' if self.ending == '.dcm' and not scan.files else self.ending}"
+        return f"{folder}{slash}{name}{'.seg.nrrd' if self.ending.endswith('.dcm') and not scan.files else self.ending}"
 
 
 class Batch:

@@ -38,6 +38,7 @@ FORMATS = (
     Format(".seg.nrrd", _("3D Slicer (.seg.nrrd)"), _("Names, colours and terminology; 3D Slicer opens it.")),
     Format(".nii.gz", _("NIfTI (.nii.gz)"), _("Label values only, on the scan's grid.")),
     Format(".dcm", _("DICOM SEG (.dcm)"), _("For the archive (PACS).")),
+    Format(".rtstruct.dcm", _("RTSTRUCT (.rtstruct.dcm)"), _("Contours, for radiotherapy planning.")),
     Format(".zip", _("Surfaces (STL, zip)"), _("One closed surface per structure, in LPS mm.")),
 )
 
@@ -58,8 +59,8 @@ def content_stamp(segmentation: Any) -> tuple[Any, ...]:
 
 
 def formats_of(scan: Scan) -> list[Format]:
-    """What its segmentations can be written as: a DICOM SEG refers to the DICOM files of its scan."""
-    return [one for one in FORMATS if one.ending != ".dcm" or scan.source.source is not None]
+    """What its segmentations can be written as: DICOM refers to the DICOM files of its scan."""
+    return [one for one in FORMATS if not one.ending.endswith(".dcm") or scan.source.source is not None]
 
 
 async def export(
@@ -94,7 +95,7 @@ async def export(
     def write() -> Path:
         from ..images.writing import write_label_map
 
-        # A DICOM SEG reads the scan's files again.
+        # DICOM reads the scan's files again.
         places = (scan.root, folder, Path(gettempdir())) if scan.root is not None else ()
         with confined(scan.node.GetName(), *places) if places else nullcontext():
             return write_label_map(path, label_map, labels, source=scan.source, volume_name=scan.node.GetName())

@@ -17,7 +17,7 @@ from . import slicer_scene
 
 @dataclass(frozen=True)
 class Scan:
-    """`source` is the volume that was read, without its voxels: what a DICOM SEG refers to; its files are in `root`.
+    """`source` is the volume that was read, without its voxels: what DICOM refers to; its files are in `root`.
 
     `boxes` are the ROI nodes that were made for it, and go with it.
     """

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pydicom
 import pytest
 
 from MAESegmentLib.bundle import Bundle
@@ -257,6 +258,11 @@ def test_two_series_in_one_folder_are_two_scans_and_dicom_gets_dicom(
     outputs = sorted(row["output"] for row in csv.DictReader((out / "volumes.csv").read_text().splitlines()))
     assert outputs == [f"segmentations/{name}" for name in ("Bone.dcm", "Soft_tissue.dcm", "head.seg.nrrd")]
     assert read_label_map(out / outputs[0]).array.shape == (5, 6, 5)
+    contours = tmp_path / "contours"
+    assert batch(model, contours, folder, "--format", "rtstruct") == 0
+    files = sorted(file.name for file in (contours / "segmentations").iterdir())
+    assert files == ["Bone.rtstruct.dcm", "Soft_tissue.rtstruct.dcm", "head.seg.nrrd"]
+    assert pydicom.dcmread(contours / "segmentations" / files[0]).Modality == "RTSTRUCT"
     only = tmp_path / "mr"
     assert batch(model, only, folder, "--modality", "mr") == 0
     assert [row["volume"] for row in table(only).values()] == ["head"]

@@ -124,6 +124,7 @@ def test_what_exists_is_replaced_only_on_request(model: Bundle, scan: Path, tmp_
         (["-o", "{folder}/s.stl"], "not written in this format"),
         (["-o", "{folder}/absent/s.nii.gz"], "does not exist"),
         (["-o", "{folder}/s.dcm"], "the input is not DICOM"),
+        (["-o", "{folder}/s.rtstruct.dcm"], "An RTSTRUCT refers to the DICOM series it was drawn on"),
         (["-o", "{folder}/s.nii.gz", "--preview", "{folder}/p.svg"], "not written in this format"),
         (["-o", "{folder}/s.nii.gz", "--entropy", "{folder}/s.nii.gz"], "same name"),
         (["-o", "{folder}/s.nii.gz", "--statistics", "{folder}/in/head.nii.gz", "--overwrite"], "never overwritten"),
@@ -179,6 +180,8 @@ def test_a_dicom_series_becomes_dicom(model: Bundle, real_data: Path, tmp_path: 
     source = next(folder for folder in (real_data / "hippocampus_mr" / "dicom").rglob("*") if _holds_dicom(folder))
     assert segment(model, source, "-o", tmp_path / "s.dcm") == 0
     assert pydicom.dcmread(tmp_path / "s.dcm").Modality == "SEG"
+    assert segment(model, source, "-o", tmp_path / "s.rtstruct.dcm") == 0
+    assert pydicom.dcmread(tmp_path / "s.rtstruct.dcm").Modality == "RTSTRUCT"
     assert segment(model, source, "-o", tmp_path / "s.seg.nrrd") == 0
 
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pydicom
 
 from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.images.reading import read_label_map, read_volume
@@ -22,6 +23,10 @@ def test_the_sample_head_is_segmented_and_saved_voxel_for_voxel(app, user):
     assert "hippocampus-mr" in user.text("result-line")
     user.press("go-export")
     assert not user.see("export-dcm"), "the scan is not DICOM"
+    user.press("export-rtstruct-dcm")
+    user.until(lambda: user.text("saved-name").endswith(".rtstruct.dcm"), "an RTSTRUCT")
+    user.press("save-file")
+    assert pydicom.dcmread(user.saved(".rtstruct.dcm")).Modality == "RTSTRUCT"
     user.press("export-zip")
     user.until(lambda: user.text("saved-name").endswith(".zip"), "surfaces")
     show(user, "segment")

@@ -174,7 +174,7 @@ class DataPanel(Panel):
             scan = await self._open(
                 text, title, lambda: _read_upload(uploads.scan(upload), root, str(name), series), root
             )
-            # Of DICOM the files stay: a DICOM SEG refers to them.
+            # Of DICOM the files stay: a DICOM SEG and an RTSTRUCT refer to them.
             is_kept = scan.source.source is not None
             if is_kept:
                 self._upload_of[scan.node.GetID()] = upload

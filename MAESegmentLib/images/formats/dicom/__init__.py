@@ -1,1 +1,1 @@
-"""DICOM series and DICOM SEG."""
+"""DICOM series, DICOM SEG and RTSTRUCT."""

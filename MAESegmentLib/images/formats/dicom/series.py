@@ -20,7 +20,7 @@ from .stack import SliceStack, stack_slices
 
 @dataclass(frozen=True)
 class DicomSource:
-    """What a volume was read from, slice by slice: a DICOM SEG refers to it.
+    """What a volume was read from, slice by slice: a DICOM SEG or an RTSTRUCT refers to it.
 
     `series_uid` names the series (also one without a UID); `identity` is what its headers say. `files`, `instances`
     (SOPInstanceUID), `classes` (SOPClassUID) and `frames` (number in a file of several, from 1; 0 for a file of one)
