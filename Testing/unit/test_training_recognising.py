@@ -13,6 +13,7 @@ from pydicom.uid import generate_uid
 from torch.nn.functional import interpolate
 
 from MAESegmentLib.bundle import Bundle
+from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.reading import read_volume
@@ -63,6 +64,23 @@ def folder(tmp_path: Path) -> Path:
         keep(folder / "images" / f"case_{n}.nii.gz", patient(n))
         save(folder / "labels" / f"case_{n}.nii.gz", labels, np.eye(4))
     return folder
+
+
+@pytest.mark.parametrize(
+    ("group", "path", "is_known"),
+    [
+        ("sub-01", "sub-01/ses-2/anat/T1w.nii.gz", True),
+        ("PAT 7", "PAT_7/study/series", True),
+        ("PAT 7", "pat_7-later.nrrd", True),
+        ("PAT 7", "PAT_70/study/series", False),
+        ("M\N{LATIN SMALL LETTER U WITH DIAERESIS}ller", "Mu\N{COMBINING DIAERESIS}ller b.nii.gz", True),
+        ("1", "10.nii.gz", False),
+    ],
+)
+def test_the_name_of_a_patient_is_recognised_in_folders_and_however_it_is_spelt(group, path, is_known) -> None:
+    patients = Patients()
+    patients.hold_out([Case("c", (Path("/labelled/c.nii.gz"),), group=group)])
+    assert bool(patients.by_name(Case("scan", (Path("/scans") / path,)))) == is_known
 
 
 def prepared_of(folder: Path, base: Bundle, dataset: CaseDataset, holdout: Holdout) -> Prepared:

@@ -5,6 +5,8 @@ What is learnt from another scan of such a patient would spoil the validation.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,7 +39,8 @@ _SIZE, _SIZE_VOXELS = 0.06, 3
 #: What DICOM says only of one patient, unless somebody who removed names wrote the same everywhere.
 _HEADERS = ("patient_id", "study_uid", "frame_of_reference")
 _NOBODY = frozenset({"", "0", "anon", "anonymous", "anonymised", "anonymized", "none", "unknown"})
-_SEPARATORS = tuple("_-. ")
+#: Folders above a scan: patient, study, series.
+_FOLDERS = 3
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,11 @@ class Patients:
         path = scan.image[0]
         if case := self._files.get(path.resolve()):
             return f"it is the image of {case}."
-        name = without_ending(path.name).casefold()
+        name = _plain(without_ending(path.name))
+        folders = {_plain(folder.name) for folder in path.parents[:_FOLDERS] if folder.name}
         for group, case in self._groups.items():
-            same = group in (name, path.parent.name.casefold())
-            if same or (name.startswith(group) and name[len(group) :].startswith(_SEPARATORS)):
+            plain = _plain(group)
+            if plain in folders or f"{name}_".startswith(f"{plain}_"):
                 return f"by its name it is of the patient of {case}, who is held out."
         return ""
 
@@ -160,6 +164,11 @@ class Patients:
         # Cases that are one scan stored twice say nothing of patients.
         most = max((value for value in pairs if value < _COPIES), default=_ALONE)
         return max(_CORRELATED, (1 + most) / 2)
+
+
+def _plain(name: str) -> str:
+    """However it is spelt: "Sub 01" as "sub-01", and letters with their accents apart as those with them."""
+    return re.sub(r"[-_. ]+", "_", unicodedata.normalize("NFC", name).casefold())
 
 
 def _same_size(one: np.ndarray, other: np.ndarray) -> bool:
