@@ -89,7 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
     if cases.is_store and base.kind == "segmentation":
         description = replace(description, name=description.name or base.name)
     _check_name(models, description.name, cases.dataset)
-    chosen = _settings(settings, base, labels or cases.dataset.labels, has_recipe=arguments.recipe is not None)
+    learnt = labels or cases.dataset.labels
+    chosen = _settings(settings, arguments.out, base, learnt, has_recipe=arguments.recipe is not None)
     with interruptible() as should_cancel, joined(chosen.device) as team, training_display(team.is_first) as display:
         bundle = finetune(
             cases.dataset,
@@ -170,17 +171,19 @@ def _check_name(models: ModelStore, name: str, dataset: CaseDataset) -> None:
             )
 
 
-def _settings(chosen: Mapping[str, Any], base: Bundle, labels: Iterable[str], *, has_recipe: bool) -> FineTuneSettings:
+def _settings(
+    chosen: Mapping[str, Any], out: Path, base: Bundle, labels: Iterable[str], *, has_recipe: bool
+) -> FineTuneSettings:
     """A recipe says everything; otherwise what is not chosen is what the panel does."""
     from ..images.labels import other_names
-    from ..training.defaults import default_settings
+    from ..training.defaults import settings_in
     from ..training.settings import FineTuneSettings
 
     if has_recipe:
         return FineTuneSettings.from_dict(chosen)
     learnt = tuple(labels)
     new_labels = other_names(learnt, [label.name for label in base.labels])
-    return default_settings(base, new_labels=bool(new_labels), chosen=chosen, learnt=learnt)
+    return settings_in(out, base, new_labels=bool(new_labels), chosen=chosen, learnt=learnt)
 
 
 def _version(models: ModelStore, base: Bundle, name: str, same_labels: bool) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ..bundle import Bundle
 from ..bundle.sides import mirrorable_axes, sides_of
 from ..images.labels import other_names
 from ..torchrun import Launch
+from .loop.checkpoint import is_run_of
 from .settings import FineTuneSettings, refuse_time_and_steps
 
 #: A model's own labels on another scanner's images: learnt gently, because otherwise it forgets the old ones.
@@ -29,6 +32,10 @@ NEW_LABELS: dict[str, Any] = {
     "learning_rate": 3e-3,
     "augmentation": {"affine": 0.9, "stretch": 1.2, "elastic": 0.8, "label_shares": True},
 }
+#: What was taken for them before; a run that began so resumes so.
+_NEW_LABELS_BEFORE: dict[str, Any] = {**ADAPT, "steps": 800, "learning_rate": 3e-3}
+#: A run that began in so many processes at most resumes in another number with as many patches a step.
+_PROCESSES = 64
 #: Points of the curve that the user watches, and how often at most (steps) the work is saved.
 _POINTS = 10
 _SAVE_EVERY = 25
@@ -40,6 +47,7 @@ def default_settings(
     new_labels: bool,
     chosen: Mapping[str, Any] | None = None,
     learnt: Collection[str] | None = None,
+    of_new_labels: Mapping[str, Any] = NEW_LABELS,
 ) -> FineTuneSettings:
     """Settings for `base`, those that were `chosen` (fields of `FineTuneSettings`) on top; raises what is wrong there.
 
@@ -51,7 +59,7 @@ def default_settings(
     from_scratch = (
         new_labels or base.kind != "segmentation" or chosen.get("initial_weights", "pretrained") != "pretrained"
     )
-    defaults = NEW_LABELS if from_scratch else ADAPT
+    defaults = of_new_labels if from_scratch else ADAPT
     values = {**defaults, **chosen}
     if "batch_size" in defaults:  # every process of a team needs a patch of each step
         values["batch_size"] = chosen.get(
@@ -81,3 +89,20 @@ def default_settings(
         known_axes = mirrorable_axes(base.spec.inference, len(names))
     augmentation.setdefault("flip_axes", list(known_axes))
     return FineTuneSettings.from_dict({**values, "augmentation": augmentation})
+
+
+def settings_in(
+    out: Path, base: Bundle, *, new_labels: bool, chosen: Mapping[str, Any], learnt: Collection[str] | None = None
+) -> FineTuneSettings:
+    """`default_settings`, or where a run in `out` began with other defaults for what was `chosen`, those."""
+    defaults = partial(default_settings, base, new_labels=new_labels, learnt=learnt)
+
+    def others() -> Iterator[FineTuneSettings]:
+        yield defaults(chosen=chosen, of_new_labels=_NEW_LABELS_BEFORE)
+        if "batch_size" not in chosen:
+            for size in range(1, _PROCESSES + 1):
+                yield defaults(chosen={**chosen, "batch_size": size})
+
+    settings = defaults(chosen=chosen)
+    is_its = is_run_of(out)
+    return settings if is_its is None else next(filter(is_its, (settings, *others())), settings)

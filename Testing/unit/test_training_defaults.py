@@ -9,7 +9,8 @@ import pytest
 
 from MAESegmentLib.bundle import Bundle
 from MAESegmentLib.preprocessing.intensity import IntensityRecipe
-from MAESegmentLib.training.defaults import default_settings
+from MAESegmentLib.training.defaults import default_settings, settings_in
+from MAESegmentLib.training.loop.checkpoint import save_checkpoint
 from MAESegmentLib.training.settings import Augmentation
 from Testing.bundles import save_tiny, tiny_spec
 from Testing.phantoms import LABELS
@@ -77,3 +78,22 @@ def test_new_labels_are_learnt_from_one_patch_a_step_that_is_changed_much(tmp_pa
 def test_every_process_of_a_team_has_a_patch_of_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert default_settings(base(tmp_path), new_labels=True).batch_size == 3
+
+
+def test_a_run_resumes_with_the_defaults_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of before, and those of so many processes; not where something else was chosen."""
+    model, out, chosen = base(tmp_path), tmp_path / "run", {"steps": 1000}
+    now = default_settings(model, new_labels=True, chosen=chosen)
+    before = replace(now, batch_size=2, augmentation=Augmentation())
+    in_three = replace(now, batch_size=3)
+    out.mkdir()
+    for began in (before, in_three, now):
+        save_checkpoint(out, {"fingerprint": f"{began.fingerprint()}-cases"})
+        for processes in ("1", "2"):
+            monkeypatch.setenv("WORLD_SIZE", processes)
+            assert settings_in(out, model, new_labels=True, chosen=chosen) == began
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    other = {"steps": 1000, "learning_rate": 1e-3}
+    assert settings_in(out, model, new_labels=True, chosen=other) == replace(now, learning_rate=1e-3)
+    (out / "checkpoint.pt").write_bytes(b"damaged")
+    assert settings_in(out, model, new_labels=True, chosen=chosen) == now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from ...errors import ConfigurationError, OutputError, TrainingError, refusal_by_system
 from ...storage.atomic_file import remove_unfinished_files, replacing
+from ..settings import LoopSettings
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -48,6 +50,17 @@ def load_checkpoint(folder: Path, fingerprint: str) -> dict[str, Any] | None:
             "Give another output folder, or delete this one to start over.",
         )
     return state
+
+
+def is_run_of(folder: Path) -> Callable[[LoopSettings], bool] | None:
+    """Whether the folder's run has some settings; None without a run, or where it cannot be read, which
+    `load_checkpoint` says."""
+    try:
+        state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True, mmap=True)
+        fingerprint = str(state["fingerprint"])
+    except Exception:  # of any kind: see there
+        return None
+    return lambda settings: fingerprint.startswith(f"{settings.fingerprint()}-")
 
 
 def _reason(error: BaseException, otherwise: str) -> str:
