@@ -94,6 +94,17 @@ def drawing_steps(node: Any, volume: Any, values: Mapping[str, int]) -> Generato
     return canvas.finished()
 
 
+def array_steps(
+    voxels: np.ndarray, ijk_to_world: np.ndarray, volume: Any, names: Mapping[int, str]
+) -> Generator[float, None, Drawing]:
+    """As `drawing_steps`, of the values `names` (value -> what `outside` calls it) of a label map (K, J, I)."""
+    image = image_of([volume])
+    canvas = _Canvas(np.zeros(image.channels[0].shape, voxels.dtype), image.ijk_to_world)
+    table = {value: (name, value) for value, name in names.items()}
+    yield from canvas.add(Layer(None, voxels, ijk_to_world, ()), np.eye(4), table)
+    return canvas.finished()
+
+
 class _Canvas:
     """The label map that is being painted."""
 

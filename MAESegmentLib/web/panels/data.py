@@ -26,6 +26,7 @@ from ..door.confined import confined
 from ..unsaved import Kept
 from ..view_decoration import SIDES
 from ..workspace import Scan
+from .open_segmentation import OpenSegmentation
 from .panel import COMPACT, Page, Panel, bar, busy, options, shown
 from .segment import SegmentPanel
 
@@ -40,7 +41,7 @@ class DataPanel(Panel):
 
     def __init__(self, app: Page, segment: SegmentPanel) -> None:
         super().__init__(app)
-        self._segment = segment
+        self._segment, self._opening = segment, OpenSegmentation(app)
         #: By the scan's node, where its files are needed as long as it is open.
         self._upload_of: dict[str, str] = {}
         #: The scan that the user was asked about before it is closed, the one that was looked up, and what was found.
@@ -64,7 +65,8 @@ class DataPanel(Panel):
         with html.Div(v_if=(self.name("scan"),), classes="mt-3"):
             self.select("scan", "scans", label=_("Scan"), id="scan-select")
             html.Div(shown(self.name("info")), id="scan-info", classes="text-body-2 my-2 info-text")
-            html.Div(_("Brightness and contrast"), classes="text-caption")
+            self._opening.build()
+            html.Div(_("Brightness and contrast"), classes="text-caption mt-2")
             v3.VRangeSlider(
                 v_model=(self.name("window"),),
                 min=(f"{low_high}[0]",),

@@ -86,7 +86,7 @@ window.maesegment = {
         await this.put(`upload/${upload}/${number}?name=${encodeURIComponent(file.name)}`, file, (part) => show(sent + part));
         show((sent += file.size));
       }
-      await trame.trigger("uploaded", [upload, name]);
+      await trame.trigger(input.dataset.trigger || "uploaded", [upload, name]);
     } catch (error) {
       await trame.trigger("upload_failed", [upload, String(error.message || error)]);
     } finally {
