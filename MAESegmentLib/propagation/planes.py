@@ -37,6 +37,11 @@ def _since(
     now: np.ndarray, before: np.ndarray | None, names: Mapping[int, str], axis: int | None, earlier: Drawn
 ) -> Drawn:
     """In one of the planes of before."""
+    if before is not None and len(_parts(now, before, names)) > 1:
+        raise DrawingError(
+            _("Slices of several planes were drawn since the last update."),
+            _("Undo those of one plane and update the scan; then draw them again."),
+        )
     failed: DrawingError | None = None
     for one in (earlier, *earlier.also):
         turned = turned_to(one.axis, earlier)

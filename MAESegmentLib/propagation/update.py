@@ -92,7 +92,7 @@ def update_scan(
     # What was drawn in another plane before is only kept.
     parts = (drawn, *(drawn.also if earlier.axis < 0 else ()))
     for number, part in enumerate(parts):
-        labels, was, right = now.array, before, outside
+        labels, was, right = now.array, before, outside | _whole(now.array, earlier.also)
         if len(parts) > 1:
             labels, was, right = _alone(now.array, result if number else before, parts, number)
         result = np.array(labels)
@@ -178,6 +178,15 @@ def _kept(now: np.ndarray, before: np.ndarray | None, drawn: Drawn, earlier: Dra
             planes[inside] &= (labels[inside] != 0) | (np.moveaxis(before, drawn.axis, 0)[inside] != value)
         planes[list(slices)] |= labels[list(slices)] == value
     return kept
+
+
+def _whole(now: np.ndarray, parts: Sequence[Drawn]) -> np.ndarray:
+    """Voxels of slices that were corrected in other planes before, what is nothing there, too."""
+    whole = np.zeros_like(now, bool)
+    for one in parts:
+        planes = np.moveaxis(whole, one.axis, 0)
+        planes[[index for index in one.corrected if index < len(planes)]] = True
+    return whole
 
 
 def _steps(

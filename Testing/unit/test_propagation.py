@@ -378,6 +378,21 @@ def test_corrections_in_two_planes_are_both_carried_over_and_none_is_twice():
     np.testing.assert_array_equal(found[24], now[24])
 
 
+def test_a_slice_of_another_plane_from_before_stays_where_it_is_nothing_and_two_at_once_are_refused():
+    """Nineteen sagittal slices would count as corrected, and stay as they are."""
+    truth, now = ball((20, 18, 15), (12, 10, 11)), BALL.copy()
+    now[20], now[..., 15] = truth[20], truth[..., 15]
+    first = update_scan(LabelMap(now, MATRIX), BALL, NAMES)
+    now = first.label_map.array.copy()
+    now[..., [8, 11, 20]] = truth[..., [8, 11, 20]]
+    second = update_scan(LabelMap(now, MATRIX), first.label_map.array, NAMES, earlier=first.drawn)
+    assert second.plane == "axial"
+    np.testing.assert_array_equal(second.label_map.array[20], now[20])
+    now[12] = truth[12]
+    with pytest.raises(DrawingError, match="several planes were drawn since"):
+        update_scan(LabelMap(now, MATRIX), first.label_map.array, NAMES, earlier=first.drawn)
+
+
 @pytest.mark.parametrize("radius", [1, 2, 4])
 def test_what_a_ball_has_drawn_is_in_no_plane(radius):
     now = np.where(ball((6, 6, 8), [radius + 0.5] * 3), 1, BALL)
