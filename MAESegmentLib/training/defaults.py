@@ -12,6 +12,7 @@ from ..bundle.sides import mirrorable_axes, sides_of
 from ..images.labels import other_names
 from ..torchrun import Launch
 from .loop.checkpoint import is_run_of
+from .loop.distributed import in_parts
 from .settings import FineTuneSettings, refuse_time_and_steps
 
 #: A model's own labels on another scanner's images: learnt gently, because otherwise it forgets the old ones.
@@ -48,6 +49,7 @@ def default_settings(
     chosen: Mapping[str, Any] | None = None,
     learnt: Collection[str] | None = None,
     of_new_labels: Mapping[str, Any] = NEW_LABELS,
+    processes: int | None = None,
 ) -> FineTuneSettings:
     """Settings for `base`, those that were `chosen` (fields of `FineTuneSettings`) on top; raises what is wrong there.
 
@@ -63,7 +65,7 @@ def default_settings(
     values = {**defaults, **chosen}
     if "batch_size" in defaults:  # every process of a team needs a patch of each step
         values["batch_size"] = chosen.get(
-            "batch_size", max(defaults["batch_size"], Launch.from_environment().world_size)
+            "batch_size", max(defaults["batch_size"], processes or Launch.from_environment().world_size)
         )
     if chosen.get("minutes") is None:
         steps = int(values["steps"])
@@ -95,14 +97,14 @@ def settings_in(
     out: Path, base: Bundle, *, new_labels: bool, chosen: Mapping[str, Any], learnt: Collection[str] | None = None
 ) -> FineTuneSettings:
     """`default_settings`, or where a run in `out` began with other defaults for what was `chosen`, those."""
-    defaults = partial(default_settings, base, new_labels=new_labels, learnt=learnt)
+    defaults = partial(default_settings, base, new_labels=new_labels, chosen=chosen, learnt=learnt)
 
     def others() -> Iterator[FineTuneSettings]:
-        yield defaults(chosen=chosen, of_new_labels=_NEW_LABELS_BEFORE)
-        if "batch_size" not in chosen:
-            for size in range(1, _PROCESSES + 1):
-                yield defaults(chosen={**chosen, "batch_size": size})
+        for of_new_labels in (NEW_LABELS, _NEW_LABELS_BEFORE):
+            for processes in range(1, _PROCESSES + 1):
+                settings = defaults(of_new_labels=of_new_labels, processes=processes)
+                yield settings if processes == 1 else in_parts(settings, processes)
 
-    settings = defaults(chosen=chosen)
+    settings = defaults()
     is_its = is_run_of(out)
     return settings if is_its is None else next(filter(is_its, (settings, *others())), settings)

@@ -85,7 +85,7 @@ def test_a_run_resumes_with_the_defaults_that_it_began_with(tmp_path: Path, monk
     model, out, chosen = base(tmp_path), tmp_path / "run", {"steps": 1000}
     now = default_settings(model, new_labels=True, chosen=chosen)
     before = replace(now, batch_size=2, augmentation=Augmentation())
-    in_three = replace(now, batch_size=3)
+    in_three = replace(now, batch_size=3, micro_batch=1)
     out.mkdir()
     for began in (before, in_three, now):
         save_checkpoint(out, {"fingerprint": f"{began.fingerprint()}-cases"})

@@ -45,6 +45,13 @@ _HAS_SYNC = _SYNC in inspect.signature(nn.parallel.DistributedDataParallel.__ini
 _UNSYNCED_BUFFERS: dict[str, Any] = {_SYNC if _HAS_SYNC else "broadcast_buffers": False}
 
 
+def in_parts(settings: SettingsT, processes: int) -> SettingsT:
+    """With a step in as many parts as there are `processes`, unless the parts were chosen."""
+    if settings.micro_batch is not None:
+        return settings
+    return replace(settings, micro_batch=max(1, settings.batch_size // processes))
+
+
 @dataclass(frozen=True)
 class Team:
     """This process among `size` that do the same work, `local_size` of them on this machine."""
@@ -141,8 +148,7 @@ class Team:
         """With the parts of a step chosen, so that every process has some; raises where that cannot be."""
         if self.size == 1:
             return settings
-        if settings.micro_batch is None:
-            settings = replace(settings, micro_batch=max(1, settings.batch_size // self.size))
+        settings = in_parts(settings, self.size)
         parts = len(settings.parts())
         if parts < self.size:
             raise ConfigurationError(
