@@ -13,7 +13,7 @@ from ..errors import DatasetError
 IGNORED = "ignore"
 #: Endings of images and label maps in one file; the longest first, where one ends like another.
 SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
-#: DICOM SEG: as images, single DICOM files are slices.
+#: DICOM SEG and RTSTRUCT: as images, single DICOM files are slices.
 LABEL_SUFFIXES = (*SUFFIXES, ".dcm")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import DatasetError, MAESegmentError
 from ..images.formats.dicom.belonging import place_on
 from ..images.labels import Label, same_names
-from ..images.reading import read_segments, read_volumes
+from ..images.reading import read_drawing, read_volumes
 from ..images.volume import LabelMap, Volume
 from ..text import listed
 from .case import IGNORED, Case
@@ -64,16 +64,18 @@ def read_reference(
     """The case's label map in the values of the dataset, on the grid of its image (None: read only if it matters).
 
     Raises `DatasetError` naming the case for values or segments that are no label of the dataset, and for a DICOM SEG
-    that was drawn on another scan.
+    or an RTSTRUCT that was drawn on another scan.
     """
     if case.label is None:
         raise DatasetError(f"Case {case.id}: there is no label map.", "Put it in labels/ under the image's name.")
     try:
-        label_map, segments = read_segments(case.label)
-        if segments:
-            # Such files often hold only the part around the segments.
+        drawing, segments = read_drawing(case.label)
+        if isinstance(drawing, LabelMap) and not segments:
+            label_map = drawing
+        else:
+            # Such files often hold only the part around the segments, or contours.
             volume = read_image(case) if volume is None else volume
-            label_map, _assumed = place_on(label_map, volume)
+            label_map, _assumed = place_on(drawing, volume)
     except DatasetError:
         raise
     except MAESegmentError as error:

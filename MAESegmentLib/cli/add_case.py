@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..cases.records import CaseRecord
     from ..cases.store import CaseStore
     from ..cases.submission import CaseSubmission
+    from ..images.formats.dicom.structure_set import StructureSet
     from ..images.labels import Label
     from ..images.volume import LabelMap, Volume
 
@@ -29,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="the scan (one file per channel, or a DICOM folder), then its segmentation: .seg.nrrd, DICOM SEG, or a "
-        "label map as NIfTI or NRRD",
+        help="the scan (one file per channel, or a DICOM folder), then its segmentation: .seg.nrrd, DICOM SEG, "
+        "RTSTRUCT, or a label map as NIfTI or NRRD",
     )
     options.add_model(parser, "the model whose result was corrected; all its versions share a store")
     options.add_store(parser, "folder of the store (default: the model's)")
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..bundle.spec import check_channels
     from ..bundle.suitability import ScanFacts, mismatch
     from ..cases.case import check_files_differ
-    from ..images.formats.dicom.belonging import place_on
+    from ..images.formats.dicom.belonging import check_belongs, place_on
     from ..images.labels import by_name, plain_name
     from ..images.reading import read_volumes
     from .case_stores import choose_store
@@ -94,11 +95,12 @@ def run(arguments: argparse.Namespace) -> int:
         check_channels(len(volume.array), bundle.channels)
         if reason := mismatch(bundle, ScanFacts.of(volume)):
             say(f"note: {reason}", error=True)
-    label_map, segments = _read_segments(segmentation, arguments.labels, bundle, store)
+    drawing, segments = _read_segments(segmentation, arguments.labels, bundle, store)
     check_files_differ(scan, segmentation)  # read by now: they are there
-    label_map, notes = place_on(label_map, volume)
+    check_belongs(drawing, volume)
     known = by_name((*store.labels(), *(bundle.labels if bundle else ())))
     mapping = _mapping(segments, arguments, known, store.remembered())
+    label_map, notes = place_on(drawing, volume, [segment.value for segment, label in mapping if label is None])
     submission, label_map = _submission(arguments, label_map, mapping, bundle, known)
     for note in (*volume.notes, *notes):
         say(f"note: {note}", error=True)
@@ -113,11 +115,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _read_segments(
     path: Path, meanings: str | None, bundle: Bundle | None, store: CaseStore
-) -> tuple[LabelMap, tuple[Label, ...]]:
-    """The label map and its segments, whose names are in the file, given, or those of the model or the store."""
-    from ..images.reading import read_segments
+) -> tuple[LabelMap | StructureSet, tuple[Label, ...]]:
+    """What is drawn and its segments, whose names are in the file, given, or those of the model or the store."""
+    from ..images.reading import read_drawing
+    from ..images.volume import LabelMap
 
-    label_map, segments = read_segments(path)
+    label_map, segments = read_drawing(path)
+    if not isinstance(label_map, LabelMap):
+        segments = label_map.drawn()  # nobody need decide about the rest of a template
     if meanings and segments:
         raise ConfigurationError(
             f"{path.name} names its segments itself: {', '.join(f'{one.value} is {one.name!r}' for one in segments)}.",

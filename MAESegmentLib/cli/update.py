@@ -87,10 +87,10 @@ def _read(path: Path, volume: Volume, bundle: Bundle | None) -> tuple[LabelMap, 
 
     from ..images.formats.dicom.belonging import place_on
     from ..images.labels import Label, distinct_colour
-    from ..images.reading import read_segments
+    from ..images.reading import read_drawing
 
-    label_map, labels = read_segments(path)
-    label_map, notes = place_on(label_map, volume)
+    drawing, labels = read_drawing(path)
+    label_map, notes = place_on(drawing, volume)
     for note in notes:
         say(f"note: {note}", error=True)
     known = {label.value: label for label in labels or (bundle.labels if bundle is not None else ())}

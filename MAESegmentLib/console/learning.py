@@ -101,7 +101,8 @@ class Learning:
     ) -> CaseRecord | ConsoleJob[CaseRecord]:
         """Store a scan (see `process`) with its corrected label map, which lies on its grid.
 
-        `VolumeReadError` for a DICOM SEG (see `read_label_map`) that was drawn on another scan.
+        `VolumeReadError` for a DICOM SEG that was drawn on another scan. `read_label_map` reads it, and an RTSTRUCT if
+        it is given the scan, too.
 
         `labels` say what its values mean (default: the model's). A label without voxels was not searched for, unless it
         is named in `absent`. `region` is all that was annotated; () takes a region back. `update` is the id of a case

@@ -13,10 +13,11 @@ import numpy as np
 from ..cases.case import Case, case_id
 from ..cases.checks import meanings_of, read_image, read_reference
 from ..errors import Cancelled, DatasetError, MAESegmentError
-from ..images import LabelMap, read_segments
+from ..images import LabelMap
 from ..images.formats.dicom.belonging import place_on
 from ..images.hashing import VoxelHashes
 from ..images.labels import Label, same_names
+from ..images.reading import read_drawing
 from ..values import Stored
 from .metrics import SURFACE_TOLERANCE_MM, Score, evaluate_label_maps
 
@@ -174,11 +175,13 @@ class StoredPredictions:
 
     def label_map(self, case: Case) -> LabelMap:
         path = self.file_of(case)
-        label_map, segments = read_segments(path)
+        drawing, segments = read_drawing(path)
         warnings: tuple[str, ...] = ()
-        if segments:
-            # Such files often hold only the part around the segments.
-            label_map, warnings = place_on(label_map, read_image(case))
+        if isinstance(drawing, LabelMap) and not segments:
+            label_map = drawing
+        else:
+            # Such files often hold only the part around the segments, or contours.
+            label_map, warnings = place_on(drawing, read_image(case))
         meanings = meanings_of(label_map, segments, self._labels)
         if meanings.unclear and meanings.missing and meanings.are_names:
             raise DatasetError(

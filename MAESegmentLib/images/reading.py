@@ -18,6 +18,7 @@ from .volume import LabelMap, Volume
 
 if TYPE_CHECKING:
     from .formats.dicom.series import SeriesInfo
+    from .formats.dicom.structure_set import StructureSet
 
 _PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar")
 _EXTENSIONS = ".nii, .nii.gz, .hdr with .img, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM folder"
@@ -63,9 +64,16 @@ def read_volumes(paths: Sequence[str | Path]) -> Volume:
     return replace(first, array=np.concatenate([volume.array for volume in volumes]), notes=notes)
 
 
-def read_label_map(path: str | Path) -> LabelMap:
-    """Whole numbers from 0 to 65535 as the smallest unsigned type; `.seg.nrrd` and DICOM SEG too."""
-    return read_segments(path)[0]
+def read_label_map(path: str | Path, scan: Volume | None = None) -> LabelMap:
+    """Whole numbers from 0 to 65535 as the smallest unsigned type; `.seg.nrrd` and DICOM SEG too.
+
+    With `scan`, on its grid; an RTSTRUCT, whose contours have no grid, is read with it alone.
+    """
+    if scan is None:
+        return read_segments(path)[0]
+    from .formats.dicom.belonging import place_on
+
+    return place_on(read_drawing(path)[0], scan)[0]
 
 
 def read_segments(path: str | Path) -> tuple[LabelMap, tuple[Label, ...]]:
@@ -73,6 +81,17 @@ def read_segments(path: str | Path) -> tuple[LabelMap, tuple[Label, ...]]:
 
     Files that name their segments (`.seg.nrrd`, DICOM SEG) number them as they like: match them by name.
     """
+    drawing, labels = read_drawing(path)
+    if isinstance(drawing, LabelMap):
+        return drawing, labels
+    raise VolumeReadError(
+        f"{drawing.name} is an RTSTRUCT: contours, which become voxels on the scan that they were drawn on.",
+        "In Python, give the scan, too: read_label_map(path, read_volume(scan)).",
+    )
+
+
+def read_drawing(path: str | Path) -> tuple[LabelMap | StructureSet, tuple[Label, ...]]:
+    """As `read_segments`, and RTSTRUCT; `belonging.place_on` puts either on its scan."""
     path = _existing(Path(path))
     decode = _decoder(path)
     labels: tuple[Label, ...] = ()
@@ -81,8 +100,14 @@ def read_segments(path: str | Path) -> tuple[LabelMap, tuple[Label, ...]]:
 
         image, labels = read_seg_nrrd(path)
     elif decode is None:
+        from .formats.dicom.inventory import RTSTRUCT, drawn_file
+        from .formats.dicom.rtstruct_reading import read_rtstruct
         from .formats.dicom.seg_reading import read_dicom_seg
 
+        path, modality = drawn_file(path)
+        if modality == RTSTRUCT:
+            structures = read_rtstruct(path)
+            return structures, structures.labels
         image, labels = read_dicom_seg(path)
     else:
         volume = decode(path)

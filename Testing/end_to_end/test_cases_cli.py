@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from MAESegmentLib.bundle import Bundle
@@ -19,7 +21,7 @@ from MAESegmentLib.images.reading import read_volume
 from MAESegmentLib.images.volume import LabelMap, Volume
 from MAESegmentLib.images.writing import write_label_map, write_volume
 from Testing.bundles import save_tiny, tiny_spec
-from Testing.dicom_series import head
+from Testing.dicom_series import SeriesRecipe, head, structures
 from Testing.phantoms import LABELS, Phantom, PhantomFactory
 
 Files = Callable[..., tuple[Path, Path]]
@@ -209,6 +211,33 @@ def test_dicom_scan_with_dicom_segmentation(model: Bundle, tmp_path: Path, capsy
     assert [label.name for label in store.labels()] == ["front"]
     assert cases("add", folder, segmentation, "-m", model.name) == 0
     assert "This scan is CT; phantom-mr was trained on MR." in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.usefixtures("model")
+def test_rtstruct_of_a_clinic_gives_the_structures_that_are_wanted_whole(tmp_path: Path, capsys) -> None:
+    """What is left out, as the outline of the body or a target within an organ, hides none of the others."""
+    scan = tmp_path / "dicom"
+    volume = read_volume(SeriesRecipe(np.random.default_rng(1).integers(0, 2000, (14, 30, 40))).write(scan))
+    drawn = structures(volume)
+    names = ["Front (1)", "inner", "", "", "not drawn", "", "body"]
+    numbered = [Label(value, name or f"organ {value}") for value, name in enumerate(names, 1)]
+    path = write_label_map(tmp_path / "rtstruct.dcm", drawn, numbered, source=volume)
+    dataset = pydicom.dcmread(path)
+    ball, inner, *_rest, body = dataset.ROIContourSequence
+    inner.ContourSequence = [copy.deepcopy(ball.ContourSequence[3])]
+    body.ContourSequence = copy.deepcopy(ball.ContourSequence)
+    for contour in body.ContourSequence:
+        middle = np.tile(np.mean(np.reshape(contour.ContourData, (-1, 3)).astype(float), axis=0), 4)
+        across = np.array([-4, -4, 0, 4, -4, 0, 4, 4, 0, -4, 4, 0])
+        contour.ContourData, contour.NumberOfContourPoints = [*(middle + across)], 4
+    dataset.save_as(path)
+    words = ["--map", "Front (1)=front", *(word for n in ("inner", "body") for word in ("--map", f"{n}="))]
+    words += [word for n in (3, 4, 6) for word in ("--new-label", f"organ {n}")]
+    assert cases("add", scan, path, "--store", tmp_path / "s", *words, "--new-label", "front") == 0
+    assert "overlap" not in capsys.readouterr().err
+    store = CaseStore(tmp_path / "s")
+    front = next(label.value for label in store.labels() if label.name == "front")
+    assert np.array_equal(store.read_label_map("case-0001").array == front, drawn.array == 1)
 
 
 @pytest.mark.usefixtures("model")

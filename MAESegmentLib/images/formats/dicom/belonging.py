@@ -1,12 +1,14 @@
-"""Whether a DICOM SEG was drawn on this scan: by what it refers to, not by its shape alone."""
+"""Whether a DICOM SEG or an RTSTRUCT was drawn on this scan: by what it refers to, not by its shape alone."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ....errors import VolumeReadError
 from ...volume import LabelMap, Volume
+from .structure_set import StructureSet
 
 if TYPE_CHECKING:
     from .series import DicomSource
@@ -19,7 +21,7 @@ _HINT = (
 
 @dataclass(frozen=True)
 class SegReferences:
-    """What a DICOM SEG says it was drawn on: the `source` of its label map. "" or empty where it says nothing."""
+    """What a DICOM SEG or an RTSTRUCT (its `source`) says it was drawn on. "" or empty where it says nothing."""
 
     name: str
     frame_of_reference: str
@@ -28,16 +30,24 @@ class SegReferences:
     patient_id: str = ""
 
 
-def place_on(label_map: LabelMap, volume: Volume) -> tuple[LabelMap, tuple[str, ...]]:
-    """`label_map` on the grid of `volume`, which it must have been drawn on; and what had to be assumed about that."""
+def place_on(
+    label_map: LabelMap | StructureSet, volume: Volume, leave_out: Collection[int] = ()
+) -> tuple[LabelMap, tuple[str, ...]]:
+    """`label_map` on the grid of `volume`, which it must have been drawn on; and what had to be assumed about that.
+
+    Of structures as contours, those of the values `leave_out` are not placed, and hide no other.
+    """
     notes = check_belongs(label_map, volume)
+    if isinstance(label_map, StructureSet):
+        placed, said = label_map.on_grid(volume.grid, leave_out)
+        return placed, (*notes, *said)
     is_of_slices = volume.source is not None
     if volume.grid.matches(label_map.grid, label_map.tolerance_on(volume.grid, is_of_slices=is_of_slices)):
         return replace(label_map, ijk_to_ras=volume.ijk_to_ras), notes
     return label_map.on_grid(volume.grid, is_of_slices=is_of_slices), notes
 
 
-def check_belongs(label_map: LabelMap, volume: Volume) -> tuple[str, ...]:
+def check_belongs(label_map: LabelMap | StructureSet, volume: Volume) -> tuple[str, ...]:
     """Raise `VolumeReadError` if `label_map` refers to another patient, series or frame of reference than `volume`'s.
 
     Returns what had to be assumed, for the user; () for nothing, and for label maps that refer to no scan.

@@ -12,13 +12,15 @@ from pathlib import Path
 
 from pydicom.errors import InvalidDicomError
 
-from ....errors import MAESegmentError
+from ....errors import MAESegmentError, VolumeReadError
 from ...scans import is_dicom, is_named_dicom
 from ..decoding import unreadable
-from .headers import Instance, read_instance, series_uid_of_damaged
+from .headers import Instance, open_dicom, quiet_pydicom, read_instance, series_uid_of_damaged
 from .pixels import read_frames
 
 NO_UID = "no-uid-"
+#: Modalities of what is drawn on scans.
+SEG, RTSTRUCT = "SEG", "RTSTRUCT"
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,3 +207,36 @@ def _digest(instance: Instance) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def drawn_file(path: Path) -> tuple[Path, str]:
+    """The file at `path`, or the only one in that folder, that is drawn on a scan; and which of the two it is."""
+    if not path.is_dir():
+        if modality := _drawn_modality(path):
+            return path, modality
+        raise VolumeReadError(f"{path.name} is not a DICOM SEG or RTSTRUCT.", "Give the segmentation, not the scan.")
+    found = []
+    for file in files_below(path):
+        try:
+            if modality := _drawn_modality(file):
+                found.append((file, modality))
+        except VolumeReadError:
+            continue
+    if len(found) != 1:
+        what = f"{len(found)} DICOM SEGs or RTSTRUCTs" if found else "no DICOM SEG or RTSTRUCT"
+        raise VolumeReadError(f"The folder {path.name} contains {what}.", "Give the segmentation's file.")
+    return found[0]
+
+
+def _drawn_modality(path: Path) -> str:
+    """ "" for what is none of them."""
+    try:
+        with quiet_pydicom():
+            modality = str(open_dicom(path, ["Modality"]).get("Modality") or "").strip(" \0")
+    except MAESegmentError:
+        raise
+    except Exception as error:  # of what is not DICOM, or damaged: pydicom raises many kinds
+        raise VolumeReadError(
+            f"{path.name} is not a readable DICOM SEG or RTSTRUCT: {error or type(error).__name__}", "Export it again."
+        ) from error
+    return modality if modality in (SEG, RTSTRUCT) else ""

@@ -19,7 +19,6 @@ from ...volume import LabelMap, slice_tolerance
 from ..decoding import LPS_TO_RAS
 from .belonging import SegReferences
 from .headers import open_dicom, quiet_pydicom
-from .inventory import files_below
 from .pixels import check_complete, frame_count
 from .stack import Directions, directions_of, fit_line
 
@@ -29,16 +28,12 @@ _HINT = "Export it again."
 
 
 def read_dicom_seg(path: Path) -> tuple[LabelMap, tuple[Label, ...]]:
-    """Values are segment numbers; the label map's `source` is a `SegReferences`. `path` may be the SEG's folder.
+    """Values are segment numbers; the label map's `source` is a `SegReferences`.
 
     Empty slices at either end are not stored: see `LabelMap.on_grid`.
     """
-    if path.is_dir():
-        path = _only_seg(path)
     try:
         with quiet_pydicom():
-            if not _is_seg(path):
-                raise VolumeReadError(f"{path.name} is not a DICOM SEG.", "Give the segmentation, not the scan.")
             dataset = open_dicom(path, end=None)
             references = _references(path, dataset)
             _check_frames(path, dataset)
@@ -57,26 +52,6 @@ def read_dicom_seg(path: Path) -> tuple[LabelMap, tuple[Label, ...]]:
 
 def _refused(path: Path, what: str) -> VolumeReadError:
     return VolumeReadError(f"{path.name} {what}", _HINT)
-
-
-def _is_seg(path: Path) -> bool:
-    return open_dicom(path, ["Modality"]).get("Modality") == "SEG"
-
-
-def _only_seg(folder: Path) -> Path:
-    """The one SEG in a folder."""
-    found = []
-    for file in files_below(folder):
-        try:
-            with quiet_pydicom():
-                if _is_seg(file):
-                    found.append(file)
-        except Exception:  # of what is not DICOM, or damaged: pydicom raises many kinds
-            continue
-    if len(found) != 1:
-        what = f"{len(found)} DICOM SEGs" if found else "no DICOM SEG"
-        raise VolumeReadError(f"The folder {folder.name} contains {what}.", "Give the segmentation's file.")
-    return found[0]
 
 
 def _references(path: Path, dataset: Dataset) -> SegReferences:
