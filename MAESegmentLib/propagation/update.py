@@ -109,6 +109,7 @@ def update_scan(
         drawn_by_hand = outside | (now.array != (0 if before is None else before))
         result[drawn_by_hand] = now.array[drawn_by_hand]
     notes += unused(now.array, before, names, drawn, now.ijk_to_ras)
+    notes += _covered(result, parts, names) if within is None else ()
     plane = plane_of(drawn.axis, now.ijk_to_ras)
     return Updated(LabelMap(result, now.ijk_to_ras), drawn, plane, tuple(followed), tuple(notes))
 
@@ -273,6 +274,20 @@ def _yielding(now: np.ndarray, before: np.ndarray | None, drawn: Drawn) -> set[t
             others = np.unique(results[index][labels[index] == value])
             found |= {(value, int(other)) for other in others if other not in (0, value)}
     return found
+
+
+def _covered(result: np.ndarray, parts: Sequence[Drawn], names: Mapping[int, str]) -> Iterator[str]:
+    """What a user should know of structures that have nothing between the slices they were drawn on."""
+    for part in parts:
+        planes = np.moveaxis(result, part.axis, 0)
+        for value, slices in part.structures.items():
+            between = sorted({*range(slices[0], slices[-1])} - {*slices}) if slices else []
+            if between and not (planes[between] == value).any():
+                text = _(
+                    "Nothing of {name} follows between its slices, where other structures are: draw those on the same "
+                    "slices, so that it shows which is inside."
+                )
+                yield text.format(name=names[value])
 
 
 def _followed(

@@ -406,3 +406,13 @@ def test_a_structure_on_one_slice_from_which_nothing_follows_is_named():
     np.testing.assert_array_equal(updated.label_map.array == 2, now == 2)
     assert "two is drawn on 1 sagittal slice" in updated.notes[0]
     assert not update_scan(LabelMap(np.where(TWO, 2, now), MATRIX), None, NAMES).notes, "a whole structure is no slice"
+
+
+def test_a_structure_that_others_cover_between_its_slices_is_named():
+    inner = ball((14, 18, 15), (3, 3, 4))
+    now = across(ball((14, 18, 15), (12, 12, 13)), k=[3, 9, 15, 21, 27]).astype(np.uint8)
+    now[across(inner, k=[12, 18])] = 2
+    updated = update_scan(LabelMap(now, MATRIX), None, NAMES)
+    assert "Nothing of two follows" in updated.notes[0]
+    now[across(inner, k=[15])] = 2
+    assert not update_scan(LabelMap(now, MATRIX), None, NAMES).notes
