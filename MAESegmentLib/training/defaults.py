@@ -31,6 +31,7 @@ NEW_LABELS: dict[str, Any] = {
     "steps": 1500,
     "batch_size": 1,
     "learning_rate": 3e-3,
+    "detail_channels": 16,
     "augmentation": {"affine": 0.9, "stretch": 1.2, "elastic": 0.8, "label_shares": True},
 }
 #: What was taken for them before; a run that began so resumes so.
@@ -67,6 +68,8 @@ def default_settings(
         values["batch_size"] = chosen.get(
             "batch_size", max(defaults["batch_size"], processes or Launch.from_environment().world_size)
         )
+    if "detail_channels" not in chosen and base.spec.network and base.spec.network.detail_channels:
+        values.pop("detail_channels", None)  # it has such a head, which has learnt
     if chosen.get("minutes") is None:
         steps = int(values["steps"])
         values.setdefault("validate_every", max(1, steps // _POINTS))

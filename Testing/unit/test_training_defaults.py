@@ -64,7 +64,7 @@ def test_new_labels_are_learnt_from_one_patch_a_step_that_is_changed_much(tmp_pa
     """Each part of the augmentation may be chosen without losing the others."""
     model = base(tmp_path)
     settings = default_settings(model, new_labels=True)
-    assert settings.batch_size == 1
+    assert (settings.batch_size, settings.detail_channels) == (1, 16)
     assert settings.augmentation == Augmentation(affine=0.9, stretch=1.2, elastic=0.8, label_shares=True)
     chosen = default_settings(model, new_labels=True, chosen={"augmentation": {"elastic": 0.0}, "batch_size": 4})
     assert chosen.augmentation == replace(settings.augmentation, elastic=0.0)
@@ -72,7 +72,11 @@ def test_new_labels_are_learnt_from_one_patch_a_step_that_is_changed_much(tmp_pa
     drawn = default_settings(model, new_labels=True, chosen={"synthesis": {}})
     assert drawn.augmentation == Augmentation(), "drawn images differ by themselves"
     known = default_settings(model, new_labels=False)
-    assert (known.batch_size, known.augmentation.elastic) == (2, 0.0)
+    assert (known.batch_size, known.detail_channels, known.augmentation.elastic) == (2, None, 0.0)
+    assert model.spec.network is not None
+    network = replace(model.spec.network, detail_channels=4)
+    detailed = save_tiny(tmp_path / "detailed", replace(model.spec, network=network))
+    assert default_settings(detailed, new_labels=True).detail_channels is None, "it has such a head"
 
 
 def test_every_process_of_a_team_has_a_patch_of_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +88,7 @@ def test_a_run_resumes_with_the_defaults_that_it_began_with(tmp_path: Path, monk
     """Those of before, and those of so many processes; not where something else was chosen."""
     model, out, chosen = base(tmp_path), tmp_path / "run", {"steps": 1000}
     now = default_settings(model, new_labels=True, chosen=chosen)
-    before = replace(now, batch_size=2, augmentation=Augmentation())
+    before = replace(now, batch_size=2, detail_channels=None, augmentation=Augmentation())
     in_three = replace(now, batch_size=3, micro_batch=1)
     out.mkdir()
     for began in (before, in_three, now):
