@@ -53,6 +53,13 @@ CALLS = (
         only_files=("before", "labels", "out"),
         only_slicer=("changing",),
     ),
+    Call(
+        "statistics",
+        "Measure the structures of a segmentation, as Slicer's Segment Statistics does.",
+        "names with volume, grey values, extent and voxels at the border",
+        nodes=(_SCAN, ("label_map", "segmentationNode")),
+        only_files=("labels",),
+    ),
     Call("compare", "Segment a scan with two versions and find where they differ.", "a comparison", True, (_SCAN,)),
     Call(
         "add_case",

@@ -55,7 +55,7 @@ class Panel:
         self.model = ModelSection(ui, logic, self._choose_model, lambda: self.volume, self.show_error, self.segment.say)
         connect(ui.segmentButton, "clicked()", self.segment.press)
         self.speed = SpeedChoice(ui.speedComboBox, self.segment.speed)
-        self.result = ResultSection(ui, logic.session)
+        self.result = ResultSection(ui, logic, self)
         self.batch = BatchSection(ui, logic, self.segment, lambda: self.volume, self._open_row)
         self.advanced = AdvancedSection(
             ui,

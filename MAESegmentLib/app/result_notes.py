@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import MAESegmentError
 from ..images.labels import Label
+from ..images.segment_statistics import SegmentStatistics
 from ..inference.islands import Cleaned
 from ..inference.settings import SegmentationSummary
 
@@ -27,9 +28,12 @@ def note_summary(node: Any, summary: SegmentationSummary) -> None:
         "seconds": summary.seconds,
         "device": summary.device_title or summary.device,
         "warnings": list(summary.warnings),
+        "statistics": {str(value): asdict(one) for value, one in summary.statistics.items()},
         "cleaned": {name: asdict(one) for name, one in summary.cleaned.items()},
     }
     text = json.dumps(noted)
+    if len(text) > _LONGEST:
+        text = json.dumps({**noted, "statistics": {}})
     node.SetAttribute(_SUMMARY, text if len(text) <= _LONGEST else None)
 
 
@@ -59,6 +63,7 @@ def _summary(noted: Mapping[str, Any]) -> SegmentationSummary:
         model=str(noted["model"]),
         warnings=tuple(map(str, noted["warnings"])),
         cleaned=cleaned,
+        statistics=SegmentStatistics.by_value(noted.get("statistics", {})),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, OutputError
-from ..storage.atomic_file import check_writable, write_file
+from ..storage.atomic_file import check_writable
 from . import options
 from .terminal import ProgressBar, make_console, make_table, say
 
@@ -155,11 +155,10 @@ def _write(
 
         written["preview"] = write_preview(outputs["preview"], volume, prediction.label_map, labels)
     if "statistics" in outputs:
-        from ..images.segment_statistics import measure_labels, statistics_csv
+        from ..images.segment_statistics import measure_labels, write_statistics
 
-        written["statistics"] = outputs["statistics"]
         found = measure_labels(prediction.label_map, labels, volume.array)
-        write_file(outputs["statistics"], statistics_csv(found, bundle.channels))
+        written["statistics"] = write_statistics(outputs["statistics"], found, bundle.channels)
     return written
 
 

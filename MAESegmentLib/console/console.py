@@ -10,13 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..bundle import Bundle, ModelStore
 from ..bundle.library import ModelChoice, ModelLibrary
 from ..bundle.spec import check_channels
 from ..bundle.suitability import ScanFacts, check_scan, lacks_box
 from ..errors import ConfigurationError
+from ..images.labels import Label
 from ..images.roi import Roi
+from ..images.segment_statistics import SegmentStatistics, measure_labels, write_statistics
 from ..images.volume import LabelMap, Volume
+from ..images.volumetry import value_counts
 from ..inference.settings import InferenceSettings, Mirroring, SegmentationSummary
 from ..jobs import Job, QueueLoop
 from ..processes.interpreter import Interpreter, choose_interpreter, worker_launch
@@ -29,7 +34,7 @@ from ..worker.job_folder import JobFolder, full_label_array, remove_stale
 from .calls import part
 from .handles import ConsoleJob, JobHandles
 from .learning import Box, Learning, Scan
-from .updating import Drawing
+from .updating import Drawing, placed_on
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +163,25 @@ class Console:
             finish=lambda data, folder: _result(data, folder, volume, bundle, out, notes, is_shared=volume is scan),
         )
         return self.handles.outcome(job, wait, callback)
+
+    def statistics(
+        self,
+        scan: Scan,
+        label_map: LabelMap,
+        labels: Sequence[Label] | None = None,
+        *,
+        out: str | os.PathLike[str] | None = None,
+    ) -> list[tuple[str, SegmentStatistics]]:
+        """(name, statistics) of each structure of a label map on the scan's grid; `labels` say what its values mean,
+        else each is called by its number. `out` is a .csv file."""
+        volume = self.read(scan)
+        placed = placed_on(label_map, volume)
+        values = [int(value) for value in np.flatnonzero(value_counts(placed.array)) if value]
+        known = [Label(value, str(value)) for value in values] if labels is None else labels
+        rows = measure_labels(placed, known, volume.array)
+        if out is not None:
+            write_statistics(Path(out), rows, [str(number) for number in range(1, len(volume.array) + 1)])
+        return rows
 
     update_scan = part("_drawing", Drawing.update_scan)
     grow_scribbles = part("_drawing", Drawing.grow_scribbles)

@@ -116,7 +116,7 @@ class Drawing:
         volume.grid.check()
         if bundle is not None:
             check_channels(len(volume.array), bundle.channels)
-        maps = [_placed(one, volume) for one in (label_map, before) if one is not None]
+        maps = [placed_on(one, volume) for one in (label_map, before) if one is not None]
         known = _labels(maps, bundle if labels is None else None, labels)
         if out is not None:
             from ..images.writing import check_label_map_destination
@@ -139,7 +139,7 @@ class Drawing:
         return self._host.handles.outcome(job, wait, callback)
 
 
-def _placed(label_map: LabelMap, volume: Volume) -> LabelMap:
+def placed_on(label_map: LabelMap, volume: Volume) -> LabelMap:
     if not isinstance(label_map, LabelMap):
         raise ConfigurationError(
             f"A label map is not given as {type(label_map).__name__}.",

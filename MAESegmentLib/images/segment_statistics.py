@@ -7,10 +7,13 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..errors import OutputError
+from ..storage.atomic_file import write_file
 from ..text import csv_cell
 from .labels import Label
 from .volume import LabelMap
@@ -31,6 +34,11 @@ class SegmentStatistics:
     deviations: tuple[float, ...] = ()
     extent_mm: tuple[float, ...] = ()
     border_voxels: int = 0
+
+    @classmethod
+    def by_value(cls, data: Mapping[str, Any]) -> dict[int, SegmentStatistics]:
+        """Of a mapping of label values, as JSON has it."""
+        return {int(value): cls.from_dict(one) for value, one in data.items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SegmentStatistics:
@@ -109,6 +117,14 @@ def _extent(mask: np.ndarray, axes: np.ndarray) -> tuple[float, ...]:
     ends = (rows.argmax(axis=1), rows.shape[1] - 1 - rows[:, ::-1].argmax(axis=1))
     points = np.concatenate([np.stack([i, j, k]) for k in ends], axis=1)
     return tuple(float(length) for length in np.ptp(axes @ points, axis=1) + np.abs(axes).sum(axis=1))
+
+
+def write_statistics(path: Path, rows: Sequence[tuple[str, SegmentStatistics]], channels: Sequence[str] = ()) -> Path:
+    """As `statistics_csv`. Only to a name that no scan and no segmentation has."""
+    if path.suffix.lower() != ".csv":
+        raise OutputError(f"{path.name} is not written in this format.", "Use a name that ends in .csv.")
+    write_file(path, statistics_csv(rows, channels))
+    return path
 
 
 def statistics_csv(

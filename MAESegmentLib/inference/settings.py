@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 from ..errors import ConfigurationError
 from ..images.labels import Label
 from ..images.scans import without_ending
+from ..images.segment_statistics import SegmentStatistics
 from ..images.volume import LabelMap, Volume
 from .islands import Cleaned
 
@@ -151,6 +152,8 @@ class SegmentationSummary:
     warnings: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict, repr=False)
     cleaned: Mapping[str, Cleaned] = field(default_factory=dict)
+    #: By label value, as `volumes_ml`; versions before have none.
+    statistics: Mapping[int, SegmentStatistics] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of_reply(cls: type[S], data: Mapping[str, Any], bundle: Bundle, **more: Any) -> S:
@@ -166,6 +169,7 @@ class SegmentationSummary:
             "warnings": tuple(map(str, data.get("warnings", ()))),
             "timings": dict(data.get("timings", {})),
             "cleaned": {name: Cleaned.from_dict(one) for name, one in data.get("cleaned", {}).items()},
+            "statistics": SegmentStatistics.by_value(data.get("statistics", {})),
         }
         return cls(**{**values, **more})
 

@@ -3,7 +3,7 @@
 Runs on Slicer's own thread and without any package that Slicer does not have.
 """
 
-from .annotations import Drawing, Segment, array_steps, drawing_steps, drawn_segments, looks_of
+from .annotations import Drawing, Segment, array_steps, drawing_steps, drawn_segments, looks_of, statistics_steps
 from .content import content_of, content_stamp, content_steps, forget_content, has_content, is_edited
 from .frames import Frame, add_segmentation_sequence, frame_name, frames_of, remove_node, show_frame
 from .scene import Node, SceneWatch, distinct_name, unique_name
@@ -88,6 +88,7 @@ __all__ = [
     "show_frame",
     "show_in_3d",
     "show_in_views",
+    "statistics_steps",
     "surface_steps",
     "unique_name",
     "volume_of",

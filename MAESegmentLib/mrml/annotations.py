@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ import slicer
 import vtk
 
 from ..errors import NodeError
-from ..images.labels import Terminology, parse_terminology_entry
-from .layers import LABELMAP, Layer, parts_of, places_of, segments_of
+from ..images.labels import Terminology, is_background, parse_terminology_entry
+from ..images.segment_statistics import SegmentStatistics, measure
+from .layers import LABELMAP, Layer, block_of, parts_of, places_of, segments_of
 from .matrices import parent_to_world
 from .volumes import image_of
 
@@ -103,6 +104,28 @@ def array_steps(
     table = {value: (name, value) for value, name in names.items()}
     yield from canvas.add(Layer(None, voxels, ijk_to_world, ()), np.eye(4), table)
     return canvas.finished()
+
+
+def statistics_steps(node: Any, volumes: Sequence[Any]) -> Generator[float, None, list[tuple[str, SegmentStatistics]]]:
+    """(name, statistics) of the segments as they are now, on the grid of `volumes`, one a channel; those that overlap
+    each for itself. A background is no structure."""
+    image = image_of(volumes)
+    channels = [channel.T for channel in image.channels]
+    segments = [segment for segment in drawn_segments(node) if not is_background(segment.name)]
+    numbers = {segment.id: number for number, segment in enumerate(segments, 1)}
+    layers: dict[int, dict[str, int]] = {}
+    for segment_id, (layer, _value) in places_of(segments_of(node.GetSegmentation())).items():
+        if segment_id in numbers:
+            layers.setdefault(id(layer.image), {})[segment_id] = numbers[segment_id]
+    found: dict[int, SegmentStatistics] = {}
+    for done, values in enumerate(layers.values()):
+        drawing = yield from drawing_steps(node, volumes[0], values)
+        yield done / len(layers)
+        block = block_of(drawing.array)
+        if block is not None:
+            first = [part.start for part in block][::-1]
+            found |= measure(drawing.array[block].T, [*values.values()], channels, image.ijk_to_world, first)
+    return [(segment.name, found.get(numbers[segment.id], SegmentStatistics())) for segment in segments]
 
 
 class _Canvas:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from .. import mrml
 from ..errors import NodeError, OutputError
 from ..images.labels import Label, is_background
+from ..images.segment_statistics import write_statistics
 from ..images.volume import LabelMap
 from ..storage.atomic_file import replacing
 from ..storage.file_names import file_name, unique_file_names
@@ -39,6 +40,9 @@ FORMATS = (
     Format(".nii.gz", _("NIfTI (.nii.gz)"), _("Label values only, on the scan's grid.")),
     Format(".dcm", _("DICOM SEG (.dcm)"), _("For the archive (PACS).")),
     Format(".rtstruct.dcm", _("RTSTRUCT (.rtstruct.dcm)"), _("Contours, for radiotherapy planning.")),
+    Format(
+        ".csv", _("Statistics (.csv)"), _("Volume, grey values and extent, named as in Slicer's Segment Statistics.")
+    ),
     Format(".zip", _("Surfaces (STL, zip)"), _("One closed surface per structure, in LPS mm.")),
 )
 
@@ -86,6 +90,9 @@ async def export(
         segmentation.CreateClosedSurfaceRepresentation()
         path, said = await _stl(segmentation, segments, path)
         return path, (*notes, *said)
+    if ending == ".csv":
+        rows = await stepped(mrml.statistics_steps(segmentation, [scan.node]))
+        return write_statistics(path, [row for row in rows if with_empty or row[1].voxels]), tuple(notes)
     numbered = zip(segments, _labels(segments), strict=True)
     written = {segment: label for segment, label in numbered if with_empty or not segment.is_empty}
     values, labels = {segment.id: label.value for segment, label in written.items()}, list(written.values())

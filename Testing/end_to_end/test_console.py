@@ -65,6 +65,18 @@ def test_file_in_label_map_on_its_grid_out(console, oblique_scan):
     assert result.seconds > 0
 
 
+def test_statistics_of_a_result_are_those_of_its_label_map(console, oblique_scan, tmp_path):
+    result = console.process(str(oblique_scan), **OPTIONS)
+    rows = console.statistics(oblique_scan, result.label_map, result.labels, out=tmp_path / "t.csv")
+    assert {label.value: one for label, (_name, one) in zip(result.labels, rows, strict=True)} == result.statistics
+    assert {value: one.volume_mm3 / 1000 for value, one in result.statistics.items()} == pytest.approx(
+        result.volumes_ml, abs=1e-4
+    )
+    assert (tmp_path / "t.csv").read_text().startswith("Segment,Voxel count,Volume mm3,")
+    with pytest.raises(OutputError, match="not written in this format"):
+        console.statistics(oblique_scan, result.label_map, out=oblique_scan)
+
+
 def test_same_voxels_as_without_a_worker(console, oblique_scan, store):
     volume = read_volume(oblique_scan)
     bundle = store.find("tiny")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from functools import partial
 
 import pytest
@@ -9,6 +10,7 @@ import slicer
 
 from MAESegmentLib.runs import list_runs
 from MAESegmentLib.storage.user_folders import default_runs_folder
+from Testing.gui import standin
 from Testing.gui.logic_fixtures import edit, segment_names
 
 #: Some seconds of real training; what a user gets is `training.defaults`.
@@ -50,7 +52,7 @@ def segment(panel, ui, process_events_until):
     return segment
 
 
-def test_choose_segment_look_and_correct(panel, ui, ready, segment, scene, process_events_until):
+def test_choose_segment_look_and_correct(panel, ui, ready, segment, scene, process_events_until, tmp_path):
     volume = ready(scene.oblique("Scan"))
     stages = set()
     ui.segmentButton.click()
@@ -63,6 +65,13 @@ def test_choose_segment_look_and_correct(panel, ui, ready, segment, scene, proce
     assert ui.resultFrame.visible
     assert "2 of 3 segments found" in ui.resultLabel.text
     assert ui.segmentsTable.item(2, 1).text() == "not found"
+    standin.dialogs.answers.append(str(tmp_path / "t.csv"))
+    ui.statisticsButton.click()
+    rows = list(csv.DictReader((tmp_path / "t.csv").open()))
+    assert [row["Segment"] for row in rows] == ["front", "back", "absent"]
+    assert [row["Voxel count"] == "0" for row in rows] == [False, False, True]
+    assert float(rows[0]["Volume cm3"]) == pytest.approx(float(ui.segmentsTable.item(0, 1).text()), abs=0.05)
+    assert "Grey values" in ui.segmentsTable.item(0, 0).toolTip()
     ui.correctButton.click()
     assert slicer.util.getModuleWidget("SegmentEditor").editor.node is first
     assert segment() is first, "nobody edited it"

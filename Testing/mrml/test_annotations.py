@@ -104,6 +104,22 @@ def test_where_segments_overlap_the_last_wins_and_it_is_said(order) -> None:
         assert count == np.count_nonzero(masks[loser] & masks[winner])
 
 
+def test_statistics_of_overlapping_segments_are_those_of_each_alone() -> None:
+    scan, segmentation, masks = overlapping()
+    segmentation.GetSegmentation().AddEmptySegment("", "background")
+    rows = outcome(mrml.statistics_steps(segmentation, [scan]))
+    names = segmentation.GetSegmentation()
+    assert [name for name, _one in rows] == [one.name for one in mrml.drawn_segments(segmentation)[:-1]]
+    grey, found = slicer.util.arrayFromVolume(scan), dict(rows)
+    for segment_id, mask in masks.items():
+        one = found[names.GetSegment(segment_id).GetName()]
+        assert one.voxels == np.count_nonzero(mask)
+        assert one.border_voxels == one.voxels - np.count_nonzero(mask[1:-1, 1:-1, 1:-1])
+        if one.voxels:
+            assert one.means == pytest.approx((grey[mask].mean(),))
+            assert one.deviations == pytest.approx((grey[mask].std(ddof=1),))
+
+
 def test_voxels_of_a_finer_grid_go_to_the_nearest(scene) -> None:  # noqa: ARG001
     coarse = volume(grid(np.eye(3), (2.0, 2.0, 3.0), (0.0, 0.0, 0.0)), shape=SHAPE)
     fine = volume(grid(np.diag([-1.0, 1.0, 1.0]), (0.5, 1.0, 1.0), (24.0, 0.0, 0.0)), shape=(25, 21, 49))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import string
 import zipfile
 from pathlib import Path
@@ -84,6 +85,17 @@ def test_every_segment_has_a_surface_of_its_own_in_the_zip(names, tmp_path):
         assert len({archive.read(name) for name in found}) == len(names)
         archive.extractall(tmp_path / "out")
     assert len(list((tmp_path / "out").iterdir())) == len(names)
+
+
+def test_statistics_are_a_row_for_each_structure_and_empty_ones_on_request(tmp_path):
+    scan = volume(GRIDS["oblique"])
+    node, labels = segmented(scan, labels_for((9, 11, 13))), labels_for((9, 11, 13))
+    for with_empty, names in ((False, ["front", "back, left"]), (True, ["front", "back, left", "never there"])):
+        path, notes = exported(scan, node, ".csv", tmp_path, with_empty=with_empty)
+        rows = list(csv.DictReader(path.open()))
+        assert ([row["Segment"] for row in rows], notes) == (names, ())
+        assert [int(row["Voxel count"]) for row in rows[:2]] == [np.sum(labels == value) for value in (1, 3)]
+        assert float(rows[0]["Mean"]) == pytest.approx(slicer.util.arrayFromVolume(scan)[labels == 1].mean())
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)

@@ -60,6 +60,7 @@ class Logic:
     preferModel = part("_segmenting", Segmenting.preferModel)
     canFit = part("_segmenting", Segmenting.canFit)
     process = part("_segmenting", Segmenting.process)
+    statistics = part("_segmenting", Segmenting.statistics)
     outputFor = part("_segmenting", Segmenting.outputFor)
     processBatch = part("_segmenting", Segmenting.processBatch)
     processSequence = part("_segmenting", Segmenting.processSequence)

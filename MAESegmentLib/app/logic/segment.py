@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from ... import mrml
@@ -11,7 +13,9 @@ from ...bundle.library import ModelChoice
 from ...bundle.suitability import ScanFacts, can_fit
 from ...console.calls import several
 from ...errors import MAESegmentError
+from ...images.segment_statistics import SegmentStatistics, write_statistics
 from ...inference.settings import InferenceSettings, Mirroring
+from ...jobs import Job
 from ...mrml import distinct_name, facts_of
 from ...storage.user_folders import default_runs_folder
 from ...translation import tr as _
@@ -98,6 +102,18 @@ class Segmenting(Part):
         )
         job = start_segmentation(self.session, request, callback)
         return job.result() if wait and callback is None else job
+
+    def statistics(
+        self, volumeNode: Node, segmentationNode: Node, *, out: str | os.PathLike[str] | None = None
+    ) -> list[tuple[str, SegmentStatistics]]:
+        """(name, statistics) of each segment as it is now, whoever drew it; `out` is a .csv file. Slicer stays alive
+        meanwhile."""
+        nodes = nodes_of(volumeNode)
+        job: Job[list[tuple[str, SegmentStatistics]]] = Job(self.session.loop)
+        rows = job.run(mrml.statistics_steps(segmentationNode, nodes)).result()
+        if out is not None:
+            write_statistics(Path(out), rows, [distinct_name(node) for node in nodes])
+        return rows
 
     def outputFor(self, segmentation: Node, volumeNode: Node, model: ModelChoice = None, roi: Any = None) -> Any:
         """Where a panel whose output is `segmentation` lets the result go; None: to a new segmentation. The result of

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...text import in_words
 from ...translation import tr as _
-from ..texts.messages import result_text, volume_text
+from ..texts.messages import result_text, statistics_text, volume_text
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,19 @@ def result_view(name: str, scan: str, summary: Any, segments: Sequence[Any], *, 
     """
     rows = []
     for segment in segments:
-        figure, unit = "\u2013", ""
+        figure, unit, tips = "\u2013", "", [segment.terminology.type.meaning]
         if summary is not None and is_edited:
             figure = _("empty") if segment.is_empty else _("edited")
         elif summary is not None:
             number = segment.id.partition("_")[2]
             volume = summary.volumes_ml.get(int(number), 0.0) if number.isdecimal() else 0.0
             figure, unit = (volume_text(volume, fine=True), "ml") if volume > 0 else (_("not found"), "")
-        tip = segment.terminology.type.meaning
+            measured = summary.statistics.get(int(number)) if volume > 0 else None
+            if measured is not None:
+                tips.append(statistics_text(measured))
+                # What reaches the border of the scan may be larger than what was scanned of it.
+                figure = f"\u2265 {figure}" if measured.border_voxels else figure
+        tip = "\n".join(filter(None, tips))
         rows.append(ResultRow(segment.id, in_words(segment.name), segment.colour, figure, tip, unit))
     # A sign, not a colour: styles differ, and not everyone sees them.
     warnings = "\n".join(f"\u26a0 {warning}" for warning in summary.warnings) if summary is not None else ""

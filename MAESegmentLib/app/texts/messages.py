@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import MAESegmentError
+from ...images.segment_statistics import SegmentStatistics
 from ...inference.islands import cleaned_text
 from ...text import in_words
 from ...translation import tr as _
@@ -82,6 +83,18 @@ def volume_text(millilitres: float, *, fine: bool = False) -> str:
     if millilitres >= 100:
         return f"{millilitres:.0f}"
     return f"{millilitres:.1f}" if millilitres >= (10 if fine else 1) else f"{millilitres:.2f}"
+
+
+def statistics_text(measured: SegmentStatistics) -> str:
+    """What the table of results has no column for."""
+    figures = zip(measured.means, measured.deviations, strict=True)
+    lines = [_("Grey values {mean:.4g} \u00b1 {sd:.3g}").format(mean=mean, sd=sd) for mean, sd in figures]
+    size = " \u00d7 ".join(f"{length:.1f}" for length in measured.extent_mm)
+    lines.append(_("{size} mm (right to left, front to back, bottom to top)").format(size=size))
+    if measured.border_voxels:
+        text = _("{n} voxels in the outermost slices of the scan: it may be cut off there.")
+        lines.append(text.format(n=measured.border_voxels))
+    return "\n".join(lines)
 
 
 def result_text(summary: Any) -> str:

@@ -116,7 +116,7 @@ def _build_result(panel: Any) -> None:
     with (
         v3.VTable(density="compact", classes="result-table"),
         html.Tbody(),
-        html.Tr(v_for=f"row in {name('rows')}", key="row.segment_id"),
+        html.Tr(v_for=f"row in {name('rows')}", key="row.segment_id", title=("row.tip",)),
     ):
         with html.Td(style="width: 36px"):
             title = f"(row.visible ? {quoted(_('Hide'))} : {quoted(_('Show'))}) + ' ' + row.name"

@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from ...bundle import Bundle, open_bundle
 from ...device import device_title
 from ...errors import DeviceMemoryError, WorkerError, is_out_of_memory
 from ...images.roi import Roi
+from ...images.segment_statistics import measure
 from ...images.volume import LabelMap, Volume
 from ...images.volumetry import volumes_ml
 from ...inference.predictor import Predictor
@@ -102,8 +104,10 @@ class SegmentationWork:
         clock.enter("write")
         labels = folder.write_labels(prediction.label_map)
         # Every label lies in what was written, which is smaller than the volume.
-        block, _origin = folder.read_labels(labels)
+        block, origin = folder.read_labels(labels)
         volumes = volumes_ml(LabelMap(block.T, volume.ijk_to_ras), bundle.labels)
+        values = [label.value for label in bundle.labels]
+        measured = measure(block.T, values, volume.array, volume.ijk_to_ras, origin)
         clock.end()
         data = {
             "labels": labels,
@@ -113,6 +117,7 @@ class SegmentationWork:
             "device_title": prediction.ran_on(device_title(torch.device(prediction.device))),
             "warnings": list(prediction.warnings),
             "volumes_ml": {str(value): round(ml, 4) for value, ml in volumes.items()},
+            "statistics": {str(value): asdict(one) for value, one in measured.items()},
             "model": bundle.reference,
             "cleaned": {name: found.to_dict() for name, found in prediction.cleaned.items()},
             "timings": {stage: round(seconds, 4) for stage, seconds in clock.seconds.items()},

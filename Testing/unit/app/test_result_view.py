@@ -8,6 +8,7 @@ import pytest
 
 from MAESegmentLib.app.presenters.result import result_view
 from MAESegmentLib.images.labels import Label
+from MAESegmentLib.images.segment_statistics import SegmentStatistics
 from MAESegmentLib.inference.islands import Cleaned
 
 
@@ -33,6 +34,10 @@ SUMMARY = SimpleNamespace(
     device_title="NVIDIA T4",
     warnings=("Unlike the training scans.", "Nothing was found at the edge."),
     cleaned={},
+    statistics={
+        1: SegmentStatistics(3070, 3070.0, (41.26,), (12.34,), (14.0, 21.5, 9.0), 12),
+        2: SegmentStatistics(3070, 3070.0, (40.0,), (10.0,), (14.0, 21.5, 9.0), 0),
+    },
 )
 SEGMENTS = [segment(LABELS[0]), segment(LABELS[1]), segment(LABELS[2], is_empty=True)]
 
@@ -41,10 +46,17 @@ def test_result_is_one_line_the_volume_of_each_segment_and_a_line_for_each_warni
     view = result_view("Scan segmentation", "Scan", SUMMARY, SEGMENTS, is_edited=False)
     assert view.line == "Scan \u2013 hippocampus-mr 1.2.1: 2 of 3 segments found, 6.1 ml, 1.8 s on NVIDIA T4"
     assert [(row.name, row.volume, row.volume_with_unit) for row in view.rows] == [
-        ("anterior", "3.07", "3.07 ml"),
+        ("anterior", "\u2265 3.07", "\u2265 3.07 ml"),
         ("posterior", "3.07", "3.07 ml"),
         ("cyst", "not found", "not found"),
     ]
+    assert view.rows[0].tip.splitlines() == [
+        "Tissue",
+        "Grey values 41.26 \u00b1 12.3",
+        "14.0 \u00d7 21.5 \u00d7 9.0 mm (right to left, front to back, bottom to top)",
+        "12 voxels in the outermost slices of the scan: it may be cut off there.",
+    ]
+    assert "cut off" not in view.rows[1].tip
     assert view.warnings.splitlines() == [f"\u26a0 {warning}" for warning in SUMMARY.warnings]
 
 
