@@ -18,6 +18,9 @@ from MAESegmentLib.inference import InferenceSettings, Predictor
 from MAESegmentLib.inference.runtimes import conversion, converted, openvino_runtime
 from MAESegmentLib.inference.runtimes.openvino_runtime import OpenVinoRuntime
 from MAESegmentLib.networks import NnFormer
+from MAESegmentLib.worker.job_folder import JobFolder
+from MAESegmentLib.worker.protocol import Segment
+from MAESegmentLib.worker.work.segmenting import SegmentationWork
 from Testing.bundles import save_tiny, tiny_network_config
 from Testing.phantoms import Phantom, PhantomFactory
 
@@ -25,8 +28,14 @@ TORCH = InferenceSettings(device="cpu", precision="fp32", check_familiarity=Fals
 AUTO, OPENVINO = replace(TORCH, runtime="auto"), replace(TORCH, runtime="openvino")
 CPU = torch.device("cpu")
 
-#: Windows that do not divide the grid are padded, and shifted in every second block.
-PADDED = replace(tiny_network_config(in_channels=2), depths=(2, 1), decoder_depths=(2,), windows=((3, 3, 3), (2, 2, 2)))
+#: Windows that do not divide the grid are padded, and shifted in every second block; convolutions add details.
+PADDED = replace(
+    tiny_network_config(in_channels=2),
+    depths=(2, 1),
+    decoder_depths=(2,),
+    windows=((3, 3, 3), (2, 2, 2)),
+    detail_channels=4,
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +79,15 @@ def prepared(tiny: Bundle, tiny_converted: bytes) -> Bundle:
 def test_scores_are_those_of_torch() -> None:
     torch.manual_seed(0)
     network = NnFormer(PADDED).eval()
+    for parameter in network.detail.parameters():  # which start at zero
+        torch.nn.init.normal_(parameter, std=0.1)
     windows = torch.randn(2, 20, 16, 16, PADDED.in_channels).movedim(-1, 1)  # not as they lie in memory
     runtime = OpenVinoRuntime(conversion.convert(network, windows[:1]), "fp32")
     with torch.inference_mode():
         found, expected = runtime.network_on(CPU, "fp32")(windows), network(windows)
         runtime.network_on(CPU, "fp32")(windows.flip(0))  # overwrites nothing
     assert found.shape == expected.shape
-    assert float((found - expected).abs().max()) < 3e-5
+    assert float((found - expected).abs().max() / expected.abs().max()) < 1e-5
     assert float((runtime.network_on(CPU, "bf16")(windows) - expected).abs().max()) < 0.1 * float(expected.abs().max())
 
 
@@ -115,7 +126,7 @@ def test_memory_that_runs_out_midway_is_answered_as_with_torch(prepared: Bundle,
         def scores(patches):
             if len(patches) > 1:
                 failed.append(len(patches))
-                raise MemoryError("bad allocation")
+                raise RuntimeError("Exception from src/core/src/runtime/allocator.cpp:79:\nstd::bad_alloc\n")
             return run(self, device, precision)(patches)
 
         return scores
@@ -150,10 +161,10 @@ def test_a_damaged_conversion_is_thrown_away_and_torch_serves(prepared: Bundle, 
     assert not file.exists()
 
 
-def test_a_conversion_that_openvino_cannot_read_is_thrown_away(prepared: Bundle) -> None:
-    file = converted.store(prepared, converted.Converted(b"<net", b""))
+def test_torch_serves_where_openvino_cannot_run_a_conversion(prepared: Bundle, caplog) -> None:
+    converted.store(prepared, converted.Converted(b"<net", b""))
     assert Predictor(prepared, AUTO).runtime_on(CPU).name == "torch"
-    assert not file.exists()
+    assert "OpenVINO cannot run this model here" in caplog.text
 
 
 def test_openvino_on_demand_converts_where_that_was_not_done(tiny: Bundle) -> None:
@@ -197,7 +208,17 @@ def test_nothing_is_reported_to_the_makers_of_openvino() -> None:
     assert telemetry_utils.tm.__name__.endswith("telemetry_stub")
 
 
-# The command
+# The worker, and the command
+
+
+def test_the_worker_says_what_ran_the_network(prepared: Bundle, scan: Phantom, tmp_path: Path) -> None:
+    folder = JobFolder.create(tmp_path)
+    list(folder.write_volume([channel.T for channel in scan.volume.array], scan.volume.ijk_to_ras))
+    titles = []
+    for runtime in ("torch", "openvino"):
+        request = Segment("1", str(folder.path), str(prepared.path), settings={"device": "cpu", "runtime": runtime})
+        titles.append(SegmentationWork().run(request, lambda _message: None, lambda: False).data["device_title"])
+    assert titles[1] == f"{titles[0]}, OpenVINO"
 
 
 def test_models_are_prepared_used_and_forgotten_by_command(tiny: Bundle, tmp_path: Path, scan: Phantom, capsys) -> None:

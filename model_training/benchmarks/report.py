@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 from MAESegmentLib.storage.atomic_file import write_file
 
@@ -196,6 +197,36 @@ def worker_table(rows: Rows) -> str:
     return _with_machines(table_of(rows, columns), rows)
 
 
+def runtimes_table(rows: Rows) -> str:
+    """How fast each runtime is."""
+    columns = {
+        "model": lambda row: row["model"],
+        "runtime": lambda row: row["way"],
+        "a window, s": lambda row: row["window_s"],
+        "faster by": lambda row: f"**{row['faster']}**",
+        "rounds": lambda row: row["rounds"],
+        "new process, s": lambda row: row["process_s"],
+        "processes": lambda row: row["starts"],
+    }
+    return _with_machines(table_of(rows, columns), rows)
+
+
+def runtimes_scans_table(rows: Rows) -> str:
+    """Whole scans by each runtime, and whether it labels as PyTorch does in fp32."""
+    lines = []
+    for model, way in dict.fromkeys((row["model"], row["way"]) for row in rows):
+        of = [row for row in rows if (row["model"], row["way"]) == (model, way)]
+        values = {name: [float(row[name]) for row in of] for name in ("seconds", "faster", "dice", "differing")}
+        seconds, faster = median(values["seconds"]), median(values["faster"])
+        dice, differing = (sum(values[name]) / len(of) for name in ("dice", "differing"))
+        least = min(float(row["least_dice"]) for row in of)
+        of_scan = [model, way, str(len(of)), f"{seconds:.3f}", f"**{faster:.2f}**"]
+        lines.append([*of_scan, f"{dice:.5f}", f"{least:.5f}", f"{differing:.1e}"])
+    return table(
+        ["model", "runtime", "scans", "a scan, s", "faster by", "mean Dice", "least Dice", "voxels that differ"], lines
+    )
+
+
 def browser_table(rows: Rows) -> str:
     """How long the browser's views hang."""
     columns = {
@@ -293,6 +324,8 @@ TABLES: dict[Path, dict[str, tuple[str, Callable[[list[Row]], str]]]] = {
         "volumes": ("volumes", volumes_table),
         "stages": ("volumes", stages_table),
         "worker": ("worker", worker_table),
+        "runtimes": ("runtimes", runtimes_table),
+        "runtimes_scans": ("runtimes_scans", runtimes_scans_table),
         "browser": ("browser", browser_table),
         "memory": ("memory", memory_table),
         "batch": ("batch", batch_table),

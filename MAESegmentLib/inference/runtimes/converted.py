@@ -45,6 +45,6 @@ def read(bundle: Bundle) -> Converted | None:
         return None
     digest, content = data[:_DIGEST], data[_DIGEST:]
     if hashlib.sha256(content).digest() != digest:
-        raise ValueError("is not what was stored")
+        raise ValueError("it is not what was stored")
     end = _LENGTH + int.from_bytes(content[:_LENGTH], "big")
     return Converted(content[_LENGTH:end], content[end:])

@@ -14,7 +14,7 @@ import torch
 
 from ...bundle import Bundle
 from ...device import dtype_of
-from ...errors import ConfigurationError, is_out_of_memory
+from ...errors import ConfigurationError, DeviceError, is_out_of_memory
 from ..settings import OPENVINO
 from ..windows import Network
 from . import converted as conversions
@@ -48,7 +48,7 @@ class OpenVinoRuntime:
     name: str = OPENVINO
 
     def __init__(self, converted: Converted, precision: str) -> None:
-        """Compiled for `precision` now; for another when it is asked for."""
+        """Compiled for `precision` now; for another when it is asked for. `DeviceError` if that does not work here."""
         self._converted = converted
         self._compiled: dict[str, Any] = {}
         self._compile(_hint(precision))
@@ -76,29 +76,37 @@ class OpenVinoRuntime:
                 # Two processes would be pinned to the same cores, and wait for each other while others idle.
                 "ENABLE_CPU_PINNING": False,
             }
-            model = core.read_model(self._converted.description, weights)
-            self._compiled[hint] = core.compile_model(model, "CPU", options)
+            try:
+                model = core.read_model(self._converted.description, weights)
+                self._compiled[hint] = core.compile_model(model, "CPU", options)
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
+                lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+                raise DeviceError(
+                    f"OpenVINO cannot run this model here: {lines[-1]}", "Choose the runtime torch."
+                ) from error
         return self._compiled[hint]
 
 
 def stored_runtime(bundle: Bundle, precision: str) -> OpenVinoRuntime | None:
-    """Of a model that was converted before, where OpenVINO is installed; else None.
+    """Of a model that was converted before, where OpenVINO is installed and can run it; else None.
 
-    A conversion that cannot be used is deleted.
+    A conversion that is damaged is deleted.
     """
     if not is_installed() or precision == "fp16":
         return None
     try:
         found = conversions.read(bundle)
         return None if found is None else OpenVinoRuntime(found, precision)
-    except (RuntimeError, ValueError, ConfigurationError) as error:
-        if is_out_of_memory(error):
-            raise
-        _log.warning("The conversion of %s %s cannot be used (%s).", bundle.name, bundle.version, error)
-        if not isinstance(error, ConfigurationError):  # that is about OpenVINO itself
-            with suppress(OSError):
-                conversions.file_for(bundle).unlink(missing_ok=True)
-        return None
+    except ValueError as error:
+        reason = str(error)
+        with suppress(OSError):
+            conversions.file_for(bundle).unlink(missing_ok=True)
+    except (ConfigurationError, DeviceError) as error:
+        reason = error.message
+    _log.warning("%s %s is run by torch, as its conversion cannot be used: %s", bundle.name, bundle.version, reason)
+    return None
 
 
 def _hint(precision: str) -> str:
