@@ -15,10 +15,13 @@ from MAESegmentLib import mrml
 from MAESegmentLib.cases.store import CaseStore
 from MAESegmentLib.errors import VolumeReadError
 from MAESegmentLib.images.reading import read_label_map, read_volume
-from MAESegmentLib.images.volume import Volume
+from MAESegmentLib.images.volume import LabelMap, Volume
+from MAESegmentLib.images.writing import write_label_map
 from MAESegmentLib.web.panels.open_segmentation import _put, _read
+from MAESegmentLib.web.slicer_scene import prepare, volume_node
 from MAESegmentLib.web.workspace import Scan
 from Testing import slicer_core
+from Testing.dicom_series import SeriesRecipe, labelled
 from Testing.mrml.nodes import GRIDS, volume
 from Testing.web.browser import User, show
 
@@ -66,6 +69,20 @@ def test_one_file_a_structure_overlapping_and_on_another_grid(scan, tmp_path):
     np.testing.assert_array_equal(found["liver"], liver > 0)
     assert said == ()
     assert mrml.volume_of(node) is scan.node
+
+
+def test_contours_become_voxels_on_the_slices_of_their_scan(scan, tmp_path):  # noqa: ARG001
+    grey = np.random.default_rng(2).integers(0, 2000, (8, 16, 16))
+    series = read_volume(SeriesRecipe(grey).write(tmp_path / "series"))
+    expected = np.zeros(series.grid.shape, np.uint8)
+    expected[3:9, 4:12, 1:6], expected[11:14, 2:13, 3:8] = 1, 2
+    drawn = LabelMap(expected, series.ijk_to_ras)
+    path = write_label_map(tmp_path / "x.rtstruct.dcm", drawn, labelled("a", "b"), source=series)
+    node, _said = opened(path, Scan(volume_node(prepare(series), "CT"), series))
+    found = masks(node, Scan(mrml.volume_of(node), series))
+    assert list(found) == ["a", "b"]
+    for value, name in enumerate(found, 1):
+        np.testing.assert_array_equal(found[name], expected == value)
 
 
 def test_values_without_names_are_never_called_after_a_models_labels(scan, tmp_path):

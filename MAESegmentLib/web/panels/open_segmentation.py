@@ -53,7 +53,7 @@ class OpenSegmentation(Panel):
             variant="tonal",
             block=True,
             id="open-segmentation",
-            title=_("One that another tool made: .seg.nrrd, DICOM SEG, a label map, or one file for each structure."),
+            title=_("Made by another tool: .seg.nrrd, DICOM SEG, RTSTRUCT, label map, or a file for each structure."),
         )
         html.Input(
             id="upload-segmentation",
@@ -87,16 +87,23 @@ class OpenSegmentation(Panel):
 def _read(path: Path, root: Path, scan: Scan) -> tuple[list[Part], tuple[str, ...]]:
     """What the files hold, and what had to be assumed; slow. Files that name no structures are called after the file,
     never after a model's labels: other tools number as they like."""
-    from ...images.formats.dicom.belonging import check_belongs
-    from ...images.reading import read_segments
+    from ...images.formats.dicom.belonging import check_belongs, place_on
+    from ...images.reading import read_drawing
 
     files = sorted(one for one in path.rglob("*") if is_image(one) or is_dicom(one)) if path.is_dir() else [path]
     parts, notes = [], dict[str, None]()
     with confined(path.name, root, Path(tempfile.gettempdir())):
         for file in files:
-            label_map, labels = read_segments(file)
-            notes.update(dict.fromkeys(check_belongs(label_map, scan.source)))
-            parts.append((label_map, labels or _named(file, label_map)))
+            drawing, labels = read_drawing(file)
+            if isinstance(drawing, LabelMap):
+                notes.update(dict.fromkeys(check_belongs(drawing, scan.source)))
+                parts.append((drawing, labels or _named(file, drawing)))
+                continue
+            values = {label.value for label in labels}
+            for label in labels:  # contours, each for itself: they may overlap
+                placed, said = place_on(drawing, scan.source, values - {label.value})
+                notes.update(dict.fromkeys(said))
+                parts.append((placed, (label,)))
     if not any(labels for _label_map, labels in parts):
         raise VolumeReadError(_("Nothing is segmented in this file."), _("Choose another one."))
     return parts, tuple(notes)
