@@ -27,14 +27,23 @@ _PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _NEGATIVE_LIST = re.compile(r"-\.?\d[\d.eE+-]*,[\d.,eE+-]*")
 
 
+def _given_path(text: str) -> Path:
+    """Of an empty one `Path` would make the working directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty: is a variable of the shell not set?")
+    return Path(text)
+
+
 class Parser(argparse.ArgumentParser):
-    """Takes whole options only, and `--roi -40,-5,...`, of which argparse would take the value for an option.
+    """Takes whole options only, no empty path, and `--roi -40,-5,...`, of which argparse would take the value for an
+    option.
 
     Parsers of actions do, too.
     """
 
     def __init__(self, **how: Any) -> None:
         super().__init__(**how, allow_abbrev=False)
+        self.register("type", Path, _given_path)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         words: list[str] = []

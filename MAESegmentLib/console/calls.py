@@ -32,9 +32,12 @@ def several(given: Any, kinds: tuple[type[Any], ...], expected: str, inside: tup
     """One of `kinds`, several or None, as a list; those of `inside` are one only within a list. `ConfigurationError`,
     which says what is `expected`, for all else."""
     if given is None or isinstance(given, kinds):
-        return [] if given is None else [given]
-    listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str | bytes) else [given]
+        listed = [] if given is None else [given]
+    else:
+        listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str | bytes) else [given]
     for one in listed:
         if not isinstance(one, (*kinds, *inside)):
             raise ConfigurationError(_("{kind} was given.").format(kind=type(one).__name__), expected)
+        if one == "":  # as a path, that would be the working directory
+            raise ConfigurationError(_("An empty text was given."), expected)
     return listed

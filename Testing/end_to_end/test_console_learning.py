@@ -55,6 +55,8 @@ def test_from_a_corrected_scan_to_a_version_and_its_comparison(console, clinic, 
     assert [case.id for case in console.cases()] == [record.id]
     with pytest.raises(VolumeReadError, match="nowhere"):
         console.fine_tune(unlabelled="nowhere")
+    with pytest.raises(ConfigurationError, match="empty text"):
+        console.fine_tune(unlabelled="")
     for call in (lambda it: console.fine_tune(unlabelled=it), lambda it: console.fine_tune(it), console.next_cases):
         for wrong in (scan.volume, [7]):
             with pytest.raises(ConfigurationError, match="was given"):

@@ -90,3 +90,14 @@ def test_a_wrong_path_is_named_with_what_is_expected(command, place, said, files
     assert sum(line.startswith("  ") for line in error.splitlines()) >= 1, "no advice"
     assert not list(files.rglob("*.seg.nrrd")), "work was done before the path was looked at"
     assert (files / "note.txt").read_text() == "not an image\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [f"segment {{}} {MODEL}", f"finetune --cases data {MODEL} -o out --unlabelled {{}}", "cases check --store {}"],
+)
+def test_an_empty_path_is_not_the_working_directory(command, files, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(files)
+    with pytest.raises(SystemExit):
+        main([word.replace("PATH", "") for word in command.format("PATH").split()])
+    assert "the path is empty" in capsys.readouterr().err
