@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,14 @@ from matplotlib.path import Path as Polygon
 from pydicom.dataset import Dataset
 
 from MAESegmentLib.errors import OutputError
-from MAESegmentLib.images import Volume, check_label_map_destination, read_volume, write_label_map
+from MAESegmentLib.images import (
+    LabelMap,
+    Volume,
+    check_label_map_destination,
+    read_label_map,
+    read_volume,
+    write_label_map,
+)
 from MAESegmentLib.images.formats.dicom.contours import enclosed, outlines
 from MAESegmentLib.images.labels import Label
 from Testing.dicom_series import SeriesRecipe, drawn, edit, head, labelled, structures, write_enhanced
@@ -75,6 +83,30 @@ def test_contours_enclose_exactly_the_voxels_of_each_structure(recipe: SeriesRec
     assert list(masks) == [label.name for label in LABELS]
     for label in LABELS:
         np.testing.assert_array_equal(masks[label.name], label_map.array == label.value)
+
+
+def test_contours_of_a_real_ct_enclose_its_labels(real_data: Path, tmp_path: Path) -> None:
+    """Also where rows run from front to back: the axes of this file."""
+    folder = real_data / "headneck_ct"
+    case = json.loads((folder / "dataset7.json").read_text())["cases"][0]
+    ct, drawn_on_it = read_volume(folder / case["image"]), read_label_map(folder / case["label"])
+    lps, spacing = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ct.ijk_to_ras, ct.grid.spacing
+    recipe = SeriesRecipe(
+        np.rint(ct.array[0].T).clip(-1024).astype(int) + 1024,
+        position=tuple(lps[:3, 3]),
+        row=tuple(lps[:3, 0] / spacing[0]),
+        column=tuple(lps[:3, 1] / spacing[1]),
+        pixel_spacing=(spacing[1], spacing[0]),
+        slice_step=tuple(lps[:3, 2]),
+    )
+    scan = read_volume(recipe.write(tmp_path / "series"))
+    array = drawn_on_it.array
+    labels = labelled(*(f"organ {value}" for value in range(1, array.max() + 1)))
+    path = write_label_map(tmp_path / "x.rtstruct.dcm", LabelMap(array, scan.ijk_to_ras), labels, source=scan)
+    masks = as_read_elsewhere(path, scan)
+    for label in labels:
+        np.testing.assert_array_equal(masks[label.name], array == label.value)
+    np.testing.assert_array_equal(read_label_map(path, scan).array, array)
 
 
 def test_it_belongs_to_patient_study_and_images_of_the_scan_and_says_no_more_of_the_patient_than_a_seg(

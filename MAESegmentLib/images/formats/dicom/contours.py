@@ -40,12 +40,12 @@ _Point = tuple[int, int]
 def outlines(mask: np.ndarray) -> list[np.ndarray]:
     """Closed outlines (N, 2) of the parts of `mask` (I, J), whose holes are joined to them by a keyhole: there and back
     along one line, as DICOM has it. Every voxel centre is on its right side."""
-    found = np.argwhere(mask)
-    if not found.size:
+    columns, rows = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not columns.size:
         return []
-    start, stop = found.min(axis=0), found.max(axis=0) + 1
-    padded = np.pad(mask[start[0] : stop[0], start[1] : stop[1]], 1)
+    padded = np.pad(mask[columns[0] : columns[-1] + 1, rows[0] : rows[-1] + 1], 1)
     loops = _with_keyholes(_loops(padded))
+    start = np.array([columns[0], rows[0]])
     return [_placed(_corners(loop), padded) + start - 1 for loop in loops]
 
 
@@ -54,8 +54,10 @@ def _loops(padded: np.ndarray) -> list[list[_Point]]:
     inside = padded.astype(np.uint8)
     code = inside[:-1, :-1] + 2 * inside[1:, :-1] + 4 * inside[1:, 1:] + 8 * inside[:-1, 1:]
     following: dict[_Point, _Point] = {}
+    edge = np.argwhere((code > 0) & (code < 15))
+    kinds = code[tuple(edge.T)]
     for kind, ways in _WAYS.items():
-        corners = 2 * np.argwhere(code == kind)
+        corners = 2 * edge[kinds == kind]
         for way in ways:
             before, after = ((corners + end).tolist() for end in way)
             following.update(zip(map(tuple, before), map(tuple, after), strict=True))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import highdicom
 import numpy as np
+from pydicom.charset import default_encoding
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
@@ -102,8 +103,9 @@ def _structure_set(
     structures.ReferencedFrameOfReferenceSequence = [_frame_of_reference(series)]
     names = segment_names(labels)
     structures.StructureSetROISequence = [_roi(number, name, series) for number, name in enumerate(names, 1)]
+    slices = np.ascontiguousarray(label_map.array.transpose(2, 0, 1))
     structures.ROIContourSequence = [
-        _contours(number, label, label_map, series) for number, label in enumerate(labels, 1)
+        _contours(number, label, slices, label_map.grid, series) for number, label in enumerate(labels, 1)
     ]
     structures.RTROIObservationsSequence = [_observation(number) for number in range(1, len(labels) + 1)]
     return structures
@@ -142,15 +144,14 @@ def _observation(number: int) -> Dataset:
     return _item(ObservationNumber=number, ReferencedROINumber=number, RTROIInterpretedType="", ROIInterpreter="")
 
 
-def _contours(number: int, label: Label, label_map: LabelMap, series: DicomSource) -> Dataset:
+def _contours(number: int, label: Label, slices: np.ndarray, grid: Grid, series: DicomSource) -> Dataset:
     """Without a sequence of contours for a structure that has no voxels."""
     structure = _item(ROIDisplayColor=list(label.colour))
-    mask = label_map.array == label.value
     contours: list[Dataset] = []
-    for k in np.flatnonzero(mask.any(axis=(0, 1))):
-        image = _image(series, int(k))
-        for points in outlines(mask[:, :, k]):
-            contours.append(_contour(len(contours) + 1, points, int(k), label_map.grid, image))
+    for k, values in enumerate(slices):
+        image = _image(series, k)
+        for points in outlines(values == label.value):
+            contours.append(_contour(len(contours) + 1, points, k, grid, image))
     if contours:
         structure.ContourSequence = contours
     structure.ReferencedROINumber = number
@@ -166,10 +167,11 @@ def _contour(number: int, points: np.ndarray, k: int, grid: Grid, image: Dataset
     )
     ijk = np.column_stack([points, np.full(len(points), k), np.ones(len(points))])
     lps = (ijk @ (LPS_TO_RAS @ grid.ijk_to_ras).T)[:, :3]
-    # As bytes: an object for every number would take minutes for a body.
+    # As bytes, written as they are: an object for every number would take minutes for a body.
     data = "\\".join(f"{value:.{_DECIMALS}f}" for value in lps.ravel()).encode()
     data += b" " * (len(data) % 2)
     contour[_CONTOUR_DATA] = RawDataElement(_CONTOUR_DATA, "DS", len(data), data, 0, True, True)
+    contour.set_original_encoding(True, True, default_encoding)
     return contour
 
 

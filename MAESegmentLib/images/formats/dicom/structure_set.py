@@ -42,10 +42,10 @@ class StructureSet:
         A voxel is in a structure if an odd number of its contours enclose the voxel's centre; where structures overlap,
         in the smallest. `GeometryError` for contours that lie beside or between the slices, or on every other one only.
         """
-        array = np.zeros(grid.shape, np.uint8 if len(self.labels) < 256 else np.uint16)
+        kind = np.uint8 if len(self.labels) < 256 else np.uint16
         kept = [label for label in self.drawn() if label.value not in leave_out]
         if not kept:
-            return LabelMap(array, grid.ijk_to_ras, self.source), self.notes
+            return LabelMap(np.zeros(grid.shape, kind), grid.ijk_to_ras, self.source), self.notes
         to_ijk = np.linalg.inv(grid.ijk_to_ras) @ LPS_TO_RAS
         placed = {
             label: [points @ to_ijk[:3, :3].T + to_ijk[:3, 3] for points in self.contours[label.value]]
@@ -60,7 +60,9 @@ class StructureSet:
             notes += self._gaps(label, sorted(slices))
             filled[label], said = _filled(slices, (columns, rows))
             notes += [f"{self.name}: {label.name!r}: {one}" for one in said]
-        notes += self._paint(np.moveaxis(array, axis, 2), filled)
+        painted = np.zeros((grid.shape[axis], columns, rows), kind)
+        notes += self._paint(painted, filled)
+        array = np.ascontiguousarray(np.moveaxis(painted, 0, axis))
         return LabelMap(array, grid.ijk_to_ras, self.source), tuple(notes)
 
     def _plane(self, grid: Grid, placed: Mapping[Label, Sequence[np.ndarray]]) -> int:
@@ -119,18 +121,17 @@ class StructureSet:
         ]
 
     def _paint(self, array: np.ndarray, filled: Mapping[Label, Mapping[int, np.ndarray]]) -> list[str]:
-        """Put the structures into `array` (I, J, K), the smallest last; says which overlap, and which have no voxel."""
+        """Put the structures into `array` (K, I, J), the smallest last; says which overlap, and which have no voxel."""
         notes = []
         names = {label.value: label.name for label in filled}
         sizes = {label: sum(int(places.size) for places in slices.values()) for label, slices in filled.items()}
         for label in sorted(filled, key=lambda one: -sizes[one]):
             below: dict[int, int] = {}
             for number, places in filled[label].items():
-                part = array[:, :, number].ravel()
+                part = array[number].reshape(-1)
                 for value, count in zip(*np.unique(part[places], return_counts=True), strict=True):
                     below[int(value)] = below.get(int(value), 0) + int(count)
                 part[places] = label.value
-                array[:, :, number] = part.reshape(array.shape[:2])
             notes += [
                 f"{self.name}: {names[value]!r} and {label.name!r} overlap in {count} voxels; there, {label.name!r}, "
                 "the smaller one, was taken."
