@@ -205,8 +205,6 @@ def runtimes_table(rows: Rows) -> str:
         "a window, s": lambda row: row["window_s"],
         "faster by": lambda row: f"**{row['faster']}**",
         "rounds": lambda row: row["rounds"],
-        "new process, s": lambda row: row["process_s"],
-        "processes": lambda row: row["starts"],
     }
     return _with_machines(table_of(rows, columns), rows)
 

@@ -1,23 +1,17 @@
 """OpenVINO against PyTorch on a processor: `python -m model_training.benchmarks.runtimes --data DATA [--model NAME]`.
 
-One thread, processor seconds. The windows of both shipped models by both runtimes in fp32 and bf16, in turn, and
-`maesegment segment` of one scan in a new process (results/runtimes.csv); every scan of `validation` as a whole by each,
-in turn, with how far its labels are from those of PyTorch in fp32 (results/runtimes_scans.csv). What is there of these
-files is not measured again, so that the same command resumes; delete the rows to measure them again.
+One thread, processor seconds. The windows of both shipped models by both runtimes in fp32 and bf16, in turn
+(results/runtimes.csv); every scan of `validation` as a whole by each, in turn, with how far its labels are from those
+of PyTorch in fp32 (results/runtimes_scans.csv). What is there of these files is not measured again, so that the same
+command resumes; delete the rows to measure them again. Models that are not prepared for OpenVINO yet are at first.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
-import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
@@ -29,9 +23,7 @@ from MAESegmentLib.cases.checks import read_image
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.evaluation.metrics import dice
 from MAESegmentLib.images.volume import Volume
-from MAESegmentLib.images.writing import write_volume
 from MAESegmentLib.inference.predictor import Predictor
-from MAESegmentLib.inference.runtimes.conversion import prepare
 from MAESegmentLib.inference.settings import InferenceSettings
 
 from ..tables import read_rows
@@ -48,13 +40,8 @@ Way = tuple[str, str]
 def main() -> None:
     arguments = begin(__doc__, _options)
     torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the new processes
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["MAESEGMENT_MODELS"] = folder  # where the conversions are
-        for name in arguments.model or DATA:
-            bundle = ModelStore().find(name)
-            prepare(bundle)
-            measure(bundle, arguments)
+    for name in arguments.model or DATA:
+        measure(ModelStore().find(name), arguments)
     write_report()
 
 
@@ -65,8 +52,7 @@ def measure(bundle: Bundle, arguments: argparse.Namespace) -> None:
     cases = load_dataset(arguments.data / DATA[bundle.name]).select(REFERENCE)
     if not _known("runtimes", **model):
         timings = time_windows(predictors, arguments.seconds)
-        new = time_processes(bundle, read_image(cases[0]), arguments.starts)
-        rows = [model | _times(way, timings, new[way]) | where() for way in WAYS]
+        rows = [model | _times(way, timings) | where() for way in WAYS]
         record("runtimes", rows, ("model",), report=False)
     for number, case in enumerate(cases):
         if not _known("runtimes_scans", **model, scan=case.id):
@@ -79,15 +65,13 @@ def _known(name: str, **values: str) -> bool:
     return any(values.items() <= row.items() for row in read_rows(RESULTS / f"{name}.csv"))
 
 
-def _times(way: Way, timings: Mapping[str, Timing], new: Sequence[float]) -> dict[str, object]:
+def _times(way: Way, timings: Mapping[str, Timing]) -> dict[str, object]:
     timing = timings[_text(way)]
     return {
         "way": _text(way),
         "window_s": f"{median(timing.processor):.4f}",
         "faster": f"{timings[_text(WAYS[0])].processor_speedup_of(timing):.2f}",
         "rounds": len(timing.processor),
-        "process_s": f"{median(new):.2f}",
-        "starts": len(new),
     }
 
 
@@ -120,28 +104,6 @@ def compare(predictors: Mapping[Way, Predictor], scan: Volume, number: int) -> l
     return rows
 
 
-def time_processes(bundle: Bundle, scan: Volume, repeats: int) -> dict[Way, list[float]]:
-    """`maesegment segment` from its start to its end."""
-    seconds: dict[Way, list[float]] = defaultdict(list)
-    with tempfile.TemporaryDirectory() as folder:
-        image = write_volume(Path(folder, "scan.nii.gz"), scan)
-        for repeat in range(repeats):
-            turn = repeat % len(WAYS)
-            for runtime, precision in WAYS[turn:] + WAYS[:turn]:
-                command = [sys.executable, "-m", "MAESegmentLib.cli", "segment", str(image), "-m", bundle.name]
-                command += ["-o", str(Path(folder, "labels.nii.gz")), "--overwrite", "--allow-mismatch", "-q"]
-                command += ["--device", "cpu", "--runtime", runtime, "--precision", precision]
-                before = _of_children()
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-                seconds[runtime, precision].append(_of_children() - before)
-    return seconds
-
-
-def _of_children() -> float:
-    times = os.times()
-    return times.children_user + times.children_system
-
-
 def _predictor(bundle: Bundle, runtime: str, precision: str) -> Predictor:
     chosen: dict[str, Any] = {"device": "cpu", "runtime": runtime, "precision": precision, "check_familiarity": False}
     return Predictor(bundle, InferenceSettings.of_model(bundle.spec.inference, **chosen))
@@ -155,7 +117,6 @@ def _options(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     parser.add_argument("--model", action="append", choices=DATA, help="may be repeated (default: both)")
     parser.add_argument("--seconds", type=float, default=20, help="for the windows of a model (default: %(default)s)")
-    parser.add_argument("--starts", type=int, default=5, help="processes of each kind (default: %(default)s)")
 
 
 if __name__ == "__main__":
