@@ -117,8 +117,11 @@ class NnFormerConfig:
         return first[0] * second[0], first[1] * second[1], first[2] * second[2]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; `from_dict` reads it back."""
-        return asdict(self)
+        """JSON-ready; `from_dict` reads it back. A detail head is named if there is one: versions before know none."""
+        data = asdict(self)
+        if not self.detail_channels:
+            del data["detail_channels"]
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> NnFormerConfig:

@@ -299,6 +299,13 @@ def test_detail_head_adds_nothing_at_first_and_then_sees_single_voxels() -> None
     assert changed.min(0).values.tolist() == [4, 6, 8], "two convolutions reach two voxels far"
 
 
+def test_network_without_a_detail_head_is_described_as_before_there_was_one() -> None:
+    assert "detail_channels" not in TINY.to_dict()
+    detailed = replace(TINY, detail_channels=6)
+    assert NnFormerConfig.from_dict(detailed.to_dict()) == detailed
+    assert NnFormerConfig.from_dict(TINY.to_dict()) == TINY
+
+
 def to_voxels_alone(network: NnFormer, image: torch.Tensor) -> torch.Tensor:
     """Without its detail head."""
     alone = NnFormer(replace(network.config, detail_channels=0)).eval()

@@ -100,7 +100,8 @@ def test_detail_head_of_the_base_is_taken_over_row_by_row(detailed: Bundle) -> N
 def test_detail_head_that_the_base_lacks_changes_nothing_at_first(
     base: Bundle, detailed: Bundle, channels: int
 ) -> None:
-    (network, _), _ = network_for(base, {"front": 1, "back": 2}, detail_channels=channels)
+    (network, notes), _ = network_for(base, {"front": 1, "back": 2}, detail_channels=channels)
+    assert "12 new" in notes[-1]
     assert network.config.detail_channels == channels
     torch.testing.assert_close(network.eval()(PIXEL), base.load_network()(PIXEL))
     (network, _), _ = network_for(detailed, {"front": 1, "back": 2}, detail_channels=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -15,7 +16,6 @@ from ..settings import FineTuneSettings
 
 #: First convolutions of an image.
 _STEMS = ("encoder.embedding.pair1.conv1.weight", "detail.image.weight")
-_DETAIL_WIDTH = "detail.norm1.weight"
 
 
 def initial_network(
@@ -39,8 +39,10 @@ def initial_network(
         report = transfer_encoder(_fit_stem(autoencoder.state_dict(), channels, notes), network)
         notes.append(f"Encoder of the masked autoencoder {base.name!r}, new decoder: {report}.")
     else:
-        state = _fit_head(base.load_network().state_dict(), network, plan)
-        report = transfer_matching(_fit_stem(state, channels, notes), network)
+        state = base.load_network().state_dict()
+        has_detail = _has_its_detail(state, network)
+        fitted = _fit_stem(_fit_head(state, network, plan, with_detail=has_detail), channels, notes)
+        report = transfer_matching(fitted, network, fresh=() if has_detail else ("detail.",))
         notes.append(f"Weights of {base.name!r} {base.version}: {report}.")
     return network, tuple(notes)
 
@@ -60,16 +62,20 @@ def _config(base: Bundle, plan: LabelPlan, channels: int, settings: FineTuneSett
     return config
 
 
-def _fit_head(state: dict[str, Tensor], network: NnFormer, plan: LabelPlan) -> dict[str, Tensor]:
-    """Rows of the base's heads in the order of the new labels; a new label keeps the network's new row, and a head that
-    the base lacks its new weights."""
+def _has_its_detail(state: Mapping[str, Tensor], network: NnFormer) -> bool:
+    """Whether the base has a detail head as wide as the network's."""
     own = network.state_dict()
+    width = "detail.norm1.weight"
+    return width in state and width in own and state[width].shape == own[width].shape
+
+
+def _fit_head(
+    state: Mapping[str, Tensor], network: NnFormer, plan: LabelPlan, *, with_detail: bool
+) -> dict[str, Tensor]:
+    """Rows of the base's heads in the order of the new labels; a new label keeps the network's new row."""
     fitted = dict(state)
-    heads: tuple[str, ...] = ("heads.", "detail.out.")
-    if _DETAIL_WIDTH not in state or state[_DETAIL_WIDTH].shape != own.get(_DETAIL_WIDTH, torch.empty(0)).shape:
-        fitted |= {key: fresh for key, fresh in own.items() if key.startswith("detail.")}
-        heads = heads[:1]
-    for key, fresh in own.items():
+    heads = ("heads.", "detail.out.") if with_detail else ("heads.",)
+    for key, fresh in network.state_dict().items():
         if not key.startswith(heads):
             continue
         fitted[key] = fresh.clone()
@@ -83,7 +89,7 @@ def _fit_head(state: dict[str, Tensor], network: NnFormer, plan: LabelPlan) -> d
     return fitted
 
 
-def _fit_stem(state: dict[str, Tensor], channels: int, notes: list[str]) -> dict[str, Tensor]:
+def _fit_stem(state: Mapping[str, Tensor], channels: int, notes: list[str]) -> dict[str, Tensor]:
     """Give the first convolutions `channels` inputs that together respond like the old ones."""
     fitted = dict(state)
     for key in _STEMS:
