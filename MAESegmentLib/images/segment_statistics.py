@@ -74,6 +74,11 @@ border_voxels=0)
         there = [number for number, count in enumerate(counts) if count[value]]
         part = [slice(None)] * 3
         part[axis] = slice(there[0], there[-1] + 1) if there else slice(0, 0)
+        # All that follows is done in the smallest block: a scan may have a hundred small structures.
+        plane = np.logical_or.reduce(array[tuple(part)] == value, axis=axis)
+        for number, other in enumerate(one for one in range(3) if one != axis):
+            hits = np.flatnonzero(plane.any(axis=1 - number))
+            part[other] = slice(int(hits[0]), int(hits[-1]) + 1) if hits.size else slice(0, 0)
         first = [int(start) + (one.start or 0) for start, one in zip(first_ijk, part, strict=True)]
         found[value] = _measured(array[tuple(part)] == value, channels, np.asarray(ijk_to_ras, float), first)
     return found
