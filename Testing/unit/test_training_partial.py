@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from monai.losses import DiceLoss
 
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.errors import DatasetError
@@ -51,7 +52,9 @@ def test_with_everything_annotated_it_is_the_plain_loss() -> None:
     nothing_unknown = loss(logits(1), classes(1, 3), torch.zeros(2, 4, dtype=torch.bool))
     assert torch.equal(plain, nothing_unknown)
     entropy = F.cross_entropy(logits(1), classes(1, 3)[:, 0])
-    dice = loss.dice(logits(1).softmax(1), F.one_hot(classes(1, 3)[:, 0], 4).movedim(-1, 1).float())
+    dice = DiceLoss(include_background=False, batch=True)(
+        logits(1).softmax(1), F.one_hot(classes(1, 3)[:, 0], 4).movedim(-1, 1).float()
+    )
     assert plain.item() == pytest.approx((entropy + dice).item(), abs=1e-5)
 
 

@@ -86,6 +86,10 @@ class User:
             with suppress(StaleElementReferenceException):  # drawn again in between, so it is there to be read again
                 return self.find(name).text if self.see(name) else ""
 
+    def texts(self, name: str, selector: str) -> list[str]:
+        """Of what this CSS selector finds there."""
+        return [one.text for one in self.find(name).find_elements("css selector", selector)]
+
     def press(self, name: str) -> None:
         """Click, as soon as it can be."""
         self.until(lambda: self.see(name) and self.find(name).is_enabled(), f"{name} can be pressed")

@@ -140,15 +140,16 @@ def test_the_model_card_is_laid_out_and_closes(user):
     user.choose("model-select", "headneck-ct")
     for close in (
         lambda: ActionChains(user.driver).send_keys(Keys.ESCAPE).perform(),
-        lambda: user.find("card").find_element("css selector", '[aria-label="Close"]').click(),
+        lambda: user.until(
+            lambda: user.find("card").find_element("css selector", '[aria-label="Close"]').click() or True, "closing"
+        ),
     ):
         user.press("about-model")
         user.until(lambda: "Intended use" in user.text("card"), "the card")
         card = user.text("card")
         assert not any(line.startswith(("#", "|", "```")) or "**" in line for line in card.splitlines())
-        headings = user.find("card").find_elements("css selector", '[role="heading"]')
-        assert "Limits" in [one.text for one in headings]
-        assert "Mandible" in [one.text for one in user.find("card").find_elements("css selector", "td")]
+        for kind, text in (('[role="heading"]', "Limits"), ("td", "Mandible")):
+            user.until(lambda kind=kind, text=text: text in user.texts("card", kind), f"{text} in the card", 10)
         assert user.nameless() == []
         screenshot(user, "app-card")
         close()
