@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from Testing.web.browser import running_app, screenshot, show
@@ -66,6 +68,7 @@ def test_a_drawing_outlives_the_server_and_the_page_connects_again(app_environme
         draw(user, scan, folder)
         (first,) = (file.stat().st_mtime_ns for file in files_below(folder))
         stroke(user, 0, 8)
+        time.sleep(0.5)  # the stroke is on its way
         app.longest_stall_s(user)  # the session has it; and at once, before the hand has rested, the server ends
     user.until(lambda: user.see("lost"), "the page says so")
     screenshot(user, "app-lost")
