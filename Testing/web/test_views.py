@@ -104,7 +104,10 @@ def test_structures_are_named_in_words_and_files_keep_their_identifiers(user, re
     for typed, kept in ((("2", Keys.BACKSPACE), "SpinalCord"), (("2",), "Spinal cord2")):
         show(user, "correct")
         name = user.until(lambda: spinal_cord(user), "its name can be changed")
-        name.send_keys(*typed, Keys.ENTER)
+        name.send_keys(*typed)
+        shown = "Spinal cord2" if kept.endswith("2") else "Spinal cord"
+        user.until(lambda shown=shown: spinal_cord(user).get_property("value") == shown, f"{shown} in the field", 20)
+        spinal_cord(user).send_keys(Keys.ENTER)
         show(user, "export")
         # What was typed may reach the session after the first export.
         user.until(lambda kept=kept: f"_Name:={kept}\n" in exported_header(user), f"the name {kept}", 30)
