@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -110,4 +111,4 @@ def settings_in(
 
     settings = defaults()
     is_its = is_run_of(out)
-    return settings if is_its is None else next(filter(is_its, (settings, *others())), settings)
+    return settings if is_its is None else next(filter(is_its, chain((settings,), others())), settings)
