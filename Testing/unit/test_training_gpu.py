@@ -57,4 +57,4 @@ def test_too_little_memory_says_what_to_do(tmp_path: Path) -> None:
             finetune(dataset, base, tmp_path / "run", FineTuneSettings(device="cuda", batch_size=8), validation="none")
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert "--batch-size" in raised.value.hint
+    assert "micro-batch" in raised.value.hint

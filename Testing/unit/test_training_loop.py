@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from MAESegmentLib.errors import Cancelled, ConfigurationError, OutputError, TrainingError
+from MAESegmentLib.errors import Cancelled, ConfigurationError, DeviceMemoryError, OutputError, TrainingError
 from MAESegmentLib.networks import NnFormer
 from MAESegmentLib.storage import atomic_file
 from MAESegmentLib.training.data.patches import Batch
@@ -168,6 +168,18 @@ def test_non_finite_loss_names_the_case_and_keeps_the_last_checkpoint(tmp_path: 
 
 def _first_case(task: SegmentationTask) -> str:
     return next(iter(task.batches(0, torch.device("cpu")))).case_ids[0]
+
+
+class _PatchesThatDoNotFit(SegmentationTask):
+    def batches(self, first_step: int, device: torch.device) -> Any:  # noqa: ARG002
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        yield
+
+
+def test_patches_that_do_not_fit_on_the_gpu_are_told_as_too_little_memory(tmp_path: Path) -> None:
+    with pytest.raises(DeviceMemoryError) as raised:
+        train(segmentation(kind=_PatchesThatDoNotFit), SETTINGS, tmp_path)
+    assert "micro-batch" in raised.value.hint
 
 
 def test_run_folder_of_other_settings_is_refused(tmp_path: Path) -> None:

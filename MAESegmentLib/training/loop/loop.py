@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ...device import autocast, resolve_device
-from ...errors import Cancelled, ConfigurationError, DeviceMemoryError, TrainingError
+from ...errors import Cancelled, ConfigurationError, DeviceMemoryError, TrainingError, is_out_of_memory
 from ..data.patches import Batch
 from ..run_context import UNATTENDED, Progress, RunContext
 from ..settings import LoopSettings
@@ -133,9 +133,8 @@ def train(
 
         batches = stack.enter_context(contextlib.closing(task.batches(run.step, device)))  # type: ignore[type-var]
         while not schedule.is_over(run.step) and not run.stopped:
-            parts = run.next_parts(batches)
-            with _explaining_memory(settings, device):
-                values = run.update(parts)
+            with _explaining_memory(settings, device):  # patches go to the device as they are asked for
+                values = run.update(run.next_parts(batches))
             pace.lap(steps=1)
             run.stopped = context.all_reduce_stop() and (schedule.stop(run.step) or context.all_reduce_end())
             due = schedule.after(run.step, values["loss"], stopped=run.stopped)
@@ -349,8 +348,8 @@ def _divisible(task: Task) -> DivisibleTask:
 def _explaining_memory(settings: LoopSettings, device: torch.device) -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         raise DeviceMemoryError(
             f"The memory of {device} is too small to train on {len(settings.parts()[0])} patches at a time.",
