@@ -42,7 +42,6 @@ MODES = ("forward", "train")
 #: Largest difference from ours, in standard deviations of what is compared; bf16 keeps eight bits.
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.2}
 PROFILED_OPERATORS = 20
-_MACHINE = {"machine": machine()}
 
 
 def main() -> None:
@@ -66,7 +65,8 @@ def main() -> None:
                 fixed = {"device": device.type, "threads": torch.get_num_threads(), "case": name, "mode": mode}
                 fixed |= {"precision": precision}
                 with autocast(device, precision):
-                    record("network", measure(fixed, case, models, image, arguments.seconds), BLOCK)
+                    rows = measure(fixed, case, models, image, arguments.seconds, compiled=arguments.compiled)
+                    record("network", rows, BLOCK)
 
 
 def measure(
@@ -75,9 +75,13 @@ def measure(
     models: Mapping[str, nn.Module | Skipped],
     image: Tensor,
     seconds: float,
+    *,
+    compiled: bool = False,
 ) -> list[dict[str, Any]]:
     """The rows of one block. MONAI's networks take turns of their own with ours: they are slow, so they would leave
-    the others few rounds."""
+    the others few rounds. `compiled`: those that compute the same also as `torch.compile` makes them."""
+    if compiled:
+        models = {**models, **_compiled(models, image, fixed["mode"])}
     running = {name: model for name, model in models.items() if isinstance(model, nn.Module)}
     if fixed["precision"] != "fp32":
         # What the best precision of this machine gains over the official one.
@@ -97,6 +101,26 @@ def measure(
         rows |= {name: row for name, row in _rows(fixed, case, timings).items() if name not in rows}
     skipped = {name: model.reason for name, model in models.items() if isinstance(model, Skipped)}
     return [*rows.values(), *(_row(fixed, case, name) | {"skipped": reason} for name, reason in skipped.items())]
+
+
+def _compiled(models: Mapping[str, nn.Module | Skipped], image: Tensor, mode: str) -> dict[str, nn.Module | Skipped]:
+    """Each is run once here, since compiling takes long and may fail."""
+    found: dict[str, nn.Module | Skipped] = {}
+    for name in (OURS, PLAIN, CODE):
+        model = models[name]
+        if isinstance(model, nn.Module):
+            fast: Any = torch.compile(model)
+            try:
+                steps(fast, image, mode)()
+            except Exception as error:  # of any kind: of the compiler, or of the C++ compiler that it calls
+                found[f"{name}, compiled"] = Skipped(f"it did not compile: {_first_line(error)}")
+            else:
+                found[f"{name}, compiled"] = fast
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def check_equal(models: Mapping[str, nn.Module], image: Tensor, precision: str) -> None:
@@ -132,7 +156,9 @@ def keep_profiles(case: str, models: Mapping[str, nn.Module], image: Tensor) -> 
 
 def _row(fixed: Mapping[str, Any], case: Case, contender: str) -> dict[str, Any]:
     crop = "x".join(map(str, case.crop))
-    return {**fixed, "crop": crop, "batch": case.batch, "contender": contender, "load": f"{load():.1f}", **_MACHINE}
+    return {**fixed, "crop": crop, "batch": case.batch, "contender": contender, "load": f"{load():.1f}"} | {
+        "machine": machine(str(fixed["device"]))
+    }
 
 
 def _rows(fixed: Mapping[str, Any], case: Case, timings: Mapping[str, Timing]) -> dict[str, dict[str, Any]]:
@@ -166,6 +192,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), nargs="+", default=("fp32", "bf16"))
     add_device(parser, seconds=60)
     parser.add_argument("--without-monai", action="store_true", help="leave MONAI's networks out, which take long")
+    parser.add_argument("--compiled", action="store_true", help="also as torch.compile makes them")
     parser.add_argument("--profile", action="store_true", help="write the operators that take longest to profiles/")
 
 

@@ -25,6 +25,8 @@ from monai.transforms import (
 )
 from torch import nn
 
+from MAESegmentLib.device import autocast
+from MAESegmentLib.inference.segmenter import GPU_BATCH
 from MAESegmentLib.preprocessing.grid import resize
 from MAESegmentLib.preprocessing.plan import Preprocessing
 
@@ -47,10 +49,13 @@ class PlainPipeline:
         resampling: str,
         grid: Sequence[int],
         overlap: float,
+        device: str = "cpu",
+        precision: str = "fp32",
     ) -> None:
         """`grid` is the shape (D, H, W) that is resized to; intensities are those of the "ct" recipe."""
-        self.stages = Stages()
-        self._network = self.stages.timed(network)
+        self.stages = Stages(device)
+        self._device, self._precision = torch.device(device), precision
+        self._network = self.stages.timed(network.to(self._device))
         self._patch = preprocessing.patch_size
         self._overlap = overlap
         recipe = preprocessing.intensity
@@ -79,16 +84,17 @@ class PlainPipeline:
         self.stages.lap("load")
         data = self._prepare(data)
         self.stages.lap("prepare")
-        logits = sliding_window_inference(
-            data["image"][None],
-            self._patch,
-            1,
-            self._network,
-            overlap=self._overlap,
-            mode="gaussian",
-            sigma_scale=0.125,
-        )
-        data["pred"] = logits[0].softmax(dim=0)
+        with autocast(self._device, self._precision):
+            logits = sliding_window_inference(
+                data["image"][None].to(self._device),
+                self._patch,
+                1 if self._device.type == "cpu" else GPU_BATCH,
+                self._network,
+                overlap=self._overlap,
+                mode="gaussian",
+                sigma_scale=0.125,
+            )
+        data["pred"] = logits[0].float().softmax(dim=0)
         labels = self._restore(data)["pred"].argmax(dim=0, keepdim=True)
         self.stages.lap("blend and restore")
         save = SaveImage(output_postfix="", output_dtype="uint8", resample=False, print_log=False)

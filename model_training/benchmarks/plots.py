@@ -31,7 +31,7 @@ def network_plot(rows: Sequence[Row]) -> bytes:
         for place, row in enumerate(own):
             value, low, high = (float(row[f"ours_faster{part}"]) for part in ("", "_q1", "_q3"))
             panel.barh(place, value, xerr=[[value - low], [high - value]], color=_MODE_COLOURS[row["mode"]], height=0.7)
-        names = [f"{r['contender']}, {r['precision']}, {MODES[r['mode']]}, {r['threads']} thr." for r in own]
+        names = [f"{r['contender']}, {r['precision']}, {MODES[r['mode']]}, {_where(r)}" for r in own]
         panel.set_yticks(range(len(own)), names, fontsize=7)
         panel.invert_yaxis()
         panel.axvline(1.0, color="black", linewidth=0.8)
@@ -42,6 +42,10 @@ def network_plot(rows: Sequence[Row]) -> bytes:
     ratios = [float(row["ours_faster_q3"]) for row in shown]
     panels[-1].set_xlim(0, min(max(ratios) * 1.05, 8.0))
     return png(figure)
+
+
+def _where(row: Row) -> str:
+    return f"{row['threads']} thr." if row["device"] == "cpu" else row["device"]
 
 
 def pretraining_plot(rows: Sequence[Row]) -> bytes:
@@ -96,9 +100,10 @@ def memory_plot(rows: Sequence[Row]) -> bytes:
 
 
 def stages_plot(rows: Sequence[Row], stages: Sequence[str]) -> bytes:
-    """Stacked stages of every contender, a panel per scan."""
+    """Stacked stages of every contender on the processor, a panel per scan."""
     from matplotlib.figure import Figure
 
+    rows = [row for row in rows if row["device"] == "cpu"]
     scans = list(dict.fromkeys(row["scan"] for row in rows))
     figure = Figure(figsize=(9.5, 0.8 + 1.5 * len(scans)), layout="constrained")
     for panel, scan in zip(figure.subplots(len(scans), 1, squeeze=False)[:, 0], scans, strict=True):

@@ -161,13 +161,13 @@ def meets_goal(row: Mapping[str, str]) -> bool | None:
 
 
 def volumes_table(rows: Rows) -> str:
-    """Processor seconds of each scan and contender, and whether they label alike."""
+    """Seconds of each scan and contender, and whether they label alike."""
 
     def compared(cell: str | Callable[[Mapping[str, str]], str]) -> Callable[[Mapping[str, str]], str]:
         return lambda row: "" if row["contender"] == OURS else row[cell] if isinstance(cell, str) else cell(row)
 
     columns = {
-        "scan": lambda row: f"{row['scan']}, {row['voxels']} on {row['network_grid']}",
+        "scan": lambda row: f"{row['scan']}, {row['voxels']} on {row['network_grid']}{_on_gpu(row)}",
         "contender": lambda row: row["contender"],
         "processor seconds": lambda row: (
             f"{float(row['processor_s']):.2f} ({row['processor_q1'][:5]} - {row['processor_q3'][:5]})"
@@ -181,8 +181,15 @@ def volumes_table(rows: Rows) -> str:
 
 def stages_table(rows: Rows) -> str:
     """Median processor seconds of each stage."""
-    lines = [[row["scan"], row["contender"], *(row.get(f"{name} (s)", "") for name in _STAGES)] for row in rows]
+    lines = [
+        [row["scan"] + _on_gpu(row), row["contender"], *(row.get(f"{name} (s)", "") for name in _STAGES)]
+        for row in rows
+    ]
     return table(["scan", "contender", *_STAGES], lines)
+
+
+def _on_gpu(row: Mapping[str, str]) -> str:
+    return "" if row["device"] == "cpu" else f"; {row['device']}, {row['precision']}, seconds on the clock"
 
 
 def worker_table(rows: Rows) -> str:

@@ -56,13 +56,15 @@ def replace_rows(path: Path, rows: Sequence[Mapping[str, object]], block: Sequen
     write_rows(path, columns, [{name: row.get(name, "") for name in columns} for row in [*kept, *new]])
 
 
-def where() -> dict[str, object]:
+def where(device: str = "cpu") -> dict[str, object]:
     """Columns that say on what machine, and beside how much other work, a row was measured."""
-    return {"machine": machine(), "load": f"{load():.1f}", "cores": os.cpu_count()}
+    return {"machine": machine(device), "load": f"{load():.1f}", "cores": os.cpu_count()}
 
 
-def machine() -> str:
-    """Processor (its widest vector instructions that torch uses) and torch version."""
+def machine(device: str = "cpu") -> str:
+    """GPU, or processor (its widest vector instructions that torch uses), and torch version."""
+    if device.startswith("cuda"):
+        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
     capability = torch.backends.cpu.get_cpu_capability()
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     amx = " + AMX" if capabilities.get("amx_bf16") else ""

@@ -11,20 +11,24 @@ NETWORK = "network"
 
 
 class Stages(dict[str, float]):
-    """Name of a stage -> processor seconds of the process; with one thread they hardly depend on what else runs."""
+    """Name of a stage -> processor seconds of the process; with one thread they hardly depend on what else runs.
 
-    def __init__(self) -> None:
+    On a GPU, whose work no processor time counts, seconds on the clock.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
         super().__init__()
+        self.clock = time.process_time if device == "cpu" else time.perf_counter
         self._last = self._network_before = 0.0
 
     def start(self) -> None:
         self.clear()
         self._network_before = 0.0
-        self._last = time.process_time()
+        self._last = self.clock()
 
     def lap(self, name: str) -> None:
         """What was done since the last lap, without the network, belongs to `name`."""
-        now, network = time.process_time(), self.get(NETWORK, 0.0)
+        now, network = self.clock(), self.get(NETWORK, 0.0)
         self[name] = self.get(name, 0.0) + now - self._last - (network - self._network_before)
         self._last, self._network_before = now, network
 
@@ -40,7 +44,9 @@ class _Timed(nn.Module):
         self._stages = stages
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        begun = time.process_time()
+        begun = self._stages.clock()
         result: torch.Tensor = self._network(image)
-        self._stages[NETWORK] = self._stages.get(NETWORK, 0.0) + time.process_time() - begun
+        if result.is_cuda:
+            torch.cuda.synchronize()
+        self._stages[NETWORK] = self._stages.get(NETWORK, 0.0) + self._stages.clock() - begun
         return result
