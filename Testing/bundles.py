@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from MAESegmentLib.bundle import Bundle, ModelSpec, save_bundle
@@ -90,7 +91,11 @@ def save_tiny(
 def save_taught(folder: Path, scans: Sequence[Volume], **changes: Any) -> Bundle:
     """A tiny model that holds the statistics of `scans` as those it was trained on."""
     plain = save_tiny(folder / "plain", tiny_spec(**changes))
-    encode, preprocessing = plain.load_network().encoder, plain.spec.preprocessing
+    familiarity = _familiarity(plain.load_network().encoder, plain.spec.preprocessing, scans)
+    return save_tiny(folder / "taught", tiny_spec(familiarity=familiarity, **changes))
+
+
+def _familiarity(encode: Any, preprocessing: Preprocessing, scans: Sequence[Volume]) -> dict[str, Any]:
     found = []
     for volume in scans:
         prepared = preprocessing.prepare(volume)
@@ -98,4 +103,37 @@ def save_taught(folder: Path, scans: Sequence[Volume], **changes: Any) -> Bundle
         spacing, patch_size = prepared.grid.spacing, preprocessing.patch_size
         windows = 1 if len(scans) >= ENOUGH_TO_CALIBRATE else 4
         found.append(describe_scan(grey, prepared.image, spacing, patch_size, encode, windows=windows))
-    return save_tiny(folder / "taught", tiny_spec(familiarity=fit_familiarity(found).to_dict(), **changes))
+    return dict(fit_familiarity(found).to_dict())
+
+
+def save_by_grey(folder: Path, greys: Mapping[float, int], spec: ModelSpec, scans: Sequence[Volume] = ()) -> Bundle:
+    """A model that labels voxels of the grey values `greys` by these alone: as the output channel that each has. It was
+    not trained, but solved for; it holds the statistics of `scans`, if there are any."""
+    torch.manual_seed(0)
+    config = replace(tiny_network_config(out_channels=len(spec.labels) + 1), detail_channels=32)
+    network = NnFormer(config).eval()
+    assert network.detail is not None
+    with torch.no_grad():
+        for one in [network.heads[0], network.detail.tokens]:
+            torch.nn.init.zeros_(one.weight)
+            torch.nn.init.zeros_(one.bias)
+        for conv in (network.detail.image, network.detail.conv):
+            torch.nn.init.zeros_(conv.weight)
+            conv.weight[:, :, 1, 1, 1] = torch.randn(conv.weight.shape[:2])
+            conv.bias.copy_(torch.randn(conv.bias.shape))
+        values, channels = np.array([*greys], np.float32), [*greys.values()]
+        image = torch.from_numpy(spec.preprocessing.intensity.apply(values[None, :, None, None])[0])
+        features: list[torch.Tensor] = []
+        hook = network.detail.out.register_forward_hook(lambda _layer, given, _result: features.append(given[0]))
+        network.detail(torch.zeros(1, -(-len(values) // 4), 1, 1, config.dims[0]), image[None, None])
+        hook.remove()
+        known = torch.cat([features[0][0, :, :, 0, 0].T, torch.ones(len(values), 1)], dim=1).double()
+        wanted = torch.nn.functional.one_hot(torch.tensor(channels), config.out_channels).double()
+        solved = torch.linalg.lstsq(known, wanted, driver="gelsd").solution.float()
+        network.detail.out.weight.copy_(solved[:-1].T[:, :, None, None, None])
+        network.detail.out.bias.copy_(solved[-1])
+    familiarity = _familiarity(network.encoder, spec.preprocessing, scans) if scans else None
+    spec = replace(spec, network=config, autoencoder=None, familiarity=familiarity)
+    return save_bundle(
+        folder, spec, network.state_dict(), card=f"# {spec.name}\n", licence_text="None\n", dtype=torch.float32
+    )

@@ -190,7 +190,7 @@ MUTATIONS = (
     ),
     Mutation(
         "labels: mirrored anatomy keeps its sides",
-        "bundle/sides.py",
+        "bundle/usage/sides.py",
         "order[one], order[other] = other, one",
         "order[one], order[other] = one, other",
         "test_training_sides.py::test_labels_with_a_side_stay_on_their_side",

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from MAESegmentLib.bundle import Bundle, ModelStore, open_bundle
-from MAESegmentLib.bundle.cleaning import KEY, Cleaning
+from MAESegmentLib.bundle.usage.cleaning import KEY, Cleaning
 from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.checks import read_image, read_reference
 from MAESegmentLib.cases.dataset import load_dataset

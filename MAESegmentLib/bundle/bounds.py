@@ -11,11 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from ..errors import ConfigurationError
-from .cleaning import KEY as CLEANING
-from .cleaning import cleaning_of
+from ..images.labels import Label
 from .plain_text import channel_problem, name_problem, text_problem
-from .sides import KEY as SIDES
-from .sides import sides_of
+from .usage.cleaning import KEY as CLEANING
+from .usage.cleaning import cleaning_of
+from .usage.locator import KEY as LOCATOR
+from .usage.locator import locator_of
+from .usage.sides import KEY as SIDES
+from .usage.sides import sides_of
 
 MAX_METADATA_BYTES = 16 * 2**20
 MAX_WEIGHTS_BYTES = 2 * 2**30
@@ -86,7 +89,7 @@ def check_bounds(own: Mapping[str, Any], report: Report) -> None:
         _check_network("network", own["network"], patch, report)
     if own["autoencoder"] is not None:
         _check_autoencoder(own["autoencoder"], patch, report)
-    _check_inference(own["inference"], len(own["labels"]), report)
+    _check_inference(own["inference"], [Label.from_dict(label) for label in own["labels"]], report)
     _check_figures(own, report)
 
 
@@ -185,7 +188,7 @@ def _check_autoencoder(found: Mapping[str, Any], patch: Sequence[int], report: R
         raise report("autoencoder.encoding", "is not text")
 
 
-def _check_inference(found: Mapping[str, Any], labels: int, report: Report) -> None:
+def _check_inference(found: Mapping[str, Any], labels: Sequence[Label], report: Report) -> None:
     overlap = found.get("overlap", 0.5)
     if not _is_number(overlap) or not 0 <= overlap <= 0.9:
         raise report("inference.overlap", "is not a share from 0 to 0.9")
@@ -202,9 +205,13 @@ def _check_inference(found: Mapping[str, Any], labels: int, report: Report) -> N
     except ConfigurationError as error:
         raise report(f"inference.{CLEANING}", f"is not usable ({error})") from None
     try:
-        sides_of(found, labels)
+        sides_of(found, len(labels))
     except ConfigurationError as error:
         raise report(f"inference.{SIDES}", f"is not usable ({error})") from None
+    try:
+        locator_of(found, labels)
+    except ConfigurationError as error:
+        raise report(f"inference.{LOCATOR}", f"is not usable ({error})") from None
     if len(recipes) > _MAX_LABELS:
         raise report(f"inference.{CLEANING}", f"has {len(recipes)} entries; a model has at most {_MAX_LABELS} labels")
 

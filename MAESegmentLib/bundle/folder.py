@@ -20,6 +20,7 @@ from .metadata import build_metadata, parse_metadata, serialise, spec_from_metad
 from .monai_config import inference_file
 from .schema import ALLOWED_FILES
 from .spec import ModelSpec
+from .usage.locator import Locator, locator_of
 
 if TYPE_CHECKING:
     import torch
@@ -97,6 +98,11 @@ class Bundle:
     @cached_property
     def labels(self) -> tuple[Label, ...]:
         return tuple(Label.from_dict(label) for label in self.metadata["maesegment"]["labels"])
+
+    @cached_property
+    def locator(self) -> Locator | None:
+        """What places the boxes of a model that is made for one."""
+        return locator_of(self.metadata["maesegment"]["inference"], self.labels)
 
     @cached_property
     def spec(self) -> ModelSpec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +123,7 @@ def wants_box(bundle: Bundle) -> bool:
 def lacks_box(bundle: Bundle, grid: Grid, roi: Roi | None) -> str:
     """What to say if the model wants a box and is to search something much larger; else ""."""
     statistics = _statistics_of(bundle)
-    if statistics is None or not wants_box(bundle):
+    if statistics is None or not (bundle.locator or wants_box(bundle)):
         return ""
     orientation = bundle.metadata["maesegment"]["preprocessing"]["orientation"]
     axes = Reordering.to(orientation, grid.ijk_to_ras).axes
@@ -135,6 +135,41 @@ def lacks_box(bundle: Bundle, grid: Grid, roi: Roi | None) -> str:
         return ""
     text = _("{model} is made for a box around the structure, of {largest} mm at most; this is {size} mm.")
     return text.format(model=bundle.name, largest=_millimetres(statistics.extent_mm), size=_millimetres(size))
+
+
+@dataclass(frozen=True)
+class BoxPlacing:
+    """How a model that wants a box and was given none goes on: with what `locator` finds, or without, as `lacking`
+    says. Neither where no box is missing."""
+
+    locator: Bundle | None = None
+    lacking: str = ""
+
+
+def box_placing(bundle: Bundle, grid: Grid, roi: Roi | None, meant: Callable[[str], Bundle | None]) -> BoxPlacing:
+    """`meant` is what the name of a model stands for; None if there is none."""
+    lacking = lacks_box(bundle, grid, roi)
+    if not lacking or bundle.locator is None or roi is not None:
+        return BoxPlacing(lacking=lacking)
+    locator, reason = locator_among(bundle, meant)
+    return BoxPlacing(locator) if locator is not None else BoxPlacing(lacking=f"{lacking} {reason}")
+
+
+def locator_among(bundle: Bundle, meant: Callable[[str], Bundle | None]) -> tuple[Bundle | None, str]:
+    """The model that places the boxes of `bundle`, or why none can; neither if `bundle` names none."""
+    wanted = bundle.locator
+    if wanted is None:
+        return None, ""
+    found = meant(wanted.model)
+    if found is None:
+        return None, _("{locator} would place it, but is not installed.").format(locator=wanted.model)
+    known = {label.name for label in found.labels}
+    missing = [name for box in wanted.boxes for name in box.structures if name not in known]
+    if missing or len(found.channels) != len(bundle.channels):
+        what = ", ".join(missing) or _("scans of {count} channels").format(count=len(bundle.channels))
+        text = _("{locator} {version} would place it, but does not know {what}.")
+        return None, text.format(locator=found.name, version=found.version, what=what)
+    return found, ""
 
 
 def _compared(

@@ -347,7 +347,7 @@ def _unlike_scans(bundle: Bundle) -> str:
 
 def _cleaning(bundle: Bundle) -> str:
     """What of each structure stays; "" for a model that leaves results as they are."""
-    from ..bundle.cleaning import cleaning_of
+    from ..bundle.usage.cleaning import cleaning_of
 
     recipes = cleaning_of(bundle.metadata["maesegment"]["inference"])
     found = (f"{one.name}: {recipes[one.value].describe()}" for one in bundle.labels if one.value in recipes)

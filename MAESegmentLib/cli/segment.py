@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..images.volume import Volume
     from ..inference.settings import Prediction
 
-_STAGES = {"prepare": "Preparing", "segment": "Segmenting", "restore": "Restoring"}
+_STAGES = {"locate": "Placing the box", "prepare": "Preparing", "segment": "Segmenting", "restore": "Restoring"}
 _LABEL_MAP_ENDINGS = (".seg.nrrd", ".nii.gz", ".nii", ".dcm")
 _MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd")
 
@@ -70,13 +70,15 @@ def run(arguments: argparse.Namespace) -> int:
     outputs = _check_outputs(arguments)
 
     from ..bundle.library import ModelLibrary
-    from ..bundle.suitability import ScanFacts, check_scan, lacks_box
+    from ..bundle.suitability import ScanFacts, box_placing, check_scan
     from ..images.reading import read_volume, read_volumes
     from ..images.writing import check_label_map_destination
+    from ..inference.locating import locating
     from ..inference.predictor import Predictor
 
     roi = options.chosen_roi(arguments)
-    bundle = ModelLibrary().find(arguments.model, verify=True)
+    library = ModelLibrary()
+    bundle = library.find(arguments.model, verify=True)
     settings = options.inference_settings(arguments, bundle)
     if len(arguments.scan) == 1:
         volume = read_volume(arguments.scan[0], series_uid=arguments.series)
@@ -86,9 +88,10 @@ def run(arguments: argparse.Namespace) -> int:
     facts = ScanFacts.of(volume)
     hint = "If you know that it fits, add --allow-mismatch."
     allowed = check_scan(bundle, facts, allowed=arguments.allow_mismatch, hint=hint)
-    if text := lacks_box(bundle, facts.grid, roi):
-        _warn(f"{text} Give it with --roi.")
-    predictor = Predictor(bundle, settings)
+    placing = box_placing(bundle, facts.grid, roi, library.meant)
+    if placing.lacking:
+        _warn(f"{placing.lacking} Give it with --roi.")
+    predictor = locating(Predictor(bundle, settings), placing.locator)
     with ProgressBar(_STAGES["prepare"], shown=not arguments.quiet) as bar:
         prediction = predictor.predict(
             volume,
@@ -141,7 +144,7 @@ def _write(
 ) -> dict[str, Path]:
     from ..images.writing import write_label_map, write_volume
 
-    labels = bundle.labels
+    labels = prediction.labels
     written = {
         "segmentation": write_label_map(
             outputs["segmentation"], prediction.label_map, labels, source=volume, volume_name=volume_name
@@ -166,12 +169,14 @@ def _print_result(prediction: Prediction, bundle: Bundle, written: dict[str, Pat
     from ..images.volumetry import volumes_ml
     from ..inference.islands import cleaned_text
 
-    volumes = volumes_ml(prediction.label_map, bundle.labels)
+    volumes = volumes_ml(prediction.label_map, prediction.labels)
     table = make_table("Segment", "Volume (ml)", right=["Volume (ml)"], title=f"{bundle.name} {bundle.version}")
-    for label in bundle.labels:
+    for label in prediction.labels:
         table.add_row(label.name, f"{volumes[label.value]:.2f}" if volumes[label.value] else "not found")
     make_console().print(table)
     say(f"{prediction.seconds:.1f} seconds on {prediction.ran_on(prediction.device)}")
+    if prediction.located_by:
+        say(f"boxes placed by {prediction.located_by}")
     if prediction.cleaned:
         say(f"cleaned: {cleaned_text(prediction.cleaned)}")
     for name, path in written.items():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..bundle.cleaning import Cleaning
+from ..bundle.usage.cleaning import Cleaning
 from ..images.limits import memory_problem
 from ..values import Stored
 

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from ..bundle import Bundle
-from ..bundle.cleaning import cleaning_of
-from ..bundle.sides import mirrorable_axes, sides_of
 from ..bundle.spec import check_channels
 from ..bundle.training_statistics import FamiliarityStatistics
+from ..bundle.usage.cleaning import cleaning_of
+from ..bundle.usage.sides import mirrorable_axes, sides_of
 from ..device import autocast
 from ..errors import is_out_of_memory
 from ..images.volume import LabelMap, Volume
@@ -48,6 +48,7 @@ class Predictor(Segmenter):
             sides=sides_of(spec.inference, len(spec.labels)),
             token_size=(1, 1, 1) if spec.network is None else spec.network.token_size,
         )
+        self.bundle, self.labels = bundle, spec.labels
 
     def runtime_on(self, device: torch.device) -> Runtime:
         """A model that was converted for OpenVINO meanwhile is found by the next scan."""

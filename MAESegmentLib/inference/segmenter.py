@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..bundle.sides import Sides
+from ..bundle.usage.sides import Sides
 from ..device import resolve_device
 from ..errors import Cancelled, ConfigurationError, DeviceMemoryError, WeightsError
+from ..images.labels import Label
 from ..images.limits import memory_problem
 from ..images.roi import Roi
 from ..images.volume import LabelMap, Volume
@@ -53,6 +54,8 @@ class Segmenter:
         self.preprocessing = preprocessing
         self._torch = TorchRuntime(network)
         self._values = tuple(values)
+        #: What they stand for, where that is known.
+        self.labels: tuple[Label, ...] = ()
         self._mirror_axes = self.settings.mirror_axes(mirror_axes)
         self._sides = sides
         d, h, w = (n // 2 for n in token_size)
@@ -121,6 +124,7 @@ class Segmenter:
             entropy=None if entropy is None else Volume(entropy[None], volume.ijk_to_ras),
             cleaned=cleaned,
             runtime=runtime,
+            labels=self.labels,
         )
 
     def prepare(

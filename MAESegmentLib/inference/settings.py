@@ -25,7 +25,7 @@ RuntimeChoice = Literal["auto", "torch", "openvino"]
 TORCH: Literal["torch"] = "torch"
 OPENVINO: Literal["openvino"] = "openvino"
 
-#: Called with a stage ("prepare", "segment", "restore") and how far that stage is, 0..1.
+#: Called with a stage ("locate", "prepare", "segment", "restore") and how far that stage is, 0..1.
 ReportStage = Callable[[str, float], None]
 ShouldCancel = Callable[[], bool]
 
@@ -59,7 +59,7 @@ class InferenceSettings:
 
     `mirroring` averages over flips: True for the axes the model was trained to be flipped along, or those axes (0 = D);
     "shifted" over these flips and over copies that are shifted by half a token, which takes twice as long as True.
-    `clean` removes stray pieces and closes holes as the model says (`bundle.cleaning`), where it says anything.
+    `clean` removes stray pieces and closes holes as the model says (`bundle.usage.cleaning`), where it says anything.
     """
 
     overlap: float = 0.5
@@ -154,12 +154,14 @@ class SegmentationSummary:
     cleaned: Mapping[str, Cleaned] = field(default_factory=dict)
     #: By label value, as `volumes_ml`; versions before have none.
     statistics: Mapping[int, SegmentStatistics] = field(default_factory=dict, repr=False)
+    #: Name and version of the model that placed the boxes, if one did.
+    located_by: str = ""
 
     @classmethod
     def of_reply(cls: type[S], data: Mapping[str, Any], bundle: Bundle, **more: Any) -> S:
         """`data` is the worker's reply to `Segment`; fields in `more` win."""
         values = {
-            "labels": bundle.labels,
+            "labels": labels_of_reply(data, bundle),
             "volumes_ml": {int(value): float(ml) for value, ml in data.get("volumes_ml", {}).items()},
             "seconds": float(data.get("seconds", 0.0)),
             "network_seconds": float(data.get("network_seconds", 0.0)),
@@ -170,6 +172,7 @@ class SegmentationSummary:
             "timings": dict(data.get("timings", {})),
             "cleaned": {name: Cleaned.from_dict(one) for name, one in data.get("cleaned", {}).items()},
             "statistics": SegmentStatistics.by_value(data.get("statistics", {})),
+            "located_by": str(data.get("located_by", "")),
         }
         return cls(**{**values, **more})
 
@@ -198,10 +201,18 @@ class Prediction:
     entropy: Volume | None = field(default=None, repr=False)
     cleaned: Mapping[str, Cleaned] = field(default_factory=dict)
     runtime: str = TORCH
+    #: What the values stand for: the model's, or those of each side where boxes were placed by `located_by`.
+    labels: tuple[Label, ...] = ()
+    located_by: str = ""
 
     def ran_on(self, device: str) -> str:
         """The name of the device, and what ran the network there if that is not torch."""
         return f"{device}, OpenVINO" if self.runtime == OPENVINO else device
+
+
+def labels_of_reply(data: Mapping[str, Any], bundle: Bundle) -> tuple[Label, ...]:
+    """What the values in the worker's reply to `Segment` stand for."""
+    return tuple(map(Label.from_dict, data.get("segments", ()))) or bundle.labels
 
 
 def default_output(scan: str | Path) -> Path:

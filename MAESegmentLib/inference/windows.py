@@ -13,7 +13,7 @@ from itertools import compress, groupby, product
 import torch
 import torch.nn.functional as F
 
-from ..bundle.sides import Sides
+from ..bundle.usage.sides import Sides
 from ..preprocessing.plan import pad_to
 from .spilled import SpilledTensor
 from .window_count import window_starts

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle import Bundle
-from ..bundle.sides import mirrorable_axes, sides_of
+from ..bundle.usage.sides import mirrorable_axes, sides_of
 from ..images.labels import other_names
 from ..torchrun import Launch
 from .loop.checkpoint import is_run_of

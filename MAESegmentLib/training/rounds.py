@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from ..bundle import Bundle
-from ..bundle.cleaning import inherited
-from ..bundle.sides import KEY as SIDES
+from ..bundle.usage.cleaning import inherited
+from ..bundle.usage.sides import KEY as SIDES
 from ..cases.case import Case
 from ..device import resolve_device
 from ..inference.window_count import window_count

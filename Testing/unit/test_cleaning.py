@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from MAESegmentLib.bundle import Bundle
-from MAESegmentLib.bundle.cleaning import KEY, Cleaning, inherited
+from MAESegmentLib.bundle.usage.cleaning import KEY, Cleaning, inherited
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.reading import read_label_map

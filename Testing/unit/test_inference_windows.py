@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from monai.inferers import sliding_window_inference
 
-from MAESegmentLib.bundle.sides import Sides
+from MAESegmentLib.bundle.usage.sides import Sides
 from MAESegmentLib.inference.windows import (
     WindowPlan,
     gaussian_weight,

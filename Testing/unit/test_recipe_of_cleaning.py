@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from MAESegmentLib.bundle.cleaning import KEY, Cleaning, cleaning_of
+from MAESegmentLib.bundle.usage.cleaning import KEY, Cleaning, cleaning_of
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import LabelMap
 from model_training.cleaning import CANDIDATES, COLUMNS, choose, scores_of, with_cleaning

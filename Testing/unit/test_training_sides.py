@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from MAESegmentLib.bundle.cleaning import inherited
-from MAESegmentLib.bundle.sides import Sides as ModelSides
-from MAESegmentLib.bundle.sides import mirrorable_axes, sides_of
+from MAESegmentLib.bundle.usage.cleaning import inherited
+from MAESegmentLib.bundle.usage.sides import Sides as ModelSides
+from MAESegmentLib.bundle.usage.sides import mirrorable_axes, sides_of
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.training.data.labelling import Sides

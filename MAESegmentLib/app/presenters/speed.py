@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ... import mrml
 from ...bundle import Bundle
-from ...bundle.sides import mirrorable_axes
+from ...bundle.usage.sides import mirrorable_axes
 from ...errors import MAESegmentError
 from ...inference.settings import SPEEDS, InferenceSettings, SegmentationSummary
 from ...inference.window_count import window_count

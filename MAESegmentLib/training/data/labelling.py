@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ...bundle import Bundle
 from ...bundle.plain_text import name_problem
-from ...bundle.sides import Sides as ModelSides
 from ...bundle.spec import check_label_names
+from ...bundle.usage.sides import Sides as ModelSides
 from ...cases.dataset import CaseDataset, load_dataset
 from ...errors import ConfigurationError
 from ...images.labels import ByName, Label, by_name, distinct_colour, other_names

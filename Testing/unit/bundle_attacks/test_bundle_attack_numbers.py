@@ -26,6 +26,8 @@ from Testing.hostile_bundles import (
 )
 
 HUGE = 10**18
+BOX: dict[str, Any] = {"structures": ["left hippocampus"], "side": "left"}
+LOCATOR: dict[str, Any] = {"model": "brain-mr", "boxes": [BOX]}
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,19 @@ HUGE = 10**18
         ("inference.sides", {"axis": 0, "pairs": [[1, 7]]}),
         ("inference.sides", {"axis": 0, "pairs": [[[1], 2]]}),
         ("inference.sides", {"axis": 0, "pairs": [[1, 2]] * 10**5}),
+        ("inference.locator", "brain-mr"),
+        ("inference.locator", LOCATOR | {"model": ""}),
+        ("inference.locator", LOCATOR | {"model": ["brain-mr"]}),
+        ("inference.locator", LOCATOR | {"boxes": []}),
+        ("inference.locator", LOCATOR | {"boxes": [BOX, BOX]}),
+        ("inference.locator", LOCATOR | {"boxes": [BOX | {"side": "up"}]}),
+        ("inference.locator", LOCATOR | {"boxes": [BOX | {"structures": []}]}),
+        ("inference.locator", LOCATOR | {"boxes": [BOX | {"structures": ["a\nb"]}]}),
+        ("inference.locator", LOCATOR | {"margin_mm": -1}),
+        ("inference.locator", LOCATOR | {"margin_mm": True}),
+        ("inference.locator", LOCATOR | {"smallest_ml": "0"}),
+        ("inference.locator", LOCATOR | {"naming": "hippocampus"}),
+        ("inference.locator", LOCATOR | {"naming": "{side} {label}" + "x" * 200}),
         ("inference.cleaning", [1]),
         ("inference.cleaning", {"1": 5}),
         ("inference.cleaning", {"one": {}}),

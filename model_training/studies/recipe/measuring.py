@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from MAESegmentLib.bundle import Bundle, ModelStore
-from MAESegmentLib.bundle.sides import mirrorable_axes
+from MAESegmentLib.bundle.usage.sides import mirrorable_axes
 from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.dataset import CaseDataset
 from MAESegmentLib.errors import ConfigurationError

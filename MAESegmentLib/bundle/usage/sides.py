@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ConfigurationError
+from ...errors import ConfigurationError
 
 #: Of a spec's `inference`, where a model was trained on patches that were mirrored across its sides.
 KEY = "sides"

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..errors import ConfigurationError
-from ..images.labels import Label
+from ...errors import ConfigurationError
+from ...images.labels import Label
+from .locator import KEY as LOCATOR
 from .sides import KEY as SIDES
 
 #: Of a spec's `inference`: {label value: `Cleaning.to_dict()`}. Models of versions before have none.
@@ -75,7 +76,7 @@ def cleaning_of(inference: Mapping[str, Any]) -> dict[int, Cleaning]:
 
 
 def inherited(inference: Mapping[str, Any], before: Sequence[Label], labels: Sequence[Label]) -> dict[str, Any]:
-    """`inference` of a model trained from one with the labels `before`: other structures have other pieces. Which of
-    its structures have sides is the new training's matter."""
+    """`inference` of a model trained from one with the labels `before`: other structures have other pieces, and
+    lie elsewhere. Which of its structures have sides is the new training's matter."""
     is_same = [(one.value, one.name) for one in before] == [(one.value, one.name) for one in labels]
-    return {key: value for key, value in inference.items() if key != SIDES and (is_same or key != KEY)}
+    return {key: value for key, value in inference.items() if key != SIDES and (is_same or key not in (KEY, LOCATOR))}

@@ -1,0 +1,126 @@
+"""A model that is made for a box, on a whole head: another one places the boxes, through every door of the product."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from MAESegmentLib.bundle import ModelStore
+from MAESegmentLib.cli.main import main
+from MAESegmentLib.images.reading import read_drawing
+from MAESegmentLib.images.writing import write_volume
+from Testing.heads import CENTRES, crop_of, head, save_models
+
+SIDED = [f"{side} {part} hippocampus" for side in ("left", "right") for part in ("anterior", "posterior")]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+    return save_models(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def doors(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAESEGMENT_MODELS", str(store.user_folder))
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A head, and the part of it around the right hippocampus."""
+    folder = tmp_path_factory.mktemp("scans")
+    volume, _truth = head()
+    write_volume(folder / "head.nii.gz", volume)
+    write_volume(folder / "crop.nii.gz", crop_of(volume, "right"))
+    return folder
+
+
+def segment(*words: object, model: str = "hippo-test") -> int:
+    return main(["segment", "-m", model, "--device", "cpu", *map(str, words)])
+
+
+@pytest.mark.usefixtures("doors")
+def test_both_sides_of_a_whole_head_are_segmented_without_a_box(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    names = {"-o": "s.seg.nrrd", "--probabilities": "p.nii.gz", "--entropy": "e.nii.gz", "--statistics": "t.csv"}
+    assert segment(scans / "head.nii.gz", *(x for k, v in names.items() for x in (k, tmp_path / v))) == 0
+    said = capsys.readouterr()
+    assert "boxes placed by brain-test 1.0.0" in said.out
+    assert all(name in said.out for name in SIDED)
+    assert "made for a box" not in said.err
+    truth = head()[1].array
+    drawing, segments = read_drawing(tmp_path / "s.seg.nrrd")
+    assert {one.name: one.value for one in segments} == dict(zip(SIDED, (3, 4, 5, 6), strict=True))
+    np.testing.assert_array_equal(drawing.array, np.where(truth > 0, truth + 2, 0))  # boxes reach into each other
+    assert [row["Segment"] for row in csv.DictReader((tmp_path / "t.csv").open())] == SIDED
+    scores = np.asarray(nib.load(tmp_path / "p.nii.gz").dataobj)
+    np.testing.assert_array_equal(scores.argmax(axis=-1), truth)
+    np.testing.assert_allclose(scores.sum(axis=-1), 1, atol=1e-3)
+    assert np.asarray(nib.load(tmp_path / "e.nii.gz").dataobj).max() > 0
+
+
+@pytest.mark.usefixtures("doors")
+def test_a_crop_and_a_box_of_the_user_are_segmented_as_before(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    r, a, s = CENTRES["right"]
+    box = f"{r - 9},{r + 9},{a - 13},{a + 13},{s - 9},{s + 9}"
+    for number, words in enumerate([(scans / "crop.nii.gz",), (scans / "head.nii.gz", "--roi", box)]):
+        assert segment(*words, "-o", tmp_path / f"{number}.nii.gz") == 0
+        assert np.unique(np.asarray(nib.load(tmp_path / f"{number}.nii.gz").dataobj)).tolist() == [0, 1, 2]
+    said = capsys.readouterr()
+    assert "boxes placed" not in said.out
+    assert "made for a box" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"locates": False}, "brain-test would place it, but is not installed. Give it with --roi."),
+        ({"smallest_ml": 50.0}, "brain-test 1.0.0 found only 0.78 ml of left hippocampus."),
+        (
+            {"boxes": [{"structures": [one], "side": side} for one, side in (("Liver", "left"), ("Colon", "right"))]},
+            "brain-test 1.0.0 would place it, but does not know Liver, Colon.",
+        ),
+        (
+            {
+                "boxes": [
+                    {"structures": ["left hippocampus"], "side": "right"},
+                    {"structures": ["right hippocampus"], "side": "left"},
+                ]
+            },
+            "What brain-test 1.0.0 found as left lies to the right of what it found as right.",
+        ),
+    ],
+)
+def test_without_usable_boxes_the_whole_scan_is_segmented_with_a_warning_as_before(
+    scans: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    changes: dict,
+    said: str,
+) -> None:
+    monkeypatch.setenv("MAESEGMENT_MODELS", str(save_models(tmp_path, **changes).user_folder))
+    assert segment(scans / "head.nii.gz", "-o", tmp_path / "s.nii.gz") == 0
+    warned = " ".join(capsys.readouterr().err.split())
+    assert "hippo-test is made for a box around the structure" in warned
+    assert said in warned
+    assert np.unique(np.asarray(nib.load(tmp_path / "s.nii.gz").dataobj)).tolist() == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("doors")
+def test_a_side_that_is_not_found_is_said_and_the_other_segmented(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    volume, _truth = head()
+    volume.array[volume.array >= 900] = 300
+    write_volume(tmp_path / "half.nii.gz", volume)
+    assert segment(tmp_path / "half.nii.gz", "-o", tmp_path / "s.nii.gz") == 0
+    said = capsys.readouterr()
+    assert "brain-test 1.0.0 found no right hippocampus." in " ".join(said.err.split())
+    assert np.unique(np.asarray(nib.load(tmp_path / "s.nii.gz").dataobj)).tolist() == [0, 3, 4]
