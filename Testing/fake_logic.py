@@ -86,7 +86,7 @@ def run_result(**changes: Any) -> RunResult:
 def version_of(base: Any, version: str) -> Any:
     """A child of a model, as far as a panel looks at it."""
     parent = {"name": base.name, "version": base.version, "hash": base.content_hash}
-    names = ("name", "metadata", "labels", "card", "path", "kind")
+    names = ("name", "metadata", "labels", "locator", "card", "path", "kind")
     return SimpleNamespace(
         **{name: getattr(base, name) for name in names}, version=version, content_hash="new", parent=parent
     )

@@ -67,7 +67,8 @@ def save_models(folder: Path, *, locates: bool = True, **locator: Any) -> ModelS
     # The last are of what lies around: a whole head is to look like these scans, but for its size.
     crops = [_crop(volume, centre) for centre in (*CENTRES.values(), (0, 0, 15), (24, 0, 0), (24, 24, 0))]
     recipe = IntensityRecipe("ct", lower=0.0, upper=1200.0, mean=500.0, std=300.0)
-    spec = tiny_spec(preprocessing=Preprocessing("RAS", (SPACING,) * 3, (16, 16, 16), recipe), modality="unknown")
+    plan = Preprocessing("RAS", (SPACING,) * 3, (16, 16, 16), recipe)
+    spec = tiny_spec(preprocessing=plan, modality="unknown", training={})
     hippo = replace(
         spec, name="hippo-test", inference={"mirroring": False, "locator": {**LOCATOR, **locator}}, labels=LABELS
     )

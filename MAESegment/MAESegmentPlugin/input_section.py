@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class InputSection:
                 return _("Select the volume for {channel}.").format(channel=name) if several else _("Select a volume.")
         return ""
 
-    def update(self, parameters: Any, bundle: Bundle | None, *, enabled: bool) -> None:
+    def update(self, parameters: Any, bundle: Bundle | None, *, enabled: bool, models: Iterable[Bundle]) -> None:
         names = channels_of(bundle)
         for number, (label, selector) in enumerate(zip(self._labels, self._selectors, strict=True)):
             label.visible = selector.visible = number < len(names)
@@ -60,7 +60,7 @@ class InputSection:
         if len(names) <= 1:
             self._ui.inputLabel.text = _("Vol&ume:")
         self._ui.roiSelector.enabled = enabled
-        hint = box_hint(bundle) if parameters.roi is None and parameters.inputVolume is not None else ""
+        hint = box_hint(bundle, models) if parameters.roi is None and parameters.inputVolume is not None else ""
         self._ui.roiHintLabel.text = hint
         self._ui.roiHintWidget.visible = bool(hint)
         self._ui.addRoiButton.enabled = enabled

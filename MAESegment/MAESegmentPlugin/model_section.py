@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,11 @@ class ModelSection:
         connect(ui.importButton, "clicked()", self._on_import)
         connect(ui.detailsButton, "toggled(bool)", self._on_details)
         connect(ui.cardBrowser, "anchorClicked(QUrl)", self._on_link)
+
+    @property
+    def bundles(self) -> Collection[Bundle]:
+        """Those that can be chosen."""
+        return self._models.bundles.values()
 
     def bundle(self, name: str) -> Bundle | None:
         """The model called name@version."""

@@ -251,7 +251,7 @@ class Panel:
             return
         free = self.segment.job is None
         bundle = self.bundle
-        self.inputs.update(self._parameters, bundle, enabled=free)
+        self.inputs.update(self._parameters, bundle, enabled=free, models=self.model.bundles)
         self.model.update(self._parameters.modelName, enabled=free)
         self.ui.outputSelector.enabled = free
         state = self.segment.state()

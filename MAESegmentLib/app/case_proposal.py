@@ -116,7 +116,8 @@ def propose_choices(
 ) -> list[LabelMatch]:
     """One for each segment. What our own model drew is clear, whatever a user said of such names before."""
     names = [label.name for label in known]
-    choices = propose_mapping([one.name for one in segments], names, store.remembered())
+    sided = {label.name: own.name for label, own in bundle.sided}
+    choices = propose_mapping([one.name for one in segments], names, {**sided, **store.remembered()})
     if not segmentation.GetAttribute(MODEL_HASH):
         return choices
     own = {mrml.segment_id_of(label): label.name for label in bundle.labels}

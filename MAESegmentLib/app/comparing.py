@@ -18,6 +18,7 @@ from ..jobs import EventLoop, Job, JobProgress, in_thread
 from ..jobs.runner import Operation
 from ..translation import tr as _
 from .processing import SegmentationJob
+from .result_notes import summary_of
 
 DISAGREEMENT = Label(1, "disagreement", (214, 39, 40))
 
@@ -66,14 +67,15 @@ def _compare(job: CompareJob, volume: Any, start: Start, current: SegmentationJo
         nodes.append((yield from job.following(current, lambda one: _progress("second", 1, one))))
         _rename(nodes[1], scan, job.versions[1])
         yield JobProgress("compare")
-        maps = []
+        maps, labels = [], []
         for node, version in zip(nodes, job.versions, strict=True):
             if node.GetScene() is None:
                 raise NodeError(_("A segmentation was removed before it could be compared."), _("Compare again."))
-            values = {mrml.segment_id_of(label): label.value for label in version.labels}
+            summary = summary_of(node)
+            labels.append(summary.labels if summary is not None else version.labels)
+            values = {mrml.segment_id_of(label): label.value for label in labels[-1]}
             drawing = yield from mrml.drawing_steps(node, scan, values)
             maps.append(LabelMap(drawing.array.transpose(2, 1, 0), drawing.ijk_to_world))
-        labels = [version.labels for version in job.versions]
         comparison = yield from in_thread(lambda: compare_label_maps(maps[0], maps[1], *labels))
         nodes.append((yield from _show(scan, comparison, job.versions)))
         first, second, disagreement = nodes

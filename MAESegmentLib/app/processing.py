@@ -9,10 +9,10 @@ from typing import Any
 
 from .. import mrml
 from ..bundle import Bundle
-from ..bundle.suitability import check_scan, lacks_box
+from ..bundle.suitability import box_placing, check_scan
 from ..errors import EDITED_OUTPUT, LACKS_BOX, MismatchError, NodeError
 from ..images.roi import Roi
-from ..inference.settings import SegmentationSummary
+from ..inference.settings import SegmentationSummary, labels_of_reply
 from ..jobs import Job
 from ..mrml import content_stamp
 from ..mrml.case_nodes import unlink
@@ -28,7 +28,7 @@ from .session import SceneSession
 @dataclass(frozen=True)
 class Request:
     """What to segment and how. `settings` are those of `InferenceSettings` that were chosen; `notes` are shown with the
-    result. `allow_mismatch` and `ask_for_box` as in `Segmenting.process`."""
+    result. `allow_mismatch` and `ask_for_box` as in `Segmenting.process`, `meant` as in `suitability.box_placing`."""
 
     nodes: tuple[Any, ...]
     bundle: Bundle
@@ -39,6 +39,7 @@ class Request:
     notes: tuple[str, ...] = ()
     allow_mismatch: bool = False
     ask_for_box: bool = False
+    meant: Callable[[str], Bundle | None] = lambda _name: None
 
 
 class SegmentationJob(Job[Any]):
@@ -57,7 +58,8 @@ def start_segmentation(
     image = mrml.image_of(request.nodes)
     _check_nodes(request)
     _check_output(request)
-    request = replace(request, notes=(*request.notes, *_check_fits(request, session)))
+    locator, notes = _check_fits(request, session)
+    request = replace(request, notes=(*request.notes, *notes))
     job = SegmentationJob(session.loop, mrml.distinct_name(request.nodes[0]))
     result = _Result(job, request, image.channels[0].shape)
     watch = mrml.SceneWatch(request.nodes, job.cancel)
@@ -69,6 +71,8 @@ def start_segmentation(
             model=request.bundle,
             settings=request.settings,
             roi=result.box,
+            locator=locator,
+            ask_for_box=request.ask_for_box,
             working_folder=session.working_folder,
             finish=result.put_into_scene,
             job=job,
@@ -104,8 +108,9 @@ class _Result:
         yield 0.3
         volume = self._request.nodes[0]
         self._check_images()
-        segments = yield from mrml.prepare_segments(volume, self._request.bundle.labels, block, origin)
-        values = {mrml.segment_id_of(label): label.value for label in self._request.bundle.labels}
+        labels = labels_of_reply(data, self._request.bundle)
+        segments = yield from mrml.prepare_segments(volume, labels, block, origin)
+        values = {mrml.segment_id_of(label): label.value for label in labels}
         produced = yield from packed(block, origin, self._shape[::-1], values)
         changes = yield from folder.change_notes([mrml.voxels_of(node) for node in self._request.nodes])
         # Once more, and the output too: a user may have used the turns of the event loop between.
@@ -179,18 +184,19 @@ def _check_output(request: Request) -> None:
         )
 
 
-def _check_fits(request: Request, session: SceneSession) -> list[str]:
-    """Whether the model can fit the scan, and is given the box that it wants; who allows the one has not agreed to the
-    other. What is returned is said with the result: what was allowed, and to a script or a batch that a box is missing.
-    """
+def _check_fits(request: Request, session: SceneSession) -> tuple[Bundle | None, list[str]]:
+    """Whether the model can fit the scan, and is given the box that it wants, or what places it, which is returned; who
+    allows the one has not agreed to the other. Also what is said with the result: what was allowed, and to a script or
+    a batch that a box is missing."""
     scan = mrml.facts_of(request.nodes)
     notes = [*check_scan(request.bundle, scan, allowed=request.allow_mismatch)]
     bounds = roi_box(request.roi, request.nodes[0].GetScene())
-    if text := lacks_box(request.bundle, scan.grid, None if bounds is None else Roi.of(bounds)):
+    placing = box_placing(request.bundle, scan.grid, None if bounds is None else Roi.of(bounds), request.meant)
+    if placing.lacking:
         advice = _("Add a box around the structure.")
         if request.ask_for_box:
-            raise MismatchError(text, advice, problem=LACKS_BOX)
-        notes.append(f"{text} {advice}")
+            raise MismatchError(placing.lacking, advice, problem=LACKS_BOX)
+        notes.append(f"{placing.lacking} {advice}")
     for note in notes:
         session.log.add("warning", note)
-    return notes
+    return placing.locator, notes

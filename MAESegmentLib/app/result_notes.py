@@ -30,6 +30,7 @@ def note_summary(node: Any, summary: SegmentationSummary) -> None:
         "warnings": list(summary.warnings),
         "statistics": {str(value): asdict(one) for value, one in summary.statistics.items()},
         "cleaned": {name: asdict(one) for name, one in summary.cleaned.items()},
+        "located_by": summary.located_by,
     }
     text = json.dumps(noted)
     if len(text) > _LONGEST:
@@ -64,6 +65,7 @@ def _summary(noted: Mapping[str, Any]) -> SegmentationSummary:
         warnings=tuple(map(str, noted["warnings"])),
         cleaned=cleaned,
         statistics=SegmentStatistics.by_value(noted.get("statistics", {})),
+        located_by=str(noted.get("located_by", "")),
     )
 
 

@@ -105,6 +105,16 @@ class Bundle:
         return locator_of(self.metadata["maesegment"]["inference"], self.labels)
 
     @cached_property
+    def sided(self) -> tuple[tuple[Label, Label], ...]:
+        """Each label that a side has where boxes are placed, and which of the model's own it is."""
+        return self.locator.pairs(self.labels) if self.locator is not None else ()
+
+    @property
+    def all_labels(self) -> tuple[Label, ...]:
+        """Whatever a result may hold: no value or name is there twice."""
+        return (*self.labels, *(label for label, _own in self.sided))
+
+    @cached_property
     def spec(self) -> ModelSpec:
         """Everything that describes the model. Imports torch."""
         return spec_from_metadata(self.metadata)

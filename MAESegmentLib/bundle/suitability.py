@@ -123,7 +123,11 @@ def wants_box(bundle: Bundle) -> bool:
 def lacks_box(bundle: Bundle, grid: Grid, roi: Roi | None) -> str:
     """What to say if the model wants a box and is to search something much larger; else ""."""
     statistics = _statistics_of(bundle)
-    if statistics is None or not (bundle.locator or wants_box(bundle)):
+    if bundle.locator is not None and bundle.locator.largest_mm is not None:
+        extent = np.array(bundle.locator.largest_mm)
+    elif statistics is not None and (bundle.locator or wants_box(bundle)):
+        extent = np.array(statistics.extent_mm)
+    else:
         return ""
     orientation = bundle.metadata["maesegment"]["preprocessing"]["orientation"]
     axes = Reordering.to(orientation, grid.ijk_to_ras).axes
@@ -131,10 +135,10 @@ def lacks_box(bundle: Bundle, grid: Grid, roi: Roi | None) -> str:
     if roi is not None:
         world = Reordering.to(orientation, np.eye(4)).axes
         size = np.minimum(size, np.subtract(roi.maximum, roi.minimum)[[*world]])
-    if (size <= EXTENT_TOLERANCE * np.array(statistics.extent_mm)).all():
+    if (size <= EXTENT_TOLERANCE * extent).all():
         return ""
     text = _("{model} is made for a box around the structure, of {largest} mm at most; this is {size} mm.")
-    return text.format(model=bundle.name, largest=_millimetres(statistics.extent_mm), size=_millimetres(size))
+    return text.format(model=bundle.name, largest=_millimetres(extent), size=_millimetres(size))
 
 
 @dataclass(frozen=True)

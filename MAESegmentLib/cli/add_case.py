@@ -99,7 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_files_differ(scan, segmentation)  # read by now: they are there
     check_belongs(drawing, volume)
     known = by_name((*store.labels(), *(bundle.labels if bundle else ())))
-    mapping = _mapping(segments, arguments, known, store.remembered())
+    sided = {label.name: own.name for label, own in bundle.sided} if bundle is not None else {}
+    mapping = _mapping(segments, arguments, known, {**sided, **store.remembered()})
     label_map, notes = place_on(drawing, volume, [segment.value for segment, label in mapping if label is None])
     submission, label_map = _submission(arguments, label_map, mapping, bundle, known)
     for note in (*volume.notes, *notes):
@@ -132,7 +133,7 @@ def _read_segments(
         return label_map, _meanings(meanings)
     if segments:
         return label_map, segments
-    if labels := bundle.labels if bundle else store.labels():
+    if labels := bundle.all_labels if bundle else store.labels():
         return label_map, labels
     raise ConfigurationError(
         f"What the values in {path.name} mean is not known.", 'Add -m MODEL, or --labels "1=anterior,2=posterior".'

@@ -67,16 +67,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..bundle import ModelStore
+    from ..bundle.library import ModelLibrary
+    from ..bundle.suitability import locator_among
     from ..images.scans import check_exist
     from ..inference.batch import Batch, BatchPlan
+    from ..inference.locating import locating
     from ..inference.predictor import Predictor
     from ..storage.atomic_file import check_writable
     from ..torchrun import Launch
 
     launch = Launch.from_environment()
     roi = options.chosen_roi(arguments)
-    bundle = ModelStore().find(arguments.model, kind="segmentation")
+    library = ModelLibrary()
+    bundle = library.find(arguments.model, verify=True)
     if len(bundle.spec.channels) != 1:
         raise ConfigurationError(
             f"{bundle.name} needs {len(bundle.spec.channels)} channels for each case; a batch gives it one file.",
@@ -85,7 +88,9 @@ def run(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments, bundle, launch)
     check_exist(arguments.sources)  # before anything is noted in the folder of the results
     check_writable(options.made_folder(arguments.out) / "volumes.csv")
+    locator, lacking = locator_among(bundle, library.meant) if roi is None else (None, "")
     same = {"model": bundle.reference, "content_hash": bundle.content_hash, **settings.decisive()}
+    same |= {"locator": locator.reference} if locator is not None else {}
     _check_same(arguments.out, {**same, "roi": list(roi.bounds) if roi else None, "format": arguments.format})
     scans = _find(arguments, launch)
     plan = BatchPlan(
@@ -97,14 +102,15 @@ def run(arguments: argparse.Namespace) -> int:
         rank=launch.rank,
         statistics=arguments.statistics,
     )
-    batch = Batch(plan, bundle.labels)
+    batch = Batch(plan, bundle.labels if locator is None else bundle.all_labels)
     if batch.left():
         # Loaded only now: a finished batch that is started again should return at once.
-        predictor = Predictor(bundle, settings)
+        predictor = locating(Predictor(bundle, settings), locator)
         display = _Display(len(scans), arguments.quiet or not launch.is_first)
 
         def check(volume: Volume) -> Sequence[str]:
-            return _check(bundle, volume, roi, display.note, allowed=arguments.allow_mismatch)
+            note = display.note if locator is None else lambda _text: None  # what is not found is in the scan's row
+            return _check(bundle, volume, roi, note, lacking, allowed=arguments.allow_mismatch)
 
         with display.bar:
             batch.run(predictor, progress=display.progress, on_row=display.on_row, check=check)
@@ -113,10 +119,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(
-    bundle: Bundle, volume: Volume, roi: Roi | None, note: Callable[[str], None], *, allowed: bool
+    bundle: Bundle, volume: Volume, roi: Roi | None, note: Callable[[str], None], lacking: str, *, allowed: bool
 ) -> Sequence[str]:
     """Raise `MismatchError` for a scan that the model cannot fit, or return what to warn of if that is `allowed`;
-    `note` what to know before it is segmented."""
+    `note` what to know before it is segmented, with what is `lacking` to place a box."""
     from ..bundle.suitability import ScanFacts, check_scan, lacks_box
 
     facts = ScanFacts.of(volume)
@@ -126,7 +132,7 @@ def _check(
         advice = "If you know that it fits: --allow-mismatch --retry-failed."
         raise MismatchError(f"{error.message} {advice}") from None
     if text := lacks_box(bundle, facts.grid, roi):
-        note(text)
+        note(f"{text} {lacking}".strip())
     return warnings
 
 

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from ..bundle import Bundle
     from ..cases.case import Case
     from ..cases.dataset import CaseDataset
-    from ..evaluation.cases import CaseResult, Evaluation, Measure, Predictions
+    from ..evaluation.cases import CaseResult, Evaluation, Measure, ModelPredictions, Predictions
     from ..evaluation.report import Figure, LabelSummary
     from ..images.labels import Label
+    from ..inference.settings import InferenceSettings
 
 #: Exit code when some case could not be evaluated.
 INCOMPLETE = 1
@@ -159,23 +160,40 @@ def _stored(folder: Path, labels: tuple[Label, ...]) -> _Source:
 
 
 def _model(arguments: argparse.Namespace, labels: tuple[Label, ...]) -> _Source:
-    from ..bundle import ModelStore
+    from ..bundle.library import ModelLibrary
+    from ..bundle.suitability import locator_among
     from ..device import resolve_device
-    from ..evaluation.cases import ModelPredictions, match_labels
+    from ..evaluation.cases import match_labels
 
-    bundle = ModelStore().find(arguments.model, kind="segmentation")
-    match_labels(bundle.labels, labels)  # before any work
+    library = ModelLibrary()
+    bundle = library.find(arguments.model, verify=True)
+    match_labels(bundle.all_labels, labels)  # before any work
+    locator = locator_among(bundle, library.meant)[0]
     settings = options.inference_settings(arguments, bundle)
     made_with = {"model": bundle.reference, **settings.decisive()}
+    made_with |= {"locator": locator.reference} if locator is not None else {}
 
     def predictions() -> Predictions:
-        from ..inference.predictor import Predictor
-
         trained_on = [str(case.get("image")) for case in bundle.spec.training.get("cases", ())]
-        return ModelPredictions(Predictor(bundle, settings), bundle.labels, labels, trained_on=trained_on)
+        return _predictions(bundle, locator, settings, labels, trained_on)
 
     device = str(resolve_device(settings.device))
     return _Source(made_with, {"model": bundle.reference, "device": device, **settings.decisive()}, predictions)
+
+
+def _predictions(
+    bundle: Bundle,
+    locator: Bundle | None,
+    settings: InferenceSettings,
+    labels: Sequence[Label],
+    trained_on: Sequence[str] = (),
+) -> ModelPredictions:
+    from ..evaluation.cases import ModelPredictions
+    from ..inference.locating import locating
+    from ..inference.predictor import Predictor
+
+    predictor = locating(Predictor(bundle, settings), locator)
+    return ModelPredictions(predictor, bundle.labels, labels, trained_on=trained_on, sided=bundle.sided)
 
 
 def _in_words(result: CaseResult | str) -> str:
@@ -337,11 +355,12 @@ def difference_table(paired: PairedDice, first: str, second: str) -> Table:
 
 
 def _measure(bundle: Bundle, cases: Sequence[Case], measure: Measure, arguments: argparse.Namespace) -> Evaluation:
-    from ..evaluation.cases import ModelPredictions, evaluate_cases
-    from ..inference.predictor import Predictor
+    from ..bundle.library import ModelLibrary
+    from ..bundle.suitability import locator_among
+    from ..evaluation.cases import evaluate_cases
 
-    predictor = Predictor(bundle, options.inference_settings(arguments, bundle))
-    predictions = ModelPredictions(predictor, bundle.labels, measure.labels)
+    locator = locator_among(bundle, ModelLibrary().meant)[0]
+    predictions = _predictions(bundle, locator, options.inference_settings(arguments, bundle), measure.labels)
     with ProgressBar(f"{bundle.name} {bundle.version}", len(cases)) as bar:
         return evaluate_cases(cases, predictions, measure, on_case=lambda done, _total, _name: bar.update(done))
 

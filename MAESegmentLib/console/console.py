@@ -15,7 +15,7 @@ import numpy as np
 from ..bundle import Bundle, ModelStore
 from ..bundle.library import ModelChoice, ModelLibrary
 from ..bundle.spec import check_channels
-from ..bundle.suitability import ScanFacts, check_scan, lacks_box
+from ..bundle.suitability import ScanFacts, box_placing, check_scan
 from ..errors import ConfigurationError
 from ..images.labels import Label
 from ..images.roi import Roi
@@ -146,8 +146,9 @@ class Console:
         facts = ScanFacts.of(volume)
         hint = "If you know that it fits: allow_mismatch=True."
         notes = (*volume.notes, *check_scan(bundle, facts, allowed=allow_mismatch, hint=hint))
-        if text := lacks_box(bundle, facts.grid, box):
-            warnings.warn(f"{text} Give roi=(R0, R1, A0, A1, S0, S1) in mm.", stacklevel=2)
+        placing = box_placing(bundle, facts.grid, box, self.library.meant)
+        if placing.lacking:
+            warnings.warn(f"{placing.lacking} Give roi=(R0, R1, A0, A1, S0, S1) in mm.", stacklevel=2)
         if out is not None:
             from ..images.writing import check_label_map_destination
 
@@ -159,6 +160,7 @@ class Console:
             model=bundle,
             settings=settings,
             roi=None if box is None else box.bounds,
+            locator=placing.locator,
             working_folder=self.working_folder,
             finish=lambda data, folder: _result(data, folder, volume, bundle, out, notes, is_shared=volume is scan),
         )

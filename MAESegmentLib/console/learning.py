@@ -104,7 +104,8 @@ class Learning:
         `VolumeReadError` for a DICOM SEG that was drawn on another scan. `read_label_map` reads it, and an RTSTRUCT if
         it is given the scan, too.
 
-        `labels` say what its values mean (default: the model's). A label without voxels was not searched for, unless it
+        `labels` say what its values mean (default: the model's); what a side has where boxes were placed is stored as
+        the model's own label. A label without voxels was not searched for, unless it
         is named in `absent`. `region` is all that was annotated; () takes a region back. `update` is the id of a case
         to replace.
         """
@@ -119,7 +120,9 @@ class Learning:
         if reason := mismatch(bundle, ScanFacts.of(volume)):
             warnings.warn(reason, stacklevel=2)
         label_map, _assumed = place_on(label_map, volume)
-        known = tuple(bundle.labels if labels is None else several(labels, (Label,), "Give `Label`s."))
+        given = bundle.all_labels if labels is None else several(labels, (Label,), "Give `Label`s.")
+        own_name = {label.name: own.name for label, own in bundle.sided}
+        known = tuple(replace(label, name=own_name.get(label.name, label.name)) for label in given)
         absent = several(absent, (str,), "Give names of labels.")
         drawn = [label for label in known if (label_map.array == label.value).any()]
         looked_for = ByName((name, True) for name in (*absent, *(label.name for label in drawn)))
@@ -213,12 +216,13 @@ class Learning:
         first_job = segment(versions[0])  # begun here, so that a wrong scan or box is raised at once
 
         def operation() -> Operation[Comparison]:
-            maps = []
+            found = []
             for number, bundle in enumerate(versions):
                 current = segment(bundle) if number else first_job
                 segmented = yield from job.following(current, _share(("first", "second")[number], number, 2))
-                maps.append(segmented.label_map)
-            return compare_label_maps(maps[0], maps[1], versions[0].labels, versions[1].labels)
+                found.append(segmented)
+            one, other = found
+            return compare_label_maps(one.label_map, other.label_map, one.labels, other.labels)
 
         return self._host.handles.outcome(job.run(operation()), wait, callback)
 

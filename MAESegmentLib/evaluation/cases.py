@@ -22,6 +22,7 @@ from ..values import Stored
 from .metrics import SURFACE_TOLERANCE_MM, Score, evaluate_label_maps
 
 if TYPE_CHECKING:
+    from ..inference.locating import LocatingPredictor
     from ..inference.predictor import Predictor
 
 TRAINED_ON_THIS = "the model was trained on this case, so its figures say nothing about new ones"
@@ -204,14 +205,19 @@ class ModelPredictions:
 
     def __init__(
         self,
-        predictor: Predictor,
+        predictor: Predictor | LocatingPredictor,
         model_labels: Sequence[Label],
         labels: Sequence[Label],
         *,
         trained_on: Collection[str] = (),
+        sided: Sequence[tuple[Label, Label]] = (),
     ) -> None:
+        """`sided` (see `Bundle.sided`) count as the model's own labels where the dataset does not name them."""
         self._predictor = predictor
-        self._values, self.unknown = match_labels(model_labels, labels)
+        self._values, self.unknown = match_labels([*model_labels, *(label for label, _own in sided)], labels)
+        for label, own in sided:
+            if own.value in self._values:
+                self._values.setdefault(label.value, self._values[own.value])
         self._trained_on = frozenset(trained_on)
         self.warnings: dict[str, tuple[str, ...]] = {}
 

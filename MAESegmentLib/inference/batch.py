@@ -220,9 +220,10 @@ class Batch:
             temporary = place / Path(output).name
             check_label_map_destination(temporary, source=volume, labels=self._labels)
             prediction = predictor.predict(volume, roi=self._plan.roi, progress=progress, should_cancel=should_cancel)
-            write_label_map(temporary, prediction.label_map, self._labels, source=volume, volume_name=scan.name)
+            labels = prediction.labels or self._labels
+            write_label_map(temporary, prediction.label_map, labels, source=volume, volume_name=scan.name)
             size = temporary.stat().st_size
-            self._note_statistics(scan, volume, prediction.label_map)
+            self._note_statistics(scan, volume, prediction.label_map, labels)
             _place(temporary, self._plan.folder / output)
         return replace(
             row,
@@ -231,16 +232,18 @@ class Batch:
             output_bytes=size,
             device=prediction.device,
             warnings="; ".join([*warnings, *prediction.warnings]),
-            ml=volumes_ml(prediction.label_map, self._labels),
+            ml=volumes_ml(prediction.label_map, labels),
             cleaned=cleaned_text(prediction.cleaned),
         )
 
-    def _note_statistics(self, scan: ArchivedScan, volume: Volume, label_map: LabelMap) -> None:
+    def _note_statistics(
+        self, scan: ArchivedScan, volume: Volume, label_map: LabelMap, labels: Sequence[Label]
+    ) -> None:
         file = self._statistics_file(scan)
         file.unlink(missing_ok=True)  # of the result before
         if self._plan.statistics:
             file.parent.mkdir(parents=True, exist_ok=True)
-            found = measure_labels(label_map, self._labels, volume.array)
+            found = measure_labels(label_map, labels, volume.array)
             write_file(file, statistics_csv(found, output=self._outputs[scan.key]))
 
     @contextmanager

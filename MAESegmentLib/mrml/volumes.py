@@ -5,7 +5,7 @@ And boxes for models that are made for one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import slicer
 
-from ..bundle.suitability import ScanFacts, wants_box
+from ..bundle.suitability import ScanFacts, locator_among, wants_box
 from ..errors import NONLINEAR_TRANSFORM, GeometryError, MAESegmentError, NodeError
 from ..images.volume import Grid
 from ..translation import tr as _
@@ -131,11 +131,16 @@ def roi_of(node: Any) -> tuple[float, ...]:
     return tuple(float(value) for pair in zip(low, high, strict=True) for value in pair)
 
 
-def box_hint(bundle: Bundle | None) -> str:
-    """What to say if the model's author asks for a box around the structure; else ""."""
-    if bundle is None or not wants_box(bundle):
+def box_hint(bundle: Bundle | None, models: Iterable[Bundle]) -> str:
+    """What to say if the model's author asks for a box around the structure, given the `models` there are; else ""."""
+    if bundle is None or not (bundle.locator or wants_box(bundle)):
         return ""
-    return _("Made for a box around the structure: choose or add one. Without it the whole scan is searched.")
+    locator, reason = locator_among(bundle, lambda name: next((one for one in models if one.name == name), None))
+    if locator is not None:
+        text = _("Made for a box around the structure: without one, {locator} places it in a whole scan.")
+        return text.format(locator=locator.name)
+    text = _("Made for a box around the structure: choose or add one. Without it the whole scan is searched.")
+    return f"{text} {reason}".strip()
 
 
 def add_box(volume: Any, bundle: Bundle | None, centre: Sequence[float] | None = None) -> Any:

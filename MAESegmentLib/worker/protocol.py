@@ -18,7 +18,7 @@ PROTOCOL = 1
 MAX_LINE_BYTES = 4 * 2**20
 
 #: What a segmentation goes through, in this order. "send" is the client's part: writing the volume to the job folder.
-STAGES = ("send", "load", "prepare", "segment", "restore", "write")
+STAGES = ("send", "load", "locate", "prepare", "segment", "restore", "write")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Segment(Message):
     """Segment the volume in `folder` (a job folder) with the bundle in folder `model`.
 
     `settings` are the chosen fields of `InferenceSettings`; the model's own stand for the rest.
-    `roi` is (R0, R1, A0, A1, S0, S1) in world RAS mm.
+    `roi` is (R0, R1, A0, A1, S0, S1) in world RAS mm. Without one, the bundle in folder `locator` places the boxes of a
+    model that wants one; where it cannot, the whole scan is segmented, or with `ask_for_box` none of it.
     """
 
     type: ClassVar[str] = "segment"
@@ -49,6 +50,8 @@ class Segment(Message):
     model: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     roi: tuple[float, ...] | None = None
+    locator: str = ""
+    ask_for_box: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -10,10 +11,14 @@ import numpy as np
 import pytest
 
 from MAESegmentLib.bundle import ModelStore
+from MAESegmentLib.cases.store import CaseStore
 from MAESegmentLib.cli.main import main
+from MAESegmentLib.console import Console
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.reading import read_drawing
-from MAESegmentLib.images.writing import write_volume
-from Testing.heads import CENTRES, crop_of, head, save_models
+from MAESegmentLib.images.volume import LabelMap
+from MAESegmentLib.images.writing import write_label_map, write_volume
+from Testing.heads import CENTRES, SPACING, crop_of, head, save_models
 
 SIDED = [f"{side} {part} hippocampus" for side in ("left", "right") for part in ("anterior", "posterior")]
 
@@ -124,3 +129,78 @@ def test_a_side_that_is_not_found_is_said_and_the_other_segmented(
     said = capsys.readouterr()
     assert "brain-test 1.0.0 found no right hippocampus." in " ".join(said.err.split())
     assert np.unique(np.asarray(nib.load(tmp_path / "s.nii.gz").dataobj)).tolist() == [0, 3, 4]
+
+
+@pytest.mark.usefixtures("doors")
+def test_a_batch_of_heads_and_crops_has_columns_for_both(scans: Path, tmp_path: Path) -> None:
+    words = ["batch", scans, "-m", "hippo-test", "--out", tmp_path, "--device", "cpu", "--statistics", "-q"]
+    assert main(list(map(str, words))) == 0
+    rows = {row["volume"]: row for row in csv.DictReader((tmp_path / "volumes.csv").open())}
+    truth = head()[1]
+    for value, name in enumerate(SIDED, start=1):
+        ml = np.count_nonzero(truth.array == value) * SPACING**3 / 1000
+        assert float(rows["head"][f"{name}_ml"]) == pytest.approx(ml, rel=1e-4)
+        assert rows["crop"][f"{name}_ml"] == ""
+    assert rows["head"]["anterior_ml"] == ""
+    assert float(rows["crop"]["anterior_ml"]) > 0
+    assert rows["head"]["warnings"] == rows["crop"]["warnings"] == ""
+    counted = [row["Segment"] for row in csv.DictReader((tmp_path / "statistics.csv").open())]
+    assert counted == ["anterior", "posterior", *SIDED]
+
+
+@pytest.mark.parametrize("names", [SIDED, ["anterior", "posterior"]], ids=["sides", "model's"])
+@pytest.mark.usefixtures("doors")
+def test_heads_are_evaluated_against_labels_of_each_side_and_of_both(
+    scans: Path, tmp_path: Path, names: list[str]
+) -> None:
+    truth = head()[1]
+    array = truth.array if len(names) > 2 else np.where(truth.array > 2, truth.array - 2, truth.array)
+    known = [Label(value, name) for value, name in enumerate(names, start=1)]
+    write_label_map(tmp_path / "head.nii.gz", LabelMap(array, truth.ijk_to_ras), known)
+    case = {"id": "head", "image": str(scans / "head.nii.gz"), "label": "head.nii.gz"}
+    labels = {name: value for value, name in enumerate(["background", *names])}
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels, "cases": [case]}))
+    words = ["evaluate", "-m", "hippo-test", "--data", tmp_path / "dataset.json", "--out", tmp_path / "out"]
+    assert main([*map(str, words), "--device", "cpu"]) == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "metrics.csv").open()))
+    assert [(row["label"], float(row["dice"])) for row in rows] == [(name, 1.0) for name in names]
+
+
+@pytest.mark.usefixtures("doors")
+def test_a_result_of_both_sides_becomes_a_case_with_the_models_own_labels(scans: Path, tmp_path: Path) -> None:
+    for number, ending in enumerate(("seg.nrrd", "nii.gz")):
+        assert segment(scans / "head.nii.gz", "-o", tmp_path / f"s.{ending}", "-q") == 0
+        store = CaseStore(tmp_path / str(number) / "hippo-test")
+        words = ["cases", "add", scans / "head.nii.gz", tmp_path / f"s.{ending}", "-m", "hippo-test"]
+        assert main([*map(str, words), "--store", str(store.folder)]) == 0
+        (record,) = store.list()
+        assert record.labels == ("anterior", "posterior")
+        truth = head()[1].array
+        ml = [np.isin(truth, values).sum() * SPACING**3 / 1000 for values in ((1, 3), (2, 4))]
+        assert [*record.volumes_ml.values()] == pytest.approx(ml, rel=1e-3)
+
+
+def test_a_console_places_boxes_and_stores_and_compares_what_was_found_in_them(
+    store: ModelStore, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAESEGMENT_CASES", str(tmp_path / "cases"))
+    with Console(store=store, working_folder=tmp_path) as console:
+        stages: list[str] = []
+        job = console.process(
+            scans / "head.nii.gz", "hippo-test", "cpu", callback=lambda job: stages.append(job.progress.stage)
+        )
+        result = job.result()
+        assert [label.name for label in result.found] == SIDED
+        assert result.located_by == "brain-test 1.0.0"
+        assert result.warnings == ()
+        assert "locate" in stages
+        truth = head()[1].array
+        np.testing.assert_array_equal(result.label_map.array, np.where(truth > 0, truth + 2, 0))
+        assert set(result.statistics) == {label.value for label in result.labels}
+        rows = console.compare(scans / "head.nii.gz", "hippo-test", "hippo-test", device="cpu").rows
+        assert [(row.label, row.dice) for row in rows] == [(name, 1.0) for name in SIDED]
+        for given in (None, result.labels):
+            record = console.add_case(
+                result.source, result.label_map, "hippo-test", labels=given, update="case-0001" if given else ""
+            )
+            assert record.labels == ("anterior", "posterior")

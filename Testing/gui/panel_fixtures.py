@@ -196,6 +196,7 @@ def two_channel_model() -> Any:
         metadata=metadata,
         labels=(Label(1, "tumour"),),
         content_hash="two",
+        locator=None,
         card="# tumour-mr",
         path=Path("nowhere"),
     )

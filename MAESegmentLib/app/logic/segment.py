@@ -75,7 +75,8 @@ class Segmenting(Part):
         `runtime` is "torch", or "openvino" on the processor; "auto" takes that for a model that was prepared for it. An
         `outputSegmentation` that the user edited is replaced only with `overwrite`. While a fine-tuning has the GPU,
         "auto" is the processor. `MismatchError` if the model cannot fit the scan (see `bundle.suitability`), unless
-        `allowMismatch`; with `askForBox` also if the model wants a box, and the scan is much larger.
+        `allowMismatch`; with `askForBox` also if the model wants a box, the scan is much larger, and no other model
+        that is installed places it (see `bundle.usage.locator`).
         """
         nodes = nodes_of(volumeNode)
         device, notes = self.device(device, allowCpu)
@@ -99,6 +100,7 @@ class Segmenting(Part):
             notes=notes,
             allow_mismatch=allowMismatch,
             ask_for_box=askForBox,
+            meant=self.library.meant,
         )
         job = start_segmentation(self.session, request, callback)
         return job.result() if wait and callback is None else job

@@ -91,7 +91,7 @@ class SpeedPresenter:
     def end(self, summary: SegmentationSummary | None) -> None:
         """It is done: the times are known."""
         key, windows = self._running
-        if summary is None or not windows:
+        if summary is None or not windows or summary.located_by:  # boxes, not the whole scan, were segmented
             return
         once, before = max(0.0, summary.seconds - summary.network_seconds), self._measured.get(key)
         # The first run of a worker also starts it.

@@ -22,6 +22,7 @@ def stage_text(stage: str) -> str:
         "": _("Starting..."),
         "send": _("Sending the scan"),
         "load": _("Loading the model"),
+        "locate": _("Placing the box"),
         "prepare": _("Preparing the scan"),
         "segment": _("Segmenting"),
         "restore": _("Resampling labels to the scan"),
@@ -45,6 +46,8 @@ def overall_fraction(stage: str, fraction: float) -> float:
     """How far the whole is, 0..1: the network is nearly all of it."""
     begins = {"": 0.0, "send": 0.0, "load": 0.04, "prepare": 0.06, "segment": 0.10, "restore": 0.96, "write": 0.97}
     ends = {"send": 0.04, "load": 0.06, "prepare": 0.10, "segment": 0.96, "restore": 0.97, "write": 1.0}
+    if stage == "locate":  # segmenting goes on from half of it
+        return 0.06 + 0.47 * min(max(fraction, 0.0), 1.0)
     begin = begins.get(stage, 0.0)
     return begin + (ends.get(stage, begin) - begin) * min(max(fraction, 0.0), 1.0)
 
@@ -112,6 +115,8 @@ def result_text(summary: Any) -> str:
         seconds=f"{summary.seconds:.1f}",
         device=summary.device_title or summary.device,
     )
+    if summary.located_by:
+        line = _("{line}. Boxes placed by {model}").format(line=line, model=summary.located_by)
     cleaned = cleaned_text({in_words(name): found for name, found in summary.cleaned.items()})
     return _("{line}. Cleaned: {what}").format(line=line, what=cleaned) if cleaned else line
 

@@ -30,13 +30,16 @@ class PlacedBox(Stored):
 @dataclass(frozen=True)
 class Locator(Stored):
     """`model` is another model's name. A box reaches `margin_mm` beyond what it is placed around; what is smaller than
-    `smallest_ml` counts as not found. `naming` makes a label's name of {side} and {label}, the model's own name."""
+    `smallest_ml` counts as not found. `naming` makes a label's name of {side} and {label}, the model's own name.
+    `largest_mm` is the size of what the model was made for, along the axes of its orientation, by default that of its
+    training scans: a model that is fine-tuned on whole scans is still one for a box."""
 
     model: str
     boxes: tuple[PlacedBox, ...]
     margin_mm: float = 6.0
     smallest_ml: float = 0.5
     naming: str = "{side} {label}"
+    largest_mm: tuple[float, float, float] | None = None
 
     def labels(self, box: PlacedBox, own: Sequence[Label]) -> tuple[Label, ...]:
         """What the model's `own` labels are in a box, one for each. No two of a model have a value or name in common,
@@ -59,10 +62,10 @@ class Locator(Stored):
         """Of all boxes."""
         return tuple(label for box in self.boxes for label in self.labels(box, own))
 
-    def own_names(self, own: Sequence[Label]) -> dict[str, str]:
-        """The name of a label in a box -> the model's own."""
-        pairs = (zip(self.labels(box, own), own, strict=True) for box in self.boxes)
-        return {label.name: mine.name for one in pairs for label, mine in one}
+    def pairs(self, own: Sequence[Label]) -> tuple[tuple[Label, Label], ...]:
+        """Each label of a box that has a side, and the model's own that it is."""
+        boxes = (box for box in self.boxes if box.side)
+        return tuple(pair for box in boxes for pair in zip(self.labels(box, own), own, strict=True))
 
 
 def locator_of(inference: Mapping[str, Any], own: Sequence[Label]) -> Locator | None:
@@ -108,5 +111,7 @@ def _check(locator: Locator) -> None:
         raise ConfigurationError("Two boxes are of one side.")
     if not 0 <= locator.margin_mm <= 1000 or not 0 <= locator.smallest_ml <= 1e6:
         raise ConfigurationError("Its margin or its smallest volume is not a number from 0.")
+    if locator.largest_mm is not None and not all(0 < length <= 1e4 for length in locator.largest_mm):
+        raise ConfigurationError("Its largest size is not three lengths.")
     if name_problem(locator.naming) or "{side}" not in locator.naming or "{label}" not in locator.naming:
         raise ConfigurationError("Its naming does not have {side} and {label}.")

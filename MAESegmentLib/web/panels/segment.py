@@ -248,7 +248,7 @@ class SegmentPanel(Panel):
         self.put(
             regions=options(names.items()),
             region=region,
-            box_hint=box_hint(bundle) if region == WHOLE and scan is not None else "",
+            box_hint=box_hint(bundle, self._models.bundles.values()) if region == WHOLE and scan is not None else "",
             summary=self._models.info(self.get("model")),
             card=_card(bundle),
             reason=self.presenter.reason if self.presenter.job is None else "",

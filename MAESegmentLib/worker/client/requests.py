@@ -43,6 +43,8 @@ def submit_segmentation(
     model: Bundle,
     settings: Mapping[str, Any],
     roi: Sequence[float] | None = None,
+    locator: Bundle | None = None,
+    ask_for_box: bool = False,
     working_folder: Path,
     finish: Callable[[Mapping[str, Any], JobFolder], Any],
     job: Job[Any] | None = None,
@@ -51,13 +53,16 @@ def submit_segmentation(
 
     `settings` are the chosen fields of `InferenceSettings`. `finish(data, folder)` makes the job's result, from the
     worker's answer and the labels in `folder` (which is removed afterwards); it may be a generator (see `submit`).
-    `job` is carried out instead of a new one.
+    `locator` and `ask_for_box` are as in `protocol.Segment`. `job` is carried out instead of a new one.
     """
     bounds = _bounds(roi)
+    found_by = str(locator.path) if locator is not None else ""
     return _submit_with_folder(
         client,
         working_folder,
-        lambda folder: Segment(client.new_id(), str(folder.path), str(model.path), dict(settings), bounds),
+        lambda folder: Segment(
+            client.new_id(), str(folder.path), str(model.path), dict(settings), bounds, found_by, ask_for_box
+        ),
         lambda folder: folder.write_volume(channels, ijk_to_ras),
         finish,
         job,

@@ -20,6 +20,7 @@ from ...images.roi import Roi
 from ...images.segment_statistics import measure
 from ...images.volume import LabelMap, Volume
 from ...images.volumetry import volumes_ml
+from ...inference.locating import locating, locator_settings
 from ...inference.predictor import Predictor
 from ...inference.settings import InferenceSettings
 from ...processes.environment import TRAIN, complaint
@@ -90,12 +91,16 @@ class SegmentationWork:
         clock.enter("load")
         bundle = open_bundle(request.model)
         predictor = self.predictor(bundle, request.settings)
+        locator = None
+        if request.locator:
+            locator = self._loaded(open_bundle(request.locator), locator_settings(predictor.settings))
+        segmenter = locating(predictor, locator, ask_for_box=request.ask_for_box)
         try:
             volume = folder.read_volume()
-            prediction = predictor.predict(volume, roi=roi, progress=clock.report, should_cancel=should_cancel)
+            prediction = segmenter.predict(volume, roi=roi, progress=clock.report, should_cancel=should_cancel)
         except DeviceMemoryError as error:
             self._predictors.clear()
-            error.details = _offer(predictor, volume, roi)
+            error.details = _offer(locator or predictor, volume, roi)
             raise
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
@@ -105,8 +110,8 @@ class SegmentationWork:
         labels = folder.write_labels(prediction.label_map)
         # Every label lies in what was written, which is smaller than the volume.
         block, origin = folder.read_labels(labels)
-        volumes = volumes_ml(LabelMap(block.T, volume.ijk_to_ras), bundle.labels)
-        values = [label.value for label in bundle.labels]
+        volumes = volumes_ml(LabelMap(block.T, volume.ijk_to_ras), prediction.labels)
+        values = [label.value for label in prediction.labels]
         measured = measure(block.T, values, volume.array, volume.ijk_to_ras, origin)
         clock.end()
         data = {
@@ -121,6 +126,8 @@ class SegmentationWork:
             "model": bundle.reference,
             "cleaned": {name: found.to_dict() for name, found in prediction.cleaned.items()},
             "timings": {stage: round(seconds, 4) for stage, seconds in clock.seconds.items()},
+            "segments": [label.to_dict() for label in prediction.labels],
+            "located_by": prediction.located_by,
         }
         return Result(request.id, data)
 
@@ -144,7 +151,9 @@ class SegmentationWork:
 
     def predictor(self, bundle: Bundle, chosen: Mapping[str, Any]) -> Predictor:
         """The predictor of a model with the chosen settings; kept for the next request."""
-        settings = InferenceSettings.of_model(bundle.spec.inference, **_as_settings(chosen))
+        return self._loaded(bundle, InferenceSettings.of_model(bundle.spec.inference, **_as_settings(chosen)))
+
+    def _loaded(self, bundle: Bundle, settings: InferenceSettings) -> Predictor:
         key = (bundle.content_hash, settings)
         predictor = self._predictors.pop(key, None)
         if predictor is None:

@@ -21,6 +21,7 @@ class StageClock:
         self._send = send
         self._stage = ""
         self._begun = self._stage_begun = time.perf_counter()
+        self._stage_from = 0.0
         self._last_report = 0.0
 
     @property
@@ -39,16 +40,17 @@ class StageClock:
         is_new = stage != self._stage
         if is_new:
             self._close(now)
-            self._stage, self._stage_begun = stage, now
+            self._stage, self._stage_begun, self._stage_from = stage, now, fraction
         if is_new or fraction >= 1.0 or now - self._last_report >= _REPORT_EVERY_S:
             self._last_report = now
             self._send(Progress(self._id, stage, round(min(max(fraction, 0.0), 1.0), 4), self._left(fraction, now)))
 
     def _left(self, fraction: float, now: float) -> float | None:
         """Only for the network, and only after its first windows; the rest is too short."""
-        if self._stage != "segment" or fraction <= 0.0:
+        done = fraction - self._stage_from
+        if self._stage != "segment" or done <= 0.0:
             return None
-        return round((now - self._stage_begun) * (1.0 - fraction) / fraction, 2)
+        return round((now - self._stage_begun) * (1.0 - fraction) / done, 2)
 
     def _close(self, now: float) -> None:
         if self._stage:

@@ -7,6 +7,7 @@ import pytest
 from MAESegmentLib import errors
 from MAESegmentLib.app.presenters.remedies import OfferContext, offers_for
 from MAESegmentLib.app.texts import messages
+from MAESegmentLib.inference.locating import LOCATED
 from MAESegmentLib.worker.protocol import STAGES
 
 
@@ -33,10 +34,13 @@ def test_every_stage_of_the_worker_has_words():
 
 
 def test_progress_never_goes_back_from_stage_to_stage():
-    at = [messages.overall_fraction(stage, part) for stage in STAGES for part in (0.0, 0.5, 1.0)]
-    assert at == sorted(at)
-    assert at[0] == 0.0
-    assert at[-1] == 1.0
+    plain = [(stage, part) for stage in STAGES if stage != "locate" for part in (0.0, 0.5, 1.0)]
+    # Where boxes are placed first, segmenting begins in the middle.
+    located = [("load", 1.0), *(("locate", part) for part in (0.0, 0.5, 1.0)), ("segment", LOCATED), ("restore", 0.0)]
+    for stages in (plain, located):
+        at = [messages.overall_fraction(*stage) for stage in stages]
+        assert at == sorted(at)
+    assert [messages.overall_fraction(*stage) for stage in (plain[0], plain[-1])] == [0.0, 1.0]
 
 
 @pytest.mark.parametrize(

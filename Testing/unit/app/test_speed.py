@@ -71,7 +71,7 @@ def texts(speed):
 
 def run(speed, seconds, network_seconds):
     speed.begin()
-    speed.end(SimpleNamespace(seconds=seconds, network_seconds=network_seconds))
+    speed.end(SimpleNamespace(seconds=seconds, network_seconds=network_seconds, located_by=""))
 
 
 def test_best_is_chosen_at_first_and_the_other_choice_is_kept_in_the_settings_of_advanced(host, speed):
