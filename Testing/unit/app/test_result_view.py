@@ -34,6 +34,7 @@ SUMMARY = SimpleNamespace(
     device_title="NVIDIA T4",
     warnings=("Unlike the training scans.", "Nothing was found at the edge."),
     cleaned={},
+    located_by="",
     statistics={
         1: SegmentStatistics(3070, 3070.0, (41.26,), (12.34,), (14.0, 21.5, 9.0), 12),
         2: SegmentStatistics(3070, 3070.0, (40.0,), (10.0,), (14.0, 21.5, 9.0), 0),
