@@ -89,7 +89,8 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
         _room(
             STUDIES,
             "README.md",
-            "numpy torch monai scipy matplotlib nibabel psutil SimpleITK rich tomli einops nnunetv2 selenium Testing",
+            "numpy torch monai scipy matplotlib nibabel psutil SimpleITK rich tomli einops nnunetv2 selenium pytest "
+            "Testing",
         ),
     ),
 )

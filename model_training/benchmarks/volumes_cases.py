@@ -13,6 +13,8 @@ from MAESegmentLib.images.volume import Volume
 from MAESegmentLib.images.writing import write_volume
 from MAESegmentLib.samples import head_path
 
+#: What tells rows apart that were not measured together.
+BLOCK = ("device", "scan", "precision", "threads")
 SCANS = ("as stored", "clinic", "wide", "mni152")
 #: A voxel of the stored scan becomes so many along each axis in plane: OpenKBP's CTs were made that much coarser.
 FINER = {"clinic": 8, "wide": 3}

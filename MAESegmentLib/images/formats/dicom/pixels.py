@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import get_decoder
@@ -255,6 +254,8 @@ def _gdcm(dataset: Dataset, frame: bytes) -> np.ndarray:
         if name in dataset:
             alone[name] = dataset[name]
     alone.PixelData = encapsulate([frame])
+    import SimpleITK as sitk  # noqa: N813  # large, and only these need it
+
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "frame.dcm"
         with quiet_pydicom():
