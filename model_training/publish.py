@@ -44,6 +44,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--card", type=Path, required=True, help="Markdown that the figures are appended to")
     parser.add_argument("--mirroring", action="store_true", help="the model averages over mirrored inputs by default")
+    parser.add_argument(
+        "--inference", type=json.loads, default={}, metavar="JSON", help='entries as {"locator": {"model": ...}}'
+    )
     parser.add_argument("--document", type=Path, action="append", default=[], help="further file for docs/")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -57,7 +60,8 @@ def main() -> None:
     documents["curves.png"] = (bundle.path / "docs" / "curves.png").read_bytes()
     documents["evaluation.csv"] = (arguments.evaluation / "metrics.csv").read_bytes()
 
-    inference = {**bundle.spec.inference, "mirroring": True} if arguments.mirroring else bundle.spec.inference
+    mirroring = {"mirroring": True} if arguments.mirroring else {}
+    inference = {**bundle.spec.inference, **mirroring, **arguments.inference}
     metrics = {**bundle.spec.metrics, "validation": shipped_metrics(summary)}
     spec = replace(bundle.spec, inference=inference, metrics=metrics)
     predictor = Predictor(bundle, InferenceSettings.of_model(inference))

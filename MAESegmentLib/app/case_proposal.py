@@ -259,6 +259,11 @@ def _segment_findings(
             hint = _("If this scan really does not show it, give it as absent; then the model learns that, too.")
             found.append(CaseIssue("empty", WARNING, text, hint, {"segment": segment.name, "label": choice.label}))
     found += _merged(segments, choices)
+    sides = {label.name for label, _own in bundle.sided}
+    if any(one.name in sides and not one.is_empty for one in segments):
+        text = _("{model} is made for a box around one side; from this case it learns the whole scan.")
+        hint = _("For a case like its others, crop the scan to one side first and segment that.")
+        found.append(CaseIssue("whole", WARNING, text.format(model=bundle.name), hint))
     having = [choice.label for choice in choices if choice.label]
     missing = [label.name for label in bundle.labels if not any(same_name(label.name, one) for one in having)]
     if missing:

@@ -14,10 +14,13 @@ from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.cases.store import CaseStore
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.console import Console
+from MAESegmentLib.errors import Cancelled
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.reading import read_drawing
 from MAESegmentLib.images.volume import LabelMap
 from MAESegmentLib.images.writing import write_label_map, write_volume
+from MAESegmentLib.inference.locating import locating
+from MAESegmentLib.inference.predictor import Predictor
 from Testing.heads import CENTRES, SPACING, crop_of, head, save_models
 
 SIDED = [f"{side} {part} hippocampus" for side in ("left", "right") for part in ("anterior", "posterior")]
@@ -129,6 +132,19 @@ def test_a_side_that_is_not_found_is_said_and_the_other_segmented(
     said = capsys.readouterr()
     assert "brain-test 1.0.0 found no right hippocampus." in " ".join(said.err.split())
     assert np.unique(np.asarray(nib.load(tmp_path / "s.nii.gz").dataobj)).tolist() == [0, 3, 4]
+
+
+def test_cancelling_stops_while_boxes_are_placed_and_while_they_are_segmented(store: ModelStore) -> None:
+    segmenter = locating(Predictor(store.find("hippo-test")), store.find("brain-test"))
+    for wanted in ("locate", "segment"):
+        reached: list[str] = []
+        with pytest.raises(Cancelled):
+            segmenter.predict(
+                head()[0],
+                progress=lambda stage, _fraction, reached=reached: reached.append(stage),
+                should_cancel=lambda reached=reached, wanted=wanted: wanted in reached,
+            )
+        assert reached[-1] == wanted
 
 
 @pytest.mark.usefixtures("doors")

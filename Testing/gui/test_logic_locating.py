@@ -42,7 +42,7 @@ def test_both_sides_are_segments_of_one_result_and_become_the_models_own_labels_
     assert result_text(summary_of(node)).endswith(". Boxes placed by brain-test 1.0.0")
     proposal = logic.proposeCase(volume, node, model)
     assert [choice.label for choice in proposal.choices] == ["anterior", "posterior"] * 2
-    assert {finding.kind for finding in proposal.findings} == {"merged", "unchanged"}
+    assert {finding.kind for finding in proposal.findings} == {"merged", "whole", "unchanged"}
     record = logic.addCase(volume, node, model)
     assert record.labels == ("anterior", "posterior")
     # In the same process, a model whose boxes are not found: a panel asks for one, a script is warned.

@@ -119,8 +119,8 @@ def test_what_changed_is_counted() -> None:
     assert text == "Cord -0.10 ml in 2 stray pieces; Cord +0.00 ml in 1 closed hole"
 
 
-def test_a_fine_tuned_model_cleans_only_the_same_structures() -> None:
-    inference = {"overlap": 0.5, KEY: {"1": {"smallest_share": 0.5}}}
+def test_a_fine_tuned_model_cleans_and_has_boxes_placed_for_only_the_same_structures() -> None:
+    inference = {"overlap": 0.5, KEY: {"1": {"smallest_share": 0.5}}, "locator": {"model": "brain"}}
     labels = (Label(1, "Cord"), Label(2, "Brainstem"))
     assert inherited(inference, labels, labels) == inference
     assert inherited(inference, labels, labels[:1]) == {"overlap": 0.5}

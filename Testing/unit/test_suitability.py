@@ -16,7 +16,7 @@ from MAESegmentLib.console import Console
 from MAESegmentLib.errors import MismatchError
 from MAESegmentLib.images.reading import read_label_map, read_volume
 from MAESegmentLib.images.roi import Roi
-from MAESegmentLib.images.volume import Volume
+from MAESegmentLib.images.volume import Grid, Volume
 from MAESegmentLib.images.writing import write_volume
 from MAESegmentLib.samples import ROI_LEFT, read_sample
 from Testing import dicom_series
@@ -28,6 +28,8 @@ SCANS = {
     "hippocampus-mr": ("hippocampus_mr/unlabelled", "brain_mr/images"),
     "headneck-ct": ("headneck_ct/unlabelled",),
 }
+#: Axes S, P, L of 1 mm.
+SIDEWAYS = np.array([[0.0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +95,13 @@ def test_model_that_wants_a_box_says_so_of_a_whole_head_alone(shipped: dict[str,
     crop = sorted((real_data / "hippocampus_mr" / "unlabelled").glob("*.nii.gz"))[0]
     assert lacks_box(model, read_volume(crop).grid, None) == ""
     assert lacks_box(shipped["headneck-ct"], head.grid, None) == ""
+
+
+def test_model_that_says_how_large_its_box_is_wants_one_whatever_it_learnt_from(tmp_path: Path) -> None:
+    locator = {"model": "brain", "boxes": [{"structures": ["left"], "side": "left"}], "largest_mm": [20, 30, 20]}
+    model = save_tiny(tmp_path / "model", tiny_spec(inference={"locator": locator}))
+    assert "of 20 x 30 x 20 mm at most; this is 36 x 60 x 44 mm" in lacks_box(model, Grid((44, 60, 36), SIDEWAYS), None)
+    assert lacks_box(model, Grid((36, 60, 36), SIDEWAYS), None) == ""
 
 
 def test_what_the_user_chose_for_a_kind_of_scan_is_proposed_before_what_it_resembles_most(
