@@ -70,7 +70,7 @@ def save_models(folder: Path, *, locates: bool = True, **locator: Any) -> ModelS
     plan = Preprocessing("RAS", (SPACING,) * 3, (16, 16, 16), recipe)
     spec = tiny_spec(preprocessing=plan, modality="unknown", training={})
     hippo = replace(
-        spec, name="hippo-test", inference={"mirroring": False, "locator": {**LOCATOR, **locator}}, labels=LABELS
+        spec, name="hippo-test", inference={"overlap": 0.0, "locator": {**LOCATOR, **locator}}, labels=LABELS
     )
     background = {20.0: 0, HEAD: 0}
     save_by_grey(
