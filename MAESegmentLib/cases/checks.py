@@ -68,6 +68,7 @@ def read_reference(
     """
     if case.label is None:
         raise DatasetError(f"Case {case.id}: there is no label map.", "Put it in labels/ under the image's name.")
+    notes: tuple[str, ...] = ()
     try:
         drawing, segments = read_drawing(case.label)
         if isinstance(drawing, LabelMap) and not segments:
@@ -75,7 +76,7 @@ def read_reference(
         else:
             # Such files often hold only the part around the segments, or contours.
             volume = read_image(case) if volume is None else volume
-            label_map, _assumed = place_on(drawing, volume)
+            label_map, notes = place_on(drawing, volume)
     except DatasetError:
         raise
     except MAESegmentError as error:
@@ -97,7 +98,7 @@ def read_reference(
             f"Case {case.id}: the label map has {meanings.unclear}.",
             f'Name them in "labels" of dataset.json, or remove them. Named: {dict(labels)}.{meanings.suspicion}',
         )
-    return label_map.with_values(meanings.values) if segments else label_map
+    return replace(label_map.with_values(meanings.values), notes=notes) if segments else label_map
 
 
 @dataclass(frozen=True)

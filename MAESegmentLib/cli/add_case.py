@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..cases.store import CaseStore
     from ..cases.submission import CaseSubmission
     from ..images.formats.dicom.structure_set import StructureSet
+    from ..images.formats.overlapping import Overlapping
     from ..images.labels import Label
     from ..images.volume import LabelMap, Volume
 
@@ -116,13 +117,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _read_segments(
     path: Path, meanings: str | None, bundle: Bundle | None, store: CaseStore
-) -> tuple[LabelMap | StructureSet, tuple[Label, ...]]:
+) -> tuple[LabelMap | StructureSet | Overlapping, tuple[Label, ...]]:
     """What is drawn and its segments, whose names are in the file, given, or those of the model or the store."""
+    from ..images.formats.dicom.structure_set import StructureSet
     from ..images.reading import read_drawing
-    from ..images.volume import LabelMap
 
     label_map, segments = read_drawing(path)
-    if not isinstance(label_map, LabelMap):
+    if isinstance(label_map, StructureSet):
         segments = label_map.drawn()  # nobody need decide about the rest of a template
     if meanings and segments:
         raise ConfigurationError(

@@ -119,7 +119,9 @@ class Learning:
         check_channels(len(volume.array), bundle.channels)
         if reason := mismatch(bundle, ScanFacts.of(volume)):
             warnings.warn(reason, stacklevel=2)
-        label_map, _assumed = place_on(label_map, volume)
+        label_map, notes = place_on(label_map, volume)
+        for note in notes:
+            warnings.warn(note, stacklevel=2)
         given = bundle.all_labels if labels is None else several(labels, (Label,), "Give `Label`s.")
         own_name = {label.name: own.name for label, own in bundle.sided}
         known = tuple(replace(label, name=own_name.get(label.name, label.name)) for label in given)

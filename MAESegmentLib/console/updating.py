@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,7 +146,10 @@ def placed_on(label_map: LabelMap, volume: Volume) -> LabelMap:
             f"A label map is not given as {type(label_map).__name__}.",
             "Give `read_label_map(file)`, or the `label_map` of what `process` returned.",
         )
-    return place_on(label_map, volume)[0]
+    placed, notes = place_on(label_map, volume)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return placed
 
 
 def _labels(maps: Sequence[LabelMap], bundle: Bundle | None, labels: Sequence[Label] | None) -> tuple[Label, ...]:

@@ -140,7 +140,8 @@ def _evaluate(case: Case, predictions: Predictions, measure: Measure) -> CaseRes
         tolerance_mm=measure.tolerance_mm,
         unknown=predictions.unknown,
     )
-    return CaseResult(tuple(scores), seconds, getattr(predictions, "warnings", {}).get(case.id, ()))
+    warnings = (*reference.notes, *getattr(predictions, "warnings", {}).get(case.id, ()))
+    return CaseResult(tuple(scores), seconds, warnings)
 
 
 class StoredPredictions:

@@ -19,6 +19,7 @@ from .volume import LabelMap, Volume
 if TYPE_CHECKING:
     from .formats.dicom.series import SeriesInfo
     from .formats.dicom.structure_set import StructureSet
+    from .formats.overlapping import Overlapping
 
 _PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar")
 _EXTENSIONS = ".nii, .nii.gz, .hdr with .img, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM folder"
@@ -73,15 +74,22 @@ def read_label_map(path: str | Path, scan: Volume | None = None) -> LabelMap:
         return read_segments(path)[0]
     from .formats.dicom.belonging import place_on
 
-    return place_on(read_drawing(path)[0], scan)[0]
+    label_map, notes = place_on(read_drawing(path)[0], scan)
+    return replace(label_map, notes=notes)
 
 
 def read_segments(path: str | Path) -> tuple[LabelMap, tuple[Label, ...]]:
     """A label map, and the segments that its values stand for; () where the file gives its values no names.
 
-    Files that name their segments (`.seg.nrrd`, DICOM SEG) number them as they like: match them by name.
+    Files that name their segments (`.seg.nrrd`, DICOM SEG) number them as they like: match them by name. Where segments
+    overlap, the label map has the smallest, as its `notes` say.
     """
+    from .formats.overlapping import Overlapping
+
     drawing, labels = read_drawing(path)
+    if isinstance(drawing, Overlapping):
+        drawing = drawing.merged()
+        return replace(drawing, array=_labels(Path(path), drawing.array)), labels
     if isinstance(drawing, LabelMap):
         return drawing, labels
     raise VolumeReadError(
@@ -90,11 +98,12 @@ def read_segments(path: str | Path) -> tuple[LabelMap, tuple[Label, ...]]:
     )
 
 
-def read_drawing(path: str | Path) -> tuple[LabelMap | StructureSet, tuple[Label, ...]]:
-    """As `read_segments`, and RTSTRUCT; `belonging.place_on` puts either on its scan."""
+def read_drawing(path: str | Path) -> tuple[LabelMap | StructureSet | Overlapping, tuple[Label, ...]]:
+    """As `read_segments`, and RTSTRUCT and segments that overlap; `belonging.place_on` puts any on its scan."""
     path = _existing(Path(path))
     decode = _decoder(path)
     labels: tuple[Label, ...] = ()
+    image: LabelMap | Overlapping
     if _names_segments(path):
         from .formats.seg_nrrd import read_seg_nrrd
 
@@ -112,6 +121,8 @@ def read_drawing(path: str | Path) -> tuple[LabelMap | StructureSet, tuple[Label
     else:
         volume = decode(path)
         image = LabelMap(volume.array[0], volume.ijk_to_ras)
+    if not isinstance(image, LabelMap):
+        return image, labels
     return replace(image, array=_labels(path, image.array)), labels
 
 

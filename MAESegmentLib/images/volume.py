@@ -167,12 +167,14 @@ class Volume:
 class LabelMap:
     """A label image: `array` is (I, J, K), unsigned integers, 0 = background; `ijk_to_ras` as in `Grid`.
 
-    `source` is what its file says it was drawn on, where a file does (DICOM SEG): see `belonging`.
+    `source` is what its file says it was drawn on, where a file does (DICOM SEG): see `belonging`. `notes` are what
+    the reader decided where the file leaves something open, for the user.
     """
 
     array: np.ndarray
     ijk_to_ras: np.ndarray
     source: Any = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def grid(self) -> Grid:

@@ -14,9 +14,11 @@ import pytest
 from MAESegmentLib import mrml
 from MAESegmentLib.cases.store import CaseStore
 from MAESegmentLib.errors import VolumeReadError
+from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.reading import read_label_map, read_volume
 from MAESegmentLib.images.volume import LabelMap, Volume
 from MAESegmentLib.images.writing import write_label_map
+from MAESegmentLib.mrml.layers import outcome, segments_of
 from MAESegmentLib.web.panels.open_segmentation import _put, _read
 from MAESegmentLib.web.slicer_scene import prepare, volume_node
 from MAESegmentLib.web.workspace import Scan
@@ -44,8 +46,6 @@ def opened(path: Path, scan: Scan):
 
 def masks(node, scan: Scan) -> dict[str, np.ndarray]:
     """(I, J, K) by name, each segment for itself: they may overlap."""
-    from MAESegmentLib.mrml.layers import outcome
-
     return {
         one.name: outcome(mrml.drawing_steps(node, scan.node, {one.id: 1})).array.T > 0
         for one in mrml.drawn_segments(node)
@@ -83,6 +83,26 @@ def test_contours_become_voxels_on_the_slices_of_their_scan(scan, tmp_path):  # 
     assert list(found) == ["a", "b"]
     for value, name in enumerate(found, 1):
         np.testing.assert_array_equal(found[name], expected == value)
+
+
+def test_segments_that_overlap_in_one_file_still_do_in_its_colours(scan, tmp_path):
+    organ, lesion = np.zeros((2, *SHAPE[::-1]), np.uint8)
+    organ[2:9, 3:8, 2:6] = lesion[5:11, 3:8, 2:6] = 1
+    node, other = (
+        mrml.add_segmentation(scan.node, [Label(value, name, colour)], (mask * value).T, (0, 0, 0), name=name)
+        for value, name, mask, colour in ((1, "organ", organ, (10, 20, 30)), (2, "lesion", lesion, (200, 100, 0)))
+    )
+    ((segment_id, segment),) = segments_of(other.GetSegmentation()).items()
+    node.GetSegmentation().AddSegment(segment, segment_id)
+    node.AddDefaultStorageNode()
+    node.GetStorageNode().SetFileName(str(tmp_path / "made.seg.nrrd"))
+    assert node.GetStorageNode().WriteData(node)
+    found, said = opened(tmp_path / "made.seg.nrrd", scan)
+    assert said == ()
+    for name, mask in {"organ": organ, "lesion": lesion}.items():
+        np.testing.assert_array_equal(masks(found, scan)[name], mask > 0)
+    colours = [segment.GetColor() for segment in segments_of(found.GetSegmentation()).values()]
+    np.testing.assert_allclose(colours, np.array([(10, 20, 30), (200, 100, 0)]) / 255, atol=0.003)
 
 
 def test_values_without_names_are_never_called_after_a_models_labels(scan, tmp_path):

@@ -13,6 +13,7 @@ from ...errors import VolumeReadError
 from ..labels import UNCODED, Label, Terminology, parse_terminology_entry, terminology_entry
 from ..volume import LabelMap
 from .nrrd import read_layers, write_nrrd
+from .overlapping import Overlapping, in_layers
 
 _EMPTY_EXTENT = "0 -1 0 -1 0 -1"
 _GREY = (128, 128, 128)
@@ -59,7 +60,7 @@ def write_seg_nrrd(path: Path, label_map: LabelMap, labels: Sequence[Label]) -> 
     write_nrrd(path, label_map.array, label_map.ijk_to_ras, metadata)
 
 
-def read_seg_nrrd(path: Path) -> tuple[LabelMap, tuple[Label, ...]]:
+def read_seg_nrrd(path: Path) -> tuple[LabelMap | Overlapping, tuple[Label, ...]]:
     """Label map and labels, () if no segment is described; several layers get the values 1, 2, ... in file order.
 
     Read as 3D Slicer reads it. What Slicer leaves out or changes without a word is refused: a segment in a layer that
@@ -75,19 +76,10 @@ def read_seg_nrrd(path: Path) -> tuple[LabelMap, tuple[Label, ...]]:
         ) from error
     if len(layers.array) == 1:
         return LabelMap(layers.array[0], layers.ijk_to_ras), tuple(segment.label for segment in segments)
-    merged = np.zeros(layers.array.shape[1:], dtype=np.uint16)
-    labels = []
-    for number, segment in enumerate(segments, start=1):
-        mask = layers.array[segment.layer] == segment.label.value
-        if np.any(merged[mask]):
-            raise VolumeReadError(
-                f"{path.name}: segment {segment.label.name!r} overlaps another one; a label map holds one segment per "
-                "voxel.",
-                "In 3D Slicer, remove the overlap in Segment Editor (Masking: allow no overlap), then save again.",
-            )
-        merged[mask] = number
-        labels.append(replace(segment.label, value=number))
-    return LabelMap(merged, layers.ijk_to_ras), tuple(labels)
+    labels = tuple(replace(segment.label, value=number) for number, segment in enumerate(segments, start=1))
+    masks = (layers.array[segment.layer] == segment.label.value for segment in segments)
+    found = [LabelMap(one, layers.ijk_to_ras) for one in in_layers(enumerate(masks, start=1))]
+    return (found[0] if len(found) == 1 else Overlapping(path.name, labels, tuple(found))), labels
 
 
 def _extents(array: np.ndarray, values: Sequence[int]) -> dict[int, str]:

@@ -86,7 +86,7 @@ def prepare_cases(
             classes = preprocessing.prepare_labels(shown, grid).numpy().astype("uint8")
             unknown = plan.channels_of(case.unknown)
             ready = replace(ready, classes=classes, places=places_of(classes), unknown=unknown)
-            notes += _lost(whole, shown)
+            notes += [*label_map.notes, *_lost(whole, shown)]
         cache.add(ready)
         prepared.hashes[case.id], prepared.identities[case.id] = hashes, identity_of(volume)
         prepared.notes.extend(f"Case {case.id}: {note}" for note in notes)

@@ -6,6 +6,7 @@ import asyncio
 import colorsys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,16 +89,25 @@ def _read(path: Path, root: Path, scan: Scan) -> tuple[list[Part], tuple[str, ..
     """What the files hold, and what had to be assumed; slow. Files that name no structures are called after the file,
     never after a model's labels: other tools number as they like."""
     from ...images.formats.dicom.belonging import check_belongs, place_on
+    from ...images.formats.dicom.structure_set import StructureSet
+    from ...images.formats.overlapping import Overlapping
     from ...images.reading import read_drawing
 
     files = sorted(one for one in path.rglob("*") if is_image(one) or is_dicom(one)) if path.is_dir() else [path]
-    parts, notes = [], dict[str, None]()
+    parts: list[Part] = []
+    notes = dict[str, None]()
     with confined(path.name, root, Path(tempfile.gettempdir())):
         for file in files:
             drawing, labels = read_drawing(file)
-            if isinstance(drawing, LabelMap):
+            if not isinstance(drawing, StructureSet):
                 notes.update(dict.fromkeys(check_belongs(drawing, scan.source)))
-                parts.append((drawing, labels or _named(file, drawing)))
+            if isinstance(drawing, LabelMap):
+                parts.append((drawing, labels or _named(file, drawing, sum(len(of) for _one, of in parts))))
+                continue
+            if isinstance(drawing, Overlapping):
+                for layer in drawing.layers:
+                    inside = set(np.unique(layer.array))
+                    parts.append((layer, tuple(label for label in labels if label.value in inside)))
                 continue
             values = {label.value for label in labels}
             for label in labels:  # contours, each for itself: they may overlap
@@ -109,13 +119,14 @@ def _read(path: Path, root: Path, scan: Scan) -> tuple[list[Part], tuple[str, ..
     return parts, tuple(notes)
 
 
-def _named(file: Path, label_map: LabelMap) -> tuple[Label, ...]:
+def _named(file: Path, label_map: LabelMap, before: int) -> tuple[Label, ...]:
     values = [int(value) for value in np.unique(label_map.array) if value]
     if len(values) > _MOST_VALUES:
         text = _("{name} is not a label map: it has {n} different values.")
         raise VolumeReadError(text.format(name=file.name, n=len(values)), _("Give the segmentation, not the scan."))
     stem = case_id(file)
-    return tuple(Label(value, stem if len(values) == 1 else f"{stem} {value}", _colour(value)) for value in values)
+    names = {value: stem if len(values) == 1 else f"{stem} {value}" for value in values}
+    return tuple(Label(value, name, _colour(before + value)) for value, name in names.items())
 
 
 def _colour(number: int) -> tuple[int, int, int]:
@@ -131,10 +142,7 @@ async def _put(scan: Scan, parts: Sequence[Part], name: str) -> tuple[Any, tuple
     outside: list[str] = []
     for label_map, labels in (part for part in parts if part[1]):
         numbers = range(len(segments) + 1, len(segments) + 1 + len(labels))
-        ours = [
-            Label(number, label.name, _colour(number) if len(parts) > 1 else label.colour, label.terminology)
-            for number, label in zip(numbers, labels, strict=True)
-        ]
+        ours = [replace(label, value=number) for number, label in zip(numbers, labels, strict=True)]
         values = {label.value: number for label, number in zip(labels, numbers, strict=True)}
         array = label_map.with_values(values).array.T
         names = {label.value: label.name for label in ours}

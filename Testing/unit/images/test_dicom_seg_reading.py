@@ -19,6 +19,8 @@ from MAESegmentLib.errors import GeometryError, MAESegmentError, VolumeReadError
 from MAESegmentLib.evaluation.cases import StoredPredictions
 from MAESegmentLib.images import LabelMap, Volume, read_label_map, read_volume, write_label_map
 from MAESegmentLib.images.formats.dicom.belonging import check_belongs, place_on
+from MAESegmentLib.images.formats.dicom.seg_writing import _describe
+from MAESegmentLib.images.reading import read_drawing
 from Testing.dicom_series import SeriesRecipe, drawn, edit, head, labelled, resaved, scan_and_seg
 
 
@@ -112,6 +114,34 @@ def test_segments_may_have_gaps_of_empty_slices(tmp_path: Path) -> None:
     gaps.array[1, 1, [1, 4, 7]] = 1
     seg = write_label_map(tmp_path / "seg.dcm", gaps, labelled("a"), source=volume)
     np.testing.assert_array_equal(read_label_map(seg).on_grid(volume.grid).array, gaps.array)
+
+
+def test_segments_that_overlap_are_read_with_the_smallest_on_top(tmp_path: Path) -> None:
+    volume = read_volume(head(5).write(tmp_path / "series"))
+    organ, lesion = np.zeros((2, *volume.grid.shape), np.uint8)
+    organ[1:6, 2:7, 1:4], lesion[4:7, 3:5, 2:5] = 1, 1
+    made = highdicom.seg.Segmentation(
+        source_images=[pydicom.dcmread(file) for file in volume.source.files],
+        pixel_array=np.stack([organ.T, lesion.T], axis=-1),
+        segmentation_type="BINARY",
+        segment_descriptions=[_describe(number, one.name, one) for number, one in enumerate(labelled("a", "b"), 1)],
+        series_instance_uid=generate_uid(),
+        series_number=2,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="another",
+        manufacturer_model_name="another",
+        software_versions="1",
+        device_serial_number="1",
+    )
+    made.save_as(tmp_path / "seg.dcm")
+    label_map = read_label_map(tmp_path / "seg.dcm", volume)
+    np.testing.assert_array_equal(label_map.array, np.where(lesion, 2, organ))
+    assert label_map.notes == ("seg.dcm: 'a' and 'b' overlap in 4 voxels; there, 'b', the smaller one, was taken.",)
+    drawing = read_drawing(tmp_path / "seg.dcm")[0]
+    np.testing.assert_array_equal(place_on(drawing, volume, leave_out=[2])[0].array, organ)
+    with pytest.raises(VolumeReadError, match="another scan"):
+        place_on(drawing, read_volume(head(5).write(tmp_path / "other")))
 
 
 def test_folder_of_one_seg_stands_for_it(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import slicerio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from MAESegmentLib.errors import GeometryError, OutputError, VolumeReadError
+from MAESegmentLib.errors import GeometryError, OutputError
 from MAESegmentLib.images import (
     Grid,
     LabelMap,
@@ -27,7 +27,9 @@ from MAESegmentLib.images import (
     write_label_map,
     write_volume,
 )
+from MAESegmentLib.images.formats.dicom.belonging import place_on
 from MAESegmentLib.images.labels import ANATOMICAL_STRUCTURE, Code, Label, Terminology
+from MAESegmentLib.images.reading import read_drawing
 from Testing import phantoms
 
 LABELS = (
@@ -118,11 +120,13 @@ def test_labels_of_seg_nrrd_come_back_with_umlauts_colours_and_codes(tmp_path: P
 
 
 @pytest.mark.parametrize("overlap", [False, True])
-def test_segments_of_several_layers_become_one_label_map_unless_they_overlap(tmp_path: Path, overlap: bool) -> None:
+def test_segments_of_several_layers_become_one_label_map_with_the_smaller_where_they_overlap(
+    tmp_path: Path, overlap: bool
+) -> None:
     """Two that share the label value 1 in different layers, as Slicer writes them when they may overlap."""
     layers = np.zeros((2, 4, 3, 2), np.uint8)
     layers[0, :2] = 1
-    layers[1, 1 if overlap else 3 :] = 1
+    layers[1, 1 if overlap else 3 :, 0, 0] = 1
     header = (
         "NRRD0005\ntype: uint8\ndimension: 4\nspace: left-posterior-superior\nsizes: 2 4 3 2\n"
         "space directions: none (1,0,0) (0,1,0) (0,0,1)\nkinds: list domain domain domain\nencoding: raw\n"
@@ -132,13 +136,15 @@ def test_segments_of_several_layers_become_one_label_map_unless_they_overlap(tmp
     )
     path = tmp_path / "layers.seg.nrrd"
     path.write_bytes(header.encode() + layers.tobytes(order="F"))
-    if overlap:
-        with pytest.raises(VolumeReadError, match="overlaps"):
-            read_segments(path)
-    else:
-        label_map, labels = read_segments(path)
-        assert [(label.value, label.name) for label in labels] == [(1, "low"), (2, "high")]
-        np.testing.assert_array_equal(label_map.array[:, 0, 0], [1, 1, 0, 2])
+    label_map, labels = read_segments(path)
+    assert [(label.value, label.name) for label in labels] == [(1, "low"), (2, "high")]
+    np.testing.assert_array_equal(label_map.array[:, 0, 0], [1, 2, 2, 2] if overlap else [1, 1, 0, 2])
+    said = "layers.seg.nrrd: 'low' and 'high' overlap in 1 voxels; there, 'high', the smaller one, was taken."
+    assert label_map.notes == ((said,) if overlap else ())
+    if overlap:  # what a user leaves out hides nothing
+        scan = Volume(np.zeros((1, 4, 3, 2), np.float32), label_map.ijk_to_ras)
+        alone, notes = place_on(read_drawing(path)[0], scan, leave_out=[2])
+        assert (np.count_nonzero(alone.array == 1), np.count_nonzero(alone.array), notes) == (12, 12, ())
 
 
 def test_nifti_states_scanner_space_in_both_forms(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ....errors import VolumeReadError
 from ...volume import LabelMap, Volume
+from ..overlapping import Overlapping
 from .structure_set import StructureSet
 
 if TYPE_CHECKING:
@@ -31,28 +32,31 @@ class SegReferences:
 
 
 def place_on(
-    label_map: LabelMap | StructureSet, volume: Volume, leave_out: Collection[int] = ()
+    label_map: LabelMap | StructureSet | Overlapping, volume: Volume, leave_out: Collection[int] = ()
 ) -> tuple[LabelMap, tuple[str, ...]]:
     """`label_map` on the grid of `volume`, which it must have been drawn on; and what had to be assumed about that.
 
-    Of structures as contours, those of the values `leave_out` are not placed, and hide no other.
+    Of structures that may overlap, those of the values `leave_out` are not placed, and hide no other.
     """
+    if isinstance(label_map, Overlapping):
+        label_map = label_map.merged(leave_out)
     notes = check_belongs(label_map, volume)
     if isinstance(label_map, StructureSet):
         placed, said = label_map.on_grid(volume.grid, leave_out)
         return placed, (*notes, *said)
+    notes = tuple(dict.fromkeys((*notes, *label_map.notes)))
     is_of_slices = volume.source is not None
     if volume.grid.matches(label_map.grid, label_map.tolerance_on(volume.grid, is_of_slices=is_of_slices)):
         return replace(label_map, ijk_to_ras=volume.ijk_to_ras), notes
     return label_map.on_grid(volume.grid, is_of_slices=is_of_slices), notes
 
 
-def check_belongs(label_map: LabelMap | StructureSet, volume: Volume) -> tuple[str, ...]:
+def check_belongs(label_map: LabelMap | StructureSet | Overlapping, volume: Volume) -> tuple[str, ...]:
     """Raise `VolumeReadError` if `label_map` refers to another patient, series or frame of reference than `volume`'s.
 
     Returns what had to be assumed, for the user; () for nothing, and for label maps that refer to no scan.
     """
-    references = label_map.source
+    references = label_map.layers[0].source if isinstance(label_map, Overlapping) else label_map.source
     if not isinstance(references, SegReferences):
         return ()
     if volume.source is None:

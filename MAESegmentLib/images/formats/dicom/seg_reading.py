@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import highdicom
@@ -17,6 +17,7 @@ from ...labels import UNCODED, Code, Label, Terminology
 from ...limits import check_size
 from ...volume import LabelMap, slice_tolerance
 from ..decoding import LPS_TO_RAS
+from ..overlapping import Overlapping, in_layers
 from .belonging import SegReferences
 from .headers import open_dicom, quiet_pydicom
 from .pixels import check_complete, frame_count
@@ -27,7 +28,7 @@ _SAME_SLICE_MM = 1e-3
 _HINT = "Export it again."
 
 
-def read_dicom_seg(path: Path) -> tuple[LabelMap, tuple[Label, ...]]:
+def read_dicom_seg(path: Path) -> tuple[LabelMap | Overlapping, tuple[Label, ...]]:
     """Values are segment numbers; the label map's `source` is a `SegReferences`.
 
     Empty slices at either end are not stored: see `LabelMap.on_grid`.
@@ -39,15 +40,37 @@ def read_dicom_seg(path: Path) -> tuple[LabelMap, tuple[Label, ...]]:
             _check_frames(path, dataset)
             _even_out(path, dataset)
             segmentation = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
-            volume = segmentation.get_volume(combine_segments=True)
+            arrays, ijk_to_ras = _layers(segmentation)
             numbers = [number for number in segmentation.segment_numbers if number > 0]
             labels = tuple(_label(segmentation.get_segment_description(number)) for number in numbers)
-            _check_described(path, {int(value) for value in np.unique(volume.array)}, dataset)
+            _check_described(path, {int(value) for array in arrays for value in np.unique(array)}, dataset)
     except MAESegmentError:
         raise
     except Exception as error:  # highdicom reports by ValueError, RuntimeError, AttributeError, ...
         raise _refused(path, f"is not a readable DICOM SEG: {error or type(error).__name__}") from error
-    return LabelMap(*_from_highdicom(volume), source=references), labels
+    layers = tuple(LabelMap(array, ijk_to_ras, references) for array in arrays)
+    return (layers[0] if len(layers) == 1 else Overlapping(path.name, labels, layers)), labels
+
+
+def _layers(segmentation: highdicom.seg.Segmentation) -> tuple[list[np.ndarray], np.ndarray]:
+    """(I, J, K) arrays of segment numbers, several where segments overlap, and their IJK-to-RAS."""
+    try:
+        array, ijk_to_ras = _from_highdicom(segmentation.get_volume(combine_segments=True))
+        return [array], ijk_to_ras
+    except RuntimeError as error:
+        if "segments overlap" not in str(error):
+            raise
+
+    def masks() -> Iterator[tuple[int, np.ndarray]]:
+        nonlocal ijk_to_ras
+        for number in segmentation.segment_numbers:
+            array, ijk_to_ras = _from_highdicom(
+                segmentation.get_volume(segment_numbers=[number], combine_segments=True)
+            )
+            yield int(number), array == number
+
+    ijk_to_ras = np.eye(4)
+    return in_layers(masks()), ijk_to_ras
 
 
 def _refused(path: Path, what: str) -> VolumeReadError:

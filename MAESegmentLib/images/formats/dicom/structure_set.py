@@ -12,6 +12,7 @@ from ....errors import GeometryError
 from ...labels import Label
 from ...volume import Grid, LabelMap, slice_tolerance
 from ..decoding import LPS_TO_RAS
+from ..overlapping import paint
 from .contours import enclosed
 
 _BELONG = "Check that the two belong together: give the series that it was drawn on, or leave the structure out."
@@ -122,25 +123,21 @@ class StructureSet:
 
     def _paint(self, array: np.ndarray, filled: Mapping[Label, Mapping[int, np.ndarray]]) -> list[str]:
         """Put the structures into `array` (K, I, J), the smallest last; says which overlap, and which have no voxel."""
-        notes = []
-        names = {label.value: label.name for label in filled}
         sizes = {label: sum(int(places.size) for places in slices.values()) for label, slices in filled.items()}
-        for label in sorted(filled, key=lambda one: -sizes[one]):
-            below: dict[int, int] = {}
-            for number, places in filled[label].items():
-                part = array[number].reshape(-1)
-                for value, count in zip(*np.unique(part[places], return_counts=True), strict=True):
-                    below[int(value)] = below.get(int(value), 0) + int(count)
-                part[places] = label.value
-            notes += [
-                f"{self.name}: {names[value]!r} and {label.name!r} overlap in {count} voxels; there, {label.name!r}, "
-                "the smaller one, was taken."
-                for value, count in sorted(below.items())
-                if value
-            ]
-            if not sizes[label]:
-                notes.append(f"{self.name}: {label.name!r} is too small for the scan: it encloses no voxel's centre.")
-        return notes
+        drawn = sorted((label for label in filled if sizes[label]), key=lambda one: -sizes[one])
+        area = array[0].size
+        flat = (
+            (label, np.concatenate([number * area + places for number, places in filled[label].items()]))
+            for label in drawn
+        )
+        return [
+            *paint(array, self.name, flat),
+            *(
+                f"{self.name}: {label.name!r} is too small for the scan: it encloses no voxel's centre."
+                for label in filled
+                if not sizes[label]
+            ),
+        ]
 
 
 def _tolerance(grid: Grid, axis: int) -> float:
