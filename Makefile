@@ -11,6 +11,7 @@
 # The first use makes .venv, and again when pyproject.toml or constraints.txt
 # change: app adds Slicer's MRML classes, test and lint also Qt, CMake and
 # Chromium, each with a few system libraries (as root).
+# EXTRAS=openvino,demo leaves PyTorch out: segmenting works, training does not.
 # PYTHON=/path/to/python3 chooses the interpreter (3.10 or newer).
 
 VENV := .venv
@@ -21,6 +22,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 ARGS ?=
 PYTHON ?=
+EXTRAS ?= train,demo
 RUN ?=
 DATA ?= $(or $(MAESEGMENT_DATA),../shared/data)
 # One process more than there are cores, since tests often wait for programs of their own, up to four, each with one
@@ -92,11 +94,11 @@ $(READY): pyproject.toml constraints.txt
 	  echo "Making $(VENV) with $$("$$python" --version); the first time takes some minutes."; \
 	  "$$python" -m venv --clear $(VENV); \
 	fi
-	$(PIP_INSTALL) -e ".[train,demo]"
+	$(PIP_INSTALL) -e ".[$(EXTRAS)]"
 	@touch $@
 
 $(APP_READY): $(READY) Testing/system_packages.sh
-	$(PIP_INSTALL) -e ".[train,demo,web]"
+	$(PIP_INSTALL) -e ".[$(EXTRAS),web]"
 	bash Testing/system_packages.sh $(BIN)/python views
 	@touch $@
 

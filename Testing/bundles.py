@@ -102,7 +102,8 @@ def _familiarity(encode: Any, preprocessing: Preprocessing, scans: Sequence[Volu
         grey = describe_grey_values(volume.array, preprocessing.intensity)
         spacing, patch_size = prepared.grid.spacing, preprocessing.patch_size
         windows = 1 if len(scans) >= ENOUGH_TO_CALIBRATE else 4
-        found.append(describe_scan(grey, prepared.image, spacing, patch_size, encode, windows=windows))
+        image = torch.from_numpy(prepared.image)
+        found.append(describe_scan(grey, image, spacing, patch_size, encode, windows=windows))
     return dict(fit_familiarity(found).to_dict())
 
 

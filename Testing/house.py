@@ -66,6 +66,7 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
     (
         _room("samples", needs="numpy"),
         _room("device", needs="torch"),
+        _room("arrays", needs="numpy torch"),
         _room("networks", "nnformer.py", "numpy torch"),
     ),
     (_room("preprocessing", "plan.py", "numpy torch"),),

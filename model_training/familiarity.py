@@ -69,7 +69,8 @@ def describe_volume(volume: Volume, bundle: Bundle, encode: Encode, windows: int
     prepared = preprocessing.prepare(volume)
     grey = describe_grey_values(volume.crop(prepared.region).array, preprocessing.intensity)
     spacing = prepared.grid.spacing
-    return describe_scan(grey, prepared.image, spacing, preprocessing.patch_size, encode, windows=windows)
+    image = torch.from_numpy(prepared.image)
+    return describe_scan(grey, image, spacing, preprocessing.patch_size, encode, windows=windows)
 
 
 def with_statistics(

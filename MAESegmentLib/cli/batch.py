@@ -137,10 +137,10 @@ def _check(
 
 
 def _settings(arguments: argparse.Namespace, bundle: Bundle, launch: Launch) -> InferenceSettings:
-    import torch
-
     device = arguments.device
     if launch.local_world_size > 1:
+        import torch
+
         if device == "auto" and torch.cuda.is_available():
             device = f"cuda:{launch.local_rank % torch.cuda.device_count()}"
         if os.environ.get("OMP_NUM_THREADS", "1") == "1":  # torchrun's choice, however many cores there are

@@ -100,7 +100,7 @@ def _print_table(sides: dict[str, Prediction], label_map: LabelMap, labels: list
             label.name,
             f"{volumes[label.value]:.2f}",
             f"{prediction.seconds:.1f}" if once else "",
-            prediction.device if once else "",
+            prediction.ran_on(prediction.device) if once else "",
         )
     console = make_console()
     console.print(table)

@@ -134,6 +134,12 @@ def report_failure(error: BaseException) -> int:
         return _say(error.message, error.hint, INTERRUPTED if isinstance(error, Cancelled) else FAILED)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("MAESegmentLib"):
         package = (error.name or "a package").split(".")[0]
+        if package == "torch":
+            return _say(
+                "This needs PyTorch, which is not installed. Without it, models are run by OpenVINO and not trained.",
+                "Install it, and what else training needs, with: pip install 'maesegment[train]'",
+                FAILED,
+            )
         return _say(
             f"The Python package {package!r} is not installed.",
             "Install everything with: pip install 'maesegment[train,demo]'",

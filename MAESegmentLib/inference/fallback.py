@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import torch
-
+from ..device import Device, the_processor
 from ..errors import DeviceMemoryError, is_out_of_memory
 
 Result = TypeVar("Result")
@@ -18,9 +17,9 @@ Result = TypeVar("Result")
 class Step:
     """One way to run: where the network runs, how many windows at once, and where their scores are summed."""
 
-    device: torch.device
+    device: Device
     batch_size: int
-    accumulate_on: torch.device
+    accumulate_on: Device
 
     def __str__(self) -> str:
         windows = "one window at a time" if self.batch_size == 1 else f"{self.batch_size} windows at a time"
@@ -28,9 +27,9 @@ class Step:
         return f"{self.device}, {windows}{where}"
 
 
-def steps_for(device: torch.device, batch_size: int, *, allow_cpu: bool) -> list[Step]:
+def steps_for(device: Device, batch_size: int, *, allow_cpu: bool) -> list[Step]:
     """From fastest to leanest, without repeats."""
-    cpu = torch.device("cpu")
+    cpu = the_processor()
     steps = [Step(device, batch_size, device), Step(device, 1, device), Step(device, 1, cpu)]
     if allow_cpu or device == cpu:
         steps.append(Step(cpu, 1, cpu))
@@ -64,10 +63,14 @@ def _reason(error: BaseException) -> str:
     return text[0][:120] if text else type(error).__name__
 
 
-def _free_memory(device: torch.device) -> str:
+def _free_memory(device: Device) -> str:
     gc.collect()
-    if device.type != "cuda" or not torch.cuda.is_available():
+    if device.type != "cuda":
+        return "host memory"
+    import torch
+
+    if not torch.cuda.is_available():
         return "host memory"
     torch.cuda.empty_cache()
-    free, total = torch.cuda.mem_get_info(device)
+    free, total = torch.cuda.mem_get_info(str(device))
     return f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free"

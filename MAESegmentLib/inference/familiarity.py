@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
+from ..arrays import Array, place, to_numpy, without_gradients
 from ..bundle.scan_statistics import fit_space
 from ..bundle.training_statistics import FamiliarityStatistics, ScanDescription, about_grey_values, read_statistics
+from ..device import Device, the_processor
 from ..images.volume import Volume
 from ..preprocessing.grey_values import GreyValues, describe_grey_values
 from ..preprocessing.intensity import IntensityRecipe
 from ..preprocessing.plan import Prepared, Preprocessing, pad_to
-from .windows import WindowPlan
+from .windows import Encode, WindowPlan
 
 #: Statistics of fewer scans say so in their warning.
 FEW_SCANS = 12
 #: Beyond so many times the limit, a scan is nothing like the training scans.
 _NOTHING_LIKE = 2.0
-#: (B, C, D, H, W) -> tokens (B, d, h, w, K) of every stage, finest first.
-Encode = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def compare(
     prepared: Prepared,
     encode: Encode,
     *,
-    device: torch.device | str = "cpu",
+    device: Device | None = None,
 ) -> Familiarity:
     """How far `volume`, of which `preprocessing` made `prepared`, is from the training scans of the model."""
     array = volume.crop(prepared.region).array
@@ -129,22 +128,21 @@ def _size(lengths: Sequence[float] | np.ndarray) -> str:
 
 def describe_scan(
     grey: GreyValues,
-    image: torch.Tensor,
+    image: Array,
     spacing: Sequence[float] | np.ndarray,
     patch_size: Sequence[int],
     encode: Encode,
     *,
     windows: int = 1,
-    device: torch.device | str = "cpu",
+    device: Device | None = None,
 ) -> ScanDescription:
     """Describe a prepared `image` (C, D, H, W) of `spacing` (mm). Deterministic, and alike on every device."""
     extent = np.array(image.shape[1:]) * np.asarray(spacing, dtype=float)
     return ScanDescription(grey, pooled_features(encode, image, patch_size, windows, device=device), extent)
 
 
-@torch.no_grad()  # not inference mode, in which autocast casts the weights for every window again
 def pooled_features(
-    encode: Encode, image: torch.Tensor, patch_size: Sequence[int], count: int, *, device: torch.device | str = "cpu"
+    encode: Encode, image: Array, patch_size: Sequence[int], count: int, *, device: Device | None = None
 ) -> tuple[np.ndarray, ...]:
     """Per stage, mean and standard deviation of each channel over the tokens of the `count` most varied windows.
 
@@ -154,14 +152,16 @@ def pooled_features(
     _, offset = pad_to(image, patch_size)
     ends = [start + n if n < size else size for start, n, size in zip(offset, image.shape[1:], patch_size, strict=True)]
     inside = [(s / size, e / size) for s, e, size in zip(offset, ends, patch_size, strict=True)]
-    found = [
-        [_pooled(tokens, inside) for tokens in encode(window[None].to(device))]
-        for window in most_varied(image, patch_size, count)
-    ]
+    where = device or the_processor()
+    with without_gradients():
+        found = [
+            [_pooled(tokens, inside) for tokens in encode(place(window[None], where))]
+            for window in most_varied(image, patch_size, count)
+        ]
     return tuple(np.array(stage) for stage in zip(*found, strict=True))
 
 
-def most_varied(image: torch.Tensor, patch_size: Sequence[int], count: int) -> list[torch.Tensor]:
+def most_varied(image: Array, patch_size: Sequence[int], count: int) -> list[Array]:
     """The `count` windows (C, d, h, w) without overlap whose intensities vary most: not the air around a patient."""
     image, _ = pad_to(image, patch_size)
     d, h, w = (int(n) for n in image.shape[1:])
@@ -175,10 +175,8 @@ def _between(start: float, end: float, count: int) -> slice:
     return slice(first, last) if first < last else slice(count // 2, count // 2 + 1)
 
 
-def _pooled(tokens: torch.Tensor, inside: Sequence[tuple[float, float]]) -> np.ndarray:  # (1, d, h, w, K) -> (2 K,)
+def _pooled(tokens: Array, inside: Sequence[tuple[float, float]]) -> np.ndarray:  # (1, d, h, w, K) -> (2 K,)
     """Over the tokens whose middles lie between the fractions `inside` of each axis, or else the middle one."""
     d, h, w = (_between(*ends, count) for ends, count in zip(inside, tokens.shape[1:4], strict=True))
-    flat = tokens[0, d, h, w].flatten(0, -2).float()
-    pooled = torch.cat([flat.mean(0), flat.std(0, unbiased=False)])
-    result: np.ndarray = pooled.cpu().numpy().astype(float)
-    return result
+    flat = to_numpy(tokens[0, d, h, w]).reshape(-1, tokens.shape[-1]).astype(float)
+    return np.concatenate([flat.mean(axis=0), flat.std(axis=0)])

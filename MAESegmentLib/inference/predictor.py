@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cached_property, partial
-from typing import Any
-
-import torch
-from torch import nn
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from ..bundle import Bundle
 from ..bundle.spec import check_channels
 from ..bundle.training_statistics import FamiliarityStatistics
 from ..bundle.usage.cleaning import cleaning_of
 from ..bundle.usage.sides import mirrorable_axes, sides_of
-from ..device import autocast
-from ..errors import is_out_of_memory
+from ..device import Device, has_torch, the_processor
+from ..errors import ConfigurationError, is_out_of_memory
 from ..images.volume import LabelMap, Volume
 from ..images.volumetry import voxel_ml
 from ..preprocessing.plan import Prepared
 from .familiarity import Familiarity, compare, statistics_of
 from .islands import MUCH, Cleaned, clean
-from .runtimes.openvino_runtime import OpenVinoRuntime, stored_runtime
+from .runtimes.openvino_runtime import OpenVinoRuntime, is_installed, stored_runtime
 from .runtimes.torch_runtime import Runtime
 from .segmenter import Segmenter, stop_if
 from .settings import OPENVINO, TORCH, InferenceSettings, ReportStage, ShouldCancel
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Predictor(Segmenter):
@@ -35,12 +35,12 @@ class Predictor(Segmenter):
         self, bundle: Bundle, settings: InferenceSettings | None = None, *, network: nn.Module | None = None
     ) -> None:
         """`network` is the bundle's own if it has been loaded already; torch runs what is given."""
-        self._converts = None if network is not None else bundle
+        self._bundle, self._converts = bundle, network is None
         self._openvino: OpenVinoRuntime | None = None
         #: The bundle's description.
         self.spec = spec = bundle.spec
         super().__init__(
-            network or bundle.load_network(),
+            network,
             spec.preprocessing,
             [0, *(label.value for label in spec.labels)],
             settings or InferenceSettings.of_model(spec.inference),
@@ -49,34 +49,65 @@ class Predictor(Segmenter):
             token_size=(1, 1, 1) if spec.network is None else spec.network.token_size,
         )
         self.bundle, self.labels = bundle, spec.labels
+        self.runtime_on(self.device)  # loaded now
 
-    def runtime_on(self, device: torch.device) -> Runtime:
+    def runtime_on(self, device: Device) -> Runtime:
         """A model that was converted for OpenVINO meanwhile is found by the next scan."""
-        bundle, chosen = self._converts, self.settings.runtime
-        if bundle is None or chosen == TORCH or device.type != "cpu":
+        chosen = self.settings.runtime
+        if not self._converts or chosen == TORCH or device.type != "cpu":
             return super().runtime_on(device)
-        self._openvino = self._openvino or stored_runtime(bundle, self.settings.precision)
+        self._openvino = self._openvino or stored_runtime(self._bundle, self.settings.precision)
         if self._openvino is None and chosen == OPENVINO:
+            self._check_torch()
             from .runtimes.conversion import prepare
 
-            self._openvino = OpenVinoRuntime(prepare(bundle).converted, self.settings.precision)
+            self._openvino = OpenVinoRuntime(prepare(self._bundle).converted, self.settings.precision)
         return self._openvino or super().runtime_on(device)
+
+    def load(self) -> nn.Module:
+        self._check_torch()
+        return self._bundle.load_network()
+
+    def _check_torch(self) -> None:
+        if has_torch():
+            return
+        model = f"{self._bundle.name} {self._bundle.version}"
+        if self.settings.runtime == TORCH:
+            raise ConfigurationError(
+                "The runtime torch is PyTorch, which is not installed.",
+                "Install the package torch, or choose auto.",
+            )
+        if not is_installed():
+            raise ConfigurationError(
+                f"Neither PyTorch nor OpenVINO is installed, so nothing can run {model}.",
+                "Install the package openvino to segment on the processor, or torch to fine-tune as well.",
+            )
+        raise ConfigurationError(
+            f"PyTorch is not installed, and for OpenVINO {model} has no conversion that can be used as chosen.",
+            "Install the package torch, which runs any model and converts it, or segment with a model that ships.",
+        )
 
     def familiarity(self, volume: Volume, prepared: Prepared) -> Familiarity | None:
         """How far `volume`, of which `prepared` was made, is from the training scans; None if these are unknown."""
-        encoder = getattr(self.network, "encoder", None)
-        if encoder is None or self._statistics is None:
+        statistics = self._statistics
+        if statistics is None:
             return None
-        found = partial(compare, self._statistics, self.spec.preprocessing, volume, prepared)
+
+        def found(device: Device, precision: str) -> Familiarity | None:
+            encode = self.runtime_on(device).encoder_on(device, precision)
+            if encode is None:
+                return None
+            return compare(statistics, self.spec.preprocessing, volume, prepared, encode, device=device)
+
         try:
             # What half precision changes is nothing beside the spread between scans, unless it overflows.
-            with autocast(self.device, self.settings.precision):
-                result = found(encoder.to(self.device), device=self.device)
-            return result if math.isfinite(result.excess) else found(encoder, device=self.device)
+            result = found(self.device, self.settings.precision)
+            overflowed = result is not None and not math.isfinite(result.excess)
+            return found(self.device, "fp32") if overflowed else result
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            return found(encoder.to("cpu"))
+            return found(the_processor(), "fp32")
 
     @cached_property
     def _statistics(self) -> FamiliarityStatistics | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import nn
 
+from ..arrays import Array, inference_mode, place, total
 from ..bundle.usage.sides import Sides
-from ..device import resolve_device
+from ..device import Device, resolve_device
 from ..errors import Cancelled, ConfigurationError, DeviceMemoryError, WeightsError
 from ..images.labels import Label
 from ..images.limits import memory_problem
@@ -26,6 +27,9 @@ from .settings import OPENVINO, InferenceSettings, Prediction, ReportStage, Shou
 from .window_count import window_count
 from .windows import Network, mirrored, rows_of_image
 
+if TYPE_CHECKING:
+    from torch import nn
+
 #: Windows per batch on a GPU; on a CPU one window fills the cores already.
 GPU_BATCH = 4
 
@@ -38,7 +42,7 @@ class Segmenter:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: nn.Module | None,
         preprocessing: Preprocessing,
         values: Sequence[int],
         settings: InferenceSettings | None = None,
@@ -48,11 +52,12 @@ class Segmenter:
         token_size: tuple[int, int, int] = (1, 1, 1),
     ) -> None:
         """`mirror_axes` are those the network was trained to be flipped along, used if `settings.mirroring` is True;
-        `sides` says which structures change places across one of them. `token_size` is in voxels."""
+        `sides` says which structures change places across one of them. `token_size` is in voxels. Without a `network`,
+        `load` is called for it when torch is to run it."""
         self.settings = settings or InferenceSettings()
         self.device = resolve_device("cpu" if self.settings.runtime == OPENVINO else self.settings.device)
         self.preprocessing = preprocessing
-        self._torch = TorchRuntime(network)
+        self._network = network
         self._values = tuple(values)
         #: What they stand for, where that is known.
         self.labels: tuple[Label, ...] = ()
@@ -95,7 +100,7 @@ class Segmenter:
                 probabilities=None if probabilities is None else probabilities[(slice(None), *region)],
                 entropy=None if entropy is None else entropy[region],
             )
-            with torch.inference_mode():
+            with inference_mode():
                 network = mirrored(self._checked(runtime, step.device), self._mirror_axes, self._sides)
                 rows = self.rows(
                     network, prepared, step, self.settings.overlap, report, should_cancel, shift=self._shift
@@ -152,7 +157,7 @@ class Segmenter:
         should_cancel: ShouldCancel | None,
         *,
         shift: tuple[int, int, int] = (0, 0, 0),
-    ) -> Iterator[tuple[int, torch.Tensor]]:
+    ) -> Iterator[tuple[int, Array]]:
         """`rows_of_image` of the prepared scan with the means of `step`."""
 
         def on_batch(fraction: float) -> None:
@@ -189,12 +194,15 @@ class Segmenter:
         """Change the labels in place as the model says; what changed by the structure's name."""
         return {}
 
-    @property
-    def network(self) -> nn.Module:
-        """Torch's, on the device that it ran on last."""
-        return self._torch.network
+    @cached_property
+    def _torch(self) -> TorchRuntime:
+        return TorchRuntime(self.load() if self._network is None else self._network)
 
-    def estimate_seconds(self, volume: Volume, roi: Roi | None, device: torch.device) -> float:
+    def load(self) -> nn.Module:
+        """The network, which was not given."""
+        raise NotImplementedError
+
+    def estimate_seconds(self, volume: Volume, roi: Roi | None, device: Device) -> float:
         """How long the network would take for `volume`, or what lies within `roi`, from one window on `device`."""
         region = self.preprocessing.region(volume, roi.voxels(volume.grid) if roi else None)
         patch = self.preprocessing.patch_size
@@ -204,8 +212,8 @@ class Segmenter:
         )
         windows = window_count((d, h, w), patch, self.settings.overlap) * (2 if any(self._shift) else 1)
         scores = mirrored(self.network_on(device), self._mirror_axes, self._sides)
-        sample = torch.randn((1, len(volume.array), *patch), device=device)
-        with torch.inference_mode():
+        sample = place(np.random.default_rng(0).standard_normal((1, len(volume.array), *patch), np.float32), device)
+        with inference_mode():
             started = time.perf_counter()
             scores(sample)
             return windows * (time.perf_counter() - started)
@@ -215,11 +223,11 @@ class Segmenter:
         batch_size = self.settings.batch_size or (GPU_BATCH if self.device.type == "cuda" else 1)
         return steps_for(self.device, batch_size, allow_cpu=self.settings.allow_cpu)
 
-    def network_on(self, device: torch.device) -> Network:
+    def network_on(self, device: Device) -> Network:
         """The network on `device` at the chosen precision, without mirroring; `WeightsError` for useless scores."""
         return self._checked(self.runtime_on(device), device)
 
-    def runtime_on(self, device: torch.device) -> Runtime:  # noqa: ARG002
+    def runtime_on(self, device: Device) -> Runtime:  # noqa: ARG002
         """What runs the network on `device`."""
         if self.settings.runtime == OPENVINO:
             raise ConfigurationError(
@@ -227,14 +235,14 @@ class Segmenter:
             )
         return self._torch
 
-    def _checked(self, runtime: Runtime, device: torch.device) -> Network:
+    def _checked(self, runtime: Runtime, device: Device) -> Network:
         fast = runtime.network_on(device, self.settings.precision)
 
-        def scores(patches: torch.Tensor) -> torch.Tensor:
+        def scores(patches: Array) -> Array:
             result = fast(patches)
-            if not _is_finite(result):  # half precision overflowed: this batch again in full
+            if not math.isfinite(total(result)):  # half precision overflowed: this batch again in full
                 result = runtime.network_on(device, "fp32")(patches)
-                if not _is_finite(result):
+                if not math.isfinite(total(result)):
                     raise WeightsError(
                         "The network gives scores that are not finite.",
                         "Its weights are damaged, or the training diverged.",
@@ -259,11 +267,6 @@ class Segmenter:
             probabilities[0] = 1.0  # outside a ROI, and outside the body, everything is background
         labels = np.zeros(shape, np.uint8 if max(self._values) < 256 else np.uint16)
         return labels, probabilities, np.zeros(shape, np.float32) if want_entropy else None
-
-
-def _is_finite(scores: torch.Tensor) -> bool:
-    """By the sum, which any number that is not finite spoils: `torch.isfinite` makes copies of what may be large."""
-    return math.isfinite(float(scores.sum(dtype=torch.float32)))
 
 
 def _report_nothing(_stage: str, _fraction: float) -> None:

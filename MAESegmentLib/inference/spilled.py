@@ -11,7 +11,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
-import torch
+import numpy as np
+
+from ..arrays import zeros
+from ..device import Device
 
 _log = logging.getLogger(__name__)
 
@@ -28,15 +31,15 @@ class SpilledTensor:
     `release`, all of them would count as this process's own memory.
     """
 
-    def __init__(self, shape: tuple[int, ...], device: torch.device, *, in_memory: int | None = None) -> None:
+    def __init__(self, shape: tuple[int, ...], device: Device, *, in_memory: int | None = None) -> None:
         """`in_memory` (bytes) takes the place of `IN_MEMORY`."""
         size = 4 * math.prod(shape)
         bound = IN_MEMORY if in_memory is None else in_memory
         self._map = _map_file(size) if device.type == "cpu" and size > bound else None
         if self._map is None:
-            self.rows = torch.zeros(shape, device=device)
+            self.rows = zeros(shape, device)
         else:
-            self.rows = torch.frombuffer(self._map, dtype=torch.float32).reshape(shape)
+            self.rows = np.frombuffer(self._map, np.float32).reshape(shape)
         self._row_bytes = size // shape[0]
         self._mapped = 0
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from itertools import compress, product
 
 import numpy as np
-import torch
 
+from ..arrays import Array, flip, inference_mode, softmax, to_numpy
 from ..images.roi import Roi
 from ..images.volume import Grid, Volume
 from ..preprocessing.grid import NetworkGrid
@@ -24,6 +24,7 @@ from ..preprocessing.plan import Prepared
 from .fallback import Step, run_first_that_fits
 from .predictor import Predictor, trained_mirror_axes
 from .ranking import Uncertainty
+from .restore import entropy
 from .settings import ReportStage, ShouldCancel
 from .windows import Network
 
@@ -79,17 +80,17 @@ def uncertainty_of(
     def run(step: Step) -> _Regions:
         return _measure(predictor, prepared, step, report, should_cancel)
 
-    with torch.inference_mode():
+    with inference_mode():
         regions, step = run_first_that_fits(predictor.steps(), run, warnings.append)
     axis, index, position = _slice_to_look_at(regions, prepared.grid, volume.grid)
     names = [label.name for label in predictor.spec.labels]
-    entropy = regions.means()
+    means = regions.means()
     return Uncertainty(
-        entropy=float(entropy.mean()),
+        entropy=float(means.mean()),
         slice_axis=axis,
         slice_index=index,
         position_ras=position,
-        per_label={name: float(value) for name, value in zip(names, entropy, strict=True)},
+        per_label={name: float(value) for name, value in zip(names, means, strict=True)},
         not_found=tuple(name for name, size in zip(names, regions.sizes, strict=True) if size == 0),
         seconds=time.perf_counter() - started,
         device=str(step.device),
@@ -109,13 +110,13 @@ class _Regions:
 
     def add(self, row: int, probabilities: np.ndarray) -> None:
         """(K, H, W) mean probabilities of row `row`."""
-        entropy = _entropy(probabilities) / math.log(len(probabilities))
+        surprise = entropy(probabilities) / math.log(len(probabilities))
         winner = probabilities.argmax(axis=0)
         for number in range(len(self.sizes)):
             region = (probabilities[number + 1] > CONCEIVABLE) | (winner == number + 1)
             self.sizes[number] += region.sum()
-            self.sums[number] += entropy[region].sum()
-            self._add_moments(number, row, np.where(region, entropy, 0.0))
+            self.sums[number] += surprise[region].sum()
+            self._add_moments(number, row, np.where(region, surprise, 0.0))
         self._add_moments(-1, row, 1.0 - probabilities[0])
 
     def means(self) -> np.ndarray:
@@ -149,21 +150,19 @@ def _measure(
     overlap = min(predictor.settings.overlap, _OVERLAP)
     rows = predictor.rows(network, prepared, step, overlap, report, should_cancel)
     for row, probabilities in rows:
-        regions.add(row, probabilities.double().cpu().numpy())
+        regions.add(row, to_numpy(probabilities).astype(float))
     return regions
 
 
 def _ensemble(network: Network, variations: tuple[Variation, ...]) -> Network:
     """(B, C, d, h, w) -> (B, K, d, h, w): mean class probabilities."""
 
-    def mean(patches: torch.Tensor) -> torch.Tensor:
-        total: torch.Tensor | None = None
+    def mean(patches: Array) -> Array:
+        total: Array = 0.0
         for one in variations:
-            dims = [axis + 2 for axis in one.flips]
-            varied = (patches * one.gain + one.offset).flip(dims)
-            probabilities = network(varied).float().softmax(dim=1).flip(dims)
-            total = probabilities if total is None else total.add_(probabilities)
-        assert total is not None
+            along = [axis + 2 for axis in one.flips]
+            varied = flip(patches * one.gain + one.offset, along)
+            total = total + flip(softmax(network(varied), 1), along)
         return total / len(variations)
 
     return mean
@@ -194,8 +193,3 @@ def slice_axis(grid: Grid) -> int:
     longest = int(spacing.argmax())
     others = np.delete(spacing, longest)
     return longest if spacing[longest] > _COARSER * others.max() else 2
-
-
-def _entropy(probabilities: np.ndarray) -> np.ndarray:  # (K, ...) -> (...), nats
-    result: np.ndarray = -(probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(axis=0)
-    return result

@@ -10,17 +10,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress, groupby, product
 
-import torch
-import torch.nn.functional as F
+import numpy as np
 
+from ..arrays import Array, add_product, as_float, flip, pad, place, stack, summable, zeros
 from ..bundle.usage.sides import Sides
+from ..device import Device
 from ..preprocessing.plan import pad_to
 from .spilled import SpilledTensor
 from .window_count import window_starts
 
 Block = tuple[slice, slice, slice]
 #: (B, C, d, h, w) -> (B, K, d, h, w)
-Network = Callable[[torch.Tensor], torch.Tensor]
+Network = Callable[[Array], Array]
+#: (1, C, D, H, W) -> tokens (1, d, h, w, K) of every stage, finest first.
+Encode = Callable[[Array], Sequence[Array]]
 
 
 @dataclass(frozen=True)
@@ -52,25 +55,25 @@ class WindowPlan:
         return [(slice(z, z + depth), slice(y, y + height), slice(x, x + width)) for z, y, x in starts]
 
 
-def gaussian_weight(patch_size: tuple[int, int, int], device: torch.device) -> torch.Tensor:
+def gaussian_weight(patch_size: tuple[int, int, int]) -> np.ndarray:
     """Weight of each voxel of a window, (d, h, w): a Gaussian of sigma 1/8 of the window, never below 0.001."""
-    weight = torch.ones((), device=device)
+    weight = np.ones((), np.float32)
     for size in patch_size:
-        position = torch.arange(-(size - 1) / 2, (size - 1) / 2 + 1, dtype=torch.float, device=device)
-        weight = weight[..., None] * torch.exp(position**2 / (-2 * (size / 8) ** 2))
-    return weight.clamp(min=max(float(weight.min()), 1e-3))
+        position = np.arange(size, dtype=np.float32) - np.float32((size - 1) / 2)
+        weight = weight[..., None] * np.exp(position**2 / np.float32(-2 * (size / 8) ** 2))
+    return np.maximum(weight, np.float32(1e-3))
 
 
 def sliding_rows(
-    image: torch.Tensor,
+    image: Array,
     network: Network,
     plan: WindowPlan,
     *,
     batch_size: int,
-    device: torch.device,
-    accumulate_on: torch.device,
+    device: Device,
+    accumulate_on: Device,
     on_batch: Callable[[float], None] = lambda _: None,
-) -> Iterator[tuple[int, torch.Tensor]]:
+) -> Iterator[tuple[int, Array]]:
     """Yield (d, class scores (K, H, W)) for every row d of `image` (C, D, H, W), in order; needs image >= patch.
 
     What is yielded lies in a buffer that is used again: it is valid until the next one is asked for.
@@ -80,7 +83,7 @@ def sliding_rows(
     called before each batch with the share of windows done; it may raise to stop.
     """
     blocks = plan.blocks()
-    weight = gaussian_weight(plan.patch_size, accumulate_on)
+    weight = place(gaussian_weight(plan.patch_size), accumulate_on)
     slab = _Slab(plan, accumulate_on)
     uniform = _Uniform(network, device)
     done = 0
@@ -96,7 +99,7 @@ def sliding_rows(
         for first in range(0, len(varied), batch_size):
             on_batch(done / len(blocks))
             batch = varied[first : first + batch_size]
-            patches = torch.stack([patch for _, patch in batch]).to(device)
+            patches = place(stack([patch for _, patch in batch]), device)
             slab.add_all([block for block, _ in batch], network(patches), weight)
             done += len(batch)
     yield from slab.advance_to(plan.image_size[0])
@@ -104,21 +107,21 @@ def sliding_rows(
 
 
 def rows_of_image(
-    image: torch.Tensor,
+    image: Array,
     network: Network,
     patch_size: tuple[int, int, int],
     overlap: float,
     *,
     batch_size: int,
-    device: torch.device,
-    accumulate_on: torch.device,
+    device: Device,
+    accumulate_on: Device,
     on_batch: Callable[[float], None] = lambda _: None,
     shift: tuple[int, int, int] = (0, 0, 0),
-) -> Iterator[tuple[int, torch.Tensor]]:
+) -> Iterator[tuple[int, Array]]:
     """`sliding_rows` of an `image` of any size: padded to one window, with the padding left out of the result."""
     padded, offset = pad_to(image, patch_size)
     if any(shift):
-        padded = F.pad(padded, [n for by in reversed(shift) for n in (0, by)])
+        padded = pad(padded, [(0, by) for by in shift])
     d, h, w = (int(n) for n in padded.shape[1:])
     depth, height, width = image.shape[1:]
     rows, columns = slice(offset[1], offset[1] + height), slice(offset[2], offset[2] + width)
@@ -133,67 +136,69 @@ def rows_of_image(
 _SAME = 1e-5
 
 
-def is_uniform(patch: torch.Tensor) -> bool:
+def is_uniform(patch: Array) -> bool:
     """Whether each channel of `patch` (C, d, h, w) has one value only."""
     corner = patch[:, :1, :1, :1]
     # Most windows that hold something show it along an edge already.
-    return all(bool((part - corner).abs().max() < _SAME) for part in (patch[:, :, :1, :1], patch))
+    return all(bool(abs(part - corner).max() < _SAME) for part in (patch[:, :, :1, :1], patch))
 
 
 class _Uniform:
     """The network's scores of windows that hold one value only; those of the last value are kept."""
 
-    def __init__(self, network: Network, device: torch.device) -> None:
+    def __init__(self, network: Network, device: Device) -> None:
         self._network = network
         self._device = device
-        self._values: torch.Tensor | None = None
-        self._scores: torch.Tensor | None = None
+        self._values: list[float] = []
+        self._scores: Array = None
 
-    def scores(self, patch: torch.Tensor) -> torch.Tensor:
+    def scores(self, patch: Array) -> Array:
         """(C, d, h, w) -> (1, K, d, h, w)."""
-        values = patch[:, 0, 0, 0]
-        if self._scores is None or self._values is None or bool((values - self._values).abs().max() >= _SAME):
+        values = [float(value) for value in patch[:, 0, 0, 0]]
+        if self._scores is None or max(abs(a - b) for a, b in zip(values, self._values, strict=True)) >= _SAME:
             self._scores = None  # its place is free for the next
-            self._scores, self._values = self._network(patch[None].to(self._device)), values.clone()
+            self._scores, self._values = self._network(place(patch[None], self._device)), values
         return self._scores
 
 
 class _Slab:
     """Weighted sums over rows [start, start + patch depth); row n is in slot n modulo the depth, so that none moves."""
 
-    def __init__(self, plan: WindowPlan, device: torch.device) -> None:
+    def __init__(self, plan: WindowPlan, device: Device) -> None:
         self._depth = plan.patch_size[0]
         self._plane = plan.image_size[1:]
         self._device = device
         self._start = 0
         self._sums: SpilledTensor | None = None  # (d, K, H, W), made once K is known
-        self._weights = torch.zeros((self._depth, *self._plane), device=device)
+        self._weights = zeros((self._depth, *self._plane), device)
 
-    def add_all(self, blocks: Sequence[Block], scores: torch.Tensor, weight: torch.Tensor) -> None:
+    def add_all(self, blocks: Sequence[Block], scores: Array, weight: Array) -> None:
         """`scores` are (B, K, d, h, w); no reference to them is kept, so that the next ones can take their place."""
         for block, window in zip(blocks, scores, strict=True):
-            self._add(block, window.to(self._device, torch.float32), weight)
+            self._add(block, summable(window, self._device), weight)
 
-    def _add(self, block: Block, scores: torch.Tensor, weight: torch.Tensor) -> None:  # scores (K, d, h, w)
+    def _add(self, block: Block, scores: Array, weight: Array) -> None:  # scores (K, d, h, w)
         if self._sums is None:
             self._sums = SpilledTensor((self._depth, len(scores), *self._plane), self._device)
         depth, rows, columns = block
         for slots, part in self._sums.pieces(depth.start % self._depth):
-            self._sums.rows[slots, :, rows, columns].addcmul_(scores[:, part].transpose(0, 1), weight[part, None])
+            sums = self._sums.rows[slots, :, rows, columns]
+            add_product(sums, scores[:, part].swapaxes(0, 1), weight[part, None])
             self._weights[slots, rows, columns] += weight[part]
             self._sums.release(slots)
 
-    def advance_to(self, start: int) -> Iterator[tuple[int, torch.Tensor]]:
+    def advance_to(self, start: int) -> Iterator[tuple[int, Array]]:
         """Yield the rows before `start`, and make room for as many new ones."""
         if self._sums is None:
             return
         for row in range(self._start, start):
             slot = row % self._depth
             sums, weights = self._sums.rows[slot], self._weights[slot]
-            # In place: it is not needed any more, and may be large.
-            yield row, sums.div_(weights)
-            sums.zero_()
-            weights.zero_()
+            with np.errstate(invalid="ignore"):  # in corners that are in no window
+                sums /= weights  # in place: it is not needed any more, and may be large
+            yield row, sums
+            sums[...] = 0
+            weights[...] = 0
             self._sums.release(slice(slot, slot + 1))
         self._start = start
 
@@ -207,12 +212,12 @@ def mirrored(network: Network, axes: tuple[int, ...], sides: Sides | None = None
         return network
     flips = [tuple(compress(axes, chosen)) for chosen in product((False, True), repeat=len(axes))]
 
-    def averaged(patches: torch.Tensor) -> torch.Tensor:
-        total = network(patches).float()
-        for flip in flips[1:]:
-            dims = [axis + 2 for axis in flip]
-            scores = network(patches.flip(dims)).float().flip(dims)
-            if sides is not None and sides.axis in flip:
+    def averaged(patches: Array) -> Array:
+        total = as_float(network(patches))
+        for flipped in flips[1:]:
+            along = [axis + 2 for axis in flipped]
+            scores = flip(as_float(network(flip(patches, along))), along)
+            if sides is not None and sides.axis in flipped:
                 scores = scores[:, sides.order(scores.shape[1])]
             total += scores
         return total / len(flips)

@@ -1,10 +1,30 @@
-"""nnFormer and its masked autoencoder: pure torch, no files."""
+"""nnFormer and its masked autoencoder: pure torch, no files. Their configurations are read without it."""
 
-from .config import MaeConfig, NnFormerConfig
-from .mae import MaeOutput, MaskedAutoencoder, Reconstruction
-from .nnformer import NnFormer
-from .official import import_official
-from .transfer import KeyReport, transfer_encoder, transfer_matching
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy import importing
+
+if TYPE_CHECKING:
+    from .config import MaeConfig, NnFormerConfig
+    from .mae import MaeOutput, MaskedAutoencoder, Reconstruction
+    from .nnformer import NnFormer
+    from .official import import_official
+    from .transfer import KeyReport, transfer_encoder, transfer_matching
+
+_HOME = {
+    "KeyReport": "transfer",
+    "MaeConfig": "config",
+    "MaeOutput": "mae",
+    "MaskedAutoencoder": "mae",
+    "NnFormer": "nnformer",
+    "NnFormerConfig": "config",
+    "Reconstruction": "mae",
+    "import_official": "official",
+    "transfer_encoder": "transfer",
+    "transfer_matching": "transfer",
+}
 
 __all__ = [
     "KeyReport",
@@ -18,3 +38,5 @@ __all__ = [
     "transfer_encoder",
     "transfer_matching",
 ]
+
+__getattr__ = importing(__name__, _HOME)

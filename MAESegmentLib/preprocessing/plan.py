@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
+from ..arrays import Array, pad
 from ..errors import ConfigurationError, GeometryError
 from ..images.volume import LabelMap, Volume
 from .foreground import Background, Block
@@ -25,7 +24,7 @@ _PLANES = 32
 class Prepared:
     """Network input: `image` is float32 (C, D, H, W) on `grid`, which covers block `region` (I, J, K) of the volume."""
 
-    image: torch.Tensor
+    image: np.ndarray
     grid: NetworkGrid
     region: Block
 
@@ -70,7 +69,7 @@ class Preprocessing:
         canonical = grid.to_canonical(part.array)
         if len(canonical) == 1:
             return Prepared(self._prepare_channel(canonical[0], grid, backgrounds[0])[None], grid, region)
-        image = torch.empty((len(canonical), *grid.shape))
+        image = np.empty((len(canonical), *grid.shape), np.float32)
         for index, channel in enumerate(canonical):
             image[index] = self._prepare_channel(channel, grid, backgrounds[index])
         return Prepared(image, grid, region)
@@ -92,7 +91,7 @@ class Preprocessing:
         i, j, k = (_span(outer, [box[axis] for box in found]) for axis, outer in enumerate(block))
         return (i, j, k), backgrounds
 
-    def prepare_labels(self, label_map: LabelMap, grid: NetworkGrid) -> torch.Tensor:
+    def prepare_labels(self, label_map: LabelMap, grid: NetworkGrid) -> np.ndarray:
         """Label values on the network's grid, (D, H, W), uint8 or int64: each label interpolated, the largest wins."""
         if difference := label_map.grid.difference(grid.input_grid):
             raise GeometryError(
@@ -100,25 +99,25 @@ class Preprocessing:
                 "Resample the label map to the image, or pair it with the image it was drawn on.",
             )
         canonical = grid.to_canonical(label_map.array)
-        dtype = torch.uint8 if canonical.max(initial=0) < 256 else torch.int64
+        dtype = np.uint8 if canonical.max(initial=0) < 256 else np.int64
         if not grid.resamples:
-            return torch.from_numpy(canonical.astype(np.int64)).to(dtype)
-        best = torch.full(grid.shape, -1.0)
-        labels = torch.zeros(grid.shape, dtype=dtype)
+            return canonical.astype(dtype)
+        best = np.full(grid.shape, -1.0, np.float32)
+        labels = np.zeros(grid.shape, dtype)
         for value in np.unique(canonical):
-            share = grid.resample(torch.from_numpy((canonical == value).astype(np.float32)))
+            share = grid.resample((canonical == value).astype(np.float32))
             labels[share > best] = int(value)
-            best = torch.maximum(best, share)
+            np.maximum(best, share, out=best)
         return labels
 
     def _prepare_channel(
         self, channel: np.ndarray, grid: NetworkGrid, background: Background | None
-    ) -> torch.Tensor:  # (D', H', W') -> (D, H, W)
+    ) -> np.ndarray:  # (D', H', W') -> (D, H, W)
         """A few planes at a time, so that normalised voxels never exist at the input's resolution all at once."""
         normalise = self.intensity.normaliser(channel, background)
-        planes = torch.empty((len(channel), *grid.shape[1:]))
+        planes = np.empty((len(channel), *grid.shape[1:]), np.float32)
         for first in range(0, len(channel), _PLANES):
-            part = torch.from_numpy(normalise(channel[first : first + _PLANES]))
+            part = normalise(channel[first : first + _PLANES])
             planes[first : first + _PLANES] = resize_planes(part, grid.shape[1:])
         return resize_depth(planes, grid.shape[0])
 
@@ -135,14 +134,13 @@ class Preprocessing:
         )
 
 
-def pad_to(image: torch.Tensor, size: Sequence[int]) -> tuple[torch.Tensor, tuple[int, int, int]]:
+def pad_to(image: Array, size: Sequence[int]) -> tuple[Array, tuple[int, int, int]]:
     """Pad (..., D, H, W) evenly on both sides with 0 (the mean) up to `size`; also the index where the image starts."""
     missing = [max(0, target - n) for target, n in zip(size, image.shape[-3:], strict=True)]
     d, h, w = (m // 2 for m in missing)
     if not any(missing):
         return image, (0, 0, 0)
-    before_after = [(w, missing[2] - w), (h, missing[1] - h), (d, missing[0] - d)]
-    return F.pad(image, [n for pair in before_after for n in pair]), (d, h, w)
+    return pad(image, [(before, n - before) for before, n in zip((d, h, w), missing, strict=True)]), (d, h, w)
 
 
 def _span(outer: slice, parts: Sequence[slice]) -> slice:

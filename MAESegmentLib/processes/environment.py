@@ -48,6 +48,8 @@ REQUIREMENTS = (
     Requirement("nibabel", "nibabel", "5.2", "corrected cases as files", 3.3, purpose=TRAIN),
     Requirement("matplotlib", "matplotlib", "3.8", "pictures of cases and curves", 20.0, purpose=TRAIN),
 )
+#: Segments on the processor where torch is not installed.
+INSTEAD_OF_TORCH = Requirement("openvino", "openvino", "2026.4", "runs the network on the processor", 60.0)
 
 
 def requirements_for(purpose: str) -> tuple[Requirement, ...]:
@@ -71,14 +73,27 @@ class Problem:
 
 
 def examine(purpose: str = SEGMENT) -> list[Problem]:
-    """Every requirement that this Python does not meet. Imports them all: nothing else proves that they load."""
-    return [problem for requirement in requirements_for(purpose) if (problem := check(requirement)) is not None]
+    """Every requirement that this Python does not meet. Imports them all: nothing else proves that they load.
+
+    Segmenting needs no torch where OpenVINO is.
+    """
+    problems = [problem for requirement in requirements_for(purpose) if (problem := check(requirement)) is not None]
+    torch = next((problem for problem in problems if problem.is_torch and problem.kind == "missing"), None)
+    if torch is not None and purpose == SEGMENT and check(INSTEAD_OF_TORCH) is None:
+        problems.remove(torch)
+    return problems
+
+
+def silence_openvino() -> None:
+    """Before it is imported, which else reports its use to its makers."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 def check(requirement: Requirement) -> Problem | None:
     """None if `requirement` is installed, new enough and can be imported."""
     name = requirement.name
     found = _installed(name)
+    silence_openvino()
     try:
         module = importlib.import_module(requirement.module)
         loads, reason = getattr(module, "__file__", None) is not None, "only leftovers of it are there"
@@ -98,7 +113,7 @@ def report(purpose: str = SEGMENT) -> dict[str, object]:
     """What `python -m MAESegmentLib.processes.environment` prints."""
     problems = examine(purpose) if sys.version_info >= LEAST_PYTHON else []
     packages = {}
-    for requirement in requirements_for(purpose):
+    for requirement in (*requirements_for(purpose), INSTEAD_OF_TORCH):
         version = _installed(requirement.name)
         if version:
             packages[requirement.name] = version
@@ -124,7 +139,10 @@ def complaint(purpose: str = SEGMENT) -> tuple[str, str] | None:
     what = " ".join(problem.message for problem in problems)
     wanted = " ".join(f'"{problem.requirement}"' for problem in problems)
     cannot = "cannot fine-tune" if purpose == TRAIN else "cannot run the network"
-    return f"{sys.executable} {cannot}: {what}", f"Install the missing packages in that Python: {wanted}"
+    hint = f"Install the missing packages in that Python: {wanted}"
+    if purpose == SEGMENT and any(problem.is_torch for problem in problems):
+        hint += f' ("{INSTEAD_OF_TORCH.text}" in place of torch to segment alone, on the processor)'
+    return f"{sys.executable} {cannot}: {what}", hint
 
 
 def _problem(requirement: Requirement, kind: str, message: str) -> Problem:

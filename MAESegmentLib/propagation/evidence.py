@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import torch
 
+from ..arrays import inference_mode
 from ..errors import DeviceMemoryError
 from ..images.labels import ByName
 from ..images.limits import memory_problem
@@ -44,7 +44,7 @@ def shares_in(
 
     def run(step: Step) -> None:
         restorer = RowRestorer(prepared.grid, classes, labels, probabilities=found)
-        with torch.inference_mode():
+        with inference_mode():
             network = predictor.network_on(step.device)
             overlap = min(predictor.settings.overlap, 0.25)
             for row, scores in predictor.rows(

@@ -17,7 +17,7 @@ def default_models_folder() -> Path:
 
 def conversion_file(models_folder: Path, content_hash: str) -> Path:
     """What OpenVINO runs of the model with this content: hidden among the user's models, never in a model."""
-    return models_folder / ".converted" / f"{content_hash}.1"  # 1: as networks are converted now
+    return models_folder / ".converted" / f"{content_hash}.2"  # 2: as networks are converted now
 
 
 def default_shipped_folder() -> Path:

@@ -16,7 +16,9 @@ from MAESegmentLib.preprocessing.grid import NetworkGrid
 from Testing.phantoms import affine
 
 
-def restored(scores: torch.Tensor, input_shape: tuple[int, int, int], values: list[int], **maps) -> np.ndarray:
+def restored(
+    scores: torch.Tensor | np.ndarray, input_shape: tuple[int, int, int], values: list[int], **maps
+) -> np.ndarray:
     """Labels (I, J, K) on an RAS grid of `input_shape` from (K, D, H, W)."""
     grid = NetworkGrid(Grid(input_shape, affine("RAS", input_shape)), "RAS", tuple(scores.shape[1:]))
     labels = np.full(input_shape, 99, np.uint8)
@@ -29,6 +31,17 @@ def restored(scores: torch.Tensor, input_shape: tuple[int, int, int], values: li
 def interpolated(scores: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
     """(K, I, J, K): every probability at every voxel, by torch's own trilinear interpolation."""
     return F.interpolate(scores.double().softmax(0)[None], size=shape, mode="trilinear", align_corners=False)[0]
+
+
+@given(seed=st.integers(0, 2**31), given_shape=st.tuples(*[st.integers(2, 12)] * 3))
+def test_a_gpus_tensors_give_the_labels_of_numpys_arrays(seed: int, given_shape: tuple[int, int, int]) -> None:
+    scores = torch.randn((4, 5, 6, 7), generator=torch.Generator().manual_seed(seed))
+    maps = [np.zeros((4, *given_shape), np.float32) for _ in range(2)]
+    labels = [restored(one, given_shape, [0, 1, 2, 3]) for one in (scores, scores.numpy())]
+    for one, found in zip((scores, scores.numpy()), maps, strict=True):
+        restored(one, given_shape, [0, 1, 2, 3], probabilities=found)
+    np.testing.assert_array_equal(*labels)
+    np.testing.assert_allclose(*maps, atol=1e-6)
 
 
 def assert_largest(labels: np.ndarray, probabilities: torch.Tensor, values: list[int]) -> None:
@@ -59,7 +72,7 @@ def test_labels_are_those_of_the_largest_interpolated_probability(
     scores = torch.randn((classes, *network), generator=torch.Generator().manual_seed(seed)) * sharpness
     scores[0] += background
     values = [0, *range(3, 3 + classes - 1)]
-    assert_largest(restored(scores, given_shape, values), interpolated(scores, given_shape), values)
+    assert_largest(restored(scores.numpy(), given_shape, values), interpolated(scores, given_shape), values)
 
 
 def test_a_large_plane_is_worked_on_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

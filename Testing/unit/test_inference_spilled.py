@@ -28,7 +28,7 @@ def test_blended_scores_do_not_depend_on_where_they_are_summed(
 
     def blended() -> torch.Tensor:
         rows = sliding_rows(image, network, plan, batch_size=2, device=CPU, accumulate_on=CPU)
-        return torch.stack([scores.clone() for _, scores in rows])
+        return torch.stack([torch.tensor(scores) for _, scores in rows])
 
     with torch.inference_mode():
         in_memory = blended()
@@ -42,7 +42,7 @@ def test_what_was_released_is_kept_but_not_in_memory(monkeypatch: pytest.MonkeyP
     before = resident_bytes(os.getpid())
     sums = SpilledTensor((64, 2**20), CPU, in_memory=0)  # 256 MiB
     for row in range(64):
-        sums.rows[row].fill_(row)
+        sums.rows[row].fill(row)
         sums.release(slice(row, row + 1))
     assert not sums.is_in_memory
     assert resident_bytes(os.getpid()) - before < 64 * 2**20

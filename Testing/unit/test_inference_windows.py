@@ -36,7 +36,7 @@ def network() -> Callable[[torch.Tensor], torch.Tensor]:
 def blend(image: torch.Tensor, network: Callable, plan: WindowPlan, **options) -> torch.Tensor:  # -> (K, D, H, W)
     options = {"batch_size": 2, "device": CPU, "accumulate_on": CPU, **options}
     with torch.inference_mode():
-        rows = [(row, scores.clone()) for row, scores in sliding_rows(image, network, plan, **options)]
+        rows = [(row, torch.tensor(scores)) for row, scores in sliding_rows(image, network, plan, **options)]
     assert [row for row, _ in rows] == list(range(image.shape[1]))
     return torch.stack([scores for _, scores in rows], dim=1)
 
@@ -161,7 +161,7 @@ def test_windows_lie_where_monai_puts_them(sizes, overlap) -> None:
 @pytest.mark.parametrize("patch", [(40, 56, 40), (8, 6, 7), (1, 2, 3), (128, 128, 64)])
 def test_weights_are_monais(patch) -> None:
     expected = compute_importance_map(patch, mode="gaussian", sigma_scale=0.125)
-    torch.testing.assert_close(gaussian_weight(patch, CPU), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(torch.from_numpy(gaussian_weight(patch)), expected, rtol=1e-6, atol=0)
 
 
 @given(
@@ -185,7 +185,7 @@ def test_shifted_copies_are_blended_with_the_others(size, shift, overlap, seed) 
     inner = tuple(slice(b, b + n) for b, n in zip(before, size, strict=True))
     wide[(slice(None), *inner)] = image
     sums, weights = torch.zeros(2, *wide.shape[1:]), torch.zeros(wide.shape[1:])
-    weight = gaussian_weight(patch, CPU)
+    weight = torch.from_numpy(gaussian_weight(patch))
     copies = [(0, 0, 0), shift] if any(shift) else [(0, 0, 0)]
     for block in WindowPlan(tuple(room), patch, overlap).blocks():  # type: ignore[arg-type]
         for by in copies:
@@ -193,7 +193,7 @@ def test_shifted_copies_are_blended_with_the_others(size, shift, overlap, seed) 
             sums[(slice(None), *place)] += network(wide[(slice(None), *place)][None])[0] * weight
             weights[place] += weight
     options = {"batch_size": 2, "device": CPU, "accumulate_on": CPU, "shift": shift}
-    rows = [(n, row.clone()) for n, row in rows_of_image(image, network, patch, overlap, **options)]
+    rows = [(n, torch.tensor(row)) for n, row in rows_of_image(image, network, patch, overlap, **options)]
     assert [n for n, _ in rows] == list(range(size[0]))
     found = torch.stack([row for _, row in rows], dim=1)
     torch.testing.assert_close(found, (sums / weights)[(slice(None), *inner)], atol=1e-4, rtol=1e-4)

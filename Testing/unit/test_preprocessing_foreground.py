@@ -77,7 +77,7 @@ def test_the_scale_and_offset_of_grey_values_change_nothing(gain: float, shift: 
 
 def test_the_body_has_mean_zero_and_deviation_one_and_a_plain_background_is_zero() -> None:
     body = head(size=30)
-    image = prepared(np.pad(body, 5)).image.numpy()[0]
+    image = prepared(np.pad(body, 5)).image[0]
     assert abs(image[body > 0].mean()) < 1e-4
     assert abs(image[body > 0].std() - 1) < 1e-4
     assert np.all(image[body == 0] == 0)
@@ -125,8 +125,8 @@ def test_a_region_keeps_the_background_of_the_whole_scan() -> None:
     assert found.region[0].start == 6
     assert found.region[0].stop == 16
     body = scan.array[0][found.region] > 0
-    assert np.all(found.image.numpy()[0][~body] == 0)
-    assert abs(float(found.image[0].numpy()[body].mean())) < 1e-4
+    assert np.all(found.image[0][~body] == 0)
+    assert abs(float(found.image[0][body].mean())) < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_a_region_keeps_the_background_of_the_whole_scan() -> None:
 @pytest.mark.parametrize("recipe", [MR, CT])
 def test_odd_scans_become_finite_input_of_some_size(array: np.ndarray, recipe: IntensityRecipe) -> None:
     found = prepared(array, recipe)
-    assert found.image.numel() > 0
-    assert bool(torch.isfinite(found.image).all())
+    assert found.image.size > 0
+    assert bool(np.isfinite(found.image).all())
 
 
 def test_voxels_that_are_not_finite_count_as_background() -> None:
@@ -155,8 +155,8 @@ def test_voxels_that_are_not_finite_count_as_background() -> None:
     holes[13, 13, 13] = np.nan
     image = prepared(holes).image
     assert float(image[0, 9, 9, 9]) == 0
-    assert float((image - prepared(array).image).abs().max()) == pytest.approx(
-        float(prepared(array).image[0, 9, 9, 9].abs()), rel=0.1
+    assert float(abs(image - prepared(array).image).max()) == pytest.approx(
+        float(abs(prepared(array).image[0, 9, 9, 9])), rel=0.1
     )
 
 

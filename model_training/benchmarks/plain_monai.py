@@ -109,5 +109,6 @@ class _AntiAliased(Resized):
         image = data["image"]
         result = super().__call__(data, lazy)
         d, h, w = (int(n) for n in result["image"].shape[1:])
-        result["image"].set_(resize(image[0].as_subclass(torch.Tensor), (d, h, w))[None].contiguous())
+        resized = resize(image[0].as_subclass(torch.Tensor).numpy(), (d, h, w))
+        result["image"].set_(torch.from_numpy(resized)[None].contiguous())
         return result

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -31,8 +32,9 @@ class Conversion:
 
 
 @torch.inference_mode(False)  # whoever calls may be in it, where nothing is exported
-def prepare(bundle: Bundle) -> Conversion:
-    """Convert a model and keep that; `DeviceError` if OpenVINO then computes something else, and nothing is kept."""
+def prepare(bundle: Bundle, file: Path | None = None) -> Conversion:
+    """Convert a model and keep that, among the user's or in `file`; `DeviceError` if OpenVINO then computes something
+    else, and nothing is kept."""
     network = bundle.load_network()
     sample = torch.randn(
         (1, len(bundle.channels), *bundle.spec.preprocessing.patch_size), generator=torch.Generator().manual_seed(0)
@@ -45,16 +47,15 @@ def prepare(bundle: Bundle) -> Conversion:
             f"{difference:.1g} of the largest.",
             "Segment with the runtime torch, and report this.",
         )
-    file = conversions.store(bundle, converted)
-    return Conversion(converted, file, difference)
+    return Conversion(converted, conversions.store(bundle, converted, file), difference)
 
 
 def convert(network: nn.Module, sample: torch.Tensor) -> Converted:
-    """The network for windows of the size of `sample` (1, C, d, h, w)."""
+    """The network for windows of the size of `sample` (1, C, d, h, w): its scores, then its encoder's tokens."""
     openvino = load_openvino()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # about the inside of both packages
-        program: Any = torch.export.export(network, (sample,), strict=False)
+        program: Any = torch.export.export(_WithTokens(network).eval(), (sample,), strict=False)
         model = openvino.convert_model(program)
     model.reshape(list(sample.shape))
     with tempfile.TemporaryDirectory() as folder:
@@ -63,8 +64,23 @@ def convert(network: nn.Module, sample: torch.Tensor) -> Converted:
         return Converted(description.read_bytes(), description.with_suffix(".bin").read_bytes())
 
 
+class _WithTokens(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, windows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        tokens: list[torch.Tensor] = []
+        encoder: Any = self.network.encoder
+        hook = encoder.register_forward_hook(lambda _module, _inputs, stages: tokens.extend(stages))
+        try:
+            return self.network(windows), *tokens
+        finally:
+            hook.remove()
+
+
 def _difference(network: nn.Module, converted: Converted, sample: torch.Tensor) -> float:
     with torch.inference_mode():
-        expected = network(sample)
-        found = OpenVinoRuntime(converted, "fp32").network_on(sample.device, "fp32")(sample)
-    return float((found - expected).abs().max() / expected.abs().max())
+        expected = network(sample).numpy()
+    found = OpenVinoRuntime(converted, "fp32").network_on(sample.device, "fp32")(sample.numpy())
+    return float(np.abs(found - expected).max() / np.abs(expected).max())

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import sys
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-import torch
 
+from ...arrays import Array
 from ...bundle import Bundle
-from ...device import dtype_of
+from ...device import Device, processor_multiplies_bf16
 from ...errors import ConfigurationError, DeviceError, is_out_of_memory
+from ...processes.environment import silence_openvino
+from ...processes.processor import usable_cores
 from ..settings import OPENVINO
-from ..windows import Network
+from ..windows import Encode, Network
 from . import converted as conversions
 from .converted import Converted
 
 _log = logging.getLogger(__name__)
 
-_HINTS = {torch.float32: "f32", torch.bfloat16: "bf16"}
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
 def is_installed() -> bool:
@@ -31,7 +34,7 @@ def is_installed() -> bool:
 
 def load_openvino() -> ModuleType:
     """The package `openvino`, without what it reports about its use to its makers as soon as it is imported."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    silence_openvino()
     try:
         import openvino
     except ImportError as error:
@@ -53,16 +56,21 @@ class OpenVinoRuntime:
         self._compiled: dict[str, Any] = {}
         self._compile(_hint(precision))
 
-    def network_on(self, device: torch.device, precision: str) -> Network:
+    def network_on(self, device: Device, precision: str) -> Network:
         assert device.type == "cpu"
         compiled = self._compile(_hint(precision))
 
-        def scores(patches: torch.Tensor) -> torch.Tensor:
-            # One window fills the cores; what comes back is a copy, or the next window would overwrite it.
-            windows = [compiled(one[None].contiguous().numpy(), share_outputs=False)[0] for one in patches]
-            return torch.from_numpy(windows[0] if len(windows) == 1 else np.concatenate(windows))
+        def scores(patches: Array) -> Array:
+            # One window fills the cores.
+            windows = [_outputs(compiled, one, slice(1))[0] for one in patches]
+            return windows[0] if len(windows) == 1 else np.concatenate(windows)
 
         return scores
+
+    def encoder_on(self, device: Device, precision: str) -> Encode | None:
+        assert device.type == "cpu"
+        compiled = self._compile(_hint(precision))
+        return lambda windows: _outputs(compiled, windows[0], slice(1, None))
 
     def _compile(self, hint: str) -> Any:
         if hint not in self._compiled:
@@ -71,7 +79,7 @@ class OpenVinoRuntime:
             weights = openvino.Tensor(np.frombuffer(self._converted.weights, np.uint8).copy())
             options = {
                 "INFERENCE_PRECISION_HINT": hint,
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "INFERENCE_NUM_THREADS": _threads(),
                 "NUM_STREAMS": 1,
                 # Two processes would be pinned to the same cores, and wait for each other while others idle.
                 "ENABLE_CPU_PINNING": False,
@@ -92,22 +100,40 @@ class OpenVinoRuntime:
 def stored_runtime(bundle: Bundle, precision: str) -> OpenVinoRuntime | None:
     """Of a model that was converted before, where OpenVINO is installed and can run it; else None.
 
-    A conversion that is damaged is deleted.
+    A conversion of the user's that is damaged is deleted.
     """
     if not is_installed() or precision == "fp16":
         return None
-    try:
-        found = conversions.read(bundle)
-        return None if found is None else OpenVinoRuntime(found, precision)
-    except ValueError as error:
-        reason = str(error)
-        with suppress(OSError):
-            conversions.file_for(bundle).unlink(missing_ok=True)
-    except (ConfigurationError, DeviceError) as error:
-        reason = error.message
-    _log.warning("%s %s is run by torch, as its conversion cannot be used: %s", bundle.name, bundle.version, reason)
+    own = conversions.file_for(bundle)
+    for file in (conversions.shipped_file(bundle), own):
+        try:
+            found = conversions.read(bundle, file)
+            if found is not None:
+                return OpenVinoRuntime(found, precision)
+            continue
+        except ValueError as error:
+            reason = str(error)
+            if file == own:
+                with suppress(OSError):
+                    own.unlink(missing_ok=True)
+        except (ConfigurationError, DeviceError) as error:
+            reason = error.message
+        _log.warning("The conversion of %s %s in %s cannot be used: %s", bundle.name, bundle.version, file, reason)
     return None
 
 
 def _hint(precision: str) -> str:
-    return _HINTS[dtype_of(torch.device("cpu"), precision)]
+    return _HINTS[("bf16" if processor_multiplies_bf16() else "fp32") if precision == "auto" else precision]
+
+
+def _outputs(compiled: Any, window: np.ndarray, which: slice) -> list[np.ndarray]:
+    """Of one window (C, D, H, W); copies, or the next window would overwrite them."""
+    found = compiled(np.ascontiguousarray(window[None]), share_outputs=True)
+    return [found[output].copy() for output in compiled.outputs[which]]
+
+
+def _threads() -> int:
+    """As many as torch takes."""
+    torch = sys.modules.get("torch")
+    chosen = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(torch.get_num_threads() if torch else chosen if chosen.isdecimal() else usable_cores())

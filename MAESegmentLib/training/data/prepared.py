@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ...errors import OutputError
 from ...preprocessing.grey_values import GreyValues
@@ -120,6 +119,6 @@ class CaseCache(Sequence[PreparedCase]):
         return iter(self._cases)
 
 
-def as_array(image: torch.Tensor) -> np.ndarray:
-    """Contiguous float32 copy, so that the cache never holds a view of a larger volume."""
-    return np.ascontiguousarray(image.numpy(), dtype=np.float32)
+def as_array(image: np.ndarray) -> np.ndarray:
+    """Contiguous float32, so that the cache never holds a view of a larger volume."""
+    return np.ascontiguousarray(image, dtype=np.float32)

@@ -83,7 +83,7 @@ def prepare_cases(
             hashes["label"] = voxel_hash(label_map.array, FIRST)
             whole = plan.to_classes(label_map, dataset.ignore)
             shown = whole.crop(region)
-            classes = preprocessing.prepare_labels(shown, grid).numpy().astype("uint8")
+            classes = preprocessing.prepare_labels(shown, grid).astype("uint8")
             unknown = plan.channels_of(case.unknown)
             ready = replace(ready, classes=classes, places=places_of(classes), unknown=unknown)
             notes += [*label_map.notes, *_lost(whole, shown)]
@@ -157,7 +157,7 @@ def _network_image(
     grid = preprocessing.grid_for(volume)
     mapped = preprocessing.prepare_labels(LabelMap(array[0], volume.ijk_to_ras), grid)
     i, j, k = (slice(0, n) for n in volume.grid.shape)
-    return mapped.numpy().astype(np.uint8)[None], grid, (i, j, k)
+    return mapped.astype(np.uint8)[None], grid, (i, j, k)
 
 
 def _each(cases: Sequence[Case], prepare: Callable[[Case], None], context: RunContext) -> None:

@@ -100,7 +100,7 @@ def _size_of(case: Case, preprocessing: Preprocessing, dataset: CaseDataset, pla
     whole = plan.to_classes(label_map, dataset.ignore)
     found = LabelMap(np.where(whole.array == IGNORED, 0, whole.array).astype(np.uint8), whole.ijk_to_ras)
     grid = preprocessing.grid_for(found)
-    classes = preprocessing.prepare_labels(found, grid).numpy()
+    classes = preprocessing.prepare_labels(found, grid)
     boxes = [(channel, box) for channel, box in enumerate(find_objects(classes), start=1) if box is not None]
     if not boxes:
         return None

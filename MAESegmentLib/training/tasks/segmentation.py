@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...arrays import largest
 from ...evaluation.metrics import dice
 from ..data.drawing import Drawing
 from ..data.labelling import Sides
@@ -143,7 +144,7 @@ def _segment(
     """Output channel of every voxel (D, H, W), and the number of channels, by the windows of inference."""
     found, channels = np.empty(case.shape, np.uint8), 0
     for row, scores in rows_of_case(model, case, patch_size, overlap, device):
-        found[row], channels = scores.argmax(0).cpu().numpy(), len(scores)
+        found[row], channels = largest(scores), len(scores)
     return found, channels
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...arrays import softmax, to_numpy
 from ...inference.segmenter import GPU_BATCH
 from ...inference.windows import rows_of_image
 from ..data.patches import Batch
@@ -140,6 +141,6 @@ def segmented(
     """The output channel of every voxel, uint8 (D, H, W), and how sure the model is of it, float32 0..1."""
     found, sure = np.empty(scan.shape, np.uint8), np.empty(scan.shape, np.float32)
     for row, scores in rows_of_case(model, scan, patch_size, overlap, device):
-        chance, channel = scores.float().softmax(0).max(0)
-        found[row], sure[row] = channel.cpu().numpy(), chance.cpu().numpy()
+        chances = to_numpy(softmax(scores, 0))
+        found[row], sure[row] = chances.argmax(0), chances.max(0)
     return found, sure

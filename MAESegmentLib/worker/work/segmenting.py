@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import psutil
-import torch
 
 from ...bundle import Bundle, open_bundle
-from ...device import device_title
+from ...device import device_title, has_torch, the_processor
 from ...errors import DeviceMemoryError, WorkerError, is_out_of_memory
 from ...images.roi import Roi
 from ...images.segment_statistics import measure
@@ -57,7 +56,7 @@ class SegmentationWork:
     def ready(self) -> Ready:
         """What there is to work with, the device that "auto" means first."""
         seconds = time.perf_counter() - self._begun
-        return Ready(str(torch.__version__), tuple(devices()), round(seconds, 3))
+        return Ready(str(_torch().__version__) if has_torch() else "", tuple(devices()), round(seconds, 3))
 
     def run(self, request: Message, send: Send, should_cancel: Callable[[], bool]) -> Result:
         if isinstance(request, Devices):
@@ -119,7 +118,7 @@ class SegmentationWork:
             "seconds": round(clock.total, 4),
             "network_seconds": round(clock.seconds.get("segment", 0.0), 4),
             "device": prediction.device,
-            "device_title": prediction.ran_on(device_title(torch.device(prediction.device))),
+            "device_title": prediction.ran_on(device_title(prediction.device)),
             "warnings": list(prediction.warnings),
             "volumes_ml": {str(value): round(ml, 4) for value, ml in volumes.items()},
             "statistics": {str(value): asdict(one) for value, one in measured.items()},
@@ -146,8 +145,7 @@ class SegmentationWork:
     def forget_models(self) -> None:
         """Give their memory back."""
         self._predictors.clear()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        _free_gpu()
 
     def predictor(self, bundle: Bundle, chosen: Mapping[str, Any]) -> Predictor:
         """The predictor of a model with the chosen settings; kept for the next request."""
@@ -168,26 +166,38 @@ def _offer(predictor: Predictor, volume: Volume, roi: Roi | None) -> dict[str, f
     """What the user may weigh up: memory that is free now, and how long the processor would take."""
     if predictor.device.type == "cpu":
         return {"free_bytes": float(psutil.virtual_memory().available)}
-    torch.cuda.empty_cache()
-    free, _total = torch.cuda.mem_get_info(predictor.device)
+    _free_gpu()
+    free, _total = _torch().cuda.mem_get_info(predictor.device)
     offer = {"free_bytes": float(free)}
     with suppress(RuntimeError, MemoryError):  # the processor may have too little memory as well
-        offer["cpu_seconds"] = round(predictor.estimate_seconds(volume, roi, torch.device("cpu")), 1)
+        offer["cpu_seconds"] = round(predictor.estimate_seconds(volume, roi, the_processor()), 1)
     return offer
 
 
 def devices() -> list[dict[str, Any]]:
     """Name, title and memory in bytes of every device, the one that "auto" means first."""
-    found: list[tuple[torch.device, int, int]] = []
-    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+    found: list[tuple[str, int, int]] = []
+    cuda: Any = _torch().cuda if has_torch() else None
+    for index in range(cuda.device_count() if cuda is not None and cuda.is_available() else 0):
         with suppress(RuntimeError):  # it is there, but does not work
-            found.append((torch.device("cuda", index), *torch.cuda.mem_get_info(index)))
+            found.append((f"cuda:{index}", *cuda.mem_get_info(index)))
     memory = psutil.virtual_memory()
-    found.append((torch.device("cpu"), memory.available, memory.total))
+    found.append(("cpu", memory.available, memory.total))
     return [
-        {"name": str(device), "title": device_title(device), "free_bytes": free, "total_bytes": total}
+        {"name": device, "title": device_title(device), "free_bytes": free, "total_bytes": total}
         for device, free, total in found
     ]
+
+
+def _torch() -> Any:
+    import torch
+
+    return torch
+
+
+def _free_gpu() -> None:
+    if has_torch() and _torch().cuda.is_available():
+        _torch().cuda.empty_cache()
 
 
 def _as_settings(chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from MAESegmentLib.processes.environment import LEAST_PYTHON, REQUIREMENTS, SEGMENT, TRAIN, examine, requirements_for
+from MAESegmentLib.processes.environment import (
+    INSTEAD_OF_TORCH,
+    LEAST_PYTHON,
+    REQUIREMENTS,
+    SEGMENT,
+    TRAIN,
+    examine,
+    requirements_for,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -84,7 +92,9 @@ def packages(tmp_path) -> Packages:
 def test_floors_are_those_of_the_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["requires-python"] == ">=" + ".".join(map(str, LEAST_PYTHON))
-    assert {requirement.text for requirement in REQUIREMENTS} <= set(project["dependencies"])
+    extras = project["optional-dependencies"]
+    assert {one.text for one in REQUIREMENTS} <= {*project["dependencies"], *extras["train"]}
+    assert INSTEAD_OF_TORCH.text in extras["openvino"]
 
 
 def test_good_python(packages):
@@ -107,6 +117,17 @@ def test_missing_package(packages):
     assert problem["advice"] == 'python -m pip install "torch>=2.6"'
     assert problem["requirement"] == "torch>=2.6"
     assert problem["size_mb"] > 100
+
+
+def test_whoever_segments_needs_no_torch_where_openvino_is(packages):
+    packages.remove("torch")
+    packages.install("openvino", "2026.4", "import sys\nassert sys.modules['openvino_telemetry'] is None\n")
+    report = packages.report()
+    assert report["problems"] == []
+    assert report["packages"]["openvino"] == "2026.4"
+    assert [problem["name"] for problem in packages.report(TRAIN)["problems"]] == ["torch"]
+    packages.install("torch", "2.6", "1 / 0")  # half installed: that is reported
+    assert packages.problem()["kind"] == "damaged"
 
 
 def test_everything_is_missing(packages):
