@@ -140,18 +140,14 @@ def _same(were: Sequence[Label], labels: Sequence[Label], *, by_value: bool) -> 
 def _print_result(updated: Updated, path: Path) -> None:
     table = make_table("Structure", "Slices", "Followed by", "Voxels changed", right=["Slices", "Voxels changed"])
     for one in updated.followed:
-        table.add_row(one.name, str(len(one.slices)), one.method, str(one.changed_voxels))
+        table.add_row(one.name, f"{len(one.slices)} {one.plane}", one.method, str(one.changed_voxels))
     if updated.followed:
         make_console().print(table)
     else:
         say("no other slice changed: the others are too far away, or were right already")
-    for why in _reasons(updated):
+    for why in dict.fromkeys(f"{one.name}: {one.why}" for one in updated.followed):
         say(why)
     for note in updated.notes:
         say(f"note: {note}", error=True)
     planes = " and ".join(dict.fromkeys([updated.plane, *(one.plane for one in updated.followed)]))
     say(f"drawn in {planes} slices; segmentation: {path}")
-
-
-def _reasons(updated: Updated) -> Sequence[str]:
-    return [f"{one.name}: {one.why}" for one in updated.followed]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.images.reading import read_label_map
@@ -83,6 +84,25 @@ def test_correction_is_carried_to_its_neighbours_and_no_farther(tmp_path, capsys
         dice(found[..., near] == 1, truth[..., near] == 1) > dice(result[..., near] == 1, truth[..., near] == 1) + 0.1
     )
     np.testing.assert_array_equal(found == 2, result == 2)
+
+
+def test_slices_of_two_planes_have_a_row_each_and_one_reason(tmp_path, capsys):
+    scan = PhantomFactory()()
+    truth, matrix = scan.label_map.array, scan.volume.ijk_to_ras
+    result, now = truth.copy(), truth.copy()
+    result[ndimage.binary_dilation(truth == 1, iterations=3) & (truth == 0)] = 1
+    i, k = (int(np.median(np.flatnonzero((truth == 1).any(axis=axes)))) for axes in ((1, 2), (0, 1)))
+    now[...] = result
+    now[i], now[..., k] = truth[i], truth[..., k]
+    words = ["update", str(write_volume(tmp_path / "scan.nii.gz", scan.volume))]
+    for option, array in (("", now), ("--before", result)):
+        path = write_label_map(tmp_path / f"drawn{option}.seg.nrrd", LabelMap(array, matrix), LABELS)
+        words += [option, str(path)] if option else [str(path)]
+    assert main([*words, "-o", str(tmp_path / "out.nii.gz")]) == 0
+    said = capsys.readouterr().out
+    assert "1 axial" in said
+    assert "1 sagittal" in said
+    assert said.count(f"{LABELS[0].name}: what was corrected") == 1
 
 
 def test_structures_of_the_same_name_or_without_one_are_those_of_the_result(tmp_path, capsys):
