@@ -50,12 +50,14 @@ class DrawingRequest:
 
 @dataclass(frozen=True)
 class DrawingSummary:
-    """`followed`: how the rest of each structure was made (`propagation.update.Followed` as a dictionary)."""
+    """`followed`: how the rest of each structure was made (`propagation.update.Followed` as a dictionary). `changed`:
+    of what grew, how much (ml) each structure gained and lost beside the strokes."""
 
     followed: tuple[Mapping[str, Any], ...]
     plane: str
     seconds: float
     warnings: tuple[str, ...]
+    changed: tuple[Mapping[str, Any], ...] = ()
 
 
 class DrawingJob(Job[Any]):
@@ -288,6 +290,7 @@ def _put(
         str(told[0].get("plane", "")),
         sum(float(data.get("seconds", 0.0)) for data in told),
         tuple(str(one) for data in told for one in data.get("warnings", ())),
+        tuple(one for data in told for one in data.get("changed", ())),
     )
     return node
 

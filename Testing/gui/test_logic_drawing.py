@@ -195,8 +195,13 @@ def test_strokes_into_a_result_are_guided_by_its_model(logic, volume, truth):
     stroke = np.zeros_like(erased)
     stroke[k, rows[0] : rows[0] + 2] = erased[k, rows[0] : rows[0] + 2]
     write(node, "front", erased & ~stroke, volume)
-    logic.growScribbles(volume, node)
+    job = logic.growScribbles(volume, node, wait=False)
+    job.result(120)
     found = masks(node, volume)
     assert not found["front"][stroke].any()
+    (front,) = (one for one in job.summary.changed if one["name"] == "front")
+    less = np.count_nonzero(erased & ~stroke & ~found["front"]) * np.prod(volume.GetSpacing()) / 1000
+    assert front["less_ml"] == pytest.approx(less, abs=1e-3)
+    assert less > 0
     assert dice(found["front"], before["front"]) > 0.6
     assert dice(found["back"], before["back"]) > 0.8

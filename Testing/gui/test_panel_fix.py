@@ -14,7 +14,7 @@ from Testing.gui.standin import SegmentEditor
 
 CORRECTED = Understood("axial", corrected=2, names=("anterior",), has_strokes=True)
 FOLLOWED = {"name": "anterior", "slices": [3, 5], "method": "correction"}
-SUMMARY = SimpleNamespace(followed=(FOLLOWED,), plane="axial", seconds=1.2, warnings=())
+SUMMARY = SimpleNamespace(followed=(FOLLOWED,), plane="axial", seconds=1.2, warnings=(), changed=())
 
 
 @pytest.fixture

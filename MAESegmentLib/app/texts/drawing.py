@@ -52,8 +52,16 @@ def updated_text(summary: Any, seconds: float) -> str:
     return "\n".join([*lines, _unchanged()])
 
 
-def grown_text(_summary: Any, seconds: float) -> str:
-    return "\n".join([_("Grown in {time}.").format(time=duration_text(seconds)), _unchanged()])
+def grown_text(summary: Any, seconds: float) -> str:
+    """What each structure gained and lost beside the strokes: where only background was drawn, nothing else tells."""
+    lines = [_("Grown in {time}.").format(time=duration_text(seconds))]
+    for one in summary.changed:
+        parts = [(one["more_ml"], _("{ml:.3g} ml more")), (one["less_ml"], _("{ml:.3g} ml less"))]
+        changes = ", ".join(text.format(ml=ml) for ml, text in parts if ml)
+        lines.append(_("{name}: {changes}.").format(name=in_words(one["name"]), changes=changes))
+    if not summary.changed:
+        lines.append(_("Nothing changed beside what you drew."))
+    return "\n".join([*lines, _unchanged()])
 
 
 def _plane(plane: str) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 
 from ...bundle import Bundle, open_bundle
 from ...errors import WorkerError
-from ...images.labels import Label
+from ...images.labels import Label, is_background
 from ...images.roi import Roi
 from ...images.volume import LabelMap, Volume
-from ...images.volumetry import volumes_ml
+from ...images.volumetry import volumes_ml, voxel_ml
 from ...inference.predictor import Predictor
 from ...propagation.drawn import Drawn, axis_of_plane
 from ...propagation.evidence import shares_in
@@ -53,7 +53,7 @@ def update(request: UpdateScan, send: Send, should_cancel: Callable[[], bool]) -
 
 
 def grow(request: GrowScribbles, send: Send, should_cancel: Callable[[], bool], predictor_of: PredictorOf) -> Result:
-    """`data` has the labels, and which of them the scribbles could become."""
+    """`data` has the labels, which of them the scribbles could become, and what each gained and lost beside them."""
     clock, folder, volume, now, before = _opened(request, send)
     names = {int(value): name for value, name in request.names.items()}
     clock.enter("segment")
@@ -81,9 +81,22 @@ def grow(request: GrowScribbles, send: Send, should_cancel: Callable[[], bool], 
         should_cancel=should_cancel,
     )
     data: dict[str, Any] = {"values": list(grown.values), "warnings": []}
+    data["changed"] = _changed(now, grown.label_map.array, names)
     if grown.drawn is not None:
         data["drawn"] = grown.drawn.to_dict()
     return _written(request.id, clock, folder, grown.label_map, names, data)
+
+
+def _changed(now: LabelMap, grown: np.ndarray, names: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Of each structure that became larger or smaller than it was drawn: by how much, in ml."""
+    differ = now.array != grown
+    lost, gained = (np.bincount(one[differ], minlength=max(names, default=0) + 1) for one in (now.array, grown))
+    ml = voxel_ml(now)
+    return [
+        {"name": name, "more_ml": round(gained[value] * ml, 4), "less_ml": round(lost[value] * ml, 4)}
+        for value, name in names.items()
+        if not is_background(name) and (gained[value] or lost[value])
+    ]
 
 
 def _opened(

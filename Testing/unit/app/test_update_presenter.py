@@ -19,7 +19,7 @@ AMBIGUOUS = Understood(
     problem=DrawingError("It is not clear in which plane.", "Say which."), is_ambiguous=True, has_strokes=True
 )
 FOLLOWED = {"name": "left_parotid", "slices": [4, 9, 14], "method": "correction"}
-SUMMARY = SimpleNamespace(followed=(FOLLOWED,), plane="axial", seconds=2.3, warnings=("A warning.",))
+SUMMARY = SimpleNamespace(followed=(FOLLOWED,), plane="axial", seconds=2.3, warnings=("A warning.",), changed=())
 
 
 def segmentation(name="Head - organs"):
@@ -216,8 +216,9 @@ def test_scribbles_grow_in_what_is_shown(logic, place, fix):
     assert place.told == ["scribble"]
     fix.press_grow()
     assert (fix.state.grow.text, fix.state.update.is_enabled) == ("Cancel", False)
-    logic.last("growScribbles").succeed(place.segmentation, SUMMARY)
-    assert fix.state.said.startswith("Grown in 1 s.\nWhat you drew")
+    changed = ({"name": "cord", "more_ml": 0.0, "less_ml": 1.25}, {"name": "jaw", "more_ml": 2, "less_ml": 0.5})
+    logic.last("growScribbles").succeed(place.segmentation, SimpleNamespace(**{**vars(SUMMARY), "changed": changed}))
+    assert fix.state.said.startswith("Grown in 1 s.\ncord: 1.25 ml less.\njaw: 2 ml more, 0.5 ml less.\nWhat you drew")
     assert fix.state.can_undo
 
 
