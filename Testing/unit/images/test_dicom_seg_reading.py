@@ -144,6 +144,16 @@ def test_segments_that_overlap_are_read_with_the_smallest_on_top(tmp_path: Path)
         place_on(drawing, read_volume(head(5).write(tmp_path / "other")))
 
 
+def test_a_code_that_is_too_long_for_its_usual_place_is_read(tmp_path: Path) -> None:
+    def lengthen(dataset: Dataset) -> None:
+        kind = dataset.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0]
+        del kind.CodeValue
+        kind.LongCodeValue = "12345678901234567890"
+
+    (label,) = read_drawing(resaved(scan_and_seg(tmp_path)[1], lengthen))[1]
+    assert label.terminology.type.value == "12345678901234567890"
+
+
 def test_folder_of_one_seg_stands_for_it(tmp_path: Path) -> None:
     _, seg = scan_and_seg(tmp_path)
     (tmp_path / "out").mkdir()

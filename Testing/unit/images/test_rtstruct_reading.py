@@ -19,7 +19,7 @@ from MAESegmentLib.errors import GeometryError, MAESegmentError, VolumeReadError
 from MAESegmentLib.evaluation.cases import StoredPredictions
 from MAESegmentLib.images import LabelMap, Volume, read_label_map, read_volume, write_label_map, write_volume
 from MAESegmentLib.images.formats.dicom.belonging import place_on
-from MAESegmentLib.images.labels import Label
+from MAESegmentLib.images.labels import ANATOMICAL_STRUCTURE, UNCODED, Code, Label, Terminology
 from MAESegmentLib.images.reading import read_drawing
 from Testing.dicom_series import SeriesRecipe, drawn, edit, head, labelled, resaved, structures
 
@@ -61,12 +61,24 @@ def contours_on(scan: Volume, **given: Sequence[tuple[float, Sequence[tuple[floa
 
 
 @pytest.mark.parametrize("recipe", [large(), large(**TILTED)], ids=["anisotropic", "tilted"])
-def test_what_is_written_comes_back_voxel_for_voxel_with_names_and_colours(
+def test_what_is_written_comes_back_voxel_for_voxel_with_names_colours_and_codes(
     recipe: SeriesRecipe, tmp_path: Path
 ) -> None:
     scan = read_volume(recipe.write(tmp_path / "series"))
     label_map = structures(scan)
-    drawing, labels = read_drawing(write_label_map(tmp_path / "x.rtstruct.dcm", label_map, LABELS, source=scan))
+    left_kidney = Terminology(ANATOMICAL_STRUCTURE, Code("SCT", "64033007", "Kidney"), Code("SCT", "7771000", "Left"))
+    written = (replace(LABELS[0], terminology=left_kidney), *LABELS[1:])
+    path = write_label_map(tmp_path / "x.rtstruct.dcm", label_map, written, source=scan)
+    drawing, labels = read_drawing(path)
+    assert [label.terminology for label in labels] == [left_kidney, *[UNCODED] * (len(LABELS) - 1)]
+    first, second, *_ = pydicom.dcmread(path).RTROIObservationsSequence
+    (kind,), (category,) = first[0x3006, 0x0086].value, first[0x0062, 0x0003].value
+    assert (kind.CodeValue, category.CodeValue, kind[0x0062, 0x0011].value[0].CodeMeaning) == (
+        "64033007",
+        "123037004",
+        "Left",
+    )
+    assert (0x3006, 0x0086) not in second  # a structure without codes claims none
     back, notes = place_on(drawing, scan)
     assert [(label.name, label.colour) for label in labels] == [(label.name, label.colour) for label in LABELS]
     for label, known in zip(labels, LABELS, strict=True):

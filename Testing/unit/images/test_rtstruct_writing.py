@@ -24,7 +24,7 @@ from MAESegmentLib.images import (
     read_volume,
     write_label_map,
 )
-from MAESegmentLib.images.formats.dicom.contours import enclosed, outlines
+from MAESegmentLib.images.formats.contours import enclosed, outlines
 from MAESegmentLib.images.labels import Label
 from Testing.dicom_series import SeriesRecipe, drawn, edit, head, labelled, structures, write_enhanced
 

@@ -13,6 +13,7 @@ from ....errors import MAESegmentError, VolumeReadError
 from ...labels import Label, distinct_colour
 from ...limits import memory_problem
 from .belonging import SegReferences
+from .codes import read_codes
 from .headers import open_dicom, quiet_pydicom
 from .structure_set import StructureSet
 
@@ -61,10 +62,12 @@ def _structure_set(path: Path, dataset: Dataset) -> StructureSet:
             raise _refused(path, f"contradicts itself: it has contours of structure {number}, which it does not list.")
         structures.setdefault(values[number], []).append(structure)
     labels, contours, notes = [], {}, []
+    observed = {int(one.get("ReferencedROINumber") or 0): one for one in _items([dataset], "RTROIObservationsSequence")}
     for value, roi in enumerate(rois, 1):
         name = str(roi.get("ROIName") or "").strip(" \0") or f"ROI {roi.ROINumber}"
         own = structures.get(value, [])
-        labels.append(Label(value, name, _colour(own, value)))
+        terminology = read_codes(observed.get(int(roi.ROINumber), Dataset()), "RTROIIdentificationCodeSequence")
+        labels.append(Label(value, name, _colour(own, value), terminology))
         contours[value], said = _contours(path, name, _items(own, "ContourSequence"))
         notes += said
     drawn = {value for value, of_it in contours.items() if of_it}

@@ -17,10 +17,11 @@ from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
 from ....errors import OutputError
 from ....version import __version__
-from ...labels import Label
+from ...labels import UNCODED, Label
 from ...volume import Grid, LabelMap, Volume
+from ..contours import outlines
 from ..decoding import LPS_TO_RAS
-from .contours import outlines
+from .codes import put_codes
 from .headers import open_dicom, quiet_pydicom
 from .referring import (
     MANUFACTURER,
@@ -107,7 +108,7 @@ def _structure_set(
     structures.ROIContourSequence = [
         _contours(number, label, slices, label_map.grid, series) for number, label in enumerate(labels, 1)
     ]
-    structures.RTROIObservationsSequence = [_observation(number) for number in range(1, len(labels) + 1)]
+    structures.RTROIObservationsSequence = [_observation(number, label) for number, label in enumerate(labels, 1)]
     return structures
 
 
@@ -139,9 +140,12 @@ def _roi(number: int, name: str, series: DicomSource) -> Dataset:
     )
 
 
-def _observation(number: int) -> Dataset:
+def _observation(number: int, label: Label) -> Dataset:
     # Whether it is an organ or a target is for whoever plans to say.
-    return _item(ObservationNumber=number, ReferencedROINumber=number, RTROIInterpretedType="", ROIInterpreter="")
+    item = _item(ObservationNumber=number, ReferencedROINumber=number, RTROIInterpretedType="", ROIInterpreter="")
+    if label.terminology != UNCODED:
+        put_codes(label.terminology, item, "RTROIIdentificationCodeSequence")
+    return item
 
 
 def _contours(number: int, label: Label, slices: np.ndarray, grid: Grid, series: DicomSource) -> Dataset:

@@ -13,12 +13,13 @@ from pydicom.uid import generate_uid
 from pydicom.valuerep import DSfloat
 
 from ....errors import MAESegmentError, VolumeReadError
-from ...labels import UNCODED, Code, Label, Terminology
+from ...labels import Label
 from ...limits import check_size
 from ...volume import LabelMap, slice_tolerance
 from ..decoding import LPS_TO_RAS
 from ..overlapping import Overlapping, in_layers
 from .belonging import SegReferences
+from .codes import read_codes
 from .headers import open_dicom, quiet_pydicom
 from .pixels import check_complete, frame_count
 from .stack import Directions, directions_of, fit_line
@@ -216,16 +217,8 @@ def _from_highdicom(volume: highdicom.Volume) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _label(segment: highdicom.seg.SegmentDescription) -> Label:
-    category, kind = segment.segmented_property_category, segment.segmented_property_type
-    modifiers = segment.SegmentedPropertyTypeCodeSequence[0].get("SegmentedPropertyTypeModifierCodeSequence")
-    terminology = (
-        Terminology(_code(category), _code(kind), _code(modifiers[0]) if modifiers else None) if kind else UNCODED
-    )
+    terminology = read_codes(segment, "SegmentedPropertyTypeCodeSequence")
     return Label(int(segment.segment_number), str(segment.segment_label), _colour(segment), terminology)
-
-
-def _code(concept: Dataset) -> Code:
-    return Code(str(concept.CodingSchemeDesignator), str(concept.CodeValue), str(concept.CodeMeaning))
 
 
 def _colour(segment: Dataset) -> tuple[int, int, int]:

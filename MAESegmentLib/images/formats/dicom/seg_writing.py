@@ -10,7 +10,6 @@ import highdicom
 import numpy as np
 from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
-from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage
@@ -18,9 +17,10 @@ from pydicom.valuerep import DSfloat
 
 from ....errors import OutputError
 from ....version import __version__
-from ...labels import Code, Label
+from ...labels import Label
 from ...volume import Grid, LabelMap, Volume
 from ..decoding import LPS_TO_RAS
+from .codes import concept, put_modifier
 from .headers import open_dicom, quiet_pydicom
 from .referring import (
     MANUFACTURER,
@@ -172,19 +172,13 @@ def _describe(number: int, name: str, label: Label) -> SegmentDescription:
     segment = SegmentDescription(
         segment_number=number,
         segment_label=name,
-        segmented_property_category=_concept(terminology.category),
-        segmented_property_type=_concept(terminology.type),
+        segmented_property_category=concept(terminology.category),
+        segmented_property_type=concept(terminology.type),
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name=MANUFACTURER, family=codes.cid7162.ArtificialIntelligence, version=__version__
         ),
         display_color=CIELabColor.from_rgb(*label.colour),
     )
-    if terminology.modifier is not None:
-        kind = segment.SegmentedPropertyTypeCodeSequence[0]
-        kind.SegmentedPropertyTypeModifierCodeSequence = [_concept(terminology.modifier)]
+    put_modifier(terminology, segment.SegmentedPropertyTypeCodeSequence[0])
     return segment
-
-
-def _concept(code: Code) -> CodedConcept:
-    return CodedConcept(value=code.value, scheme_designator=code.scheme, meaning=long_string(code.meaning))

@@ -11,9 +11,9 @@ import numpy as np
 from ....errors import GeometryError
 from ...labels import Label
 from ...volume import Grid, LabelMap, slice_tolerance
+from ..contours import enclosed
 from ..decoding import LPS_TO_RAS
 from ..overlapping import paint
-from .contours import enclosed
 
 _BELONG = "Check that the two belong together: give the series that it was drawn on, or leave the structure out."
 #: Of a structure with so many slices and none beside another, the others were left to be interpolated.
