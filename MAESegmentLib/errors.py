@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .text import visible
@@ -165,6 +166,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower() if isinstance(error, RuntimeError) else ""
     is_of_torch = type(error).__name__ == "OutOfMemoryError"
     return isinstance(error, MemoryError) or is_of_torch or any(mark in text for mark in _OUT_OF_MEMORY)
+
+
+@contextlib.contextmanager
+def explaining_memory(message: str, hint: str) -> Iterator[None]:
+    """`DeviceMemoryError` of these words where memory runs out inside."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceMemoryError(message, hint) from error
 
 
 def refusal_by_system(error: BaseException) -> MAESegmentError | None:

@@ -182,6 +182,18 @@ def test_patches_that_do_not_fit_on_the_gpu_are_told_as_too_little_memory(tmp_pa
     assert "micro-batch" in raised.value.hint
 
 
+def test_a_held_out_case_that_does_not_fit_on_the_gpu_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*_of: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
+
+    monkeypatch.setattr("MAESegmentLib.training.tasks.segmentation.rows_of_case", too_large)
+    settings = replace(SETTINGS, validate_every=1)
+    task = segmentation(settings)
+    with pytest.raises(DeviceMemoryError, match=f"held-out case {task.held_out[0].id} ") as raised:
+        train(task, settings, tmp_path)
+    assert "hold out a smaller scan" in raised.value.hint
+
+
 def test_run_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
     short = replace(SETTINGS, steps=2)
     train(segmentation(short), short, tmp_path)

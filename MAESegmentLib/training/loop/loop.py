@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ...device import autocast, resolve_device
-from ...errors import Cancelled, ConfigurationError, DeviceMemoryError, TrainingError, is_out_of_memory
+from ...errors import Cancelled, ConfigurationError, TrainingError, explaining_memory
 from ..data.patches import Batch
 from ..run_context import UNATTENDED, Progress, RunContext
 from ..settings import LoopSettings
@@ -131,9 +131,13 @@ def train(
             steps = schedule.planned(run.step)
             context.report(Progress(stage, pace.fraction, pace.left_s, run.step, metrics=metrics, steps=steps))
 
+        too_small = (
+            f"The memory of {device} is too small to train on {len(settings.parts()[0])} patches at a time.",
+            "Close other programs that use this device, choose another device, or make the micro-batch smaller.",
+        )
         batches = stack.enter_context(contextlib.closing(task.batches(run.step, device)))  # type: ignore[type-var]
         while not schedule.is_over(run.step) and not run.stopped:
-            with _explaining_memory(settings, device):  # patches go to the device as they are asked for
+            with explaining_memory(*too_small):  # patches go to the device as they are asked for
                 values = run.update(run.next_parts(batches))
             pace.lap(steps=1)
             run.stopped = context.all_reduce_stop() and (schedule.stop(run.step) or context.all_reduce_end())
@@ -143,7 +147,8 @@ def train(
                 log.training(run.step, {**values, "seconds": run.seconds})
             if due.validate:
                 report("validate", {})
-                results = run.validate()
+                with explaining_memory(*too_small):  # of patches; whole cases say so themselves
+                    results = run.validate()
                 pace.lap(windows=context.windows)
                 schedule.scored(results.get("score"), run.step)
                 if results:
@@ -342,19 +347,6 @@ def _divisible(task: Task) -> DivisibleTask:
             f"{type(task).__name__} computes the loss of a whole batch only.", "Leave micro_batch unset."
         )
     return task
-
-
-@contextlib.contextmanager
-def _explaining_memory(settings: LoopSettings, device: torch.device) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise DeviceMemoryError(
-            f"The memory of {device} is too small to train on {len(settings.parts()[0])} patches at a time.",
-            "Close other programs that use this device, choose another device, or make the micro-batch smaller.",
-        ) from error
 
 
 def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

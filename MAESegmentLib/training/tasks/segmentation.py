@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...arrays import largest
+from ...errors import explaining_memory
 from ...evaluation.metrics import dice
 from ..data.drawing import Drawing
 from ..data.labelling import Sides
@@ -143,8 +144,13 @@ def _segment(
 ) -> tuple[np.ndarray, int]:
     """Output channel of every voxel (D, H, W), and the number of channels, by the windows of inference."""
     found, channels = np.empty(case.shape, np.uint8), 0
-    for row, scores in rows_of_case(model, case, patch_size, overlap, device):
-        found[row], channels = largest(scores), len(scores)
+    size = " x ".join(map(str, case.shape))
+    with explaining_memory(
+        f"The memory of {device} is too small to segment the held-out case {case.id} ({size} voxels).",
+        "Close other programs that use this device, choose another device, or hold out a smaller scan.",
+    ):
+        for row, scores in rows_of_case(model, case, patch_size, overlap, device):
+            found[row], channels = largest(scores), len(scores)
     return found, channels
 
 
