@@ -111,7 +111,8 @@ def finetune(
             return [f"Warning: {note}" for note in (*dataset.notes, *prepared.label_notes, *of_cases)]
 
         notes = (*prepared.notes, cache.describe(), f"Held out: {holdout.how}.", *run.notes, *team.describe(settings))
-        context.log(*warnings(), *notes)
+        said = warnings()
+        context.log(*said, *notes)
         # The model comes first, its leave-one-out estimate after it: whoever stops early still has a model.
         trained = run.train(holdout, out, (0, len(holdout.folds)) if holdout.folds else None)
         prepared.label_notes.extend(() if run.times is None else few_steps(trained))
@@ -125,7 +126,8 @@ def finetune(
 
         bundle = team.first(save) or open_bundle(out / MODEL_FOLDER)
         cache.remove_files()
-        context.log(*warnings())  # again, as hours may lie between, and with what came to light
+        said += [] if run.times is None else [f"Warning: {note}" for note in run.times.late]
+        context.log(*(warning for warning in warnings() if warning not in said))  # what came to light
         return bundle
 
 

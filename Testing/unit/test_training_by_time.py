@@ -182,6 +182,7 @@ def test_preparing_that_takes_all_of_the_time_is_said_and_counts(
     assert note.startswith("1.3 min of the 1 min were over")
     assert "all of it takes about 1.6 min" in note
     warnings = [n for n, one in enumerate(machine.said) if one.message == f"Warning: {note}"]
+    assert len(warnings) == 1
     assert warnings[0] < next(n for n, one in enumerate(machine.said) if one.stage == "train")
 
 
