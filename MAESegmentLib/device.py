@@ -43,8 +43,13 @@ class Processor:
 
 def has_torch() -> bool:
     """Whether PyTorch is installed, not whether it works."""
+    return has_package("torch")
+
+
+def has_package(name: str) -> bool:
+    """Whether it is installed, not whether it works."""
     with suppress(ImportError, ValueError):
-        spec = importlib.util.find_spec("torch")
+        spec = importlib.util.find_spec(name)
         return spec is not None and spec.origin is not None  # without origin: leftovers of a package
     return False
 

@@ -11,7 +11,7 @@ from .terminal import make_console, say
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .doctor_checks import CheckResult
+    from .doctor_checks import CheckResult, Results
 
 _COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow", "problem": "bold red"}
 _VERDICTS = {
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from .doctor_checks import Level, as_json, check_all, worst_of
+    from .doctor_checks import Level, as_json, worst_of
 
     results = []
     console = make_console()
@@ -41,6 +41,22 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         console.print(f"\n{_VERDICTS[worst]}", style="bold")
     return 1 if worst is Level.PROBLEM else 0
+
+
+def check_all() -> Results:
+    from . import doctor_checks as checks
+    from . import doctor_computing as computing
+
+    for topic, run in {
+        "packages": checks.check_software,
+        "runtime": computing.check_runtimes,
+        "processor": computing.check_processor,
+        "memory": checks.check_memory,
+        "GPU": computing.check_gpus,
+        "storage": checks.check_storage,
+        "models": checks.check_models,
+    }.items():
+        yield from checks.attempt(topic, run)
 
 
 def _print(console: Console, result: CheckResult) -> None:

@@ -72,15 +72,15 @@ class Predictor(Segmenter):
         if has_torch():
             return
         model = f"{self._bundle.name} {self._bundle.version}"
-        if self.settings.runtime == TORCH:
-            raise ConfigurationError(
-                "The runtime torch is PyTorch, which is not installed.",
-                "Install the package torch, or choose auto.",
-            )
         if not is_installed():
             raise ConfigurationError(
                 f"Neither PyTorch nor OpenVINO is installed, so nothing can run {model}.",
                 "Install the package openvino to segment on the processor, or torch to fine-tune as well.",
+            )
+        if self.settings.runtime == TORCH:
+            raise ConfigurationError(
+                "The runtime torch is PyTorch, which is not installed.",
+                "Install the package torch, or choose auto.",
             )
         raise ConfigurationError(
             f"PyTorch is not installed, and for OpenVINO {model} has no conversion that can be used as chosen.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import torch
 
 from MAESegmentLib.bundle import ModelStore, open_bundle
 from MAESegmentLib.console import Console
+from MAESegmentLib.errors import WorkerError
 from MAESegmentLib.images import read_label_map, read_volume, write_volume
 from MAESegmentLib.inference import InferenceSettings, Predictor
 from MAESegmentLib.inference.runtimes import converted
@@ -26,31 +28,37 @@ from MAESegmentLib.storage.user_folders import default_shipped_folder
 from Testing.bundles import save_tiny, tiny_spec
 
 ROOT = Path(__file__).parents[2]
-#: Of what neither this interpreter nor what it starts can import.
+#: Hides what a plain installation lacks from this interpreter and from what it starts.
 BLOCK = """
-import sys
+import os, re, sys
 from importlib import metadata
 
-installed = metadata.version
+HIDDEN = os.environ.get("HIDDEN", "torch monai").split()
+installed, required = metadata.version, metadata.requires
 
 
 def version(name):
-    if name in ("torch", "monai"):
+    if name in HIDDEN:
         raise metadata.PackageNotFoundError(name)
     return installed(name)
 
 
-metadata.version = version
+def requires(name):
+    return [line for line in required(name) or [] if re.match("[a-z]*", line)[0] not in HIDDEN]
+
+
+metadata.version, metadata.requires = version, requires
 
 
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "monai"):
+        if name.partition(".")[0] in HIDDEN:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
 sys.meta_path.insert(0, Blocker())
 """
+NEITHER = "torch monai openvino"
 #: Runs command after command, as a list of arguments each, and prints their exit codes.
 COMMANDS = """
 import json, sys
@@ -73,13 +81,15 @@ class Place:
     scan: Path
     folder: Path
 
-    def run(self, commands: Sequence[Sequence[str]]) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, commands: Sequence[Sequence[str | Path]], hidden: str = "torch monai"
+    ) -> subprocess.CompletedProcess[str]:
         words = json.dumps([[str(word) for word in command] for command in commands])
         command = [str(self.python), "-c", COMMANDS, words]
         return subprocess.run(
             command,
             cwd=self.folder,
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.environment, "HIDDEN": hidden},
             capture_output=True,
             text=True,
             timeout=300,
@@ -119,12 +129,17 @@ def test_commands_segment_as_with_torch_to_the_last_voxel(place: Place) -> None:
         [
             ["segment", place.scan, *model, "-o", "one.nii.gz"],
             ["batch", place.scan.parent, *model, "-o", "many"],
-            ["models", "list"],
+            ["doctor"],
         ]
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "[0, 0, 0]"
+    assert done.stdout.splitlines()[-1] == "[0, 0, 0]", done.stdout
     assert "seconds on cpu, OpenVINO" in done.stdout
+    doctor = " ".join(done.stdout.split())
+    assert re.search(r"OpenVINO [\d.]+ segments on the processor with .*tiny-mr 1.0.0", doctor)
+    assert "nothing can be fine-tuned, and nothing runs other-mr 1.0.0" in doctor
+    assert 'pip install "torch' in doctor
+    assert "could not be examined" not in doctor
     for written in (place.folder / "one.nii.gz", next((place.folder / "many").rglob("scan*.n*"))):
         np.testing.assert_array_equal(read_label_map(written).array, expected(place))
 
@@ -144,6 +159,28 @@ def test_what_needs_torch_says_what_to_install(place: Place) -> None:
     for said in done.stderr.split("$ ")[1:]:
         assert "PyTorch" in said
         assert "nstall" in said.partition("error:")[2]
+
+
+def test_with_neither_every_door_names_both(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    segment = ["segment", place.scan, "--allow-mismatch", "-o", "x.nii.gz", "-m", "tiny-mr"]
+    chosen = [[], ["--runtime", "torch"], ["--runtime", "openvino"]]
+    batch = ["batch", place.scan.parent, "-m", "tiny-mr", "--allow-mismatch", "-o", "none"]
+    done = place.run([*([*segment, *more] for more in chosen), batch, ["doctor"]], NEITHER)
+    assert done.stdout.splitlines()[-1] == "[2, 2, 2, 2, 1]", done.stderr
+    for said in done.stderr.split("$ ")[1:-1]:
+        what, advice = said.partition("error:")[2].strip().splitlines()
+        assert what == "Neither PyTorch nor OpenVINO is installed, so nothing can run tiny-mr 1.0.0."
+        assert "package openvino to segment on the processor, or torch to fine-tune as well" in advice
+    doctor = " ".join(done.stdout.split())
+    assert "neither PyTorch nor OpenVINO is installed" in doctor
+    assert all(f'pip install "{name}' in doctor for name in ("openvino", "torch"))
+    assert "could not be examined" not in doctor
+    monkeypatch.setenv("MAESEGMENT_PYTHON", str(place.python))
+    monkeypatch.setenv("HIDDEN", NEITHER)
+    with Console(working_folder=tmp_path) as console, pytest.raises(WorkerError) as caught:
+        console.process(str(place.scan), model="tiny-mr", device="cpu")
+    assert "torch is not installed" in caught.value.message
+    assert all(name in caught.value.hint for name in ('"torch>=', '"openvino>=', "to segment alone"))
 
 
 def test_the_console_and_its_worker_segment(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,23 +10,20 @@ import pytest
 import torch
 
 from MAESegmentLib.bundle import ModelStore
-from MAESegmentLib.cli import doctor_checks
+from MAESegmentLib.cli import doctor, doctor_computing
 from MAESegmentLib.cli.doctor_checks import (
     CheckResult,
     Level,
     as_json,
     attempt,
     check_folder,
-    check_gpus,
-    check_half_precision,
     check_memory,
     check_models,
-    check_processor,
     check_requirement,
     check_software,
-    no_gpu,
     worst_of,
 )
+from MAESegmentLib.cli.doctor_computing import check_gpus, check_half_precision, check_processor, no_gpu
 from MAESegmentLib.cli.main import main
 from Testing.skips import has_gpu
 
@@ -44,7 +41,7 @@ def test_doctor_reports_on_everything_and_its_exit_code_follows(capsys):
 
 @pytest.mark.parametrize(("level", "code"), [(Level.OK, 0), (Level.WARNING, 0), (Level.PROBLEM, 1)])
 def test_doctor_prints_advice_beside_its_problem(capsys, monkeypatch, level, code):
-    monkeypatch.setattr(doctor_checks, "check_all", lambda: [CheckResult("disk", level, "full", "Free it.")])
+    monkeypatch.setattr(doctor, "check_all", lambda: [CheckResult("disk", level, "full", "Free it.")])
     assert main(["doctor"]) == code
     printed = capsys.readouterr().out
     assert all(word in printed for word in (level.value, "disk", "full", "→ Free it."))
@@ -98,8 +95,8 @@ def test_the_gain_of_half_precision_is_a_ratio_of_processor_times(monkeypatch):
     """Whatever other programs do to the time that passes meanwhile."""
     threads = torch.get_num_threads()
     wall, thread = itertools.count(step=1000.0), itertools.count(step=1.0)
-    monkeypatch.setattr(doctor_checks.time, "perf_counter", lambda: next(wall) ** 2)
-    monkeypatch.setattr(doctor_checks.time, "thread_time", lambda: next(thread))
+    monkeypatch.setattr(doctor_computing.time, "perf_counter", lambda: next(wall) ** 2)
+    monkeypatch.setattr(doctor_computing.time, "thread_time", lambda: next(thread))
     processor = next(check_processor())
     assert processor.figures["bf16_gain"] == 1.0
     assert processor.figures["conv3d_s"] > 0

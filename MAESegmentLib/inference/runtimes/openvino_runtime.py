@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import sys
@@ -14,7 +13,7 @@ import numpy as np
 
 from ...arrays import Array
 from ...bundle import Bundle
-from ...device import Device, processor_multiplies_bf16
+from ...device import Device, has_package, processor_multiplies_bf16
 from ...errors import ConfigurationError, DeviceError, is_out_of_memory
 from ...processes.environment import silence_openvino
 from ...processes.processor import usable_cores
@@ -29,7 +28,7 @@ _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
 def is_installed() -> bool:
-    return importlib.util.find_spec("openvino") is not None
+    return has_package("openvino")
 
 
 def load_openvino() -> ModuleType:
