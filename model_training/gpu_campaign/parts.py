@@ -95,6 +95,7 @@ def tests(plan: Plan, blocks: Blocks, _left: Callable[[], float]) -> None:
 
         # Only the files that have such tests: others import what a bare machine lacks.
         files = [str(p) for p in sorted((REPOSITORY / "Testing").rglob("test_*.py")) if "mark.gpu" in p.read_text()]
+        files = files[:1] if plan.rehearse else files  # the others are collected with the suite
         options = ["-m", "gpu", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--continue-on-collection-errors"]
         watching = Watching()
         code = pytest.main([*options, *files], plugins=[watching])
@@ -164,7 +165,7 @@ def _network(plan: Plan, blocks: Blocks, *, compiled: bool) -> None:
 
         if not compiled:
             blocks.do(f"{name}: computes the same", equal)
-        for precision in _PRECISIONS[: 1 if compiled else 2]:
+        for precision in _PRECISIONS[:1] if compiled else _PRECISIONS[plan.rehearse :]:
             for mode in MODES:
                 blocks.do(f"{name}, {mode}, {precision}", partial(block, mode, precision))
 
