@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slicer.i18n import tr as _
@@ -25,7 +25,8 @@ _MODULE = "MAESegmentLib.processes.environment"
 class DependencyReport:
     """What is lacking for `purpose`, "segment" or "train" (which needs all that segmenting needs, too).
 
-    `failure` is set when the interpreter could not even be started.
+    `failure` is set when the interpreter could not even be started; `instead` where torch is missing, which is not the
+    only package that would do to segment.
     """
 
     python: str
@@ -36,6 +37,7 @@ class DependencyReport:
     is_foreign: bool = False
     failure: WorkerError | None = None
     purpose: str = SEGMENT
+    instead: Problem | None = None
 
     @property
     def ready(self) -> bool:
@@ -45,6 +47,12 @@ class DependencyReport:
     def ready_to_segment(self) -> bool:
         """Whether nothing is lacking but, perhaps, what only training needs."""
         return self.failure is None and all(problem.purpose == TRAIN for problem in self.problems)
+
+    @property
+    def to_segment_only(self) -> DependencyReport:
+        """The same with the other package in the place of torch."""
+        problems = tuple(self.instead if one.is_torch and self.instead else one for one in self.problems)
+        return replace(self, problems=problems, instead=None)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -74,15 +82,25 @@ class DependencyReport:
         if not self.problems:
             return _("Ready: Python {version} with all packages.").format(version=self.version)
         names = ", ".join(self.missing)
+        if self.instead is not None:
+            torch = next(one.name for one in self.problems if one.is_torch)
+            names = names.replace(torch, _("{one} or {other}").format(one=torch, other=self.instead.name))
         if self.is_foreign:
             return _("{python} lacks {names}.").format(python=self.python, names=names)
         if any(problem.kind != "missing" for problem in self.problems):
             text = _("Some packages that run the network need repair or are missing: {names} (about {size}).")
         elif self.ready_to_segment:
             text = _("To store cases and fine-tune, Slicer needs {names} (download: about {size}).")
+        elif self.instead is not None:
+            text = _(
+                "To run the network, Slicer needs {names}. OpenVINO (download: about {least}) segments on the "
+                "processor with the models that ship. PyTorch (about {size}, more for a GPU) runs every model, and "
+                "fine-tunes."
+            )
         else:
             text = _("To run the network, Slicer needs {names} (download: about {size}).")
-        return text.format(names=names, size=size_text(self.download_mb))
+        least = size_text(self.to_segment_only.download_mb)
+        return text.format(names=names, size=size_text(self.download_mb), least=least)
 
 
 class Dependencies:
@@ -135,9 +153,16 @@ def report_of(interpreter: Interpreter, result: ChildResult, purpose: str = SEGM
     try:
         said = json.loads(result.output.strip().splitlines()[-1])
         problems = tuple(from_json(Problem, entry) for entry in said["problems"])
-        packages = dict(said["packages"])
+        packages, instead = dict(said["packages"]), said.get("instead")
         return DependencyReport(
-            path, interpreter.origin, str(said["version"]), problems, packages, foreign, purpose=purpose
+            path,
+            interpreter.origin,
+            str(said["version"]),
+            problems,
+            packages,
+            foreign,
+            purpose=purpose,
+            instead=None if instead is None else from_json(Problem, instead),
         )
     except (ValueError, IndexError, KeyError, TypeError):
         failure = WorkerError(

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from MAESegmentLib.app.texts.messages import breakable, tooltip
 
-from .packages import Packages
+from .packages import SEGMENT_ONLY, SEGMENT_ONLY_TIP, Packages
 from .widgets import connect
 
 
@@ -21,6 +21,7 @@ class DependencyBar(Packages):
         self._ui = ui
         self._is_declined = False
         connect(ui.installButton, "clicked()", self.install)
+        connect(ui.segmentOnlyButton, "clicked()", self.install_to_segment_only)
         connect(ui.commandButton, "clicked()", self.copy_command)
         connect(ui.declineButton, "clicked()", self._decline)
         self.show()
@@ -32,6 +33,10 @@ class DependencyBar(Packages):
     def install(self) -> None:
         self._is_declined = self._is_declined and not self.can_install
         super().install()
+
+    def install_to_segment_only(self) -> None:
+        self._is_declined = False
+        super().install_to_segment_only()
 
     def _decline(self) -> None:
         self._is_declined = True
@@ -51,13 +56,16 @@ class DependencyBar(Packages):
         command = "" if report is None else report.command
         ui.commandButton.toolTip = tooltip(_("Run in a terminal: {command}").format(command=command))
         ui.declineButton.visible = not self._is_declined and not self.is_installing
+        ui.segmentOnlyButton.visible = self.has_choice
+        ui.segmentOnlyButton.text = SEGMENT_ONLY
         ui.installButton.text = self.install_text
-        ui.installButton.enabled = not (self.is_installing or self.is_checking)
-        ui.installButton.toolTip = self._tip()
+        for button, tip in ((ui.segmentOnlyButton, SEGMENT_ONLY_TIP), (ui.installButton, self.install_tip)):
+            button.enabled = not (self.is_installing or self.is_checking)
+            button.toolTip = tooltip(self._tip(tip))
 
-    def _tip(self) -> str:
+    def _tip(self, tip: str) -> str:
         if self.is_installing:
             return _("An installation is under way.")
         if self.is_checking:
             return _("The packages are being checked.")
-        return self.install_tip
+        return tip

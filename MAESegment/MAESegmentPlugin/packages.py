@@ -16,6 +16,9 @@ from .installing import Installer
 
 _LONGEST_NOTE = 160
 INSTALL_TIP = _("Download and install into Slicer's own Python; what Slicer has is not changed.")
+SEGMENT_ONLY = _("Segment only (OpenVINO, 180 MB)")
+SEGMENT_ONLY_TIP = _("On the processor, with models that are converted: those that ship are. PyTorch can follow later.")
+SEGMENT_AND_TRAIN = _("Segment and fine-tune (PyTorch, 754 MB)")
 CHECK_TIP = _("Check again whether the packages are there.")
 
 
@@ -51,6 +54,11 @@ class Packages:
         return self.report is not None and self.report.can_install
 
     @property
+    def has_choice(self) -> bool:
+        """Whether another package than PyTorch is enough to segment."""
+        return self.report is not None and self.can_install and self.report.instead is not None
+
+    @property
     def needs_extension(self) -> bool:
         """Whether PyTorch is lacking, and the extension that brings it, too."""
         problems = self.report.problems if self.report is not None and self.can_install else ()
@@ -59,6 +67,8 @@ class Packages:
     @property
     def install_text(self) -> str:
         """For the button."""
+        if self.has_choice:
+            return SEGMENT_AND_TRAIN
         if self.needs_extension:
             return _("Open Extensions Manager")
         return _("Install") if self.can_install else _("Check again")
@@ -100,12 +110,19 @@ class Packages:
             self.show()
             slicer.app.openExtensionsManagerDialog()
             return
+        self._install(self.report)
+
+    def install_to_segment_only(self) -> None:
+        if self.report is not None and self.has_choice:
+            self._install(self.report.to_segment_only)
+
+    def _install(self, report: DependencyReport) -> None:
         if self.installer is None:
             self.installer = Installer(self._logic.session, self._logic.dependencies)
         self.is_installing, self.note = True, ""
         self.show()
         self._changed()
-        self.installer.install(self.report, self._on_line, self._on_installed)
+        self.installer.install(report, self._on_line, self._on_installed)
 
     def copy_command(self) -> None:
         if self.report is not None:

@@ -12,7 +12,7 @@ from MAESegmentLib.processes.environment import TRAIN
 
 from .ask_bar import AskBar
 from .dependencies import DependencyReport
-from .packages import CHECK_TIP, INSTALL_TIP, Packages
+from .packages import CHECK_TIP, Packages
 
 
 class TrainingPackages(Packages):
@@ -53,7 +53,7 @@ class TrainingPackages(Packages):
 
     def _options(self, report: DependencyReport) -> tuple[Option, ...]:
         if self.can_install:
-            return (Option("install", _("Install"), INSTALL_TIP),)
+            return (Option("install", self.install_text, self.install_tip),)
         again = Option("check", _("Check again"), CHECK_TIP)
         if not self.has_command:
             return (again,)

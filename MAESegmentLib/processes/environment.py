@@ -12,7 +12,8 @@ import os
 import platform
 import re
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 
 LEAST_PYTHON = (3, 10)
@@ -75,13 +76,17 @@ class Problem:
 def examine(purpose: str = SEGMENT) -> list[Problem]:
     """Every requirement that this Python does not meet. Imports them all: nothing else proves that they load.
 
-    Segmenting needs no torch where OpenVINO is.
+    Where OpenVINO is, only training needs torch.
     """
     problems = [problem for requirement in requirements_for(purpose) if (problem := check(requirement)) is not None]
-    torch = next((problem for problem in problems if problem.is_torch and problem.kind == "missing"), None)
-    if torch is not None and purpose == SEGMENT and check(INSTEAD_OF_TORCH) is None:
-        problems.remove(torch)
-    return problems
+    if _lacks_torch(problems) and check(INSTEAD_OF_TORCH) is None:
+        problems = [replace(one, purpose=TRAIN) if one.is_torch else one for one in problems]
+    return [problem for problem in problems if purpose == TRAIN or problem.purpose == SEGMENT]
+
+
+def _lacks_torch(problems: Iterable[Problem]) -> bool:
+    """Whether there is none: one that is damaged is repaired."""
+    return any(one.is_torch and one.kind == "missing" and one.purpose == SEGMENT for one in problems)
 
 
 def silence_openvino() -> None:
@@ -110,8 +115,12 @@ def check(requirement: Requirement) -> Problem | None:
 
 
 def report(purpose: str = SEGMENT) -> dict[str, object]:
-    """What `python -m MAESegmentLib.processes.environment` prints."""
+    """What `python -m MAESegmentLib.processes.environment` prints.
+
+    `instead` is what is enough to segment where torch is missing.
+    """
     problems = examine(purpose) if sys.version_info >= LEAST_PYTHON else []
+    instead = check(INSTEAD_OF_TORCH) if purpose == SEGMENT and _lacks_torch(problems) else None
     packages = {}
     for requirement in (*requirements_for(purpose), INSTEAD_OF_TORCH):
         version = _installed(requirement.name)
@@ -122,6 +131,7 @@ def report(purpose: str = SEGMENT) -> dict[str, object]:
         "version": platform.python_version(),
         "purpose": purpose,
         "problems": [asdict(problem) for problem in problems],
+        "instead": None if instead is None else asdict(instead),
         "packages": packages,
     }
 

@@ -87,6 +87,24 @@ def test_what_only_training_needs_does_not_keep_anyone_from_segmenting(dependenc
     assert not dependencies.report_of(_interpreter(), child.ChildResult(0, answer, ""), "train").ready_to_segment
 
 
+def test_who_has_openvino_is_asked_for_torch_to_fine_tune_only(dependencies, child, plugin):
+    own = plugin("session").application_folder() / "PythonSlicer"
+    answer = _answer(_problem("torch", purpose="train", is_torch=True, size_mb=900))
+    report = dependencies.report_of(_interpreter(str(own)), child.ChildResult(0, answer, ""), "train")
+    assert report.ready_to_segment
+    assert report.sentence == "To store cases and fine-tune, Slicer needs torch (download: about 900 MB)."
+
+
+def test_the_other_package_is_read_from_the_answer(dependencies, child, plugin):
+    own = plugin("session").application_folder() / "PythonSlicer"
+    answer = json.loads(_answer(_problem("torch", is_torch=True, size_mb=900), _problem("psutil")))
+    answer["instead"] = _problem("openvino", size_mb=60)
+    report = dependencies.report_of(_interpreter(str(own)), child.ChildResult(0, json.dumps(answer), ""))
+    assert report.sentence.startswith("To run the network, Slicer needs torch or openvino, psutil. OpenVINO (download")
+    assert report.to_segment_only.missing == ("openvino", "psutil")
+    assert report.missing == ("torch", "psutil")
+
+
 def test_checks_for_two_purposes_do_not_disturb_each_other(dependencies, session, process_events_until):
     session.set_python(sys.executable)
     reports = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -277,6 +278,21 @@ def test_packages_for_learning_are_offered_and_installed_in_this_section_only(
     done(code.DependencyReport("/opt/PythonSlicer", version="3.12.1", purpose="train"), None)
     assert not ui.trainPackagesFrame.visible
     assert volume is panel.parameters.inputVolume
+
+
+def test_where_only_openvino_is_one_button_says_what_fine_tuning_needs(
+    dependencies, panel, ui, plugin, volume, settle, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    code = plugin("dependencies")
+    torch = code.Problem("torch", "missing", "torch is missing", "torch>=2.6", 900.0, True, purpose="train")
+    dependencies.training = code.DependencyReport("/opt/PythonSlicer", problems=(torch,), purpose="train")
+    ui.improveCollapsibleButton.collapsed = False
+    settle()
+    assert "To store cases and fine-tune, Slicer needs torch" in ui.trainPackagesLabel.text
+    assert "install it in the Extensions Manager" in ui.trainPackagesLabel.text
+    assert (ui.trainPackages1Button.text, ui.trainPackages2Button.visible) == ("Open Extensions Manager", False)
+    assert (panel.parameters.inputVolume, ui.segmentButton.enabled) == (volume, True)
 
 
 # The next one ---------------------------------------------------------------------------------------------------------

@@ -80,8 +80,9 @@ def test_packages_missing(fake_logic, plugin, host, ui, look, python):
         code.Problem("torch", "missing", "torch is missing", "torch>=2.4", 2400.0, is_torch=True),
         code.Problem("nibabel", "missing", "nibabel is missing", "nibabel>=5.2", 3.4),
     )
+    small = code.Problem("openvino", "missing", "openvino is missing", "openvino>=2026", 60.0)
     fake_logic.dependencies.report = code.DependencyReport(
-        python, version="3.12.1", problems=problems, is_foreign=is_foreign
+        python, version="3.12.1", problems=problems, is_foreign=is_foreign, instead=small
     )
     host.widget.enter()
     look("04-own-python-lacks-packages" if is_foreign else "02-packages-missing")

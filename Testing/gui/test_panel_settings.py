@@ -80,6 +80,25 @@ def test_bar_says_what_is_missing_and_how_large_it_is(lacking, ui):
     assert lacking.report is None, "nothing is installed before the button is pressed"
 
 
+def test_who_only_segments_has_the_choice_of_the_smaller_package(lacking, fake_logic, host, ui, report, plugin):
+    assert not ui.segmentOnlyButton.visible
+    small = plugin("dependencies").Problem("openvino", "missing", "openvino is missing", "openvino>=2026", 60.0)
+    fake_logic.dependencies.report = report(instead=small)
+    host.widget.panel.dependencies.check()
+    assert (ui.segmentOnlyButton.visible, ui.segmentOnlyButton.text) == (True, "Segment only (OpenVINO, 180 MB)")
+    assert ui.installButton.text == "Segment and fine-tune (PyTorch, 754 MB)"
+    assert all(part in ui.dependencyLabel.text for part in ("torch or openvino, nibabel", "60 MB", "2.3 GB"))
+    ui.declineButton.click()
+    ui.segmentOnlyButton.click()
+    assert lacking.report.missing == ("openvino", "nibabel")
+    assert (ui.segmentOnlyButton.enabled, ui.installButton.enabled) == (False, False)
+    lacking.done(report(instead=small), WorkerError("No connection to pypi.org.", "Check the proxy."))
+    ui.installButton.click()
+    assert lacking.report.missing == ("torch", "nibabel")
+    lacking.done(report(problems=()), None)
+    assert (ui.dependencyFrame.visible, ui.segmentButton.enabled) == (False, True)
+
+
 def test_installing_shows_how_far_it_is_and_ends_ready_or_with_the_reason(lacking, host, ui, report):
     ui.installButton.click()
     assert lacking.report.missing == ("torch", "nibabel")

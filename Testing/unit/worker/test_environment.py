@@ -117,6 +117,9 @@ def test_missing_package(packages):
     assert problem["advice"] == 'python -m pip install "torch>=2.6"'
     assert problem["requirement"] == "torch>=2.6"
     assert problem["size_mb"] > 100
+    report = packages.report()
+    assert (report["instead"]["name"], report["instead"]["kind"]) == ("openvino", "missing")
+    assert packages.report(TRAIN)["instead"] is None
 
 
 def test_whoever_segments_needs_no_torch_where_openvino_is(packages):
@@ -125,7 +128,7 @@ def test_whoever_segments_needs_no_torch_where_openvino_is(packages):
     report = packages.report()
     assert report["problems"] == []
     assert report["packages"]["openvino"] == "2026.4"
-    assert [problem["name"] for problem in packages.report(TRAIN)["problems"]] == ["torch"]
+    assert [(one["name"], one["purpose"]) for one in packages.report(TRAIN)["problems"]] == [("torch", TRAIN)]
     packages.install("torch", "2.6", "1 / 0")  # half installed: that is reported
     assert packages.problem()["kind"] == "damaged"
 
