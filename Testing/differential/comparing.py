@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from MAESegmentLib.errors import MAESegmentError
-from MAESegmentLib.images import Grid, read_label_map, read_segments, read_volume
+from MAESegmentLib.images import Grid, read_label_map, read_volume
+from MAESegmentLib.images.reading import read_drawing
 from MAESegmentLib.images.volume import Volume
 
 from .agreed import reason_for
@@ -113,9 +115,13 @@ def _of_slices(subject: Subject, volume: Volume) -> str:
 
 
 def _of_segments(subject: Subject) -> str:
-    label_map, labels = read_segments(subject.path)
+    drawing, labels = read_drawing(subject.path)
+    layers: Any = getattr(drawing, "layers", (drawing,))  # several where segments overlap
     here = [
-        Segment(label.name, centres(np.argwhere(label_map.array == label.value), label_map.ijk_to_ras))
+        Segment(
+            label.name,
+            np.concatenate([centres(np.argwhere(one.array == label.value), one.ijk_to_ras) for one in layers]),
+        )
         for label in labels
     ]
     there = reference_segments(subject.path)
