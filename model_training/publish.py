@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument(
         "--inference", type=json.loads, default={}, metavar="JSON", help='entries as {"locator": {"model": ...}}'
     )
+    parser.add_argument("--no-pictures", action="store_true", help="the cases may be looked at, but not passed on")
     parser.add_argument("--document", type=Path, action="append", default=[], help="further file for docs/")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -65,14 +66,17 @@ def main() -> None:
     metrics = {**bundle.spec.metrics, "validation": shipped_metrics(summary)}
     spec = replace(bundle.spec, inference=inference, metrics=metrics)
     predictor = Predictor(bundle, InferenceSettings.of_model(inference))
-    documents["cases.png"] = draw_cases(predictor, bundle, load_dataset(arguments.data), shown, scores)
+    if not arguments.no_pictures:
+        documents["cases.png"] = draw_cases(predictor, bundle, load_dataset(arguments.data), shown, scores)
     autoencoder = bundle.load_autoencoder()
     published = save_bundle(
         arguments.out,
         spec,
         bundle.load_network().state_dict(),
         autoencoder_state=None if autoencoder is None else autoencoder.state_dict(),
-        card=card_text(arguments.card.read_text(encoding="utf-8"), bundle, summary, shown, scores),
+        card=card_text(
+            arguments.card.read_text(encoding="utf-8"), bundle, summary, shown, scores, not arguments.no_pictures
+        ),
         licence_text=(bundle.path / "LICENSE").read_text(encoding="utf-8"),
         documents=documents,
     )
@@ -111,9 +115,20 @@ def shipped_metrics(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def card_text(
-    introduction: str, bundle: Bundle, summary: Mapping[str, Any], shown: Sequence[str], scores: Mapping[str, Any]
+    introduction: str,
+    bundle: Bundle,
+    summary: Mapping[str, Any],
+    shown: Sequence[str],
+    scores: Mapping[str, Any],
+    pictured: bool,
 ) -> str:
     worst = ", ".join(f"{case} ({np.mean(list(scores[case].values())):.3f})" for case in shown[:-1])
+    pictures = [
+        "Below, these and, last, the median case, on the slices that show most of the reference: the reference in",
+        "white, the model in colour.",
+        "",
+        "![Worst cases](cases.png)",
+    ]
     return "\n".join(
         [
             introduction.rstrip(),
@@ -122,10 +137,7 @@ def card_text(
             figures_text(summary),
             "## Where it fails",
             f"The cases with the lowest mean Dice: {worst}.",
-            "Below, these and, last, the median case, on the slices that show most of the reference: the reference in",
-            "white, the model in colour.",
-            "",
-            "![Worst cases](cases.png)",
+            *(pictures if pictured else ()),
             "",
             "## Training",
             how_trained(bundle.spec.training),
