@@ -43,7 +43,7 @@ def case_record(number: int, role: str = "train", **changes: Any) -> CaseRecord:
         spacing=(1.0, 1.0, 1.0),
         image_hash=f"image{number}",
         label_hash=f"label{number}",
-        model={"name": "hippocampus-mr", "version": "1.2.1", "hash": "h"},
+        model={"name": "hippocampus-mr", "version": "2.0.0", "hash": "h"},
         added="2026-11-24",
     )
     return replace(record, **changes)
@@ -67,9 +67,9 @@ def run_result(**changes: Any) -> RunResult:
     )
     second = CaseChange("case-0006", 0.75, 0.73, {"anterior": 0.75}, {"anterior": 0.73})
     result = RunResult(
-        model={"name": "hippocampus-mr", "version": "1.3.0", "hash": "new"},
+        model={"name": "hippocampus-mr", "version": "2.1.0", "hash": "new"},
         path="nowhere",
-        parent={"name": "hippocampus-mr", "version": "1.2.1", "hash": "old"},
+        parent={"name": "hippocampus-mr", "version": "2.0.0", "hash": "old"},
         cases=6,
         how="4 held-out cases",
         indicative_only=False,
@@ -311,7 +311,7 @@ class FakeLogic:
         self.scan_names: dict[str, str] = {}
         #: (volume, name of a model) that do not fit.
         self.misfits: set[tuple[Any, str]] = set()
-        self.kept = {"1.2.1": "It comes with MAESegment."}
+        self.kept = {"2.0.0": "It comes with MAESegment."}
 
     def last(self, name: str) -> Any:
         """The job that was started last by `name`."""

@@ -206,7 +206,7 @@ def two_channel_model() -> Any:
 def volume(panel: Any, add_volume: Callable[..., Any], settle: Callable[[], None]) -> Any:
     """A scan that is chosen, with the model for the hippocampus."""
     node = add_volume("MNI152 head")
-    panel.parameters.modelName = "hippocampus-mr@1.2.1"
+    panel.parameters.modelName = "hippocampus-mr@2.0.0"
     settle()
     return node
 
@@ -235,9 +235,9 @@ def store(fake_logic: Any) -> Any:
 
 @pytest.fixture
 def new_version(fake_logic: Any) -> Any:
-    """hippocampus-mr 1.3.0, a child of the shipped one, among the models."""
+    """hippocampus-mr 2.1.0, a child of the shipped one, among the models."""
     base = next(bundle for bundle in fake_logic.bundles if bundle.name == "hippocampus-mr")
-    new = version_of(base, "1.3.0")
+    new = version_of(base, "2.1.0")
     fake_logic.bundles = [*fake_logic.bundles, new]
     return new
 

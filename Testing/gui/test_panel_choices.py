@@ -15,7 +15,7 @@ from Testing.gui import standin
 def choose(panel, settle):
     """Choose a volume (and the model called so)."""
 
-    def choose(volume, model="hippocampus-mr@1.2.1"):
+    def choose(volume, model="hippocampus-mr@2.0.0"):
         panel.parameters.inputVolume = volume
         panel.parameters.modelName = model
         settle()
@@ -79,8 +79,8 @@ def test_model_is_chosen_from_the_list_and_described(panel, ui):
     tip = ui.modelComboBox.itemData(0, qt.Qt.ToolTipRole)
     assert all(part in tip for part in ("headneck-ct 1.1.2", "Segments: Brainstem", "Research only", "OpenKBP", "MIT"))
     assert max(map(len, tip.splitlines())) <= 72
-    ui.modelComboBox.setCurrentIndex(ui.modelComboBox.findData("hippocampus-mr@1.2.1"))
-    assert panel.parameters.modelName == "hippocampus-mr@1.2.1"
+    ui.modelComboBox.setCurrentIndex(ui.modelComboBox.findData("hippocampus-mr@2.0.0"))
+    assert panel.parameters.modelName == "hippocampus-mr@2.0.0"
     assert panel.bundle.name == "hippocampus-mr"
     assert "hippocampus" in ui.modelInfoLabel.text
 
@@ -88,18 +88,18 @@ def test_model_is_chosen_from_the_list_and_described(panel, ui):
 def test_model_follows_the_scan_until_the_user_has_chosen_one_that_fits(fake_logic, panel, ui, add_volume, settle):
     head, neck = add_volume("Head"), add_volume("Neck")
     fake_logic.misfits = {(head, "headneck-ct"), (neck, "hippocampus-mr")}
-    for volume, name in ((head, "hippocampus-mr@1.2.1"), (neck, "headneck-ct@1.1.2")):
+    for volume, name in ((head, "hippocampus-mr@2.0.0"), (neck, "headneck-ct@1.1.2")):
         panel.parameters.inputVolume = volume
         settle()
         assert panel.parameters.modelName == ui.modelComboBox.currentData == name
     assert not [call for call in fake_logic.calls if call[0] == "preferModel"]
     knee = add_volume("Knee")
     panel.parameters.inputVolume = knee
-    ui.modelComboBox.setCurrentIndex(ui.modelComboBox.findData("hippocampus-mr@1.2.1"))
+    ui.modelComboBox.setCurrentIndex(ui.modelComboBox.findData("hippocampus-mr@2.0.0"))
     assert fake_logic.calls[-1] == ("preferModel", (knee, "hippocampus-mr"))
     panel.parameters.inputVolume = head
     settle()
-    assert panel.parameters.modelName == "hippocampus-mr@1.2.1"
+    assert panel.parameters.modelName == "hippocampus-mr@2.0.0"
 
 
 def test_details_show_the_whole_card_without_pictures_that_widen_it(panel, ui):  # noqa: ARG001
@@ -201,7 +201,7 @@ def test_volume_under_a_warping_transform_is_segmented_as_a_hardened_copy(fake_l
     assert fake_logic.jobs[0].arguments["volume"] is copy
 
 
-@pytest.mark.parametrize(("model", "asks"), [("hippocampus-mr@1.2.1", True), ("headneck-ct@1.1.2", False)])
+@pytest.mark.parametrize(("model", "asks"), [("hippocampus-mr@2.0.0", True), ("headneck-ct@1.1.2", False)])
 def test_model_made_for_a_box_asks_for_one(ui, add_volume, choose, model, asks):
     choose(add_volume(), model)
     assert ui.segmentButton.enabled
@@ -290,7 +290,7 @@ def test_choices_go_with_the_scene_and_come_back_with_it(panel, ui, add_volume, 
     settle()
     assert ui.inputSelector.currentNode().GetName() == "Saved scan"
     assert panel.parameters.roi.GetName() == "Saved scan region"
-    assert panel.parameters.modelName == "hippocampus-mr@1.2.1"
+    assert panel.parameters.modelName == "hippocampus-mr@2.0.0"
     assert (ui.deviceComboBox.currentData, ui.overlapComboBox.currentText) == ("cuda:1", "75 % (slow)")
 
 

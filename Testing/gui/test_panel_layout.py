@@ -150,7 +150,7 @@ def test_long_names_and_paths_do_not_widen_it(panel, ui, add_volume, add_result,
 
 def test_batch(fake_logic, panel, ui, add_volume, add_result, settle, look):
     volumes = [add_volume(name) for name in ("Baseline", "Follow-up 1", "Follow-up 2")]
-    panel.parameters.modelName = "hippocampus-mr@1.2.1"
+    panel.parameters.modelName = "hippocampus-mr@2.0.0"
     ui.batchCollapsibleButton.collapsed = False
     for volume in volumes:
         ui.batchSelector.setCheckState(volume, 2)
@@ -174,7 +174,7 @@ def test_advanced_and_log(fake_logic, panel, ui, volume, settle, look):  # noqa:
     ui.advancedCollapsibleButton.collapsed = False
     panel.parameters.device = "cuda:0"
     fake_logic.session.log.add("info", "Starting /opt/Slicer/bin/PythonSlicer (the Python of this Slicer)")
-    fake_logic.session.log.add("info", "Loaded hippocampus-mr 1.2.1 on cuda:0 in 0.8 s")
+    fake_logic.session.log.add("info", "Loaded hippocampus-mr 2.0.0 on cuda:0 in 0.8 s")
     ui.logButton.click()
     settle()
     look("14-advanced-and-log")
@@ -316,7 +316,7 @@ def test_fine_tuning_interrupted_and_estimate(fake_logic, panel, ui, look_at_bot
 @pytest.mark.usefixtures("ready", "new_version")
 def test_versions_compared(fake_logic, panel, ui, settle, look_at_both):
     ui.learnCollapsibleButton.collapsed = ui.casesCollapsibleButton.collapsed = True
-    panel.improve.use_model("hippocampus-mr@1.3.0")
+    panel.improve.use_model("hippocampus-mr@2.1.0")
     ui.versionsCollapsibleButton.collapsed = False
     ui.versionsTable.selectRow(0)
     ui.deleteVersionButton.click()
@@ -325,7 +325,7 @@ def test_versions_compared(fake_logic, panel, ui, settle, look_at_both):
     import slicer
 
     node = slicer.mrmlScene.AddNewNodeByClass(
-        "vtkMRMLSegmentationNode", "MNI152 head: hippocampus-mr 1.2.1 and 1.3.0 differ"
+        "vtkMRMLSegmentationNode", "MNI152 head: hippocampus-mr 2.0.0 and 2.1.0 differ"
     )
     rows = (Row("anterior", 1.23, 1.41, 0.88), Row("posterior", 1.10, 1.32, 0.91), Row("cyst", None, 0.31, None))
     fake_logic.last("compare").succeed(SimpleNamespace(disagreement=node, disagreement_ml=0.2, rows=rows))

@@ -242,7 +242,7 @@ def test_cases_and_labels_are_shown_on_request_and_the_new_version_can_be_used(p
     ui.bannerAsk1Button.click()
     assert run.asked == ["accept"]
     assert panel.parameters.modelName == name
-    assert ui.planNoteLabel.text == "hippocampus-mr 1.3.0 is used from now on."
+    assert ui.planNoteLabel.text == "hippocampus-mr 2.1.0 is used from now on."
     assert not ui.runFrame.visible
 
 
@@ -261,9 +261,9 @@ def test_unloading_the_module_leaves_no_nodes_and_lets_the_run_go_on(panel, ui, 
 
 @pytest.fixture
 def both(panel, ui, improve, new_version, settle):  # noqa: ARG001
-    """Version 1.3.0 is in use, made from 1.2.1; the list of versions is open."""
+    """Version 2.1.0 is in use, made from 2.0.0; the list of versions is open."""
     panel.model.refresh()
-    panel.parameters.modelName = "hippocampus-mr@1.3.0"
+    panel.parameters.modelName = "hippocampus-mr@2.1.0"
     ui.versionsCollapsibleButton.collapsed = False
     settle()
     return new_version
@@ -271,18 +271,18 @@ def both(panel, ui, improve, new_version, settle):  # noqa: ARG001
 
 @pytest.mark.usefixtures("both")
 def test_another_version_can_be_used(panel, ui, settle):
-    assert texts_of(ui.versionsTable, 0) == ["1.3.0 (in use)", "1.2.1"]
+    assert texts_of(ui.versionsTable, 0) == ["2.1.0 (in use)", "2.0.0"]
     assert texts_of(ui.versionsTable, 1)[1].startswith("Mean Dice 0.")
     assert not ui.useVersionButton.enabled
     ui.versionsTable.selectRow(0)
     assert (ui.useVersionButton.enabled, ui.useVersionButton.toolTip) == (False, "It is in use.")
     ui.versionsTable.selectRow(1)
     ui.useVersionButton.click()
-    assert panel.parameters.modelName == "hippocampus-mr@1.2.1"
-    assert texts_of(ui.versionsTable, 0) == ["1.3.0", "1.2.1 (in use)"]
-    panel.parameters.modelName = "hippocampus-mr@1.3.0"
+    assert panel.parameters.modelName == "hippocampus-mr@2.0.0"
+    assert texts_of(ui.versionsTable, 0) == ["2.1.0", "2.0.0 (in use)"]
+    panel.parameters.modelName = "hippocampus-mr@2.1.0"
     settle()
-    assert texts_of(ui.versionsTable, 0) == ["1.3.0 (in use)", "1.2.1 (default)"]
+    assert texts_of(ui.versionsTable, 0) == ["2.1.0 (in use)", "2.0.0 (default)"]
 
 
 @pytest.mark.usefixtures("both")
@@ -291,7 +291,7 @@ def test_the_way_back_is_one_button(fake_logic, panel, ui):
     ui.previousVersionButton.click()
     assert ui.improveNoteLabel.text == "The folder is read-only. Choose another."
     ui.previousVersionButton.click()
-    assert panel.parameters.modelName == "hippocampus-mr@1.2.1"
+    assert panel.parameters.modelName == "hippocampus-mr@2.0.0"
     assert not ui.previousVersionButton.enabled
     assert "no version before" in ui.previousVersionButton.toolTip
 
@@ -316,8 +316,8 @@ def test_export_and_deletion_ask_first(panel, ui, tmp_path, process_events_until
     assert ui.versionsTable.rowCount == 2
     ui.deleteVersionButton.click()
     ui.versionAsk1Button.click()
-    assert texts_of(ui.versionsTable, 0) == ["1.2.1 (in use)"]
-    assert panel.parameters.modelName == "hippocampus-mr@1.2.1"
+    assert texts_of(ui.versionsTable, 0) == ["2.0.0 (in use)"]
+    assert panel.parameters.modelName == "hippocampus-mr@2.0.0"
 
 
 def test_single_version_cannot_be_compared(ui, improve):  # noqa: ARG001
@@ -337,18 +337,18 @@ def another_region(_panel, ui, _add_volume):
 @pytest.mark.usefixtures("both")
 @pytest.mark.parametrize("chosen", [another_volume, another_region])
 def test_two_versions_on_the_chosen_volume(fake_logic, panel, ui, add_volume, settle, chosen):
-    assert ui.compareComboBox.currentText == "hippocampus-mr 1.2.1"
+    assert ui.compareComboBox.currentText == "hippocampus-mr 2.0.0"
     ui.compareButton.click()
     assert ui.compareButton.text == "Cancel"
     job = fake_logic.last("compare")
     job.go_on("segment", 0.5)
-    name = "Scan: 1.2.1 or 1.3.0"
+    name = "Scan: 2.0.0 or 2.1.0"
     assert (ui.compareProgressBar.visible, ui.compareProgressBar.value) == (True, 500)
     node = mrml.add_segmentation(panel.volume, panel.bundle.labels, np.ones((4, 6, 8), np.uint8), (0, 0, 0), name=name)
     job.succeed(SimpleNamespace(disagreement=node, disagreement_ml=0.1, rows=(Row("anterior", 1.23, 1.41, 0.88),)))
     assert name in ui.comparisonLabel.text
     header = ui.comparisonTable.horizontalHeaderItem
-    assert [header(column).text() for column in range(4)] == ["Label", "1.2.1 (ml)", "1.3.0 (ml)", "Agreement"]
+    assert [header(column).text() for column in range(4)] == ["Label", "2.0.0 (ml)", "2.1.0 (ml)", "Agreement"]
     assert [texts_of(ui.comparisonTable, column) for column in range(4)] == [["anterior"], ["1.23"], ["1.41"], ["0.88"]]
     assert not ui.compareProgressBar.visible
     chosen(panel, ui, add_volume)
@@ -372,6 +372,6 @@ def test_banner_leads_to_the_comparison_and_stays(fake_logic, panel, ui, improve
     panel.parameters.inputVolume = improve
     ui.bannerAsk3Button.click()
     scan, *models = fake_logic.called("compare")[0][:3]
-    assert (scan, [model.version for model in models]) == (improve, ["1.2.1", "1.3.0"])
+    assert (scan, [model.version for model in models]) == (improve, ["2.0.0", "2.1.0"])
     assert not ui.versionsCollapsibleButton.collapsed
     assert ui.bannerAskFrame.visible

@@ -72,7 +72,7 @@ def test_progress_is_a_text_and_a_bar(fake_logic, ui, start):
 
 def test_result_is_one_line_and_the_volume_of_each_segment(panel, ui, result):
     line = ui.resultLabel.text.replace("\u200b", "")
-    assert line == "MNI152 head \u2013 hippocampus-mr 1.2.1: 2 segments, 6.1 ml, 1.8 s on NVIDIA GeForce RTX 3060"
+    assert line == "MNI152 head \u2013 hippocampus-mr 2.0.0: 2 segments, 6.1 ml, 1.8 s on NVIDIA GeForce RTX 3060"
     assert [texts_of(ui.segmentsTable, column) for column in (0, 1)] == [["anterior", "posterior"], ["3.07", "3.07"]]
     assert panel.parameters.outputSegmentation is ui.outputSelector.currentNode() is result
     assert ui.warningLabel.text == "\u26a0 Unlike the training scans."
@@ -176,7 +176,7 @@ def test_result_that_comes_after_the_panel_has_gone_touches_nothing(panel, volum
 @pytest.fixture
 def volumes(panel, add_volume, settle):
     nodes = [add_volume(name) for name in ("First", "Second", "Third")]
-    panel.parameters.modelName = "hippocampus-mr@1.2.1"
+    panel.parameters.modelName = "hippocampus-mr@2.0.0"
     settle()
     return nodes
 
@@ -226,7 +226,7 @@ def test_table_shows_what_became_of_each(panel, ui, batch, volumes, add_result):
     batch.end_row(JobState.FAILED, "It is a slice.")
     batch.end_row(JobState.DONE, "Unlike the training scans.", *add_result(volumes[2], panel.bundle))
     done, failed, warned = texts_of(ui.batchTable, 1)
-    assert done.startswith("hippocampus-mr 1.2.1: 2 segments, 6.1 ml")
+    assert done.startswith("hippocampus-mr 2.0.0: 2 segments, 6.1 ml")
     assert failed == "failed: It is a slice."
     assert warned.endswith("Unlike the training scans.")
     assert ui.segmentButton.text == "&Segment"

@@ -40,18 +40,18 @@ def test_model_follows_the_scan_and_a_wrong_one_runs_only_on_the_users_word(user
 def test_sample_keeps_the_version_that_is_in_use(app, app_environment, new_user):
     """Not the newest one, which the user left."""
     models = Path(app_environment["MAESEGMENT_MODELS"])
-    shipped = ModelStore(models).find("hippocampus-mr@1.2.1")
+    shipped = ModelStore(models).find("hippocampus-mr")
     newer = models / "hippocampus-mr" / "9.0.0"
     save_tiny(newer, tiny_spec(name="hippocampus-mr", version="9.0.0", parent=shipped.reference))
     try:
         user = new_user().open(app.address)
         show(user, "segment")
-        user.choose("model-select", "hippocampus-mr 1.2.1")
+        user.choose("model-select", f"hippocampus-mr {shipped.version}")
         show(user, "data")
         open_sample(user)
-        assert "hippocampus-mr 1.2.1" in user.panel()
+        assert f"hippocampus-mr {shipped.version}" in user.panel()
         assert "9.0.0" not in user.panel()
         show(user, "improve")
-        user.until(lambda: "1.2.1 (in use)" in user.panel(), "the versions")
+        user.until(lambda: f"{shipped.version} (in use)" in user.panel(), "the versions")
     finally:
         shutil.rmtree(newer.parent)

@@ -91,8 +91,8 @@ def host(logic: FakeLogic) -> Host:
 
 @pytest.fixture
 def new_version(logic: FakeLogic, host: Host) -> Any:
-    """hippocampus-mr 1.3.0, a child of the shipped one, is chosen."""
-    new = version_of(host.bundle, "1.3.0")
+    """hippocampus-mr 2.1.0, a child of the shipped one, is chosen."""
+    new = version_of(host.bundle, "2.1.0")
     logic.bundles = [*logic.bundles, new]
-    host.use_model("hippocampus-mr@1.3.0")
+    host.use_model("hippocampus-mr@2.1.0")
     return new

@@ -26,7 +26,7 @@ class Host:
 
     def __init__(self):
         self.bundle = SimpleNamespace(
-            name="hippocampus-mr", version="1.2.1", content_hash="h", labels=(Label(1, "anterior", (1, 2, 3)),)
+            name="hippocampus-mr", version="2.0.0", content_hash="h", labels=(Label(1, "anterior", (1, 2, 3)),)
         )
         self.device = "auto"
         self.records = [case_record(1), case_record(2), case_record(3), case_record(4, role="check")]

@@ -53,7 +53,7 @@ def test_reason_of_the_panel_around_comes_first(presenter, host):
 
 def test_plan_names_cases_base_and_how_it_is_validated(presenter):
     assert presenter.state().plan.splitlines() == [
-        "4 cases, 1 for validation. Base: hippocampus-mr 1.2.1.",
+        "4 cases, 1 for validation. Base: hippocampus-mr 2.0.0.",
         "The validation cases show whether the model improves.",
     ]
 
@@ -224,14 +224,14 @@ def test_run_of_an_earlier_session_is_found_the_running_one_first(logic, present
 @pytest.mark.parametrize(
     ("name", "chosen", "title"),
     [
-        ("", "hippocampus-mr", "Fine-tuning of hippocampus-mr 1.2.1"),
-        ("mine-mr", "mine-mr", "Fine-tuning of hippocampus-mr 1.2.1, to be called mine-mr"),
-        ("", "headneck-ct", "Fine-tuning of hippocampus-mr 1.2.1 (not of headneck-ct, which is chosen now)"),
+        ("", "hippocampus-mr", "Fine-tuning of hippocampus-mr 2.0.0"),
+        ("mine-mr", "mine-mr", "Fine-tuning of hippocampus-mr 2.0.0, to be called mine-mr"),
+        ("", "headneck-ct", "Fine-tuning of hippocampus-mr 2.0.0 (not of headneck-ct, which is chosen now)"),
     ],
 )
 def test_found_run_names_its_model_and_base_whichever_is_chosen(logic, presenter, host, name, chosen, title):
     run = FakeRun(RunStatus(RunState.INTERRUPTED))
-    run.run.request = replace(run.run.request, base={"name": "hippocampus-mr", "version": "1.2.1"}, name=name)
+    run.run.request = replace(run.run.request, base={"name": "hippocampus-mr", "version": "2.0.0"}, name=name)
     logic.runs.append(run)
     host.bundle = SimpleNamespace(name=chosen, version="1.0.0", content_hash="h", labels=())
     presenter.look_for_runs()
@@ -265,7 +265,7 @@ def test_banner_says_what_it_was_good_for_and_the_new_version_is_listed_once(pre
     run.finish(run_result())
     run.finish(run_result())
     banner = presenter.state().run.banner
-    assert banner.text == "hippocampus-mr 1.3.0: mean Dice 0.71 -> 0.83 on 4 held-out cases; 1 case got worse."
+    assert banner.text == "hippocampus-mr 2.1.0: mean Dice 0.71 -> 0.83 on 4 held-out cases; 1 case got worse."
     assert actions(banner) == ["accept", "decline", "compare"]
     assert [row.after for row in presenter.state().run.dice] == ["0.83", "0.82", "0.84"]
     assert host.lists_of_models == 1
@@ -284,13 +284,13 @@ def test_outcome_is_listed_case_by_case_and_label_by_label(presenter, run):
 
 
 @pytest.mark.parametrize(
-    ("action", "answer", "version"), [("accept", "accept", "1.3.0"), ("decline", "decline", "1.2.1")]
+    ("action", "answer", "version"), [("accept", "accept", "2.1.0"), ("decline", "decline", "2.0.0")]
 )
 def test_decision_is_noted_and_carried_out(presenter, run, host, action, answer, version):
     run.finish(run_result())
     presenter.act(action)
     assert run.asked == [answer]
-    assert host.used == (["hippocampus-mr@1.3.0"] if action == "accept" else [])
+    assert host.used == (["hippocampus-mr@2.1.0"] if action == "accept" else [])
     assert f"hippocampus-mr {version}" in host.notes[-1]
     assert presenter.state().run is None
     assert presenter.state().start.is_enabled
@@ -298,29 +298,29 @@ def test_decision_is_noted_and_carried_out(presenter, run, host, action, answer,
 
 def test_keeping_the_old_one_leaves_the_new_one_that_was_chosen_meanwhile(presenter, run, host):
     run.finish(run_result())
-    host.bundle = SimpleNamespace(name="hippocampus-mr", version="1.3.0", content_hash="new", labels=())
+    host.bundle = SimpleNamespace(name="hippocampus-mr", version="2.1.0", content_hash="new", labels=())
     presenter.act("decline")
-    assert host.used == ["hippocampus-mr@1.2.1"]
-    assert host.notes[-1] == "hippocampus-mr 1.2.1 is used from now on."
+    assert host.used == ["hippocampus-mr@2.0.0"]
+    assert host.notes[-1] == "hippocampus-mr 2.0.0 is used from now on."
 
 
-@pytest.mark.parametrize("chosen", ["1.2.1", "1.3.0"])
+@pytest.mark.parametrize("chosen", ["2.0.0", "2.1.0"])
 def test_keeping_the_old_one_is_what_the_name_means_afterwards(chosen):
     old, new = SimpleNamespace(content_hash="old"), SimpleNamespace(content_hash="new")
     selected = []
     models = SimpleNamespace(
-        list=lambda: [old, new], selected=lambda _name: new if chosen == "1.3.0" else old, select=selected.append
+        list=lambda: [old, new], selected=lambda _name: new if chosen == "2.1.0" else old, select=selected.append
     )
     job = FineTuneJob(SimpleNamespace(), models)
     job.status = RunStatus(RunState.DONE, result=run_result())
     job.decline()
-    assert (selected, job.decision) == ([old] if chosen == "1.3.0" else [], "declined")
+    assert (selected, job.decision) == ([old] if chosen == "2.1.0" else [], "declined")
 
 
 def test_decision_of_a_script_counts_too(presenter, run, host):
     run.finish(run_result())
     run.accept()
-    assert host.used == ["hippocampus-mr@1.3.0"]
+    assert host.used == ["hippocampus-mr@2.1.0"]
     assert presenter.state().run is None
 
 
@@ -335,7 +335,7 @@ def test_decision_that_cannot_be_noted_is_asked_again(presenter, run, host):
 def test_comparing_leaves_the_question_open(presenter, run, host):
     run.finish(run_result())
     presenter.act("compare")
-    assert host.compared == [("hippocampus-mr@1.2.1", "hippocampus-mr@1.3.0")]
+    assert host.compared == [("hippocampus-mr@2.0.0", "hippocampus-mr@2.1.0")]
     assert presenter.state().run.banner is not None
 
 
@@ -343,7 +343,7 @@ def test_worse_version_is_not_recommended(presenter, run):
     run.finish(run_result(mean_after=0.69))
     banner = presenter.state().run.banner
     assert actions(banner)[0] == "decline"
-    assert "It is not better than hippocampus-mr 1.2.1: keep the old one." in banner.text
+    assert "It is not better than hippocampus-mr 2.0.0: keep the old one." in banner.text
 
 
 def test_nothing_measured_advises_to_compare(presenter, run):

@@ -24,7 +24,7 @@ def segment(label, *, is_empty=False):
 
 LABELS = tuple(Label(number, name) for number, name in enumerate(("anterior", "posterior", "cyst"), 1))
 SUMMARY = SimpleNamespace(
-    model="hippocampus-mr@1.2.1",
+    model="hippocampus-mr@2.0.0",
     labels=LABELS,
     found=LABELS[:2],
     volumes_ml={1: 3.07, 2: 3.07, 3: 0.0},
@@ -45,7 +45,7 @@ SEGMENTS = [segment(LABELS[0]), segment(LABELS[1]), segment(LABELS[2], is_empty=
 
 def test_result_is_one_line_the_volume_of_each_segment_and_a_line_for_each_warning():
     view = result_view("Scan segmentation", "Scan", SUMMARY, SEGMENTS, is_edited=False)
-    assert view.line == "Scan \u2013 hippocampus-mr 1.2.1: 2 of 3 segments found, 6.1 ml, 1.8 s on NVIDIA T4"
+    assert view.line == "Scan \u2013 hippocampus-mr 2.0.0: 2 of 3 segments found, 6.1 ml, 1.8 s on NVIDIA T4"
     assert [(row.name, row.volume, row.volume_with_unit) for row in view.rows] == [
         ("anterior", "\u2265 3.07", "\u2265 3.07 ml"),
         ("posterior", "3.07", "3.07 ml"),
@@ -70,7 +70,7 @@ def test_what_was_removed_as_stray_stands_in_the_line():
 def test_volumes_of_an_edited_result_are_not_shown():
     view = result_view("Scan segmentation", "Scan", SUMMARY, SEGMENTS, is_edited=True)
     assert [row.volume_with_unit for row in view.rows] == ["edited", "edited", "empty"]
-    assert view.line == "Scan \u2013 hippocampus-mr 1.2.1, edited since"
+    assert view.line == "Scan \u2013 hippocampus-mr 2.0.0, edited since"
 
 
 @pytest.mark.parametrize(

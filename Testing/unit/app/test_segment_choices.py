@@ -40,7 +40,7 @@ def test_models_are_listed_by_name_the_newest_version_first(logic):
 
 
 def test_choice_of_the_user_stays_for_the_next_scan_if_it_can_fit_and_is_remembered(logic, models):
-    ct, mr = "headneck-ct@1.1.2", "hippocampus-mr@1.2.1"
+    ct, mr = "headneck-ct@1.1.2", "hippocampus-mr@2.0.0"
     logic.misfits = {("head", "headneck-ct"), ("neck", "hippocampus-mr")}
     assert models.for_scan(models.default(), "head") == mr, "what was only proposed gives way"
     assert models.for_scan(mr, "neck") == ct

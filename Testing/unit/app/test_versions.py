@@ -14,12 +14,12 @@ from MAESegmentLib.errors import BundleError, Cancelled
 from MAESegmentLib.evaluation.comparison import Row
 from Testing.fake_logic import version_of
 
-NEW, OLD = "hippocampus-mr@1.3.0", "hippocampus-mr@1.2.1"
+NEW, OLD = "hippocampus-mr@2.1.0", "hippocampus-mr@2.0.0"
 
 
 @pytest.fixture
 def versions(logic, host, new_version):  # noqa: ARG001
-    """Version 1.3.0 is in use, made from 1.2.1."""
+    """Version 2.1.0 is in use, made from 2.0.0."""
     versions = VersionsPresenter(logic, host, lambda: None)
     versions.update()
     return versions
@@ -31,7 +31,7 @@ def titles(versions) -> list[str]:
 
 
 def test_versions_of_the_family_are_listed_newest_first(versions):
-    assert titles(versions) == ["1.3.0 (in use)", "1.2.1"]
+    assert titles(versions) == ["2.1.0 (in use)", "2.0.0"]
     assert versions.state.rows[1].accuracy.startswith("Mean Dice 0.")
     assert versions.state.previous == OLD
 
@@ -63,7 +63,7 @@ def test_means_stand_side_by_side_only_over_the_same_cases(logic, host, new_vers
     host.use_model(OLD)
     assert accuracies()[0] == "Mean Dice 0.83 (n = 3 held-out cases); the version in use 0.71 on the same cases"
     assert accuracies()[1].endswith("(n = 40 held-out cases)")
-    one = version_of(new_version, "1.4.0")
+    one = version_of(new_version, "2.2.0")
     one.content_hash, one.parent = "one", {**new_version.parent, "hash": "gone"}
     logic.bundles = [*logic.bundles, one]
     host.use_model(NEW)
@@ -81,10 +81,10 @@ def test_without_a_model_there_are_none(host, versions):
 def test_another_version_can_be_used(logic, host, versions):
     assert [bool(row.why_not_use) for row in versions.state.rows] == [True, False]
     versions.use(OLD)
-    assert logic.called("useVersion")[0][0].version == "1.2.1"
-    assert host.bundle.version == "1.2.1"
-    assert titles(versions) == ["1.3.0", "1.2.1 (in use)"]
-    assert versions.state.notice == "hippocampus-mr 1.2.1 is used from now on."
+    assert logic.called("useVersion")[0][0].version == "2.0.0"
+    assert host.bundle.version == "2.0.0"
+    assert titles(versions) == ["2.1.0", "2.0.0 (in use)"]
+    assert versions.state.notice == "hippocampus-mr 2.0.0 is used from now on."
 
 
 def test_the_same_notice_is_shown_again(logic, host, new_version):  # noqa: ARG001
@@ -94,33 +94,33 @@ def test_the_same_notice_is_shown_again(logic, host, new_version):  # noqa: ARG0
     for name in (OLD, OLD):
         presenter.use(name)
     assert [now for before, now in itertools.pairwise(notices) if now != before] == [
-        "hippocampus-mr 1.2.1 is used from now on.",
+        "hippocampus-mr 2.0.0 is used from now on.",
         "",
-        "hippocampus-mr 1.2.1 is used from now on.",
+        "hippocampus-mr 2.0.0 is used from now on.",
     ]
 
 
 def test_the_default_is_told_from_what_is_chosen(host, versions):
     host.use_model(OLD)
-    assert titles(versions) == ["1.3.0 (default)", "1.2.1 (in use)"]
+    assert titles(versions) == ["2.1.0 (default)", "2.0.0 (in use)"]
     assert versions.state.row(OLD).why_not_use == "", "it becomes the default, too"
     versions.use(OLD)
-    assert titles(versions) == ["1.3.0", "1.2.1 (in use)"]
+    assert titles(versions) == ["2.1.0", "2.0.0 (in use)"]
 
 
 def test_the_way_back_is_one_step(host, versions):
     versions.go_back()
-    assert host.bundle.version == "1.2.1"
+    assert host.bundle.version == "2.0.0"
     assert versions.state.previous == ""
     versions.go_back()
-    assert host.bundle.version == "1.2.1"
+    assert host.bundle.version == "2.0.0"
 
 
 def test_a_choice_that_cannot_be_noted_is_shown(logic, host, versions):
     logic.refusals["useVersion"] = BundleError("The folder is read-only.", "Choose another.")
     versions.go_back()
     assert host.errors == ["The folder is read-only."]
-    assert (host.bundle.version, versions.state.notice) == ("1.3.0", "")
+    assert (host.bundle.version, versions.state.notice) == ("2.1.0", "")
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "hippocampus-mr", "hippocampus-mr@9.9.9"])
@@ -151,14 +151,14 @@ def test_only_what_nothing_depends_on_can_be_deleted(host, versions):
     versions.ask_to_delete(OLD)
     assert versions.state.deleting == ""
     versions.ask_to_delete(NEW)
-    assert "hippocampus-mr 1.3.0" in versions.state.asks.text
+    assert "hippocampus-mr 2.1.0" in versions.state.asks.text
     versions.keep()
     versions.delete()
     assert len(titles(versions)) == 2
     versions.ask_to_delete(NEW)
     versions.delete()
-    assert titles(versions) == ["1.2.1 (in use)"]
-    assert host.bundle.version == "1.2.1", "its parent is used instead"
+    assert titles(versions) == ["2.0.0 (in use)"]
+    assert host.bundle.version == "2.0.0", "its parent is used instead"
 
 
 # Comparing ------------------------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def comparing(logic, host, versions):
 
 def comparison():
     rows = (Row("anterior", 1.23, 1.41, 0.88), Row("posterior", 1.1, None, None))
-    node = SimpleNamespace(GetName=lambda: "Scan: 1.2.1 or 1.3.0")
+    node = SimpleNamespace(GetName=lambda: "Scan: 2.0.0 or 2.1.0")
     return SimpleNamespace(disagreement=node, disagreement_ml=0.123, rows=rows)
 
 
@@ -190,7 +190,7 @@ def test_two_versions_on_the_chosen_volume(logic, host, comparing):
     assert comparing.state.chosen == OLD
     comparing.press()
     scan, *models, roi = logic.called("compare")[0]
-    assert (scan, [model.version for model in models], roi) == (host.volume, ["1.2.1", "1.3.0"], None)
+    assert (scan, [model.version for model in models], roi) == (host.volume, ["2.0.0", "2.1.0"], None)
     logic.last("compare").go_on("segment", 0.5)
     assert (comparing.state.is_running, comparing.state.fraction) == (True, 0.5)
     comparing.start(OLD, NEW)
@@ -198,8 +198,8 @@ def test_two_versions_on_the_chosen_volume(logic, host, comparing):
     found = comparison()
     logic.last("compare").succeed(found)
     state = comparing.state
-    assert state.text == "Where they differ (0.12 ml) is shown as Scan: 1.2.1 or 1.3.0."
-    assert state.titles == ("Label", "1.2.1 (ml)", "1.3.0 (ml)", "Agreement")
+    assert state.text == "Where they differ (0.12 ml) is shown as Scan: 2.0.0 or 2.1.0."
+    assert state.titles == ("Label", "2.0.0 (ml)", "2.1.0 (ml)", "Agreement")
     assert [(row.first, row.second, row.agreement) for row in state.rows] == [
         ("1.23", "1.41", "0.88"),
         ("1.10", "\u2013", "\u2013"),
@@ -215,14 +215,14 @@ def test_double_click_compares_and_does_not_cancel(logic, comparing):
     assert not logic.last("compare").cancel_requested
 
 
-@pytest.mark.parametrize("error", [Cancelled(), BundleError("Version 1.2.1 is damaged.")])
+@pytest.mark.parametrize("error", [Cancelled(), BundleError("Version 2.0.0 is damaged.")])
 def test_a_comparison_that_ends_early(logic, host, comparing, error):
     comparing.press()
     comparing.press()
     assert logic.last("compare").cancel_requested
     logic.last("compare").fail(error)
     assert (comparing.state.is_running, comparing.state.rows) == (False, ())
-    assert host.errors == [] if isinstance(error, Cancelled) else ["Version 1.2.1 is damaged."]
+    assert host.errors == [] if isinstance(error, Cancelled) else ["Version 2.0.0 is damaged."]
 
 
 def test_without_a_volume_it_says_what_is_missing(logic, host, comparing):
@@ -276,7 +276,7 @@ def test_comparison_that_ends_on_another_volume_is_named_without_a_table(logic, 
     host.volume = "another scan"
     comparing.update(versions.versions, OLD)
     logic.last("compare").succeed(comparison())
-    assert comparing.state.text.endswith("is shown as Scan: 1.2.1 or 1.3.0.")
+    assert comparing.state.text.endswith("is shown as Scan: 2.0.0 or 2.1.0.")
     assert comparing.state.rows == ()
     host.volume = "a third"
     comparing.update(versions.versions, OLD)
