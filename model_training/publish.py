@@ -175,8 +175,9 @@ def figures_text(summary: Mapping[str, Any]) -> str:
 
 def how_trained(training: Mapping[str, Any]) -> str:
     minutes, batch = training["seconds"] / 60, training["settings"]["batch_size"]
+    patches = f"{batch} patches" if batch > 1 else "one patch"
     return (
-        f"{training['steps']} steps of {batch} patch{'es' if batch > 1 else ''} on {len(training['cases'])} cases, {minutes:.0f} minutes "
+        f"{training['steps']} steps of {patches} on {len(training['cases'])} cases, {minutes:.0f} minutes "
         f"on {training['device']}. {' '.join(training['notes'])}"
     )
 
