@@ -11,6 +11,7 @@ from MAESegmentLib.app.outputs import results_of, scan_title
 from MAESegmentLib.app.processing import roi_box
 from MAESegmentLib.app.result_notes import summary_of
 from MAESegmentLib.app.texts.messages import result_text
+from MAESegmentLib.bundle.suitability import BoxPlacing
 from MAESegmentLib.errors import MAESegmentError, MismatchError, NodeError
 from MAESegmentLib.mrml.volumes import set_modality
 from Testing import slicer_core
@@ -69,7 +70,8 @@ def test_what_the_model_cannot_fit_is_refused_before_anything_runs_unless_allowe
 
 
 def test_a_batch_is_told_with_each_result_that_the_model_wants_a_box(logic, model, volume, monkeypatch):
-    monkeypatch.setattr("MAESegmentLib.app.processing.lacks_box", lambda *_about: "It is made for a box.")
+    lacking = BoxPlacing(lacking="It is made for a box.")
+    monkeypatch.setattr("MAESegmentLib.app.processing.box_placing", lambda *_about: lacking)
     (row,) = logic.processBatch([volume], model)
     assert row.summary.warnings == ("It is made for a box. Add a box around the structure.",)
     with pytest.raises(MismatchError, match="made for a box"):
