@@ -95,6 +95,7 @@ def dice_per_case(path: Path) -> dict[str, dict[str, float]]:
 
 def shipped_metrics(summary: Mapping[str, Any]) -> dict[str, Any]:
     """In the form that `finetune` writes, but measured on the scans' own grid by `maesegment evaluate`."""
+    summary = {**summary, "labels": [label for label in summary["labels"] if label["dice"]["n"]]}
     dice = {label["label"]: label["dice"]["mean"] for label in summary["labels"]}
     return {
         "held_out": f"{summary['split']} split of {summary['data']}",
@@ -156,6 +157,7 @@ def figures_text(summary: Mapping[str, Any]) -> str:
         f"| {_number(label['absolute_volume_error_ml']['mean'], 2)} | {label['dice']['n']} "
         f"| {len(label['missing_in_prediction'])} |"
         for label in summary["labels"]
+        if label["dice"]["n"]
     ]
     return "\n".join(
         [

@@ -35,14 +35,14 @@ def inverted(head: Volume, labels: LabelMap) -> tuple[Volume, LabelMap]:
 def thick(head: Volume, labels: LabelMap) -> tuple[Volume, LabelMap]:
     """Slices of 5 mm from foot to head: the mean grey value, and the labels of the slice in the middle."""
     axis = int(np.argmax(np.abs(head.ijk_to_ras[2, :3])))
-    count = head.array.shape[axis] // SLICES
-    stacked = np.moveaxis(head.array, axis, 0)[: count * SLICES].astype(np.float32)
+    count = labels.array.shape[axis] // SLICES
+    stacked = np.moveaxis(head.array, axis + 1, 0)[: count * SLICES].astype(np.float32)  # channels come first
     stacked = stacked.reshape(count, SLICES, *stacked.shape[1:]).mean(1)
     classes = np.moveaxis(labels.array, axis, 0)[SLICES // 2 : count * SLICES : SLICES]
     affine = head.ijk_to_ras.copy()
     affine[:3, 3] += affine[:3, axis] * (SLICES - 1) / 2
     affine[:3, axis] *= SLICES
-    image = np.ascontiguousarray(np.moveaxis(stacked, 0, axis))
+    image = np.ascontiguousarray(np.moveaxis(stacked, 0, axis + 1))
     return Volume(image, affine), LabelMap(np.ascontiguousarray(np.moveaxis(classes, 0, axis)), affine)
 
 
