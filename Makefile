@@ -27,9 +27,10 @@ RUN ?=
 DATA ?= $(or $(MAESEGMENT_DATA),../shared/data)
 # One process more than there are cores, since tests often wait for programs of their own, up to four, each with one
 # thread: more threads than cores wait for each other most of the time. A file's tests stay together, since they share
-# what their fixtures made, and files keep their order: the slow ones come first.
+# what their fixtures made, and files keep their order: the slow ones come first. A process that dies ends the run: with
+# another in its place the rest may wait for ever, and the name of the test is not printed.
 SIDE_BY_SIDE = -n $$(cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 3 ? cores + 1 : 4))) \
-  --dist loadfile --no-loadscope-reorder
+  --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 STUDY = $(BIN)/python -m model_training.studies.data_efficiency
 
 .DEFAULT_GOAL := help

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -210,6 +211,35 @@ def test_nothing_is_reported_to_the_makers_of_openvino() -> None:
 
     assert sys.modules["openvino_telemetry"] is None
     assert telemetry_utils.tm.__name__.endswith("telemetry_stub")
+
+
+SIGNALS = """
+import gc, os, signal, sys
+from pathlib import Path
+from MAESegmentLib.inference.runtimes.converted import Converted
+from MAESegmentLib.inference.runtimes.openvino_runtime import OpenVinoRuntime
+
+heard = []
+signal.signal(signal.SIGUSR1, lambda *_: heard.append("again"))
+network = Converted(*(Path(path).read_bytes() for path in sys.argv[1:]))
+models = [OpenVinoRuntime(network, "fp32") for _ in range(2)]
+while models:
+    models.pop(0)
+    gc.collect()
+    os.kill(os.getpid(), signal.SIGUSR1)
+print(*heard)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_signal_is_heard_after_models_were_forgotten(prepared: Bundle, tmp_path: Path) -> None:
+    """As Ctrl-C is, and the end of a process that reads patches."""
+    found = converted.read(prepared, converted.file_for(prepared))
+    (tmp_path / "xml").write_bytes(found.description)
+    (tmp_path / "bin").write_bytes(found.weights)
+    files = [str(tmp_path / "xml"), str(tmp_path / "bin")]
+    ended = subprocess.run([sys.executable, "-c", SIGNALS, *files], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (0, "again again\n"), ended.stderr
 
 
 # The worker, and the command

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from contextlib import suppress
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -44,6 +45,17 @@ def load_openvino() -> ModuleType:
     return openvino
 
 
+@cache
+def _core() -> Any:
+    """The only one of this process, kept to its end.
+
+    On Linux each brings a stack for signal handlers to the thread that first compiles with it. When one of several is
+    destroyed, signals may be left with a stack that is unmapped already (OpenVINO 2026.4): Ctrl-C then ends the process
+    without a word, and so does the end of a child where `torch.utils.data` listens for it.
+    """
+    return load_openvino().Core()
+
+
 class OpenVinoRuntime:
     """Runs a converted network on the processor, on as many threads as torch."""
 
@@ -73,8 +85,7 @@ class OpenVinoRuntime:
 
     def _compile(self, hint: str) -> Any:
         if hint not in self._compiled:
-            openvino = load_openvino()
-            core = openvino.Core()
+            openvino, core = load_openvino(), _core()
             weights = openvino.Tensor(np.frombuffer(self._converted.weights, np.uint8).copy())
             options = {
                 "INFERENCE_PRECISION_HINT": hint,
