@@ -170,9 +170,16 @@ def figures_text(summary: Mapping[str, Any]) -> str:
             *rows,
             "",
             "Mean ± standard deviation over the cases; every case is in `evaluation.csv`.",
+            *annotated_slices_text(summary),
             "",
         ]
     )
+
+
+def annotated_slices_text(summary: Mapping[str, Any]) -> list[str]:
+    names = summary.get("annotated_slices", ())
+    text = "judged between the first and the last axial slice of the reference only (`--annotated-slices`)."
+    return [f"{', '.join(names)}: {text}"] if names else []
 
 
 def how_trained(training: Mapping[str, Any]) -> str:

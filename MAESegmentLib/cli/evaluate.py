@@ -49,6 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MM",
         help="for surface Dice, surfaces within this distance agree (default: 1 mm)",
     )
+    parser.add_argument(
+        "--annotated-slices",
+        action="append",
+        default=[],
+        metavar="STRUCTURE",
+        help="count what is found of this structure only between the first and the last axial slice that the reference "
+        "has of it, as contours of long structures end somewhere; may be given several times",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -58,13 +66,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     dataset = load_dataset(arguments.data)
     cases, labels = labelled_cases(dataset, arguments.split)
-    measure = Measure(labels, arguments.tolerance, dataset.labels, dataset.ignore)
+    annotated = _known_names(arguments.annotated_slices, labels)
+    measure = Measure(labels, arguments.tolerance, dataset.labels, dataset.ignore, annotated)
     source = _source(arguments, labels)
     options.made_folder(arguments.out)
     busy = f"Another evaluation is writing to {arguments.out}."
     with FileLock(arguments.out / ".evaluate.lock", timeout_s=0, busy=busy):
         evaluation = _evaluate(cases, source, measure, arguments.out)
         details = {"data": dataset.name, "split": arguments.split, "surface_tolerance_mm": arguments.tolerance}
+        details |= {"annotated_slices": list(annotated)}
         _report(evaluation, arguments, {**source.details, **details})
     return INCOMPLETE if evaluation.failures else 0
 
@@ -88,11 +98,13 @@ def _evaluate(cases: Sequence[Case], source: _Source, measure: Measure, out: Pat
     from ..evaluation.log import EvaluationLog, stamp_of
     from ..evaluation.report import METRICS, MetricsTable
 
-    settings = {
+    settings: dict[str, Any] = {
         "labels": dict(measure.values),
         "ignore": measure.ignore,
         "surface_tolerance_mm": measure.tolerance_mm,
     }
+    if measure.annotated_slices:
+        settings["annotated_slices"] = sorted(measure.annotated_slices)
     log = EvaluationLog(out, {**source.made_with, **settings})
     stamps = {case.id: stamp_of(case, *source.file_of(case)) for case in cases}
     done = log.done(cases, stamps)
@@ -136,6 +148,19 @@ def labelled_cases(dataset: CaseDataset, split: str | None) -> tuple[tuple[Case,
             "The dataset does not name its labels.", 'Add to dataset.json: "labels": {"background": 0, "liver": 1}.'
         )
     return cases, tuple(Label(value, name) for name, value in dataset.labels.items())
+
+
+def _known_names(wanted: Sequence[str], labels: Sequence[Label]) -> tuple[str, ...]:
+    """`ConfigurationError` for a structure that the dataset does not have."""
+    from ..errors import ConfigurationError
+
+    names = [label.name for label in labels]
+    for name in wanted:
+        if name not in names:
+            raise ConfigurationError(
+                f"--annotated-slices: the data set has no structure {visible(name)!r}.", f"It has {', '.join(names)}."
+            )
+    return tuple(dict.fromkeys(wanted))
 
 
 def _source(arguments: argparse.Namespace, labels: tuple[Label, ...]) -> _Source:
@@ -229,6 +254,9 @@ def _report(evaluation: Evaluation, arguments: argparse.Namespace, details: dict
         console.print(summary_table(summaries, title=title, tolerance_mm=arguments.tolerance))
         for remark in remarks(summaries):
             console.print(remark)
+        if details["annotated_slices"]:
+            names = ", ".join(details["annotated_slices"])
+            console.print(f"{names}: judged between the first and the last axial slice of the reference only.")
     if arguments.model and time.mean is not None:
         console.print(f"{time.mean:.2f} s per case on {details['device']}")
     for warning, cases in _by_warning(evaluation.warnings).items():

@@ -17,6 +17,7 @@ from ..images import LabelMap
 from ..images.formats.dicom.belonging import place_on
 from ..images.hashing import VoxelHashes
 from ..images.labels import Label, same_names
+from ..images.orientation import Reordering
 from ..images.reading import read_drawing
 from ..values import Stored
 from .metrics import SURFACE_TOLERANCE_MM, Score, evaluate_label_maps
@@ -75,13 +76,16 @@ class Evaluation:
 class Measure:
     """What is measured: `labels`, of a dataset in whose label maps `known` (None: just these) have a value.
 
-    Voxels of value `ignore` were not annotated, and count on neither side.
+    Voxels of value `ignore` were not annotated, and count on neither side. Neither does what is predicted of the
+    structures named in `annotated_slices` beyond the axial slices between which the reference has them: who contours a
+    long structure, as the spinal cord, stops somewhere.
     """
 
     labels: Sequence[Label]
     tolerance_mm: float = SURFACE_TOLERANCE_MM
     known: Mapping[str, int] | None = None
     ignore: int | None = None
+    annotated_slices: Sequence[str] = ()
 
     @property
     def values(self) -> Mapping[str, int]:
@@ -132,6 +136,9 @@ def _evaluate(case: Case, predictions: Predictions, measure: Measure) -> CaseRes
     ignored = reference.array == measure.ignore if measure.ignore is not None else None
     if ignored is not None and ignored.any() and prediction.grid.matches(reference.grid):
         prediction = LabelMap(np.where(ignored, 0, prediction.array), prediction.ijk_to_ras)
+    if measure.annotated_slices and prediction.grid.matches(reference.grid):
+        values = [measure.values[name] for name in measure.annotated_slices]
+        prediction = within_annotated_slices(reference, prediction, values)
     scores = evaluate_label_maps(
         reference,
         prediction,
@@ -142,6 +149,20 @@ def _evaluate(case: Case, predictions: Predictions, measure: Measure) -> CaseRes
     )
     warnings = (*reference.notes, *getattr(predictions, "warnings", {}).get(case.id, ()))
     return CaseResult(tuple(scores), seconds, warnings)
+
+
+def within_annotated_slices(reference: LabelMap, prediction: LabelMap, values: Iterable[int]) -> LabelMap:
+    """`prediction`, of the same grid, without what has one of `values` beyond the axial slices that `reference` has of
+    it; without change where that has none."""
+    axis = Reordering.to("RAS", reference.ijk_to_ras).axes[2]
+    array = prediction.array.copy()
+    slices = np.moveaxis(array, axis, 0)
+    for value in values:
+        annotated = np.flatnonzero((np.moveaxis(reference.array, axis, 0) == value).any(axis=(1, 2)))
+        if annotated.size:
+            for beyond in (slices[: annotated[0]], slices[annotated[-1] + 1 :]):
+                beyond[beyond == value] = 0
+    return LabelMap(array, prediction.ijk_to_ras)
 
 
 class StoredPredictions:

@@ -17,12 +17,20 @@ from MAESegmentLib.bundle import ModelStore
 from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cli.main import main
 from MAESegmentLib.errors import Cancelled, DatasetError, GeometryError, VolumeReadError
-from MAESegmentLib.evaluation.cases import TRAINED_ON_THIS, Measure, ModelPredictions, evaluate_cases, match_labels
+from MAESegmentLib.evaluation.cases import (
+    TRAINED_ON_THIS,
+    Measure,
+    ModelPredictions,
+    evaluate_cases,
+    match_labels,
+    within_annotated_slices,
+)
 from MAESegmentLib.evaluation.metrics import Status, evaluate_label_maps
 from MAESegmentLib.evaluation.report import COLUMNS, Figure, mean_dice, remarks, summarise, write_metrics_csv
 from MAESegmentLib.images import LabelMap, Volume, read_volume, write_label_map
 from MAESegmentLib.images.hashing import voxel_hash
 from MAESegmentLib.images.labels import Label
+from MAESegmentLib.images.orientation import Reordering
 from MAESegmentLib.inference.settings import InferenceSettings, Prediction
 from Testing.phantoms import affine
 
@@ -215,6 +223,26 @@ def test_a_case_the_model_was_trained_on_is_pointed_out(tmp_path, version):
     for case in cases:
         assert np.array_equal(predictions.label_map(case).array, cube((4, 4, 4)).array)
     assert predictions.warnings == {"seen": (TRAINED_ON_THIS, "short of memory"), "new": ("short of memory",)}
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPI", "SRA", "AIL"])
+def test_what_lies_beyond_the_annotated_slices_counts_on_neither_side(orientation):
+    reference, prediction = (np.zeros((10, 10, 10), np.uint8) for _ in range(2))
+    reference[4:6, 4:6, 3:6] = FRONT.value
+    prediction[4:6, 4:6, 1:9] = FRONT.value  # right, and longer than was drawn
+    prediction[0, 0, 4] = FRONT.value  # wrong
+    prediction[8:, 8:, :] = BACK.value  # is judged everywhere
+    turn = Reordering.to(orientation, np.eye(4))
+    matrix = np.eye(4) @ turn.indices((10, 10, 10))
+    truth, given = (LabelMap(turn.apply(array), matrix) for array in (reference, prediction))
+    expected = np.where(
+        (np.arange(10) < 3) | (np.arange(10) > 5), np.where(prediction == FRONT.value, 0, prediction), prediction
+    )
+    found = within_annotated_slices(truth, given, [FRONT.value])
+    np.testing.assert_array_equal(found.array, turn.apply(expected))
+    np.testing.assert_array_equal(given.array, turn.apply(prediction), "the prediction itself stays")
+    untouched = within_annotated_slices(LabelMap(np.zeros_like(truth.array), matrix), given, [FRONT.value])
+    np.testing.assert_array_equal(untouched.array, given.array)
 
 
 @pytest.fixture

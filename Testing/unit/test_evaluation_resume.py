@@ -121,6 +121,20 @@ def test_figures_that_were_made_otherwise_are_not_mixed_with_others(folder: Path
     assert (folder / "out" / "metrics.csv").read_bytes() == before
 
 
+def test_a_structure_is_judged_within_its_annotated_slices_on_request(folder: Path, capsys) -> None:
+    array = np.zeros((9, 9, 9), np.uint8)
+    array[1:6, 1:6, :] = 1
+    write_label_map(folder / "predictions" / "b.nii.gz", LabelMap(array, np.eye(4)), [FRONT])
+    assert run(folder, "--annotated-slices", "front") == 0
+    assert "front: judged between the first and the last axial slice of the reference only." in capsys.readouterr().out
+    assert rows(folder)["b"] == "1"
+    assert json.loads((folder / "out" / "summary.json").read_text())["annotated_slices"] == ["front"]
+    assert run(folder) == 2
+    assert "made otherwise" in capsys.readouterr().err
+    assert run(folder, "--annotated-slices", "cord") == 2
+    assert "has no structure 'cord'" in capsys.readouterr().err
+
+
 class Stopped(Exception):
     pass
 
