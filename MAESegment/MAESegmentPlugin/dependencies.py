@@ -91,6 +91,8 @@ class DependencyReport:
             text = _("Some packages that run the network need repair or are missing: {names} (about {size}).")
         elif self.ready_to_segment:
             text = _("To store cases and fine-tune, Slicer needs {names} (download: about {size}).")
+            if all(problem.is_torch for problem in self.problems):
+                text = _("To fine-tune, Slicer needs {names} (download: about {size}).")
         elif self.instead is not None:
             text = _(
                 "To run the network, Slicer needs {names}. OpenVINO (download: about {least}) segments on the "

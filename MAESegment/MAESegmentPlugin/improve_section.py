@@ -172,11 +172,11 @@ class ImproveSection:
         if self.is_unfolded:
             self.cases.presenter.update()
             self._look_for_packages()
-        reason = self._panel.dependencies.reason or self.packages.reason
-        self.add_case.presenter.update(reason)
-        self.learning.update(reason=reason)
+        reason = self._panel.dependencies.reason
+        self.add_case.presenter.update(reason or self.packages.storing_reason)
+        self.learning.update(reason=reason or self.packages.reason)
         self.versions.update()
-        self.next_case.presenter.update(self._panel.dependencies.reason)
+        self.next_case.presenter.update(reason)
         title, summary = _("Improve"), self.learning.summary
         self._ui.improveCollapsibleButton.text = f"{title} ({summary})" if summary else title
 

@@ -23,6 +23,12 @@ class TrainingPackages(Packages):
         self._bar = AskBar(ui, "trainPackages", lambda key: getattr(self, key)())
         self._is_open = False
 
+    @property
+    def storing_reason(self) -> str:
+        """Why no case can be stored; only fine-tuning needs PyTorch."""
+        problems = self.report.problems if self.report is not None and not self.is_installing else ()
+        return "" if problems and all(one.is_torch for one in problems) else self.reason
+
     def look(self) -> None:
         """Ask if it was not asked yet."""
         if self.report is None and not self.is_checking:

@@ -92,7 +92,7 @@ def test_who_has_openvino_is_asked_for_torch_to_fine_tune_only(dependencies, chi
     answer = _answer(_problem("torch", purpose="train", is_torch=True, size_mb=900))
     report = dependencies.report_of(_interpreter(str(own)), child.ChildResult(0, answer, ""), "train")
     assert report.ready_to_segment
-    assert report.sentence == "To store cases and fine-tune, Slicer needs torch (download: about 900 MB)."
+    assert report.sentence == "To fine-tune, Slicer needs torch (download: about 900 MB)."
 
 
 def test_the_other_package_is_read_from_the_answer(dependencies, child, plugin):

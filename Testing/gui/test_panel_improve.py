@@ -281,7 +281,7 @@ def test_packages_for_learning_are_offered_and_installed_in_this_section_only(
 
 
 def test_where_only_openvino_is_one_button_says_what_fine_tuning_needs(
-    dependencies, panel, ui, plugin, volume, settle, monkeypatch
+    dependencies, panel, ui, plugin, volume, settle, monkeypatch, add_result
 ):
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
     code = plugin("dependencies")
@@ -289,10 +289,14 @@ def test_where_only_openvino_is_one_button_says_what_fine_tuning_needs(
     dependencies.training = code.DependencyReport("/opt/PythonSlicer", problems=(torch,), purpose="train")
     ui.improveCollapsibleButton.collapsed = False
     settle()
-    assert "To store cases and fine-tune, Slicer needs torch" in ui.trainPackagesLabel.text
+    assert "To fine-tune, Slicer needs torch" in ui.trainPackagesLabel.text
     assert "install it in the Extensions Manager" in ui.trainPackagesLabel.text
     assert (ui.trainPackages1Button.text, ui.trainPackages2Button.visible) == ("Open Extensions Manager", False)
     assert (panel.parameters.inputVolume, ui.segmentButton.enabled) == (volume, True)
+    panel.set_parameter("outputSegmentation", add_result(volume, panel.bundle)[0])
+    panel.update()
+    assert ui.addCaseButton.enabled, "storing needs no torch"
+    assert not ui.fineTuneButton.enabled
 
 
 # The next one ---------------------------------------------------------------------------------------------------------
