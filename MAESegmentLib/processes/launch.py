@@ -18,6 +18,13 @@ class Launch:
     environment: Mapping[str, str]
 
 
+def hidden() -> dict[str, Any]:
+    """Options of `Popen` for a process without a window (Windows), in this one's session."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NO_WINDOW}
+    return {}
+
+
 def apart() -> dict[str, Any]:
     """Options of `Popen` for a session (Windows: a group without a window) of its own, which Ctrl+C does not reach."""
     if sys.platform == "win32":

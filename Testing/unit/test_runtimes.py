@@ -21,6 +21,7 @@ from MAESegmentLib.inference.runtimes.openvino_runtime import OpenVinoRuntime
 from MAESegmentLib.networks import NnFormer
 from MAESegmentLib.worker.job_folder import JobFolder
 from MAESegmentLib.worker.protocol import Segment
+from MAESegmentLib.worker.work import converting
 from MAESegmentLib.worker.work.segmenting import SegmentationWork
 from Testing.bundles import save_tiny, tiny_network_config
 from Testing.phantoms import Phantom, PhantomFactory
@@ -246,13 +247,53 @@ def test_a_signal_is_heard_after_models_were_forgotten(prepared: Bundle, tmp_pat
 
 
 def test_the_worker_says_what_ran_the_network(prepared: Bundle, scan: Phantom, tmp_path: Path) -> None:
-    folder = JobFolder.create(tmp_path)
-    list(folder.write_volume([channel.T for channel in scan.volume.array], scan.volume.ijk_to_ras))
-    titles = []
-    for runtime in ("torch", "openvino"):
-        request = Segment("1", str(folder.path), str(prepared.path), settings={"device": "cpu", "runtime": runtime})
-        titles.append(SegmentationWork().run(request, lambda _message: None, lambda: False).data["device_title"])
+    runtimes = ("torch", "openvino")
+    titles = [run_in_worker(SegmentationWork(), prepared, scan, tmp_path, runtime=runtime) for runtime in runtimes]
     assert titles[1] == f"{titles[0]}, OpenVINO"
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """The conversions that were started, as soon as a network has run."""
+    started: list[subprocess.Popen[bytes]] = []
+    monkeypatch.setattr(converting, "WORTH_S", 0.0)
+    start = converting._start
+    monkeypatch.setattr(converting, "_start", lambda bundle: started.append(start(bundle)) or started[-1])
+    return started
+
+
+def run_in_worker(work: SegmentationWork, bundle: Bundle, scan: Phantom, folder: Path, **settings: str) -> str:
+    job = JobFolder.create(folder)
+    list(job.write_volume([channel.T for channel in scan.volume.array], scan.volume.ijk_to_ras))
+    request = Segment("1", str(job.path), str(bundle.path), settings={"device": "cpu", **settings})
+    return str(work.run(request, lambda _message: None, lambda: False).data["device_title"])
+
+
+def test_a_model_of_the_users_is_converted_beside_the_worker(
+    tiny: Bundle, scan: Phantom, tmp_path: Path, heard: list[subprocess.Popen[bytes]]
+) -> None:
+    """Once, while torch serves."""
+    work = SegmentationWork()
+    assert "OpenVINO" not in run_in_worker(work, tiny, scan, tmp_path, runtime="torch")
+    assert heard == [], "the user has chosen torch"
+    assert "OpenVINO" not in run_in_worker(work, tiny, scan, tmp_path)
+    assert "OpenVINO" not in run_in_worker(work, tiny, scan, tmp_path) or converted.is_there(tiny)
+    (process,) = heard
+    assert process.wait(120) == 0
+    assert run_in_worker(work, tiny, scan, tmp_path).endswith(", OpenVINO")
+    run_in_worker(SegmentationWork(), tiny, scan, tmp_path)
+    assert len(heard) == 1, "it is converted already"
+
+
+def test_a_conversion_ends_with_its_worker(
+    tiny: Bundle, scan: Phantom, tmp_path: Path, heard: list[subprocess.Popen[bytes]]
+) -> None:
+    run_in_worker(SegmentationWork(), tiny, scan, tmp_path)
+    (process,) = heard
+    process.stdin.close()  # as the system does
+    process.wait(60)
+    assert process.returncode == 1
+    assert not converted.is_there(tiny)
 
 
 def test_models_are_prepared_used_and_forgotten_by_command(tiny: Bundle, tmp_path: Path, scan: Phantom, capsys) -> None:

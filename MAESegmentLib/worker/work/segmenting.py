@@ -38,6 +38,7 @@ from ..protocol import (
     UpdateScan,
     WriteScan,
 )
+from .converting import Conversions
 from .stage_clock import StageClock
 
 #: Networks that stay on the device; more would crowd a small GPU.
@@ -52,6 +53,7 @@ class SegmentationWork:
     def __init__(self) -> None:
         self._begun = time.perf_counter()
         self._predictors: OrderedDict[tuple[str, InferenceSettings], Predictor] = OrderedDict()
+        self._conversions = Conversions()
 
     def ready(self) -> Ready:
         """What there is to work with, the device that "auto" means first."""
@@ -113,10 +115,12 @@ class SegmentationWork:
         values = [label.value for label in prediction.labels]
         measured = measure(block.T, values, volume.array, volume.ijk_to_ras, origin)
         clock.end()
+        network_seconds = clock.seconds.get("segment", 0.0)
+        self._conversions.note(bundle, predictor.settings, prediction, network_seconds)
         data = {
             "labels": labels,
             "seconds": round(clock.total, 4),
-            "network_seconds": round(clock.seconds.get("segment", 0.0), 4),
+            "network_seconds": round(network_seconds, 4),
             "device": prediction.device,
             "device_title": prediction.ran_on(device_title(prediction.device)),
             "warnings": list(prediction.warnings),
