@@ -86,7 +86,7 @@ def run_result(**changes: Any) -> RunResult:
 def version_of(base: Any, version: str) -> Any:
     """A child of a model, as far as a panel looks at it."""
     parent = {"name": base.name, "version": base.version, "hash": base.content_hash}
-    names = ("name", "metadata", "labels", "locator", "card", "path", "kind")
+    names = ("name", "metadata", "labels", "locator", "channels", "card", "path", "kind")
     return SimpleNamespace(
         **{name: getattr(base, name) for name in names}, version=version, content_hash="new", parent=parent
     )
@@ -332,7 +332,9 @@ class FakeLogic:
         return [bundle for bundle in self.bundles if bundle.metadata["maesegment"]["kind"] == "segmentation"]
 
     def defaultModel(self, volume: Any = None) -> Any:
-        return next((one for one in self.models() if volume is None or self.canFit(volume, one)), None)
+        places_boxes = {one.locator.model for one in self.models() if one.locator is not None}
+        known = [one for one in self.models() if one.name not in places_boxes]
+        return next((one for one in known if volume is None or self.canFit(volume, one)), None)
 
     def canFit(self, volume: Any, model: Any) -> bool:
         return (volume, model.name) not in self.misfits

@@ -41,16 +41,19 @@ class ModelLibrary:
         """What a panel proposes, for `scan` if one is chosen; None if there is no model.
 
         What the user chose last for a scan of its kind, if it can fit; else the one whose training scans it resembles
-        most. If nothing fits, the first: models that ship come before those that were imported.
+        most. If nothing fits, the first: models that ship come before those that were imported. One that places the
+        boxes of others is for whoever asks for it.
         """
-        known = self._proposed()
+        every = self._proposed()
+        places_boxes = {one.locator.model for one in every if one.locator is not None}
+        known = [one for one in every if one.name not in places_boxes]
         if scan is not None:
             best = best_fit(known, scan)
             wanted = self.store.preferred(_kind(scan, best))
-            liked = next((one for one in known if one.name == wanted and can_fit(one, scan)), best)
+            liked = next((one for one in every if one.name == wanted and can_fit(one, scan)), best)
             if liked is not None:
                 return liked
-        return next(iter(known), None)
+        return next(iter(known or every), None)
 
     def prefer(self, model: ModelChoice, scan: ScanFacts) -> None:
         """Remember that the user chose `model` for `scan`, if it can fit."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: 196 CTs 0.14 to 1.56 for the model of CT and 2.1 to 5.9 for that of MR; 299 T1 scans 0.07 to 0.84 for the model of
 #: MR and 3.6 to 12.2 for that of CT. Of whole scans: those of a box around a structure do not tell CT from MR.
 LIMIT = 2.0
+#: Where the lowest grey values are this, or lower, the scan is in HU: it has air.
+_AIR_HU = -800.0
 #: How DICOM and people call the kinds of scan that have grey values of their own.
 _KINDS = {
     "CT": "CT",
@@ -73,17 +75,22 @@ def mismatch(bundle: Bundle, scan: ScanFacts) -> str:
         text = _("This scan is {kind}; {model} was trained on {modality}.")
         return text.format(kind=kind_of(scan.modality), model=bundle.name, modality=modality)
     found = _compared(bundle, scan)
+    if found is None:
+        text = _("The grey values of this scan are HU, as those of CT; {model} was trained on {modality}.")
+        return text.format(model=bundle.name, modality=modality)
     text = _("This scan is nothing like the {modality} scans that {model} was trained on: {reason}.")
     if modality == "unknown":
         text = _("This scan is nothing like the scans that {model} was trained on: {reason}.")
-    reason = about_grey_values(*found) if found is not None else ""
-    return text.format(modality=modality, model=bundle.name, reason=reason)
+    return text.format(modality=modality, model=bundle.name, reason=about_grey_values(*found))
 
 
 def can_fit(bundle: Bundle, scan: ScanFacts) -> bool:
     """Whether nothing says that `bundle` cannot fit `scan`."""
     kind, kinds = kind_of(scan.modality), _kinds_of(bundle)
-    return kind in kinds if kind and kinds else (excess(bundle, scan) or 0.0) <= LIMIT
+    if kind and kinds:
+        return kind in kinds
+    far = excess(bundle, scan)
+    return not (kinds and "CT" not in kinds and _is_hu(bundle, scan)) if far is None else far <= LIMIT
 
 
 def excess(bundle: Bundle, scan: ScanFacts) -> float | None:
@@ -188,6 +195,14 @@ def _compared(
     if grey.is_blank or len(grey.description) != len(statistics.grey.mean):
         return None
     return statistics, grey, scan.channels, recipe
+
+
+def _is_hu(bundle: Bundle, scan: ScanFacts) -> bool:
+    """Whether the grey values begin with the air of CT, which no other kind of scan has."""
+    if len(scan.channels) != len(bundle.channels):
+        return False
+    low, high = describe_grey_values(scan.channels, IntensityRecipe("zscore")).span
+    return low <= _AIR_HU < 0 < high
 
 
 def _statistics_of(bundle: Bundle) -> FamiliarityStatistics | None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ..images.volume import Volume
     from ..inference.settings import Prediction
 
-_STAGES = {"locate": "Placing the box", "prepare": "Preparing", "segment": "Segmenting", "restore": "Restoring"}
+#: What is shown of the stages that `predict` reports.
+STAGES = {"locate": "Placing the box", "prepare": "Preparing", "segment": "Segmenting", "restore": "Restoring"}
 _LABEL_MAP_ENDINGS = (".seg.nrrd", ".nii.gz", ".nii", ".dcm")
 _MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd")
 
@@ -92,17 +93,17 @@ def run(arguments: argparse.Namespace) -> int:
     if placing.lacking:
         _warn(f"{placing.lacking} Give it with --roi.")
     predictor = locating(Predictor(bundle, settings), placing.locator)
-    with ProgressBar(_STAGES["prepare"], shown=not arguments.quiet) as bar:
+    with ProgressBar(STAGES["prepare"], shown=not arguments.quiet) as bar:
         prediction = predictor.predict(
             volume,
             roi=roi,
-            progress=lambda stage, fraction: bar.update(fraction, _STAGES.get(stage, stage)),
+            progress=lambda stage, fraction: bar.update(fraction, STAGES.get(stage, stage)),
             want_probabilities=arguments.probabilities is not None,
             want_entropy=arguments.entropy is not None,
         )
     written = _write(outputs, volume, prediction, bundle, arguments.scan[0].name)
     if not arguments.quiet:
-        _print_result(prediction, bundle, written, [*allowed, *prediction.warnings])
+        print_result(prediction, bundle, written, [*allowed, *prediction.warnings])
     return 0
 
 
@@ -165,7 +166,8 @@ def _write(
     return written
 
 
-def _print_result(prediction: Prediction, bundle: Bundle, written: dict[str, Path], warnings: Sequence[str]) -> None:
+def print_result(prediction: Prediction, bundle: Bundle, written: dict[str, Path], warnings: Sequence[str]) -> None:
+    """What was found, where it was written, and what to know of it."""
     from ..images.volumetry import volumes_ml
     from ..inference.islands import cleaned_text
 

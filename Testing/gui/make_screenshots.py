@@ -42,11 +42,11 @@ def main(folder: Path) -> None:
     os.environ["MAESEGMENT_CASES"] = "/home/user/Documents/MAESegment cases"
     os.environ["MAESEGMENT_PYTHON"] = sys.executable
     os.environ["MAESEGMENT_MODELS"] = tempfile.mkdtemp()
-    head, box = load_head(), load_box()
+    head = load_head()
     loaded = standin.load_module(MODULE_FOLDER, "MAESegment")
     loaded.show()
     panel = loaded.widget.panel
-    panel.parameters.inputVolume, panel.parameters.roi = head, box
+    panel.parameters.inputVolume = head
     panel.parameters.modelName = next(
         f"{bundle.name}@{bundle.version}" for bundle in loaded.logic.models() if bundle.name == "hippocampus-mr"
     )
@@ -90,18 +90,6 @@ def load_head() -> Any:
     slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(image.array[0].transpose(2, 1, 0)))
     node.SetIJKToRASMatrix(to_vtk(image.ijk_to_ras))
     node.CreateDefaultDisplayNodes()
-    return node
-
-
-def load_box() -> Any:
-    """The box that comes with the sample data."""
-    file = MODULE_FOLDER / "Resources" / "SampleData" / "MNI152-left-hippocampus.mrk.json"
-    name = slicer.modules.markups.logic().LoadMarkups(str(file), "Left hippocampus box")
-    node = slicer.mrmlScene.GetNodeByID(name)
-    # Its outline only, so that the segmentation is seen.
-    node.GetDisplayNode().SetFillVisibility(False)
-    node.GetDisplayNode().SetHandlesInteractive(False)
-    node.GetDisplayNode().SetPropertiesLabelVisibility(False)
     return node
 
 

@@ -197,6 +197,7 @@ def two_channel_model() -> Any:
         labels=(Label(1, "tumour"),),
         content_hash="two",
         locator=None,
+        channels=("T1", "FLAIR"),
         card="# tumour-mr",
         path=Path("nowhere"),
     )

@@ -76,7 +76,7 @@ def test_model_is_chosen_from_the_list_and_described(panel, ui):
     assert panel.parameters.modelName == "headneck-ct@1.1.2"
     assert ui.modelComboBox.currentText == "headneck-ct 1.1.2"
     assert "Mean Dice 0.78" in ui.modelInfoLabel.text
-    tip = ui.modelComboBox.itemData(0, qt.Qt.ToolTipRole)
+    tip = ui.modelComboBox.itemData(ui.modelComboBox.currentIndex, qt.Qt.ToolTipRole)
     assert all(part in tip for part in ("headneck-ct 1.1.2", "Segments: Brainstem", "Research only", "OpenKBP", "MIT"))
     assert max(map(len, tip.splitlines())) <= 72
     ui.modelComboBox.setCurrentIndex(ui.modelComboBox.findData("hippocampus-mr@2.0.0"))

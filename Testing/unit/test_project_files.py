@@ -78,7 +78,7 @@ def test_a_wheel_carries_the_licences_of_code_and_weights(wheel: tuple[set[str],
     models = sorted((REPOSITORY / "Resources" / "Models").glob("*/configs/metadata.json"))
     licences = {path.parts[-3]: json.loads(path.read_text("utf-8"))["maesegment"]["licence"] for path in models}
     assert len(licences) >= 2
-    assert metadata["License-Expression"] == " AND ".join(["Apache-2.0", *sorted({*licences.values()})])
+    assert metadata["License-Expression"] == " AND ".join(sorted({"Apache-2.0", *licences.values()}))
     wanted = {"LICENSE", *(f"Resources/Models/{name}/LICENSE" for name in licences)}
     assert set(metadata.get_all("License-File", [])) == wanted
     assert {file.partition(".dist-info/licenses/")[2] for file in files} - {""} == wanted

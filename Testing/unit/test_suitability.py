@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from MAESegmentLib.images.writing import write_volume
 from MAESegmentLib.samples import ROI_LEFT, read_sample
 from Testing import dicom_series
 from Testing.bundles import save_tiny, tiny_spec
+from Testing.heads import head as whole_head
+from Testing.heads import save_models
 from Testing.phantoms import PhantomFactory
 from Testing.skips import REPOSITORY
 
@@ -51,6 +54,9 @@ def test_grey_values_alone_tell_the_model_of_a_real_scan(
         facts = ScanFacts.of(read_volume(path))
         assert best_fit(shipped.values(), facts) is shipped[right], path
         for name, bundle in shipped.items():
+            if bundle.metadata["maesegment"]["familiarity"] is None:
+                assert (mismatch(bundle, facts) == "") == (right == "hippocampus-mr"), f"{path}: {name} is one of MR"
+                continue
             assert ((excess(bundle, facts) or 0.0) > LIMIT) == bool(mismatch(bundle, facts)) == (name != right), path
 
 
@@ -83,6 +89,15 @@ def test_modalities_are_compared_whatever_they_are_called(
     bundle = save_tiny(tmp_path / "model", tiny_spec(modality=trained))
     volume = phantom().volume
     assert (mismatch(bundle, ScanFacts(volume.array, volume.grid, scan)) == "") is fits
+
+
+def test_hounsfield_units_alone_refuse_a_model_of_mr_without_statistics(ct: Path, tmp_path: Path) -> None:
+    models = {kind: save_tiny(tmp_path / f"model {kind}", tiny_spec(modality=kind)) for kind in ("MR", "CT", "PET/CT")}
+    planning = ScanFacts.of(read_volume(ct))
+    said = mismatch(models["MR"], planning)
+    assert said == "The grey values of this scan are HU, as those of CT; tiny-mr was trained on MR."
+    assert mismatch(models["CT"], planning) == mismatch(models["PET/CT"], planning) == ""
+    assert mismatch(models["MR"], ScanFacts.of(read_sample())) == ""
 
 
 def test_model_that_wants_a_box_says_so_of_a_whole_head_alone(shipped: dict[str, Bundle], real_data: Path) -> None:
@@ -127,6 +142,17 @@ def test_what_the_user_chose_for_a_kind_of_scan_is_proposed_before_what_it_resem
     assert proposed(blank) == "headneck-ct" == library.default().name
 
 
+def test_what_places_boxes_is_proposed_to_whoever_chose_it_or_has_nothing_else(tmp_path: Path) -> None:
+    store, scan = save_models(tmp_path), ScanFacts.of(whole_head()[0])
+    library = ModelLibrary(store)
+    assert [one.name for one in library.models()] == ["brain-test", "hippo-test"]
+    assert library.default().name == library.default(scan).name == "hippo-test"
+    library.prefer("brain-test", scan)
+    assert library.default(scan).name == "brain-test"
+    shutil.rmtree(store.user_folder / "hippo-test")
+    assert library.default().name == library.default(scan).name == "brain-test"
+
+
 # At the doors ---------------------------------------------------------------------------------------------------------
 
 
@@ -159,8 +185,9 @@ def test_shell_says_before_it_runs_that_the_model_wants_a_box(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("MAESegmentLib.inference.predictor.Predictor.predict", stop)
-    head = write_volume(tmp_path / "head.nii.gz", read_sample())
-    main(["segment", "-m", "hippocampus-mr", "--device", "cpu", str(head), "-o", str(tmp_path / "out.seg.nrrd")])
+    monkeypatch.setenv("MAESEGMENT_MODELS", str(save_models(tmp_path, locates=False).user_folder))
+    head = write_volume(tmp_path / "head.nii.gz", whole_head()[0])
+    main(["segment", "-m", "hippo-test", "--device", "cpu", str(head), "-o", str(tmp_path / "out.seg.nrrd")])
     assert "is made for a box" in said[0]
     assert "--roi" in said[0]
 
@@ -175,14 +202,19 @@ def test_console_refuses_before_a_worker_is_started(console: Console, ct: Path) 
     with pytest.raises(MismatchError) as caught:
         console.process(ct, "hippocampus-mr")
     assert "allow_mismatch=True" in caught.value.hint
-    with pytest.warns(UserWarning, match="is made for a box"):
-        job = console.process(read_sample(), "hippocampus-mr", wait=False)
-    job.cancel()
     low = read_volume(ct).ijk_to_ras @ [*(np.array(read_volume(ct).grid.shape) // 2), 1]
     box = tuple(float(low[axis] + step) for axis in range(3) for step in (-20, 20))
     found = console.process(ct, "hippocampus-mr", device="cpu", speed="fast", roi=box, allow_mismatch=True)
     assert "Segmented all the same." in found.warnings[0]
     console.close()
+
+
+def test_console_says_before_it_runs_that_the_model_wants_a_box(tmp_path: Path) -> None:
+    alone = Console(store=save_models(tmp_path, locates=False), working_folder=tmp_path / "work")
+    with pytest.warns(UserWarning, match="is made for a box"):
+        job = alone.process(whole_head()[0], "hippo-test", wait=False)
+    job.cancel()
+    alone.close()
 
 
 def table_of(out: Path) -> dict[str, dict[str, str]]:

@@ -252,9 +252,13 @@ def running_app(arguments: Sequence[str], environment: dict[str, str]) -> Iterat
         app.close()
 
 
-def open_sample(user: User) -> None:
+def open_sample(user: User, region: str = "Right hippocampus") -> None:
+    """The sample head, with this region chosen; "" leaves it as it is proposed."""
     user.press("open-sample")
     user.until(lambda: user.see("segment-button") and user.find("segment-button").is_enabled(), "the sample")
+    if region:
+        user.choose("region-select", region)
+        user.until(lambda: region in user.panel(), "its box")
 
 
 def segment(user: User) -> None:

@@ -8,19 +8,23 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
-from MAESegmentLib.bundle import ModelStore
+from MAESegmentLib.bundle.library import ModelLibrary
 from MAESegmentLib.images.reading import read_label_map, read_volume
-from MAESegmentLib.inference import Predictor, Roi
-from MAESegmentLib.samples import ROI_RIGHT, head_path
+from MAESegmentLib.inference import Predictor
+from MAESegmentLib.inference.locating import locating
+from MAESegmentLib.samples import head_path
 from Testing.web.browser import LONGEST_STALL_S, open_sample, screenshot, segment, show
 from Testing.web.visitor import processes
 
 
 def test_the_sample_head_is_segmented_and_saved_voxel_for_voxel(app, user):
-    open_sample(user)
+    """Both hippocampi of the whole head, as it is proposed."""
+    open_sample(user, "")
+    assert "The whole scan" in user.panel()
     app.longest_stall_s(user)
     segment(user)
     assert "hippocampus-mr" in user.text("result-line")
+    assert "4 segments" in user.text("result-line")
     user.press("go-export")
     assert not user.see("export-dcm"), "the scan is not DICOM"
     assert not user.see("export-rtstruct-dcm")
@@ -32,12 +36,14 @@ def test_the_sample_head_is_segmented_and_saved_voxel_for_voxel(app, user):
     user.find("show-3d").send_keys(" ")
     user.until(lambda: not user.see("surface-state") or not user.text("surface-state"), "the surface")
     user.press("go-export")
+    library = ModelLibrary()
+    bundle = library.find("hippocampus")
+    expected = locating(Predictor(bundle), library.meant("brain-mr")).predict(read_volume(head_path()))
     for ending, button in ((".seg.nrrd", "export-seg-nrrd"), (".nii.gz", "export-nii-gz")):
         user.press(button)
         user.until(lambda ending=ending: user.text("saved-name").endswith(ending), ending)
         user.press("save-file")
         saved = read_label_map(user.saved(ending))
-        expected = Predictor(ModelStore().find("hippocampus")).predict(read_volume(head_path()), roi=Roi.of(ROI_RIGHT))
         assert saved.grid.matches(expected.label_map.grid)
         np.testing.assert_array_equal(saved.array, expected.label_map.array)
     screenshot(user, "app-export")
@@ -150,7 +156,7 @@ def test_a_page_on_the_disk_leads_in_and_who_closes_the_browser_finds_scene_and_
     page.write_text(f'<meta http-equiv="refresh" content="0;url={app.address}">')
     first = new_user(tmp_path / "same user").open(page.as_uri())
     assert first.driver.current_url == f"{app.origin}/index.html"
-    open_sample(first)
+    open_sample(first, "")
     first.press("segment-button")
     first.driver.quit()
     again = new_user(tmp_path / "same user").open(page.as_uri())

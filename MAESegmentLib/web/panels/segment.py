@@ -20,6 +20,7 @@ from ...app.presenters.segment import SegmentPresenter
 from ...app.result_notes import summary_of
 from ...app.texts.model_cards import name_of
 from ...bundle import Bundle
+from ...bundle.suitability import locator_among
 from ...errors import MAESegmentError, NodeError
 from ...mrml.volumes import add_box, box_hint
 from ...samples import BOXES, SAMPLE, SAMPLE_MODEL
@@ -122,7 +123,7 @@ class SegmentPanel(Panel):
             self.update()
 
     def offer_sample_boxes(self) -> None:
-        """A box around each hippocampus of the sample head, the first one chosen."""
+        """A box around each hippocampus of the sample head. None is chosen where the model finds them by itself."""
         scan = self.workspace.scan
         if scan is None or not scan.node.GetName().startswith(SAMPLE):
             return
@@ -131,7 +132,8 @@ class SegmentPanel(Panel):
         chosen, meant = self.bundle, self.logic.selectedModel(SAMPLE_MODEL)
         if meant is not None and (chosen is None or chosen.name != meant.name):
             self.put(model=self._models.propose(name_of(meant)))
-        self.put(region=boxes[0].GetID())
+        finds_them = meant is not None and locator_among(meant, self.logic.selectedModel)[0] is not None
+        self.put(region=WHOLE if finds_them else boxes[0].GetID())
         self.update()
         self.app.views.centre_on(boxes[0])
 

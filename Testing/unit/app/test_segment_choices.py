@@ -28,7 +28,7 @@ def models(logic):
 def test_models_are_listed_by_name_the_newest_version_first(logic):
     shipped = logic.models()[0]
     versions = [
-        SimpleNamespace(name=name, version=version, metadata=shipped.metadata)
+        SimpleNamespace(name=name, version=version, metadata=shipped.metadata, locator=None)
         for name, version in (("a", "1.0.0"), ("a", "1.1.0"), ("b", "0.1.0"))
     ]
     logic.bundles = versions
