@@ -23,6 +23,8 @@ from Testing.skips import REPOSITORY
 
 GIB = 2**30
 SHIPPED_MODELS = REPOSITORY / "Resources" / "Models"
+_HEADNECK = ModelStore("nowhere", shipped_folder=SHIPPED_MODELS).find("headneck-ct")
+HEADNECK = f"{_HEADNECK.name}@{_HEADNECK.version}"
 RUNNING = RunStatus(
     RunState.RUNNING, "train", "Training, step 120 of 280", 0.43, 400.0, 120, 280, None, "cuda:0", "NVIDIA T4", 300.0
 )

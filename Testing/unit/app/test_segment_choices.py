@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from MAESegmentLib.app.presenters import settings
 from MAESegmentLib.app.presenters.models import ModelList
 from MAESegmentLib.app.session import LogBuffer
 from MAESegmentLib.errors import MAESegmentError
-from Testing.fake_logic import FakeLogic
+from Testing.fake_logic import HEADNECK, FakeLogic
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_models_are_listed_by_name_the_newest_version_first(logic):
 
 
 def test_choice_of_the_user_stays_for_the_next_scan_if_it_can_fit_and_is_remembered(logic, models):
-    ct, mr = "headneck-ct@1.1.2", "hippocampus-mr@2.0.0"
+    ct, mr = HEADNECK, "hippocampus-mr@2.0.0"
     logic.misfits = {("head", "headneck-ct"), ("neck", "hippocampus-mr")}
     assert models.for_scan(models.default(), "head") == mr, "what was only proposed gives way"
     assert models.for_scan(mr, "neck") == ct
@@ -62,9 +63,9 @@ def test_choice_of_the_user_stays_for_the_next_scan_if_it_can_fit_and_is_remembe
 
 
 def test_chosen_model_says_what_it_is_for_and_how_good_it_is(models):
-    info = models.info("headneck-ct@1.1.2")
+    info = models.info(HEADNECK)
     assert "head-and-neck planning CT" in info
-    assert "Mean Dice 0.78 (n = 40 held-out cases)" in info
+    assert re.search(r"Mean Dice 0\.\d\d \(n = 40 held-out cases\)", info)
 
 
 def test_absence_of_a_model_is_explained(logic, models):
