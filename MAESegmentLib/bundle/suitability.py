@@ -76,7 +76,7 @@ def mismatch(bundle: Bundle, scan: ScanFacts) -> str:
         return text.format(kind=kind_of(scan.modality), model=bundle.name, modality=modality)
     found = _compared(bundle, scan)
     if found is None:
-        text = _("The grey values of this scan are HU, as those of CT; {model} was trained on {modality}.")
+        text = _("The grey values of this scan look like HU, as those of CT; {model} was trained on {modality}.")
         return text.format(model=bundle.name, modality=modality)
     text = _("This scan is nothing like the {modality} scans that {model} was trained on: {reason}.")
     if modality == "unknown":
@@ -198,7 +198,7 @@ def _compared(
 
 
 def _is_hu(bundle: Bundle, scan: ScanFacts) -> bool:
-    """Whether the grey values begin with the air of CT, which no other kind of scan has."""
+    """Whether the grey values begin with the air of CT, where other scans have none but by an offset."""
     if len(scan.channels) != len(bundle.channels):
         return False
     low, high = describe_grey_values(scan.channels, IntensityRecipe("zscore")).span

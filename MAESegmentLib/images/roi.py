@@ -86,6 +86,26 @@ class Roi:
         return i, j, k
 
 
+@dataclass(frozen=True)
+class Block(Roi):
+    """Voxels of one grid: a box along its axes. Around a box along R, A, S there are more of them in an oblique scan,
+    and again more in another box around those. `minimum` and `maximum` are of the RAS box around it."""
+
+    block: tuple[slice, slice, slice]
+
+    @classmethod
+    def of_voxels(cls, grid: Grid, block: tuple[slice, slice, slice]) -> Block:
+        edges = [(one.start - 0.5, one.stop - 0.5) for one in block]
+        corners = np.array([*product(*edges)]) @ grid.ijk_to_ras[:3, :3].T + grid.ijk_to_ras[:3, 3]
+        (r0, a0, s0), (r1, a1, s1) = (map(float, side) for side in (corners.min(axis=0), corners.max(axis=0)))
+        return cls((r0, a0, s0), (r1, a1, s1), block)
+
+    def voxels(self, grid: Grid) -> tuple[slice, slice, slice]:
+        """Of the grid that it was made for."""
+        del grid
+        return self.block
+
+
 def _corners_in_file(path: Path) -> tuple[Corner, Corner]:
     """Of the box along the axes around the one ROI in a markups file of 3D Slicer, which may be turned."""
     try:

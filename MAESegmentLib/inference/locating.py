@@ -13,7 +13,7 @@ from ..bundle import Bundle
 from ..bundle.suitability import lacks_box
 from ..bundle.usage.locator import LEFT, RIGHT, Locator, PlacedBox
 from ..errors import LACKS_BOX, MismatchError
-from ..images.roi import Roi
+from ..images.roi import Block, Roi
 from ..images.volume import Grid, LabelMap, Volume
 from ..images.volumetry import voxel_ml
 from .islands import Runs
@@ -28,12 +28,13 @@ LOCATED = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where a structure was found: the corners of its own box (RAS mm), and `roi` with the margin around it."""
+    """Where a structure was found: the corners of its own box (RAS mm), and `roi` with the margin around it, along the
+    axes of the scan."""
 
     box: PlacedBox
     low: np.ndarray
     high: np.ndarray
-    roi: Roi
+    roi: Block
 
 
 class LocatingPredictor:
@@ -117,7 +118,7 @@ class LocatingPredictor:
             what = " or ".join(box.structures)
             if ml < self._recipe.smallest_ml or place is None:
                 reasons.append(f"{name} found no {what}." if not ml else f"{name} found only {ml:.2f} ml of {what}.")
-            elif lacks_box(self.predictor.bundle, volume.grid, place.roi):
+            elif lacks_box(self.predictor.bundle, _grid_of(volume.grid, place.roi), None):
                 reasons.append(f"What {name} found as {what} is far too large.")
             else:
                 places.append(place)
@@ -129,14 +130,15 @@ class LocatingPredictor:
         """One prediction of all boxes; a voxel in several belongs to the nearest structure."""
         own = self.predictor.labels
         labels = [self._recipe.labels(place.box, own) for place in places]
-        every = self._recipe.all_labels(own)
+        # Not those of a side that was not searched: it would count as one without any of the structure.
+        every = tuple(label for mine in labels for label in mine)
         array = np.zeros(volume.grid.shape, np.uint8 if max(one.value for one in every) < 256 else np.uint16)
         entropy = None if parts[0].entropy is None else np.zeros((1, *array.shape), np.float32)
         probabilities = None
         if parts[0].probabilities is not None:
             probabilities = np.zeros((1 + len(every), *array.shape), np.float32)
             probabilities[0] = 1.0
-        blocks = [place.roi.voxels(volume.grid) for place in places]
+        blocks = [place.roi.block for place in places]
         for number, (block, mine, part) in enumerate(zip(blocks, labels, parts, strict=True)):
             is_mine = _nearest(volume.grid, block, places) == number
             values = {mine_.value: label.value for mine_, label in zip(own, mine, strict=True)}
@@ -196,8 +198,19 @@ def _place(found: LabelMap, box: PlacedBox, values: Sequence[int], recipe: Locat
     centres = np.concatenate(ends) @ to_ras[:3, :3].T + to_ras[:3, 3]
     half = np.abs(to_ras[:3, :3]).sum(axis=1) / 2
     low, high = centres.min(axis=0) - half, centres.max(axis=0) + half
-    (r0, a0, s0), (r1, a1, s1) = (map(float, low - recipe.margin_mm), map(float, high + recipe.margin_mm))
-    return Place(box, low, high, Roi((r0, a0, s0), (r1, a1, s1))), float(sizes.max()) * voxel_ml(found)
+    first = np.array([largest.slab.min(), largest.row.min(), largest.start.min()])
+    end = np.array([largest.slab.max() + 1, largest.row.max() + 1, largest.stop.max()])
+    margin = np.ceil(recipe.margin_mm / np.array(found.grid.spacing) - 1e-6).astype(int)
+    first, end = np.maximum(first - margin, 0), np.minimum(end + margin, found.array.shape)
+    i, j, k = (slice(int(a), int(b)) for a, b in zip(first, end, strict=True))
+    roi = Block.of_voxels(found.grid, (i, j, k))
+    return Place(box, low, high, roi), float(sizes.max()) * voxel_ml(found)
+
+
+def _grid_of(grid: Grid, roi: Block) -> Grid:
+    """Of its voxels alone, as far as their number and size go."""
+    i, j, k = (one.stop - one.start for one in roi.block)
+    return Grid((i, j, k), grid.ijk_to_ras)
 
 
 def _are_exchanged(places: Sequence[Place]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -17,10 +18,11 @@ from MAESegmentLib.console import Console
 from MAESegmentLib.errors import Cancelled
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.reading import read_drawing
-from MAESegmentLib.images.volume import LabelMap
+from MAESegmentLib.images.volume import LabelMap, Volume
 from MAESegmentLib.images.writing import write_label_map, write_volume
 from MAESegmentLib.inference.locating import locating
 from MAESegmentLib.inference.predictor import Predictor
+from MAESegmentLib.inference.settings import InferenceSettings, Prediction
 from Testing.heads import CENTRES, SPACING, crop_of, head, save_models
 
 SIDED = [f"{side} {part} hippocampus" for side in ("left", "right") for part in ("anterior", "posterior")]
@@ -121,6 +123,29 @@ def test_without_usable_boxes_the_whole_scan_is_segmented_with_a_warning_as_befo
     assert np.unique(np.asarray(nib.load(tmp_path / "s.nii.gz").dataobj)).tolist() == [0, 1, 2]
 
 
+def test_boxes_lie_along_the_axes_of_an_oblique_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Around a box along R, A, S the model would be given far more than it was made for."""
+    store, (volume, _truth) = save_models(tmp_path), head()
+    cosine, sine = np.cos(np.radians(25)), np.sin(np.radians(25))
+    turn = np.array([[cosine, -sine, 0, 0], [sine, cosine, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    given: list[tuple[slice, slice, slice]] = []
+    predict = Predictor.predict
+
+    def noting(self: Predictor, scan: Volume, **options: Any) -> Prediction:
+        if options.get("roi") is not None:
+            given.append(options["roi"].voxels(scan.grid))
+        return predict(self, scan, **options)
+
+    monkeypatch.setattr(Predictor, "predict", noting)
+    settings = InferenceSettings(device="cpu", check_familiarity=False)
+    for matrix in (np.eye(4), turn):
+        predictor = locating(Predictor(store.find("hippo-test"), settings), store.find("brain-test"))
+        found = predictor.predict(Volume(volume.array, matrix @ volume.ijk_to_ras))
+        assert [label.name for label in found.labels] == SIDED
+    assert len(given) == 4
+    assert given[:2] == given[2:]
+
+
 @pytest.mark.usefixtures("doors")
 def test_a_side_that_is_not_found_is_said_and_the_other_segmented(
     tmp_path: Path, capsys: pytest.CaptureFixture
@@ -131,6 +156,8 @@ def test_a_side_that_is_not_found_is_said_and_the_other_segmented(
     assert segment(tmp_path / "half.nii.gz", "-o", tmp_path / "s.nii.gz") == 0
     said = capsys.readouterr()
     assert "brain-test 1.0.0 found no right hippocampus." in " ".join(said.err.split())
+    assert "left anterior hippocampus" in said.out
+    assert "right" not in said.out, "not searched is not none"
     assert np.unique(np.asarray(nib.load(tmp_path / "s.nii.gz").dataobj)).tolist() == [0, 3, 4]
 
 

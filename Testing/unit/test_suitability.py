@@ -95,7 +95,7 @@ def test_hounsfield_units_alone_refuse_a_model_of_mr_without_statistics(ct: Path
     models = {kind: save_tiny(tmp_path / f"model {kind}", tiny_spec(modality=kind)) for kind in ("MR", "CT", "PET/CT")}
     planning = ScanFacts.of(read_volume(ct))
     said = mismatch(models["MR"], planning)
-    assert said == "The grey values of this scan are HU, as those of CT; tiny-mr was trained on MR."
+    assert said == "The grey values of this scan look like HU, as those of CT; tiny-mr was trained on MR."
     assert mismatch(models["CT"], planning) == mismatch(models["PET/CT"], planning) == ""
     assert mismatch(models["MR"], ScanFacts.of(read_sample())) == ""
 
