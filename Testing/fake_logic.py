@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from MAESegmentLib.bundle import ModelStore
+from MAESegmentLib.bundle.library import without_locators
 from MAESegmentLib.cases.mapping import LabelMatch
 from MAESegmentLib.cases.records import CaseRecord
 from MAESegmentLib.cases.submission import CaseIssue
@@ -334,8 +335,7 @@ class FakeLogic:
         return [bundle for bundle in self.bundles if bundle.metadata["maesegment"]["kind"] == "segmentation"]
 
     def defaultModel(self, volume: Any = None) -> Any:
-        places_boxes = {one.locator.model for one in self.models() if one.locator is not None}
-        known = [one for one in self.models() if one.name not in places_boxes]
+        known = without_locators(self.models())
         return next((one for one in known if volume is None or self.canFit(volume, one)), None)
 
     def canFit(self, volume: Any, model: Any) -> bool:

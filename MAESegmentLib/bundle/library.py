@@ -45,8 +45,7 @@ class ModelLibrary:
         boxes of others is for whoever asks for it.
         """
         every = self._proposed()
-        places_boxes = {one.locator.model for one in every if one.locator is not None}
-        known = [one for one in every if one.name not in places_boxes]
+        known = without_locators(every)
         if scan is not None:
             best = best_fit(known, scan)
             wanted = self.store.preferred(_kind(scan, best))
@@ -58,7 +57,7 @@ class ModelLibrary:
     def prefer(self, model: ModelChoice, scan: ScanFacts) -> None:
         """Remember that the user chose `model` for `scan`, if it can fit."""
         bundle = self.find(model)
-        kind = _kind(scan, best_fit(self._proposed(), scan))
+        kind = _kind(scan, best_fit(without_locators(self._proposed()), scan))
         if kind and can_fit(bundle, scan) and self.store.preferred(kind) != bundle.name:
             self.store.prefer(bundle.name, kind)
 
@@ -121,6 +120,12 @@ class ModelLibrary:
         if len(names) > 1:
             raise ConfigurationError("Which model? None was named.", f"Name one of: {', '.join(names)}.")
         return names[0]
+
+
+def without_locators(models: Sequence[Bundle]) -> list[Bundle]:
+    """Those of `models` that do not place the boxes of another one."""
+    locators = {one.locator.model for one in models if one.locator is not None}
+    return [one for one in models if one.name not in locators]
 
 
 def _kind(scan: ScanFacts, best: Bundle | None) -> str:
