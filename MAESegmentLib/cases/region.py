@@ -43,12 +43,7 @@ def inside(region: Sequence[float], grid: Grid) -> Part:
     r0, r1, a0, a1, s0, s1 = region
     roi = Roi((r0, a0, s0), (r1, a1, s1))
     block = _block(roi, grid)
-    i, j, k = np.ogrid[block]
-    mask = np.ones([part.stop - part.start for part in block], dtype=bool)
-    for row, low, high in zip(grid.ijk_to_ras[:3], roi.minimum, roi.maximum, strict=True):
-        position = row[0] * i + row[1] * j + row[2] * k + row[3]
-        mask &= (position >= low - 1e-6) & (position <= high + 1e-6)
-    return Part(block, mask)
+    return Part(block, roi.holds(grid, block))
 
 
 def _block(roi: Roi, grid: Grid) -> tuple[slice, slice, slice]:

@@ -85,10 +85,10 @@ def run(arguments: argparse.Namespace) -> int:
         volume = read_volume(arguments.scan[0], series_uid=arguments.series)
     else:
         volume = read_volumes(arguments.scan)
-    check_label_map_destination(outputs["segmentation"], source=volume, labels=bundle.labels)
     facts = ScanFacts.of(volume)
     hint = "If you know that it fits, add --allow-mismatch."
     allowed = check_scan(bundle, facts, allowed=arguments.allow_mismatch, hint=hint)
+    check_label_map_destination(outputs["segmentation"], source=volume, labels=bundle.labels)
     placing = box_placing(bundle, facts.grid, roi, library.meant)
     if placing.lacking:
         _warn(f"{placing.lacking} Give it with --roi.")

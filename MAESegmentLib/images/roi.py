@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import ConfigurationError, GeometryError, reason_of
 from .volume import Grid
@@ -85,6 +86,24 @@ class Roi:
         i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
         return i, j, k
 
+    def holds(self, grid: Grid, block: tuple[slice, slice, slice]) -> npt.NDArray[np.bool_]:
+        """Whether the centre of each voxel in `block` (I, J, K) lies in the box, which in an oblique scan is not
+        so of all `voxels`."""
+        i, j, k = np.ogrid[block]
+        held = np.ones([part.stop - part.start for part in block], dtype=bool)
+        for row, low, high in zip(grid.ijk_to_ras[:3], self.minimum, self.maximum, strict=True):
+            position = row[0] * i + row[1] * j + row[2] * k + row[3]
+            held &= (position >= low - 1e-6) & (position <= high + 1e-6)
+        return held
+
+    def planes_outside(self, grid: Grid) -> Iterator[tuple[tuple[int, slice, slice], npt.NDArray[np.bool_]]]:
+        """Planes (I, J, K) of `voxels` that lie outside the box in part, and where they do: masks (J, K)."""
+        i, j, k = self.voxels(grid)
+        for index in range(i.start, i.stop):
+            (outside,) = ~self.holds(grid, (slice(index, index + 1), j, k))
+            if outside.any():
+                yield (index, j, k), outside
+
 
 @dataclass(frozen=True)
 class Block(Roi):
@@ -104,6 +123,11 @@ class Block(Roi):
         """Of the grid that it was made for."""
         del grid
         return self.block
+
+    def planes_outside(self, grid: Grid) -> Iterator[tuple[tuple[int, slice, slice], npt.NDArray[np.bool_]]]:
+        """None: the box is that of the voxels."""
+        del grid
+        yield from ()
 
 
 def _corners_in_file(path: Path) -> tuple[Corner, Corner]:

@@ -17,7 +17,7 @@ from ..errors import Cancelled, ConfigurationError, DeviceMemoryError, WeightsEr
 from ..images.labels import Label
 from ..images.limits import memory_problem
 from ..images.roi import Roi
-from ..images.volume import LabelMap, Volume
+from ..images.volume import Grid, LabelMap, Volume
 from ..preprocessing.plan import Prepared, Preprocessing
 from .fallback import Step, run_first_that_fits, steps_for
 from .islands import Cleaned
@@ -111,6 +111,8 @@ class Segmenter:
 
         runtime, step = run_first_that_fits(self.steps(), run, warnings.append)
         report("restore", 0.0)
+        if roi is not None:
+            _confine(Roi.of(roi), volume.grid, labels, probabilities, entropy)
         if not labels.any():
             structures = len(self._values) - 1
             warnings.append(
@@ -267,6 +269,20 @@ class Segmenter:
             probabilities[0] = 1.0  # outside a ROI, and outside the body, everything is background
         labels = np.zeros(shape, np.uint8 if max(self._values) < 256 else np.uint16)
         return labels, probabilities, np.zeros(shape, np.float32) if want_entropy else None
+
+
+def _confine(
+    roi: Roi, grid: Grid, labels: np.ndarray, probabilities: np.ndarray | None, entropy: np.ndarray | None
+) -> None:
+    """Make what was found outside `roi` background: of an oblique scan, more than the box was segmented."""
+    for plane, outside in roi.planes_outside(grid):
+        labels[plane][outside] = 0
+        if probabilities is not None:
+            probabilities[0][plane][outside] = 1
+            for others in probabilities[1:]:
+                others[plane][outside] = 0
+        if entropy is not None:
+            entropy[plane][outside] = 0
 
 
 def _report_nothing(_stage: str, _fraction: float) -> None:

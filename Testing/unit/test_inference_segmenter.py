@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from MAESegmentLib.errors import Cancelled, DeviceMemoryError, GeometryError, WeightsError
 from MAESegmentLib.images.roi import Roi
@@ -147,6 +149,28 @@ def test_only_voxels_within_the_roi_are_labelled(phantom: PhantomFactory) -> Non
     expected[block] = scan.label_map.array[block]
     np.testing.assert_array_equal(labels, expected)
     assert 0 < (labels > 0).sum() < (scan.label_map.array > 0).sum()
+
+
+@pytest.mark.parametrize("degrees", [(0, 0, 25), (25, 0, 25), (10, -35, 60)])
+def test_in_an_oblique_scan_too_nothing_outside_the_roi_is_labelled(
+    phantom: PhantomFactory, degrees: tuple[int, int, int]
+) -> None:
+    scan = phantom()
+    turned = scan.volume.ijk_to_ras.copy()
+    turned[:3] = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix() @ turned[:3]
+    volume, roi = replace(scan.volume, ijk_to_ras=turned), Roi((-6.0, -9.0, -6.0), (1.0, 5.0, 6.0))
+    found = segmenter().predict(volume, roi=roi, want_probabilities=True, want_entropy=True)
+    everywhere = tuple(slice(0, n) for n in volume.grid.shape)
+    held = roi.holds(volume.grid, everywhere)
+    block = np.zeros_like(held)
+    block[roi.voxels(volume.grid)] = True
+    assert (scan.label_map.array[block & ~held] > 0).any()
+    np.testing.assert_array_equal(found.label_map.array, np.where(held, scan.label_map.array, 0))
+    assert found.probabilities is not None
+    assert found.entropy is not None
+    np.testing.assert_array_equal(found.probabilities.array.argmax(axis=0), found.label_map.array)
+    assert set(found.probabilities.array[:, ~held].max(axis=1)) == {0.0, 1.0}
+    assert not found.entropy.array[0, ~held].any()
 
 
 def test_the_roi_block_holds_exactly_the_voxels_in_the_box(phantom: PhantomFactory) -> None:

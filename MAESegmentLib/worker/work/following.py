@@ -80,6 +80,7 @@ def grow(request: GrowScribbles, send: Send, should_cancel: Callable[[], bool], 
         earlier=_earlier(request),
         should_cancel=should_cancel,
     )
+    _confine(request, now, grown.label_map)
     data: dict[str, Any] = {"values": list(grown.values), "warnings": []}
     data["changed"] = _changed(now, grown.label_map.array, names)
     if grown.drawn is not None:
@@ -114,6 +115,13 @@ def _opened(
 
 def _within(request: UpdateScan | GrowScribbles, volume: Volume) -> Block | None:
     return Roi.of(request.roi).voxels(volume.grid) if request.roi else None
+
+
+def _confine(request: GrowScribbles, now: LabelMap, grown: LabelMap) -> None:
+    """Leave voxels outside the box as they are: in an oblique scan the block around it holds some."""
+    if request.roi:
+        for plane, outside in Roi.of(request.roi).planes_outside(now.grid):
+            grown.array[plane][outside] = now.array[plane][outside]
 
 
 def _earlier(request: UpdateScan | GrowScribbles) -> Drawn | None:
