@@ -276,7 +276,7 @@ def summary_table(summaries: Sequence[LabelSummary], *, title: str, tolerance_mm
 
     figures = ("Dice", "HD95\n(mm)", f"surface\nDice ({tolerance_mm:g} mm)", "volume\nerror (ml)", "n", "missing")
     table = make_table("structure", *figures, right=figures, title=title)
-    for one in summaries:
+    for one in (one for one in summaries if not one.not_known):  # a remark names those
         measured = _spread(one.dice, 3), _spread(one.hd95_mm, 2), _spread(one.surface_dice, 3)
         volume = _spread(one.volume_error_ml, 2, sign="+")
         table.add_row(one.label, *measured, volume, str(one.dice.n), str(len(one.missing_in_prediction)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cases.records import role_name
 from . import evaluate, official_models, options
-from .terminal import confirm_deletion, figure, make_console, make_table, print_json, say, swatch
+from .terminal import confirm_deletion, figure, make_console, make_table, print_json, print_markdown, say, swatch
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,14 +88,12 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from rich.markdown import Markdown
-
     store = _store()
     bundle = store.find(arguments.model)
     if arguments.json:
         print_json(dict(bundle.metadata))
     elif arguments.card:
-        make_console().print(Markdown(bundle.card))
+        print_markdown(bundle.card)
     else:
         print_facts(make_console(), bundle, store)
     return 0
@@ -142,6 +140,7 @@ def _import(arguments: argparse.Namespace) -> int:
     from ..bundle.store import NameInUse
 
     store = _store()
+    before = {known.path for known in store.list()}
     try:
         bundle = import_bundle(
             arguments.source,
@@ -152,6 +151,9 @@ def _import(arguments: argparse.Namespace) -> int:
     except NameInUse as error:
         error.hint += " To import it all the same, add --allow-name; the other model then goes by its full name only."
         raise
+    if bundle.path in before:
+        say(f"{bundle.name} {bundle.version} is here already, the same; nothing was changed: {bundle.path}")
+        return 0
     say(f"Imported {bundle.name} {bundle.version}: {bundle.path}")
     say(f"  maesegment models show {bundle.name}@{bundle.version}")
     versions = [other for other in store.list() if other.name == bundle.name]

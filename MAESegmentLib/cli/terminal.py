@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 from ..errors import Cancelled, ConfigurationError, OutputError
 from ..text import visible, visible_json
@@ -114,6 +114,27 @@ def make_table(*headings: str, right: Collection[str] = (), whole: Collection[st
         justify: Any = "right" if heading in right else "left"
         table.add_column(heading, justify=justify, no_wrap=heading in (*right, *whole), overflow="fold")
     return table
+
+
+def print_markdown(text: str) -> None:
+    """A model card; cells of its tables fold rather than lose their end, and words of names stay whole."""
+    from rich.markdown import Markdown, TableElement
+    from rich.table import Table
+
+    class FoldingTable(TableElement):
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
+            for table in super().__rich_console__(console, options):
+                if isinstance(table, Table):
+                    for column in table.columns:
+                        column.overflow = "fold"
+                    words = [word for cell in table.columns[0].cells for word in str(cell).split()]
+                    table.columns[0].min_width = min(max(map(len, words), default=0), options.max_width // 3)
+                yield table
+
+    class Card(Markdown):
+        elements: ClassVar[dict[str, Any]] = {**Markdown.elements, "table_open": FoldingTable}
+
+    make_console().print(Card(text))
 
 
 def swatch(label: Label) -> Text:

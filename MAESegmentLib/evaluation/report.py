@@ -131,11 +131,10 @@ def write_summary_json(
 
 
 def remarks(summaries: Sequence[LabelSummary]) -> list[str]:
-    """What the figures leave out, one line per structure and kind."""
-    lines = []
+    """What the figures leave out: in one line what the model does not know, then one per structure and kind."""
+    not_known = [summary.label for summary in summaries if summary.not_known]
+    lines = [f"Not structures of this model, and not evaluated: {', '.join(not_known)}."] if not_known else []
     for summary in summaries:
-        if summary.not_known:
-            lines.append(f"{summary.label}: not a structure of this model; not evaluated.")
         if summary.missing_in_prediction:
             lines.append(f"{summary.label}: missing in the prediction of {listed(summary.missing_in_prediction)}.")
         if summary.not_in_reference:

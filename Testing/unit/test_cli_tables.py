@@ -15,9 +15,9 @@ from MAESegmentLib.cli.case_stores import case_table
 from MAESegmentLib.cli.evaluate import difference_table, summary_table
 from MAESegmentLib.cli.models import label_table, list_table
 from MAESegmentLib.cli.next_case import table_of
-from MAESegmentLib.cli.terminal import make_console, training_display
+from MAESegmentLib.cli.terminal import make_console, print_markdown, training_display
 from MAESegmentLib.evaluation.metrics import Score, Status
-from MAESegmentLib.evaluation.report import summarise
+from MAESegmentLib.evaluation.report import remarks, summarise
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.inference.ranking import RankedScan
 from MAESegmentLib.inference.uncertainty import Uncertainty
@@ -76,6 +76,29 @@ def test_a_table_fits_80_columns_and_breaks_no_word(make, tmp_path: Path, monkey
     assert max(map(len, shown.splitlines())) <= 80
     assert [text for text in TABLES[make] if text not in shown] == [], shown
     assert not [line for line in shown.splitlines() if line.rstrip().endswith("■")], shown
+
+
+def test_what_a_model_does_not_know_is_one_remark_and_no_row(capsys: pytest.CaptureFixture[str]) -> None:
+    scores = [Score("a", label.name, Status.NOT_KNOWN, None, None, None, None, None) for label in LABELS[1:]]
+    summaries = summarise([Score("a", "Brainstem", Status.OK, 0.8, 1.5, 0.9, 1.0, 30.0), *scores])
+    make_console().print(summary_table(summaries, title="few of many", tolerance_mm=1.0))
+    assert "LeftParotid" not in capsys.readouterr().out
+    assert remarks(summaries) == [
+        "Not structures of this model, and not evaluated: LeftParotid, optic chiasm, Mandible."
+    ]
+
+
+def test_tables_of_a_model_card_lose_no_end_of_a_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    figures = ["0.522 \u00b1 0.064", "0.447 \u00b1 0.030", "20.95 \u00b1 1.85", "0.372 \u00b1 0.070", "5.03", "8", "0"]
+    rows = [["structure", *"ABCDEFG"], ["-"] * 8, ["left hippocampus", *figures]]
+    print_markdown("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    out = capsys.readouterr().out
+    assert "hippocampus" in out
+    assert "\u2026" not in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_the_progress_of_a_training_says_when_it_ends(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

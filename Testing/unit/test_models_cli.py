@@ -132,6 +132,8 @@ def test_a_model_goes_out_and_comes_in_again(
     assert "tiny-mr still means version 1.1.0" in out
     assert "maesegment models use tiny-mr@1.0.0" in out
     assert installed.find("tiny-mr@1.0.0").content_hash == before
+    assert main(["models", "import", str(exported)]) == 0
+    assert "tiny-mr 1.0.0 is here already, the same; nothing was changed" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("installed")
