@@ -19,6 +19,8 @@ from .usage.locator import KEY as LOCATOR
 from .usage.locator import locator_of
 from .usage.sides import KEY as SIDES
 from .usage.sides import sides_of
+from .usage.volumes import KEY as VOLUMES
+from .usage.volumes import volumes_of
 
 MAX_METADATA_BYTES = 16 * 2**20
 MAX_WEIGHTS_BYTES = 2 * 2**30
@@ -212,8 +214,13 @@ def _check_inference(found: Mapping[str, Any], labels: Sequence[Label], report: 
         locator_of(found, labels)
     except ConfigurationError as error:
         raise report(f"inference.{LOCATOR}", f"is not usable ({error})") from None
-    if len(recipes) > _MAX_LABELS:
-        raise report(f"inference.{CLEANING}", f"has {len(recipes)} entries; a model has at most {_MAX_LABELS} labels")
+    try:
+        volumes = volumes_of(found)
+    except ConfigurationError as error:
+        raise report(f"inference.{VOLUMES}", f"is not usable ({error})") from None
+    for key, entries in ((CLEANING, recipes), (VOLUMES, volumes)):
+        if len(entries) > _MAX_LABELS:
+            raise report(f"inference.{key}", f"has {len(entries)} entries; a model has at most {_MAX_LABELS} labels")
 
 
 def _check_figures(own: Mapping[str, Any], report: Report) -> None:

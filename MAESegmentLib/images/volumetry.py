@@ -26,6 +26,12 @@ def volumes_ml(label_map: LabelMap, labels: Sequence[Label]) -> dict[int, float]
     return {label.value: float(counts[label.value]) * ml if label.value < len(counts) else 0.0 for label in labels}
 
 
+def values_at_border(label_map: LabelMap) -> set[int]:
+    """Of structures that reach the first or last slice along an axis, and may be cut off there."""
+    ends = (np.take(label_map.array, end, axis) for axis in range(3) for end in (0, -1))
+    return {int(value) for end in ends for value in np.unique(end) if value}
+
+
 def value_counts(array: np.ndarray) -> np.ndarray:
     """How many voxels of the unsigned `array` have the value 0, 1, ..., as far as there are any."""
     counts = np.zeros(1 + int(array.max(initial=0)), dtype=np.int64)

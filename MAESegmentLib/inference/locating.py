@@ -72,13 +72,13 @@ class LocatingPredictor:
         if not lacking:
             return predict(roi=roi, progress=progress)
         started = time.perf_counter()
-        places, reasons = self._find(volume, report, should_cancel)
+        places, reasons, doubts = self._find(volume, report, should_cancel)
         if not places:
             text = f"{lacking} {' '.join(reasons)}"
             if self._ask_for_box:
                 raise MismatchError(text, "Add a box around the structure.", problem=LACKS_BOX)
             found = predict(progress=progress)
-            warnings = (*found.warnings, f"{text} Give a box around the structure.")
+            warnings = (*found.warnings, f"{text} Give a box around the structure.", *doubts)
             return replace(found, seconds=time.perf_counter() - started, warnings=warnings)
         parts = []
         for number, place in enumerate(places):
@@ -96,20 +96,21 @@ class LocatingPredictor:
         return replace(
             result,
             seconds=time.perf_counter() - started,
-            warnings=tuple(dict.fromkeys([*advice, *result.warnings])),
+            warnings=tuple(dict.fromkeys([*advice, *result.warnings, *doubts])),
             located_by=located_by,
         )
 
     def _find(
         self, volume: Volume, report: ReportStage, should_cancel: ShouldCancel | None
-    ) -> tuple[list[Place], list[str]]:
-        """The boxes, and why others were not found."""
+    ) -> tuple[list[Place], list[str], list[str]]:
+        """The boxes, why others were not found, and what the locator warns of."""
 
         def locate(stage: str, fraction: float) -> None:
             begin, end = _SHARES[stage]
             report("locate", begin + (end - begin) * fraction)
 
-        found = self._locator.predict(volume, progress=locate, should_cancel=should_cancel).label_map
+        located = self._locator.predict(volume, progress=locate, should_cancel=should_cancel)
+        found = located.label_map
         values = {label.name: label.value for label in self._locator.labels}
         places, reasons = [], []
         name = f"{self._locator.spec.name} {self._locator.spec.version}"
@@ -123,8 +124,8 @@ class LocatingPredictor:
             else:
                 places.append(place)
         if _are_exchanged(places):
-            return [], [f"What {name} found as left lies to the right of what it found as right."]
-        return places, reasons
+            places, reasons = [], [f"What {name} found as left lies to the right of what it found as right."]
+        return places, reasons, [f"{name}: {text}" for text in located.warnings if text not in volume.notes]
 
     def _joined(self, volume: Volume, places: Sequence[Place], parts: Sequence[Prediction]) -> Prediction:
         """One prediction of all boxes; a voxel in several belongs to the nearest structure."""

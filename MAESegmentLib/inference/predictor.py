@@ -12,10 +12,11 @@ from ..bundle.spec import check_channels
 from ..bundle.training_statistics import FamiliarityStatistics
 from ..bundle.usage.cleaning import cleaning_of
 from ..bundle.usage.sides import mirrorable_axes, sides_of
+from ..bundle.usage.volumes import unlike_text, volumes_of
 from ..device import Device, has_torch, the_processor
 from ..errors import ConfigurationError, is_out_of_memory
 from ..images.volume import LabelMap, Volume
-from ..images.volumetry import voxel_ml
+from ..images.volumetry import values_at_border, volumes_ml, voxel_ml
 from ..preprocessing.plan import Prepared
 from .familiarity import Familiarity, compare, statistics_of
 from .islands import MUCH, Cleaned, clean
@@ -120,6 +121,12 @@ class Predictor(Segmenter):
     def _examine(self, volume: Volume, prepared: Prepared) -> list[str]:
         result = self.familiarity(volume, prepared) if self.settings.check_familiarity else None
         return [result.message] if result and result.message else []
+
+    def _judge(self, label_map: LabelMap) -> list[str]:
+        known = volumes_of(self.spec.inference)
+        found = volumes_ml(label_map, self.labels) if known else {}
+        text = unlike_text(found, known, self.labels, values_at_border(label_map)) if known else ""
+        return [text] if text else []
 
     def _clean(
         self, label_map: LabelMap, warnings: list[str], report: ReportStage, should_cancel: ShouldCancel | None

@@ -119,11 +119,13 @@ class Segmenter:
                 f"0 of {structures} structure{'' if structures == 1 else 's'} found: "
                 "check that the model is made for this scan, and that the region holds what it segments."
             )
-        cleaned = self._clean(LabelMap(labels, volume.ijk_to_ras), warnings, report, should_cancel)
+        label_map = LabelMap(labels, volume.ijk_to_ras)
+        cleaned = self._clean(label_map, warnings, report, should_cancel)
         warnings.extend(self._examine(volume, prepared))
+        warnings.extend(self._judge(label_map))
         report("restore", 1.0)
         return Prediction(
-            label_map=LabelMap(labels, volume.ijk_to_ras),
+            label_map=label_map,
             seconds=time.perf_counter() - started,
             device=str(step.device),
             warnings=tuple(warnings),
@@ -184,6 +186,10 @@ class Segmenter:
 
     def _examine(self, volume: Volume, prepared: Prepared) -> Sequence[str]:  # noqa: ARG002
         """Warnings about the scan, given the network's input, after the network has run."""
+        return ()
+
+    def _judge(self, label_map: LabelMap) -> Sequence[str]:  # noqa: ARG002
+        """Warnings about what was found."""
         return ()
 
     def _clean(

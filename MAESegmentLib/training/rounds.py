@@ -14,6 +14,8 @@ import torch
 from ..bundle import Bundle
 from ..bundle.usage.cleaning import inherited
 from ..bundle.usage.sides import KEY as SIDES
+from ..bundle.usage.volumes import KEY as VOLUMES
+from ..bundle.usage.volumes import volumes_of
 from ..cases.case import Case
 from ..device import resolve_device
 from ..inference.window_count import window_count
@@ -31,7 +33,7 @@ from .loop.loop import Trained, train
 from .loop.pace import Pace, Work, work_after
 from .recipe import Description
 from .run_context import Progress, RunContext
-from .saving import familiarity_of, finite, save_model
+from .saving import familiarity_of, finite, save_model, volumes_learnt
 from .settings import FineTuneSettings
 from .tasks.initial import initial_network
 from .tasks.methods import scan_term
@@ -176,10 +178,12 @@ class FineTuning:
         # The axis across which labels change places is told apart, so that nobody mirrors along it without that.
         axes = self.settings.augmentation.flip_axes
         sides = self.sides if self.sides is not None and self.sides.axis in axes else None
+        kept = inherited(base.spec.inference, base.labels, self.plan.labels)
         inference = {
-            **inherited(base.spec.inference, base.labels, self.plan.labels),
+            **kept,
             "mirror_axes": [axis for axis in axes if sides is None or axis != sides.axis],
             **({} if sides is None else {SIDES: sides.to_dict()}),
+            VOLUMES: volumes_learnt(self.prepared.cases, self.plan.labels, volumes_of(kept)),
         }
         # Of the trained encoder and what it was shown; nothing of the base's own.
         encoder, device = self._network(trained).encoder, resolve_device(self.settings.device)

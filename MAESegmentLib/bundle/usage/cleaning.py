@@ -12,6 +12,7 @@ from ...errors import ConfigurationError
 from ...images.labels import Label
 from .locator import KEY as LOCATOR
 from .sides import KEY as SIDES
+from .volumes import KEY as VOLUMES
 
 #: Of a spec's `inference`: {label value: `Cleaning.to_dict()`}. Models of versions before have none.
 KEY = "cleaning"
@@ -79,4 +80,5 @@ def inherited(inference: Mapping[str, Any], before: Sequence[Label], labels: Seq
     """`inference` of a model trained from one with the labels `before`: other structures have other pieces, and
     lie elsewhere. Which of its structures have sides is the new training's matter."""
     is_same = [(one.value, one.name) for one in before] == [(one.value, one.name) for one in labels]
-    return {key: value for key, value in inference.items() if key != SIDES and (is_same or key not in (KEY, LOCATOR))}
+    left_out = {SIDES} if is_same else {SIDES, KEY, LOCATOR, VOLUMES}
+    return {key: value for key, value in inference.items() if key not in left_out}
