@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from MAESegmentLib.bundle import Bundle, ModelStore
+from MAESegmentLib.bundle.usage.volumes import Volumes
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.roi import Roi
 from MAESegmentLib.images.volume import LabelMap, Volume
@@ -59,9 +60,9 @@ def _crop(volume: Volume, centre: Sequence[float]) -> Volume:
     return volume.crop(Roi.of((r0, r1, a0, a1, s0, s1)).voxels(volume.grid))
 
 
-def save_models(folder: Path, *, locates: bool = True, **locator: Any) -> ModelStore:
+def save_models(folder: Path, *, locates: bool = True, largest_ml: float = 1e3, **locator: Any) -> ModelStore:
     """A store with "hippo-test", made for a box, and "brain-test", which finds both sides, unless not `locates`.
-    `locator` changes the entry of that name."""
+    `largest_ml` is what "brain-test" learnt from; `locator` changes the entry of that name."""
     store = ModelStore(folder / "models", shipped_folder=folder / "none")
     volume, _truth = head()
     # The last are of what lies around: a whole head is to look like these scans, but for its size.
@@ -82,7 +83,8 @@ def save_models(folder: Path, *, locates: bool = True, **locator: Any) -> ModelS
     if locates:
         names = tuple(Label(1 + n, f"{side} hippocampus") for n, side in enumerate(PARTS))
         greys = background | {grey: 1 + n for n, parts in enumerate(PARTS.values()) for grey in parts}
-        brain = replace(spec, name="brain-test", labels=names, inference={"mirroring": False})
+        learnt = {str(label.value): Volumes(1e-3, largest_ml, 20).to_dict() for label in names}
+        brain = replace(spec, name="brain-test", labels=names, inference={"mirroring": False, "volumes": learnt})
         save_by_grey(store.user_folder / "brain-test" / "1.0.0", greys, brain)
     return store
 

@@ -161,6 +161,14 @@ def test_a_side_that_is_not_found_is_said_and_the_other_segmented(
     assert np.unique(np.asarray(nib.load(tmp_path / "s.nii.gz").dataobj)).tolist() == [0, 3, 4]
 
 
+def test_what_the_locator_finds_doubtful_is_told_with_the_result(tmp_path: Path) -> None:
+    for largest, doubts in ((1e3, 0), (1e-3, 1)):
+        store = save_models(tmp_path / str(largest), largest_ml=largest)
+        found = locating(Predictor(store.find("hippo-test")), store.find("brain-test")).predict(head()[0])
+        assert [label.name for label in found.labels] == SIDED
+        assert sum("brain-test 1.0.0: Unlike the volumes" in text for text in found.warnings) == doubts
+
+
 def test_cancelling_stops_while_boxes_are_placed_and_while_they_are_segmented(store: ModelStore) -> None:
     segmenter = locating(Predictor(store.find("hippo-test")), store.find("brain-test"))
     for wanted in ("locate", "segment"):
