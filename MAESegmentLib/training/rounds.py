@@ -28,12 +28,13 @@ from .data.labelling import LabelPlan, Sides
 from .data.prepared import PreparedCase
 from .data.preparing import Prepared
 from .data.unlabelled import Unlabelled
+from .data.volumes import doubts, volumes_by_case, volumes_entry
 from .loop.checkpoint import CHECKPOINT
 from .loop.loop import Trained, train
 from .loop.pace import Pace, Work, work_after
 from .recipe import Description
 from .run_context import Progress, RunContext
-from .saving import familiarity_of, finite, save_model, volumes_learnt
+from .saving import familiarity_of, finite, save_model
 from .settings import FineTuneSettings
 from .tasks.initial import initial_network
 from .tasks.methods import scan_term
@@ -66,6 +67,10 @@ class FineTuning:
         self.sides = Sides.of(settings.sides, plan.names, preprocessing.orientation)
         network, self.notes = initial_network(base, plan, self.channels, settings)
         self.notes += () if scans is None else (scans.describe(),)
+        self.volumes = volumes_by_case(prepared.cases, plan.labels)
+        for doubt in doubts(self.volumes, plan.labels):
+            prepared.label_notes.append(doubt)
+            context.log(f"Warning: {doubt}")
         self.network_config = network.config
         self.times = Timetable.of(self.pace, len(prepared.cases), context.team)
 
@@ -183,7 +188,7 @@ class FineTuning:
             **kept,
             "mirror_axes": [axis for axis in axes if sides is None or axis != sides.axis],
             **({} if sides is None else {SIDES: sides.to_dict()}),
-            VOLUMES: volumes_learnt(self.prepared.cases, self.plan.labels, volumes_of(kept)),
+            VOLUMES: volumes_entry(self.volumes, volumes_of(kept)),
         }
         # Of the trained encoder and what it was shown; nothing of the base's own.
         encoder, device = self._network(trained).encoder, resolve_device(self.settings.device)

@@ -5,24 +5,21 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..bundle import Bundle, save_bundle
 from ..bundle.scan_statistics import ENOUGH_TO_CALIBRATE
 from ..bundle.training_statistics import ScanDescription
-from ..bundle.usage.volumes import Volumes
 from ..device import resolve_device
-from ..images.labels import Label
 from ..inference.familiarity import describe_scan, fit_familiarity
 from ..storage.atomic_file import write_file
 from ..text import markdown_cell, plot_text
-from .data.prepared import IGNORED, PreparedCase
+from .data.prepared import PreparedCase
 from .loop.loop import Trained
 from .loop.output_folder import MODEL_FOLDER
 from .loop.runlog import TRAINING_LOG, VALIDATION_LOG, read_log
@@ -101,25 +98,6 @@ def familiarity_of(
         return describe_scan(case.grey, image, case.spacing, patch_size, encode, windows=windows, device=device)
 
     return fit_familiarity([describe(case) for case in chosen]).to_dict()
-
-
-def volumes_learnt(
-    cases: Iterable[PreparedCase], labels: Sequence[Label], before: Mapping[int, Volumes]
-) -> dict[str, Any]:
-    """How large each structure is in `cases`, of those that were annotated throughout, and was in the base's own."""
-    found: dict[int, list[float]] = {}
-    for case in cases:
-        if case.classes is None or (case.classes == IGNORED).any():
-            continue
-        voxel_ml = math.prod(case.spacing) / 1000
-        for label, count in zip(labels, np.bincount(case.classes.ravel(), minlength=len(labels) + 1)[1:], strict=True):
-            if count:
-                found.setdefault(label.value, []).append(float(count) * voxel_ml)
-    known = dict(before)
-    for value, ml in found.items():
-        own = Volumes.of(ml)
-        known[value] = own.with_more(known[value]) if value in known else own
-    return {str(value): volumes.to_dict() for value, volumes in known.items()}
 
 
 def finite(value: Any) -> Any:

@@ -16,8 +16,8 @@ from MAESegmentLib.images.volume import LabelMap
 from MAESegmentLib.images.volumetry import values_at_border
 from MAESegmentLib.inference import InferenceSettings, Predictor
 from MAESegmentLib.training.data.prepared import IGNORED, PreparedCase
+from MAESegmentLib.training.data.volumes import doubts, volumes_by_case, volumes_entry
 from MAESegmentLib.training.finetune import finetune
-from MAESegmentLib.training.saving import volumes_learnt
 from MAESegmentLib.training.settings import FineTuneSettings
 from model_training.volumes import measured
 from Testing.bundles import save_by_grey, save_tiny, tiny_spec
@@ -80,15 +80,27 @@ def test_structures_at_any_end_of_the_grid_may_be_cut_off() -> None:
 
 
 def test_learnt_is_what_was_annotated_throughout_and_what_the_base_knew() -> None:
+    labels = [Label(7, "liver"), Label(8, "spleen")]
     first, second, partial = np.zeros((3, 4, 4, 4), np.uint8)
     first[0], second[:3], partial[:] = 1, 1, 1
     partial[0, 0, 0] = IGNORED
-    cases = [PreparedCase("", np.zeros((1, 4, 4, 4)), (2.0, 5.0, 10.0), one) for one in (first, second, partial)]
-    labels = [Label(7, "liver"), Label(8, "spleen")]
-    assert volumes_learnt(cases, labels, {}) == {"7": {"smallest_ml": 1.6, "largest_ml": 4.8, "cases": 2}}
+    cases = [
+        PreparedCase(f"c{n}", np.zeros((1, 4, 4, 4)), (2.0, 5.0, 10.0), one)
+        for n, one in enumerate((first, second, partial))
+    ]
+    found = volumes_by_case(cases, labels)
+    assert volumes_entry(found, {}) == {"7": {"smallest_ml": 1.6, "largest_ml": 4.8, "cases": 2}}
     before = {7: Volumes(2.0, 9.0, 30), 8: Volumes(1.0, 1.0, 1)}
-    known = volumes_of({KEY: volumes_learnt(cases, labels, before)})
+    known = volumes_of({KEY: volumes_entry(found, before)})
     assert known == {7: Volumes(1.6, 9.0, 30), 8: Volumes(1.0, 1.0, 1)}
+
+
+def test_a_contour_far_larger_than_in_the_other_cases_is_doubted_and_not_learnt_as_a_volume() -> None:
+    found = {7: {f"c{n}": 20.0 + n for n in range(6)} | {"wrong": 1359.0, "cut off": 0.5}, 8: {"a": 1.0, "b": 900.0}}
+    (sentence,) = doubts(found, [Label(7, "cord"), Label(8, "spleen")])
+    assert "cord is far larger in wrong (1359 ml) than in the other cases (median 22.5 ml)" in sentence
+    known = volumes_of({KEY: volumes_entry(found, {})})
+    assert known == {7: Volumes(0.5, 25.0, 7), 8: Volumes(1.0, 900.0, 2)}
 
 
 def test_fine_tuning_keeps_the_volumes_of_its_cases_with_the_model(tmp_path: Path) -> None:

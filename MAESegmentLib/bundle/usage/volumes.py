@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from ...errors import ConfigurationError
@@ -17,6 +18,8 @@ _VALUE = re.compile("0|[1-9][0-9]{0,4}")
 #: A structure is unlike those learnt from if it has so many times the largest volume, or so small a part of the
 #: smallest; of few cases, which say little about the next.
 _FACTOR, _FACTOR_OF_FEW, _FEW = 2.0, 4.0, 10
+#: A contour gone wrong has so many times the median of that many cases or more.
+_OUTLYING, _ENOUGH = 5.0, 5
 #: Named in a warning, at most.
 _NAMED = 3
 
@@ -41,8 +44,9 @@ class Volumes:
 
     @classmethod
     def of(cls, ml: Sequence[float]) -> Volumes:
-        """Of the volumes (ml, above 0) of one or more cases."""
-        return cls(_rounded(min(ml)), _rounded(max(ml)), len(ml))
+        """Of the volumes (ml, above 0) of one or more cases, without those that `outlying` finds."""
+        kept = sorted(ml)[: len(ml) - len(outlying(ml))]
+        return cls(_rounded(kept[0]), _rounded(kept[-1]), len(kept))
 
     def with_more(self, other: Volumes) -> Volumes:
         """Of both's cases, which may be partly the same."""
@@ -61,6 +65,15 @@ class Volumes:
 
     def is_too_small(self, ml: float) -> bool:
         return 0 < ml < self.smallest_ml / self.factor
+
+
+def outlying(ml: Sequence[float]) -> list[int]:
+    """Which of several cases' volumes of one structure are far larger than the others: its contour is another's there.
+
+    Far smaller ones are no fault: a scan ends somewhere.
+    """
+    limit = _OUTLYING * median(ml) if len(ml) >= _ENOUGH else math.inf
+    return [number for number, one in enumerate(ml) if one > limit]
 
 
 def volumes_of(inference: Mapping[str, Any]) -> dict[int, Volumes]:
