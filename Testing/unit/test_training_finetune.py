@@ -282,9 +282,13 @@ def test_a_finetuned_model_knows_the_scans_it_was_taught_and_not_those_of_its_ba
     child = finetune(dataset, base, tmp_path / "fine", QUICK, validation="case_2")
     assert child.spec.familiarity["scans"] == 2
     predictor = Predictor(child, InferenceSettings(device="cpu", precision="fp32"))
+
+    def said(volume: Volume) -> list[str]:  # what so short a training finds has volumes of any size
+        return [text for text in predictor.predict(volume).warnings if "Unlike the volumes" not in text]
+
     for case in dataset.cases:
-        assert predictor.predict(read_image(case)).warnings == ()
-    (warning,) = predictor.predict(Volume(strange, read_image(dataset.cases[0]).ijk_to_ras)).warnings
+        assert said(read_image(case)) == []
+    (warning,) = said(Volume(strange, read_image(dataset.cases[0]).ijk_to_ras))
     assert "2 training scans only" in warning
 
 
