@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from MAESegmentLib.bundle import Bundle, ModelStore
-from MAESegmentLib.bundle.usage.volumes import Volumes
+from MAESegmentLib.bundle.usage.sizes import Volumes
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.roi import Roi
 from MAESegmentLib.images.volume import LabelMap, Volume

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from MAESegmentLib.bundle import Bundle, ModelStore, open_bundle
-from MAESegmentLib.bundle.usage.volumes import KEY, Volumes
+from MAESegmentLib.bundle.usage.sizes import KEY, Volumes
 from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.checks import read_reference
 from MAESegmentLib.cases.dataset import load_dataset

@@ -19,8 +19,8 @@ from .usage.locator import KEY as LOCATOR
 from .usage.locator import locator_of
 from .usage.sides import KEY as SIDES
 from .usage.sides import sides_of
-from .usage.volumes import KEY as VOLUMES
-from .usage.volumes import volumes_of
+from .usage.sizes import KEY as VOLUMES
+from .usage.sizes import volumes_of
 
 MAX_METADATA_BYTES = 16 * 2**20
 MAX_WEIGHTS_BYTES = 2 * 2**30

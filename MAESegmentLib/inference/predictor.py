@@ -12,7 +12,7 @@ from ..bundle.spec import check_channels
 from ..bundle.training_statistics import FamiliarityStatistics
 from ..bundle.usage.cleaning import cleaning_of
 from ..bundle.usage.sides import mirrorable_axes, sides_of
-from ..bundle.usage.volumes import unlike_text, volumes_of
+from ..bundle.usage.sizes import unlike_text, volumes_of
 from ..device import Device, has_torch, the_processor
 from ..errors import ConfigurationError, is_out_of_memory
 from ..images.volume import LabelMap, Volume

@@ -14,21 +14,21 @@ import torch
 from ..bundle import Bundle
 from ..bundle.usage.cleaning import inherited
 from ..bundle.usage.sides import KEY as SIDES
-from ..bundle.usage.volumes import KEY as VOLUMES
-from ..bundle.usage.volumes import volumes_of
+from ..bundle.usage.sizes import KEY as VOLUMES
+from ..bundle.usage.sizes import volumes_of
 from ..cases.case import Case
 from ..device import resolve_device
 from ..inference.window_count import window_count
 from ..networks import NnFormer
 from ..preprocessing.plan import Preprocessing
 from .before import keep_before, read_before
+from .data.annotated_volumes import doubts, volumes_by_case, volumes_entry
 from .data.drawing import Drawing
 from .data.holdout import Holdout
 from .data.labelling import LabelPlan, Sides
 from .data.prepared import PreparedCase
 from .data.preparing import Prepared
 from .data.unlabelled import Unlabelled
-from .data.volumes import doubts, volumes_by_case, volumes_entry
 from .loop.checkpoint import CHECKPOINT
 from .loop.loop import Trained, train
 from .loop.pace import Pace, Work, work_after

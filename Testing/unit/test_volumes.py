@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from MAESegmentLib.bundle.usage.cleaning import inherited
-from MAESegmentLib.bundle.usage.volumes import KEY, Volumes, unlike_text, volumes_of
+from MAESegmentLib.bundle.usage.sizes import KEY, Volumes, unlike_text, volumes_of
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.images.labels import Label
 from MAESegmentLib.images.volume import LabelMap
 from MAESegmentLib.images.volumetry import values_at_border
 from MAESegmentLib.inference import InferenceSettings, Predictor
+from MAESegmentLib.training.data.annotated_volumes import doubts, volumes_by_case, volumes_entry
 from MAESegmentLib.training.data.prepared import IGNORED, PreparedCase
-from MAESegmentLib.training.data.volumes import doubts, volumes_by_case, volumes_entry
 from MAESegmentLib.training.finetune import finetune
 from MAESegmentLib.training.settings import FineTuneSettings
 from model_training.volumes import measured

@@ -12,7 +12,7 @@ from ...errors import ConfigurationError
 from ...images.labels import Label
 from .locator import KEY as LOCATOR
 from .sides import KEY as SIDES
-from .volumes import KEY as VOLUMES
+from .sizes import KEY as VOLUMES
 
 #: Of a spec's `inference`: {label value: `Cleaning.to_dict()`}. Models of versions before have none.
 KEY = "cleaning"

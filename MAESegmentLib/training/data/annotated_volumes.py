@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...bundle.usage.volumes import Volumes, outlying
+from ...bundle.usage.sizes import Volumes, outlying
 from ...images.labels import Label
 from .prepared import IGNORED, PreparedCase
 
