@@ -2,6 +2,7 @@
 
     python -m model_training.cleaning MODEL --data DATA [--split pool] --tried CSV --version 1.1.2 --out DIR
     python -m model_training.cleaning MODEL --tried CSV --version 1.1.2 --out DIR --before EVALUATION --after EVALUATION
+        [--pictures DATA]
 
 The first call segments the cases and writes what each candidate does to Dice and HD95 to CSV; where it is there, it is
 read. Cases that the model has learnt from are left out, unless it has learnt from all. The second call adds figures of
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -26,7 +28,7 @@ from MAESegmentLib.bundle import Bundle, ModelStore, open_bundle
 from MAESegmentLib.bundle.usage.cleaning import KEY, Cleaning
 from MAESegmentLib.cases.case import Case
 from MAESegmentLib.cases.checks import read_image, read_reference
-from MAESegmentLib.cases.dataset import load_dataset
+from MAESegmentLib.cases.dataset import CaseDataset, load_dataset
 from MAESegmentLib.evaluation.cases import match_labels
 from MAESegmentLib.evaluation.metrics import Score, Status, evaluate_label_maps
 from MAESegmentLib.images.hashing import VoxelHashes
@@ -62,7 +64,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the model that is written")
     parser.add_argument("--before", type=Path, help="folder of `maesegment evaluate --no-clean`")
     parser.add_argument("--after", type=Path, help="folder of `maesegment evaluate` with the version chosen")
+    parser.add_argument(
+        "--pictures", type=Path, metavar="DATA", help="draw the worst cases of `--after` again, cleaned"
+    )
     arguments = parser.parse_args()
+    if arguments.pictures and not arguments.after:
+        parser.error("--pictures needs --after")
     torch.set_num_threads(1)
     path = Path(arguments.model)
     bundle = open_bundle(path) if path.is_dir() else ModelStore().find(arguments.model)
@@ -73,7 +80,11 @@ def main() -> None:
     rows = read_rows(arguments.tried)
     chosen = {label: choose(rows, label.name) for label in bundle.labels}
     evaluations = (arguments.before, arguments.after) if arguments.after else None
-    written = with_cleaning(bundle, chosen, rows, arguments.version, arguments.out, evaluations)
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / "model" if arguments.pictures else arguments.out
+        written = with_cleaning(bundle, chosen, rows, arguments.version, out, evaluations)
+        if arguments.pictures:
+            written = drawn_again(written, arguments.after, load_dataset(arguments.pictures), arguments.out)
     for label, recipe in chosen.items():
         print(f"{label.name}: {recipe.describe()}")
     print(f"{written.name} {written.version}: {written.path}")
@@ -173,6 +184,15 @@ def with_cleaning(
         card = familiarity.in_section(card, publish.FIGURES, publish.figures_text(summary))
     card = familiarity.in_section(card, SECTION, section_text(chosen, rows, evaluations))
     return familiarity.saved_again(bundle, spec, out, card, documents)
+
+
+def drawn_again(bundle: Bundle, evaluation: Path, dataset: CaseDataset, out: Path) -> Bundle:
+    """`bundle` in `out`, with the worst cases of `evaluation` as it segments them now."""
+    scores = publish.dice_per_case(evaluation / "metrics.csv")
+    shown = publish.worst_and_median(scores)
+    picture = publish.draw_cases(Predictor(bundle), bundle, dataset, shown, scores)
+    card = familiarity.in_section(bundle.card, publish.FAILS, publish.where_it_fails(shown, scores, pictured=True))
+    return familiarity.saved_again(bundle, bundle.spec, out, card, {"cases.png": picture})
 
 
 def section_text(

@@ -34,7 +34,7 @@ from MAESegmentLib.training.saving import png
 
 PICTURED_WORST = 3
 #: Of the model card.
-FIGURES = "## Figures"
+FIGURES, FAILS = "## Figures", "## Where it fails"
 
 
 def main() -> None:
@@ -55,8 +55,7 @@ def main() -> None:
     bundle = open_bundle(arguments.model)
     summary = json.loads((arguments.evaluation / "summary.json").read_text())
     scores = dice_per_case(arguments.evaluation / "metrics.csv")
-    ranked = sorted(scores, key=lambda case: float(np.mean(list(scores[case].values()))))
-    shown = [*ranked[:PICTURED_WORST], ranked[len(ranked) // 2]]
+    shown = worst_and_median(scores)
     documents = {path.name: path.read_bytes() for path in arguments.document}
     documents["curves.png"] = (bundle.path / "docs" / "curves.png").read_bytes()
     documents["evaluation.csv"] = (arguments.evaluation / "metrics.csv").read_bytes()
@@ -93,6 +92,12 @@ def dice_per_case(path: Path) -> dict[str, dict[str, float]]:
     return dict(scores)
 
 
+def worst_and_median(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The cases that are pictured: those with the lowest mean Dice, and the median one."""
+    ranked = sorted(scores, key=lambda case: float(np.mean(list(scores[case].values()))))
+    return [*ranked[:PICTURED_WORST], ranked[len(ranked) // 2]]
+
+
 def shipped_metrics(summary: Mapping[str, Any]) -> dict[str, Any]:
     """In the form that `finetune` writes, but measured on the scans' own grid by `maesegment evaluate`."""
     summary = {**summary, "labels": [label for label in summary["labels"] if label["dice"]["n"]]}
@@ -123,23 +128,14 @@ def card_text(
     scores: Mapping[str, Any],
     pictured: bool,
 ) -> str:
-    worst = ", ".join(f"{case} ({np.mean(list(scores[case].values())):.3f})" for case in shown[:-1])
-    pictures = [
-        "Below, these and, last, the median case, on the slices that show most of the reference: the reference in",
-        "white, the model in colour.",
-        "",
-        "![Worst cases](cases.png)",
-    ]
     return "\n".join(
         [
             introduction.rstrip(),
             "",
             FIGURES,
             figures_text(summary),
-            "## Where it fails",
-            f"The cases with the lowest mean Dice: {worst}.",
-            *(pictures if pictured else ()),
-            "",
+            FAILS,
+            where_it_fails(shown, scores, pictured),
             "## Training",
             how_trained(bundle.spec.training),
             "",
@@ -147,6 +143,18 @@ def card_text(
             "",
         ]
     )
+
+
+def where_it_fails(shown: Sequence[str], scores: Mapping[str, Mapping[str, float]], pictured: bool) -> str:
+    """What stands below `FAILS`."""
+    worst = ", ".join(f"{case} ({np.mean(list(scores[case].values())):.3f})" for case in shown[:-1])
+    pictures = [
+        "Below, these and, last, the median case, on the slices that show most of the reference: the reference in",
+        "white, the model in colour.",
+        "",
+        "![Worst cases](cases.png)",
+    ]
+    return "\n".join([f"The cases with the lowest mean Dice: {worst}.", *(pictures if pictured else ()), ""])
 
 
 def figures_text(summary: Mapping[str, Any]) -> str:

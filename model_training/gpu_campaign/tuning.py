@@ -23,7 +23,7 @@ from .plan import Plan
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 #: The last round of each shipped model.
-LAST_ROUND = {"hippocampus-mr": "finetune3.toml", "headneck-ct": "finetune2.toml"}
+LAST_ROUND = {"hippocampus-mr": "finetune4.toml", "headneck-ct": "finetune3.toml"}
 BATCH = 16
 #: Cases of the pool that are learnt from, and those after them that Dice is measured on.
 _FOUR, _MEASURED = "pool:4", "pool:4:12"
