@@ -15,6 +15,7 @@ from ..bundle.usage.sides import mirrorable_axes, sides_of
 from ..bundle.usage.sizes import unlike_text, volumes_of
 from ..device import Device, has_torch, the_processor
 from ..errors import ConfigurationError, is_out_of_memory
+from ..images.roi import Roi
 from ..images.volume import LabelMap, Volume
 from ..images.volumetry import values_at_border, volumes_ml, voxel_ml
 from ..preprocessing.plan import Prepared
@@ -122,10 +123,14 @@ class Predictor(Segmenter):
         result = self.familiarity(volume, prepared) if self.settings.check_familiarity else None
         return [result.message] if result and result.message else []
 
-    def _judge(self, label_map: LabelMap) -> list[str]:
+    def _judge(self, label_map: LabelMap, roi: Roi | None) -> list[str]:
         known = volumes_of(self.spec.inference)
-        found = volumes_ml(label_map, self.labels) if known else {}
-        text = unlike_text(found, known, self.labels, values_at_border(label_map)) if known else ""
+        if not known:
+            return []
+        cut_off = values_at_border(label_map if roi is None else label_map.crop(roi.voxels(label_map.grid)))
+        if roi is not None and any(roi.planes_outside(label_map.grid)):
+            cut_off = {label.value for label in self.labels}  # its border is not that of the voxels
+        text = unlike_text(volumes_ml(label_map, self.labels), known, self.labels, cut_off)
         return [text] if text else []
 
     def _clean(

@@ -122,7 +122,7 @@ class Segmenter:
         label_map = LabelMap(labels, volume.ijk_to_ras)
         cleaned = self._clean(label_map, warnings, report, should_cancel)
         warnings.extend(self._examine(volume, prepared))
-        warnings.extend(self._judge(label_map))
+        warnings.extend(self._judge(label_map, None if roi is None else Roi.of(roi)))
         report("restore", 1.0)
         return Prediction(
             label_map=label_map,
@@ -188,8 +188,8 @@ class Segmenter:
         """Warnings about the scan, given the network's input, after the network has run."""
         return ()
 
-    def _judge(self, label_map: LabelMap) -> Sequence[str]:  # noqa: ARG002
-        """Warnings about what was found."""
+    def _judge(self, label_map: LabelMap, roi: Roi | None) -> Sequence[str]:  # noqa: ARG002
+        """Warnings about what was found in `roi`."""
         return ()
 
     def _clean(

@@ -12,6 +12,7 @@ from MAESegmentLib.bundle.usage.sizes import KEY, Volumes, unlike_text, volumes_
 from MAESegmentLib.cases.dataset import load_dataset
 from MAESegmentLib.errors import ConfigurationError
 from MAESegmentLib.images.labels import Label
+from MAESegmentLib.images.roi import Roi
 from MAESegmentLib.images.volume import LabelMap
 from MAESegmentLib.images.volumetry import values_at_border
 from MAESegmentLib.inference import InferenceSettings, Predictor
@@ -116,6 +117,22 @@ def test_fine_tuning_keeps_the_volumes_of_its_cases_with_the_model(tmp_path: Pat
     assert set(known) == {label.value for label in model.labels}
     assert KEY in inherited(model.spec.inference, model.labels, model.labels)
     assert KEY not in inherited(model.spec.inference, model.labels, model.labels[:1])
+
+
+def test_what_a_box_cuts_off_may_be_small(tmp_path: Path, phantom: PhantomFactory) -> None:
+    scan = phantom()
+    known = {str(label.value): Volumes(1e3, 1e4, 20).to_dict() for label in tiny_spec().labels}
+    spec = tiny_spec(inference={"overlap": 0.5, "mirroring": False, KEY: known})
+    bundle = save_by_grey(tmp_path / "model", {20.0: 0, 300.0: 0, 700.0: 1, 1000.0: 2}, spec)
+    predictor = Predictor(bundle, InferenceSettings(device="cpu", precision="fp32"))
+    whole = predictor.predict(scan.volume)
+    assert any("Unlike the volumes" in text for text in whole.warnings)
+    first, *_others, last = np.argwhere(whole.label_map.array) @ scan.volume.ijk_to_ras[:3, :3].T
+    middle = scan.volume.ijk_to_ras[:3, 3] + (first + last) / 2
+    roi = Roi(tuple(middle - 3.0), tuple(middle + 3.0))
+    found = predictor.predict(scan.volume, roi=roi)
+    assert found.label_map.array.any()
+    assert not any("Unlike the volumes" in text for text in found.warnings)
 
 
 @pytest.mark.parametrize(("largest", "warns"), [(0.01, True), (1e4, False)])
