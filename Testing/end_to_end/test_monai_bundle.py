@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import monai.bundle
@@ -81,7 +82,8 @@ def test_monai_bundle_refuses_a_scan_that_the_model_cannot_fit_unless_told(
     """By its function, which `python -m monai.bundle run` calls."""
     folder = tmp_path / "headneck-ct"
     shutil.copytree(REPOSITORY / "Resources" / "Models" / "headneck-ct", folder)
-    scan = write_volume(tmp_path / "head.nii.gz", PhantomFactory()(noise=30.0).volume)
+    head = PhantomFactory()(noise=30.0).volume
+    scan = write_volume(tmp_path / "head.nii.gz", replace(head, array=head.array / 10))
     output = tmp_path / "out.nii.gz"
     monkeypatch.chdir(folder)
     chosen = {"config_file": "configs/inference.json", "input": str(scan), "output": str(output), "device": "cpu"}
