@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...errors import ConfigurationError
 from ...images.labels import Label
+from .entries import by_label_value
 from .locator import KEY as LOCATOR
 from .sides import KEY as SIDES
 from .sizes import KEY as VOLUMES
 
 #: Of a spec's `inference`: {label value: `Cleaning.to_dict()`}. Models of versions before have none.
 KEY = "cleaning"
-_VALUE = re.compile("0|[1-9][0-9]{0,4}")
 
 
 @dataclass(frozen=True)
@@ -61,19 +60,8 @@ class Cleaning:
 
 def cleaning_of(inference: Mapping[str, Any]) -> dict[int, Cleaning]:
     """By label value, from a spec's `inference`; `ConfigurationError` for what is none."""
-    stored = inference.get(KEY)
-    if stored is None:
-        return {}
-    if not isinstance(stored, Mapping):
-        raise ConfigurationError("It is not a table of label values.")
-    found = {}
-    for key, entry in stored.items():
-        if not _VALUE.fullmatch(key) or not isinstance(entry, Mapping):
-            raise ConfigurationError(f"{key[:40]!r} is not a label value with a table.")
-        if unknown := set(entry) - {"smallest_mm3", "smallest_share", "close_holes"}:
-            raise ConfigurationError(f"Label {key} has an unknown entry {min(unknown)[:40]!r}.")
-        found[int(key)] = Cleaning(**entry)
-    return found
+    entries = by_label_value(inference.get(KEY), ("smallest_mm3", "smallest_share", "close_holes"))
+    return {value: Cleaning(**entry) for value, entry in entries.items()}
 
 
 def inherited(inference: Mapping[str, Any], before: Sequence[Label], labels: Sequence[Label]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -11,10 +10,10 @@ from typing import Any
 
 from ...errors import ConfigurationError
 from ...images.labels import Label
+from .entries import by_label_value
 
 #: Of a spec's `inference`: {label value: `Volumes.to_dict()`}. Models of versions before have none.
 KEY = "volumes"
-_VALUE = re.compile("0|[1-9][0-9]{0,4}")
 #: A structure is unlike those learnt from if it has so many times the largest volume, or so small a part of the
 #: smallest; of few cases, which say little about the next.
 _FACTOR, _FACTOR_OF_FEW, _FEW = 2.0, 4.0, 10
@@ -78,19 +77,12 @@ def outlying(ml: Sequence[float]) -> list[int]:
 
 def volumes_of(inference: Mapping[str, Any]) -> dict[int, Volumes]:
     """By label value, from a spec's `inference`; `ConfigurationError` for what is none."""
-    stored = inference.get(KEY)
-    if stored is None:
-        return {}
-    if not isinstance(stored, Mapping):
-        raise ConfigurationError("It is not a table of label values.")
-    found = {}
-    for key, entry in stored.items():
-        if not _VALUE.fullmatch(key) or not isinstance(entry, Mapping):
-            raise ConfigurationError(f"{key[:40]!r} is not a label value with a table.")
-        if set(entry) != {"smallest_ml", "largest_ml", "cases"}:
-            raise ConfigurationError(f"Label {key} has not the entries smallest_ml, largest_ml and cases.")
-        found[int(key)] = Volumes(**entry)
-    return found
+    names = ("smallest_ml", "largest_ml", "cases")
+    entries = by_label_value(inference.get(KEY), names)
+    for value, entry in entries.items():
+        if missing := set(names) - set(entry):
+            raise ConfigurationError(f"Label {value} has no entry {min(missing)!r}.")
+    return {value: Volumes(**entry) for value, entry in entries.items()}
 
 
 def unlike_text(
