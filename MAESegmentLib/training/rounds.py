@@ -68,9 +68,7 @@ class FineTuning:
         network, self.notes = initial_network(base, plan, self.channels, settings)
         self.notes += () if scans is None else (scans.describe(),)
         self.volumes = volumes_by_case(prepared.cases, plan.labels)
-        for doubt in doubts(self.volumes, plan.labels):
-            prepared.label_notes.append(doubt)
-            context.log(f"Warning: {doubt}")
+        prepared.label_notes.extend(doubts(self.volumes, plan.labels))
         self.network_config = network.config
         self.times = Timetable.of(self.pace, len(prepared.cases), context.team)
 

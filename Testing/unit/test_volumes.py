@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ from MAESegmentLib.inference import InferenceSettings, Predictor
 from MAESegmentLib.training.data.annotated_volumes import doubts, volumes_by_case, volumes_entry
 from MAESegmentLib.training.data.prepared import IGNORED, PreparedCase
 from MAESegmentLib.training.finetune import finetune
+from MAESegmentLib.training.run_context import RunContext
 from MAESegmentLib.training.settings import FineTuneSettings
 from model_training.volumes import measured
 from Testing.bundles import save_by_grey, save_tiny, tiny_spec
@@ -102,6 +104,22 @@ def test_a_contour_far_larger_than_in_the_other_cases_is_doubted_and_not_learnt_
     assert "cord is far larger in wrong (1359 ml) than in the other cases (median 22.5 ml)" in sentence
     known = volumes_of({KEY: volumes_entry(found, {})})
     assert known == {7: Volumes(0.5, 25.0, 7), 8: Volumes(1.0, 900.0, 2)}
+
+
+def test_fine_tuning_names_such_a_contour_once(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", 5)
+    wrong = sorted((tmp_path / "data" / "labels").iterdir())[0]
+    image = nib.load(wrong)
+    array = np.asarray(image.dataobj).astype(np.uint8)
+    array[2:-2, 2:-2, 2:-2] = 1
+    nib.save(nib.Nifti1Image(array, image.affine), wrong)
+    said: list[str] = []
+    context = RunContext(lambda progress: said.append(progress.message))
+    dataset, base = load_dataset(tmp_path / "data"), save_tiny(tmp_path / "base")
+    model = finetune(dataset, base, tmp_path / "out", QUICK, validation="none", context=context)
+    (warning,) = [text for text in said if "far larger in" in text]
+    assert warning.startswith("Warning: front is far larger in case_0 (")
+    assert "far larger in case_0" in model.card
 
 
 def test_fine_tuning_keeps_the_volumes_of_its_cases_with_the_model(tmp_path: Path) -> None:
