@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -120,6 +121,18 @@ def test_fine_tuning_names_such_a_contour_once(tmp_path: Path) -> None:
     (warning,) = [text for text in said if "far larger in" in text]
     assert warning.startswith("Warning: front is far larger in case_0 (")
     assert "far larger in case_0" in model.card
+
+
+def test_a_contour_of_what_a_case_lists_as_unknown_is_left_out(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", 2)
+    whole, base = load_dataset(tmp_path / "data"), save_tiny(tmp_path / "base")
+    first, second = whole.cases
+    dataset = replace(whole, cases=(replace(first, unknown=("front",)), replace(second, unknown=("back",))))
+    said: list[str] = []
+    context = RunContext(lambda progress: said.append(progress.message))
+    model = finetune(dataset, base, tmp_path / "out", QUICK, validation="none", context=context)
+    assert [one.cases for one in volumes_of(model.spec.inference).values()] == [1, 1]
+    assert any("Its contours of front are left out" in text for text in said)
 
 
 def test_fine_tuning_keeps_the_volumes_of_its_cases_with_the_model(tmp_path: Path) -> None:

@@ -85,6 +85,11 @@ def prepare_cases(
             shown = whole.crop(region)
             classes = preprocessing.prepare_labels(shown, grid).astype("uint8")
             unknown = plan.channels_of(case.unknown)
+            contradicts = np.isin(classes, unknown)
+            if contradicts.any():  # the loss knows no chance of what is unknown
+                classes[contradicts] = 0
+                names = ", ".join(plan.names[channel - 1] for channel in unknown)
+                notes.append(f"Its contours of {names} are left out, as the case lists that as unknown.")
             ready = replace(ready, classes=classes, places=places_of(classes), unknown=unknown)
             notes += [*label_map.notes, *_lost(whole, shown)]
         cache.add(ready)
