@@ -87,8 +87,8 @@ def prepare_cases(
             unknown = plan.channels_of(case.unknown)
             contradicts = np.isin(classes, unknown)
             if contradicts.any():  # the loss knows no chance of what is unknown
+                names = ", ".join(plan.names[channel - 1] for channel in np.unique(classes[contradicts]))
                 classes[contradicts] = 0
-                names = ", ".join(plan.names[channel - 1] for channel in unknown)
                 notes.append(f"Its contours of {names} are left out, as the case lists that as unknown.")
             ready = replace(ready, classes=classes, places=places_of(classes), unknown=unknown)
             notes += [*label_map.notes, *_lost(whole, shown)]
